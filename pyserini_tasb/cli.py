@@ -1,0 +1,72 @@
+"""The `tasb` command: one argparse tree. A verb's own folder is imported only when that verb runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb import __version__
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one `tasb` verb; return the process's exit status."""
+    arguments = build_parser().parse_args(argv)
+    module, _, function = arguments.run.partition(":")
+    try:
+        return int(getattr(importlib.import_module(module), function)(arguments))
+    except TasbError as error:
+        print(f"tasb {arguments.verb}: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print(f"\ntasb {arguments.verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole tree of verbs, without importing what any of them needs."""
+    parser = argparse.ArgumentParser(prog="tasb", description="TAS-B dense retrieval for Pyserini.")
+    parser.add_argument("--version", action="version", version=f"pyserini-tasb {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_encoders(verbs)
+    _add_evaluate(verbs)
+    _add_doctor(verbs)
+    _add_demo(verbs)
+    return parser
+
+
+def _verb(verbs: Any, name: str, run: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_encoders(verbs: Any) -> None:
+    parser = _verb(verbs, "encoders", "pyserini_tasb.encode.listing:run", "list encoder cards; are their weights here?")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _verb(verbs, "evaluate", "pyserini_tasb.evaluate.command:run", "score runs as trec_eval does")
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage, or a qrels file")
+    parser.add_argument("--runs", required=True, nargs="+", metavar="NAME|PATH", help="TREC runs, plain or .gz")
+    parser.add_argument("--measures", nargs="+", metavar="MEASURE", help="as ir-measures: nDCG@10 AP(rel=2)@1000 …")
+    parser.add_argument("--baseline", metavar="NAME|PATH", help="one of --runs, to test every other run against")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the value of every query")
+
+
+def _add_doctor(verbs: Any) -> None:
+    parser = _verb(verbs, "doctor", "pyserini_tasb.environment.doctor:run", "check this machine; say what to type")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+
+def _add_demo(verbs: Any) -> None:
+    parser = _verb(verbs, "demo", "pyserini_tasb.pipelines.demo:run", "BM25, dense and hybrid search of CACM, evaluated")
+    parser.add_argument("--output", default="demo-out", metavar="DIR", help="where all goes (default: %(default)s)")

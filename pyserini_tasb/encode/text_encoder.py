@@ -1,0 +1,110 @@
+"""A card's tokenizer and model, ready to turn texts into vectors (PyTorch)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pyserini_tasb.encode.batching import batches_by_length
+from pyserini_tasb.encode.precision import Precision, compute_type
+from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
+from pyserini_tasb.model.checkpoint import find_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.recipes import EncoderCard
+
+# Enough to keep the hardware busy, small enough that texts of one batch are of one length.
+TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 65_536}
+
+
+class TextEncoder:
+    """Tokenise, batch by length, run the model.
+
+    Args:
+        card: which model, and how it pools.
+        device: `cpu`, `cuda:0`, …
+        tokenizer: a hub id or folder, where it is not the model's own.
+
+    Raises:
+        TasbError: the model is not here and cannot be had.
+    """
+
+    def __init__(self, card: EncoderCard, device: str = "cpu", tokenizer: str | None = None) -> None:
+        from transformers import AutoTokenizer
+
+        self.card = card
+        self.device = device
+        self._folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer or str(self._folder), trust_remote_code=False)
+        self._models: dict[torch.dtype, BertDot] = {}
+        self.dimension = self._model(card.precision).dimension
+        # A tokenizer that knows no limit says 10**30.
+        self.longest = min(self._tokenizer.model_max_length, self._positions())
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int,
+        precision: Precision | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors [texts, dimension], row i for text i.
+
+        Args:
+            texts: what to encode.
+            pairs: second segments, one for each text: `[CLS] text [SEP] pair [SEP]`.
+            max_length: tokens kept of each text, special tokens included.
+            precision: to compute in; by default the card's.
+        """
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        if not len(texts):
+            return vectors
+        token_ids: list[list[int]] = self._tokenizer(
+            list(texts),
+            list(pairs) if pairs is not None else None,
+            truncation=True,
+            max_length=min(max_length, self.longest),
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        model = self._model(precision or self.card.precision)
+        budget = TOKENS_PER_BATCH[torch.device(self.device).type]
+        with torch.inference_mode():
+            for batch in batches_by_length([len(ids) for ids in token_ids], budget):
+                ids, mask = self._padded([token_ids[position] for position in batch])
+                vectors[batch] = model(ids, mask).cpu().numpy()
+        return vectors
+
+    def _padded(self, token_ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        # Padded on the right whatever the tokenizer prefers: the CLS vector is read at position 0.
+        longest = max(map(len, token_ids))
+        ids = torch.full((len(token_ids), longest), self._tokenizer.pad_token_id or 0, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, text in enumerate(token_ids):
+            ids[row, : len(text)] = torch.tensor(text)
+            mask[row, : len(text)] = 1
+        return ids.to(self.device), mask.to(self.device)
+
+    def _model(self, precision: Precision) -> BertDot:
+        kind = compute_type(precision, self.device)
+        if kind not in self._models:
+            self._models[kind] = load_bert_dot(
+                self._folder,
+                pooling=self.card.pooling,
+                normalise=self.card.normalise,
+                precision=kind,
+                allow_bin=self.card.allow_bin,
+            ).to(self.device)
+        return self._models[kind]
+
+    def _positions(self) -> int:
+        config = self._model(self.card.precision).transformer.config
+        return int(getattr(config, "max_position_embeddings", None) or self.card.passage_max_length)

