@@ -11,7 +11,7 @@ _HOME_OF = {
     "TasbDocumentEncoder": "pyserini_tasb.encode",
     "TasbQueryEncoder": "pyserini_tasb.encode",
     "TasbError": "pyserini_tasb.errors",
-    "register": "pyserini_tasb.plugin",
+    "register": "pyserini_tasb.plugin.startup",
 }
 
 

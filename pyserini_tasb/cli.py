@@ -68,5 +68,5 @@ def _add_doctor(verbs: Any) -> None:
 
 
 def _add_demo(verbs: Any) -> None:
-    parser = _verb(verbs, "demo", "pyserini_tasb.pipelines.demo:run", "BM25, dense and hybrid search of CACM, evaluated")
+    parser = _verb(verbs, "demo", "pyserini_tasb.pipelines.demo:run", "BM25, dense and hybrid search of CACM")
     parser.add_argument("--output", default="demo-out", metavar="DIR", help="where all goes (default: %(default)s)")

@@ -124,6 +124,13 @@ def encoder_card(encoder: str) -> EncoderCard:
         if wanted in card.aliases:
             # An alias on the hub is the same weights under another id: load the one that was named.
             return card.model_copy(update={"model": wanted}) if "/" in wanted else card
+    if "/" not in wanted and not Path(wanted).is_dir():
+        close = difflib.get_close_matches(wanted.lower(), cards, n=1)
+        raise TasbError(
+            expected=f"the name of a card ({', '.join(cards)}), a folder, or a hub id (organisation/name)",
+            found=f"`{encoder}`",
+            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb encoders`",
+        )
     return EncoderCard(name="unnamed", description="a model without a card, read as TAS-B", model=wanted)
 
 

@@ -85,15 +85,20 @@ def _from_hub(model: str, allow_bin: bool, download: bool) -> Path:
     except LocalEntryNotFoundError:
         pass
     if not download:
-        raise _missing(model, "it is not in the local hub cache")
+        raise _missing(model, "not in the local hub cache")
     try:
         folder = snapshot(("model*.safetensors",), local=False)
         if allow_bin and not any((folder / name).exists() for name in SAFE_WEIGHTS):
             folder = snapshot(("pytorch_model*.bin",), local=False)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        raise _missing(model, f"it is not in the local hub cache, and the hub did not give it ({cause})") from error
+    except HfHubHTTPError as error:  # before OSError, which it is as well
+        raise _missing(model, f"not in the local hub cache, and the hub refused it ({_cause(error)})") from error
+    except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise _missing(model, f"not in the local hub cache, and the hub is unreachable ({_cause(error)})") from error
     return folder
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _missing(model: str, found: str) -> TasbError:

@@ -17,6 +17,7 @@ from pyserini_tasb.encode import TasbDocumentEncoder, TasbQueryEncoder
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.plugin.corpus_check import check_docids
 from pyserini_tasb.plugin.names import CLASS_NAME, names_tasb, without_ours
+from pyserini_tasb.plugin.topics_check import check_topics_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ HELP = f"; `{CLASS_NAME}` (pyserini-tasb) reads any model as TAS-B, whatever its
 def adapt_search_faiss(namespace: dict[str, Any]) -> None:
     """`pyserini.search.faiss`, whose functions `pyserini.search.hybrid` uses as well."""
     _short_errors(namespace)
+    check_topics_first(namespace)
     define = namespace["define_dsearch_args"]
 
     @functools.wraps(define)
@@ -88,9 +90,10 @@ def adapt_encode_query(namespace: dict[str, Any]) -> None:
     namespace["init_encoder"] = _choose(namespace["init_encoder"], None, ours)
 
 
-def adapt_other(namespace: dict[str, Any]) -> None:
-    """Commands that reach our encoders through an adapted module."""
+def adapt_other_search(namespace: dict[str, Any]) -> None:
+    """Searches that reach our encoders through an adapted module."""
     _short_errors(namespace)
+    check_topics_first(namespace)
 
 
 def _choose(stock: FunctionType, class_map: str | None, ours: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.encode import TasbQueryEncoder
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.plugin.dimension import check_dimension
 from pyserini_tasb.plugin.names import names_tasb
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 VECTOR_FIELD = "vector"  # Anserini's Constants.VECTOR
-FLAT_LIMIT = 1000  # Anserini's flat searcher never looks further, whatever it is asked for
+FLAT_LIMIT = 1000  # FlatDenseSearcher's DUMMY_EF_SEARCH
 
 
 def adapt(namespace: dict[str, Any]) -> None:
     """Let both searchers take `encoder="tasb"`, and return inner products."""
-    _adapt(namespace["LuceneFlatDenseSearcher"])
-    _adapt(namespace["LuceneHnswDenseSearcher"])
+    _adapt(namespace["LuceneFlatDenseSearcher"], _refuse_beyond_limit)
+    _adapt(namespace["LuceneHnswDenseSearcher"], _widen_search)
 
 
-def _adapt(searcher: Any) -> None:
+def _adapt(searcher: Any, reach: Callable[[Any, int], None]) -> None:
     stock_init, stock_search, stock_batch_search = searcher.__init__, searcher.search, searcher.batch_search
     signature = inspect.signature(stock_init)
 
@@ -40,14 +43,14 @@ def _adapt(searcher: Any) -> None:
     def search(self: Any, q: str, k: int = 10) -> Any:
         if self._tasb is None:
             return stock_search(self, q, k)
-        _reach(self, k)
+        reach(self, k)
         return _inner_products(stock_search(self, self._tasb.encode(q).tolist(), k))
 
     @functools.wraps(stock_batch_search)
     def batch_search(self: Any, queries: list[str], qids: list[str], k: int = 10, threads: int = 4) -> Any:
         if self._tasb is None:
             return stock_batch_search(self, queries, qids, k, threads)
-        _reach(self, k)
+        reach(self, k)
         vectors = [json.dumps(vector.tolist()) for vector in self._tasb.encode_batch(queries)]
         results = stock_batch_search(self, vectors, qids, k, threads)
         _check_complete(qids, results)
@@ -67,14 +70,19 @@ def _dimension(searcher: Any) -> int:
     return int(leaf.getFieldInfos().fieldInfo(VECTOR_FIELD).getVectorDimension())
 
 
-def _reach(searcher: Any, depth: int) -> None:
-    """Let the search return `depth` hits: HNSW finds efSearch at most, by default 100."""
-    arguments = searcher.searcher.args
-    if hasattr(arguments, "efSearch"):
-        arguments.efSearch = max(arguments.efSearch, depth)
-    elif depth > FLAT_LIMIT:
+def _widen_search(searcher: Any, depth: int) -> None:
+    """HNSW returns efSearch hits at most, by default 100: make it at least what is asked for."""
+    from jnius import cast
+
+    arguments = cast("io/anserini/search/HnswDenseSearcher$Args", searcher.searcher.args)
+    arguments.efSearch = max(arguments.efSearch, depth)
+
+
+def _refuse_beyond_limit(searcher: Any, depth: int) -> None:
+    if depth > FLAT_LIMIT:
         raise TasbError(
-            expected=f"at most {FLAT_LIMIT} hits from a Lucene flat index, which is all that Anserini looks at",
+            where=searcher.index_dir,
+            expected=f"at most {FLAT_LIMIT} hits: Anserini looks no further in a flat index",
             found=f"{depth} hits asked for",
             do=f"ask for {FLAT_LIMIT}, or search a Faiss or HNSW index",
         )

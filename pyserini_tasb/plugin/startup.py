@@ -29,8 +29,8 @@ COMMANDS = {
     "pyserini.encode.__main__": "pyserini_tasb.plugin.commands:adapt_encode",
     "pyserini.encode.query": "pyserini_tasb.plugin.commands:adapt_encode_query",
     "pyserini.search.faiss.__main__": "pyserini_tasb.plugin.commands:adapt_search_faiss",
-    "pyserini.search.hybrid.__main__": "pyserini_tasb.plugin.commands:adapt_other",
-    "pyserini.search.lucene.__main__": "pyserini_tasb.plugin.commands:adapt_other",
+    "pyserini.search.hybrid.__main__": "pyserini_tasb.plugin.commands:adapt_other_search",
+    "pyserini.search.lucene.__main__": "pyserini_tasb.plugin.commands:adapt_other_search",
 }
 # Modules that start a JVM (pyclass) or run `java` from PATH (trec_eval): does that need a `java` on PATH?
 NEEDS_JAVA = {"pyserini.pyclass": False, "pyserini.eval.trec_eval": True}

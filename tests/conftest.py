@@ -1,0 +1,133 @@
+"""Fixtures shared by all tests: a tiny real collection, a tiny model, and stock Pyserini as a subprocess."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DATA = Path(__file__).parent / "data"
+TINY_MODEL = DATA / "tiny-tasb"
+# Not "cacm" in its name: Pyserini takes any topics path that contains it for Anserini's CACM topics.
+TINY = DATA / "tiny"
+DIMENSION = 32
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The tiny collection in memory."""
+
+    docids: list[str]
+    titles: list[str]
+    texts: list[str]
+    topics: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def collection() -> Collection:
+    documents = [json.loads(line) for line in (TINY / "corpus.jsonl").open()]
+    topics = dict(line.rstrip("\n").split("\t") for line in (TINY / "topics.tsv").open())
+    columns = ([document[key] for document in documents] for key in ("id", "title", "text"))
+    return Collection(*columns, topics)
+
+
+def plain_vectors(model: Path, texts: list[str], max_length: int = 512) -> np.ndarray:
+    """What a TAS-B model is: the first token's last hidden state, text by text, nothing batched."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    transformer = AutoModel.from_pretrained(model).eval()
+    with torch.no_grad():
+        return np.stack(
+            [
+                transformer(**tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt"))[0][0, 0]
+                for text in texts
+            ]
+        )
+
+
+@pytest.fixture(scope="session")
+def expected_scores(collection: Collection) -> dict[str, dict[str, float]]:
+    """The dot product of every topic with every document, as `--fields title text` joins them."""
+    passages = [f"{title} {text}" for title, text in zip(collection.titles, collection.texts, strict=True)]
+    scores = plain_vectors(TINY_MODEL, list(collection.topics.values())) @ plain_vectors(TINY_MODEL, passages, 256).T
+    return {
+        qid: dict(zip(collection.docids, row.tolist(), strict=True))
+        for qid, row in zip(collection.topics, scores, strict=True)
+    }
+
+
+def run_module(*arguments: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE …` in a process of its own."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if check and done.returncode:
+        pytest.fail(f"{' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def encode_corpus(corpus: Path, output: Path, *options: str, encoder: object = TINY_MODEL) -> None:
+    """Stock `pyserini.encode` over title and text."""
+    fields = ["--fields", "title", "text"]
+    where = ["--embeddings", output, *[option for option in options if option == "--to-faiss"]]
+    rest = [option for option in options if option != "--to-faiss"]
+    encode = ["encoder", "--encoder", encoder, *fields, "--device", "cpu", *rest]
+    run_module("pyserini.encode", "input", "--corpus", corpus, *fields, "output", *where, *encode)
+
+
+@pytest.fixture(scope="session")
+def faiss_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("faiss") / "index"
+    encode_corpus(TINY / "corpus.jsonl", output, "--to-faiss", "--dimension", str(DIMENSION))
+    return output
+
+
+@pytest.fixture(scope="session")
+def lucene_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stock BM25 index."""
+    folder = tmp_path_factory.mktemp("lucene")
+    (folder / "corpus").mkdir()
+    with (folder / "corpus" / "documents.jsonl").open("w") as out:
+        for line in (TINY / "corpus.jsonl").open():
+            document = json.loads(line)
+            contents = f"{document['title']} {document['text']}"
+            out.write(json.dumps({"id": document["id"], "contents": contents}) + "\n")
+    run_module(
+        "pyserini.index.lucene", "--collection", "JsonCollection", "--input", folder / "corpus", "--index",
+        folder / "index", "--generator", "DefaultLuceneDocumentGenerator", "--threads", 1, "--storeRaw",
+    )  # fmt: skip
+    return folder / "index"
+
+
+def read_scores(run: Path) -> dict[str, dict[str, float]]:
+    """A TREC run as Pyserini wrote it."""
+    scores: dict[str, dict[str, float]] = {}
+    for line in run.open():
+        qid, _, docid, _, score, _ = line.split()
+        scores.setdefault(qid, {})[docid] = float(score)
+    return scores
+
+
+def assert_top_hits(run: Path, expected: dict[str, dict[str, float]], depth: int, tolerance: float = 1e-3) -> None:
+    """Every topic has its `depth` best documents, each with its dot product."""
+    scores = read_scores(run)
+    assert scores.keys() == expected.keys()
+    for qid, hits in scores.items():
+        assert len(hits) == depth, qid
+        assert hits == pytest.approx({docid: expected[qid][docid] for docid in hits}, abs=tolerance)
+        worst_needed = sorted(expected[qid].values(), reverse=True)[depth - 1]
+        assert min(hits.values()) >= worst_needed - tolerance
+
+
+@pytest.fixture(scope="session")
+def suitable_java() -> None:
+    """For processes without our hook: choose Java as it would."""
+    from pyserini_tasb.environment.java import ensure_java
+
+    ensure_java(needs_path_java=True)

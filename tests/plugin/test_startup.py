@@ -1,0 +1,81 @@
+"""The start-up hook: cheap, idempotent, can be switched off, and never breaks somebody's Pyserini."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+FINDER = "PyseriniFinder"
+COUNT_FINDERS = f"import sys; print([type(f).__name__ for f in sys.meta_path].count('{FINDER}'))"
+
+
+def python(code, *options, **environment):
+    done = subprocess.run(
+        [sys.executable, *options, "-c", code], capture_output=True, text=True, check=False,
+        env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_live_after_installation():
+    assert python(COUNT_FINDERS).stdout == "1\n"
+
+
+def test_switched_off():
+    assert python(COUNT_FINDERS, PYSERINI_TASB_AUTOLOAD="0").stdout == "0\n"
+
+
+def test_idempotent():
+    again = "import pyserini_tasb.plugin.startup as s; s.install(); s.register(); import pyserini_tasb; "
+    assert python(again + "pyserini_tasb.register(); " + COUNT_FINDERS).stdout == "1\n"
+
+
+def test_says_nothing_and_imports_nothing_heavy():
+    code = "import sys; print({'torch', 'numpy', 'yaml', 'pydantic', 'ast', 'jnius'} & set(sys.modules))"
+    done = python(code)
+    assert done.stdout == "set()\n"
+    assert done.stderr == ""
+
+
+def test_costs_less_than_a_millisecond():
+    def cost():
+        # Compiled once, as after any installation; an environment that forbids bytecode would measure the compiler.
+        report = python("pass", "-X", "importtime", PYTHONDONTWRITEBYTECODE="").stderr
+        own = re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+pyserini_tasb\S*$", report, re.MULTILINE)
+        assert len(own) == 3  # pyserini_tasb, .plugin, .plugin.startup
+        return sum(map(int, own))
+
+    assert min(cost() for _ in range(10)) < 1000  # µs; the minimum, because other work slows single starts
+
+
+def test_register_by_hand_adapts_what_is_imported_already(suitable_java):
+    code = (
+        "import pyserini.search.faiss; from pyserini.encode import query_encoder_class_map as m, "
+        "document_encoder_class_map as d; held = m; print('tasb' in m); import pyserini_tasb; pyserini_tasb.register(); "
+        "pyserini_tasb.register(); print(list(m)[:3], m['tasb'].__name__, d['tasb'].__name__, m is held)"
+    )
+    out = python(code, PYSERINI_TASB_AUTOLOAD="0").stdout.splitlines()
+    assert out[-2:] == ["False", "['tasb', 'tas_b', 'tas-b'] TasbQueryEncoder TasbDocumentEncoder True"]
+
+
+def test_our_failure_is_one_warning(suitable_java):
+    broken = "import pyserini_tasb.plugin.startup as s; s.MODULES['pyserini.encode'] = 'no.such:thing'; "
+    done = python(broken + "import pyserini.encode; print(len(pyserini.encode.query_encoder_class_map) > 10)")
+    assert done.stdout.splitlines()[-1] == "True"
+    assert done.stderr.count("pyserini-tasb is off") == 1
+    assert "adapting pyserini.encode failed: ModuleNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["pyserini.search.faiss.__main__", "pyserini.encode.query"])
+def test_commands_keep_their_source_and_file(suitable_java, module):
+    # Debuggers, inspect and importlib.resources see the stock module: only its code was changed.
+    code = (
+        f"import importlib, inspect, linecache; m = importlib.import_module('{module}'); "
+        "print('pyserini_tasb' in inspect.getsource(m), m.__spec__.loader.__class__.__name__, m.__file__ is not None)"
+    )
+    assert python(code).stdout.splitlines()[-1] == "False SourceFileLoader True"
