@@ -1,0 +1,113 @@
+"""Strict reading of files with one record a line, plain or gzip: every faulty line is named."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import re
+import zlib
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FAULTS_SHOWN = 20
+GZIP_MAGIC = b"\x1f\x8b"
+ASCII_SPACE = " \t\n\r\f\v"
+_ASCII_SPACES = re.compile(f"[{ASCII_SPACE}]+")
+
+
+class LineFaults:
+    """What is wrong with a file's lines, collected and then reported in one error.
+
+    Args:
+        path: the file.
+        expected: what a right line holds.
+    """
+
+    def __init__(self, path: Path, *, expected: str) -> None:
+        self.path, self.expected = path, expected
+        self._shown: list[str] = []
+        self._count = 0
+
+    def add(self, number: int, found: str) -> None:
+        """Note that line `number` (from 1) is faulty."""
+        self._count += 1
+        if len(self._shown) < FAULTS_SHOWN:
+            self._shown.append(f"{self.path}:{number}: {found}")
+
+    def finish(self, *, records: int) -> None:
+        """Report what was added, once the whole file is read.
+
+        Args:
+            records: how many records the file had.
+
+        Raises:
+            TasbError: naming the first 20 faulty lines and counting the others; or there was no record at all.
+        """
+        if not self._count:
+            if not records:
+                raise self._error("an empty file", "check how it was written")
+            return
+        more = self._count - len(self._shown)
+        lines = [*self._shown, f"… and {more} more"] if more else self._shown
+        found = f"{self._count} faulty line{'s' if self._count > 1 else ''}:\n    " + "\n    ".join(lines)
+        raise self._error(found, "mend or remove these lines")
+
+    def _error(self, found: str, do: str) -> TasbError:
+        return TasbError(where=str(self.path), expected=f"lines of {self.expected}", found=found, do=do)
+
+
+@contextlib.contextmanager
+def open_lines(path: Path) -> Iterator[io.TextIOWrapper]:
+    r"""Open a file for reading by line; whether it is gzip is seen from its first bytes, not from its name.
+
+    Lines end at \n only. Bytes that are not UTF-8 come out as lone surrogates, which `require_utf8` refuses: so the
+    reader can name the line.
+
+    Raises:
+        TasbError: the file cannot be opened, or its gzip data is damaged.
+    """
+    try:
+        with path.open("rb") as plain:
+            is_gzip = plain.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
+            binary = cast("BinaryIO", gzip.GzipFile(fileobj=plain)) if is_gzip else plain
+            with io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+                yield lines
+    except (OSError, EOFError, zlib.error) as error:
+        raise TasbError(
+            where=str(path),
+            expected="a readable file, plain or gzip",
+            found=getattr(error, "strerror", None) or str(error),
+            do="check the path, its permissions, and whether the download is complete",
+        ) from error
+
+
+def require_utf8(line: str) -> None:
+    """Refuse a line of `open_lines` that holds bytes which are not UTF-8.
+
+    Raises:
+        ValueError: saying so.
+    """
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("not UTF-8") from error
+
+
+def columns_of(line: str) -> list[str]:
+    """The columns of a TREC line, split at ASCII white space as trec_eval does (and at the separators 0x1c to 0x1f).
+
+    Raises:
+        ValueError: the line is not UTF-8.
+    """
+    if line.isascii():
+        return line.split()
+    require_utf8(line)
+    # str.split() would also split at a no-break space, which to trec_eval is part of a docid.
+    stripped = line.strip(ASCII_SPACE)
+    return _ASCII_SPACES.split(stripped) if stripped else []
