@@ -56,9 +56,9 @@ def _add_encoders(verbs: Any) -> None:
 def _add_evaluate(verbs: Any) -> None:
     parser = _verb(verbs, "evaluate", "pyserini_tasb.evaluate.command:run", "score runs as trec_eval does")
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage, or a qrels file")
-    parser.add_argument("--runs", required=True, nargs="+", metavar="NAME|PATH", help="TREC runs, plain or .gz")
-    parser.add_argument("--measures", nargs="+", metavar="MEASURE", help="as ir-measures: nDCG@10 AP(rel=2)@1000 …")
-    parser.add_argument("--baseline", metavar="NAME|PATH", help="one of --runs, to test every other run against")
+    parser.add_argument("--runs", required=True, nargs="+", metavar="NAME|PATH", help="e.g. dl19-passage.tasb or files")
+    parser.add_argument("--measures", nargs="+", metavar="MEASURE", help="default: by the qrels; e.g. AP(rel=2)@1000")
+    parser.add_argument("--baseline", metavar="NAME|PATH", help="a run to test all others against (paired t-test)")
     parser.add_argument("--json", action="store_true", help="print JSON, with the value of every query")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Print every encoder card; 0."""
     own, files = own_folder("encoders"), recipe_files("encoders")
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "encoder": f"tasb:{name}",
             "weights": _weights(card),

@@ -1,0 +1,173 @@
+"""The wheel and the editable install, each in a throw-away venv: hook live, recipes found, nothing left behind.
+
+The venvs see this environment's other packages through a path file, which runs none of their start-up hooks.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DIMENSION, TINY, TINY_MODEL, assert_top_hits
+
+ROOT = Path(__file__).parents[2]
+LIVE = "import sys; print(any(type(f).__name__ == 'PyseriniFinder' for f in sys.meta_path))"
+
+
+@dataclass(frozen=True)
+class Venv:
+    folder: Path
+
+    @property
+    def packages(self) -> Path:
+        return next((self.folder / "lib").glob("python*/site-packages"))
+
+    def run(self, *arguments, check=True, **options):
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        done = subprocess.run(
+            [self.folder / "bin" / "python", *arguments], capture_output=True, text=True, check=False,
+            env=environment, **options,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def pip(self, *arguments):
+        self.run("-m", "pip", "--disable-pip-version-check", *arguments)
+
+    def see_other_packages(self):
+        (self.packages / "other-packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    def files(self):
+        return {
+            path.relative_to(self.packages)
+            for path in self.packages.rglob("*")
+            if "__pycache__" not in path.parts
+        }
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    """A clean copy: what git tracks or would track."""
+    copy = tmp_path_factory.mktemp("source") / "checkout"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    return copy
+
+
+@pytest.fixture(scope="session")
+def distributions(checkout, tmp_path_factory):
+    """The source distribution, and the wheel built from it (not from the checkout: a file it lacks would show)."""
+    output = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", output, checkout], check=True, capture_output=True
+    )
+    return next(output.glob("*.tar.gz")), next(output.glob("*.whl"))
+
+
+def fresh_venv(folder):
+    venv.create(folder, with_pip=True, symlinks=True)
+    made = Venv(folder)
+    made.pip("uninstall", "-q", "-y", "setuptools")  # Python 3.11 brings one too old to build with
+    return made
+
+
+@pytest.fixture(scope="session")
+def wheel_venv(distributions, tmp_path_factory):
+    made = fresh_venv(tmp_path_factory.mktemp("wheel-venv"))
+    made.pip("install", "--no-deps", "--no-index", distributions[1])
+    made.see_other_packages()
+    return made
+
+
+@pytest.fixture(scope="session")
+def editable_venv(checkout, tmp_path_factory):
+    made = fresh_venv(tmp_path_factory.mktemp("editable-venv"))
+    made.see_other_packages()  # setuptools, for the build
+    made.pip("install", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", "-e", checkout)
+    return made
+
+
+@pytest.fixture(params=["wheel_venv", "editable_venv"])
+def installed(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_wheel_holds_what_users_need_and_nothing_else(distributions):
+    names = zipfile.ZipFile(distributions[1]).namelist()
+    for wanted in (
+        "pyserini_tasb.pth",
+        "pyserini_tasb.start",
+        "pyserini_tasb/py.typed",
+        "pyserini_tasb/_data/encoders/tasb.yaml",
+        "pyserini_tasb/_data/fusion/README.md",
+        "pyserini_tasb/_data/regressions/data/README.md",
+        "pyserini_tasb/pipelines/cacm/cacm.tar.gz",
+    ):
+        assert wanted in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {
+        "pyserini_tasb", "pyserini_tasb.pth", "pyserini_tasb.start"
+    }  # fmt: skip
+    assert any(name.endswith("tests/conftest.py") for name in tarfile.open(distributions[0]).getnames())
+
+
+def test_hook_is_live(installed):
+    assert installed.run("-c", LIVE, cwd="/").stdout == "True\n"
+    off = installed.run("-c", f"import os; os.environ['PYSERINI_TASB_AUTOLOAD'] = '0'; {LIVE}", cwd="/")
+    assert off.stdout == "True\n"  # the switch is read at start-up, not later
+    assert installed.run("-S", "-c", LIVE, cwd="/").stdout == "False\n"
+
+
+@pytest.mark.parametrize("at", ["/", "checkout"])
+def test_recipes_are_found(installed, checkout, at):
+    where = checkout if at == "checkout" else at
+    code = "from pyserini_tasb.recipes import encoder_cards; print(*encoder_cards())"
+    assert installed.run("-c", code, cwd=where).stdout == "margin-mse minilm tasb\n"
+    done = installed.run("-m", "pyserini_tasb", "encoders", cwd=where)
+    assert "tasb:margin-mse" in done.stdout
+
+
+def test_stock_pyserini_searches_with_our_encoder(wheel_venv, faiss_index, expected_scores, tmp_path):
+    assert DIMENSION == 32
+    common = ["--index", faiss_index, "--topics", TINY / "topics.tsv", "--hits", "20"]
+    for name, encoder in (("path", [TINY_MODEL]), ("class", [TINY_MODEL, "--encoder-class", "tasb"])):
+        wheel_venv.run(
+            "-m", "pyserini.search.faiss", *common, "--output", tmp_path / name, "--encoder", *encoder, cwd=tmp_path
+        )
+        assert_top_hits(tmp_path / name, expected_scores, 20)
+
+
+def test_uninstalling_leaves_nothing(distributions, checkout, tmp_path):
+    for source in (["--no-index", distributions[1]], ["--no-build-isolation", "-e", checkout]):
+        made = fresh_venv(tmp_path / ("editable" if "-e" in source else "wheel"))
+        before = made.files()
+        made.see_other_packages()
+        made.pip("install", "--no-deps", "--ignore-installed", *source)
+        (made.packages / "other-packages.pth").unlink()
+        assert made.run("-c", LIVE, cwd="/").stdout == "True\n"
+        made.pip("uninstall", "-y", "pyserini-tasb")
+        assert made.files() == before
+        done = made.run("-X", "importtime", "-c", LIVE, cwd="/")
+        assert done.stdout == "False\n"
+        assert "pyserini_tasb" not in done.stderr
+
+
+def test_a_deleted_checkout_does_not_break_the_interpreter(distributions, tmp_path):
+    made = fresh_venv(tmp_path / "venv")
+    made.pip("install", "--no-deps", "--no-index", distributions[1])
+    (made.packages / "pyserini_tasb").rename(tmp_path / "gone")
+    done = made.run("-c", LIVE, cwd="/")
+    assert (done.stdout, done.stderr) == ("False\n", "")

