@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TasbError as error:
         print(f"tasb {arguments.verb}: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except BrokenPipeError:  # `tasb … | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
+        return 141
     except KeyboardInterrupt:
         print(f"\ntasb {arguments.verb}: interrupted", file=sys.stderr)
         return 130

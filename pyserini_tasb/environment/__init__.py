@@ -1,0 +1,1 @@
+"""The machine underneath: which Java Pyserini gets, and `tasb doctor`."""

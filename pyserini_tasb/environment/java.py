@@ -1,0 +1,194 @@
+"""Which Java Pyserini would get, and a better one where that one cannot run it.
+
+The start-up hook imports this just before Pyserini starts its JVM: standard library only, nothing heavy at the top.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.environment.java_home import OLDEST, Java, read_command, read_home
+from pyserini_tasb.environment.java_install import install_advice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = [
+    "Java",
+    "candidates",
+    "ensure_java",
+    "find_java",
+    "install_advice",
+    "java_environment",
+    "path_java",
+    "path_would_fail",
+    "pyserini_java",
+    "variable_java",
+    "would_fail",
+]
+
+SWITCH = "PYSERINI_TASB_JAVA"
+HOME_VARIABLES = ("JAVA_HOME", "JDK_HOME", "JRE_HOME")  # in the order in which pyjnius reads them
+_ELSE = "/usr/libexec/java_home" if sys.platform == "darwin" else "`javac` on PATH"  # and what it asks after them
+SYSTEM_FOLDERS = (
+    "/usr/lib/jvm/*",
+    "/usr/lib64/jvm/*",
+    "/usr/java/*",
+    "/opt/java*",
+    "/opt/java/*",
+    "/opt/jdk*",
+    "~/.sdkman/candidates/java/*",
+    "~/.jdks/*",
+    "/Library/Java/JavaVirtualMachines/*/Contents/Home",
+    "~/Library/Java/JavaVirtualMachines/*/Contents/Home",
+    "/opt/homebrew/opt/openjdk*/libexec/openjdk.jdk/Contents/Home",
+    "/usr/local/opt/openjdk*/libexec/openjdk.jdk/Contents/Home",
+)
+
+
+def candidates(system_folders: Iterable[str] = SYSTEM_FOLDERS) -> list[Java]:
+    """Every Java found, each once: the environment variables', PATH's, conda's, then the system's.
+
+    The system's are sorted by version, lowest first, then by folder: Anserini is compiled for and tested with
+    Java 21, and a later one may drop the incubating module.
+
+    Args:
+        system_folders: glob patterns of folders that may be a Java home.
+    """
+    found: dict[Path, Java] = {}
+    in_system = filter(None, (read_home(home, "system") for home in _folders(system_folders)))
+    by_version = sorted(in_system, key=lambda java: (java.version, str(java.home)))
+    for java in (*_from_environment(), *by_version):
+        found.setdefault(java.home, java)
+    return list(found.values())
+
+
+def find_java(system_folders: Iterable[str] = SYSTEM_FOLDERS) -> Java | None:
+    """The first of `candidates` that Pyserini can run on."""
+    return next((java for java in candidates(system_folders) if java.suitable), None)
+
+
+def pyserini_java() -> Java:
+    """The Java that pyjnius, and so Pyserini, would start: asked of pyjnius itself, which starts nothing yet.
+
+    Raises:
+        LookupError: there is none; the message says why.
+    """
+    try:
+        from jnius_config.env import get_java_setup
+    except ImportError:
+        raise LookupError("pyjnius, which Pyserini brings along, is not installed") from None
+    variable = next((name for name in HOME_VARIABLES if os.environ.get(name)), None)
+    try:
+        setup = get_java_setup()
+        library = Path(setup.get_jnius_lib_location()).resolve()  # $JVM_PATH where that is set
+    except Exception:  # noqa: BLE001 - pyjnius raises bare ones, and trips over itself where `javac` is missing
+        if variable:
+            raise LookupError(f"{variable} is {os.environ[variable]}, which holds no Java") from None
+        raise LookupError(f"JAVA_HOME is not set, and {_ELSE} leads to none") from None
+    if os.environ.get("JVM_PATH"):
+        source, homes = "JVM_PATH", list(library.parents)
+    else:
+        source, homes = variable or _ELSE, [Path(setup.get_javahome())]
+    java = next(filter(None, (read_home(home, source) for home in homes)), None)
+    if java is None or not library.is_file():
+        raise LookupError(f"{source} leads to {library}, which is not in a working Java")
+    return java
+
+
+def variable_java(variable: str) -> Java | None:
+    """The Java in the folder that an environment variable names; like pyjnius, forgives a `bin` at its end."""
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    home = Path(value)
+    return read_home(home.parent if home.name == "bin" else home, variable)
+
+
+def path_java() -> Java | None:
+    """The Java whose `java` is first on PATH; `pyserini.eval.trec_eval` runs that one."""
+    from shutil import which
+
+    command = which("java")
+    return read_command(Path(command), "PATH") if command else None
+
+
+def would_fail() -> str | None:
+    """Why Pyserini cannot run with the Java it would pick; None where it can."""
+    try:
+        java = pyserini_java()
+    except LookupError as error:
+        return f"Pyserini finds no Java: {error}"
+    return f"Pyserini's Java ({java.home}, from {java.source}) {java.shortfall}" if java.shortfall else None
+
+
+def path_would_fail() -> str | None:
+    """Why `pyserini.eval.trec_eval`, which runs `java` from PATH, cannot run; None where it can."""
+    java = path_java()
+    if java is None:
+        return "trec_eval finds no `java` on PATH"
+    # It needs neither the vector module nor libjvm.
+    return f"trec_eval's Java ({java.home}, from PATH) {java.shortfall}" if java.version < OLDEST else None
+
+
+def java_environment(java: Java) -> dict[str, str]:
+    """The variables that make a process and its children use `java`: JAVA_HOME, and PATH with its bin in front."""
+    path = os.environ.get("PATH", os.defpath)
+    return {"JAVA_HOME": str(java.home), "PATH": os.pathsep.join((str(java.home / "bin"), path))}
+
+
+_spoke = False
+
+
+def ensure_java(needs_path_java: bool = False, system_folders: Sequence[str] = SYSTEM_FOLDERS) -> None:
+    """Give this process a Java that runs Pyserini, where the one it would get does not. For the start-up hook.
+
+    Sets JAVA_HOME and PATH in `os.environ` and says so in one line on stderr, once per process; without a suitable
+    Java that line is what to type. Silent where nothing is wrong or `PYSERINI_TASB_JAVA=0`. Never raises.
+
+    Args:
+        needs_path_java: the module about to be imported runs `java` from PATH.
+        system_folders: as in `candidates`.
+    """
+    global _spoke  # noqa: PLW0603 - "once per process" is a fact about the process
+    if _spoke or os.environ.get(SWITCH) == "0":
+        return
+    try:
+        line = _mend(needs_path_java, system_folders)
+    except Exception as error:  # noqa: BLE001 - somebody is importing Pyserini right now
+        line = f"looking for a Java failed: {error!r}"
+    if line:
+        _spoke = True
+        print(f"pyserini-tasb: {line} ({SWITCH}=0 switches this off)", file=sys.stderr)
+
+
+def _mend(needs_path_java: bool, system_folders: Sequence[str]) -> str | None:
+    jvm_runs = getattr(sys.modules.get("jnius_config"), "vm_running", False)
+    of_jvm = None if jvm_runs else would_fail()
+    reason = of_jvm or (path_would_fail() if needs_path_java else None)
+    if reason is None:
+        return None
+    if of_jvm and os.environ.get("JVM_PATH"):  # pyjnius prefers it to JAVA_HOME, and somebody set it on purpose
+        return f"{reason}; type: unset JVM_PATH"
+    java = find_java(system_folders)
+    if java is None:
+        return f"{reason}; no other Java here can; `tasb doctor` says more; type: {install_advice().splitlines()[0]}"
+    os.environ.update(java_environment(java))
+    return f"{reason}; using {java} instead"
+
+
+def _from_environment() -> Iterator[Java]:
+    yield from filter(None, map(variable_java, HOME_VARIABLES))
+    yield from filter(None, [path_java()])
+    # A Jupyter kernel or a cron job runs an environment's Python without activating the environment.
+    for prefix in filter(None, (os.environ.get("CONDA_PREFIX"), sys.prefix)):
+        yield from filter(None, (read_home(home, "conda") for home in (Path(prefix, "lib", "jvm"), Path(prefix))))
+
+
+def _folders(patterns: Iterable[str]) -> list[Path]:
+    from glob import glob
+
+    return [Path(folder) for pattern in patterns for folder in glob(os.path.expanduser(pattern))]  # noqa: PTH111, PTH207
