@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.plugin.startup import register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tasb` verb; return the process's exit status."""
     arguments = build_parser().parse_args(argv)
     module, _, function = arguments.run.partition(":")
+    register()  # for a checkout that is not installed: no start-up hook there
     try:
         return int(getattr(importlib.import_module(module), function)(arguments))
     except TasbError as error:

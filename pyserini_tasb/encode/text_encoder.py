@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.recipes import EncoderCard
 
 # Enough to keep the hardware busy, small enough that texts of one batch are of one length.
-TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 65_536}
+TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 
 class TextEncoder:
@@ -42,6 +43,7 @@ class TextEncoder:
         self.device = device
         self._folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer or str(self._folder), trust_remote_code=False)
+        self._tokenizer_lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
         self._models: dict[torch.dtype, BertDot] = {}
         self.dimension = self._model(card.precision).dimension
         # A tokenizer that knows no limit says 10**30.
@@ -66,15 +68,7 @@ class TextEncoder:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not len(texts):
             return vectors
-        token_ids: list[list[int]] = self._tokenizer(
-            list(texts),
-            list(pairs) if pairs is not None else None,
-            truncation=True,
-            max_length=min(max_length, self.longest),
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        token_ids = self._tokenise(texts, pairs, min(max_length, self.longest))
         model = self._model(precision or self.card.precision)
         budget = TOKENS_PER_BATCH[torch.device(self.device).type]
         with torch.inference_mode():
@@ -82,6 +76,19 @@ class TextEncoder:
                 ids, mask = self._padded([token_ids[position] for position in batch])
                 vectors[batch] = model(ids, mask).cpu().numpy()
         return vectors
+
+    def _tokenise(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
+        with self._tokenizer_lock:
+            token_ids: list[list[int]] = self._tokenizer(
+                list(texts),
+                list(pairs) if pairs is not None else None,
+                truncation=True,
+                max_length=max_length,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+        return token_ids
 
     def _padded(self, token_ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         # Padded on the right whatever the tokenizer prefers: the CLS vector is read at position 0.

@@ -17,7 +17,7 @@ from pyserini_tasb.encode import TasbDocumentEncoder, TasbQueryEncoder
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.plugin.corpus_check import check_docids
 from pyserini_tasb.plugin.names import CLASS_NAME, names_tasb, without_ours
-from pyserini_tasb.plugin.topics_check import check_topics_first
+from pyserini_tasb.plugin.search_options import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ HELP = f"; `{CLASS_NAME}` (pyserini-tasb) reads any model as TAS-B, whatever its
 def adapt_search_faiss(namespace: dict[str, Any]) -> None:
     """`pyserini.search.faiss`, whose functions `pyserini.search.hybrid` uses as well."""
     _short_errors(namespace)
-    check_topics_first(namespace)
+    check_options(namespace)
     define = namespace["define_dsearch_args"]
 
     @functools.wraps(define)
@@ -93,7 +93,7 @@ def adapt_encode_query(namespace: dict[str, Any]) -> None:
 def adapt_other_search(namespace: dict[str, Any]) -> None:
     """Searches that reach our encoders through an adapted module."""
     _short_errors(namespace)
-    check_topics_first(namespace)
+    check_options(namespace)
 
 
 def _choose(stock: FunctionType, class_map: str | None, ours: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:

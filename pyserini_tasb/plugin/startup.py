@@ -65,7 +65,8 @@ def install() -> None:
 
 def register() -> None:
     """Make `--encoder tasb` known to this process's Pyserini, imported already or not. Idempotent."""
-    if not any(isinstance(finder, PyseriniFinder) for finder in sys.meta_path):
+    # By name: two finders, the second from a module loaded again, would delegate to each other for ever.
+    if PyseriniFinder.__name__ not in (type(finder).__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, PyseriniFinder())
     for name in (*MODULES, *COMMANDS):
         if name in sys.modules:

@@ -136,6 +136,16 @@ def test_fp16_computes_in_what_the_hardware_has(minilm_folder, collection):
     np.testing.assert_allclose(query, reduced[0], atol=5e-3)
 
 
+def test_threads_share_an_encoder(queries, collection):
+    from concurrent.futures import ThreadPoolExecutor
+
+    # The tokenizer keeps its truncation between calls, and every call here asks for another.
+    texts, caps = [collection.texts[-1]] * 20, [5 + number % 7 for number in range(300)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda cap: queries._encoder._tokenise(texts, None, cap), caps))
+    assert [{len(ids) for ids in answer} for answer in answers] == [{cap} for cap in caps]
+
+
 def test_no_gradients_are_kept(passages):
     import torch
 

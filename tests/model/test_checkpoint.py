@@ -70,7 +70,14 @@ def test_an_alias_on_the_hub_loads_what_was_named(tmp_path):
 
 def test_missing_checkpoint_says_what_where_and_the_three_ways_on(tmp_path):
     done = ask_in_process("import pyserini_tasb as p; p.TasbQueryEncoder('tasb')", tmp_path, HF_HUB_OFFLINE="1")
-    for phrase in (HUB_ID, str(tmp_path), "the hub is unreachable", f"hf download {HUB_ID}", "tasb:/path", "tasb encoders"):
+    for phrase in (
+        HUB_ID,
+        str(tmp_path),
+        "the hub is unreachable",
+        f"hf download {HUB_ID}",
+        "tasb:/path",
+        "tasb encoders",
+    ):
         assert phrase in done.stderr
 
 

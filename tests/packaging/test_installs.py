@@ -47,11 +47,7 @@ class Venv:
         (self.packages / "other-packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def files(self):
-        return {
-            path.relative_to(self.packages)
-            for path in self.packages.rglob("*")
-            if "__pycache__" not in path.parts
-        }
+        return {path.relative_to(self.packages) for path in self.packages.rglob("*") if "__pycache__" not in path.parts}
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +55,10 @@ def checkout(tmp_path_factory):
     """A clean copy: what git tracks or would track."""
     copy = tmp_path_factory.mktemp("source") / "checkout"
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (ROOT / name).is_file():
@@ -121,7 +120,8 @@ def test_wheel_holds_what_users_need_and_nothing_else(distributions):
     assert {name.split("/")[0].split("-")[0] for name in names} == {
         "pyserini_tasb", "pyserini_tasb.pth", "pyserini_tasb.start"
     }  # fmt: skip
-    assert any(name.endswith("tests/conftest.py") for name in tarfile.open(distributions[0]).getnames())
+    with tarfile.open(distributions[0]) as source:
+        assert any(name.endswith("tests/conftest.py") for name in source.getnames())
 
 
 def test_hook_is_live(installed):

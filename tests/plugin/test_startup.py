@@ -56,8 +56,9 @@ def test_costs_less_than_a_millisecond():
 def test_register_by_hand_adapts_what_is_imported_already(suitable_java):
     code = (
         "import pyserini.search.faiss; from pyserini.encode import query_encoder_class_map as m, "
-        "document_encoder_class_map as d; held = m; print('tasb' in m); import pyserini_tasb; pyserini_tasb.register(); "
-        "pyserini_tasb.register(); print(list(m)[:3], m['tasb'].__name__, d['tasb'].__name__, m is held)"
+        "document_encoder_class_map as d; held = m; print('tasb' in m); import pyserini_tasb; "
+        "pyserini_tasb.register(); pyserini_tasb.register(); "
+        "print(list(m)[:3], m['tasb'].__name__, d['tasb'].__name__, m is held)"
     )
     out = python(code, PYSERINI_TASB_AUTOLOAD="0").stdout.splitlines()
     assert out[-2:] == ["False", "['tasb', 'tas_b', 'tas-b'] TasbQueryEncoder TasbDocumentEncoder True"]

