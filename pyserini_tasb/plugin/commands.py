@@ -105,7 +105,8 @@ def _choose(stock: FunctionType, class_map: str | None, ours: Callable[[dict[str
         bound = signature.bind(*arguments, **options)
         bound.apply_defaults()
         name, kind = bound.arguments["encoder"], bound.arguments.get("encoder_class")
-        if name and (kind == CLASS_NAME or (kind is None and names_tasb(name))):
+        by_name = kind is None and not bound.arguments.get("bpr")  # Pyserini 2.4's --bpr chooses a class as well
+        if name and (kind == CLASS_NAME or (by_name and names_tasb(name))):
             return ours(bound.arguments)
         unplugged = stock
         if class_map is not None:

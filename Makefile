@@ -1,0 +1,75 @@
+# `make help` says what there is. Nothing here needs the network once `make demo` or `make check` has installed it all.
+
+VENV ?= .venv
+DEMO ?= demo-out
+TORCH ?=
+ARGS ?=
+
+CANDIDATES := python3 python3.13 python3.12 python3.11
+SUITABLE := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+# Each is run, not just looked for: a pyenv shim is on PATH whether or not it leads to a Python.
+PYTHON ?= $(shell for python in $(CANDIDATES); do "$$python" $(SUITABLE) && { echo "$$python"; break; }; done)
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
+
+# pip installs without compiling (below), so the first import of a module has to keep what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
+# Two pips in one environment would spoil it.
+.NOTPARALLEL:
+.PHONY: help demo test test-plugin check clean
+
+help:
+	@echo "make demo         install into $(VENV), then search CACM with BM25, TAS-B and both; results in $(DEMO)"
+	@echo "make test         the whole test suite; ARGS='tests/plugin -x' for a part of it"
+	@echo "make test-plugin  what may differ between versions of Python and Pyserini"
+	@echo "make check        ruff and mypy"
+	@echo "make clean        remove $(VENV), $(DEMO) and build leftovers"
+	@echo
+	@echo "PYTHON=COMMAND    Python 3.11 or newer (here: $(or $(PYTHON),none found))"
+	@echo "VENV=FOLDER       the virtual environment"
+	@echo "DEMO=FOLDER       the demo's results"
+	@echo "TORCH='PIP ARGS'  a PyTorch build to install first. On Linux, pip's own choice has NVIDIA's libraries"
+	@echo "                  (several GB); without a GPU name a CPU build, if pip can find one: TORCH=torch==2.13.0+cpu"
+
+demo: $(INSTALLED)-demo
+	@"$(BIN)/tasb" demo --output "$(DEMO)"
+
+test: $(INSTALLED)-test
+	"$(BIN)/python" -m pytest $(ARGS)
+
+test-plugin: $(INSTALLED)-test
+	"$(BIN)/python" -m pytest tests/plugin tests/packaging $(ARGS)
+
+check: $(INSTALLED)-dev
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
+
+clean:
+	@test ! -e "$(VENV)/.made" || rm -rf "$(VENV)"
+	@test ! -e "$(DEMO)/.tasb-steps" || rm -rf "$(DEMO)"
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.made:
+	@"$(PYTHON)" $(SUITABLE) || { \
+	  echo "No Python 3.11 or newer. Looked for $(if $(PYTHON),$(PYTHON),$(CANDIDATES)), and found:"; \
+	  for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+	    echo "  $$python: $$("$$python" --version 2>/dev/null || echo 'nothing that runs')"; \
+	  done; \
+	  echo "Install one (apt install python3 python3-venv; brew install python; conda create -n tasb python=3.12),"; \
+	  echo "or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; \
+	  exit 1; } >&2
+	@echo "Making $(VENV) with $$("$(PYTHON)" --version) ($(PYTHON))"
+	@"$(PYTHON)" -m venv "$(VENV)"
+	@touch "$@"
+
+# demo, test and dev are extras of pyproject.toml; each includes the one before. Most of what is installed is never
+# imported, and compiling it all takes 1-2 minutes. Pyserini 2.4.0 is ruled out by pyproject.toml (which says why); said
+# here as well, pip does not download it first.
+$(INSTALLED)-%: $(VENV)/.made $(PACKAGING)
+	@echo "Installing pyserini-tasb[$*] with Pyserini and PyTorch into $(VENV): several minutes ..."
+	@$(if $(TORCH),"$(BIN)/python" -m pip install -qq --disable-pip-version-check --no-compile $(TORCH))
+	@"$(BIN)/python" -m pip install -qq --disable-pip-version-check --no-compile -e '.[$*]' 'pyserini!=2.4.0'
+	@touch $(INSTALLED)-demo $(if $(filter-out demo,$*),$(INSTALLED)-test) "$@"

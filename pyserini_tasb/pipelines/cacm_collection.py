@@ -1,0 +1,57 @@
+"""This package's CACM, laid out for Pyserini; as a command: `python -m pyserini_tasb.pipelines.cacm_collection DIR`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = Path(__file__).parent / "cacm"
+# Each document ends with its citations, as three numbers a line: no text, and nothing to search for.
+_CITATION = re.compile(r"^\d+\t\d+\t\d+$", re.MULTILINE)
+_TAG = re.compile(r"</?(?:html|pre)>")
+
+
+def lay_out(folder: Path) -> None:
+    """Write what the demo reads into `folder`.
+
+    `archive/cacm.tar.gz`, `topics.cacm.txt` and `qrels.cacm.txt` are Anserini's files as they are.
+    `documents/cacm.jsonl` has the same documents for Pyserini's encoders, `qrels.repaired.txt` the same judgments with
+    padded docids.
+    """
+    # Folders of their own: Anserini indexes every file that it finds in a folder, Pyserini encodes every one.
+    for name in ("archive", "documents"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, place in (("cacm.tar.gz", "archive"), ("topics.cacm.txt", "."), ("qrels.cacm.txt", ".")):
+        shutil.copyfile(DATA / name, folder / place / name)
+    with (folder / "documents" / "cacm.jsonl").open("w", encoding="utf-8") as lines:
+        for docid, text in read_documents(DATA / "cacm.tar.gz"):
+            lines.write(json.dumps({"id": docid, "contents": text}) + "\n")
+    qrels = (DATA / "qrels.cacm.txt").read_text(encoding="utf-8")
+    (folder / "qrels.repaired.txt").write_text(repair_qrels(qrels), encoding="utf-8")
+
+
+def read_documents(archive: Path) -> Iterator[tuple[str, str]]:
+    """Docid and text (title, abstract, authors, keywords) of each document, without tags, citations and line ends."""
+    with tarfile.open(archive) as files:
+        for member in files:
+            content = files.extractfile(member)
+            if content is not None:
+                text = _TAG.sub("", content.read().decode("ascii"))
+                yield Path(member.name).stem, " ".join(_CITATION.sub("", text).split())
+
+
+def repair_qrels(qrels: str) -> str:
+    """Pad the 55 docids that never match: `CACM-46` is `CACM-0046` in the archive."""
+    return re.sub(r"\bCACM-(\d+)", lambda docid: f"CACM-{int(docid[1]):04d}", qrels)
+
+
+if __name__ == "__main__":
+    lay_out(Path(sys.argv[1]))
