@@ -30,8 +30,8 @@ help:
 	@echo "PYTHON=COMMAND    Python 3.11 or newer (here: $(or $(PYTHON),none found))"
 	@echo "VENV=FOLDER       the virtual environment"
 	@echo "DEMO=FOLDER       the demo's results"
-	@echo "TORCH='PIP ARGS'  a PyTorch build to install first. On Linux, pip's own choice has NVIDIA's libraries"
-	@echo "                  (several GB); without a GPU name a CPU build, if pip can find one: TORCH=torch==2.13.0+cpu"
+	@echo "TORCH='ARGUMENTS' what to give pip to install PyTorch first. Its own choice on Linux has NVIDIA's libraries,"
+	@echo "                  several GB: without a GPU, take the arguments for a CPU build from pytorch.org"
 
 demo: $(INSTALLED)-demo
 	@"$(BIN)/tasb" demo --output "$(DEMO)"

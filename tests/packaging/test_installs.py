@@ -6,6 +6,7 @@ The venvs see this environment's other packages through a path file, which runs 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -52,19 +53,16 @@ class Venv:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
-    """A clean copy: what git tracks or would track."""
-    copy = tmp_path_factory.mktemp("source") / "checkout"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((ROOT / name).read_bytes())
-    return copy
+    """A clean copy, without what builds, demos and virtual environments left."""
+    leftovers = shutil.ignore_patterns(".git", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist")
+
+    def ignored(folder, names):
+        made_here = {
+            name for name in names for mark in ("pyvenv.cfg", ".tasb-steps") if Path(folder, name, mark).exists()
+        }
+        return leftovers(folder, names) | made_here
+
+    return shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=ignored)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +116,25 @@ def test_the_environment_reaches_the_command_and_standard_input_is_closed(folder
     code = "import os, sys; print(os.environ['TASB_TEST'], repr(sys.stdin.read()))"
     Pipeline(folder, {"TASB_TEST": "here"}).run([Step("s", "", ("-c", code), stdout="s.txt")])
     assert (folder / "s.txt").read_text() == "here ''\n"
+
+
+def test_on_a_terminal_the_latest_line_shows_in_place(folder):
+    program = f"""
+        from pathlib import Path
+        from pyserini_tasb.pipelines.steps import Pipeline, Step
+        code = "import time; print('1%', end='\\\\r2%', flush=True); time.sleep(1.5)"
+        Pipeline(Path({str(folder)!r}), {{}}).run([Step("slow", "", ("-c", code))])
+    """
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while data := os.read(ours, 1000):
+                shown += data
+    os.close(ours)
+    assert process.returncode == 0, shown
+    assert re.search(rb"\r\x1b\[K  \d s  2%\r\x1b\[K.*  done in", shown, re.DOTALL), shown
 
 
 def test_ctrl_c_ends_the_command_and_leaves_a_resumable_state(folder):
