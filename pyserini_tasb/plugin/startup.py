@@ -92,7 +92,7 @@ def _wait_for(name: str, loader: Any) -> None:
     if name in MODULES:
         loader.exec_module = _exec_then_adapt(name, loader.exec_module)
     else:
-        loader.get_code = _code_with_adapter(loader, loader.get_code)
+        loader.get_code = _adapt_in_code(loader, loader.get_code)
 
 
 def _exec_then_adapt(name: str, exec_module: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
@@ -103,31 +103,18 @@ def _exec_then_adapt(name: str, exec_module: Callable[[ModuleType], None]) -> Ca
     return run
 
 
-def _code_with_adapter(loader: Any, get_code: Callable[[str], CodeType | None]) -> Callable[[str], CodeType | None]:
-    # runpy executes the code object itself, so there is no "after import" for a module that runs as __main__:
-    # the call of the adapter has to be in the code, between its definitions and its main block.
-    def adapted_code(name: str) -> CodeType | None:
-        code = _guarded(f"reading {name}", _insert_adapter, loader, name)
-        return code if code is not None else get_code(name)
+def _adapt_in_code(loader: Any, get_code: Callable[[str], CodeType | None]) -> Callable[[str], CodeType | None]:
+    def adapted(name: str) -> CodeType | None:
+        code: CodeType | None = _guarded(f"reading {name}", _insert_adapter, loader, name)
+        return code or get_code(name)
 
-    return adapted_code
+    return adapted
 
 
 def _insert_adapter(loader: Any, name: str) -> CodeType | None:
-    import ast
+    from pyserini_tasb.plugin.insertion import code_with_adapter
 
-    source = loader.get_source(name)
-    if source is None:
-        return None
-    tree = ast.parse(source)
-    guards = [at for at, node in enumerate(tree.body) if isinstance(node, ast.If) and "__name__" in ast.dump(node.test)]
-    place = guards[-1] if guards else len(tree.body)
-    call = ast.parse(f"__import__({__name__!r}, fromlist=['adapt']).adapt({name!r}, globals())").body[0]
-    for node in ast.walk(call):
-        ast.copy_location(node, tree.body[min(place, len(tree.body) - 1)])
-    tree.body.insert(place, call)
-    code: CodeType = compile(tree, loader.get_filename(name), "exec", dont_inherit=True)
-    return code
+    return code_with_adapter(loader, name)
 
 
 def _ensure_java(needs_path_java: bool) -> None:
@@ -137,11 +124,10 @@ def _ensure_java(needs_path_java: bool) -> None:
 
 
 def _guarded(doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Our own failure must never break somebody's Pyserini: it becomes one warning."""
+    """Our own failure must never break somebody's Pyserini: it becomes one line on stderr."""
     try:
         return function(*arguments)
     except Exception as error:  # noqa: BLE001
-        import warnings
-
-        warnings.warn(f"pyserini-tasb is off: {doing} failed: {error!r} ({SWITCH}=0 hides this)", stacklevel=2)
+        # Not warnings.warn: `-W error` would make an ImportError of it.
+        print(f"pyserini-tasb is off: {doing} failed: {error!r} ({SWITCH}=0 hides this)", file=sys.stderr)
         return None

@@ -64,9 +64,11 @@ def test_register_by_hand_adapts_what_is_imported_already(suitable_java):
     assert out[-2:] == ["False", "['tasb', 'tas_b', 'tas-b'] TasbQueryEncoder TasbDocumentEncoder True"]
 
 
-def test_our_failure_is_one_warning(suitable_java):
+@pytest.mark.parametrize("options", [[], ["-W", "error::UserWarning"]])
+def test_our_failure_is_one_line(suitable_java, options):
     broken = "import pyserini_tasb.plugin.startup as s; s.MODULES['pyserini.encode'] = 'no.such:thing'; "
-    done = python(broken + "import pyserini.encode; print(len(pyserini.encode.query_encoder_class_map) > 10)")
+    code = broken + "import pyserini.encode; print(len(pyserini.encode.query_encoder_class_map) > 10)"
+    done = python(code, *options)
     assert done.stdout.splitlines()[-1] == "True"
     assert done.stderr.count("pyserini-tasb is off") == 1
     assert "adapting pyserini.encode failed: ModuleNotFoundError" in done.stderr
