@@ -36,7 +36,7 @@ def test_idempotent():
 
 
 def test_says_nothing_and_imports_nothing_heavy():
-    code = "import sys; print({'torch', 'numpy', 'yaml', 'pydantic', 'ast', 'jnius'} & set(sys.modules))"
+    code = "import sys; print({'torch', 'numpy', 'yaml', 'pydantic', 'ast', 'typing', 'jnius'} & set(sys.modules))"
     done = python(code)
     assert done.stdout == "set()\n"
     assert done.stderr == ""
@@ -46,11 +46,9 @@ def test_costs_less_than_a_millisecond():
     def cost():
         # Compiled once, as after any installation; an environment that forbids bytecode would measure the compiler.
         report = python("pass", "-X", "importtime", PYTHONDONTWRITEBYTECODE="").stderr
-        own = re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+pyserini_tasb\S*$", report, re.MULTILINE)
-        assert len(own) == 3  # pyserini_tasb, .plugin, .plugin.startup
-        return sum(map(int, own))
+        return int(re.search(r"\| +(\d+) \| +pyserini_tasb.plugin.startup$", report, re.MULTILINE)[1])  # cumulative
 
-    assert min(cost() for _ in range(10)) < 1000  # µs; the minimum, because other work slows single starts
+    assert any(cost() < 1000 for _ in range(50))  # µs; other work on the machine slows single starts
 
 
 def test_register_by_hand_adapts_what_is_imported_already(suitable_java):
