@@ -139,11 +139,13 @@ def test_on_a_terminal_the_latest_line_shows_in_place(folder):
 
 
 def test_ctrl_c_ends_the_command_and_leaves_a_resumable_state(folder):
+    # Started in the background of a script, the tests have SIGINT ignored, and so would the child.
     program = f"""
-        import sys
+        import signal
         from pathlib import Path
         from tests.pipelines.test_steps import FIRST, python
         from pyserini_tasb.pipelines.steps import Pipeline
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         slow = python("slow", "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
         Pipeline(Path({str(folder)!r}), {{}}).run([FIRST, slow])
     """
