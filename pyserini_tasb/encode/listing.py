@@ -45,7 +45,7 @@ def _table(rows: list[dict[str, object]]) -> str:
         (f"{r['encoder']}", "here" if r["weights"] else "not here", f"{r['card']}", f"{r['model']}") for r in rows
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    for line, row in zip(range(len(rows), 0, -1), reversed(rows), strict=True):
-        lines.insert(line + 1, f"    {row['description']}")
-    return "\n".join(lines)
+    head, *lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+    return "\n".join([head, *(f"{line}\n    {row['description']}" for line, row in zip(lines, rows, strict=True))])
