@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pyserini_tasb.encode.batching import batches_by_length
+from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.encode.precision import Precision, compute_type
 from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.model.checkpoint import find_checkpoint
@@ -42,12 +43,13 @@ class TextEncoder:
         self.card = card
         self.device = device
         self._folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer or str(self._folder), trust_remote_code=False)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer or str(self._folder), trust_remote_code=False)
         self._tokenizer_lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
         self._models: dict[torch.dtype, BertDot] = {}
         self.dimension = self._model(card.precision).dimension
+        self.pad_id = int(self.tokenizer.pad_token_id or 0)
         # A tokenizer that knows no limit says 10**30.
-        self.longest = min(self._tokenizer.model_max_length, self._positions())
+        self.longest = min(self.tokenizer.model_max_length, self._positions())
 
     def encode(
         self,
@@ -65,21 +67,25 @@ class TextEncoder:
             max_length: tokens kept of each text, special tokens included.
             precision: to compute in; by default the card's.
         """
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        if not len(texts):
-            return vectors
-        token_ids = self._tokenise(texts, pairs, min(max_length, self.longest))
+        token_ids = self._tokenise(texts, pairs, min(max_length, self.longest)) if len(texts) else []
+        return self.encode_tokens(token_ids, precision=precision)
+
+    def encode_tokens(
+        self, token_ids: Sequence[Sequence[int]], *, precision: Precision | None = None
+    ) -> NDArray[np.float32]:
+        """Vectors [texts, dimension] of texts that this model's tokenizer has tokenised, special tokens included."""
+        vectors = np.empty((len(token_ids), self.dimension), dtype=np.float32)
         model = self._model(precision or self.card.precision)
         budget = TOKENS_PER_BATCH[torch.device(self.device).type]
         with torch.inference_mode():
             for batch in batches_by_length([len(ids) for ids in token_ids], budget):
-                ids, mask = self._padded([token_ids[position] for position in batch])
+                ids, mask = padded([token_ids[position] for position in batch], self.pad_id, self.device)
                 vectors[batch] = model(ids, mask).cpu().numpy()
         return vectors
 
     def _tokenise(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
         with self._tokenizer_lock:
-            token_ids: list[list[int]] = self._tokenizer(
+            token_ids: list[list[int]] = self.tokenizer(
                 list(texts),
                 list(pairs) if pairs is not None else None,
                 truncation=True,
@@ -89,16 +95,6 @@ class TextEncoder:
                 return_token_type_ids=False,
             )["input_ids"]
         return token_ids
-
-    def _padded(self, token_ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        # Padded on the right whatever the tokenizer prefers: the CLS vector is read at position 0.
-        longest = max(map(len, token_ids))
-        ids = torch.full((len(token_ids), longest), self._tokenizer.pad_token_id or 0, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, text in enumerate(token_ids):
-            ids[row, : len(text)] = torch.tensor(text)
-            mask[row, : len(text)] = 1
-        return ids.to(self.device), mask.to(self.device)
 
     def _model(self, precision: Precision) -> BertDot:
         kind = compute_type(precision, self.device)

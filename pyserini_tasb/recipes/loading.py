@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, TypeVar
+import typing
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.types import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+Location = tuple[str | int, ...]
 
 
-def load_recipe(path: Path, recipe: type[AnyRecipe]) -> AnyRecipe:
+def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = ()) -> AnyRecipe:
     """Read and check one YAML file.
+
+    Args:
+        path: the file.
+        recipe: the schema it must fit.
+        overrides: `key=value` or `section.key=value`, each over what the file says; the value is read as YAML.
 
     Raises:
         TasbError: no such file, not YAML, or not the recipe's schema; every fault is named with its line.
@@ -40,40 +48,98 @@ def load_recipe(path: Path, recipe: type[AnyRecipe]) -> AnyRecipe:
         raise TasbError(
             where=str(path), expected="`key: value` lines", found=type(values).__name__, do="see the folder's README.md"
         )
+    for override in overrides:
+        _apply(override, values)
     try:
         return recipe.model_validate(values)
     except ValidationError as error:
         raise _schema_error(path, recipe, node, error) from None
 
 
+def _apply(override: str, values: dict[str, Any]) -> None:
+    location, equals, text = override.partition("=")
+    *sections, key = location.split(".")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        equals = ""
+    for section in sections:
+        inner = values.setdefault(section, {})
+        values = inner if isinstance(inner, dict) else {}
+    if not (equals and key and all(sections)):
+        raise TasbError(
+            expected="key=value or section.key=value, the value as YAML",
+            found=f"`{override}`",
+            do="e.g. --set batch_size=96 --set optimiser.learning_rate=2.0e-5",
+        )
+    values[key] = value
+
+
 def _schema_error(path: Path, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError) -> TasbError:
-    known = sorted(recipe.model_fields)
     found, advice = [], []
     for fault in error.errors():
-        key = str(fault["loc"][0]) if fault["loc"] else ""
-        line = _line_of(node, key)
+        location: Location = fault["loc"]
+        name = ".".join(map(str, location))
+        line = _line_of(node, location)
         at = f"line {line}: " if line else ""
-        if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
-            found.append(f"{at}unknown key `{key}`")
-            close = difflib.get_close_matches(key, known, n=1)
-            advice.append(f"did you mean `{close[0]}`?" if close else f"remove `{key}`")
+        known = _keys_of(recipe, location[:-1])
+        if fault["type"] == "extra_forbidden" and known:
+            found.append(f"{at}unknown key `{name}`")
+            advice.append(_nearest(location, known, recipe))
         elif fault["type"] == "missing":
-            found.append(f"{at}no key `{'.'.join(map(str, fault['loc']))}`")
-            advice.append(f"add `{key}:`")
+            found.append(f"{at}no key `{name}`")
+            advice.append(f"add `{name}:`")
         else:
-            found.append(f"{at}`{'.'.join(map(str, fault['loc']))}`: {fault['msg'].lower()} (got {fault['input']!r})")
-            advice.append(f"mend `{key}`")
+            found.append(f"{at}`{name}`: {fault['msg'].lower()} (got {fault['input']!r})")
+            advice.append(f"mend `{location[0] if location else name}`")
     return TasbError(
         where=str(path),
-        expected=f"keys of {recipe.__name__}: {', '.join(known)}",
+        expected=f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}",
         found="; ".join(found),
         do="; ".join(dict.fromkeys(advice)),
     )
 
 
-def _line_of(node: yaml.Node | None, key: str) -> int | None:
-    if isinstance(node, yaml.MappingNode):
-        for key_node, _ in node.value:
-            if key_node.value == key:
-                return int(key_node.start_mark.line) + 1
-    return None
+def _nearest(location: Location, known: list[str], recipe: type[Recipe]) -> str:
+    """What an unknown key may have been meant for: the same key in another section, or a sibling of similar name."""
+    key = str(location[-1])
+    for section in recipe.model_fields:
+        if key in _keys_of(recipe, (section,)):
+            return f"did you mean `{section}.{key}`?"
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"did you mean `{'.'.join(map(str, (*location[:-1], close[0])))}`?"
+    return f"remove `{'.'.join(map(str, location))}`"
+
+
+def _keys_of(recipe: type[BaseModel], location: Location) -> list[str]:
+    """The keys that may stand at `location`; none where it holds no section."""
+    model: type[BaseModel] | None = recipe
+    for part in location:
+        if model is None:
+            return []
+        if isinstance(part, str):
+            field = model.model_fields.get(part)
+            model = _section_in(field.annotation) if field else None
+    return sorted(model.model_fields) if model else []
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, typing.get_args(annotation))), None)
+
+
+def _line_of(node: yaml.Node | None, location: Location) -> int | None:
+    """The line of the innermost part of `location` that the file has."""
+    line: int | None = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((key, value) for key, value in node.value if key.value == part), None)
+            if match is None:
+                break
+            line, node = int(match[0].start_mark.line) + 1, match[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = int(node.start_mark.line) + 1
+    return line

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -48,7 +49,10 @@ def test_costs_less_than_a_millisecond():
         report = python("pass", "-X", "importtime", PYTHONDONTWRITEBYTECODE="").stderr
         return int(re.search(r"\| +(\d+) \| +pyserini_tasb.plugin.startup$", report, re.MULTILINE)[1])  # cumulative
 
-    assert any(cost() < 1000 for _ in range(50))  # µs; other work on the machine slows single starts
+    patience = time.monotonic() + 60  # other work on the machine slows single starts
+    while (microseconds := cost()) >= 1000:
+        assert time.monotonic() < patience, f"{microseconds} µs"
+        time.sleep(0.3)
 
 
 def test_register_by_hand_adapts_what_is_imported_already(suitable_java):
