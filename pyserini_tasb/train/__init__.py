@@ -1,0 +1,1 @@
+"""Training: pair store, clusters, sampler, losses, teachers, validation, checkpoints, loop."""

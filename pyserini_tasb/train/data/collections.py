@@ -1,0 +1,167 @@
+"""Collections of texts with ids, read strictly: TSV, Pyserini's and BEIR's JSONL, a Lucene index, a text store."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Protocol
+
+from tqdm import tqdm
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.line_files import LineFaults, open_lines, require_utf8
+from pyserini_tasb.train.data.records import parse_json_record, parse_tsv_record, require_id
+from pyserini_tasb.train.store.manifest import MANIFEST
+from pyserini_tasb.train.store.text_store import TextStore, fill_text_store
+from pyserini_tasb.train.store.text_writer import RepeatedIdsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+EXPECTED = "id TAB text, or of JSON with an id (id, _id, docid) and a text (text, with or without title; or contents)"
+
+
+class Collection(Protocol):
+    """Texts with ids, in a fixed order; iterating gives (id, text) and raises TasbError for what cannot be read."""
+
+    def __iter__(self) -> Iterator[tuple[str, str]]: ...
+
+    def places(self, records: Sequence[int]) -> list[str]:
+        """Where records are, counted from 1: `file:line`, or whatever leads to them."""
+
+
+def open_collection(path: Path) -> Collection:
+    """The texts at `path`.
+
+    * a file of TSV or JSONL, plain or gzip;
+    * a folder in BEIR's layout: its `corpus.jsonl`;
+    * any other folder with `.jsonl` or `.json` files, plain or gzip: all of them, as Pyserini takes them;
+    * a Lucene index that stores contents or raw JSON;
+    * a text store.
+
+    Text is what our encoders see: title and text joined by a space; `contents` with its line ends as spaces.
+
+    Raises:
+        TasbError: nothing of that kind is there. What is faulty inside is raised when it is read.
+    """
+    if path.is_file():
+        return LineCollection([path])
+    if not path.is_dir():
+        raise _no_collection(path, "no such file or folder")
+    if (path / MANIFEST).is_file():
+        return StoredCollection(path)
+    if any(path.glob("segments_*")):
+        from pyserini_tasb.train.data.lucene_collection import LuceneCollection
+
+        return LuceneCollection(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and _is_jsonl(file.name))
+    # Beside it BEIR keeps queries.jsonl, which are no passages.
+    corpus = [file for file in files if file.parent == path and file.name.removesuffix(".gz") == "corpus.jsonl"]
+    if not files:
+        raise _no_collection(path, "a folder with none of these in it")
+    return LineCollection(corpus[:1] or files)
+
+
+class LineCollection:
+    """Files with one record a line. Blank lines are no records; whether a file is JSONL is seen from its first line.
+
+    Args:
+        files: in the order in which they are read.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((id_, text) for _, _, id_, text in self._records())
+
+    def places(self, records: Sequence[int]) -> list[str]:
+        """`file:line` of records, counted from 1; reads the files up to the last of them."""
+        wanted = set(records)
+        found = {
+            record: f"{file}:{line}"
+            for record, (file, line, _, _) in enumerate(itertools.islice(self._records(), max(wanted, default=0)), 1)
+            if record in wanted
+        }
+        return [found[record] for record in records]
+
+    def _records(self) -> Iterator[tuple[Path, int, str, str]]:
+        for file in self.files:
+            for number, id_, text in _read_file(file):
+                yield file, number, id_, text
+
+
+class StoredCollection:
+    """A text store as a collection.
+
+    Args:
+        folder: the store.
+
+    Raises:
+        TasbError: not a text store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.store = TextStore(folder)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.store)
+
+    def places(self, records: Sequence[int]) -> list[str]:
+        """The records' numbers: a store has no lines."""
+        return [f"record {record}" for record in records]
+
+
+def store_collection(folder: Path, collection: Collection, source: str) -> TextStore:
+    """All texts of a collection in a text store, written into an empty folder unless they are in one already.
+
+    Args:
+        folder: an empty folder.
+        collection: the texts.
+        source: what they are, for messages.
+
+    Raises:
+        TasbError: the collection cannot be read, or an id is there twice.
+    """
+    if isinstance(collection, StoredCollection):
+        return collection.store
+    try:
+        return fill_text_store(folder, tqdm(collection, desc=source, unit=" texts", disable=None), source)
+    except RepeatedIdsError as error:
+        raise error.at(collection.places([record for repeat in error.repeats for record in repeat[1:]])) from None
+
+
+def _read_file(path: Path) -> Iterator[tuple[int, str, str]]:
+    faults = LineFaults(path, expected=EXPECTED)
+    parse: Callable[[str], tuple[str, str]] | None = None
+    records = 0
+    with open_lines(path) as lines:
+        for number, ended in enumerate(lines, 1):
+            line = ended.rstrip("\r\n")
+            if not line.strip():
+                continue
+            if parse is None:
+                parse = parse_json_record if line.lstrip().startswith("{") else parse_tsv_record
+            records += 1
+            try:
+                require_utf8(line)
+                id_, text = parse(line)
+                require_id(id_)
+            except ValueError as error:
+                faults.add(number, str(error))
+            else:
+                yield number, id_, text
+    faults.finish(records=records)
+
+
+def _is_jsonl(name: str) -> bool:
+    return name.removesuffix(".gz").endswith((".jsonl", ".json")) and not name.startswith(".")
+
+
+def _no_collection(path: Path, found: str) -> TasbError:
+    return TasbError(
+        where=str(path),
+        expected="a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text, or a text store",
+        found=found,
+        do="check the path",
+    )

@@ -1,0 +1,122 @@
+"""From sources of pairs to a pair store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_tasb.evaluate import load_topics
+from pyserini_tasb.train.data.collections import open_collection, store_collection
+from pyserini_tasb.train.data.text_lookup import TextLookup
+from pyserini_tasb.train.data.text_pool import TextPool
+from pyserini_tasb.train.store.pair_builder import PairStoreBuilder
+from pyserini_tasb.train.store.text_store import TextStore, fill_text_store
+from pyserini_tasb.train.store.text_writer import TextStoreWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Protocol
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.train.data.row_faults import RowFaults
+    from pyserini_tasb.train.data.text_triples import TextTriples
+    from pyserini_tasb.train.store.pair_store import Supervision
+    from pyserini_tasb.train.store.row_spool import PairRows
+
+    class IdSource(Protocol):
+        """Pairs by ids; `IdPairs` and `JudgedRun` are such sources."""
+
+        supervision: Supervision
+
+        @property
+        def faults(self) -> list[RowFaults]:
+            """Of each file; filled while `rows` is read."""
+
+        def rows(self, queries: TextLookup, passages: TextLookup) -> Iterator[PairRows]:
+            """The pairs, in chunks."""
+
+
+def build_from_ids(
+    folder: Path,
+    source: IdSource,
+    *,
+    collection: Path,
+    queries: str,
+    known: Mapping[str, Mapping[str, int]],
+    recipe: Mapping[str, Any],
+    overwrite: bool = False,
+) -> None:
+    """Build a pair store of pairs by ids.
+
+    Args:
+        folder: absent or empty, unless `overwrite`.
+        source: the pairs.
+        collection: what `open_collection` takes.
+        queries: a file or folder that `open_collection` takes, or the name of topics.
+        known: qid → docids known relevant beyond the pairs; those without a text are left out.
+        recipe: what the manifest says of the sources.
+        overwrite: replace a store in `folder`, once the new one is complete.
+
+    Raises:
+        TasbError: a source is faulty, a pair has no text, or `folder` is in the way.
+    """
+    with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
+        query_texts = _store_queries(_made(builder.scratch / "queries"), queries)
+        passage_texts = store_collection(
+            _made(builder.scratch / "passages"), open_collection(collection), str(collection)
+        )
+        lookups = TextLookup(query_texts), TextLookup(passage_texts)
+        for rows in source.rows(*lookups):
+            builder.add(rows)
+        known_positives = _indices(known, *lookups)
+        notes = {"recipe": recipe, "skipped_rows": sum(faults.count for faults in source.faults)}
+        builder.finish(query_texts, passage_texts, known_positives=known_positives, notes=notes)
+
+
+def build_from_triples(
+    folder: Path, source: TextTriples, *, recipe: Mapping[str, Any], overwrite: bool = False
+) -> None:
+    """Build a pair store of text triples; texts get ids made of their content.
+
+    Args:
+        folder: absent or empty, unless `overwrite`.
+        source: the triples.
+        recipe: what the manifest says of the sources.
+        overwrite: replace a store in `folder`, once the new one is complete.
+
+    Raises:
+        TasbError: the source is faulty, or `folder` is in the way.
+    """
+    with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
+        folders = [_made(builder.scratch / name) for name in ("queries", "passages")]
+        with (
+            TextStoreWriter(folders[0], str(source.path)) as queries,
+            TextStoreWriter(folders[1], str(source.path)) as passages,
+        ):
+            for rows in source.rows(TextPool(queries), TextPool(passages)):
+                builder.add(rows)
+        builder.finish(*map(TextStore, folders), notes={"recipe": recipe, "skipped_rows": source.faults.count})
+
+
+def _store_queries(folder: Path, queries: str) -> TextStore:
+    path = Path(queries).expanduser()
+    if path.exists():
+        return store_collection(folder, open_collection(path), queries)
+    return fill_text_store(folder, load_topics(queries).items(), queries)
+
+
+def _indices(
+    known: Mapping[str, Mapping[str, int]], queries: TextLookup, passages: TextLookup
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    of_query = np.repeat(queries.indices(list(known)), [len(docids) for docids in known.values()])
+    of_passage = passages.indices([docid for docids in known.values() for docid in docids])
+    with_text = (of_query >= 0) & (of_passage >= 0)
+    return of_query[with_text], of_passage[with_text]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -1,0 +1,77 @@
+"""One record of a collection: an id and the text that an encoder would see."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+ID_FIELDS = ("id", "_id", "docid")  # in the order in which Pyserini looks
+
+
+def parse_tsv_record(line: str) -> tuple[str, str]:
+    """Id and text of `id TAB text`.
+
+    Raises:
+        ValueError: not two columns.
+    """
+    columns = line.split("\t")
+    if len(columns) != 2:
+        raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs")
+    return columns[0], columns[1].strip()
+
+
+def parse_json_record(line: str) -> tuple[str, str]:
+    """Id and text of a JSON object in Pyserini's or BEIR's form.
+
+    `text` goes with `title`, if there is one, as `--fields title text` encodes them; `contents` stands alone.
+
+    Raises:
+        ValueError: not such an object.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
+    id_ = next((record[field] for field in ID_FIELDS if record.get(field) is not None), None)
+    if isinstance(id_, bool) or not isinstance(id_, str | int):
+        raise ValueError(f"no id in {', '.join(ID_FIELDS)}: a string or an integer")  # noqa: TRY004
+    if "text" in record:
+        return str(id_), f"{_field(record, 'title')} {_field(record, 'text')}".strip()
+    if "contents" not in record:
+        raise ValueError("neither text nor contents")
+    return str(id_), join_lines(_field(record, "contents"))
+
+
+def join_lines(contents: str) -> str:
+    """Pyserini's `contents`, where a line end separates title and text, as one line."""
+    return " ".join(filter(None, (line.strip() for line in contents.split("\n"))))
+
+
+def require_id(id_: str) -> None:
+    """Refuse an id that no TREC file could hold.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if id_.split() != [id_]:
+        raise ValueError(f"the id {id_!r} is empty or has white space in it")
+    _require_encodable("the id", id_)
+
+
+def _field(record: dict[str, Any], name: str) -> str:
+    value = record.get(name)
+    if value is None:  # how Pyserini writes an empty field
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not a string")  # noqa: TRY004
+    _require_encodable(name, value)
+    return value.strip()
+
+
+def _require_encodable(name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} has a lone surrogate in it") from error

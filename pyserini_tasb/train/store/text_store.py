@@ -1,0 +1,172 @@
+"""Texts by index and by id, in memory-mapped files: millions of passages, next to no memory."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.train.store.array_files import open_array
+from pyserini_tasb.train.store.byte_spans import Spans
+from pyserini_tasb.train.store.id_table import IdTable
+from pyserini_tasb.train.store.manifest import read_manifest
+from pyserini_tasb.train.store.new_folder import new_folder
+from pyserini_tasb.train.store.text_writer import KIND, TEXT_OFFSETS, TEXTS, VERSION, TextStoreWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+BATCH = 4096
+WINDOW = 1 << 18
+
+
+class TextStore:
+    """A folder of texts with ids, each at an index; iterating gives (id, text).
+
+    Attributes:
+        folder: where it is.
+        fingerprint: changes when the content does.
+
+    Args:
+        folder: what `write_text_store` wrote. Nothing is read before it is asked for.
+
+    Raises:
+        TasbError: not a text store, a damaged one, or one of a newer format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = read_manifest(folder, KIND, VERSION)
+        self.folder = folder
+        self.fingerprint: str = manifest["fingerprint"]
+        self._ids = IdTable(folder)
+        self._offsets: NDArray[np.int64] = open_array(folder / TEXT_OFFSETS, np.int64)
+        with (folder / TEXTS).open("rb") as file:
+            is_empty = manifest["files"][TEXTS]["bytes"] == 0
+            self._texts = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for start in range(0, len(self), BATCH):
+            indices = np.arange(start, min(start + BATCH, len(self)))
+            yield from zip(self.ids(indices), self.texts(indices), strict=True)
+
+    def text(self, index: int) -> str:
+        """The text at an index."""
+        return self.texts([index])[0]
+
+    def texts(self, indices: Iterable[int] | NDArray[np.integer]) -> list[str]:
+        """The texts at these indices."""
+        return [text.decode() for text in self.encoded_texts(indices)]
+
+    def id(self, index: int) -> str:
+        """The id at an index."""
+        return self.ids([index])[0]
+
+    def ids(self, indices: Iterable[int] | NDArray[np.integer]) -> list[str]:
+        """The ids at these indices."""
+        return [id_.decode() for id_ in self.encoded_ids(indices)]
+
+    def encoded_texts(self, indices: Iterable[int] | NDArray[np.integer]) -> list[bytes]:
+        """The texts at these indices, in UTF-8."""
+        numbers = _as_array(indices)
+        bounds = zip(self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist(), strict=True)
+        return [self._texts[start:end] for start, end in bounds]
+
+    def encoded_ids(self, indices: Iterable[int] | NDArray[np.integer]) -> list[bytes]:
+        """The ids at these indices, in UTF-8."""
+        return list(self._ids.spans(_as_array(indices)).strings())
+
+    def indices(self, ids: Sequence[str] | Spans) -> NDArray[np.int64]:
+        """The index of each id, -1 where it is not in the store."""
+        # "surrogatepass": what is not UTF-8 is in no store, and need not stop the search for the others.
+        spans = ids if isinstance(ids, Spans) else Spans.of([id_.encode("utf-8", "surrogatepass") for id_ in ids])
+        return self._ids.find(spans)
+
+    def without_text(self) -> NDArray[np.bool_]:
+        """[records] which texts are empty."""
+        empty = np.empty(len(self), np.bool_)
+        for start in range(0, len(self), 1 << 20):
+            bounds = self._offsets[start : start + (1 << 20) + 1]
+            empty[start : start + len(bounds) - 1] = bounds[1:] == bounds[:-1]
+        return empty
+
+
+def write_text_store(
+    folder: Path, records: Iterable[tuple[str, str]], *, source: str | None = None, overwrite: bool = False
+) -> TextStore:
+    """Write a text store; `folder` is there only once it is complete.
+
+    Args:
+        folder: absent or empty, unless `overwrite`.
+        records: (id, text), read once, in the order of the indices.
+        source: what the records are of, for messages.
+        overwrite: replace a store in `folder`.
+
+    Raises:
+        TasbError: an id is empty or there twice, a record is not UTF-8, or `folder` is in the way.
+    """
+    with new_folder(folder, overwrite=overwrite) as beside:
+        fill_text_store(beside, records, source or str(folder))
+    return TextStore(folder)
+
+
+def fill_text_store(folder: Path, records: Iterable[tuple[str, str]], source: str) -> TextStore:
+    """Write a text store into an empty folder that is part of something larger; otherwise as `write_text_store`."""
+    with TextStoreWriter(folder, source) as writer:
+        remaining = iter(records)
+        while batch := list(itertools.islice(remaining, BATCH)):
+            try:
+                writer.add([_encoded_id(id_) for id_, _ in batch], [text.encode() for _, text in batch])
+            except ValueError:
+                raise _unusable(source, batch, writer.records) from None
+    return TextStore(folder)
+
+
+def copy_text_store(folder: Path, source: TextStore, indices: NDArray[np.int64]) -> TextStore:
+    """Write into an empty folder the records of `source` at `indices`, in that order."""
+    with (
+        TextStoreWriter(folder, str(source.folder)) as writer,
+        tqdm(total=len(indices), desc=f"storing {folder.name}", unit=" texts", disable=None) as progress,
+    ):
+        for start in range(0, len(indices), WINDOW):
+            # What a mapping has read stays in memory for as long as the mapping lives.
+            window = TextStore(source.folder)
+            for batch in range(start, min(start + WINDOW, len(indices)), BATCH):
+                chosen = indices[batch : min(batch + BATCH, start + WINDOW)]
+                writer.add(window.encoded_ids(chosen), window.encoded_texts(chosen))
+                progress.update(len(chosen))
+    return TextStore(folder)
+
+
+def _encoded_id(id_: str) -> bytes:
+    if not id_:
+        raise ValueError("an empty id")
+    return id_.encode()
+
+
+def _unusable(source: str, batch: Sequence[tuple[str, str]], before: int) -> TasbError:
+    found = ""
+    for number, (id_, text) in enumerate(batch, before + 1):
+        try:
+            _encoded_id(id_)
+            text.encode()
+        except ValueError as error:
+            reason = "a lone surrogate" if isinstance(error, UnicodeEncodeError) else str(error)
+            found = f"record {number} (id {id_!r}): {reason}"
+            break
+    return TasbError(
+        where=source, expected="records with an id, in UTF-8", found=found, do="mend or remove that record"
+    )
+
+
+def _as_array(indices: Iterable[int] | NDArray[np.integer]) -> NDArray[np.integer]:
+    return indices if isinstance(indices, np.ndarray) else np.fromiter(indices, np.int64)
