@@ -1,0 +1,127 @@
+"""The early-stopping set: queries, each with its candidates, on which a model is measured during training."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_tasb.evaluate import evaluate_run, read_qrels, read_run
+from pyserini_tasb.train.store.array_files import open_array
+from pyserini_tasb.train.store.manifest import read_manifest
+from pyserini_tasb.train.store.text_store import TextStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.evaluate import Qrels, Run, RunEvaluation
+
+KIND, VERSION = "validation set", 1
+QUERIES, PASSAGES = "queries", "passages"
+OFFSETS, CANDIDATES = "offsets.npy", "candidates.npy"
+QRELS, BASELINE = "qrels.txt", "baseline.txt"
+
+
+class ValidationSet:
+    """A validation set's folder (paper, Section 4.3).
+
+    Attributes:
+        folder: where it is.
+        fingerprint: changes when the content does.
+        description: how it was made, as its manifest says: sources, sampling, counts, the baseline run's measures.
+        queries: texts, to be encoded.
+        passages: texts, each of them once; to be encoded.
+        offsets: [queries + 1]; the candidates of query i are `candidates[offsets[i]:offsets[i + 1]]`.
+        candidates: [n] indices of passages.
+
+    Args:
+        folder: what `build_validation_set` wrote.
+
+    Raises:
+        TasbError: not a validation set, or damaged, or of a newer format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = read_manifest(folder, KIND, VERSION)
+        self.folder = folder
+        self.fingerprint: str = manifest["fingerprint"]
+        self.description: dict[str, Any] = manifest["description"]
+        self.queries = TextStore(folder / QUERIES)
+        self.passages = TextStore(folder / PASSAGES)
+        self.offsets: NDArray[np.int64] = open_array(folder / OFFSETS, np.int64)
+        self.candidates: NDArray[np.uint32] = open_array(folder / CANDIDATES, np.uint32)
+
+    @functools.cached_property
+    def qrels(self) -> Qrels:
+        """The judgments of the candidates; every relevant passage is one."""
+        return read_qrels(self.folder / QRELS)
+
+    @functools.cached_property
+    def baseline_run(self) -> Run:
+        """The run that the candidates come from, as deep as they."""
+        return read_run(self.folder / BASELINE)
+
+    def baseline(self, measure: str = "nDCG@10") -> float:
+        """What the baseline run reaches on these queries.
+
+        Raises:
+            TasbError: a measure that is misspelt or cannot be computed here.
+        """
+        return _overall(evaluate_run(self.baseline_run, self.qrels, [measure]))
+
+    def measure(
+        self, query_vectors: NDArray[np.float32], passage_vectors: NDArray[np.float32], measure: str = "nDCG@10"
+    ) -> float:
+        """The mean over queries of a measure, with candidates ranked by dot product; ties as trec_eval breaks them.
+
+        Args:
+            query_vectors: [queries, dimension], in the order of `queries`.
+            passage_vectors: [passages, dimension], in the order of `passages`.
+            measure: its ir-measures name.
+
+        Returns:
+            NaN if a dot product is not finite: such a model has no ranking.
+
+        Raises:
+            TasbError: a measure that is misspelt or cannot be computed here.
+            ValueError: vectors of another number of queries or passages.
+        """
+        run = self.run(query_vectors, passage_vectors)
+        if run is None:
+            return math.nan
+        return _overall(evaluate_run(run, self.qrels, [measure]))
+
+    def run(self, query_vectors: NDArray[np.float32], passage_vectors: NDArray[np.float32]) -> Run | None:
+        """Every candidate's dot product with its query; None if one is not finite. Arguments are those of `measure`."""
+        if (len(query_vectors), len(passage_vectors)) != (len(self.queries), len(self.passages)):
+            raise ValueError(
+                f"expected vectors of {len(self.queries)} queries and {len(self.passages)} passages, found "
+                f"{len(query_vectors)} and {len(passage_vectors)}"
+            )
+        run: Run = {}
+        bounds = zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True)
+        for qid, vector, (start, end) in zip(self._qids, query_vectors, bounds, strict=True):
+            candidates = self.candidates[start:end]
+            scores = passage_vectors[candidates] @ vector
+            if not np.isfinite(scores).all():
+                return None
+            docids = [self._docids[candidate] for candidate in candidates.tolist()]
+            run[qid] = dict(zip(docids, scores.tolist(), strict=True))
+        return run
+
+    @functools.cached_property
+    def _qids(self) -> list[str]:
+        return self.queries.ids(np.arange(len(self.queries)))
+
+    @functools.cached_property
+    def _docids(self) -> list[str]:
+        return self.passages.ids(np.arange(len(self.passages)))
+
+
+def _overall(evaluation: RunEvaluation) -> float:
+    (value,) = evaluation.overall.values()
+    return value
