@@ -1,0 +1,154 @@
+"""`tasb data mine`: hard negatives for judged queries, found with Pyserini."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate import load_qrels, load_topics
+from pyserini_tasb.train.data.collections import open_collection, store_collection
+from pyserini_tasb.train.data.mining import (
+    Candidates,
+    MiningRules,
+    mine_negatives,
+    pairs_of,
+    usable_positives,
+)
+from pyserini_tasb.train.data.mining_counts import REMOVALS, TOPIC_FAULTS, MiningCounts
+from pyserini_tasb.train.data.negative_search import Ranking, bm25_rankings, dense_rankings, run_rankings
+from pyserini_tasb.train.data.whole_file import whole_file
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+    from pyserini_tasb.train.store.text_store import TextStore
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write `arguments.output`: scored pairs with `--score-with`, else triples of ids; print what was removed.
+
+    Raises:
+        TasbError: options that do not go together, a name or path that leads nowhere, a faulty file, or no pair.
+    """
+    rules = _rules(arguments)
+    topics, qrels = load_topics(arguments.topics), load_qrels(arguments.qrels)
+    counts = MiningCounts()
+    output = Path(arguments.output)
+    with ExitStack() as opened:
+        file = opened.enter_context(whole_file(output))  # first of all: hours later is late to find no folder
+        passages = _passages(Path(arguments.collection), opened, beside=output)
+        positives = usable_positives(topics, qrels, passages, rules, counts)
+        _require_positives(arguments, counts, positives)
+        searched = {qid: topics[qid] for qid in positives}
+        teacher = None
+        if arguments.score_with:
+            from pyserini_tasb.train.data.card_scores import CardScorer
+
+            teacher = CardScorer(arguments.score_with, arguments.device)
+        rankings = _rankings(arguments, searched)
+        for query in mine_negatives(rankings, positives, passages, rules, counts, topics=topics, teacher=teacher):
+            _write(file, query, passages, rules, counts)
+        _require_pairs(arguments, counts)
+    print(report(counts, rules, arguments))
+    return 0
+
+
+def _rules(arguments: argparse.Namespace) -> MiningRules:
+    wrong = None
+    if arguments.dense_index and not arguments.encoder:
+        wrong = "--encoder with --dense-index", "no --encoder", "name the encoder that the index was made with"
+    elif arguments.encoder and not arguments.dense_index:
+        wrong = "--encoder with --dense-index only", "--encoder alone", "leave it out, or give --dense-index"
+    elif arguments.margin_cutoff is not None and not arguments.score_with:
+        wrong = "a teacher's scores for --margin-cutoff", "no --score-with", "add --score-with ENCODER"
+    elif not 0 <= arguments.skip_top < arguments.depth:
+        found = f"--skip-top {arguments.skip_top}, --depth {arguments.depth}"
+        wrong = "--skip-top at least 0 and less than --depth", found, "mend one of them"
+    elif arguments.per_query < 1:
+        wrong = "--per-query at least 1", f"--per-query {arguments.per_query}", "leave it out for the default"
+    if wrong:
+        raise TasbError(expected=wrong[0], found=wrong[1], do=wrong[2])
+    return MiningRules(
+        skip_top=arguments.skip_top,
+        per_query=arguments.per_query,
+        sampling=arguments.sampling,
+        margin_cutoff=arguments.margin_cutoff,
+        min_relevance=arguments.min_relevance,
+        seed=arguments.seed,
+    )
+
+
+def _passages(path: Path, opened: ExitStack, *, beside: Path) -> TextStore:
+    """The collection as a text store; unless it is one, written to disk for the time of the run."""
+    collection = open_collection(path)
+    folder = opened.enter_context(tempfile.TemporaryDirectory(prefix=f"{beside.name}.passages.", dir=beside.parent))
+    return store_collection(Path(folder), collection, str(path))
+
+
+def _rankings(arguments: argparse.Namespace, topics: Mapping[str, str]) -> Iterator[Ranking]:
+    depth, threads = arguments.depth, arguments.threads
+    if arguments.run_file:
+        return run_rankings(arguments.run_file, topics, depth=depth)
+    if arguments.index:
+        return bm25_rankings(arguments.index, topics, depth=depth, threads=threads)
+    device = arguments.device or "cpu"
+    return dense_rankings(arguments.dense_index, arguments.encoder, topics, depth=depth, threads=threads, device=device)
+
+
+def _write(file: TextIO, query: Candidates, passages: TextStore, rules: MiningRules, counts: MiningCounts) -> None:
+    positive_ids, negative_ids = passages.ids(query.positives), passages.ids(query.negatives)
+    pairs = pairs_of(query, rules, counts).tolist()
+    if query.taught is None:
+        file.writelines(f"{query.qid}\t{positive_ids[p]}\t{negative_ids[n]}\n" for p, n in pairs)
+        return
+    # Of float32 these are the fewest digits that read back as the same number.
+    of_positives, of_negatives = ([str(score) for score in scores] for scores in query.taught)
+    file.writelines(
+        f"{of_positives[p]}\t{of_negatives[n]}\t{query.qid}\t{positive_ids[p]}\t{negative_ids[n]}\n" for p, n in pairs
+    )
+
+
+def _require_positives(arguments: argparse.Namespace, counts: MiningCounts, positives: Mapping[str, object]) -> None:
+    if not positives:
+        raise TasbError(
+            expected=f"topics with positives (grade {arguments.min_relevance} or more) that are in the collection",
+            found=f"none of {counts.topics} topics: {counts.without_qrels} have no qrels, {counts.without_positive} no "
+            f"positive, {counts.without_positive_text} no positive with a text",
+            do="check that topics, qrels and collection belong together, and --min-relevance",
+        )
+
+
+def _require_pairs(arguments: argparse.Namespace, counts: MiningCounts) -> None:
+    if counts.pairs:
+        return
+    found = f"none: {counts.hits} hits for {counts.topics} topics, of which " + ", ".join(
+        f"{getattr(counts, kind)} {what}" for kind, what in REMOVALS.items()
+    )
+    advice = "mend the cause of most removals" if counts.hits else "check that the index is of the kind you named"
+    raise TasbError(where=arguments.output, expected="pairs to write", found=found, do=advice)
+
+
+def report(counts: MiningCounts, rules: MiningRules, arguments: argparse.Namespace) -> str:
+    """What was written, and everything that was left out."""
+    scores = f"scores of {arguments.score_with}" if arguments.score_with else "scores of the search"
+    how = f"{rules.sampling} by {scores}" if rules.sampling == "stratified" else rules.sampling
+    lines = [f"{counts.topics} topics, {counts.positives} positives"]
+    for kind, what in TOPIC_FAULTS.items():
+        if number := getattr(counts, kind):
+            examples = counts.examples[kind]
+            more = ", …" if number > len(examples) else ""
+            lines.append(f"  {number} topics {what}: {', '.join(examples)}{more}")
+    if counts.positives_without_text:
+        lines.append(f"  {counts.positives_without_text} positives are not in the collection, or empty there")
+    lines.append(f"{counts.hits} hits at depth {arguments.depth}")
+    lines += [f"  {getattr(counts, kind)} {what}" for kind, what in REMOVALS.items()]
+    lines.append(f"{counts.negatives} negatives of {counts.queries} queries, at most {rules.per_query} each ({how})")
+    if rules.margin_cutoff is not None:
+        lines.append(f"  {counts.pairs_too_close} pairs left out: the negative is too close to that positive")
+        lines.append(f"  {counts.positives_without_pair} positives are left without a pair")
+    lines.append(f"{counts.pairs} pairs in {arguments.output}")
+    return "\n".join(lines)

@@ -1,0 +1,207 @@
+"""Hard negatives out of rankings: guard against false ones, draw, pair with the positives."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb.train.data.false_negatives import PassageDigests, too_close
+from pyserini_tasb.train.data.negative_sampling import SAMPLING, query_randomness
+from pyserini_tasb.train.data.text_lookup import TextLookup
+from pyserini_tasb.train.data.texts import ListedTexts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.evaluate import Qrels
+    from pyserini_tasb.train.data.card_scores import CardScorer
+    from pyserini_tasb.train.data.mining_counts import MiningCounts
+    from pyserini_tasb.train.data.negative_search import Ranking
+    from pyserini_tasb.train.store.text_store import TextStore
+
+
+@dataclass(frozen=True)
+class MiningRules:
+    """How negatives are chosen.
+
+    Args:
+        skip_top: ranks, from the first, that give no negatives: where unjudged relevant passages are likeliest.
+        per_query: negatives drawn for each query, at most.
+        sampling: how they are drawn: `top`, `random` or `stratified`.
+        margin_cutoff: a negative is not paired with a positive of which the teacher's score is less than this above
+            its own, in the teacher's units; None: no such limit.
+        min_relevance: the lowest grade of a positive.
+        seed: of the draw.
+    """
+
+    skip_top: int = 0
+    per_query: int = 50
+    sampling: str = "stratified"
+    margin_cutoff: float | None = None
+    min_relevance: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A query's positives and what may become its negatives.
+
+    Args:
+        qid: the query.
+        positives: indices of passages.
+        negatives: indices of passages, in ranking order.
+        scores: [negatives] of the search.
+        taught: the teacher's scores [positives] and [negatives], if there is a teacher.
+    """
+
+    qid: str
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    taught: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+
+def usable_positives(
+    topics: Mapping[str, str], qrels: Qrels, passages: TextStore, rules: MiningRules, counts: MiningCounts
+) -> dict[str, NDArray[np.int64]]:
+    """The positives of each topic that has any with a text, as indices of passages; the other topics are counted."""
+    positives, with_text = {}, TextLookup(passages)
+    for qid in topics:
+        counts.topics += 1
+        judged = qrels.get(qid)
+        docids = [docid for docid, grade in (judged or {}).items() if grade >= rules.min_relevance]
+        found = with_text.indices(docids)
+        found = found[found >= 0]
+        if judged is None:
+            counts.note("without_qrels", qid)
+        elif not docids:
+            counts.note("without_positive", qid)
+        elif not len(found):
+            counts.note("without_positive_text", qid)
+        else:
+            positives[qid] = found
+        counts.positives += len(docids)
+        counts.positives_without_text += len(docids) - len(found)
+    return positives
+
+
+def mine_negatives(
+    rankings: Iterable[Ranking],
+    positives: Mapping[str, NDArray[np.int64]],
+    passages: TextStore,
+    rules: MiningRules,
+    counts: MiningCounts,
+    *,
+    topics: Mapping[str, str],
+    teacher: CardScorer | None = None,
+) -> Iterator[Candidates]:
+    """Choose each ranked query's negatives; with a teacher, score them and the positives.
+
+    Without a teacher one query is in memory at a time; with one, every query's candidates are (some 50 bytes each).
+
+    Args:
+        rankings: of queries in `positives`.
+        positives: indices of passages, for each query.
+        passages: the collection.
+        rules: how to choose.
+        counts: what happened is added here.
+        topics: qid → query, for the teacher.
+        teacher: scores pairs; needed for a margin cutoff.
+
+    Yields:
+        queries with at least one negative; a pair that is too close may still be among them (`pairs_of` leaves it out).
+    """
+    guarded = _guarded(rankings, positives, passages, rules, counts)
+    if teacher is None:
+        yield from _drawn(guarded, rules, counts)
+        return
+    # Only a cutoff and the strata need scores before the draw, and unscored passages need not be encoded.
+    draw_first = rules.margin_cutoff is None and rules.sampling != "stratified"
+    listed = list(_drawn(guarded, rules, counts) if draw_first else guarded)
+    taught = _taught(listed, teacher, topics, passages)
+    yield from taught if draw_first else _drawn(_clear_of_positives(taught, rules, counts), rules, counts)
+
+
+def pairs_of(query: Candidates, rules: MiningRules, counts: MiningCounts) -> NDArray[np.intp]:
+    """[pairs, 2] every positive with every negative, as positions in the query's arrays, but those too close."""
+    close: NDArray[np.bool_] = np.zeros((len(query.positives), len(query.negatives)), dtype=np.bool_)
+    if query.taught is not None and rules.margin_cutoff is not None:
+        close = too_close(*query.taught, rules.margin_cutoff)
+    keep = counts.keep("pairs_too_close", close)
+    counts.positives_without_pair += int((~keep.any(axis=1)).sum())
+    pairs: NDArray[np.intp] = np.argwhere(keep)
+    counts.pairs += len(pairs)
+    return pairs
+
+
+def _guarded(
+    rankings: Iterable[Ranking],
+    positives: Mapping[str, NDArray[np.int64]],
+    passages: TextStore,
+    rules: MiningRules,
+    counts: MiningCounts,
+) -> Iterator[Candidates]:
+    with_text, digests = TextLookup(passages), PassageDigests(passages)
+    for ranking in rankings:
+        relevant = positives[ranking.qid]
+        rows, scores = with_text.indices(ranking.docids), ranking.scores
+        counts.hits += len(rows)
+        # A hit is counted under the first of these that removes it.
+        left = np.flatnonzero(counts.keep("hits_without_text", rows < 0))
+        left = left[counts.keep("known_positives", np.isin(rows[left], relevant))]
+        left = left[counts.keep("same_text", digests.same_text(rows[left], relevant))]
+        left = left[counts.keep("skipped_top", left < rules.skip_top)]
+        yield Candidates(ranking.qid, relevant, rows[left], scores[left])
+
+
+def _taught(
+    queries: Sequence[Candidates], teacher: CardScorer, topics: Mapping[str, str], passages: TextStore
+) -> Iterator[Candidates]:
+    sizes = [len(query.positives) + len(query.negatives) for query in queries]
+    passage_rows = [part for query in queries for part in (query.positives, query.negatives)]
+    scores = teacher.score_pairs(
+        ListedTexts([topics[query.qid] for query in queries]),
+        passages,
+        np.repeat(np.arange(len(queries), dtype=np.int64), sizes),
+        np.concatenate([np.empty(0, dtype=np.int64), *passage_rows]),
+    )
+    start = 0
+    for query, size in zip(queries, sizes, strict=True):
+        of_positives, of_negatives = np.split(scores[start : start + size], [len(query.positives)])
+        yield dataclasses.replace(query, taught=(of_positives, of_negatives))
+        start += size
+
+
+def _clear_of_positives(
+    queries: Iterable[Candidates], rules: MiningRules, counts: MiningCounts
+) -> Iterator[Candidates]:
+    """Without the negatives that are too close to every positive of their query."""
+    for query in queries:
+        if query.taught is None or rules.margin_cutoff is None:
+            yield query
+            continue
+        useless: NDArray[np.bool_] = np.all(too_close(*query.taught, rules.margin_cutoff), axis=0)
+        yield _only(query, np.flatnonzero(counts.keep("too_close", useless)))
+
+
+def _drawn(queries: Iterable[Candidates], rules: MiningRules, counts: MiningCounts) -> Iterator[Candidates]:
+    for query in queries:
+        if not len(query.negatives):
+            counts.note("without_negatives", query.qid)
+            continue
+        scores = query.scores if query.taught is None else query.taught[1]
+        randomness = query_randomness(rules.seed, query.qid)
+        drawn = _only(query, SAMPLING[rules.sampling](scores, rules.per_query, randomness))
+        counts.queries += 1
+        counts.negatives += len(drawn.negatives)
+        yield drawn
+
+
+def _only(query: Candidates, chosen: NDArray[np.intp]) -> Candidates:
+    taught = query.taught and (query.taught[0], query.taught[1][chosen])
+    return dataclasses.replace(query, negatives=query.negatives[chosen], scores=query.scores[chosen], taught=taught)
