@@ -1,0 +1,203 @@
+"""Training from the first step, or from a checkpoint, to the last."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.train.checkpoint import Checkpoint, CheckpointFolder
+from pyserini_tasb.train.interruption import StopRequest
+from pyserini_tasb.train.journal import Journal, SilentJournal
+from pyserini_tasb.train.losses import MarginRescale
+from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
+from pyserini_tasb.train.objective import Objective
+from pyserini_tasb.train.run_folder import CHECKPOINTS, write_whole
+from pyserini_tasb.train.sampling import training_batches
+from pyserini_tasb.train.step import LossIsNotFiniteError, Stepper, StepReport
+from pyserini_tasb.train.validation import EarlyStopping
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pyserini_tasb.train.assembly import Assembly
+    from pyserini_tasb.train.sampling import TrainingBatch
+
+Ending = Literal["max_steps", "early stopping", "interrupted"]
+BATCHES_AHEAD = 4
+
+
+class Trainer:
+    """One run, which may go on where an earlier process stopped.
+
+    Args:
+        parts: what the configuration names.
+        resume: whether to go on from the newest checkpoint, if there is one.
+    """
+
+    def __init__(self, parts: Assembly, *, resume: bool) -> None:
+        self._parts, self._config, self._processes = parts, parts.config, parts.processes
+        self.checkpoints = CheckpointFolder(self._config.output / CHECKPOINTS, self._config.checkpoint.keep)
+        self.done = 0
+        self.stopping = EarlyStopping(self._config.validation.patience)
+        self._began = time.monotonic()
+        checkpoint = self.checkpoints.latest() if resume else None
+        if checkpoint is None:
+            self.margins = fit_margin_scale(self._config, parts.store, parts.teacher)
+        else:
+            self._restore(checkpoint)
+        objective = Objective(self._config.loss, self.margins.pairwise, self.margins.in_batch)
+        self._stepper = Stepper(
+            parts.student, objective, parts.optimisation, parts.store, self._config, self._processes, parts.teacher
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this run, by earlier processes too."""
+        return time.monotonic() - self._began
+
+    def run(self) -> Ending:
+        """Train; the last state is saved whatever the ending.
+
+        Raises:
+            TasbError: a loss is not finite, or a checkpoint cannot be written.
+        """
+        with StopRequest() as stop, self._journal() as journal, closing(self._batches()) as steps:
+            if self.margins.warning:
+                journal.say(self.margins.warning)
+            if self.done == 0 and self._evaluate_if_due(journal):  # the start, which training has to beat
+                self._save(journal)
+            saved = self.done
+            for batches in steps:
+                ending = self._ending(asked_to_stop=stop.made)
+                if ending:
+                    break
+                report = self._step(batches)
+                journal.step(self.done, report, self.seconds)
+                improved = self._evaluate_if_due(journal)
+                if improved or self.done % self._config.checkpoint.every == 0:
+                    self._save(journal)
+                    saved = self.done
+            else:
+                ending = "max_steps"
+            if saved != self.done or not self.checkpoints.steps():
+                self._save(journal)
+        return ending
+
+    def _step(self, batches: list[TrainingBatch]) -> StepReport:
+        try:
+            report = self._stepper.run(self.done, batches)
+        except LossIsNotFiniteError as error:
+            raise self._loss_error(error) from error
+        self.done += 1
+        return report
+
+    def _ending(self, *, asked_to_stop: bool) -> Ending | None:
+        if self._processes.any(asked_to_stop):
+            return "interrupted"
+        return "early stopping" if self.stopping.should_stop else None
+
+    def _batches(self) -> Generator[list[TrainingBatch]]:
+        """The batches of each step from here on."""
+        config, several = self._config, self._config.accumulate
+        batches = training_batches(
+            self._parts.store,
+            self._parts.sampler,
+            self._parts.student.folder,
+            query_prefix=config.student.query_prefix,
+            passage_prefix=config.student.passage_prefix,
+            query_max_length=config.student.query_max_length,
+            passage_max_length=config.student.passage_max_length,
+            start=self.done * several,
+            stop=None if config.max_steps is None else config.max_steps * several,
+            workers=config.workers,
+            ahead=BATCHES_AHEAD,
+            rank=self._processes.rank,
+            world=self._processes.world,
+        )
+        with closing(batches):
+            while step := list(itertools.islice(batches, several)):
+                yield step
+
+    def _evaluate_if_due(self, journal: Journal) -> bool:
+        """Whether there was an evaluation, and its value is the best so far."""
+        validator = self._parts.validator
+        if validator is None or self.done % self._config.validation.every:
+            return False
+        with journal.pause():
+            value = validator.value()
+        self.stopping = self.stopping.after(self.done, value)
+        improved = self.stopping.best_step == self.done
+        journal.evaluated(self.done, validator.measure, value, best=improved, seconds=self.seconds)
+        return improved
+
+    def _journal(self) -> Journal:
+        return Journal(self._config, self.done) if self._processes.first else SilentJournal()
+
+    def _save(self, journal: Journal) -> None:
+        if self._processes.first:
+            journal.sync()
+            moments, scaler = self._parts.optimisation.state()
+            state = {
+                "early_stopping": self.stopping.to_json(),
+                "loss_scale": scaler,
+                "margins": asdict(self.margins),
+                "pairs": self._parts.store.fingerprint,
+                "seconds": self.seconds,
+            }
+            with journal.pause():
+                checkpoint = Checkpoint(self.done, self._parts.student.model.state_dict(), moments, state)
+                self.checkpoints.save(checkpoint, self.stopping.best_step)
+        self._processes.wait_for_all()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        if state["pairs"] != self._parts.store.fingerprint:
+            raise TasbError(
+                where=str(self._parts.store.folder),
+                expected="the pair store that the run began with",
+                found="another one",
+                do="put it back to go on with this run, or choose another `output` for a new one",
+            )
+        self._parts.student.model.load_state_dict(checkpoint.model)
+        self._parts.optimisation.restore(checkpoint.optimiser, state["loss_scale"])
+        patience = {"patience": self._config.validation.patience}  # may be changed in between
+        self.stopping = EarlyStopping.from_json(state["early_stopping"] | patience)
+        scale = state["margins"]
+        self.margins = MarginScale(
+            MarginRescale(**scale["pairwise"]), MarginRescale(**scale["in_batch"]), scale["warning"]
+        )
+        self.done = checkpoint.step
+        self._began = time.monotonic() - state["seconds"]
+
+    def _loss_error(self, error: LossIsNotFiniteError) -> TasbError:
+        path = self._config.output / f"failed-batch-{error.batch.step}.json"
+        if self._processes.first:
+            write_whole(path, json.dumps(self._described(error), indent=1, ensure_ascii=False))
+        return TasbError(
+            where=str(path),
+            expected="a finite loss",
+            found=f"{error.losses.total.item()} at step {self.done} (the batch is in that file)",
+            do="look at its margins and texts; a lower learning rate, optimiser.clip_norm or precision: fp32 may help; "
+            "the last checkpoint is from before",
+        )
+
+    def _described(self, error: LossIsNotFiniteError) -> dict[str, Any]:
+        store, batch, losses = self._parts.store, error.batch, error.losses
+        parts = {"loss": losses.total, "pairwise": losses.pairwise, "in_batch": losses.in_batch}
+        sides = {
+            "query": (store.queries, batch.queries),
+            "positive": (store.passages, batch.positives),
+            "negative": (store.passages, batch.negatives),
+        }
+        columns = {name: texts.ids(numbers) for name, (texts, numbers) in sides.items()}
+        columns |= {f"{name}_text": texts.texts(numbers) for name, (texts, numbers) in sides.items()}
+        if batch.margins is not None:
+            columns["margin"] = [str(margin) for margin in batch.margins.tolist()]
+        pairs = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return {"step": self.done, **{name: str(float(part)) for name, part in parts.items() if part is not None}} | {
+            "pairs": pairs
+        }

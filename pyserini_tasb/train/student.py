@@ -1,0 +1,87 @@
+"""The model in training: its weights, its tokenizer, and in which precision it computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyserini_tasb.encode.padding import padded
+from pyserini_tasb.encode.precision import compute_type
+from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
+from pyserini_tasb.model.checkpoint import find_checkpoint
+from pyserini_tasb.train.cpu_dropout import use_cpu_dropout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pyserini_tasb.train.config import StudentConfig
+
+# Names of the modules that hold a transformer's attention, in every BERT-like model of Hugging Face.
+ATTENTION = "attention"
+
+
+@dataclass(frozen=True)
+class Student:
+    """What is trained.
+
+    Args:
+        model: weights in fp32.
+        folder: where its tokenizer is.
+        tokenizer: that tokenizer.
+        device: `cpu`, `cuda:0`, …
+        compute: the type that matrices are multiplied in; fp32, or a reduced one under autocast.
+    """
+
+    model: BertDot
+    folder: Path
+    tokenizer: Any
+    device: str
+    compute: torch.dtype
+
+    def vectors(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Vectors [texts, dimension] in fp32, with their graph if gradients are on; see `autocast`."""
+        ids, mask = padded(token_ids, int(self.tokenizer.pad_token_id or 0), self.device)
+        vectors: torch.Tensor = self.model(ids, mask)
+        return vectors
+
+    def autocast(self) -> torch.autocast:
+        """Reduced precision for what is computed inside; weights are cast once for all of it."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, dtype=self.compute, enabled=self.compute is not torch.float32)
+
+
+def load_student(config: StudentConfig, *, device: str, precision: str) -> Student:
+    """The student at its start.
+
+    Args:
+        config: which model.
+        device: where it trains.
+        precision: `fp32`, or `bf16`: reduced where the hardware has it (bf16; fp16 on older GPUs), else fp32.
+
+    Raises:
+        TasbError: the model is not here and cannot be had.
+    """
+    from transformers import AutoTokenizer
+
+    folder = find_checkpoint(config.model, allow_bin=config.allow_bin)
+    model = load_bert_dot(folder, pooling=config.pooling, normalise=config.normalise, allow_bin=config.allow_bin)
+    _set_dropout(model, config.dropout, config.attention_dropout)
+    if torch.device(device).type == "cpu":
+        use_cpu_dropout(model.transformer)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    compute = compute_type("fp32" if precision == "fp32" else "bf16", device)
+    return Student(model.to(device).train(), folder, tokenizer, device, compute)
+
+
+def _set_dropout(model: BertDot, dropout: float | None, attention_dropout: float | None) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            # `…attention.self.dropout` (BERT), `…attention.dropout` (DistilBERT): on attention's weights;
+            # `…attention.output.dropout` (BERT): on hidden states, like all others.
+            on_weights = ATTENTION in name and not name.endswith("output.dropout")
+            wanted = attention_dropout if on_weights else dropout
+            if wanted is not None:
+                module.p = wanted
