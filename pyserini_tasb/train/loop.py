@@ -198,6 +198,5 @@ class Trainer:
         if batch.margins is not None:
             columns["margin"] = [str(margin) for margin in batch.margins.tolist()]
         pairs = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return {"step": self.done, **{name: str(float(part)) for name, part in parts.items() if part is not None}} | {
-            "pairs": pairs
-        }
+        shown = {name: str(part.item()) for name, part in parts.items() if part is not None}
+        return {"step": self.done, **shown, "pairs": pairs}

@@ -1,9 +1,176 @@
-import json
-from tests.conftest import run_module
+"""`tasb train` from a configuration to an encoder that Pyserini takes."""
 
-def test_smoke(training_set, tmp_path):
-    config = training_set.config(tmp_path)
-    done = run_module("pyserini_tasb", "train", config)
-    print(done.stdout, done.stderr)
-    print((tmp_path/"run"/"metrics.jsonl").read_text())
-    assert 0
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.train.command import run
+from tests.conftest import TINY, TINY_MODEL, assert_top_hits, encode_corpus, plain_vectors, run_module
+
+VALIDATED = {"validation": {"every": 2, "patience": 2}, "checkpoint": {"every": 2}}
+
+
+def train(config, *overrides: str, resume: bool = False) -> int:
+    return run(Namespace(config=str(config), set=list(overrides), resume=resume))
+
+
+def records(run_folder, kind):
+    lines = map(json.loads, (run_folder / "metrics.jsonl").read_text().splitlines())
+    return [record for record in lines if record["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def trained(training_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
+    assert train(training_set.config(folder, data=data, **VALIDATED)) == 0
+    return folder / "run"
+
+
+def test_it_ends_with_a_plain_hugging_face_folder(trained):
+    files = {path.name for path in (trained / "model").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "curves.png"} <= files
+    assert not {name for name in files if name.endswith((".bin", ".pt", ".pkl"))}
+    before, after = (load_file(folder / "model.safetensors") for folder in (TINY_MODEL, trained / "model"))
+    assert not all(torch.equal(after[name], weights) for name, weights in before.items())
+    tokenizer = json.loads((trained / "model" / "tokenizer.json").read_text())
+    assert tokenizer["truncation"] is None  # not the training's cap
+
+
+def test_the_card_says_what_it_was_made_of(trained):
+    card = (trained / "model" / "README.md").read_text()
+    best = max(records(trained, "evaluation"), key=lambda record: record["value"])
+    for said in (f"{best['value']:.4f}", "nDCG@10", "tas-balanced", "learning_rate", "--encoder tasb:trained0", str(TINY_MODEL)):
+        assert said in card, said
+    assert (trained / "curves.png").stat().st_size > 10_000
+
+
+def test_stock_pyserini_takes_it_at_once(trained, collection, tmp_path):
+    name = yaml.safe_load((trained / "config.yaml").read_text())["name"]
+    encode_corpus(
+        TINY / "corpus.jsonl", tmp_path / "index", "--to-faiss", "--dimension", "32", encoder=f"tasb:{name}"
+    )
+    run_module(
+        "pyserini.search.faiss", "--index", tmp_path / "index", "--encoder", f"tasb:{name}", "--device", "cpu",
+        "--topics", TINY / "topics.tsv", "--output", tmp_path / "run.txt", "--hits", 5,
+    )  # fmt: skip
+    passages = [f"{title} {text}" for title, text in zip(collection.titles, collection.texts, strict=True)]
+    queries = plain_vectors(trained / "model", list(collection.topics.values()))
+    scores = queries @ plain_vectors(trained / "model", passages, 256).T
+    expected = {
+        qid: dict(zip(collection.docids, row.tolist(), strict=True))
+        for qid, row in zip(collection.topics, scores, strict=True)
+    }
+    assert_top_hits(tmp_path / "run.txt", expected, depth=5)
+
+
+def test_the_best_evaluation_is_what_is_kept(trained, training_set):
+    evaluations = records(trained, "evaluation")
+    best = max(evaluations, key=lambda record: record["value"])
+    assert [record["step"] for record in evaluations] == list(range(0, evaluations[-1]["step"] + 1, 2))
+    kept = load_file(trained / "checkpoints" / f"step-{best['step']:08d}" / "model.safetensors")
+    final = load_file(trained / "model" / "model.safetensors")
+    assert all(torch.equal(final[name], kept[f"transformer.{name}"]) for name in final)
+
+
+def test_its_evaluation_is_the_models_own_ranking(trained, training_set):
+    from pyserini_tasb.train.validation import ValidationSet
+
+    validation = ValidationSet(training_set.validation)
+    queries = plain_vectors(trained / "model", validation.queries.texts(range(len(validation.queries))), 30)
+    passages = plain_vectors(trained / "model", validation.passages.texts(range(len(validation.passages))), 40)
+    best = max(record["value"] for record in records(trained, "evaluation"))
+    assert validation.measure(queries.astype(np.float32), passages.astype(np.float32)) == pytest.approx(best, abs=1e-6)
+
+
+def test_a_margin_that_can_be_learned_is_learned(training_set, tmp_path):
+    """The pairwise loss falls to a fraction: all pairs are seen again and again."""
+    config = training_set.config(
+        tmp_path,
+        loss={"in_batch": None},
+        student={"model": str(training_set.model), "dropout": 0.0, "attention_dropout": 0.0, "passage_max_length": 20},
+        sampling={"strategy": "random"},
+        batch_size=24,
+        max_steps=60,
+        optimiser={"learning_rate": 3e-3},
+    )
+    assert train(config) == 0
+    losses = [record["loss"] for record in records(tmp_path / "run", "step")]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 3
+
+
+def test_early_stopping(training_set, tmp_path):
+    data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
+    config = training_set.config(
+        tmp_path, data=data, validation={"every": 1, "patience": 2}, optimiser={"learning_rate": 1e-12}, max_steps=None
+    )
+    assert train(config) == 0  # without max_steps: nothing but patience ends it
+    evaluations = records(tmp_path / "run", "evaluation")
+    assert [record["best"] for record in evaluations] == [True, False, False]
+
+
+def test_accumulated_batches_weigh_as_one(training_set, tmp_path):
+    """Gradients of two accumulated batches are the mean of both, so the loss scale is that of one batch."""
+    norms = {}
+    for accumulate, steps in ((1, 2), (2, 1)):
+        folder = tmp_path / str(accumulate)
+        folder.mkdir()
+        config = training_set.config(
+            folder,
+            student={"model": str(training_set.model), "dropout": 0.0, "attention_dropout": 0.0},
+            optimiser={"learning_rate": 1e-12},
+            accumulate=accumulate,
+            max_steps=steps,
+        )
+        assert train(config) == 0
+        norms[accumulate] = records(folder / "run", "step")
+    assert norms[2][0]["loss"] == pytest.approx(np.mean([record["loss"] for record in norms[1]]), rel=1e-5)
+    assert norms[2][0]["gradient_norm"] <= np.mean([record["gradient_norm"] for record in norms[1]]) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("in_batch", ["margin-mse-eq7", "margin-mse-released", "kldiv", "listnet", "lambdarank"])
+def test_every_in_batch_loss_trains(training_set, tmp_path, in_batch):
+    assert train(training_set.config(tmp_path, loss={"in_batch": in_batch}, max_steps=2)) == 0
+    assert all(np.isfinite(record["in_batch"]) for record in records(tmp_path / "run", "step"))
+
+
+def test_the_gradient_cache_trains_the_same(training_set, tmp_path):
+    losses = []
+    for cached in (False, True):
+        folder = tmp_path / str(cached)
+        folder.mkdir()
+        assert train(training_set.config(folder, gradient_cache=cached, tokens_per_forward=60, max_steps=3)) == 0
+        losses.append([record["loss"] for record in records(folder / "run", "step")])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch_saved(training_set, tmp_path, capsys):
+    config = training_set.config(tmp_path, optimiser={"learning_rate": 1e30}, schedule={"warmup_steps": 0})
+    with pytest.raises(TasbError, match="a finite loss") as error:
+        train(config)
+    batch = json.loads(open(error.value.where).read())  # noqa: PTH123, SIM115
+    assert len(batch["pairs"]) == 4
+    assert {"query_text", "positive_text", "negative_text", "margin", "query"} <= batch["pairs"][0].keys()
+    assert "nan" in error.value.found or "inf" in error.value.found
+
+
+def test_a_name_that_is_taken_is_refused_before_training(training_set, tmp_path):
+    with pytest.raises(TasbError, match="comes with pyserini-tasb"):
+        train(training_set.config(tmp_path, name="tasb"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_strange_scale_is_warned_about_and_can_be_mended(training_set, tmp_path, capsys):
+    small = {"in_batch": f"tasb:{training_set.teacher}", "rescale": {"mean": 0.1, "deviation": 0.05}}
+    train(training_set.config(tmp_path, teacher=small, max_steps=1))
+    assert "Rescale them" in capsys.readouterr().err
+    state = json.loads((tmp_path / "run" / "checkpoints" / "step-00000001" / "state.json").read_text())
+    assert state["margins"]["pairwise"]["scale"] == pytest.approx(0.05 / 2.85, rel=0.05)
