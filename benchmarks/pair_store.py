@@ -53,7 +53,7 @@ def report(rows: int, figures: dict[str, dict[str, float]]) -> int:
         ("opening", opened["seconds"], OPENING_SECONDS, "s"),
         ("resident before the first batch", opened["mebibytes"], OPEN_MEBIBYTES, "MiB"),
     ):
-        print(f"{name}: {value:.3g} {unit} (at most {limit:.4g}){'' if value <= limit else '  OVER'}")
+        print(f"{name}: {value:.4g} {unit} (at most {limit:.4g}){'' if value <= limit else '  OVER'}")
         over += value > limit
     print(f"pair arrays: {opened['bytes'] / 1e9:.3f} GB")
     return int(over > 0)

@@ -4,7 +4,7 @@
     python benchmarks/sampler.py --queries 10000 --pairs 20     # small
 
 Exit status 1 if a strategy composes fewer than 2,000 batches per second on one core.
-"""  # noqa: INP001 - a folder of scripts
+"""
 
 from __future__ import annotations
 

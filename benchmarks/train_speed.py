@@ -2,8 +2,8 @@
 
     python benchmarks/train_speed.py --collection collection.tsv --queries queries.tsv
 
-Same model, texts, token caps, batches in the same order, optimiser, threads and precision; each in a process of its own,
-by turns. First both train without dropout, and their losses must agree; then with the model's dropout, for time.
+Same model, texts, token caps, batches in the same order, optimiser, threads and precision; each in a process of its
+own, by turns. First both train without dropout, and their losses must agree; then with the model's dropout, for time.
 Exits with 1 if losses differ or ours is less than 1.2 (fp32) or 2 (bf16) times as fast.
 Needs `pip install sentence-transformers accelerate datasets`.
 """
@@ -63,7 +63,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> int:
             median[kind] = statistics.median(seconds)
             peak = max(result["peak"] for result in results) / 2**20
             rate = arguments.batch_size / median[kind]
-            print(f"{kind:22} {median[kind]:8.2f} {rate:8.1f} {peak:8.0f}   {precision}, {len(seconds)} steps", flush=True)
+            print(
+                f"{kind:22} {median[kind]:8.2f} {rate:8.1f} {peak:8.0f}   {precision}, {len(seconds)} steps", flush=True
+            )
         ratio = median["sentence-transformers"] / median["tasb"]
         print(f"{'':22} {ratio:7.2f}x   (wanted: {WANTED[precision]})")
         passed &= ratio >= WANTED[precision]
@@ -74,12 +76,15 @@ def build_pairs(arguments: argparse.Namespace, folder: Path) -> None:
     """A pair store of random pairs with random margins: how fast a step is does not depend on what it teaches."""
     random = np.random.default_rng(1)
     qids, pids = (
-        [line.split("\t", 1)[0] for line in path.open(encoding="utf-8")] for path in (arguments.queries, arguments.collection)
+        [line.split("\t", 1)[0] for line in path.open(encoding="utf-8")]
+        for path in (arguments.queries, arguments.collection)
     )
     with (folder / "pairs.tsv").open("w") as out:
         for qid in qids[: 64 * arguments.batch_size]:
             positive, negative = random.choice(len(pids), 2, replace=False)
-            out.write(f"{random.normal(5, 2):.3f}\t{random.normal(0, 2):.3f}\t{qid}\t{pids[positive]}\t{pids[negative]}\n")
+            out.write(
+                f"{random.normal(5, 2):.3f}\t{random.normal(0, 2):.3f}\t{qid}\t{pids[positive]}\t{pids[negative]}\n"
+            )
     command = ["data", "pairs", "--output", folder / "pairs", "--collection", arguments.collection]
     command += ["--queries", arguments.queries, "--scored-pairs", folder / "pairs.tsv"]
     subprocess.run([sys.executable, "-m", "pyserini_tasb", *map(str, command)], check=True, stdout=subprocess.DEVNULL)
@@ -140,7 +145,11 @@ def sentence_transformers(options: dict) -> int:
     import time
 
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
     from sentence_transformers.losses import MarginMSELoss
     from sentence_transformers.models import Pooling, Transformer
     from torch.utils.data import BatchSampler, SequentialSampler
@@ -168,7 +177,9 @@ def sentence_transformers(options: dict) -> int:
     sampler = build_sampler("random", store, batch_size=options["batch_size"], seed=seed)
     rows, queries = (
         np.concatenate(parts)
-        for parts in zip(*((draw.rows, draw.queries) for draw in map(sampler.draw, range(options["steps"]))), strict=True)
+        for parts in zip(
+            *((draw.rows, draw.queries) for draw in map(sampler.draw, range(options["steps"]))), strict=True
+        )
     )
     columns = {
         "query": store.queries.texts(queries),

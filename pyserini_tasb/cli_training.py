@@ -32,7 +32,9 @@ def add_training_verbs(verbs: Any, verb: Verb) -> None:
     )
     _add_validation(verb(kinds, "validation", "pyserini_tasb.train.validation.command:run", "the early-stopping set"))
     _add_msmarco(
-        verb(kinds, "msmarco", "pyserini_tasb.train.data.msmarco.command:run", "MS MARCO, with published teacher scores")
+        verb(
+            kinds, "msmarco", "pyserini_tasb.train.data.msmarco.command:run", "MS MARCO, with published teacher scores"
+        )
     )
     _add_cluster(verb(verbs, "cluster", "pyserini_tasb.train.clusters.command:run", "cluster queries into topics"))
     _add_train(verb(verbs, "train", "pyserini_tasb.train.command:run", "train a TAS-B model (docs/train.md)"))
@@ -71,7 +73,9 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampling", choices=["top", "random", "stratified"], default="top", help="which of them")
     parser.add_argument("--score-with", metavar="NAME", help="an encoder whose scores the pairs get")
     parser.add_argument("--margin-cutoff", type=float, metavar="M", help="drop negatives that score above positive - M")
-    parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help="of a positive (default: %(default)s)")
+    parser.add_argument(
+        "--min-relevance", type=int, default=1, metavar="N", help="of a positive (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of BM25 (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="of encoders (default: %(default)s)")
@@ -121,7 +125,9 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="gets clusters.tsv and statistics.json")
     parser.add_argument("--clusters", type=int, metavar="K", help="default: 3 batches a cluster, at most 2,000")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="of training (default: %(default)s)")
-    parser.add_argument("--metric", choices=["spherical", "euclidean"], default="spherical", help="(default: %(default)s)")
+    parser.add_argument(
+        "--metric", choices=["spherical", "euclidean"], default="spherical", help="(default: %(default)s)"
+    )
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1234, help="(default: %(default)s)")
     parser.add_argument("--points-per-centroid", type=int, default=256, metavar="N", help="(default: %(default)s)")

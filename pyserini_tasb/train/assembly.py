@@ -18,6 +18,7 @@ from pyserini_tasb.train.validation import ValidationSet
 from pyserini_tasb.train.validator import Validator
 
 if TYPE_CHECKING:
+    from pyserini_tasb.encode.precision import Precision
     from pyserini_tasb.train.config import TrainConfig
     from pyserini_tasb.train.distributed import Processes
     from pyserini_tasb.train.sampling import Sampler
@@ -64,7 +65,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     student = load_student(config.student, device=device, precision=config.precision)
     teacher = None
     if config.loss.in_batch is not None and config.teacher.in_batch is not None:
-        precision = "fp32" if student.compute is torch.float32 else "bf16"
+        precision: Precision = "fp32" if student.compute is torch.float32 else "bf16"
         teacher = InBatchTeacher(config.teacher.in_batch, student, config.student, precision)
     validator = None
     if config.data.validation is not None:

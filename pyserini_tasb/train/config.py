@@ -47,7 +47,7 @@ class SamplingConfig(Strict):
 
 
 class LossConfig(Strict):
-    """Pairwise + α · in-batch (paper, Eq. 8)."""
+    """Pairwise + alpha times in-batch (paper, Eq. 8)."""
 
     pairwise: Literal["margin-mse", "ranknet"] | None = "margin-mse"
     in_batch: Literal[

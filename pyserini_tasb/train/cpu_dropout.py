@@ -51,8 +51,8 @@ class CpuDropout(torch.nn.Module):
         return dropout(values, self.p) if self.training else values
 
 
-def attention(
-    module: torch.nn.Module,
+def attention(  # noqa: PLR0917 - Hugging Face's interface
+    _module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

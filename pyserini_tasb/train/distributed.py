@@ -63,9 +63,10 @@ class Processes:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
+        sizes = [gradient.numel() for gradient in gradients]
         together = torch.cat([gradient.reshape(-1) for gradient in gradients])  # one message, not a hundred
         dist.all_reduce(together)
-        for gradient, summed in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        for gradient, summed in zip(gradients, torch.split(together, sizes), strict=True):
             gradient.copy_(summed.view_as(gradient))
 
     def any(self, condition: bool) -> bool:

@@ -30,9 +30,7 @@ def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
     folder = _save_model(parts, config.output / MODEL)
     validation = None if config.data.validation is None else ValidationSet(config.data.validation)
     baseline = None if validation is None else validation.baseline(config.validation.measure)
-    draw_curves(
-        config.output / METRICS, config.output / CURVES, title=config.name, baseline=baseline, best_step=best
-    )
+    draw_curves(config.output / METRICS, config.output / CURVES, title=config.name, baseline=baseline, best_step=best)
     shutil.copy2(config.output / CURVES, folder / CURVES)
     card = _card(parts, trainer, folder, best)
     write_model_card(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
@@ -89,7 +89,7 @@ class SilentJournal(Journal):
     def evaluated(self, done: int, measure: str, value: float, *, best: bool, seconds: float) -> None: ...
 
     def pause(self) -> AbstractContextManager[None]:
-        return ExitStack()
+        return nullcontext()
 
     def say(self, text: str) -> None: ...
 

@@ -23,6 +23,7 @@ from pyserini_tasb.train.validation import EarlyStopping
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
     from pyserini_tasb.train.assembly import Assembly
     from pyserini_tasb.train.sampling import TrainingBatch
 
@@ -50,9 +51,7 @@ class Trainer:
         else:
             self._restore(checkpoint)
         objective = Objective(self._config.loss, self.margins.pairwise, self.margins.in_batch)
-        self._stepper = Stepper(
-            parts.student, objective, parts.optimisation, parts.store, self._config, self._processes, parts.teacher
-        )
+        self._stepper = Stepper(parts, objective)
 
     @property
     def seconds(self) -> float:
@@ -188,13 +187,9 @@ class Trainer:
     def _described(self, error: LossIsNotFiniteError) -> dict[str, Any]:
         store, batch, losses = self._parts.store, error.batch, error.losses
         parts = {"loss": losses.total, "pairwise": losses.pairwise, "in_batch": losses.in_batch}
-        sides = {
-            "query": (store.queries, batch.queries),
-            "positive": (store.passages, batch.positives),
-            "negative": (store.passages, batch.negatives),
-        }
-        columns = {name: texts.ids(numbers) for name, (texts, numbers) in sides.items()}
-        columns |= {f"{name}_text": texts.texts(numbers) for name, (texts, numbers) in sides.items()}
+        columns = {"query": store.queries.ids(batch.queries), "query_text": store.queries.texts(batch.queries)}
+        for side, numbers in (("positive", batch.positives), ("negative", batch.negatives)):
+            columns |= {side: store.passages.ids(numbers), f"{side}_text": store.passages.texts(numbers)}
         if batch.margins is not None:
             columns["margin"] = [str(margin) for margin in batch.margins.tolist()]
         pairs = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -58,7 +58,9 @@ def _of_teacher(teacher: InBatchTeacher, store: PairStore) -> MarginStatistics:
 
 def _rescale(config: TrainConfig, observed: MarginStatistics) -> MarginRescale:
     wanted = config.teacher.rescale
-    return MarginRescale() if wanted is None else MarginRescale.fit(observed, deviation=wanted.deviation, mean=wanted.mean)
+    return (
+        MarginRescale() if wanted is None else MarginRescale.fit(observed, deviation=wanted.deviation, mean=wanted.mean)
+    )
 
 
 def _rescaled(observed: MarginStatistics, rescale: MarginRescale) -> MarginStatistics:

@@ -43,7 +43,7 @@ class BatchVectors:
 
 @dataclass(frozen=True)
 class Losses:
-    """A batch's loss and its parts before α; a part is None where the configuration has none."""
+    """A batch's loss and its parts before alpha; a part is None where the configuration has none."""
 
     total: torch.Tensor
     pairwise: torch.Tensor | None

@@ -68,7 +68,9 @@ class Optimisation:
         """All that an update depends on: tensors `PARAMETER.NAME`, and the loss scale."""
         states = self._optimiser.state_dict()["state"]
         tensors = {
-            f"{number}.{name}": torch.as_tensor(value) for number, state in states.items() for name, value in state.items()
+            f"{number}.{name}": torch.as_tensor(value)
+            for number, state in states.items()
+            for name, value in state.items()
         }
         return tensors, self._scaler.state_dict()
 

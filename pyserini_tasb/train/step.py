@@ -14,13 +14,8 @@ from pyserini_tasb.train.objective import BatchVectors, Losses, Objective
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyserini_tasb.train.config import TrainConfig
-    from pyserini_tasb.train.distributed import Processes
-    from pyserini_tasb.train.in_batch_teacher import InBatchTeacher
-    from pyserini_tasb.train.optimisation import Optimisation
+    from pyserini_tasb.train.assembly import Assembly
     from pyserini_tasb.train.sampling import TrainingBatch
-    from pyserini_tasb.train.store import PairStore
-    from pyserini_tasb.train.student import Student
 
 # Measured with MiniLM on 2 cores: smaller chunks have less padding, larger ones use the hardware better.
 TOKENS_PER_FORWARD = {"cpu": 2_048, "cuda": 32_768}
@@ -36,7 +31,7 @@ class LossIsNotFiniteError(Exception):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did; losses are means over its batches, token counts those of all its batches, this process's share."""
+    """What one step did: means of its batches' losses, and the tokens of this process's share of them."""
 
     loss: float
     pairwise: float | None
@@ -48,31 +43,14 @@ class StepReport:
 
 
 class Stepper:
-    """Runs steps.
+    """Runs steps of an assembly towards an objective."""
 
-    Args:
-        student: what is trained.
-        objective: what it is trained towards.
-        optimisation: how it moves.
-        store: for the texts of a teacher with another tokenizer.
-        config: batch size, gradient cache, seed.
-        processes: all that train together.
-        teacher: the in-batch teacher, if there is one.
-    """
-
-    def __init__(
-        self,
-        student: Student,
-        objective: Objective,
-        optimisation: Optimisation,
-        store: PairStore,
-        config: TrainConfig,
-        processes: Processes,
-        teacher: InBatchTeacher | None,
-    ) -> None:
-        self._student, self._objective, self._optimisation = student, objective, optimisation
-        self._store, self._config, self._processes, self._teacher = store, config, processes, teacher
-        self._tokens_per_forward = config.tokens_per_forward or TOKENS_PER_FORWARD[torch.device(student.device).type]
+    def __init__(self, parts: Assembly, objective: Objective) -> None:
+        self._objective = objective
+        self._student, self._optimisation, self._teacher = parts.student, parts.optimisation, parts.teacher
+        self._store, self._config, self._processes = parts.store, parts.config, parts.processes
+        kind = torch.device(parts.student.device).type
+        self._tokens_per_forward = parts.config.tokens_per_forward or TOKENS_PER_FORWARD[kind]
 
     def run(self, step: int, batches: Sequence[TrainingBatch]) -> StepReport:
         """Train on `batches`, whose gradients are averaged.
@@ -99,7 +77,7 @@ class Stepper:
             tokens_with_padding += texts.tokens_with_padding
         rate, norm = self._optimisation.update(step, self._processes)
         return StepReport(
-            loss=_mean([loss.total for loss in losses]),
+            loss=sum(float(loss.total.detach()) for loss in losses) / len(losses),
             pairwise=_mean([loss.pairwise for loss in losses]),
             in_batch=_mean([loss.in_batch for loss in losses]),
             learning_rate=rate,

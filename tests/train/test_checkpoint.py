@@ -15,7 +15,9 @@ from pyserini_tasb.train.checkpoint import MODEL, STATE, Checkpoint, CheckpointF
 def checkpoint(step: int) -> Checkpoint:
     torch.manual_seed(step)
     model = {"a.weight": torch.randn(3, 4), "b": torch.randn(2).to(torch.bfloat16)}
-    return Checkpoint(step, model, {"0.step": torch.tensor(float(step)), "0.exp_avg": torch.randn(12)}, {"seconds": 1.5})
+    return Checkpoint(
+        step, model, {"0.step": torch.tensor(float(step)), "0.exp_avg": torch.randn(12)}, {"seconds": 1.5}
+    )
 
 
 @pytest.fixture
@@ -31,7 +33,9 @@ def test_what_is_read_is_what_was_written(folder):
     for kind in ("model", "optimiser"):
         expected, found = getattr(written, kind), getattr(read, kind)
         assert expected.keys() == found.keys()
-        assert all(torch.equal(expected[name], found[name]) and expected[name].dtype == found[name].dtype for name in found)
+        assert all(
+            torch.equal(expected[name], found[name]) and expected[name].dtype == found[name].dtype for name in found
+        )
 
 
 def test_the_newest_stay_and_the_best(folder):
@@ -81,7 +85,8 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.checkpoint import Checkpoint, CheckpointFolder
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # files end there, as on a full disk
 try:
-    CheckpointFolder(Path({str(folder.folder)!r}), 2).save(Checkpoint(2, {{"w": torch.zeros(100_000)}}, {{}}, {{}}), None)
+    checkpoint = Checkpoint(2, {{"w": torch.zeros(100_000)}}, {{}}, {{}})
+    CheckpointFolder(Path({str(folder.folder)!r}), 2).save(checkpoint, None)
 except TasbError as error:
     print(error)
 """

@@ -1,4 +1,4 @@
-"""Dropout on CPUs: the right share, the right scale, the right gradient, and attention that is otherwise the stock one."""
+"""Dropout on CPUs: the right share, scale and gradient, and attention that is otherwise the stock one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_without_dropout_a_model_computes_what_it_did(model, config):
     mask[2, 3:] = 0
     before = transformer(input_ids=ids, attention_mask=mask).last_hidden_state
     before[:, 0].sum().backward()
-    gradients = {name: parameter.grad.clone() for name, parameter in transformer.named_parameters() if parameter.grad is not None}
+    gradients = {
+        name: parameter.grad.clone() for name, parameter in transformer.named_parameters() if parameter.grad is not None
+    }
     transformer.zero_grad()
     use_cpu_dropout(transformer)
     after = transformer(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -48,16 +48,21 @@ def test_it_ends_with_a_plain_hugging_face_folder(trained):
 def test_the_card_says_what_it_was_made_of(trained):
     card = (trained / "model" / "README.md").read_text()
     best = max(records(trained, "evaluation"), key=lambda record: record["value"])
-    for said in (f"{best['value']:.4f}", "nDCG@10", "tas-balanced", "learning_rate", "--encoder tasb:trained0", str(TINY_MODEL)):
+    for said in (
+        f"{best['value']:.4f}",
+        "nDCG@10",
+        "tas-balanced",
+        "learning_rate",
+        "--encoder tasb:trained0",
+        str(TINY_MODEL),
+    ):
         assert said in card, said
     assert (trained / "curves.png").stat().st_size > 10_000
 
 
 def test_stock_pyserini_takes_it_at_once(trained, collection, tmp_path):
     name = yaml.safe_load((trained / "config.yaml").read_text())["name"]
-    encode_corpus(
-        TINY / "corpus.jsonl", tmp_path / "index", "--to-faiss", "--dimension", "32", encoder=f"tasb:{name}"
-    )
+    encode_corpus(TINY / "corpus.jsonl", tmp_path / "index", "--to-faiss", "--dimension", "32", encoder=f"tasb:{name}")
     run_module(
         "pyserini.search.faiss", "--index", tmp_path / "index", "--encoder", f"tasb:{name}", "--device", "cpu",
         "--topics", TINY / "topics.tsv", "--output", tmp_path / "run.txt", "--hits", 5,

@@ -25,6 +25,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 OPACITY = 0.85
 INCHES, DOTS_PER_INCH = (13.0, 7.2), 150
 LONGEST_EXAMPLE = 200  # characters; far more than fit
+LARGE_CLUSTER = 80  # pixels: three times the height of its number
 FEWEST_QUERIES = 5
 
 
@@ -104,13 +105,17 @@ def _draw_map(axes: Any, points: list[NDArray[np.float32]]) -> None:
     axes.spines[:].set_color("#BBBBBB")
     for cluster, colour, marker in zip(points, COLOURS, MARKERS, strict=False):
         axes.scatter(*cluster.T, s=20, c=colour, marker=marker, linewidths=0.3, edgecolors="#333333", alpha=OPACITY)
-    for number, cluster in enumerate(points, 1):
-        halo = [withStroke(linewidth=4, foreground="white")]
-        # Above most of its points: in the middle it would hide a small cluster.
-        top = (np.median(cluster[:, 0]), np.quantile(cluster[:, 1], 0.97))
-        above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        axes.annotate(str(number), top, size=16, weight="bold", path_effects=halo, **above)
     axes.margins(0.06)
+    axes.autoscale_view()
+    halo = [withStroke(linewidth=4, foreground="white")]
+    for number, cluster in enumerate(points, 1):
+        x, y = np.median(cluster, axis=0)
+        low, high = axes.transData.transform([(x, edge) for edge in np.quantile(cluster[:, 1], (0.1, 0.9))])[:, 1]
+        label = {"s": str(number), "size": 16, "weight": "bold", "ha": "center", "path_effects": halo}
+        if high - low > LARGE_CLUSTER:
+            axes.text(x, y, va="center", **label)
+        else:  # in the middle, it would hide the points
+            axes.text(x, cluster[:, 1].max(), va="bottom", **label)
 
 
 def _draw_examples(axes: Any, samples: Sequence[SampleCluster], typeface: Typeface) -> None:

@@ -1,4 +1,9 @@
-"""`tasb data pseudo-queries`: queries and qrels for a collection that has none."""
+"""`tasb data pseudo-queries`: queries and qrels for a collection that has none.
+
+A passage holds the very words of its pseudo-query, so matching words is enough to find it, and a model trained on that
+learns little else. `--write-collection` writes the passages without these words (the inverse cloze task, Lee et al.,
+ACL 2019); the model then trains on passages that lack their titles, but searches passages that have them.
+"""
 
 from __future__ import annotations
 

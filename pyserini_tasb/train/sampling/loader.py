@@ -12,7 +12,7 @@ from pyserini_tasb.train.sampling.workers import composed_ahead, composed_inline
 from pyserini_tasb.train.store import PairStore, open_pair_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from pyserini_tasb.train.sampling.draw import Sampler
@@ -36,7 +36,7 @@ def training_batches(
     ahead: int,
     rank: int = 0,
     world: int = 1,
-) -> Iterator[TrainingBatch]:
+) -> Generator[TrainingBatch]:
     """The batches of steps `start` to `stop` - 1, the same for any number of workers.
 
     Close the iterator to end the workers early; they also end when this process does, even when it is killed.

@@ -47,9 +47,9 @@ class UniformQueries:
 class ClusteredQueries:
     """Topic-aware sampling: queries of `clusters_per_batch` clusters, all clusters equally likely whatever their size.
 
-    Every cluster drawn supplies the batch's share, ⌊b / n⌋ queries, or all it has if that is less; further clusters
-    follow until the batch is full. When each cluster was drawn once, those with queries left can be drawn again: no
-    query is ever twice in a batch.
+    Every cluster drawn supplies the batch's share, ⌊b / n⌋ queries, or all it has left if that is less; further
+    clusters follow until the batch is full. Once all were drawn a cluster can be drawn again, and then supplies other
+    queries: no query is ever twice in a batch.
 
     Args:
         clusters: the queries of each cluster; queries in no cluster are never drawn.
@@ -69,8 +69,7 @@ class ClusteredQueries:
         _refuse_unknown(members, labels, len(usable))
         _refuse_repeated(members, labels)
         kept = usable[members]
-        sizes = np.bincount(labels[kept], minlength=len(counts))
-        self._sizes = sizes[sizes > 0]
+        self._sizes = np.bincount(labels[kept], minlength=len(counts))
         self._starts = list_starts(self._sizes)
         self._members = members[kept]
         self._per_batch = clusters_per_batch
@@ -83,18 +82,15 @@ class ClusteredQueries:
         share = count // self._per_batch
         places: list[int] = []
         queries: dict[int, Shuffle] = {}  # of each cluster drawn so far
-        drawable: Sequence[int] = range(len(self._sizes))
-        clusters = Shuffle(len(drawable), uniforms)
+        clusters = Shuffle(len(self._sizes), uniforms)
         while len(places) < count:
             if not clusters.remaining:
-                drawable = [cluster for cluster, shuffle in queries.items() if shuffle.remaining]
-                clusters = Shuffle(len(drawable), uniforms)
-            cluster = drawable[clusters.take(1)[0]]
+                clusters = Shuffle(len(self._sizes), uniforms)
+            (cluster,) = clusters.take(1)
             if cluster not in queries:
                 queries[cluster] = Shuffle(int(self._sizes[cluster]), uniforms)
-            start = int(self._starts[cluster])
             wanted = min(share, queries[cluster].remaining, count - len(places))
-            places += [start + place for place in queries[cluster].take(wanted)]
+            places += [int(self._starts[cluster]) + place for place in queries[cluster].take(wanted)]
         chosen: NDArray[np.int64] = self._members[np.array(places, np.int64)]
         return chosen
 

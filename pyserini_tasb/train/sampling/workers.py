@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyserini_tasb.errors import TasbError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
@@ -65,7 +65,7 @@ class _Failure:
         )
 
 
-def composed_inline(composer: BatchComposer, steps: Iterable[int]) -> Iterator[TrainingBatch]:
+def composed_inline(composer: BatchComposer, steps: Iterable[int]) -> Generator[TrainingBatch]:
     """The batches of `steps`, each composed when it is asked for, in this process."""
     for step in steps:
         outcome = _outcome(composer, step)
@@ -76,7 +76,7 @@ def composed_inline(composer: BatchComposer, steps: Iterable[int]) -> Iterator[T
 
 def composed_ahead(
     composer: BatchComposer, steps: Iterable[int], *, workers: int, ahead: int
-) -> Iterator[TrainingBatch]:
+) -> Generator[TrainingBatch]:
     """The batches of `steps`, in order, composed in background processes.
 
     Args:

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 
 import pytest
 
+from pyserini_tasb.cli import build_parser
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.clusters.cluster_file import clusters_of, read_clusters
 from pyserini_tasb.train.clusters.command import run
 from tests.conftest import TINY_MODEL
 from tests.train.clusters.stores import pair_store
 
-DEFAULTS = {
-    "encoder": str(TINY_MODEL),
-    "clusters": None,
-    "batch_size": 8,
-    "metric": "spherical",
-    "iterations": 10,
-    "seed": 1234,
-    "points_per_centroid": 256,
-    "device": "cpu",
-    "vectors": None,
-    "labels": None,
-    "picture": False,
-}
 
-
-def cluster(queries, output, **options):
+def cluster(queries, output, *, picture=False, **options):
     """Run the command; what it wrote into statistics.json."""
-    paths = {"queries": str(queries), "output": str(output)}
-    assert run(argparse.Namespace(**{**DEFAULTS, **paths, **options})) == 0
+    chosen = {"encoder": TINY_MODEL, "batch_size": 8, **options, "queries": queries, "output": output}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+    arguments = build_parser().parse_args(["cluster", *flags, *(["--picture"] if picture else [])])
+    assert run(arguments) == 0
     return json.loads((output / "statistics.json").read_bytes())
 
 

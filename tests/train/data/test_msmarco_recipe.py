@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import fcntl
 import shlex
@@ -14,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from pyserini_tasb.cli import build_parser, main
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_qrels, load_topics
 from pyserini_tasb.recipes.loading import load_recipe
@@ -112,9 +112,12 @@ def test_the_next_commands_fit_the_files(miniature, source, tmp_path):
     assert option(cluster, "--queries") == str(config.data.pairs) == str(folder / "pairs")
     assert config.data.clusters.parent == folder / "clusters" == folder.parent / option(cluster, "--output")
     assert option(validation, "--output") == str(config.data.validation)
-    assert option(validation, "--baseline-run") == option(search, "--output")
+    assert option(validation, "--run") == option(search, "--output")
     assert (config.batch_size, config.loss.alpha, config.optimiser.learning_rate) == (32, 0.75, 7e-6)
     assert option(cluster, "--clusters") == "2000"
+    for program, *given in (validation, cluster, train):
+        assert program == "tasb"
+        assert build_parser().parse_args(given).verb == given[0]
     topics, qrels = load_topics(option(search, "--topics")), load_qrels(option(validation, "--qrels"))
     made = build_validation_set(
         config.data.validation,
@@ -230,32 +233,30 @@ def test_dev_queries_of_other_qrels(miniature, source, tmp_path):
         prepare(files, tmp_path / "out", source=source)
 
 
-def arguments(tmp_path, **options):
-    given = {"output": str(tmp_path / "out"), "source": None, "base_url": None, "skip_download": False}
-    return argparse.Namespace(**{**given, **options})
+def run(tmp_path, *options):
+    return main(["data", "msmarco", "--output", str(tmp_path / "out"), *options])
 
 
-def test_command_with_nothing_at_hand(tmp_path):
+def test_command_with_nothing_at_hand(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TasbError) as error:
-        command.run(arguments(tmp_path, source=str(tmp_path / "empty"), skip_download=True))
-    assert f"    {MSMARCO.scores.name}" in error.value.found.splitlines()
+    assert run(tmp_path, "--source", str(tmp_path / "empty"), "--skip-download") == 2
+    assert f"    {MSMARCO.scores.name}" in capsys.readouterr().err.splitlines()
 
 
-def test_command_with_another_server(server, tmp_path):
+def test_command_with_another_server(server, tmp_path, capsys):
     server.files = {}
-    with pytest.raises(TasbError, match="HTTP 404 Not Found"):
-        command.run(arguments(tmp_path, base_url=server.address))
+    assert run(tmp_path, "--base-url", server.address) == 2
+    assert "HTTP 404 Not Found" in capsys.readouterr().err
     assert server.names_asked() == ["collection.tar.gz"]
 
 
-def test_command_with_options_that_exclude_each_other(tmp_path):
-    with pytest.raises(TasbError, match="--skip-download"):
-        command.run(arguments(tmp_path, base_url="http://127.0.0.1:9", skip_download=True))
+def test_command_with_options_that_exclude_each_other(tmp_path, capsys):
+    assert run(tmp_path, "--base-url", "http://127.0.0.1:9", "--skip-download") == 2
+    assert "leave one out" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_command_prints_what_comes_next(miniature, server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "MSMARCO", miniature.files)
-    assert command.run(arguments(tmp_path, base_url=server.address)) == 0
+    assert run(tmp_path, "--base-url", server.address) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"$ tasb train {tmp_path}/out/tas-b.yaml"

@@ -72,7 +72,7 @@ def _commands(folder: Path) -> list[list[str]]:
         [
             *("tasb", "data", "validation", "--topics", str(dev / TOPICS), "--qrels", str(dev / QRELS)),
             # Not the pair store's passages: these are only the ones that training needs.
-            *("--baseline-run", str(run), "--collection", str(folder / FILES / MSMARCO.collection.name)),
+            *("--run", str(run), "--collection", str(folder / FILES / MSMARCO.collection.name)),
             *("--output", str(folder / EARLY_STOPPING)),
         ],
         [
