@@ -49,13 +49,13 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     store = open_pair_store(config.data.pairs)
     _require_enough(config, processes, store)
     sampling = config.sampling
-    clusters = None if sampling.strategy == "random" or config.data.clusters is None else config.data.clusters
+    clusters = None if sampling.strategy == "random" else config.data.clusters
     sampler = build_sampler(
         sampling.strategy,
         store,
         batch_size=config.batch_size,
         seed=config.seed,
-        clusters=None if clusters is None else clusters_of(clusters, store),
+        clusters=None if clusters is None else clusters_of(clusters, store, note=None if processes.first else _ignore),
         clusters_per_batch=sampling.clusters_per_batch,
         bins=sampling.bins,
         binning=sampling.binning,
@@ -89,6 +89,10 @@ def _require_enough(config: TrainConfig, processes: Processes, store: PairStore)
             found=f"batch_size {config.batch_size}, {processes.world} processes",
             do="start fewer processes, or raise batch_size",
         )
+
+
+def _ignore(_note: str) -> None:
+    """Of the processes that print nothing."""
 
 
 def _device(device: str) -> str:

@@ -68,6 +68,7 @@ def test_all_that_makes_a_vector_is_kept(model):
 def test_a_relative_folder_is_found_from_anywhere(model, monkeypatch, tmp_path):
     monkeypatch.chdir(model.parent)
     write_encoder_card(EncoderCard(name="mine", model="model"))
+    check_card_name("mine", Path("model"))
     monkeypatch.chdir(tmp_path)
     assert encoder_card("tasb:mine").model == str(model)
 

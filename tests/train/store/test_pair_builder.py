@@ -119,6 +119,13 @@ def test_rows_of_a_query_are_sorted(tmp_path, texts):
     assert store.offsets.tolist() == [0, 1, 5]
 
 
+def test_both_zeros_are_one_score(tmp_path, texts):
+    rows = [(0, 1, 2, 0.0, 1), (0, 1, 2, -0.0, 1)]
+    stores = [build(tmp_path / name, texts, order) for name, order in (("a", rows), ("b", rows[::-1]))]
+    assert stores[0].fingerprint == stores[1].fingerprint
+    assert [len(store) for store in stores] == [1, 1]
+
+
 def test_fingerprint_is_of_the_content_alone(tmp_path, texts):
     store = build(tmp_path / "a", texts, [(0, 1, 2, 3, 4)])
     assert store.manifest["note"] == "mine"
