@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.pipelines.child import printable, run_child
+from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +124,7 @@ class Pipeline:
             reason = f"exited with status {status}" if status else f"did not make {', '.join(absent)}"
             raise StepFailedError(f"step {step.name} {reason}; the end of {log}:\n{_end_of(log)}")
         stamp = {**self._conditions(step), "seconds": seconds}
-        _write_whole(stamp_file, json.dumps(stamp, indent=1))
+        write_whole(stamp_file, json.dumps(stamp, indent=1))
         return stamp
 
     def _stamp_of(self, step: Step) -> dict[str, Any] | None:
@@ -187,12 +188,3 @@ def _end_of(log: Path) -> str:
     last_states = [line.rpartition("\r")[2] for line in lines]  # a progress bar overwrites itself
     shown = [printable(line) for line in last_states if line.strip()][-LOG_LINES_SHOWN:]
     return "\n".join(f"  {line}" for line in shown)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

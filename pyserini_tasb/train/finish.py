@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
 from pyserini_tasb.train.report.curves import draw_curves
 from pyserini_tasb.train.report.encoder_card import write_encoder_card
+from pyserini_tasb.train.report.metrics_log import read_metrics
 from pyserini_tasb.train.report.model_card import Number, write_model_card
-from pyserini_tasb.train.run_folder import CONFIG, CURVES, METRICS, MODEL, VERSIONS, resolved, versions
+from pyserini_tasb.train.run_folder import CURVES, METRICS, MODEL, VERSIONS, resolved, versions
 from pyserini_tasb.train.validation import ValidationSet
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pyserini_tasb.train.assembly import Assembly
     from pyserini_tasb.train.loop import Trainer
 
@@ -38,13 +38,12 @@ def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
         card,
         base_model=config.student.model,
         dimension=parts.student.model.dimension,
-        data=_data(parts, validation),
-        parameters={"steps": best, "steps trained": trainer.done, **resolved(config), "versions": versions()},
+        data=without_folders(_data(parts, validation)),
+        parameters=without_folders({"steps trained": trainer.done, **resolved(config), "versions": versions()}),
         numbers=_numbers(parts, trainer, validation, baseline),
         curves=CURVES,
     )
-    for name in (CONFIG, VERSIONS):
-        shutil.copy2(config.output / name, folder / name)
+    shutil.copy2(config.output / VERSIONS, folder / VERSIONS)
     return card, write_encoder_card(card)
 
 
@@ -74,7 +73,7 @@ def _card(parts: Assembly, trainer: Trainer, folder: Path, best: int) -> Encoder
         published = (number,)
     return EncoderCard(
         name=config.name,
-        description=config.description or f"trained by tasb train from {student.model}",
+        description=config.description or f"trained by tasb train from {without_folders(student.model)}",
         model=str(folder.resolve()),
         pooling=student.pooling,
         normalise=student.normalise,
@@ -85,17 +84,30 @@ def _card(parts: Assembly, trainer: Trainer, folder: Path, best: int) -> Encoder
 
 
 def _data(parts: Assembly, validation: ValidationSet | None) -> dict[str, Any]:
-    data: dict[str, Any] = {"pair store": parts.store.manifest}
+    manifest = {key: value for key, value in parts.store.manifest.items() if key not in {"files", "format", "version"}}
+    data: dict[str, Any] = {"pair store": manifest}
     return data if validation is None else data | {"validation set": validation.description}
+
+
+def without_folders(values: Any) -> Any:
+    """The same with file names in place of paths, which are nobody's business once a model is published."""
+    if isinstance(values, dict):
+        return {key: without_folders(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [without_folders(value) for value in values]
+    return Path(values).name if isinstance(values, str) and Path(values).is_absolute() else values
 
 
 def _numbers(
     parts: Assembly, trainer: Trainer, validation: ValidationSet | None, baseline: float | None
 ) -> list[Number]:
-    if validation is None or baseline is None or trainer.stopping.best_value is None:
+    best = trainer.stopping
+    if validation is None or baseline is None or best.best_value is None:
         return []
     on, measure = f"validation set, {len(validation.queries):,} queries", parts.config.validation.measure
+    evaluations = [record for record in read_metrics(parts.config.output / METRICS) if record["kind"] == "evaluation"]
     return [
-        Number(f"this model (step {trainer.stopping.best_step:,})", on, measure, trainer.stopping.best_value),
+        Number(f"this model (step {best.best_step:,})", on, measure, best.best_value),
+        Number("before training", on, measure, evaluations[0]["value"]),
         Number("the run that the candidates come from", on, measure, baseline),
     ]

@@ -16,10 +16,11 @@ from pyserini_tasb.train.journal import Journal, SilentJournal
 from pyserini_tasb.train.losses import MarginRescale
 from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
 from pyserini_tasb.train.objective import Objective
-from pyserini_tasb.train.run_folder import CHECKPOINTS, write_whole
+from pyserini_tasb.train.run_folder import CHECKPOINTS
 from pyserini_tasb.train.sampling import training_batches
 from pyserini_tasb.train.step import LossIsNotFiniteError, Stepper, StepReport
 from pyserini_tasb.train.validation import EarlyStopping
+from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -67,7 +68,8 @@ class Trainer:
         with StopRequest() as stop, self._journal() as journal, closing(self._batches()) as steps:
             if self.margins.warning:
                 journal.say(self.margins.warning)
-            if self.done == 0 and self._evaluate_if_due(journal):  # the start, which training has to beat
+            never_evaluated = self.stopping == EarlyStopping(self._config.validation.patience)
+            if never_evaluated and self._evaluate_if_due(journal):  # the start, which training has to beat
                 self._save(journal)
             saved = self.done
             for batches in steps:

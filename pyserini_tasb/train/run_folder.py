@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import yaml
 
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,16 +69,6 @@ def versions() -> dict[str, str]:
 
     found = {"python": sys.version.split()[0], "pyserini-tasb": __version__, "threads": str(torch.get_num_threads())}
     return found | {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file at once: beside, to the disk, then renamed."""
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def _require_same(folder: Path, values: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.line_files import LineFaults, open_lines, require_utf8
-from pyserini_tasb.train.clusters.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,7 +25,7 @@ from pyserini_tasb.train.clusters.queries import UsableQueries, usable_queries
 from pyserini_tasb.train.clusters.sample import sample_clusters
 from pyserini_tasb.train.clusters.statistics import Sizes, inertia, members, sizes
 from pyserini_tasb.train.clusters.vectors import TRAINING_QUERY_TOKENS, QueryVectors
-from pyserini_tasb.train.clusters.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
     import argparse

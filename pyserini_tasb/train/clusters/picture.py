@@ -8,7 +8,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.clusters.typeface import Typeface, typeface_for
-from pyserini_tasb.train.clusters.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

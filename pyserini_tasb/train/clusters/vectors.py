@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.recipes import encoder_card
-from pyserini_tasb.train.clusters.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

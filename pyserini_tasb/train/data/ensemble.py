@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN
 from pyserini_tasb.train.data.ensemble_input import read_scored_pairs
-from pyserini_tasb.train.data.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def write_ensemble(files: Sequence[Path], path: Path, *, bytes_at_once: int = BY
             lacks; the disk refuses. Whatever stood at `path` before is still there.
     """
     _require_several(files)
-    with whole_file(path) as out, tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as work:
+    with whole_text_file(path) as out, tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as work:
         parts = _count_parts(files, bytes_at_once)
         pairs, *_ = [_split(file, Path(work), number, parts) for number, file in enumerate(files)]
         means = np.lib.format.open_memmap(Path(work) / "means.npy", mode="w+", dtype=np.float64, shape=(pairs, 2))

@@ -19,7 +19,7 @@ from pyserini_tasb.train.data.mining import (
 )
 from pyserini_tasb.train.data.mining_counts import REMOVALS, TOPIC_FAULTS, MiningCounts
 from pyserini_tasb.train.data.negative_search import Ranking, bm25_rankings, dense_rankings, run_rankings
-from pyserini_tasb.train.data.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     counts = MiningCounts()
     output = Path(arguments.output)
     with ExitStack() as opened:
-        file = opened.enter_context(whole_file(output))  # first of all: hours later is late to find no folder
+        file = opened.enter_context(whole_text_file(output))  # first of all: hours later is late to find no folder
         passages = _passages(Path(arguments.collection), opened, beside=output)
         positives = usable_positives(topics, qrels, passages, rules, counts)
         _require_positives(arguments, counts, positives)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.report.metrics_log import read_metrics
-from pyserini_tasb.train.report.whole_file import write_whole
+from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

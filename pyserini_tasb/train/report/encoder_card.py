@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import EncoderCard, encoder_card, encoder_cards, own_folder, user_folder
-from pyserini_tasb.train.report.whole_file import write_whole
+from pyserini_tasb.whole_file import write_whole
 
 # Also when they are the defaults: they are what a reader looks for or changes.
 SHOWN_ALWAYS = ("name", "model", "pooling", "normalise", "query_max_length", "passage_max_length")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.report.model_card_template import TEMPLATE
-from pyserini_tasb.train.report.whole_file import write_whole
+from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pyserini_tasb.recipes import EncoderCard

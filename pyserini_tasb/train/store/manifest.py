@@ -113,7 +113,10 @@ def _format(kind: str) -> str:
 
 def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
     return TasbError(
-        where=str(folder), expected=f"a {kind}", found=found, do="check the path; `tasb data pairs` builds pair stores"
+        where=str(folder),
+        expected=f"a {kind}",
+        found=found,
+        do="check the path; `tasb data pairs` builds pair stores, `tasb data validation` validation sets",
     )
 
 

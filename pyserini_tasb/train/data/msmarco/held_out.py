@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_topics
 from pyserini_tasb.evaluate.line_files import LineFaults, open_lines, require_utf8
-from pyserini_tasb.train.data.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def write_held_out(dev_queries: Path, dev_qrels: Path, folder: Path) -> int:
 def _copy_lines(source: Path, target: Path, keep: Callable[[str], bool], kept: set[str]) -> None:
     faults = LineFaults(source, expected="qid TAB …")
     records = 0
-    with open_lines(source) as lines, whole_file(target) as copy:
+    with open_lines(source) as lines, whole_text_file(target) as copy:
         for number, line in enumerate(lines, 1):
             qid, tab, _ = line.partition("\t")
             try:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.train.data.msmarco.contents import Contents, contents_of
-from pyserini_tasb.train.data.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,5 +64,5 @@ class Ledger:
         """
         changed = (self._folder / name).stat().st_mtime_ns
         self._entries[name] = {**asdict(contents), "changed": changed, "vouched": vouched}
-        with whole_file(self._folder / LEDGER) as file:
+        with whole_text_file(self._folder / LEDGER) as file:
             json.dump(self._entries, file, indent=1)

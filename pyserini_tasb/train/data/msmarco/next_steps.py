@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.train.data.msmarco.files import MSMARCO
 from pyserini_tasb.train.data.msmarco.held_out import QRELS, TOPICS
-from pyserini_tasb.train.data.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,10 +53,10 @@ def write_next_steps(folder: Path) -> list[str]:
         TasbError: the disk refuses.
     """
     commands = [shlex.join(command) for command in _commands(folder)]
-    with whole_file(folder / COMMANDS) as script:
+    with whole_text_file(folder / COMMANDS) as script:
         script.write("\n".join(["set -e", *commands, ""]))
     if not (folder / CONFIGURATION).exists():  # it may have been edited
-        with whole_file(folder / CONFIGURATION) as file:
+        with whole_text_file(folder / CONFIGURATION) as file:
             file.write(_configuration(folder))
     return commands
 

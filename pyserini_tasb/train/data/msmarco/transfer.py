@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.data.msmarco.disk import in_words, require_room, to_disk, write_all, write_fault
-from pyserini_tasb.train.data.whole_file import whole_file
+from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,7 +102,7 @@ def _request(url: str, part: Path, headers: Mapping[str, str], patience: Patienc
         else:
             offset, begun = 0, _version_of(response, url)
             part.unlink(missing_ok=True)
-            with whole_file(_note_of(part)) as note:
+            with whole_text_file(_note_of(part)) as note:
                 json.dump(asdict(begun), note)
         _receive(response, part, offset, begun.length)
 
