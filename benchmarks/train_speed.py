@@ -125,7 +125,7 @@ def configuration(
     """Ours: pairwise Margin-MSE alone, as theirs; all else as by default."""
     caps = {"query_max_length": arguments.max_length, "passage_max_length": arguments.max_length}
     return {
-        "name": output.name,
+        "name": output.name.lower(),
         "output": str(output),
         "student": {"model": MODEL, "dropout": dropout, "attention_dropout": dropout, **caps},
         "data": {"pairs": str(folder / "pairs")},

@@ -68,12 +68,12 @@ def equal_width_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bi
     widths = (np.maximum.reduceat(values, starts) - lowest) / bins
     widths = np.where(widths == 0, np.abs(lowest) + 1, widths)  # all margins equal: any width that gives bin 0
     lowest, widths = np.repeat(lowest, counts), np.repeat(widths, counts)
-    found: NDArray[np.int64] = ((values - lowest) / widths).astype(np.int64)
+    found = np.floor((values - lowest) / widths)
     # The division rounds otherwise than the edges do. Of float32 margins it is wrong by one bin at most.
     found -= values < lowest + found * widths
     found += values >= lowest + (found + 1) * widths
-    np.minimum(found, bins - 1, out=found)
-    return found
+    numbers: NDArray[np.int64] = np.minimum(found, bins - 1).astype(np.int64)
+    return numbers
 
 
 def quantile_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import copyreg
 import itertools
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.train.sampling.batch import BatchComposer, TrainingBatch
 from pyserini_tasb.train.sampling.text_tokenizer import open_text_tokenizer
 from pyserini_tasb.train.sampling.workers import composed_ahead, composed_inline
-from pyserini_tasb.train.store import PairStore, open_pair_store
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
     from pyserini_tasb.train.sampling.draw import Sampler
-
-# Sent to a worker, a store is opened there again: the mapped files are shared, nothing is copied.
-copyreg.pickle(PairStore, lambda store: (open_pair_store, (store.folder.absolute(),)))
+    from pyserini_tasb.train.store import PairStore
 
 
 def training_batches(

@@ -46,7 +46,8 @@ class MarginCutoff:
 
     def keeps(self, margins: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which pairs may be drawn. Margins that are not finite are outside every limit."""
-        return np.isfinite(margins) & (margins >= self._low) & (margins <= self._high)
+        finite = np.isfinite(margins)
+        return finite & (margins >= self._low) & (margins <= self._high) if self else finite
 
     def usable(self, pairs: ScoredPairs) -> NDArray[np.bool_]:
         """[queries] whether a query has a pair that may be drawn.

@@ -79,7 +79,7 @@ class BalancedPairs:
         nonempty = (sizes > 0).cumsum(axis=1)
         wanted = _index(bin_uniforms, nonempty[:, -1])
         drawn = (nonempty > wanted[:, None]).argmax(axis=1)
-        in_bin = np.flatnonzero(found == drawn[owners])
+        in_bin = np.flatnonzero(found == np.repeat(drawn, counts))
         in_bin_counts = sizes[np.arange(len(queries)), drawn]
         places = in_bin[list_starts(in_bin_counts) + _index(pair_uniforms, in_bin_counts)]
         chosen: NDArray[np.int64] = rows[places]

@@ -69,8 +69,8 @@ class ClusteredQueries:
         _refuse_unknown(members, labels, len(usable))
         _refuse_repeated(members, labels)
         kept = usable[members]
-        self._sizes = np.bincount(labels[kept], minlength=len(counts))
-        self._starts = list_starts(self._sizes)
+        sizes = np.bincount(labels[kept], minlength=len(counts))
+        self._sizes, self._starts = sizes.tolist(), list_starts(sizes).tolist()
         self._members = members[kept]
         self._per_batch = clusters_per_batch
 
@@ -88,9 +88,10 @@ class ClusteredQueries:
                 clusters = Shuffle(len(self._sizes), uniforms)
             (cluster,) = clusters.take(1)
             if cluster not in queries:
-                queries[cluster] = Shuffle(int(self._sizes[cluster]), uniforms)
+                queries[cluster] = Shuffle(self._sizes[cluster], uniforms)
             wanted = min(share, queries[cluster].remaining, count - len(places))
-            places += [int(self._starts[cluster]) + place for place in queries[cluster].take(wanted)]
+            start = self._starts[cluster]
+            places += [start + place for place in queries[cluster].take(wanted)]
         chosen: NDArray[np.int64] = self._members[np.array(places, np.int64)]
         return chosen
 

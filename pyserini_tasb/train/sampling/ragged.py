@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def list_starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each list begins, [lists]."""
-    return np.cumsum(counts) - counts
+    return counts.cumsum() - counts
 
 
 def list_numbers(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -20,21 +20,21 @@ class Shuffle:
 
     def __init__(self, size: int, uniforms: Uniforms) -> None:
         self._size, self._uniforms = size, uniforms
-        self._taken = 0
+        self._dealt = 0
         self._moved: dict[int, int] = {}
 
     @property
     def remaining(self) -> int:
         """How many are left."""
-        return self._size - self._taken
+        return self._size - self._dealt
 
     def take(self, count: int) -> list[int]:
         """The next `count` of them; at most what remains."""
-        moved = self._moved
-        taken = []
-        for uniform in self._uniforms.take(count).tolist():
-            place = self._taken + int(uniform * (self._size - self._taken))
-            taken.append(moved.get(place, place))
-            moved[place] = moved.pop(self._taken, self._taken)
-            self._taken += 1
-        return taken
+        moved, size = self._moved, self._size
+        dealt = []
+        for place, uniform in enumerate(self._uniforms.take(count).tolist(), self._dealt):
+            drawn = place + int(uniform * (size - place))
+            dealt.append(moved.get(drawn, drawn))
+            moved[drawn] = moved.pop(place, place)
+        self._dealt += count
+        return dealt

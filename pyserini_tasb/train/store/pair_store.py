@@ -12,6 +12,7 @@ from pyserini_tasb.train.store.manifest import read_manifest
 from pyserini_tasb.train.store.text_store import TextStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -63,6 +64,10 @@ class PairStore:
     def __len__(self) -> int:
         return len(self.positives)
 
+    def __reduce__(self) -> tuple[Callable[[Path], PairStore], tuple[Path]]:
+        """Sent to another process, a store is opened there again: the mapped files are shared, nothing is copied."""
+        return open_pair_store, (self.folder.absolute(),)
+
     def margins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """The teacher's margins of these rows: its score of the positive minus that of the negative.
 
@@ -70,7 +75,8 @@ class PairStore:
             TasbError: the store has labels only.
         """
         if self.scores is not None:
-            scores = self.scores[rows]
+            # `take` of chosen rows is eight times as fast as indexing them.
+            scores = self.scores[rows] if isinstance(rows, slice) else self.scores.take(rows, axis=0)
             return scores[:, 0] - scores[:, 1]
         if self._margins is None:
             raise TasbError(
