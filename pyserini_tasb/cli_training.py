@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,14 +40,16 @@ def add_training_verbs(verbs: Any, verb: Verb) -> None:
 
 
 def _add_pairs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the pair store")
+    parser.add_argument("--output", required=True, metavar="DIR", help="the pair store")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--scored-pairs", nargs="+", type=Path, metavar="TSV", help="scores or margin and three ids")
-    source.add_argument("--triples", nargs="+", type=Path, metavar="TSV", help="texts, with or without two scores")
+    source.add_argument(
+        "--scored-pairs", nargs="+", metavar="FILE", help="[pos_score neg_score | margin] qid pos_pid neg_pid"
+    )
+    source.add_argument("--triples", metavar="FILE", help="[pos_score neg_score] query positive negative, as texts")
     source.add_argument("--qrels", metavar="NAME|PATH", help="positives; negatives come from --negatives")
     parser.add_argument("--negatives", metavar="NAME|PATH", help="with --qrels: a run")
     parser.add_argument("--negatives-per-query", type=int, metavar="N", help="with --negatives: sample N")
-    parser.add_argument("--collection", type=Path, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
+    parser.add_argument("--collection", metavar="PATH", help="TSV, JSONL, Lucene index or text store")
     parser.add_argument("--queries", metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
     parser.add_argument("--known-positives", metavar="NAME|PATH", help="qrels: never negatives in a batch")
     parser.add_argument("--relevant-grade", type=int, default=1, metavar="N", help="of qrels (default: %(default)s)")

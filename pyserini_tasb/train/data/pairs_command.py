@@ -160,8 +160,6 @@ def _build(folder: Path, arguments: argparse.Namespace, recipe: dict[str, Any]) 
             seed=arguments.seed,
             skip_bad=arguments.skip_bad,
         )
-        for qid, relevant in source.relevant.items():
-            known.setdefault(qid, {}).update(relevant)
     build_from_ids(
         folder,
         source,

@@ -183,6 +183,30 @@ def test_scores_do_not_change_what_top_and_random_draw(handmade):
         assert with_cutoff == scored
 
 
+def rank_first(tmp_path, docid):
+    """A run in which this passage is far ahead."""
+    others = [other for other in ("d1", "d3", "d5") if other != docid]
+    scores = {docid: 100.0} | dict.fromkeys(others, 1.0)
+    (tmp_path / "run.txt").write_text("".join(f"q1 Q0 {hit} 1 {score} tag\n" for hit, score in scores.items()))
+
+
+def test_strata_are_of_the_teachers_scores(handmade, tmp_path):
+    scored = {row[4]: float(row[1]) for row in handmade(score_with=str(TINY_MODEL))}
+    worst = min(scored, key=scored.get)
+    rank_first(tmp_path, worst)
+    assert [row[2] for row in handmade(per_query=1)] == [worst]
+    assert [row[4] for row in handmade(per_query=1, score_with=str(TINY_MODEL))] != [worst]
+
+
+def test_what_the_cutoff_removes_is_not_drawn(handmade, tmp_path):
+    rows = handmade(score_with=str(TINY_MODEL))
+    margins = {row[4]: float(row[0]) - float(row[1]) for row in rows}
+    closest = min(margins, key=margins.get)
+    rank_first(tmp_path, closest)
+    (row,) = handmade(score_with=str(TINY_MODEL), margin_cutoff=margins[closest], sampling="top", per_query=1)
+    assert row[4] != closest
+
+
 def test_a_negative_too_close_to_one_positive_serves_another(handmade, tmp_path, capsys):
     (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq1 0 d5 1\n")
     rows = handmade(score_with=str(TINY_MODEL))

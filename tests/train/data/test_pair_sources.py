@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 from hashlib import blake2b
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,6 +98,12 @@ def test_ids_without_text_are_named_with_file_and_line(tmp_path, stores):
     assert source.faults[0].count == 7
 
 
+def test_scores_stay_with_their_row_when_others_are_skipped(tmp_path, stores):
+    (tmp_path / "pairs").write_text("1\t1\t7\tabsent\td2\n2\t3\t7\td1\td2\n4\t4\t9\td1\td2\n5\t6\t007\td2\td3\n")
+    source = IdPairs([tmp_path / "pairs"], skip_bad=True)
+    assert rows_of(source, stores) == [("7", "d1", "d2", 2, 3), ("007", "d2", "d3", 5, 6)]
+
+
 def triples(path, *, skip_bad=False):
     build_from_triples(path.parent / "store", TextTriples(path, skip_bad=skip_bad), recipe={})
     store = open_pair_store(path.parent / "store")
@@ -134,6 +141,17 @@ def test_pool_numbers_texts_by_first_appearance(tmp_path, monkeypatch):
     first = {number: index for index, number in enumerate(dict.fromkeys(drawn.ravel().tolist()))}
     assert np.concatenate(indices).tolist() == [first[number] for number in drawn.ravel().tolist()]
     assert TextStore(tmp_path).texts(range(len(first))) == [str(number) for number in first]
+
+
+def test_pool_compares_the_whole_digest(tmp_path, monkeypatch):
+    def digests_that_begin_alike(text, digest_size):
+        return SimpleNamespace(digest=lambda: text.rjust(digest_size, b"\0"))
+
+    monkeypatch.setattr(text_pool, "RECENT", 0)
+    monkeypatch.setattr(text_pool, "blake2b", digests_that_begin_alike)
+    with TextStoreWriter(tmp_path, "texts") as writer:
+        pool = TextPool(writer)
+        assert [pool.add([text]).tolist() for text in (b"a", b"b", b"a")] == [[0], [1], [0]]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,8 @@ def test_damaged_gzip_is_an_error(tmp_path, damage):
         (b"1e999\t1\ta\tb", "score '1e999' is not a finite number"),
         (b"1\t3e39\ta\tb", "score '3e39' is not a finite number"),  # too large for float32
         (b"\t1\ta\tb", "score '' is not a finite number"),
+        (b" 1\t2\ta\tb", "score ' 1' is not a finite number"),
+        (b"1\t2 \ta\tb", "score '2 ' is not a finite number"),
         (b"1 2\t\ta\tb", "score '1 2' is not a finite number"),
         (b"1\t\xff\ta\tb", "score '\ufffd' is not a finite number"),
         (b"1\t2\t\tb", "an empty column"),
@@ -112,6 +114,14 @@ def test_faulty_line_is_named_with_its_reason(tmp_path, line, reason):
     rows, faults = read(path)
     assert [row[0] for row in rows] == [1, 3]
     assert faults.count == 1
+
+
+def test_columns_missing_here_and_too_many_there_are_two_faults(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text("1\t2\ta\n3\t4\tb\tc\td\n5\t6\te\tf\n")
+    rows, faults = read(path)
+    assert rows == [(3, 5, 6, "e", "f")]
+    assert [shown.split(": ")[1] for shown in faults.shown] == ["3 columns between tabs", "5 columns between tabs"]
 
 
 def test_reading_stops_at_the_limit(tmp_path, monkeypatch):

@@ -37,6 +37,12 @@ def test_loss_is_the_oracle_s():
     expect(ndcg_loss2(tensor(scores), tensor(labels), nothing_absent(scores)), [oracle["loss_sum"]])
 
 
+def test_label_and_score_of_what_is_absent_do_not_matter():
+    scores, labels = tensor([[*oracle["scores"], 1.5]]), tensor([[*oracle["labels"], 4.0]])
+    absent = torch.tensor([[False] * 4 + [True]])
+    expect(ndcg_loss2(scores, labels, absent), [oracle["loss_sum"]])
+
+
 @pytest.mark.parametrize("case", [variant, variant["tie_free"]], ids=["with ties", "without"])
 def test_variant_with_a_teacher_is_the_oracle_s(case):
     # Checked by running the released code, which has its discounts in fp32: they agree to 5e-8.

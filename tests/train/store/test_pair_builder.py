@@ -129,6 +129,7 @@ def test_both_zeros_are_one_score(tmp_path, texts):
 def test_fingerprint_is_of_the_content_alone(tmp_path, texts):
     store = build(tmp_path / "a", texts, [(0, 1, 2, 3, 4)])
     assert store.manifest["note"] == "mine"
+    assert not (store.folder / "scratch").exists()
     with PairStoreBuilder(tmp_path / "b", "scores") as builder:
         builder.add(PairRows(np.array([0]), np.array([1]), np.array([2]), np.array([[3, 4]], np.float32)))
         builder.finish(*texts, notes={"note": "another"})
