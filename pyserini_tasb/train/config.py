@@ -36,7 +36,7 @@ class DataConfig(Strict):
 
 
 class SamplingConfig(Strict):
-    """How a batch is composed (paper, Section 3.3)."""
+    """How a batch is composed (paper, Section 3)."""
 
     strategy: Literal["random", "tas", "tas-balanced"] = "tas-balanced"
     clusters_per_batch: Positive = 1
@@ -57,9 +57,9 @@ class LossConfig(Strict):
 
 
 class MarginsConfig(Strict):
-    """Mean and deviation that a teacher's margins are brought to."""
+    """Deviation, and mean if given, that a teacher's margins are brought to. Without a mean, zero stays zero."""
 
-    mean: float
+    mean: float | None = None
     deviation: float = Field(gt=0)
 
 

@@ -1,4 +1,4 @@
-"""What a batch's vectors are trained towards: dual supervision (paper, Section 3.2)."""
+"""What a batch's vectors are trained towards: dual supervision (paper, Section 2.3)."""
 
 from __future__ import annotations
 
