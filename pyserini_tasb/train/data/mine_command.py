@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.train.store.text_store import TextStore
 
+ENCODER = "name the encoder that the index was made with"
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Write `arguments.output`: scored pairs with `--score-with`, else triples of ids; print what was removed.
@@ -58,20 +60,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rules(arguments: argparse.Namespace) -> MiningRules:
-    wrong = None
-    if arguments.dense_index and not arguments.encoder:
-        wrong = "--encoder with --dense-index", "no --encoder", "name the encoder that the index was made with"
-    elif arguments.encoder and not arguments.dense_index:
-        wrong = "--encoder with --dense-index only", "--encoder alone", "leave it out, or give --dense-index"
-    elif arguments.margin_cutoff is not None and not arguments.score_with:
-        wrong = "a teacher's scores for --margin-cutoff", "no --score-with", "add --score-with ENCODER"
-    elif not 0 <= arguments.skip_top < arguments.depth:
-        found = f"--skip-top {arguments.skip_top}, --depth {arguments.depth}"
-        wrong = "--skip-top at least 0 and less than --depth", found, "mend one of them"
-    elif arguments.per_query < 1:
-        wrong = "--per-query at least 1", f"--per-query {arguments.per_query}", "leave it out for the default"
-    if wrong:
-        raise TasbError(expected=wrong[0], found=wrong[1], do=wrong[2])
+    per_query, depth = arguments.per_query, f"--skip-top {arguments.skip_top}, --depth {arguments.depth}"
+    encoder = f"--encoder {arguments.encoder} alone"
+    for wrong, expected, found, do in (
+        (arguments.dense_index and not arguments.encoder, "--encoder with --dense-index", "no --encoder", ENCODER),
+        (arguments.encoder and not arguments.dense_index, "--encoder with --dense-index only", encoder, "leave it out"),
+        (not 0 <= arguments.skip_top < arguments.depth, "--skip-top from 0 to less than --depth", depth, "mend one"),
+        (per_query is not None and per_query < 1, "--per-query at least 1", f"{per_query}", "leave it out for all"),
+        (arguments.threads < 1, "--threads at least 1", f"{arguments.threads}", "leave it out"),
+        (
+            arguments.margin_cutoff is not None and not arguments.score_with,
+            "a teacher's scores for --margin-cutoff",
+            "no --score-with",
+            "add --score-with ENCODER",
+        ),
+    ):
+        if wrong:
+            raise TasbError(expected=expected, found=found, do=do)
     return MiningRules(
         skip_top=arguments.skip_top,
         per_query=arguments.per_query,
@@ -146,7 +151,8 @@ def report(counts: MiningCounts, rules: MiningRules, arguments: argparse.Namespa
         lines.append(f"  {counts.positives_without_text} positives are not in the collection, or empty there")
     lines.append(f"{counts.hits} hits at depth {arguments.depth}")
     lines += [f"  {getattr(counts, kind)} {what}" for kind, what in REMOVALS.items()]
-    lines.append(f"{counts.negatives} negatives of {counts.queries} queries, at most {rules.per_query} each ({how})")
+    drawn = f"at most {rules.per_query} each, {how}" if rules.per_query is not None else "all that were left"
+    lines.append(f"{counts.negatives} negatives of {counts.queries} queries: {drawn}")
     if rules.margin_cutoff is not None:
         lines.append(f"  {counts.pairs_too_close} pairs left out: the negative is too close to that positive")
         lines.append(f"  {counts.positives_without_pair} positives are left without a pair")

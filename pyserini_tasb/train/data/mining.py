@@ -31,7 +31,7 @@ class MiningRules:
 
     Args:
         skip_top: ranks, from the first, that give no negatives: where unjudged relevant passages are likeliest.
-        per_query: negatives drawn for each query, at most.
+        per_query: negatives drawn for each query, at most; None: all.
         sampling: how they are drawn: `top`, `random` or `stratified`.
         margin_cutoff: a negative is not paired with a positive of which the teacher's score is less than this above
             its own, in the teacher's units; None: no such limit.
@@ -40,7 +40,7 @@ class MiningRules:
     """
 
     skip_top: int = 0
-    per_query: int = 50
+    per_query: int | None = None
     sampling: str = "stratified"
     margin_cutoff: float | None = None
     min_relevance: int = 1
@@ -195,8 +195,8 @@ def _drawn(queries: Iterable[Candidates], rules: MiningRules, counts: MiningCoun
             counts.note("without_negatives", query.qid)
             continue
         scores = query.scores if query.taught is None else query.taught[1]
-        randomness = query_randomness(rules.seed, query.qid)
-        drawn = _only(query, SAMPLING[rules.sampling](scores, rules.per_query, randomness))
+        count = len(scores) if rules.per_query is None else rules.per_query
+        drawn = _only(query, SAMPLING[rules.sampling](scores, count, query_randomness(rules.seed, query.qid)))
         counts.queries += 1
         counts.negatives += len(drawn.negatives)
         yield drawn

@@ -8,6 +8,7 @@ from collections import defaultdict
 import pytest
 
 from pyserini_tasb import TasbError
+from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import read_qrels, read_topics
 from pyserini_tasb.train.data import mine_command
 from pyserini_tasb.train.store.text_store import write_text_store
@@ -129,7 +130,19 @@ def test_the_guard_removes_and_counts(handmade, capsys):
     assert "1 are not in the collection" in report
     assert "1 are positives" in report
     assert "1 have the text of a positive" in report
-    assert "3 negatives of 1 queries" in report
+    assert "3 negatives of 1 queries: at most 50 each, stratified by scores of the search" in report
+
+
+def test_as_typed(handmade, tmp_path, capsys):
+    files = [str(tmp_path / name) for name in ("topics.tsv", "qrels.txt", "docs.jsonl", "run.txt", "typed.tsv")]
+    options = ["--topics", "--qrels", "--collection", "--run", "--output"]
+    typed = [word for pair in zip(options, files, strict=True) for word in pair]
+    assert main(["data", "mine", *typed]) == 0
+    assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td1\nq1\td2\td3\nq1\td2\td5\n"
+    assert main(["data", "mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1"]) == 0
+    assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td3\n"
+    assert main(["data", "mine", *typed, "--margin-cutoff", "1"]) == 2
+    assert "no --score-with" in capsys.readouterr().err
 
 
 def test_depth_skipped_ranks_and_the_top(handmade):
@@ -223,10 +236,11 @@ def test_a_negative_too_close_to_one_positive_serves_another(handmade, tmp_path,
     ("options", "message"),
     [
         ({"dense_index": "x", "run_file": None}, "no --encoder"),
-        ({"encoder": "tasb"}, "--encoder alone"),
+        ({"encoder": "tasb"}, "--encoder tasb alone"),
+        ({"threads": 0}, "--threads at least 1"),
         ({"margin_cutoff": 1.0}, "no --score-with"),
         ({"skip_top": 200}, "--skip-top 200"),
-        ({"per_query": 0}, "--per-query 0"),
+        ({"per_query": 0}, "--per-query at least 1"),
         ({"collection": "/nowhere"}, "no such file"),
         ({"min_relevance": 3}, "1 no positive, 0 no positive with a text"),
     ],

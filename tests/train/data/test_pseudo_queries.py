@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbError
+from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import read_qrels, read_topics
 from pyserini_tasb.train.data import mine_command, pseudo_queries_command
 from pyserini_tasb.train.data.documents import Document, read_documents
@@ -215,5 +216,14 @@ def test_what_stands_in_the_output_folder_stays(tmp_path):
     (tmp_path / "pseudo").mkdir()
     (tmp_path / "pseudo" / "queries.tsv").write_text("mine")
     with pytest.raises(TasbError, match="something is there already"):
-        make(TINY / "corpus.jsonl", tmp_path / "pseudo")
+        make(tmp_path / "not looked for yet", tmp_path / "pseudo")
     assert (tmp_path / "pseudo" / "queries.tsv").read_text() == "mine"
+
+
+def test_as_typed(tmp_path):
+    (tmp_path / "docs.tsv").write_text("7\tone two three. more\n")
+    files = ["--collection", str(tmp_path / "docs.tsv"), "--output", str(tmp_path / "out")]
+    assert main(["data", "pseudo-queries", *files, "--from", "sentence", "--write-collection"]) == 0
+    assert (tmp_path / "out" / "queries.tsv").read_text() == "pseudo-7\tone two three.\n"
+    assert (tmp_path / "out" / "qrels.txt").read_text() == "pseudo-7 0 7 1\n"
+    assert (tmp_path / "out" / "collection" / "documents.jsonl").read_text() == '{"id": "7", "contents": "more"}\n'
