@@ -71,7 +71,9 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=int, default=200, metavar="N", help="hits to look at (default: %(default)s)")
     parser.add_argument("--skip-top", type=int, default=0, metavar="N", help="leave out the first N hits")
     parser.add_argument("--per-query", type=int, metavar="N", help="negatives to keep (default: all)")
-    parser.add_argument("--sampling", choices=["top", "random", "stratified"], default="top", help="which of them")
+    parser.add_argument(
+        "--sampling", choices=["top", "random", "stratified"], default="stratified", help="(default: %(default)s)"
+    )
     parser.add_argument("--score-with", metavar="NAME", help="an encoder whose scores the pairs get")
     parser.add_argument("--margin-cutoff", type=float, metavar="M", help="drop negatives that score above positive - M")
     parser.add_argument(
@@ -89,7 +91,7 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
         "--from", dest="source", choices=["title", "sentence", "auto"], default="auto", help="(default: %(default)s)"
     )
     parser.add_argument("--min-words", type=int, default=3, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--max-words", type=int, default=32, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--max-words", type=int, default=25, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="sample N documents (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of --limit (default: %(default)s)")
     parser.add_argument("--write-collection", action="store_true", help="a collection without the queries in it, too")
