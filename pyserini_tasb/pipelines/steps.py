@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shlex
@@ -12,9 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.pipelines.child import printable, run_child
+from pyserini_tasb.versions import installed_versions
 from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Pipeline:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self._environment = {**os.environ, **environment}
-        self._versions = _versions()
+        self._versions = installed_versions(PACKAGES)
         _claim(folder)
 
     def run(self, steps: Sequence[Step]) -> dict[str, float]:
@@ -163,17 +162,6 @@ def _claim(folder: Path) -> None:
             found=error.strerror or str(error),
             do="choose another folder with --output",
         ) from error
-
-
-def _versions() -> dict[str, str]:
-    # An editable install's metadata is as old as the install: our own version is asked of the code.
-    versions = {"python": sys.version.split()[0], "pyserini-tasb": __version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _state(path: Path) -> list[int]:

@@ -14,8 +14,8 @@ import time
 
 import pytest
 
+from pyserini_tasb import versions
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.pipelines import steps
 from pyserini_tasb.pipelines.steps import Pipeline, Step, StepFailedError
 
 COUNT = "open('{name}.count', 'a').write('x')"
@@ -73,7 +73,7 @@ def test_another_command_runs_again(folder):
 
 def test_other_versions_run_again(folder, monkeypatch):
     run(folder, FIRST)
-    monkeypatch.setattr(steps, "__version__", "another")
+    monkeypatch.setattr(versions, "__version__", "another")
     run(folder, FIRST)
     assert counts(folder) == {"first": 2}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import sys
 import time
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import encoder_card
 from pyserini_tasb.train.clusters.agreement import Agreement, agreement, read_labels
@@ -25,6 +23,7 @@ from pyserini_tasb.train.clusters.queries import UsableQueries, usable_queries
 from pyserini_tasb.train.clusters.sample import sample_clusters
 from pyserini_tasb.train.clusters.statistics import Sizes, inertia, members, sizes
 from pyserini_tasb.train.clusters.vectors import TRAINING_QUERY_TOKENS, QueryVectors
+from pyserini_tasb.versions import installed_versions
 from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _described(
             "objective_is": MEANING[found.metric],
         },
         "batch_size": arguments.batch_size,
-        "versions": _versions(),
+        "versions": installed_versions(PACKAGES),
     }
 
 
@@ -185,16 +184,6 @@ def _model_name(encoder: str) -> str:
     if card.name == UNNAMED:
         return Path(card.model).name
     return f"{card.name} ({hub})" if hub else card.name
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0], "pyserini-tasb": __version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _note(text: str) -> None:
