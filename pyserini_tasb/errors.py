@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 
 class TasbError(Exception):
     """A mistake its reader can mend: what was expected, what was found, what to do.
@@ -20,3 +27,12 @@ class TasbError(Exception):
         lines = [where] if where else []
         lines += [f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"]
         super().__init__("\n".join(lines))
+
+
+@contextlib.contextmanager
+def os_errors_explained(where: Path, *, expected: str, do: str) -> Iterator[None]:
+    """What the operating system refuses in the block, as a TasbError."""
+    try:
+        yield
+    except OSError as error:
+        raise TasbError(where=str(where), expected=expected, found=error.strerror or str(error), do=do) from error

@@ -7,7 +7,7 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import os_errors_explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +18,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file; whatever stood at `path` is there until all of the new one is.
 
     Raises:
-        OSError: the disk refuses.
+        TasbError: the file cannot be written.
     """
-    with _beside(path) as file:
+    with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -31,16 +31,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         TasbError: the file cannot be written.
     """
-    try:
-        with _beside(path) as file:
-            yield file
-    except OSError as error:
-        raise TasbError(
-            where=str(path),
-            expected="a file that can be written",
-            found=error.strerror or str(error),
-            do="check the folder, its permissions and the space on the disk",
-        ) from error
+    advice = "check the folder, its permissions and the space on the disk"
+    with os_errors_explained(path, expected="a file that can be written", do=advice), _beside(path) as file:
+        yield file
 
 
 @contextlib.contextmanager

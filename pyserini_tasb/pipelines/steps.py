@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.pipelines.child import printable, run_child
 from pyserini_tasb.versions import installed_versions
 from pyserini_tasb.whole_file import write_whole
@@ -145,7 +145,7 @@ class Pipeline:
 
 
 def _claim(folder: Path) -> None:
-    try:
+    with os_errors_explained(folder, expected="a folder to write to", do="choose another folder with --output"):
         if folder.exists() and any(folder.iterdir()) and not (folder / STAMPS).is_dir():
             raise TasbError(
                 where=str(folder),
@@ -155,13 +155,6 @@ def _claim(folder: Path) -> None:
             )
         (folder / STAMPS).mkdir(parents=True, exist_ok=True)
         (folder / LOGS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise TasbError(
-            where=str(folder),
-            expected="a folder to write to",
-            found=error.strerror or str(error),
-            do="choose another folder with --output",
-        ) from error
 
 
 def _state(path: Path) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from pyserini_tasb.train.optimisation import Optimisation
 from pyserini_tasb.train.sampling import build_sampler
 from pyserini_tasb.train.store import open_pair_store
 from pyserini_tasb.train.student import load_student
-from pyserini_tasb.train.validation import ValidationSet
+from pyserini_tasb.train.validation import ValidationSet, overlap_warning
 from pyserini_tasb.train.validator import Validator
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     Raises:
         TasbError: something is not here, or does not fit the rest.
     """
+    note = _print_note if processes.first else _ignore
     store = open_pair_store(config.data.pairs)
     _require_enough(config, processes, store)
     sampling = config.sampling
@@ -55,7 +57,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
         store,
         batch_size=config.batch_size,
         seed=config.seed,
-        clusters=None if clusters is None else clusters_of(clusters, store, note=None if processes.first else _ignore),
+        clusters=None if clusters is None else clusters_of(clusters, store, note=note),
         clusters_per_batch=sampling.clusters_per_batch,
         bins=sampling.bins,
         binning=sampling.binning,
@@ -69,7 +71,11 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
         teacher = InBatchTeacher(config.teacher.in_batch, student, config.student, precision)
     validator = None
     if config.data.validation is not None:
-        validator = Validator(ValidationSet(config.data.validation), student, config, processes)
+        validation_set = ValidationSet(config.data.validation)
+        warning = overlap_warning(validation_set.queries, store.queries)
+        if warning:
+            note(warning)
+        validator = Validator(validation_set, student, config, processes)
     parameters = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
     optimisation = Optimisation(parameters, config, fp16=student.compute is torch.float16)
     return Assembly(config, processes, store, sampler, student, teacher, validator, optimisation)
@@ -89,6 +95,10 @@ def _require_enough(config: TrainConfig, processes: Processes, store: PairStore)
             found=f"batch_size {config.batch_size}, {processes.world} processes",
             do="start fewer processes, or raise batch_size",
         )
+
+
+def _print_note(text: str) -> None:
+    print(f"tasb train: note: {text}", file=sys.stderr)
 
 
 def _ignore(_note: str) -> None:

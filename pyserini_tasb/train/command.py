@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING
 from pyserini_tasb.recipes import load_recipe
 from pyserini_tasb.train.assembly import assemble
 from pyserini_tasb.train.config import TrainConfig
-from pyserini_tasb.train.distributed import Processes, processes_of_torchrun
+from pyserini_tasb.train.distributed import processes_of_torchrun
 from pyserini_tasb.train.finish import finish
 from pyserini_tasb.train.loop import Trainer
 from pyserini_tasb.train.report.encoder_card import check_card_name
-from pyserini_tasb.train.run_folder import MODEL, claim
+from pyserini_tasb.train.run_folder import MODEL, claimed
 
 if TYPE_CHECKING:
     import argparse
+
+    from pyserini_tasb.train.assembly import Assembly
 
 INTERRUPTED = 130
 
@@ -24,16 +27,16 @@ INTERRUPTED = 130
 def run(arguments: argparse.Namespace) -> int:
     """Train what a configuration describes, from the start or from where it stopped."""
     config = load_recipe(Path(arguments.config), TrainConfig, arguments.set)
-    with processes_of_torchrun() as processes:
-        return _train(config, processes, arguments)
-
-
-def _train(config: TrainConfig, processes: Processes, arguments: argparse.Namespace) -> int:
     check_card_name(config.name, config.output / MODEL)  # afterwards would be late to hear of it
-    parts = assemble(config, processes)
-    if processes.first:
-        claim(config, resume=arguments.resume)
-    processes.wait_for_all()
+    with processes_of_torchrun() as processes:
+        parts = assemble(config, processes)
+        with claimed(config, resume=arguments.resume) if processes.first else contextlib.nullcontext():
+            processes.wait_for_all()
+            return _train(parts, arguments)
+
+
+def _train(parts: Assembly, arguments: argparse.Namespace) -> int:
+    config, processes = parts.config, parts.processes
     trainer = Trainer(parts, resume=arguments.resume)
     if processes.first:
         print(_beginning(trainer, parts.student.compute), flush=True)

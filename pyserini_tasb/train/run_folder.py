@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.whole_file import write_whole
+from pyserini_tasb.folder_lock import locked_folder
+from pyserini_tasb.versions import installed_versions
+from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pyserini_tasb.train.config import TrainConfig
@@ -27,12 +29,20 @@ FREE_TO_CHANGE = {
 }  # fmt: skip
 
 
-def claim(config: TrainConfig, *, resume: bool) -> None:
+@contextlib.contextmanager
+def claimed(config: TrainConfig, *, resume: bool) -> Iterator[None]:
     """Make the run's folder, or check that the run in it is this one; save the configuration and versions.
 
     Raises:
-        TasbError: the folder has a run that was not asked to go on, or one of another configuration.
+        TasbError: the folder has a run that was not asked to go on, one of another configuration, or one that is still
+            going on.
     """
+    with locked_folder(config.output):
+        _begin(config, resume=resume)
+        yield
+
+
+def _begin(config: TrainConfig, *, resume: bool) -> None:
     folder = config.output
     values = resolved(config)
     if (folder / CONFIG).exists():
@@ -45,17 +55,10 @@ def claim(config: TrainConfig, *, resume: bool) -> None:
             )
         _require_same(folder, values)
         _compare_versions(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-        write_whole(folder / VERSIONS, json.dumps(versions(), indent=1))
-    except OSError as error:
-        raise TasbError(
-            where=str(folder),
-            expected="a folder to write to",
-            found=error.strerror or str(error),
-            do="choose another `output`",
-        ) from error
+    with whole_text_file(folder / CONFIG) as file:
+        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+    with whole_text_file(folder / VERSIONS) as file:
+        json.dump(versions(), file, indent=1)
 
 
 def resolved(config: TrainConfig) -> dict[str, Any]:
@@ -67,8 +70,7 @@ def versions() -> dict[str, str]:
     """What the bits of a result depend on besides configuration and data."""
     import torch
 
-    found = {"python": sys.version.split()[0], "pyserini-tasb": __version__, "threads": str(torch.get_num_threads())}
-    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
+    return installed_versions(PACKAGES) | {"threads": str(torch.get_num_threads())}
 
 
 def _require_same(folder: Path, values: dict[str, Any]) -> None:

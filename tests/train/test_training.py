@@ -113,12 +113,13 @@ def test_a_margin_that_can_be_learned_is_learned(training_set, tmp_path):
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 3
 
 
-def test_early_stopping(training_set, tmp_path):
+def test_early_stopping(training_set, tmp_path, capsys):
     data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
     config = training_set.config(
         tmp_path, data=data, validation={"every": 1, "patience": 2}, optimiser={"learning_rate": 1e-12}, max_steps=None
     )
     assert train(config) == 0  # without max_steps: nothing but patience ends it
+    assert "validation queries are also trained on" in capsys.readouterr().err
     evaluations = records(tmp_path / "run", "evaluation")
     assert [record["best"] for record in evaluations] == [True, False, False]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folder_lock import locked_folder
 from pyserini_tasb.recipes import encoder_card
 from pyserini_tasb.train.clusters.agreement import Agreement, agreement, read_labels
 from pyserini_tasb.train.clusters.cluster_count import number_of_clusters, small_clusters_warning
@@ -46,7 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         TasbError: too few queries, a faulty file, no such encoder, vectors of something else, or nowhere to write.
     """
-    output = _folder(Path(arguments.output))
+    output = Path(arguments.output)
+    with locked_folder(output):
+        return _cluster(arguments, output)
+
+
+def _cluster(arguments: argparse.Namespace, output: Path) -> int:
     queries = usable_queries(Path(arguments.queries))
     labels = read_labels(Path(arguments.labels), queries.ids) if arguments.labels else None
     count = number_of_clusters(len(queries.ids), arguments.batch_size, arguments.clusters)
@@ -162,19 +167,6 @@ max {of_sizes.max:,}; {of_sizes.empty:,} empty, {of_sizes.smaller_than_batch:,} 
 purity {compared.purity:.3f} (random {compared.random_purity:.3f}), NMI {compared.nmi:.3f} \
 (random {compared.random_nmi:.3f})"""
     return text
-
-
-def _folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TasbError(
-            where=str(path),
-            expected="a folder to write to",
-            found=error.strerror or str(error),
-            do="choose another folder with --output",
-        ) from error
-    return path
 
 
 def _model_name(encoder: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.recipes import encoder_card
 from pyserini_tasb.whole_file import whole_file
@@ -65,15 +65,9 @@ class QueryVectors:
         """
         if path.exists():
             return self._read(path, note)
-        try:
+        advice = "check the path, its permissions and the space on the disk"
+        with os_errors_explained(path, expected="a place to write the vectors", do=advice):
             self._encode_to(path)
-        except OSError as error:
-            raise TasbError(
-                where=str(path),
-                expected="a place to write the vectors",
-                found=error.strerror or str(error),
-                do="check the path, its permissions and the space on the disk",
-            ) from error
         return self._read(path, note)
 
     def _read(self, path: Path, note: Callable[[str], None]) -> NDArray[np.float32]:

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.evaluate.line_files import LineFaults, open_lines, require_utf8
-from pyserini_tasb.train.data.records import parse_json_record, parse_tsv_record, require_id
+from pyserini_tasb.train.data.records import parse_json_record, parse_tsv_record, read_records
 from pyserini_tasb.train.store.manifest import MANIFEST
 from pyserini_tasb.train.store.text_store import TextStore, fill_text_store
 from pyserini_tasb.train.store.text_writer import RepeatedIdsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-EXPECTED = "id TAB text, or of JSON with an id (id, _id, docid) and a text (text, with or without title; or contents)"
 
 
 class Collection(Protocol):
@@ -87,7 +84,7 @@ class LineCollection:
 
     def _records(self) -> Iterator[tuple[Path, int, str, str]]:
         for file in self.files:
-            for number, id_, text in _read_file(file):
+            for number, (id_, text) in read_records(file, parse_tsv_record, parse_json_record):
                 yield file, number, id_, text
 
 
@@ -129,29 +126,6 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
         return fill_text_store(folder, tqdm(collection, desc=source, unit=" texts", disable=None), source)
     except RepeatedIdsError as error:
         raise error.at(collection.places([record for repeat in error.repeats for record in repeat[1:]])) from None
-
-
-def _read_file(path: Path) -> Iterator[tuple[int, str, str]]:
-    faults = LineFaults(path, expected=EXPECTED)
-    parse: Callable[[str], tuple[str, str]] | None = None
-    records = 0
-    with open_lines(path) as lines:
-        for number, ended in enumerate(lines, 1):
-            line = ended.rstrip("\r\n")
-            if not line.strip():
-                continue
-            if parse is None:
-                parse = parse_json_record if line.lstrip().startswith("{") else parse_tsv_record
-            records += 1
-            try:
-                require_utf8(line)
-                id_, text = parse(line)
-                require_id(id_)
-            except ValueError as error:
-                faults.add(number, str(error))
-            else:
-                yield number, id_, text
-    faults.finish(records=records)
 
 
 def _is_jsonl(name: str) -> bool:

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.evaluate.line_files import LineFaults, open_lines, require_utf8
-from pyserini_tasb.train.data.collections import EXPECTED, LineCollection, open_collection
-from pyserini_tasb.train.data.records import parse_json_record, parse_tsv_record, require_id
+from pyserini_tasb.train.data.collections import LineCollection, open_collection
+from pyserini_tasb.train.data.records import parse_json_record, parse_tsv_record, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,30 +41,9 @@ def read_documents(collection: Path) -> Iterator[Document]:
     opened = open_collection(collection)
     if isinstance(opened, LineCollection):
         for file in opened.files:
-            yield from _read_file(file)
+            yield from (document for _, document in read_records(file, _parse_tsv, _parse_json))
     else:
         yield from (Document(docid, "", text) for docid, text in opened)
-
-
-def _read_file(path: Path) -> Iterator[Document]:
-    faults = LineFaults(path, expected=EXPECTED)
-    parse, records = None, 0
-    with open_lines(path) as lines:
-        for number, ended in enumerate(lines, 1):
-            line = ended.rstrip("\r\n")
-            if not line.strip():
-                continue
-            parse = parse or (_parse_json if line.lstrip().startswith("{") else _parse_tsv)
-            records += 1
-            try:
-                require_utf8(line)
-                document = parse(line)
-                require_id(document.docid)
-            except ValueError as error:
-                faults.add(number, str(error))
-            else:
-                yield document
-    faults.finish(records=records)
 
 
 def _parse_tsv(line: str) -> Document:

@@ -1,22 +1,63 @@
-"""One record of a collection: an id and the text that an encoder would see."""
+"""The records of a file, one a line: an id and the text that an encoder would see."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pyserini_tasb.evaluate.line_files import LineFaults, open_lines, require_utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+EXPECTED = "id TAB text, or of JSON with an id (id, _id, docid) and a text (text, with or without title; or contents)"
+Record = TypeVar("Record")
 ID_FIELDS = ("id", "_id", "docid")  # in the order in which Pyserini looks
+
+
+def read_records(
+    path: Path, parse_tsv: Callable[[str], Record], parse_json: Callable[[str], Record]
+) -> Iterator[tuple[int, Record]]:
+    """Line number and record of all lines but blank ones; whether a file is JSONL is seen from its first.
+
+    Args:
+        path: plain or gzip.
+        parse_tsv: a line's record; a ValueError says what is wrong with it.
+        parse_json: the same, for JSONL.
+
+    Raises:
+        TasbError: faulty lines, all of them named once the file is read.
+    """
+    faults = LineFaults(path, expected=EXPECTED)
+    parse, records = None, 0
+    with open_lines(path) as lines:
+        for number, ended in enumerate(lines, 1):
+            line = ended.rstrip("\r\n")
+            if not line.strip():
+                continue
+            parse = parse or (parse_json if line.lstrip().startswith("{") else parse_tsv)
+            records += 1
+            try:
+                require_utf8(line)
+                record = parse(line)
+            except ValueError as error:
+                faults.add(number, str(error))
+            else:
+                yield number, record
+    faults.finish(records=records)
 
 
 def parse_tsv_record(line: str) -> tuple[str, str]:
     """Id and text of `id TAB text`.
 
     Raises:
-        ValueError: not two columns.
+        ValueError: not two columns, or no id for TREC files.
     """
     columns = line.split("\t")
     if len(columns) != 2:
         raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs")
+    require_id(columns[0])
     return columns[0], columns[1].strip()
 
 
@@ -26,7 +67,7 @@ def parse_json_record(line: str) -> tuple[str, str]:
     `text` goes with `title`, if there is one, as `--fields title text` encodes them; `contents` stands alone.
 
     Raises:
-        ValueError: not such an object.
+        ValueError: not such an object, or no id for TREC files.
     """
     try:
         record = json.loads(line)
@@ -37,6 +78,7 @@ def parse_json_record(line: str) -> tuple[str, str]:
     id_ = next((record[field] for field in ID_FIELDS if record.get(field) is not None), None)
     if isinstance(id_, bool) or not isinstance(id_, str | int):
         raise ValueError(f"no id in {', '.join(ID_FIELDS)}: a string or an integer")  # noqa: TRY004
+    require_id(str(id_))
     if "text" in record:
         return str(id_), f"{_field(record, 'title')} {_field(record, 'text')}".strip()
     if "contents" not in record:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.recipes import EncoderCard, encoder_card, encoder_cards, own_folder, user_folder
 from pyserini_tasb.whole_file import write_whole
 
@@ -54,11 +54,8 @@ def write_encoder_card(card: EncoderCard) -> Path:
     """
     folder = Path(card.model).resolve()
     path = check_card_name(card.name, folder)
-    try:
-        write_whole(folder / path.name, _as_yaml(card.model_copy(update={"model": "."})))
-        write_whole(path, _as_yaml(card.model_copy(update={"model": str(folder)})))
-    except OSError as error:
-        raise _not_writable(path.parent if error.filename is None else Path(error.filename).parent, error) from error
+    write_whole(folder / path.name, _as_yaml(card.model_copy(update={"model": "."})))
+    write_whole(path, _as_yaml(card.model_copy(update={"model": str(folder)})))
     return path
 
 
@@ -97,18 +94,11 @@ def _taken(name: str, by: str) -> TasbError:
 
 
 def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _not_writable(folder, PermissionError("no permission to write there"))
-
-
-def _not_writable(folder: Path, error: OSError) -> TasbError:
-    return TasbError(
-        where=str(folder),
+    with os_errors_explained(
+        folder,
         expected="a folder that an encoder card can be written to",
-        found=error.strerror or str(error),
         do="mend the folder or its disk, or set PYSERINI_TASB_HOME to another folder",
-    )
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError("no permission to write there")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
-from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.report.model_card_template import TEMPLATE
 from pyserini_tasb.whole_file import write_whole
 
@@ -84,15 +83,7 @@ def write_model_card(
         tables={"Data": _flat(data), "Parameters": _flat(parameters)},
     )
     path = folder / "README.md"
-    try:
-        write_whole(path, text + "\n")
-    except OSError as error:
-        raise TasbError(
-            where=str(path),
-            expected="a folder to write the model card to",
-            found=error.strerror or str(error),
-            do="check the folder and the disk",
-        ) from error
+    write_whole(path, text + "\n")
     return path
 
 

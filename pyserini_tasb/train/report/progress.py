@@ -104,7 +104,10 @@ class Progress:
         try:
             yield
         finally:
-            self._not_training += time.monotonic() - begin
+            seconds = time.monotonic() - begin
+            self._not_training += seconds
+            if self._step == self._done:  # the evaluation of the start, which says nothing of the steps to come
+                self._begin += seconds
 
     def line(self) -> str:
         """What is shown now, the more important first: a terminal may cut it off."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folder_lock import lock_file
 from pyserini_tasb.train.store.manifest import MANIFEST, listed_files
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     refuse_occupied(target, overwrite=overwrite)
     beside = target.with_name(f"{target.name}.part")
     try:
-        with _claimed(beside):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with lock_file(target.with_name(f"{target.name}.lock")):
+            _make_empty(beside)
             try:
                 yield beside
                 _sync(beside)
@@ -84,28 +86,13 @@ def _strangers(target: Path) -> list[str]:
     return [name for name in here if name not in known]
 
 
-@contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TasbError(
-                where=str(folder),
-                expected="one build of a folder at a time",
-                found="another process is building it",
-                do="wait for it, or choose another folder",
-            ) from error
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        yield
-    finally:
-        os.close(handle)
+def _make_empty(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _sync(folder: Path) -> None:

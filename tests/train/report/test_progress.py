@@ -73,6 +73,15 @@ def test_time_left_counts_this_sessions_steps():
     assert 0.89 < progress.seconds_left < 5  # 0.9 unless the machine is busy; by all 910 steps it would be 0.01
 
 
+def test_time_left_leaves_out_the_evaluation_of_the_start():
+    progress = Progress(total=11, stream=io.StringIO())
+    with progress.pause():
+        time.sleep(0.5)
+    time.sleep(0.01)
+    step(progress, 1)
+    assert 0.09 < progress.seconds_left < 4  # with it at least 5.1
+
+
 def shown_in_a_terminal(total, columns=120):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import os_errors_explained
 from pyserini_tasb.train.data.msmarco.disk import to_disk, write_all
 
 if TYPE_CHECKING:
@@ -58,21 +58,16 @@ def contents_of(path: Path) -> Contents:
     from tqdm import tqdm
 
     tally, name = Tally(), path.name.removesuffix(".part")
-    try:
-        with (
-            path.open("rb") as file,
-            tqdm(total=os.fstat(file.fileno()).st_size, desc=f"check {name}", unit="B", unit_scale=True) as bar,
-        ):
-            while block := file.read(BLOCK):
-                tally.add(block)
-                bar.update(len(block))
-    except OSError as error:
-        raise TasbError(
-            where=str(path),
-            expected="a file that can be read",
-            found=error.strerror or str(error),
-            do="check its permissions, and that its disk is there",
-        ) from error
+    with (
+        os_errors_explained(
+            path, expected="a file that can be read", do="check its permissions, and that its disk is there"
+        ),
+        path.open("rb") as file,
+        tqdm(total=os.fstat(file.fileno()).st_size, desc=f"check {name}", unit="B", unit_scale=True) as bar,
+    ):
+        while block := file.read(BLOCK):
+            tally.add(block)
+            bar.update(len(block))
     return tally.contents
 
 

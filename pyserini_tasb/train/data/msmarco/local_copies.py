@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.train.data.msmarco.contents import contents_of, difference
 
 if TYPE_CHECKING:
@@ -89,15 +89,8 @@ class LocalCopies:
 
 
 def _named(source: Path, names: set[str]) -> dict[str, list[Path]]:
-    try:
+    with os_errors_explained(source, expected="a folder to take files from", do="check --source"):
         os.listdir(source)  # noqa: PTH208 - os.walk, below, passes over what it cannot read
-    except OSError as error:
-        raise TasbError(
-            where=str(source),
-            expected="a folder to take files from",
-            found=error.strerror or str(error),
-            do="check --source",
-        ) from error
     found: dict[str, list[Path]] = {}
     for folder, _, entries in os.walk(source.resolve()):
         for name in names.intersection(entries):

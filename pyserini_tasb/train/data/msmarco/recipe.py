@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folder_lock import locked_folder
 from pyserini_tasb.train.data.msmarco.acquisition import acquire
 from pyserini_tasb.train.data.msmarco.disk import require_room
 from pyserini_tasb.train.data.msmarco.held_out import write_held_out
@@ -14,14 +13,12 @@ from pyserini_tasb.train.data.msmarco.next_steps import DEV, FILES, PAIRS, write
 from pyserini_tasb.train.data.msmarco.verified_folder import VerifiedFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pyserini_tasb.train.data.msmarco.download import Internet
     from pyserini_tasb.train.data.msmarco.files import TrainingFiles
     from pyserini_tasb.train.store.pair_store import PairStore
 
-LOCK = ".lock"
 # While it is built, a store has all texts twice (as given, and those that pairs need), with tables of their ids, and
 # the pairs unsorted and sorted.
 TEXTS_AT_ONCE, BYTES_PER_PAIR = 2.4, 48
@@ -47,7 +44,7 @@ def prepare(
     Raises:
         TasbError: a file is missing or not as published, the disk has no room, or another process works in `output`.
     """
-    with _claimed(output):
+    with locked_folder(output):
         here = VerifiedFolder(output / FILES)
         room = _room_to_build(files)
         acquire(files, here, source=source, internet=internet, reserve=0 if (output / PAIRS).exists() else room)
@@ -109,28 +106,3 @@ def _built(folder: Path, recipe: dict[str, Any]) -> PairStore | None:
 def _room_to_build(files: TrainingFiles) -> int:
     texts = files.collection.about + files.train_queries.about
     return int(TEXTS_AT_ONCE * texts) + BYTES_PER_PAIR * files.scores.rows
-
-
-@contextlib.contextmanager
-def _claimed(output: Path) -> Iterator[None]:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = (output / LOCK).open("wb")
-    except OSError as error:
-        raise TasbError(
-            where=str(output),
-            expected="a folder to write to",
-            found=error.strerror or str(error),
-            do="choose another folder with --output",
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TasbError(
-                where=str(output),
-                expected="one process at a time in a folder",
-                found="another one is at work in it",
-                do="wait until it is done, or stop it",
-            ) from error
-        yield
