@@ -20,12 +20,12 @@ def add_training_verbs(verbs: Any, verb: Verb) -> None:
     data = verbs.add_parser("data", help="make training data", description="Make training data.")
     kinds = data.add_subparsers(dest="kind", metavar="KIND", required=True)
     _add_pairs(verb(kinds, "pairs", "pyserini_tasb.train.data.pairs_command:run", "a pair store of what you have"))
-    _add_mine(verb(kinds, "mine", "pyserini_tasb.train.data.mine_command:run", "hard negatives, found with Pyserini"))
+    _add_mine(verb(kinds, "mine", "pyserini_tasb.train.data.mining.command:run", "hard negatives, found with Pyserini"))
     _add_pseudo_queries(
         verb(
             kinds,
             "pseudo-queries",
-            "pyserini_tasb.train.data.pseudo_queries_command:run",
+            "pyserini_tasb.train.data.pseudo_queries.command:run",
             "queries for a collection that has none",
         )
     )

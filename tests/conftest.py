@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,10 @@ TINY_MODEL = DATA / "tiny-tasb"
 # Not "cacm" in its name: Pyserini takes any topics path that contains it for Anserini's CACM topics.
 TINY = DATA / "tiny"
 DIMENSION = 32
+
+# By the clock of a shared machine any example can be late.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @dataclass(frozen=True)

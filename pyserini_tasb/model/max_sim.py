@@ -65,6 +65,30 @@ def max_sim(
     return torch.cat(scores)
 
 
+def max_sim_of_pairs(
+    query_vectors: Tensor, query_mask: Tensor, passage_vectors: Tensor, passage_mask: Tensor
+) -> Tensor:
+    """Scores [n] of query i with passage i, in fp32 (fp64 of fp64 vectors): the diagonal of `max_sim`.
+
+    Args:
+        query_vectors: [n, query tokens, dimension].
+        query_mask: [n, query tokens], true or 1 where there is a token.
+        passage_vectors: [n, passage tokens, dimension].
+        passage_mask: [n, passage tokens]; every passage has a token.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    _require_shapes(query_vectors, query_mask, passage_vectors, passage_mask)
+    if len(query_vectors) != len(passage_vectors):
+        raise ValueError(f"expected a passage for each of {len(query_vectors)} queries, found {len(passage_vectors)}")
+    precision = torch.float64 if query_vectors.dtype == torch.float64 else torch.float32
+    with torch.autocast(query_vectors.device.type, enabled=False):
+        similarities = torch.bmm(query_vectors.to(precision), passage_vectors.to(precision).transpose(1, 2))
+        best = similarities.masked_fill(~passage_mask.bool()[:, None, :], -float("inf")).max(dim=2).values
+        return torch.where(query_mask.bool(), best, 0.0).sum(dim=1)
+
+
 def _chunk(queries: Tensor, of_query: Tensor, passages: Tensor, of_passage: Tensor, fill: float) -> Tensor:
     """Scores [queries, passages] of a part."""
     similarities = torch.einsum("qtd,psd->qtps", queries, passages)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.texts import TextStore
     from pyserini_tasb.train.config import TrainConfig
     from pyserini_tasb.train.distributed import Processes
-    from pyserini_tasb.train.store import TextStore
     from pyserini_tasb.train.student import Student
     from pyserini_tasb.train.validation import ValidationSet
 

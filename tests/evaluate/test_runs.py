@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
@@ -101,7 +101,6 @@ SCORES = st.floats(allow_nan=False, allow_infinity=False)
 RUNS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=6), min_size=1, max_size=4)
 
 
-@settings(deadline=None)  # it waits for the disk
 @given(run=RUNS, suffix=st.sampled_from([".txt", ".gz"]))
 def test_write_then_read_gives_the_run_back_in_rank_order(run, suffix):
     with tempfile.TemporaryDirectory() as folder:

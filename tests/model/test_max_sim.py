@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.model.max_sim import max_sim
@@ -59,14 +59,12 @@ def test_padding_does_not_win_over_negative_similarities(released_masking):
     assert score.item() == case["score_correct"]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1), st.integers(1, 200))
 def test_any_chunks_give_the_scores_by_the_book(b, n, seed, at_once):
     batch = random_batch(b, n, seed)
     torch.testing.assert_close(max_sim(*batch, similarities_at_once=at_once), by_the_book(*batch))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.integers(1, 200))
 def test_released_masking_is_right_on_the_diagonal_in_any_chunks(b, seed, at_once):
     batch = random_batch(b, b, seed)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
@@ -65,7 +65,6 @@ def test_unknown_schedule_is_named_with_those_there_are():
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "released"])
-@settings(deadline=None)
 @given(warmup=st.integers(0, 50), length=st.integers(1, 200), floor=st.floats(0, 1))
 def test_no_step_is_trained_at_zero_before_the_last_and_nothing_rises_again(name, warmup, length, floor):
     factor = build_schedule(name, warmup_steps=warmup, max_steps=warmup + length, floor=floor)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pyserini_tasb.texts.text_lookup import TextLookup
     from pyserini_tasb.train.data.row_files import RowChunk
-    from pyserini_tasb.train.data.text_lookup import TextLookup
     from pyserini_tasb.train.store.pair_store import Supervision
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN, columns_of, open_lines
 from pyserini_tasb.evaluate.resolver import bundled_files, canonical_name, load_qrels, load_run
-from pyserini_tasb.train.data.negative_sampling import query_randomness, uniform
+from pyserini_tasb.train.data.mining.negative_sampling import query_randomness, uniform
 from pyserini_tasb.train.data.row_faults import RowFaults
 from pyserini_tasb.train.store.row_spool import PairRows
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.evaluate.resolver import Kind
-    from pyserini_tasb.train.data.text_lookup import TextLookup
+    from pyserini_tasb.texts.text_lookup import TextLookup
     from pyserini_tasb.train.store.pair_store import Supervision
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.evaluate import load_topics
-from pyserini_tasb.train.data.collections import open_collection, store_collection
-from pyserini_tasb.train.data.text_lookup import TextLookup
+from pyserini_tasb.texts.collections import open_collection, store_collection
+from pyserini_tasb.texts.text_lookup import TextLookup
+from pyserini_tasb.texts.text_store import TextStore, fill_text_store
+from pyserini_tasb.texts.text_writer import TextStoreWriter
 from pyserini_tasb.train.data.text_pool import TextPool
 from pyserini_tasb.train.store.pair_builder import PairStoreBuilder
-from pyserini_tasb.train.store.text_store import TextStore, fill_text_store
-from pyserini_tasb.train.store.text_writer import TextStoreWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.texts.manifest import MANIFEST, verify_files
+from pyserini_tasb.texts.new_folder import refuse_occupied
 from pyserini_tasb.train.data.id_pairs import IdPairs
 from pyserini_tasb.train.data.judged_run import JudgedRun, relevant_passages
 from pyserini_tasb.train.data.pair_building import build_from_ids, build_from_triples
 from pyserini_tasb.train.data.source_files import describe_source
 from pyserini_tasb.train.data.text_triples import TextTriples
-from pyserini_tasb.train.store.manifest import MANIFEST, verify_files
-from pyserini_tasb.train.store.new_folder import refuse_occupied
 from pyserini_tasb.train.store.pair_store import PairStore, open_pair_store
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pyserini_tasb.evaluate.line_files import GZIP_MAGIC, open_lines
-from pyserini_tasb.train.store.byte_spans import PADDING, Spans
+from pyserini_tasb.texts.byte_spans import PADDING, Spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pyserini_tasb.train.store.manifest import checksum
+from pyserini_tasb.texts.manifest import checksum
 
 
 def describe_source(role: str, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.train.store.text_writer import TextStoreWriter
+    from pyserini_tasb.texts.text_writer import TextStoreWriter
 
 RECENT = 1 << 20
 _DIGESTS = np.dtype([("high", ">u8"), ("low", ">u8")])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pyserini_tasb.train.store.array_files import ArrayFile
+from pyserini_tasb.texts.array_files import ArrayFile
 from pyserini_tasb.train.store.pair_store import (
     KNOWN_OFFSETS,
     KNOWN_POSITIVES,

@@ -10,12 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store.manifest import write_manifest
-from pyserini_tasb.train.store.new_folder import new_folder
+from pyserini_tasb.texts.manifest import write_manifest
+from pyserini_tasb.texts.new_folder import new_folder
+from pyserini_tasb.texts.text_store import TextStore, copy_text_store
 from pyserini_tasb.train.store.pair_arrays import PairArrays, passage_keys
 from pyserini_tasb.train.store.pair_store import KIND, PASSAGES, QUERIES, VERSION
 from pyserini_tasb.train.store.row_spool import PairRows, RowSpool
-from pyserini_tasb.train.store.text_store import TextStore, copy_text_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store.array_files import open_array
-from pyserini_tasb.train.store.manifest import read_manifest
-from pyserini_tasb.train.store.text_store import TextStore
+from pyserini_tasb.texts.array_files import open_array
+from pyserini_tasb.texts.manifest import read_manifest
+from pyserini_tasb.texts.text_store import TextStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import evaluate_run, write_run
-from pyserini_tasb.train.store.manifest import write_manifest
-from pyserini_tasb.train.store.new_folder import new_folder, refuse_occupied
-from pyserini_tasb.train.store.text_store import TextStore, copy_text_store, fill_text_store
+from pyserini_tasb.texts.manifest import write_manifest
+from pyserini_tasb.texts.new_folder import new_folder, refuse_occupied
+from pyserini_tasb.texts.text_store import TextStore, copy_text_store, fill_text_store
 from pyserini_tasb.train.validation.candidates import Candidates, candidates_of, usable_queries
 from pyserini_tasb.train.validation.sampling import equal_width_strata, stratified_sample, uniform_sample
 from pyserini_tasb.train.validation.validation_set import (

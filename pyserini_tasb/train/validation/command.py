@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from pyserini_tasb.evaluate import load_qrels, load_run, load_topics, parse_measures
-from pyserini_tasb.train.data.collections import StoredCollection, open_collection
-from pyserini_tasb.train.store.new_folder import refuse_occupied
+from pyserini_tasb.texts.collections import StoredCollection, open_collection
+from pyserini_tasb.texts.new_folder import refuse_occupied
 from pyserini_tasb.train.validation.build import ValidationOptions, build_validation_set
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from pyserini_tasb.train.data.collections import Collection
+    from pyserini_tasb.texts.collections import Collection
     from pyserini_tasb.train.validation.validation_set import ValidationSet
 
 

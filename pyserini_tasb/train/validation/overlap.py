@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyserini_tasb.train.store import TextStore
+    from pyserini_tasb.texts import TextStore
 
 QUERIES_SHOWN = 3
 

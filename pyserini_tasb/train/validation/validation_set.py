@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.evaluate import evaluate_run, read_qrels, read_run
-from pyserini_tasb.train.store.array_files import open_array
-from pyserini_tasb.train.store.manifest import read_manifest
-from pyserini_tasb.train.store.text_store import TextStore
+from pyserini_tasb.texts.array_files import open_array
+from pyserini_tasb.texts.manifest import read_manifest
+from pyserini_tasb.texts.text_store import TextStore
 
 if TYPE_CHECKING:
     from pathlib import Path

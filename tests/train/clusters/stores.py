@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyserini_tasb.texts.text_store import write_text_store
 from pyserini_tasb.train.store.pair_builder import PairRows, PairStoreBuilder
 from pyserini_tasb.train.store.pair_store import PairStore, open_pair_store
-from pyserini_tasb.train.store.text_store import write_text_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

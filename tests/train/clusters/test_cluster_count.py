@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
@@ -16,7 +16,6 @@ def test_default(queries, batch_size, clusters):
     assert number_of_clusters(queries, batch_size) == clusters
 
 
-@settings(deadline=None)
 @given(batch_size=st.integers(1, 512), batches=st.floats(1, 5_000))
 def test_default_averages_three_batches(batch_size, batches):
     queries = int(batch_size * batches)

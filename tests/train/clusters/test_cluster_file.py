@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
@@ -14,7 +14,6 @@ from tests.train.clusters.stores import pair_store
 QID = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None)
 @given(qids=st.lists(QID, min_size=1, max_size=40, unique=True), data=st.data())
 def test_what_is_written_is_read(tmp_path_factory, qids, data):
     path = tmp_path_factory.getbasetemp() / "clusters.tsv"

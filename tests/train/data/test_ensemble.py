@@ -41,7 +41,7 @@ pairs = st.lists(st.tuples(ids, ids, ids), min_size=1, max_size=30)
 scores = st.floats(-20, 20)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data(), pairs, st.integers(2, 4), st.integers(1, 200))
 def test_any_parts_and_any_order_of_files_give_the_mean_of_last_scores(data, triples, teachers, bytes_at_once):
     rows = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserini_tasb.train.data.false_negatives import PassageDigests, too_close
+from pyserini_tasb.texts.by_index import ListedTexts
+from pyserini_tasb.train.data.mining.false_negatives import PassageDigests, too_close
 from pyserini_tasb.train.data.text_digest import text_digest
-from pyserini_tasb.train.data.texts import ListedTexts
 
 TEXTS = ["Quick sort", "merge sort", " quick\n\nSORT\t", "", "quicksort", "  ", "Straße", "STRASSE"]
 
@@ -54,7 +54,6 @@ def test_margins_at_the_cutoff():
 
 
 @given(st.text(), st.text())
-@settings(deadline=None)
 def test_digests_differ_where_normalised_texts_do(one, other):
     same = " ".join(one.split()).casefold() == " ".join(other.split()).casefold()
     assert (text_digest(one) == text_digest(other)) == same

@@ -10,8 +10,8 @@ import pytest
 from pyserini_tasb import TasbError
 from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import read_qrels, read_topics
-from pyserini_tasb.train.data import mine_command
-from pyserini_tasb.train.store.text_store import write_text_store
+from pyserini_tasb.texts.text_store import write_text_store
+from pyserini_tasb.train.data.mining import command as mine_command
 from tests.conftest import TINY, TINY_MODEL, plain_vectors
 
 DEFAULTS = {

@@ -53,7 +53,7 @@ def begin(server: Server, part, after: int = 70_000) -> None:
 
 
 @example(60_000, [30_000, 20_000], True, '"v1"', None)
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.integers(0, 60_000),
     drops=st.lists(st.integers(0, 30_000), max_size=2),

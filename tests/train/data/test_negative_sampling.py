@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserini_tasb.train.data.negative_sampling import SAMPLING, STRATA, query_randomness
+from pyserini_tasb.train.data.mining.negative_sampling import SAMPLING, STRATA, query_randomness
 
 SCORES = st.lists(st.floats(-100, 100, width=32), max_size=60)
 
 
 @pytest.mark.parametrize("sampling", SAMPLING)
 @given(scores=SCORES, count=st.integers(1, 70), seed=st.integers(0, 5))
-@settings(deadline=None)
 def test_draws_are_distinct_in_ranking_order_and_repeatable(sampling, scores, count, seed):
     scores = np.array(scores, dtype=np.float32)
     drawn = SAMPLING[sampling](scores, count, query_randomness(seed, "q"))
@@ -25,7 +24,6 @@ def test_draws_are_distinct_in_ranking_order_and_repeatable(sampling, scores, co
 
 
 @given(scores=SCORES.filter(lambda scores: len(scores) > 0), count=st.integers(1, 70))
-@settings(deadline=None)
 def test_strata_give_equally_as_far_as_they_go(scores, count):
     scores = np.array(scores, dtype=np.float32)
     drawn = SAMPLING["stratified"](scores, count, query_randomness(0, "q"))

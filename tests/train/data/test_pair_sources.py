@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.texts.text_lookup import TextLookup
+from pyserini_tasb.texts.text_store import TextStore, write_text_store
+from pyserini_tasb.texts.text_writer import TextStoreWriter
 from pyserini_tasb.train.data import text_pool
 from pyserini_tasb.train.data.id_pairs import IdPairs
 from pyserini_tasb.train.data.judged_run import JudgedRun
 from pyserini_tasb.train.data.pair_building import build_from_triples
-from pyserini_tasb.train.data.text_lookup import TextLookup
 from pyserini_tasb.train.data.text_pool import TextPool
 from pyserini_tasb.train.data.text_triples import TextTriples
 from pyserini_tasb.train.store.pair_store import open_pair_store
-from pyserini_tasb.train.store.text_store import TextStore, write_text_store
-from pyserini_tasb.train.store.text_writer import TextStoreWriter
 
 
 @pytest.fixture

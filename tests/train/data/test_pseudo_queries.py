@@ -11,16 +11,17 @@ import pytest
 from pyserini_tasb import TasbError
 from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import read_qrels, read_topics
-from pyserini_tasb.train.data import mine_command, pseudo_queries_command
-from pyserini_tasb.train.data.documents import Document, read_documents
-from pyserini_tasb.train.data.leading_sentences import first_words, leading_sentences, word_count
-from pyserini_tasb.train.data.pseudo_queries import (
+from pyserini_tasb.texts.documents import Document, read_documents
+from pyserini_tasb.train.data.mining import command as mine_command
+from pyserini_tasb.train.data.pseudo_queries import command as pseudo_queries_command
+from pyserini_tasb.train.data.pseudo_queries.build import (
     PseudoQuery,
     PseudoQueryCounts,
     PseudoQueryRules,
     choose_documents,
     pseudo_query,
 )
+from pyserini_tasb.train.data.pseudo_queries.leading_sentences import first_words, leading_sentences, word_count
 from tests.conftest import TINY
 
 DEFAULTS = {"source": "auto", "min_words": 3, "max_words": 25, "limit": None, "seed": 0, "write_collection": False}

@@ -45,7 +45,7 @@ LINES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(lines=LINES, ends=st.sampled_from(["\n", "\r\n"]), chunk=st.integers(4, 60), last=st.booleans())
 def test_it_reads_what_a_plain_loop_reads(lines, ends, chunk, last):
     text = ends.join("\t".join(line) for line in lines) + (ends if last else "")

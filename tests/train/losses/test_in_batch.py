@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.train.losses import IN_BATCH, InBatchScores, KnownPositives
@@ -41,7 +41,6 @@ def test_teacher_gets_no_gradient(name):
 
 
 @every_loss
-@settings(deadline=None)
 @given(sizes, seeds, st.floats(-100, 100))
 def test_a_constant_added_to_a_query_s_scores_changes_nothing(name, size, seed, constant):
     student, teacher, known = random_scores(size, seed), random_scores(size, seed + 1), random_known(size, seed)
@@ -57,7 +56,6 @@ def test_a_constant_added_to_a_query_s_scores_changes_nothing(name, size, seed, 
 
 
 @every_loss
-@settings(deadline=None)
 @given(st.data(), sizes, seeds)
 def test_the_batch_s_order_does_not_matter(name, data, size, seed):
     order = torch.tensor(data.draw(st.permutations(range(size))))
@@ -76,7 +74,6 @@ def test_the_batch_s_order_does_not_matter(name, data, size, seed):
 
 @every_loss_with_masks
 @pytest.mark.parametrize("masked_score", [1e30, float("inf"), float("nan")])
-@settings(deadline=None)
 @given(seed=seeds)
 def test_what_is_masked_has_no_part_in_loss_and_gradient(name, masked_score, seed):
     student, teacher, known = random_scores(4, seed), random_scores(4, seed + 1), random_known(4, seed)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from pyserini_tasb.train.losses import IN_BATCH, KnownPositives, lambda_loss
 from pyserini_tasb.train.losses.lambda_loss import ndcg_loss2
@@ -72,7 +72,6 @@ def by_the_book(scores, labels):
     return total
 
 
-@settings(deadline=None)
 @given(sizes, seeds)
 def test_each_pair_is_weighted_by_the_book_and_masked_passages_leave_the_list(size, seed):
     student, teacher, known = random_scores(size, seed), random_scores(size, seed + 1), random_known(size, seed)
@@ -84,7 +83,6 @@ def test_each_pair_is_weighted_by_the_book_and_masked_passages_leave_the_list(si
     expect(lambdarank(student, teacher, known), sum(losses) / size)
 
 
-@settings(deadline=None)
 @given(sizes, seeds)
 def test_a_list_of_the_own_positive_alone_teaches_nothing(size, seed):
     student = with_gradients(random_scores(size, seed))

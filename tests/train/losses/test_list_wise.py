@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from pyserini_tasb.train.losses import IN_BATCH, KnownPositives
 
@@ -26,7 +26,6 @@ def test_gradients_are_the_oracle_s(loss):
     expect(torch.cat([student.positives.grad, student.negatives.grad], dim=1), oracle["grad_listnet_mean_wrt_student"])
 
 
-@settings(deadline=None)
 @given(sizes, seeds)
 def test_divergence_is_cross_entropy_less_the_teacher_s_entropy(size, seed):
     student, teacher, known = random_scores(size, seed), random_scores(size, seed + 1), random_known(size, seed)
@@ -37,7 +36,6 @@ def test_divergence_is_cross_entropy_less_the_teacher_s_entropy(size, seed):
     assert abs(kldiv(teacher, teacher, known)) < 1e-12
 
 
-@settings(deadline=None)
 @given(sizes, seeds)
 def test_masked_passages_leave_the_list(size, seed):
     student, teacher, known = random_scores(size, seed), random_scores(size, seed + 1), random_known(size, seed)
@@ -49,7 +47,6 @@ def test_masked_passages_leave_the_list(size, seed):
     torch.testing.assert_close(kldiv(student, teacher, known), torch.stack(divergences).mean(), rtol=0, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(sizes, seeds)
 def test_a_list_of_the_own_positive_alone_teaches_nothing(size, seed):
     student = with_gradients(random_scores(size, seed))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from pyserini_tasb.train.losses import IN_BATCH, InBatchScores, KnownPositives, dual_supervision
 from pyserini_tasb.train.losses.pairwise import margin_mse
@@ -56,7 +56,6 @@ def test_known_positives_leave_the_mean_but_not_the_literal_and_the_released_for
         assert IN_BATCH[form](student(), teacher(), known) == IN_BATCH[form](student(), teacher(), NOTHING_KNOWN)
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_a_batch_of_one_has_no_other_passages(seed):
     scores, target = with_gradients(random_scores(1, seed)), random_scores(1, seed + 1)
@@ -70,7 +69,6 @@ def test_a_batch_of_one_has_no_other_passages(seed):
     torch.testing.assert_close(IN_BATCH["margin-mse-eq7"](scores, target, KnownPositives.none(1)), pair / 2)
 
 
-@settings(deadline=None)
 @given(sizes, seeds)
 def test_a_student_with_the_teacher_s_margins_has_no_loss(size, seed):
     scores = random_scores(size, seed)
@@ -80,7 +78,6 @@ def test_a_student_with_the_teacher_s_margins_has_no_loss(size, seed):
         assert IN_BATCH[form](moved, scores, random_known(size, seed)).item() < 1e-20
 
 
-@settings(deadline=None)
 @given(sizes, seeds)
 def test_where_everything_is_known_there_is_nothing_to_learn(size, seed):
     scores = with_gradients(random_scores(size, seed))

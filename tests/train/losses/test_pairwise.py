@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
@@ -42,7 +42,6 @@ def test_margin_mse_without_margins_says_what_to_do():
         PAIRWISE["margin-mse"](torch.zeros(2), torch.zeros(2), None)
 
 
-@settings(deadline=None)
 @given(scores, st.floats(-1000, 1000))
 def test_a_constant_added_to_a_query_s_scores_changes_nothing(values, constant):
     positives = tensor(values)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
@@ -32,7 +32,6 @@ def test_statistics_are_numpy_s(monkeypatch):
     assert found.deviation == pytest.approx(COSINES.std(dtype=np.float64), rel=1e-12)
 
 
-@settings(deadline=None)
 @given(margin_lists, st.integers(0, 40))
 def test_statistics_of_parts_add_up(values, cut):
     whole, parts = np.array(values), (np.array(values[:cut]), np.array(values[cut:]))
@@ -48,7 +47,6 @@ def test_no_margins_have_no_statistics_but_do_no_harm():
     assert MarginStatistics.of(COSINES).merged(nothing) == MarginStatistics.of(COSINES)
 
 
-@settings(deadline=None)
 @given(st.floats(0.5, 50), st.floats(-20, 20))
 def test_fitted_margins_have_the_wanted_mean_and_deviation(deviation, mean):
     rescale = MarginRescale.fit(MarginStatistics.of(COSINES), deviation=deviation, mean=mean)
@@ -76,7 +74,6 @@ def test_a_scale_that_turns_the_order_round_is_refused(scale, shift):
         MarginRescale(scale, shift)
 
 
-@settings(deadline=None)
 @given(sizes, seeds, st.floats(0.1, 100), st.floats(-10, 10))
 def test_in_batch_scores_are_rescaled_so_that_their_margins_are(size, seed, scale, shift):
     teacher, rescale, known = random_scores(size, seed), MarginRescale(scale, shift), random_known(size, seed)

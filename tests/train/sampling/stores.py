@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store import PairStore, open_pair_store, write_text_store
+from pyserini_tasb.texts import write_text_store
+from pyserini_tasb.train.store import PairStore, open_pair_store
 from pyserini_tasb.train.store.pair_builder import PairRows, PairStoreBuilder
 from tests.conftest import TINY
 

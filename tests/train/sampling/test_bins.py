@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyserini_tasb.train.sampling.bins import BINNINGS, bin_of, equal_width_bins, quantile_bin_of, quantile_bins
@@ -46,7 +46,6 @@ def test_oracle_cases_at_once():
 @example([[9007199254740992.0], [16777215.0, 16777216.0]], 2)
 @example([[-3.4e38, 3.4e38, 0.0]], 7)
 @given(lists_of_margins, st.integers(1, 30))
-@settings(deadline=None)
 def test_many_queries_at_once_are_as_one_by_one(margins, bins):
     margins = [[float(np.float32(margin)) for margin in of_query] for of_query in margins]
     assert together(equal_width_bins, margins, bins) == [bin_of(of_query, bins).tolist() for of_query in margins]
@@ -54,7 +53,6 @@ def test_many_queries_at_once_are_as_one_by_one(margins, bins):
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=60), st.integers(1, 20))
-@settings(deadline=None)
 def test_equal_width_is_equation_12(numerators, bins):
     """In exact arithmetic: margins and edges are multiples of 1/64."""
     low, high = min(numerators), max(numerators)
@@ -64,7 +62,6 @@ def test_equal_width_is_equation_12(numerators, bins):
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(1, 12))
-@settings(deadline=None)
 def test_quantile_bins(margins, bins):
     found = quantile_bin_of(margins, bins)
     of_margin = dict(zip(margins, found.tolist(), strict=True))

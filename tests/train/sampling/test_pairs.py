@@ -104,7 +104,7 @@ def situations(draw):
 
 
 @given(situations(), st.integers(1, 12), st.integers(-20, 20), st.integers(0, 20), st.booleans())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_invariants(margins, bins, low, span, limited):
     pairs = pairs_of(margins)
     cutoff = MarginCutoff(low / 4, (low + span) / 4) if limited else NO_CUTOFF
@@ -121,7 +121,7 @@ def test_invariants(margins, bins, low, span, limited):
 
 
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=8), st.integers(1, 5))
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 def test_bins_with_pairs_are_equally_likely(margins, bins):
     draws = 2_000
     rows = rows_drawn(balanced(pairs_of([[float(margin) for margin in margins]]), bins), [0], draws)[:, 0]

@@ -126,7 +126,7 @@ def situations(draw):
 
 
 @given(situations(), st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_invariants(situation, data):
     clusters, allowed = situation
     available = {query for cluster in clusters for query in cluster.tolist() if allowed[query]}

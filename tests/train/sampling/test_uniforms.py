@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
@@ -52,7 +52,6 @@ def test_uniform_across_steps():
 
 
 @given(st.integers(1, 60), st.integers(0, 2**64 - 1), st.lists(st.integers(0, 20)))
-@settings(deadline=None)
 def test_shuffle_deals_everything_once(size, seed, pieces):
     shuffle = Shuffle(size, Uniforms(seed, 0, Purpose.QUERIES))
     dealt = []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyserini_tasb.train.store.text_store import write_text_store
+from pyserini_tasb.texts.text_store import write_text_store
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.texts.text_store import TextStore
 from pyserini_tasb.train.store import row_spool
 from pyserini_tasb.train.store.pair_builder import PairRows, PairStoreBuilder
 from pyserini_tasb.train.store.pair_store import PairStore, open_pair_store
 from pyserini_tasb.train.store.row_spool import COLUMNS
-from pyserini_tasb.train.store.text_store import TextStore
 
 # Few ids and few scores: many rows of one pair, equal ones and contradicting ones; and both zeros.
 SCORE = st.sampled_from([-1.5, -0.0, 0.0, 2.25, 1000.5])
@@ -58,7 +58,7 @@ def expected_content(rows, supervision) -> set:
     }
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows=ROWS, known=KNOWN, supervision=st.sampled_from(sorted(COLUMNS)), bucket=st.integers(1, 9))
 def test_it_holds_exactly_the_distinct_rows(texts, rows, known, supervision, bucket):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def test_it_holds_exactly_the_distinct_rows(texts, rows, known, supervision, buc
             assert manifest["margins"]["deviation"] == pytest.approx(margins.std(), abs=1e-4)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(rows=ROWS, data=st.data(), supervision=st.sampled_from(sorted(COLUMNS)))
 def test_rows_in_any_order_give_the_same_bytes(texts, rows, data, supervision):
     shuffled = data.draw(st.permutations(rows))
@@ -176,7 +176,7 @@ def test_killed_build_leaves_nothing_that_opens(tmp_path, texts, moment):
         from pathlib import Path
         import numpy as np
         from pyserini_tasb.train.store import pair_builder
-        from pyserini_tasb.train.store.text_store import TextStore
+        from pyserini_tasb.texts.text_store import TextStore
         def die(*_):
             os.kill(os.getpid(), signal.SIGKILL)
         if {moment!r} == "finish":
@@ -191,7 +191,7 @@ def test_killed_build_leaves_nothing_that_opens(tmp_path, texts, moment):
     paths = [tmp_path / "store", *(store.folder for store in texts)]
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program), *paths], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert [path.name for path in tmp_path.iterdir()] == ["store.part"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store.lock", "store.part"]
     for folder in (tmp_path / "store", tmp_path / "store.part"):
         with pytest.raises(TasbError, match="expected: a pair store"):
             open_pair_store(folder)
@@ -208,7 +208,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, texts):
         import numpy as np
         from pyserini_tasb.train.store import row_spool
         from pyserini_tasb.train.store.pair_builder import PairRows, PairStoreBuilder
-        from pyserini_tasb.train.store.text_store import write_text_store
+        from pyserini_tasb.texts.text_store import write_text_store
         row_spool.BUCKET_ROWS = row_spool.CHUNK = 50_000
         folder = Path(sys.argv[1])
         texts = [write_text_store(folder / name, ((str(i), "") for i in range(2000))) for name in ("q", "p")]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store.manifest import verify_files, write_manifest
+from pyserini_tasb.texts.manifest import verify_files, write_manifest
 from pyserini_tasb.train.store.pair_builder import PairRows, PairStoreBuilder
 from pyserini_tasb.train.store.pair_store import open_pair_store
 from pyserini_tasb.train.store.row_spool import COLUMNS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyserini_tasb.evaluate import read_qrels, read_topics
-from pyserini_tasb.train.data.collections import open_collection
+from pyserini_tasb.texts.collections import open_collection
 from tests.conftest import TINY
 
 

@@ -1,4 +1,4 @@
-from pyserini_tasb.train.store import write_text_store
+from pyserini_tasb.texts import write_text_store
 from pyserini_tasb.train.validation import overlap_warning
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pyserini_tasb import TasbError
 from pyserini_tasb.evaluate import evaluate_run
-from pyserini_tasb.train.store.text_store import write_text_store
+from pyserini_tasb.texts.text_store import write_text_store
 from pyserini_tasb.train.validation import ValidationOptions, ValidationSet, build_validation_set
 from tests.conftest import TINY_MODEL, plain_vectors
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.data.leading_sentences import first_words, leading_sentences, word_count
+from pyserini_tasb.train.data.pseudo_queries.leading_sentences import first_words, leading_sentences, word_count
 from pyserini_tasb.train.data.text_digest import text_digest
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.train.data.documents import Document
+    from pyserini_tasb.texts.documents import Document
 
 Source = Literal["title", "sentence", "auto"]
 Fault = Literal["without_source", "too_short", "nothing_left"]

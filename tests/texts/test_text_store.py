@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store import text_store
-from pyserini_tasb.train.store.byte_spans import Spans
-from pyserini_tasb.train.store.text_store import TextStore, copy_text_store, write_text_store
+from pyserini_tasb.texts import text_store
+from pyserini_tasb.texts.byte_spans import Spans
+from pyserini_tasb.texts.text_store import TextStore, copy_text_store, write_text_store
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 RECORDS = st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=20)
 THREE = [("007", "first"), ("7", ""), ("é", "third\n\t text")]
 
 
-@settings(deadline=None, max_examples=25)  # it waits for the disk
+@settings(max_examples=25)  # it waits for the disk
 @given(records=RECORDS, others=st.lists(TEXTS, max_size=5), batch=st.integers(1, 4))
 def test_what_was_written_is_found_by_index_and_by_id(records, others, batch):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def test_one_text_by_index_or_iterable_of_indices(tmp_path):
     assert store.indices(["7", "007", "\udcff", ""]).tolist() == [1, 0, -1, -1]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(records=RECORDS, others=st.lists(TEXTS, max_size=5))
 def test_ids_with_the_same_hash_are_told_apart(records, others):
     def two_hashes(spans):

@@ -11,7 +11,7 @@ from pyserini_tasb.train.data.text_digest import text_digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pyserini_tasb.train.data.texts import Texts
+    from pyserini_tasb.texts.by_index import Texts
 
 
 class PassageDigests:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.train.store.array_files import ArrayFile, open_array
-from pyserini_tasb.train.store.byte_spans import PADDING, Spans
+from pyserini_tasb.texts.array_files import ArrayFile, open_array
+from pyserini_tasb.texts.byte_spans import PADDING, Spans
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.data.documents import Document, read_documents
-from pyserini_tasb.train.data.pseudo_queries import (
+from pyserini_tasb.texts.documents import Document, read_documents
+from pyserini_tasb.texts.new_folder import new_folder, refuse_occupied
+from pyserini_tasb.train.data.pseudo_queries.build import (
     QID_PREFIX,
     PseudoQuery,
     PseudoQueryCounts,
@@ -23,7 +24,6 @@ from pyserini_tasb.train.data.pseudo_queries import (
     pseudo_query,
     without_query,
 )
-from pyserini_tasb.train.store.new_folder import new_folder, refuse_occupied
 
 if TYPE_CHECKING:
     import argparse

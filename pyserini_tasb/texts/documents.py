@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.train.data.collections import LineCollection, open_collection
-from pyserini_tasb.train.data.records import parse_json_record, parse_tsv_record, read_records
+from pyserini_tasb.texts.collections import LineCollection, open_collection
+from pyserini_tasb.texts.records import parse_json_record, parse_tsv_record, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserini_tasb.train.store.byte_spans import Spans
+from pyserini_tasb.texts.byte_spans import Spans
 
 # Lengths around the word of eight bytes, and zero bytes, which look like padding.
 STRINGS = st.lists(st.binary(max_size=20) | st.text("\0a", max_size=17).map(str.encode), max_size=30)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.train.data.false_negatives import PassageDigests, too_close
-from pyserini_tasb.train.data.negative_sampling import SAMPLING, query_randomness
-from pyserini_tasb.train.data.text_lookup import TextLookup
-from pyserini_tasb.train.data.texts import ListedTexts
+from pyserini_tasb.texts.by_index import ListedTexts
+from pyserini_tasb.texts.text_lookup import TextLookup
+from pyserini_tasb.train.data.mining.false_negatives import PassageDigests, too_close
+from pyserini_tasb.train.data.mining.negative_sampling import SAMPLING, query_randomness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.evaluate import Qrels
-    from pyserini_tasb.train.data.card_scores import CardScorer
-    from pyserini_tasb.train.data.mining_counts import MiningCounts
-    from pyserini_tasb.train.data.negative_search import Ranking
-    from pyserini_tasb.train.store.text_store import TextStore
+    from pyserini_tasb.score.pair_scorer import PairScorer
+    from pyserini_tasb.texts.text_store import TextStore
+    from pyserini_tasb.train.data.mining.counts import MiningCounts
+    from pyserini_tasb.train.data.mining.negative_search import Ranking
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def mine_negatives(
     counts: MiningCounts,
     *,
     topics: Mapping[str, str],
-    teacher: CardScorer | None = None,
+    teacher: PairScorer | None = None,
 ) -> Iterator[Candidates]:
     """Choose each ranked query's negatives; with a teacher, score them and the positives.
 
@@ -160,7 +160,7 @@ def _guarded(
 
 
 def _taught(
-    queries: Sequence[Candidates], teacher: CardScorer, topics: Mapping[str, str], passages: TextStore
+    queries: Sequence[Candidates], teacher: PairScorer, topics: Mapping[str, str], passages: TextStore
 ) -> Iterator[Candidates]:
     sizes = [len(query.positives) + len(query.negatives) for query in queries]
     passage_rows = [part for query in queries for part in (query.positives, query.negatives)]

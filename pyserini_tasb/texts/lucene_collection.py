@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.environment.java import ensure_java
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN
-from pyserini_tasb.train.data.records import join_lines, parse_json_record, require_id
+from pyserini_tasb.texts.records import join_lines, parse_json_record, require_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,12 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store.array_files import open_array
-from pyserini_tasb.train.store.byte_spans import Spans
-from pyserini_tasb.train.store.id_table import IdTable
-from pyserini_tasb.train.store.manifest import read_manifest
-from pyserini_tasb.train.store.new_folder import new_folder
-from pyserini_tasb.train.store.text_writer import KIND, TEXT_OFFSETS, TEXTS, VERSION, TextStoreWriter
+from pyserini_tasb.texts.array_files import open_array
+from pyserini_tasb.texts.byte_spans import Spans
+from pyserini_tasb.texts.id_table import IdTable
+from pyserini_tasb.texts.manifest import read_manifest
+from pyserini_tasb.texts.new_folder import new_folder
+from pyserini_tasb.texts.text_writer import KIND, TEXT_OFFSETS, TEXTS, VERSION, TextStoreWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.folder_lock import lock_file
-from pyserini_tasb.train.store.manifest import MANIFEST, listed_files
+from pyserini_tasb.texts.manifest import MANIFEST, listed_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

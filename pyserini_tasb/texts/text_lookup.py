@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.train.store.byte_spans import Spans
-    from pyserini_tasb.train.store.text_store import TextStore
+    from pyserini_tasb.texts.byte_spans import Spans
+    from pyserini_tasb.texts.text_store import TextStore
 
 
 class TextLookup:

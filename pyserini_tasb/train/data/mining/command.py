@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, TextIO
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_qrels, load_topics
-from pyserini_tasb.train.data.collections import open_collection, store_collection
-from pyserini_tasb.train.data.mining import (
+from pyserini_tasb.texts.collections import open_collection, store_collection
+from pyserini_tasb.train.data.mining.counts import REMOVALS, TOPIC_FAULTS, MiningCounts
+from pyserini_tasb.train.data.mining.mine import (
     Candidates,
     MiningRules,
     mine_negatives,
     pairs_of,
     usable_positives,
 )
-from pyserini_tasb.train.data.mining_counts import REMOVALS, TOPIC_FAULTS, MiningCounts
-from pyserini_tasb.train.data.negative_search import Ranking, bm25_rankings, dense_rankings, run_rankings
+from pyserini_tasb.train.data.mining.negative_search import Ranking, bm25_rankings, dense_rankings, run_rankings
 from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
 
-    from pyserini_tasb.train.store.text_store import TextStore
+    from pyserini_tasb.texts.text_store import TextStore
 
 ENCODER = "name the encoder that the index was made with"
 
@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
         searched = {qid: topics[qid] for qid in positives}
         teacher = None
         if arguments.score_with:
-            from pyserini_tasb.train.data.card_scores import CardScorer
+            from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
 
-            teacher = CardScorer(arguments.score_with, arguments.device)
+            teacher = load_scorer(arguments.score_with, ScoringOptions(arguments.device))
         rankings = _rankings(arguments, searched)
         for query in mine_negatives(rankings, positives, passages, rules, counts, topics=topics, teacher=teacher):
             _write(file, query, passages, rules, counts)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.data.records import parse_json_record, parse_tsv_record, read_records
-from pyserini_tasb.train.store.manifest import MANIFEST
-from pyserini_tasb.train.store.text_store import TextStore, fill_text_store
-from pyserini_tasb.train.store.text_writer import RepeatedIdsError
+from pyserini_tasb.texts.manifest import MANIFEST
+from pyserini_tasb.texts.records import parse_json_record, parse_tsv_record, read_records
+from pyserini_tasb.texts.text_store import TextStore, fill_text_store
+from pyserini_tasb.texts.text_writer import RepeatedIdsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ def open_collection(path: Path) -> Collection:
     if (path / MANIFEST).is_file():
         return StoredCollection(path)
     if any(path.glob("segments_*")):
-        from pyserini_tasb.train.data.lucene_collection import LuceneCollection
+        from pyserini_tasb.texts.lucene_collection import LuceneCollection
 
         return LuceneCollection(path)
     files = sorted(file for file in path.rglob("*") if file.is_file() and _is_jsonl(file.name))

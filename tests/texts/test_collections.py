@@ -10,8 +10,8 @@ import textwrap
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.data.collections import open_collection, store_collection
-from pyserini_tasb.train.store.text_store import write_text_store
+from pyserini_tasb.texts.collections import open_collection, store_collection
+from pyserini_tasb.texts.text_store import write_text_store
 from tests.conftest import TINY
 
 
@@ -144,7 +144,7 @@ PROGRAM = """
     import json, sys
     from pathlib import Path
     from pyserini_tasb.errors import TasbError
-    from pyserini_tasb.train.data.collections import open_collection
+    from pyserini_tasb.texts.collections import open_collection
 
     def records(folder):
         try:

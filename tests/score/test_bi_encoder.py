@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.train.data import card_scores
-from pyserini_tasb.train.data.card_scores import CardScorer
-from pyserini_tasb.train.data.texts import ListedTexts
+from pyserini_tasb.score import bi_encoder
+from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
+from pyserini_tasb.texts.by_index import ListedTexts
 from tests.conftest import TINY_MODEL, plain_vectors
 from tests.train.data.test_false_negatives import CountingTexts
 
 
 @pytest.fixture(scope="module")
 def scorer():
-    return CardScorer(str(TINY_MODEL), "cpu")
+    return load_scorer(str(TINY_MODEL), ScoringOptions("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_each_text_that_occurs_is_encoded_once(scorer, sides):
 
 def test_blocks_change_nothing(scorer, sides, monkeypatch):
     queries, passages, query_rows, passage_rows, expected = sides
-    monkeypatch.setattr(card_scores, "TEXTS_PER_BLOCK", 7)
-    monkeypatch.setattr(card_scores, "PAIRS_PER_PRODUCT", 3)
+    monkeypatch.setattr(bi_encoder, "TEXTS_PER_BLOCK", 7)
+    monkeypatch.setattr(bi_encoder, "PAIRS_PER_PRODUCT", 3)
     scores = scorer.score_pairs(ListedTexts(queries), ListedTexts(passages), query_rows, passage_rows)
     np.testing.assert_allclose(scores, expected, atol=1e-3)
 
@@ -64,7 +64,7 @@ def test_the_card_says_prefixes_and_lengths(tmp_path):
     )
     query, passage = "list of lists and lists", "list processing languages"
     one = np.zeros(1, dtype=np.int64)
-    scores = CardScorer(str(card), "cpu").score_pairs(ListedTexts([query]), ListedTexts([passage]), one, one)
+    scores = load_scorer(str(card)).score_pairs(ListedTexts([query]), ListedTexts([passage]), one, one)
     vectors = plain_vectors(TINY_MODEL, [f"sort {query}"], 6)[0], plain_vectors(TINY_MODEL, [f"merge {passage}"], 5)[0]
     cosine = vectors[0] @ vectors[1] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[1])
     assert scores[0] == pytest.approx(cosine, abs=1e-4)
@@ -72,4 +72,4 @@ def test_the_card_says_prefixes_and_lengths(tmp_path):
 
 def test_an_unknown_encoder():
     with pytest.raises(TasbError, match="nosuchcard"):
-        CardScorer("tasb:nosuchcard")
+        load_scorer("tasb:nosuchcard")

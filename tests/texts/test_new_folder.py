@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store.manifest import write_manifest
-from pyserini_tasb.train.store.new_folder import new_folder
+from pyserini_tasb.texts.manifest import write_manifest
+from pyserini_tasb.texts.new_folder import new_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,7 @@ def test_two_builds_at_a_time_are_refused_and_a_killed_one_is_cleared_away(tmp_p
     program = """
         import sys, time
         from pathlib import Path
-        from pyserini_tasb.train.store.new_folder import new_folder
+        from pyserini_tasb.texts.new_folder import new_folder
         with new_folder(Path(sys.argv[1])) as beside:
             (beside / "scratch").mkdir()
             (beside / "scratch" / "rubbish").write_text("x")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.store.array_files import ArrayFile
-from pyserini_tasb.train.store.id_table import IDS, OFFSETS, IdTable, close_ids
-from pyserini_tasb.train.store.manifest import write_manifest
+from pyserini_tasb.texts.array_files import ArrayFile
+from pyserini_tasb.texts.id_table import IDS, OFFSETS, IdTable, close_ids
+from pyserini_tasb.texts.manifest import write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,80 @@
+"""BERT_CAT: query and passage concatenated, a linear score of the CLS vector (paper, Eq. 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyserini_tasb.model.headed_checkpoint import described_transformer, fill, save, starting_transformer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARCHITECTURE = "BERT_Cat"
+HEAD = {"_classification_layer.weight": "head.weight", "_classification_layer.bias": "head.bias"}
+
+
+class BertCat(torch.nn.Module):
+    """A cross-encoder.
+
+    Args:
+        transformer: any Hugging Face encoder with `last_hidden_state`. One that pools (BERT's `pooler`, a dense layer
+            and a tanh over the CLS vector) is scored from what it pools, as the authors' class does.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.head = torch.nn.Linear(transformer.config.hidden_size, 1)
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Scores [pairs] in fp32, from token ids, mask and segments [pairs, tokens].
+
+        Args:
+            input_ids: of `[CLS] query [SEP] passage [SEP]`.
+            attention_mask: 0 where there is padding.
+            token_type_ids: 1 in the passage; None for models without segments (DistilBERT).
+        """
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        output = self.transformer(input_ids=input_ids, attention_mask=attention_mask, **segments)
+        pooled = getattr(output, "pooler_output", None)
+        vectors = output.last_hidden_state[:, 0] if pooled is None else pooled
+        with torch.autocast(vectors.device.type, enabled=False):
+            scores: torch.Tensor = torch.nn.functional.linear(
+                vectors.float(), self.head.weight.float(), self.head.bias.float()
+            )
+        return scores.squeeze(-1)
+
+
+def new_bert_cat(folder: Path, *, seed: int) -> BertCat:
+    """A BERT_CAT that starts from a transformer's weights, with a random head.
+
+    Args:
+        folder: the transformer.
+        seed: of the head.
+    """
+    model = BertCat(starting_transformer(folder))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model.head.weight.normal_(std=0.02, generator=generator)
+        model.head.bias.zero_()
+    return model
+
+
+def load_bert_cat(folder: Path, precision: torch.dtype = torch.float32) -> BertCat:
+    """Load a BERT_CAT's folder for inference.
+
+    Raises:
+        TasbError: the weights are not those of the model that config.json describes.
+    """
+    model = BertCat(described_transformer(folder))
+    fill(model, folder, HEAD)
+    return model.to(precision).eval()
+
+
+def save_bert_cat(folder: Path, model: BertCat) -> None:
+    """Write config.json and model.safetensors into an existing folder."""
+    save(folder, model, HEAD, architecture=ARCHITECTURE)

@@ -1,0 +1,165 @@
+"""Folders of a transformer with a head of its own (BERT_CAT, ColBERT): the authors' published ones, and ours.
+
+Weights are named `bert_model.…` and by the head. The authors' config.json only names the transformer that training
+started from; ours is that of the transformer, with what the head needs beside.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.checkpoint import PICKLED_WEIGHTS, SAFE_WEIGHTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+CONFIG = "config.json"
+TRANSFORMER = "bert_model."
+POOLER = "pooler"
+AUTHORS_TYPES = {"BERT_Cat", "ColBERT"}  # their model_type, which transformers does not know
+# Their transformers, whose sizes are the defaults of these configurations.
+STARTS = {"distilbert-base-uncased": "distilbert", "bert-base-uncased": "bert"}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json.
+
+    Raises:
+        TasbError: it is not JSON.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TasbError(
+            where=str(folder / CONFIG), expected="JSON", found=str(error), do="fetch the file again"
+        ) from error
+    return config
+
+
+def transformer_config(folder: Path) -> Any:
+    """The transformer's own configuration.
+
+    Raises:
+        TasbError: it is named, as the authors do, by a model that is neither known nor here.
+    """
+    from transformers import AutoConfig
+
+    config = read_config(folder)
+    if config.get("model_type") not in AUTHORS_TYPES:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    start = str(config.get("bert_model"))
+    if start in STARTS:
+        return AutoConfig.for_model(STARTS[start])
+    try:
+        return AutoConfig.from_pretrained(start, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected=f"a `bert_model` that is known ({', '.join(STARTS)}), in the local hub cache, or at the hub",
+            found=start,
+            do=f"where there is internet: `hf download {start}`, then copy the cache folder here",
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer, also where config.json does not say which kind it is."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), config=transformer_config(folder), trust_remote_code=False)
+
+
+def starting_transformer(folder: Path) -> Any:
+    """A transformer with its weights, to put a new head on; without the pooler that BERT has of its own."""
+    from transformers import AutoModel
+
+    transformer = AutoModel.from_pretrained(str(folder), dtype=torch.float32, trust_remote_code=False)
+    if getattr(transformer, POOLER, None) is not None:
+        transformer.pooler = None
+    return transformer
+
+
+def described_transformer(folder: Path) -> Any:
+    """The transformer that the folder describes, with weights still to be filled in."""
+    from transformers import AutoModel
+
+    transformer: Any = AutoModel.from_config(  # type: ignore[no-untyped-call]
+        transformer_config(folder), trust_remote_code=False
+    )
+    if read_config(folder).get(POOLER) is False:
+        transformer.pooler = None
+    return transformer
+
+
+def fill(model: torch.nn.Module, folder: Path, names: Mapping[str, str]) -> None:
+    """Load a folder's weights into a model, all of them.
+
+    Args:
+        model: its transformer is `model.transformer`.
+        folder: the checkpoint.
+        names: the head's parameters in the file → those of `model`.
+
+    Raises:
+        TasbError: parameters without weights, weights of another shape, or weights that no parameter takes.
+    """
+    weights = {}
+    for name, tensor in _read_weights(folder).items():
+        if name.startswith(TRANSFORMER):
+            weights[f"transformer.{name.removeprefix(TRANSFORMER)}"] = tensor
+        else:
+            weights[names.get(name, name)] = tensor
+    # Old checkpoints hold the positions' numbers, which newer transformers compute.
+    weights = {name: tensor for name, tensor in weights.items() if not name.endswith("position_ids")}
+    wanted = model.state_dict()
+    wrong = [f"no weights for `{name}`" for name in wanted if name not in weights]
+    wrong += [f"nothing takes `{name}`" for name in weights if name not in wanted]
+    wrong += [
+        f"`{name}` of shape {list(weights[name].shape)}, not {list(wanted[name].shape)}"
+        for name in wanted
+        if name in weights and weights[name].shape != wanted[name].shape
+    ]
+    if wrong:
+        raise TasbError(
+            where=str(folder),
+            expected="the weights of the model that config.json describes, and no others",
+            found="; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""),
+            do="check that config.json and the weights come from the same model",
+        )
+    model.load_state_dict(weights)
+
+
+def save(folder: Path, model: torch.nn.Module, names: Mapping[str, str], *, architecture: str, **head: Any) -> None:
+    """Write config.json and model.safetensors of a model into an existing folder; arguments as of `fill`.
+
+    Args:
+        folder: gets the files.
+        model: see `fill`.
+        names: see `fill`.
+        architecture: what config.json calls it.
+        head: what config.json says of the head.
+    """
+    from safetensors.torch import save_file
+
+    in_file = {ours: theirs for theirs, ours in names.items()}
+    weights = {
+        in_file.get(name, TRANSFORMER + name.removeprefix("transformer.")): tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    transformer: Any = model.transformer
+    head |= {"architectures": [architecture], POOLER: getattr(transformer, POOLER, None) is not None}
+    config = transformer.config.to_dict() | head
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(weights, folder / SAFE_WEIGHTS[0], metadata={"format": "pt"})
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    if (folder / SAFE_WEIGHTS[0]).exists():
+        from safetensors.torch import load_file
+
+        return load_file(folder / SAFE_WEIGHTS[0])
+    weights: dict[str, torch.Tensor] = torch.load(folder / PICKLED_WEIGHTS[0], map_location="cpu", weights_only=True)
+    return weights

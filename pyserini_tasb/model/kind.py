@@ -1,0 +1,38 @@
+"""What kind of model a folder holds, as its config.json says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model import bert_cat, colbert
+from pyserini_tasb.model.headed_checkpoint import CONFIG, read_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Kind = Literal["bert-dot", "bert-cat", "colbert", "sequence-classifier"]
+HEADED: dict[str, Kind] = {bert_cat.ARCHITECTURE: "bert-cat", colbert.ARCHITECTURE: "colbert"}
+CLASSIFIER = "ForSequenceClassification"
+OTHER_HEADS = ("ForQuestionAnswering", "ForTokenClassification", "ForCausalLM", "ForConditionalGeneration")
+
+
+def kind_of(folder: Path) -> Kind:
+    """The kind of a model folder; a transformer without a head is a BERT_DOT.
+
+    Raises:
+        TasbError: a model that scores nothing.
+    """
+    architecture = next(iter(read_config(folder).get("architectures") or ()), "")
+    if architecture in HEADED:
+        return HEADED[architecture]
+    if architecture.endswith(CLASSIFIER):
+        return "sequence-classifier"
+    if architecture.endswith(OTHER_HEADS):
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected="a bi-encoder (a transformer without a head), BERT_Cat, ColBERT, or a sequence classifier",
+            found=architecture,
+            do="choose a model that was trained to rank",
+        )
+    return "bert-dot"

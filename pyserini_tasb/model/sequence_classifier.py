@@ -1,0 +1,72 @@
+"""Cross-encoders of Hugging Face's own class, with one label (a score) or two (monoBERT's)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class SequenceClassifier(torch.nn.Module):
+    """A score from a sequence classifier's logits.
+
+    Args:
+        transformer: a Hugging Face model for sequence classification with one or two labels.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Scores [pairs] in fp32: the logit, or of two labels the second's less the first's.
+
+        Arguments are those of `BertCat`.
+        """
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        logits = self.transformer(input_ids=input_ids, attention_mask=attention_mask, **segments).logits.float()
+        scores: torch.Tensor = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        return scores
+
+
+def load_sequence_classifier(
+    folder: Path, precision: torch.dtype = torch.float32, *, allow_bin: bool = False
+) -> SequenceClassifier:
+    """Load a folder for inference.
+
+    Raises:
+        TasbError: more than two labels, or parameters without weights.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        str(folder),
+        dtype=precision,
+        use_safetensors=None if allow_bin else True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        local_files_only=True,
+    )
+    if model.config.num_labels > 2:
+        raise TasbError(
+            where=str(folder),
+            expected="a cross-encoder: a sequence classifier with one label, or two of which the second is relevant",
+            found=f"{model.config.num_labels} labels",
+            do="choose a model that was trained to rank",
+        )
+    if report["missing_keys"]:
+        absent = sorted(report["missing_keys"])
+        raise TasbError(
+            where=str(folder),
+            expected="weights for every parameter of the model that config.json describes",
+            found=f"{len(absent)} parameters without weights, such as `{absent[0]}`: they would be random numbers",
+            do="check that config.json and the weights come from the same model",
+        )
+    return SequenceClassifier(model.eval())

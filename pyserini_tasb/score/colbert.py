@@ -1,0 +1,96 @@
+"""Score pairs with a ColBERT: the sum over query tokens of the largest product with a passage token."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pyserini_tasb.encode.batching import batches_by_length
+from pyserini_tasb.encode.padding import padded
+from pyserini_tasb.encode.precision import compute_type
+from pyserini_tasb.model.colbert import load_colbert
+from pyserini_tasb.model.headed_checkpoint import load_tokenizer
+from pyserini_tasb.model.max_sim import max_sim_of_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.score.pair_scorer import ScoringOptions
+    from pyserini_tasb.texts.by_index import Texts
+
+PASSAGES_AT_ONCE = 512
+PAIRS_AT_ONCE = 64  # of token vectors in one product
+TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
+QUERY_MAX_LENGTH, PASSAGE_MAX_LENGTH = 30, 200  # the paper's; without the [MASK] tokens
+
+
+class ColBertScorer:
+    """A ColBERT. Each passage is encoded once a call; a query once for every 512 passages it is paired with.
+
+    Args:
+        folder: the model.
+        options: how to compute.
+    """
+
+    def __init__(self, folder: Path, options: ScoringOptions) -> None:
+        self.device = options.found_device
+        self.model = load_colbert(folder, compute_type(options.precision or "fp32", self.device)).to(self.device)
+        self.tokenizer: Any = load_tokenizer(folder)
+        longest = int(self.model.transformer.config.max_position_embeddings)
+        self._query_max_length = options.query_max_length or QUERY_MAX_LENGTH
+        self._passage_max_length = min(options.max_length or PASSAGE_MAX_LENGTH, longest)
+
+    def score_pairs(
+        self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """As of `PairScorer`."""
+        scores = np.empty(len(query_rows), dtype=np.float32)
+        by_passage = np.argsort(passage_rows, kind="stable")
+        _, first_pair = np.unique(passage_rows[by_passage], return_index=True)
+        bounds = [*first_pair[::PASSAGES_AT_ONCE].tolist(), len(by_passage)]
+        for start, end in itertools.pairwise(bounds):
+            pairs = by_passage[start:end]
+            some_queries, query_of_pair = np.unique(query_rows[pairs], return_inverse=True)
+            some_passages, passage_of_pair = np.unique(passage_rows[pairs], return_inverse=True)
+            query_vectors = self.query_vectors(self._tokenise(queries.texts(some_queries), self._query_max_length))
+            passage_vectors = self.vectors(self._tokenise(passages.texts(some_passages), self._passage_max_length))
+            for first in range(0, len(pairs), PAIRS_AT_ONCE):
+                some = slice(first, first + PAIRS_AT_ONCE)
+                asked = [query_vectors[number] for number in query_of_pair[some]]
+                found = [passage_vectors[number] for number in passage_of_pair[some]]
+                scores[pairs[some]] = max_sim_of_pairs(*rectangle(asked), *rectangle(found)).cpu().numpy()
+        return scores
+
+    def query_vectors(self, token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Vectors [tokens, dimension] of each query, its [MASK] tokens included."""
+        mask_id = int(self.tokenizer.mask_token_id)
+        return self.vectors([self.model.with_masks(ids, mask_id) for ids in token_ids])
+
+    def vectors(self, token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Vectors [tokens, dimension] of each text, special tokens included."""
+        vectors: list[torch.Tensor] = [torch.empty(0)] * len(token_ids)
+        budget = TOKENS_PER_BATCH[torch.device(self.device).type]
+        pad_id = int(self.tokenizer.pad_token_id or 0)
+        with torch.inference_mode():
+            for batch in batches_by_length([len(ids) for ids in token_ids], budget):
+                ids, mask = padded([token_ids[position] for position in batch], pad_id, self.device)
+                for position, text in zip(batch.tolist(), self.model(ids, mask).float(), strict=True):
+                    vectors[position] = text[: len(token_ids[position])]
+        return vectors
+
+    def _tokenise(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        token_ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+        return token_ids
+
+
+def rectangle(vectors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors [texts, longest, dimension] and mask [texts, longest] of texts' vectors [tokens, dimension]."""
+    together = torch.nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)
+    lengths = torch.tensor([len(text) for text in vectors], device=together.device)
+    return together, torch.arange(together.shape[1], device=together.device) < lengths[:, None]

@@ -1,0 +1,1 @@
+"""Hard negatives: `tasb data mine`."""

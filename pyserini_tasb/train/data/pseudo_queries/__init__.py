@@ -1,0 +1,1 @@
+"""Queries for a collection that has none: `tasb data pseudo-queries`."""
