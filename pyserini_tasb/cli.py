@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
+from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.plugin.startup import register
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_encoders(verbs)
     add_training_verbs(verbs, _verb)
+    add_scoring_verbs(verbs, _verb)
     _add_evaluate(verbs)
     _add_doctor(verbs)
     _add_demo(verbs)
