@@ -13,6 +13,8 @@ from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.encode.precision import Precision, compute_type
 from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.model.checkpoint import find_checkpoint
+from pyserini_tasb.model.kind import require_bi_encoder
+from pyserini_tasb.model.tokenizer import require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +36,7 @@ class TextEncoder:
         tokenizer: a hub id or folder, where it is not the model's own.
 
     Raises:
-        TasbError: the model is not here and cannot be had.
+        TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
     """
 
     def __init__(self, card: EncoderCard, device: str = "cpu", tokenizer: str | None = None) -> None:
@@ -43,10 +45,12 @@ class TextEncoder:
         self.card = card
         self.device = device
         self._folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        require_bi_encoder(self._folder)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer or str(self._folder), trust_remote_code=False)
         self._tokenizer_lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
         self._models: dict[torch.dtype, BertDot] = {}
         self.dimension = self._model(card.precision).dimension
+        require_vocabulary(self.tokenizer, self._model(card.precision).transformer, tokenizer or str(self._folder))
         self.pad_id = int(self.tokenizer.pad_token_id or 0)
         # A tokenizer that knows no limit says 10**30.
         self.longest = min(self.tokenizer.model_max_length, self._positions())

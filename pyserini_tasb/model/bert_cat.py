@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARCHITECTURE = "BERT_Cat"
-HEAD = {"_classification_layer.weight": "head.weight", "_classification_layer.bias": "head.bias"}
+HEAD = {"head.weight": "_classification_layer.weight", "head.bias": "_classification_layer.bias"}
 
 
 class BertCat(torch.nn.Module):
@@ -53,8 +53,11 @@ def new_bert_cat(folder: Path, *, seed: int) -> BertCat:
     """A BERT_CAT that starts from a transformer's weights, with a random head.
 
     Args:
-        folder: the transformer.
+        folder: the transformer, as `find_checkpoint` gives it.
         seed: of the head.
+
+    Raises:
+        TasbError: the folder's weights do not fill the model that its config.json describes.
     """
     model = BertCat(starting_transformer(folder))
     generator = torch.Generator().manual_seed(seed)

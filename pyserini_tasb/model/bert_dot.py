@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,20 +65,5 @@ def load_bert_dot(
     """
     from transformers import AutoModel
 
-    loaded, report = AutoModel.from_pretrained(
-        str(folder),
-        dtype=precision,
-        use_safetensors=None if allow_bin else True,  # None: safetensors where there are any
-        trust_remote_code=False,
-        output_loading_info=True,
-        local_files_only=True,
-    )
-    absent = sorted(key for key in report["missing_keys"] if not key.startswith(UNUSED))
-    if absent:
-        raise TasbError(
-            where=str(folder),
-            expected="weights for every parameter of the model that config.json describes",
-            found=f"{len(absent)} parameters without weights, such as `{absent[0]}`: they would be random numbers",
-            do="check that config.json and the weights come from the same model",
-        )
-    return BertDot(loaded.eval(), pooling, normalise)
+    loaded = load_pretrained(AutoModel, folder, precision, allow_bin=allow_bin, unused=UNUSED)
+    return BertDot(loaded, pooling, normalise).eval()

@@ -11,6 +11,11 @@ PACKAGE_PREFIX = "pkg:"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DESCRIPTION_FILES = ("*.json", "*.txt", "*.model")
+ABOUT_PICKLES = (
+    "if you trust where they come from, `--allow-bin` (tasb score, tasb rerank) or `allow_bin: true` (in an encoder's "
+    "card, in a training's configuration) accepts them, still without running code in them; "
+    "or convert a bi-encoder (transformers: `AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)`)"
+)
 
 
 def find_checkpoint(model: str, *, allow_bin: bool = False, download: bool = True) -> Path:
@@ -55,10 +60,9 @@ def _checked(folder: Path, allow_bin: bool) -> Path:
             return folder
         raise TasbError(
             where=str(folder),
-            expected="weights in model.safetensors",
-            found="weights in pytorch_model.bin, which is a pickle",
-            do="convert them (transformers: `AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)`), "
-            "or write a card with `allow_bin: true` if you trust where they come from",
+            expected=f"weights in {SAFE_WEIGHTS[0]}",
+            found=f"weights in {PICKLED_WEIGHTS[0]}, which is a pickle",
+            do=ABOUT_PICKLES,
         )
     raise TasbError(
         where=str(folder),
@@ -70,31 +74,57 @@ def _checked(folder: Path, allow_bin: bool) -> Path:
 
 
 def _from_hub(model: str, allow_bin: bool, download: bool) -> Path:
+    # The cache first: a model that is here needs no network, and does not change under a running experiment.
+    cached = _cached(model)
+    if cached is not None and _has(cached, SAFE_WEIGHTS + (PICKLED_WEIGHTS if allow_bin else ())):
+        return cached
+    try:
+        if not download:
+            raise _missing(model, "not in the local hub cache")
+        return _downloaded(model, allow_bin)
+    except TasbError:
+        if cached is not None and _has(cached, PICKLED_WEIGHTS):
+            return cached  # to be refused, as any folder with a pickle
+        raise
+
+
+def _cached(model: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+
+
+def _downloaded(model: str, allow_bin: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    def snapshot(weights: tuple[str, ...], *, local: bool) -> Path:
-        patterns = [*DESCRIPTION_FILES, *weights]
-        return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=local))
+    def snapshot(weights: str) -> Path:
+        return Path(snapshot_download(model, allow_patterns=[*DESCRIPTION_FILES, weights]))
 
-    # The cache first: a model that is here needs no network, and does not change under a running experiment.
     try:
-        cached = snapshot(("*",), local=True)
-        if any((cached / name).exists() for name in SAFE_WEIGHTS + (PICKLED_WEIGHTS if allow_bin else ())):
-            return cached
-    except LocalEntryNotFoundError:
-        pass
-    if not download:
-        raise _missing(model, "not in the local hub cache")
-    try:
-        folder = snapshot(("model*.safetensors",), local=False)
-        if allow_bin and not any((folder / name).exists() for name in SAFE_WEIGHTS):
-            folder = snapshot(("pytorch_model*.bin",), local=False)
+        folder = snapshot("model*.safetensors")
+        if allow_bin and not _has(folder, SAFE_WEIGHTS):
+            folder = snapshot("pytorch_model*.bin")
     except HfHubHTTPError as error:  # before OSError, which it is as well
         raise _missing(model, f"not in the local hub cache, and the hub refused it ({_cause(error)})") from error
     except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise _missing(model, f"not in the local hub cache, and the hub is unreachable ({_cause(error)})") from error
+    if not allow_bin and not _has(folder, SAFE_WEIGHTS):
+        raise TasbError(
+            where=model,
+            expected=f"weights in {SAFE_WEIGHTS[0]}",
+            found=f"none at the hub; older models have theirs in {PICKLED_WEIGHTS[0]}, a pickle",
+            do=ABOUT_PICKLES,
+        )
     return folder
+
+
+def _has(folder: Path, names: tuple[str, ...]) -> bool:
+    return any((folder / name).exists() for name in names)
 
 
 def _cause(error: Exception) -> str:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.headed_checkpoint import (
     AUTHORS_TYPES,
+    CONFIG,
     described_transformer,
     fill,
     read_config,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "ColBERT"
 HEAD = {"compressor.weight": "compressor.weight", "compressor.bias": "compressor.bias"}
+HEAD_KEYS = ("compression_dim", "query_masks")  # in config.json; the authors' does not say the latter
 AUTHORS_QUERY_MASKS = 8
 
 
@@ -60,10 +63,13 @@ def new_colbert(folder: Path, *, dimension: int, query_masks: int = AUTHORS_QUER
     """A ColBERT that starts from a transformer's weights, with a random compressor.
 
     Args:
-        folder: the transformer.
+        folder: the transformer, as `find_checkpoint` gives it.
         dimension: of a token's vector.
         query_masks: as of `ColBert`.
         seed: of the compressor.
+
+    Raises:
+        TasbError: the folder's weights do not fill the model that its config.json describes.
     """
     model = ColBert(starting_transformer(folder), dimension, query_masks)
     generator = torch.Generator().manual_seed(seed)
@@ -78,13 +84,26 @@ def load_colbert(folder: Path, precision: torch.dtype = torch.float32) -> ColBer
     """Load a ColBERT's folder for inference.
 
     Raises:
-        TasbError: the weights are not those of the model that config.json describes.
+        TasbError: the weights are not those of the model that config.json describes, or it does not describe one.
     """
     config = read_config(folder)
-    masks = AUTHORS_QUERY_MASKS if config.get("model_type") in AUTHORS_TYPES else int(config.get("query_masks", 0))
-    model = ColBert(described_transformer(folder), int(config["compression_dim"]), masks)
+    if config.get("model_type") in AUTHORS_TYPES:
+        config = {"query_masks": AUTHORS_QUERY_MASKS} | config
+    model = ColBert(described_transformer(folder), *(_whole_number(config, key, folder) for key in HEAD_KEYS))
     fill(model, folder, HEAD)
     return model.to(precision).eval()
+
+
+def _whole_number(config: dict[str, Any], key: str, folder: Path) -> int:
+    value = config.get(key)
+    if isinstance(value, int) and value >= 0:
+        return value
+    raise TasbError(
+        where=str(folder / CONFIG),
+        expected=f"`{key}` of a ColBERT, a whole number",
+        found="no such key" if value is None else repr(value),
+        do="check that config.json came with the weights",
+    )
 
 
 def save_colbert(folder: Path, model: ColBert) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.model.checkpoint import PICKLED_WEIGHTS, SAFE_WEIGHTS
+from pyserini_tasb.model.checkpoint import SAFE_WEIGHTS
+from pyserini_tasb.model.pretrained import load_pretrained
+from pyserini_tasb.model.weights import load_errors_explained, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,14 +32,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json.
 
     Raises:
-        TasbError: it is not JSON.
+        TasbError: it is no object in JSON.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = type(config).__name__
     except ValueError as error:
+        config, found = None, str(error)
+    if not isinstance(config, dict):
         raise TasbError(
-            where=str(folder / CONFIG), expected="JSON", found=str(error), do="fetch the file again"
-        ) from error
+            where=str(folder / CONFIG), expected="an object in JSON", found=found, do="fetch the file again"
+        )
     return config
 
 
@@ -45,13 +50,15 @@ def transformer_config(folder: Path) -> Any:
     """The transformer's own configuration.
 
     Raises:
-        TasbError: it is named, as the authors do, by a model that is neither known nor here.
+        TasbError: of a kind that transformers does not know, or named, as the authors do, by a model that is neither
+            known nor here.
     """
     from transformers import AutoConfig
 
     config = read_config(folder)
     if config.get("model_type") not in AUTHORS_TYPES:
-        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        with load_errors_explained(folder):
+            return AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     start = str(config.get("bert_model"))
     if start in STARTS:
         return AutoConfig.for_model(STARTS[start])
@@ -66,18 +73,16 @@ def transformer_config(folder: Path) -> Any:
         ) from error
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, also where config.json does not say which kind it is."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(folder), config=transformer_config(folder), trust_remote_code=False)
-
-
 def starting_transformer(folder: Path) -> Any:
-    """A transformer with its weights, to put a new head on; without the pooler that BERT has of its own."""
+    """A transformer with its weights, to put a new head on; without the pooler that BERT has of its own.
+
+    Raises:
+        TasbError: the folder's weights do not fill the model that its config.json describes.
+    """
     from transformers import AutoModel
 
-    transformer = AutoModel.from_pretrained(str(folder), dtype=torch.float32, trust_remote_code=False)
+    # `find_checkpoint` has refused the pickles that nobody allowed.
+    transformer = load_pretrained(AutoModel, folder, torch.float32, allow_bin=True, unused=(f"{POOLER}.",))
     if getattr(transformer, POOLER, None) is not None:
         transformer.pooler = None
     return transformer
@@ -88,7 +93,9 @@ def described_transformer(folder: Path) -> Any:
     from transformers import AutoModel
 
     transformer: Any = AutoModel.from_config(  # type: ignore[no-untyped-call]
-        transformer_config(folder), trust_remote_code=False
+        transformer_config(folder),
+        dtype=torch.float32,  # config.json may name a type that the weights would be rounded to
+        trust_remote_code=False,
     )
     if read_config(folder).get(POOLER) is False:
         transformer.pooler = None
@@ -101,26 +108,20 @@ def fill(model: torch.nn.Module, folder: Path, names: Mapping[str, str]) -> None
     Args:
         model: its transformer is `model.transformer`.
         folder: the checkpoint.
-        names: the head's parameters in the file → those of `model`.
+        names: the head's parameters in `model` → those in the file.
 
     Raises:
         TasbError: parameters without weights, weights of another shape, or weights that no parameter takes.
     """
-    weights = {}
-    for name, tensor in _read_weights(folder).items():
-        if name.startswith(TRANSFORMER):
-            weights[f"transformer.{name.removeprefix(TRANSFORMER)}"] = tensor
-        else:
-            weights[names.get(name, name)] = tensor
     # Old checkpoints hold the positions' numbers, which newer transformers compute.
-    weights = {name: tensor for name, tensor in weights.items() if not name.endswith("position_ids")}
-    wanted = model.state_dict()
+    weights = {name: tensor for name, tensor in read_weights(folder).items() if not name.endswith("position_ids")}
+    wanted = {_in_file(name, names): parameter for name, parameter in model.state_dict().items()}
     wrong = [f"no weights for `{name}`" for name in wanted if name not in weights]
     wrong += [f"nothing takes `{name}`" for name in weights if name not in wanted]
     wrong += [
-        f"`{name}` of shape {list(weights[name].shape)}, not {list(wanted[name].shape)}"
-        for name in wanted
-        if name in weights and weights[name].shape != wanted[name].shape
+        f"`{name}` of shape {list(weights[name].shape)}, not {list(parameter.shape)}"
+        for name, parameter in wanted.items()
+        if name in weights and weights[name].shape != parameter.shape
     ]
     if wrong:
         raise TasbError(
@@ -129,7 +130,7 @@ def fill(model: torch.nn.Module, folder: Path, names: Mapping[str, str]) -> None
             found="; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""),
             do="check that config.json and the weights come from the same model",
         )
-    model.load_state_dict(weights)
+    model.load_state_dict({name: weights[_in_file(name, names)] for name in model.state_dict()})
 
 
 def save(folder: Path, model: torch.nn.Module, names: Mapping[str, str], *, architecture: str, **head: Any) -> None:
@@ -144,11 +145,7 @@ def save(folder: Path, model: torch.nn.Module, names: Mapping[str, str], *, arch
     """
     from safetensors.torch import save_file
 
-    in_file = {ours: theirs for theirs, ours in names.items()}
-    weights = {
-        in_file.get(name, TRANSFORMER + name.removeprefix("transformer.")): tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-    }
+    weights = {_in_file(name, names): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     transformer: Any = model.transformer
     head |= {"architectures": [architecture], POOLER: getattr(transformer, POOLER, None) is not None}
     config = transformer.config.to_dict() | head
@@ -156,10 +153,5 @@ def save(folder: Path, model: torch.nn.Module, names: Mapping[str, str], *, arch
     save_file(weights, folder / SAFE_WEIGHTS[0], metadata={"format": "pt"})
 
 
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    if (folder / SAFE_WEIGHTS[0]).exists():
-        from safetensors.torch import load_file
-
-        return load_file(folder / SAFE_WEIGHTS[0])
-    weights: dict[str, torch.Tensor] = torch.load(folder / PICKLED_WEIGHTS[0], map_location="cpu", weights_only=True)
-    return weights
+def _in_file(name: str, names: Mapping[str, str]) -> str:
+    return names.get(name, TRANSFORMER + name.removeprefix("transformer."))

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 Kind = Literal["bert-dot", "bert-cat", "colbert", "sequence-classifier"]
 HEADED: dict[str, Kind] = {bert_cat.ARCHITECTURE: "bert-cat", colbert.ARCHITECTURE: "colbert"}
 CLASSIFIER = "ForSequenceClassification"
-OTHER_HEADS = ("ForQuestionAnswering", "ForTokenClassification", "ForCausalLM", "ForConditionalGeneration")
+OTHER_HEADS = (
+    "ForQuestionAnswering",
+    "ForTokenClassification",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+    "ForCausalLM",
+    "LMHeadModel",  # older names of causal ones
+    "ForConditionalGeneration",
+    "HF_ColBERT",  # Stanford's own: markers in its texts, vectors of length one
+)
 
 
 def kind_of(folder: Path) -> Kind:
@@ -36,3 +45,19 @@ def kind_of(folder: Path) -> Kind:
             do="choose a model that was trained to rank",
         )
     return "bert-dot"
+
+
+def require_bi_encoder(folder: Path) -> None:
+    """Check that a folder holds a model that makes one vector of a text.
+
+    Raises:
+        TasbError: one that scores pairs, or nothing.
+    """
+    kind = kind_of(folder)
+    if kind != "bert-dot":
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected="a bi-encoder: a transformer without a head, which makes one vector of a text",
+            found=f"a model of the kind `{kind}`",
+            do="take a bi-encoder here; this model can re-rank (`tasb rerank`) and teach (`tasb score`)",
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,14 +47,7 @@ def load_sequence_classifier(
     """
     from transformers import AutoModelForSequenceClassification
 
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        str(folder),
-        dtype=precision,
-        use_safetensors=None if allow_bin else True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        local_files_only=True,
-    )
+    model = load_pretrained(AutoModelForSequenceClassification, folder, precision, allow_bin=allow_bin)
     if model.config.num_labels > 2:
         raise TasbError(
             where=str(folder),
@@ -61,12 +55,4 @@ def load_sequence_classifier(
             found=f"{model.config.num_labels} labels",
             do="choose a model that was trained to rank",
         )
-    if report["missing_keys"]:
-        absent = sorted(report["missing_keys"])
-        raise TasbError(
-            where=str(folder),
-            expected="weights for every parameter of the model that config.json describes",
-            found=f"{len(absent)} parameters without weights, such as `{absent[0]}`: they would be random numbers",
-            do="check that config.json and the weights come from the same model",
-        )
-    return SequenceClassifier(model.eval())
+    return SequenceClassifier(model).eval()

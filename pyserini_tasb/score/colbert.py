@@ -11,9 +11,10 @@ import torch
 from pyserini_tasb.encode.batching import batches_by_length
 from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.encode.precision import compute_type
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.colbert import load_colbert
-from pyserini_tasb.model.headed_checkpoint import load_tokenizer
 from pyserini_tasb.model.max_sim import max_sim_of_pairs
+from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.texts.by_index import Texts
 
 PASSAGES_AT_ONCE = 512
+QUERIES_AT_ONCE = 512
 PAIRS_AT_ONCE = 64  # of token vectors in one product
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 QUERY_MAX_LENGTH, PASSAGE_MAX_LENGTH = 30, 200  # the paper's; without the [MASK] tokens
@@ -36,41 +38,53 @@ class ColBertScorer:
     Args:
         folder: the model.
         options: how to compute.
+
+    Raises:
+        TasbError: config.json, weights and tokenizer do not fit together.
     """
 
     def __init__(self, folder: Path, options: ScoringOptions) -> None:
         self.device = options.found_device
         self.model = load_colbert(folder, compute_type(options.precision or "fp32", self.device)).to(self.device)
         self.tokenizer: Any = load_tokenizer(folder)
-        longest = int(self.model.transformer.config.max_position_embeddings)
-        self._query_max_length = options.query_max_length or QUERY_MAX_LENGTH
+        require_vocabulary(self.tokenizer, self.model.transformer, str(folder))
+        if self.model.query_masks and self.tokenizer.mask_token_id is None:
+            raise TasbError(
+                where=str(folder),
+                expected=f"a tokenizer with a mask token, of which every query gets {self.model.query_masks}",
+                found="one without",
+                do="check that tokenizer and weights come from the same model",
+            )
+        longest = longest_text(self.tokenizer, self.model.transformer)
+        self._query_max_length = min(options.query_max_length or QUERY_MAX_LENGTH, longest - self.model.query_masks)
         self._passage_max_length = min(options.max_length or PASSAGE_MAX_LENGTH, longest)
 
     def score_pairs(
         self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """As of `PairScorer`."""
+        """As of `PairScorer`. In memory are the token vectors of 512 passages and 512 queries."""
         scores = np.empty(len(query_rows), dtype=np.float32)
         by_passage = np.argsort(passage_rows, kind="stable")
         _, first_pair = np.unique(passage_rows[by_passage], return_index=True)
         bounds = [*first_pair[::PASSAGES_AT_ONCE].tolist(), len(by_passage)]
         for start, end in itertools.pairwise(bounds):
             pairs = by_passage[start:end]
-            some_queries, query_of_pair = np.unique(query_rows[pairs], return_inverse=True)
             some_passages, passage_of_pair = np.unique(passage_rows[pairs], return_inverse=True)
-            query_vectors = self.query_vectors(self._tokenise(queries.texts(some_queries), self._query_max_length))
             passage_vectors = self.vectors(self._tokenise(passages.texts(some_passages), self._passage_max_length))
-            for first in range(0, len(pairs), PAIRS_AT_ONCE):
-                some = slice(first, first + PAIRS_AT_ONCE)
-                asked = [query_vectors[number] for number in query_of_pair[some]]
-                found = [passage_vectors[number] for number in passage_of_pair[some]]
-                scores[pairs[some]] = max_sim_of_pairs(*rectangle(asked), *rectangle(found)).cpu().numpy()
+            all_queries, query_of_pair = np.unique(query_rows[pairs], return_inverse=True)
+            for first in range(0, len(all_queries), QUERIES_AT_ONCE):
+                some_queries = all_queries[first : first + QUERIES_AT_ONCE]
+                query_vectors = self.query_vectors(self._tokenise(queries.texts(some_queries), self._query_max_length))
+                theirs = np.flatnonzero((query_of_pair >= first) & (query_of_pair < first + QUERIES_AT_ONCE))
+                for some in np.split(theirs, range(PAIRS_AT_ONCE, len(theirs), PAIRS_AT_ONCE)):
+                    asked = [query_vectors[number - first] for number in query_of_pair[some]]
+                    found = [passage_vectors[number] for number in passage_of_pair[some]]
+                    scores[pairs[some]] = max_sim_of_pairs(*rectangle(asked), *rectangle(found)).cpu().numpy()
         return scores
 
     def query_vectors(self, token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Vectors [tokens, dimension] of each query, its [MASK] tokens included."""
-        mask_id = int(self.tokenizer.mask_token_id)
-        return self.vectors([self.model.with_masks(ids, mask_id) for ids in token_ids])
+        return self.vectors([self.model.with_masks(ids, self.tokenizer.mask_token_id) for ids in token_ids])
 
     def vectors(self, token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Vectors [tokens, dimension] of each text, special tokens included."""

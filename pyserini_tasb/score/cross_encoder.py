@@ -10,10 +10,11 @@ import torch
 from pyserini_tasb.encode.batching import batches_by_length
 from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.encode.precision import compute_type
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.bert_cat import BertCat, load_bert_cat
-from pyserini_tasb.model.headed_checkpoint import load_tokenizer
 from pyserini_tasb.model.kind import kind_of
 from pyserini_tasb.model.sequence_classifier import SequenceClassifier, load_sequence_classifier
+from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,9 @@ class CrossEncoderScorer:
         folder: the model.
         options: how to compute.
         allow_bin: accept weights in `pytorch_model.bin`.
+
+    Raises:
+        TasbError: config.json, weights and tokenizer do not fit together, or there are more than two labels.
     """
 
     def __init__(self, folder: Path, options: ScoringOptions, *, allow_bin: bool = False) -> None:
@@ -50,8 +54,9 @@ class CrossEncoderScorer:
             model = load_sequence_classifier(folder, kind, allow_bin=allow_bin)
         self._model = model.to(self._device)
         self._tokenizer: Any = load_tokenizer(folder)
-        longest = int(getattr(model.transformer.config, "max_position_embeddings", None) or MAX_LENGTH)
-        self._max_length = min(options.max_length or MAX_LENGTH, longest, self._tokenizer.model_max_length)
+        require_vocabulary(self._tokenizer, model.transformer, str(folder))
+        self._max_length = min(options.max_length or MAX_LENGTH, longest_text(self._tokenizer, model.transformer))
+        self._require_room(folder)
         self._segments = getattr(model.transformer.config, "type_vocab_size", 1) > 1
 
     def score_pairs(
@@ -63,6 +68,17 @@ class CrossEncoderScorer:
             block = slice(start, start + PAIRS_AT_ONCE)
             scores[block] = self._scores(queries.texts(query_rows[block]), passages.texts(passage_rows[block]))
         return scores
+
+    def _require_room(self, folder: Path) -> None:
+        # Below what special tokens take, tokenizers cut nothing at all.
+        least = self._tokenizer.num_special_tokens_to_add(pair=True) + 1
+        if self._max_length < least:
+            raise TasbError(
+                where=str(folder),
+                expected=f"at least {least} tokens for query and passage together",
+                found=str(self._max_length),
+                do="raise --max-length",
+            )
 
     def _scores(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
         tokens = self._tokenizer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.kind import Kind, kind_of
 from pyserini_tasb.recipes import encoder_card
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.encode.precision import Precision
     from pyserini_tasb.recipes import EncoderCard
     from pyserini_tasb.texts.by_index import Texts
+
+
+LEAST_TOKENS = 3  # [CLS], a word, [SEP]; below what special tokens take, tokenizers cut nothing at all
 
 
 class PairScorer(Protocol):
@@ -46,12 +50,24 @@ class ScoringOptions:
         precision: None: a bi-encoder's card's, else fp32.
         query_max_length: tokens kept of a query; None: what the model is used with. Cross-encoders take no notice.
         max_length: tokens kept of a passage, or of query and passage together (cross-encoders); None: as above.
+
+    Raises:
+        TasbError: lengths that leave no room for a text.
     """
 
     device: str | None = None
     precision: Precision | None = None
     query_max_length: int | None = None
     max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, found in (("--query-max-length", self.query_max_length), ("--max-length", self.max_length)):
+            if found is not None and found < LEAST_TOKENS:
+                raise TasbError(
+                    expected=f"{name} of at least {LEAST_TOKENS}: special tokens count",
+                    found=str(found),
+                    do="raise it, or leave it out",
+                )
 
     @property
     def found_device(self) -> str:

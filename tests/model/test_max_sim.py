@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserini_tasb.model.max_sim import max_sim
+from pyserini_tasb.model.max_sim import max_sim, max_sim_of_pairs
 from tests.train.losses.largest_tensor import LargestTensor
 
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "train" / "oracle_max_sim.json").read_text())
@@ -110,3 +110,55 @@ def test_shapes_that_do_not_fit_are_refused():
         max_sim(queries, of_query[:, :2], passages, of_passage)
     with pytest.raises(ValueError, match="found 2 and 3"):
         max_sim(queries, of_query, passages, of_passage, released_masking=True)
+
+
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_scores_of_pairs_are_the_diagonal(n, seed):
+    batch = random_batch(n, n, seed)
+    torch.testing.assert_close(max_sim_of_pairs(*batch), by_the_book(*batch).diagonal())
+    torch.testing.assert_close(max_sim_of_pairs(*batch), max_sim(*batch).diagonal())
+
+
+def test_scores_of_pairs_are_the_oracle_s():
+    assert max_sim_of_pairs(*oracle_batch()).tolist() == [row[i] for i, row in enumerate(ORACLE["scores_correct"])]
+    case = ORACLE["negative_only"]
+    queries, passages, mask = tensor(case["q_vecs"]), tensor(case["d_vecs"]), tensor(case["d_mask"])
+    assert max_sim_of_pairs(queries, torch.ones(1, 1), passages, mask).item() == case["score_correct"]
+
+
+def test_gradients_of_pairs_are_right_and_those_of_the_diagonal():
+    queries, of_query, passages, of_passage = random_batch(3, 3, 1)
+    inputs = queries.requires_grad_(), passages.requires_grad_()
+    assert torch.autograd.gradcheck(lambda q, p: max_sim_of_pairs(q, of_query, p, of_passage), inputs)
+    weights = tensor([1, -2, 3])
+    of_pairs = torch.autograd.grad(max_sim_of_pairs(queries, of_query, passages, of_passage) @ weights, inputs)
+    of_diagonal = torch.autograd.grad(max_sim(queries, of_query, passages, of_passage).diagonal() @ weights, inputs)
+    torch.testing.assert_close(of_pairs, of_diagonal)
+    assert not of_pairs[0][~of_query].any()
+    assert not of_pairs[1][~of_passage].any()
+
+
+def test_what_lies_under_the_padding_of_pairs_does_not_matter():
+    queries, of_query, passages, of_passage = random_batch(4, 4, 1)
+    scores = max_sim_of_pairs(queries, of_query, passages, of_passage)
+    queries[~of_query], passages[~of_passage] = float("nan"), float("inf")
+    assert torch.equal(max_sim_of_pairs(queries, of_query, passages, of_passage), scores)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_half_precision_pairs_are_scored_in_fp32_also_under_autocast(precision):
+    queries, of_query, passages, of_passage = random_batch(3, 3, 1)
+    queries, passages = (10 * queries).to(precision), (10 * passages).to(precision)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = max_sim_of_pairs(queries, of_query, passages, of_passage)
+    assert scores.dtype == torch.float32
+    exact = by_the_book(queries.double(), of_query, passages.double(), of_passage).diagonal()
+    torch.testing.assert_close(scores.double(), exact, rtol=1e-5, atol=1e-4)
+
+
+def test_pairs_that_do_not_fit_are_refused():
+    queries, of_query, passages, of_passage = random_batch(3, 2, 1)
+    with pytest.raises(ValueError, match="each of 3 queries, found 2"):
+        max_sim_of_pairs(queries, of_query, passages, of_passage)
+    with pytest.raises(ValueError, match=r"\(3, 2\)"):
+        max_sim_of_pairs(queries, of_query[:, :2], queries, of_query)

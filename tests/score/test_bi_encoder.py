@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbError
+from pyserini_tasb.encode import precision
 from pyserini_tasb.score import bi_encoder
 from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
 from pyserini_tasb.texts.by_index import ListedTexts
 from tests.conftest import TINY_MODEL, plain_vectors
+from tests.score.sides import make_sides
 from tests.train.data.test_false_negatives import CountingTexts
 
 
@@ -68,6 +70,28 @@ def test_the_card_says_prefixes_and_lengths(tmp_path):
     vectors = plain_vectors(TINY_MODEL, [f"sort {query}"], 6)[0], plain_vectors(TINY_MODEL, [f"merge {passage}"], 5)[0]
     cosine = vectors[0] @ vectors[1] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[1])
     assert scores[0] == pytest.approx(cosine, abs=1e-4)
+
+
+def test_options_go_before_the_card(collection):
+    sides = make_sides(collection)
+    vectors = {
+        text: plain_vectors(TINY_MODEL, [text], length)[0]
+        for texts, length in ((sides.queries, 6), (sides.passages, 9))
+        for text in texts
+    }
+    expected = sides.one_by_one(lambda query, passage: float(vectors[query] @ vectors[passage]))
+    options = ScoringOptions("cpu", query_max_length=6, max_length=9)
+    np.testing.assert_allclose(sides.scored_by(load_scorer(str(TINY_MODEL), options)), expected, atol=1e-3)
+
+
+def test_reduced_precision_is_close(scorer, collection, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)  # where it has not, torch computes the same slowly
+    sides = make_sides(collection)
+    exact = sides.scored_by(scorer)
+    reduced = sides.scored_by(load_scorer(str(TINY_MODEL), ScoringOptions("cpu", "bf16")))
+    assert reduced.dtype == np.float32
+    np.testing.assert_allclose(reduced, exact, atol=0.02 * np.abs(exact).max())
+    assert np.abs(reduced - exact).max() > 1e-3
 
 
 def test_an_unknown_encoder():

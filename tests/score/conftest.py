@@ -1,0 +1,68 @@
+"""Fixtures of `tasb score`: pairs of the tiny collection, small windows, and scorers that are watched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pyserini_tasb.score import pair_scorer
+from pyserini_tasb.train.data.scoring import pair_table, windows
+from tests.score.commands import ROWS_AT_ONCE, WINDOW, WatchedScorer, tasb_score, written
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(windows, "PAIRS_PER_WINDOW", WINDOW)
+    monkeypatch.setattr(pair_table, "ROWS_AT_ONCE", ROWS_AT_ONCE)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the processes that are killed
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """Watch the scorers of the commands that follow; they are listed as they are made."""
+    load = pair_scorer.load_scorer
+
+    def watched(interrupted_at=None, wrap=WatchedScorer):
+        made = []
+
+        def load_watched(*arguments, **options):
+            made.append(wrap(load(*arguments, **options), interrupted_at))
+            return made[-1]
+
+        monkeypatch.setattr(pair_scorer, "load_scorer", load_watched)
+        return made
+
+    return watched
+
+
+@pytest.fixture(scope="module")
+def rows(collection):
+    """90 pairs in no order; some of what is to be scored occurs several times."""
+    randomness = np.random.default_rng(0)
+    qids = list(collection.topics)
+    return [
+        (qids[randomness.integers(10)], *(collection.docids[n] for n in randomness.integers(0, 30, 2)))
+        for _ in range(90)
+    ]
+
+
+@pytest.fixture(scope="module")
+def distinct(rows):
+    return {(qid, docid) for qid, *docids in rows for docid in docids}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory, rows):
+    return written(tmp_path_factory.mktemp("pairs") / "pairs.tsv", rows)
+
+
+@pytest.fixture
+def uninterrupted(tmp_path_factory, pairs):
+    """The bytes that every run has to end with."""
+    output = tmp_path_factory.mktemp("uninterrupted") / "out.tsv"
+    tasb_score(output, pairs)
+    return output.read_bytes()
