@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def add_scoring_verbs(verbs: Any, verb: Verb) -> None:
     """Add them to the tree; `verb` adds one with its name, `module:function` and summary."""
-    _add_score(verb(verbs, "score", "pyserini_tasb.score.command:run", "a teacher's scores of training pairs"))
+    _add_score(
+        verb(verbs, "score", "pyserini_tasb.train.data.scoring.command:run", "a teacher's scores of training pairs")
+    )
     _add_rerank(verb(verbs, "rerank", "pyserini_tasb.rerank.command:run", "re-rank a run with any model"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN
-from pyserini_tasb.train.data.row_faults import RowFaults
+from pyserini_tasb.train.data.row_faults import MEND_OR_SKIP, RowFaults
 from pyserini_tasb.train.data.row_files import first_row, read_rows
 from pyserini_tasb.train.store.row_spool import PairRows
 
@@ -52,6 +52,7 @@ class IdPairs:
     Args:
         paths: the files, plain or gzip.
         skip_bad: count faulty rows instead of refusing them.
+        advice: what to do about faulty rows.
 
     Attributes:
         format: of all files.
@@ -62,11 +63,11 @@ class IdPairs:
         TasbError: the first file's first row is of no known format.
     """
 
-    def __init__(self, paths: Sequence[Path], *, skip_bad: bool) -> None:
+    def __init__(self, paths: Sequence[Path], *, skip_bad: bool, advice: str = MEND_OR_SKIP) -> None:
         self.paths = paths
         self.format = _format_of(paths[0])
         self.supervision: Supervision = self.format.supervision
-        self.faults = [RowFaults(path, expected=str(self.format), skip=skip_bad) for path in paths]
+        self.faults = [RowFaults(path, expected=str(self.format), skip=skip_bad, advice=advice) for path in paths]
 
     def rows(self, queries: TextLookup, passages: TextLookup) -> Iterator[PairRows]:
         """The pairs, in chunks.
@@ -89,7 +90,7 @@ def _format_of(path: Path) -> PairFormat:
         where=f"{path}:1",
         expected="a row of " + ", or ".join(map(str, FORMATS)),
         found=f"{columns} column{'' if columns == 1 else 's'} between tabs" if columns else "an empty file",
-        do="check that this is a file of pairs by ids; pairs by texts go with --triples",
+        do="check that this is a file of pairs by ids; pairs by texts go with `tasb data pairs --triples`",
     )
 
 

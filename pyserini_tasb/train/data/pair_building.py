@@ -64,7 +64,7 @@ def build_from_ids(
         TasbError: a source is faulty, a pair has no text, or `folder` is in the way.
     """
     with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
-        query_texts = _store_queries(_made(builder.scratch / "queries"), queries)
+        query_texts = store_queries(_made(builder.scratch / "queries"), queries)
         passage_texts = store_collection(
             _made(builder.scratch / "passages"), open_collection(collection), str(collection)
         )
@@ -101,7 +101,16 @@ def build_from_triples(
         builder.finish(*map(TextStore, folders), notes={"recipe": recipe, "skipped_rows": source.faults.count})
 
 
-def _store_queries(folder: Path, queries: str) -> TextStore:
+def store_queries(folder: Path, queries: str) -> TextStore:
+    """All queries in a text store, written into an empty folder unless they are in one already.
+
+    Args:
+        folder: an empty folder.
+        queries: a file or folder that `open_collection` takes, or the name of topics.
+
+    Raises:
+        TasbError: nothing by that name or path, or a faulty file.
+    """
     path = Path(queries).expanduser()
     if path.exists():
         return store_collection(folder, open_collection(path), queries)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+MEND_OR_SKIP = "mend or remove these lines, or add --skip-bad to leave them out"
+
 
 class RowFaults:
     """What is wrong with the rows of a file. Reading stops at the chunk in which the limit is reached.
@@ -19,13 +21,14 @@ class RowFaults:
         path: the file.
         expected: what a right row holds.
         skip: count faulty rows instead of refusing the file.
+        advice: what to do about them.
 
     Attributes:
         count: faulty rows so far.
     """
 
-    def __init__(self, path: Path, *, expected: str, skip: bool) -> None:
-        self.path, self._expected, self._skip = path, expected, skip
+    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = MEND_OR_SKIP) -> None:
+        self.path, self._expected, self._skip, self._advice = path, expected, skip, advice
         self.count = 0
         self._kept: list[tuple[int, str]] = []
 
@@ -78,5 +81,5 @@ class RowFaults:
             where=str(self.path),
             expected=f"lines of {self._expected}",
             found=f"{self.count} faulty line{'s' if self.count > 1 else ''}{extent}:\n    " + "\n    ".join(lines),
-            do="mend or remove these lines, or add --skip-bad to leave them out",
+            do=self._advice,
         )

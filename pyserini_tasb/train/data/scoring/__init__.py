@@ -1,0 +1,1 @@
+"""A model's scores of training pairs: `tasb score`."""
