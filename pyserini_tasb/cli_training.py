@@ -36,7 +36,11 @@ def add_training_verbs(verbs: Any, verb: Verb) -> None:
         )
     )
     _add_cluster(verb(verbs, "cluster", "pyserini_tasb.train.clusters.command:run", "cluster queries into topics"))
-    _add_train(verb(verbs, "train", "pyserini_tasb.train.command:run", "train a TAS-B model (docs/train.md)"))
+    _add_config(verb(verbs, "train", "pyserini_tasb.train.command:run", "train a TAS-B model (docs/train.md)"))
+    teach = verbs.add_parser("teach", help="train a teacher", description="Train a teacher.")
+    teachers = teach.add_subparsers(dest="teacher", metavar="TEACHER", required=True)
+    for name, summary in (("cat", "a cross-encoder, BERT_CAT"), ("colbert", "a late-interaction model, ColBERT")):
+        _add_config(verb(teachers, name, "pyserini_tasb.train.teach.command:run", summary))
 
 
 def _add_pairs(parser: argparse.ArgumentParser) -> None:
@@ -140,7 +144,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--picture", action="store_true", help="draw clusters.png")
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to train on, from, and how")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the file's")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")

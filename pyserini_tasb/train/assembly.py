@@ -10,18 +10,22 @@ import torch
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.clusters.cluster_file import clusters_of
-from pyserini_tasb.train.in_batch_teacher import InBatchTeacher
+from pyserini_tasb.train.dual_encoder import DualEncoderForward
+from pyserini_tasb.train.in_batch import InBatchTeacher, load_in_batch_teacher
+from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
+from pyserini_tasb.train.objective import Objective
 from pyserini_tasb.train.optimisation import Optimisation
-from pyserini_tasb.train.sampling import build_sampler
+from pyserini_tasb.train.sampling import Tokenising, build_sampler
 from pyserini_tasb.train.store import open_pair_store
 from pyserini_tasb.train.student import load_student
 from pyserini_tasb.train.validation import ValidationSet, overlap_warning
 from pyserini_tasb.train.validator import Validator
 
 if TYPE_CHECKING:
-    from pyserini_tasb.encode.precision import Precision
+    from pyserini_tasb.model.bert_dot import BertDot
     from pyserini_tasb.train.config import TrainConfig
     from pyserini_tasb.train.distributed import Processes
+    from pyserini_tasb.train.run_config import RunConfig
     from pyserini_tasb.train.sampling import Sampler
     from pyserini_tasb.train.store import PairStore
     from pyserini_tasb.train.student import Student
@@ -40,6 +44,33 @@ class Assembly:
     validator: Validator | None
     optimisation: Optimisation
 
+    @property
+    def model(self) -> BertDot:
+        """What is trained."""
+        return self.student.model
+
+    def margin_scale(self) -> MarginScale:
+        """Both teachers' margins, measured, and brought to the configured scale."""
+        normalised = self.config.student.normalise
+        return fit_margin_scale(self.store, self.teacher, self.config.teacher.rescale, normalised_student=normalised)
+
+    def forward(self, margins: MarginScale) -> DualEncoderForward:
+        """From batches to losses."""
+        objective = Objective(self.config.loss, margins.pairwise, margins.in_batch)
+        return DualEncoderForward(self.student, self.teacher, objective, self.config, self.processes)
+
+    @property
+    def tokenising(self) -> Tokenising:
+        """How batches' texts become tokens."""
+        student = self.config.student
+        return Tokenising(
+            self.student.folder,
+            student.query_max_length,
+            student.passage_max_length,
+            student.query_prefix,
+            student.passage_prefix,
+        )
+
 
 def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     """Open the data and load the models.
@@ -49,7 +80,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     """
     note = _print_note if processes.first else _ignore
     store = open_pair_store(config.data.pairs)
-    _require_enough(config, processes, store)
+    require_enough(store, config, processes, needs_margins=config.loss.pairwise == "margin-mse")
     sampling = config.sampling
     clusters = None if sampling.strategy == "random" else config.data.clusters
     sampler = build_sampler(
@@ -63,12 +94,11 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
         binning=sampling.binning,
         margin_cutoff=(sampling.lowest_margin, sampling.highest_margin),
     )
-    device = _device(config.device)
+    device = found_device(config.device)
     student = load_student(config.student, device=device, precision=config.precision)
     teacher = None
     if config.loss.in_batch is not None and config.teacher.in_batch is not None:
-        precision: Precision = "fp32" if student.compute is torch.float32 else "bf16"
-        teacher = InBatchTeacher(config.teacher.in_batch, student, config.student, precision)
+        teacher = load_in_batch_teacher(config, student, store, processes)
     validator = None
     if config.data.validation is not None:
         validation_set = ValidationSet(config.data.validation)
@@ -81,13 +111,18 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     return Assembly(config, processes, store, sampler, student, teacher, validator, optimisation)
 
 
-def _require_enough(config: TrainConfig, processes: Processes, store: PairStore) -> None:
-    if config.loss.pairwise == "margin-mse" and store.supervision == "labels":
+def require_enough(store: PairStore, config: RunConfig, processes: Processes, *, needs_margins: bool) -> None:
+    """Refuse to begin where pairs or queries are missing.
+
+    Raises:
+        TasbError: no margins to learn, or less than one query for each process.
+    """
+    if needs_margins and store.supervision == "labels":
         raise TasbError(
             where=str(store.folder),
-            expected="pairs with a teacher's scores or margins, for loss.pairwise margin-mse",
+            expected="pairs with a teacher's scores or margins, for the pairwise loss margin-mse",
             found="pairs with labels only",
-            do="set `loss.pairwise: ranknet`, or score the pairs (`tasb data mine --score-with ENCODER`)",
+            do="choose the loss `ranknet`, or score the pairs (`tasb score --model TEACHER`)",
         )
     if config.batch_size < processes.world:
         raise TasbError(
@@ -105,7 +140,8 @@ def _ignore(_note: str) -> None:
     """Of the processes that print nothing."""
 
 
-def _device(device: str) -> str:
+def found_device(device: str) -> str:
+    """`auto` as this process's GPU, or the CPU."""
     if device != "auto":
         return device
     if not torch.cuda.is_available():

@@ -1,15 +1,14 @@
-"""A training configuration: one YAML file, every key checked."""
+"""The configuration of `tasb train`: one YAML file, every key checked."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pyserini_tasb.recipes.types import Recipe, Strict
-
-Positive = Annotated[int, Field(ge=1)]
+from pyserini_tasb.recipes.types import Strict
+from pyserini_tasb.train.run_config import MarginsConfig, Positive, RunConfig, RunData
 
 
 class StudentConfig(Strict):
@@ -27,12 +26,10 @@ class StudentConfig(Strict):
     allow_bin: bool = False
 
 
-class DataConfig(Strict):
+class DataConfig(RunData):
     """Folders and files that `tasb data` and `tasb cluster` made."""
 
-    pairs: Path
     clusters: Path | None = None
-    validation: Path | None = None
 
 
 class SamplingConfig(Strict):
@@ -56,88 +53,29 @@ class LossConfig(Strict):
     alpha: float = Field(default=0.75, ge=0)
 
 
-class MarginsConfig(Strict):
-    """Deviation, and mean if given, that a teacher's margins are brought to. Without a mean, zero stays zero."""
-
-    mean: float | None = None
-    deviation: float = Field(gt=0)
-
-
 class TeacherConfig(Strict):
-    """The in-batch teacher, an encoder's name, and the scale that both teachers' margins are brought to."""
+    """The in-batch teacher, a bi-encoder or a ColBERT, and the scale that both teachers' margins are brought to."""
 
     in_batch: str | None = None
     rescale: MarginsConfig | None = None
+    allow_bin: bool = False
 
 
-class OptimiserConfig(Strict):
-    """The paper's optimiser is Adam at 7e-6."""
+class TrainConfig(RunConfig):
+    """All of one training run of a student."""
 
-    name: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(default=7e-6, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = Field(default=1e-8, gt=0)
-    clip_norm: float | None = Field(default=None, gt=0)
-
-
-class ScheduleConfig(Strict):
-    """The learning rate's course."""
-
-    name: Literal["constant", "cosine", "linear", "released"] = "constant"
-    warmup_steps: int = Field(default=1_000, ge=0)
-    floor: float = Field(default=0.0, ge=0, le=1)
-
-
-class ValidationConfig(Strict):
-    """Early stopping on approximate retrieval (paper, Section 4.3)."""
-
-    every: Positive = 4_000
-    patience: Positive = 30
-    measure: str = "nDCG@10"
-
-
-class CheckpointConfig(Strict):
-    """How often the whole state is saved, and how many states are kept beside the best."""
-
-    every: Positive = 1_000
-    keep: Positive = 2
-
-
-class TrainConfig(Recipe):
-    """All of one training run. Paths are relative to the working directory."""
-
-    output: Path
     student: StudentConfig
     data: DataConfig
     sampling: SamplingConfig = SamplingConfig()
     loss: LossConfig = LossConfig()
     teacher: TeacherConfig = TeacherConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    validation: ValidationConfig = ValidationConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    batch_size: int = Field(default=32, ge=2)
-    accumulate: Positive = 1  # batches to one optimiser step
-    max_steps: Positive | None = None
-    gradient_cache: bool = False
-    tokens_per_forward: Positive | None = None  # None: by the device
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: str = "auto"
-    seed: int = Field(default=208_973_249, ge=0, lt=2**63)
-    workers: int = Field(default=1, ge=0)
-    log_every: Positive = 10
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.max_steps is None and self.data.validation is None:
-            raise ValueError("training would never end: give max_steps, or data.validation for early stopping")
         if self.sampling.strategy != "random" and self.data.clusters is None:
             raise ValueError(f"sampling.strategy {self.sampling.strategy} needs data.clusters (see `tasb cluster`)")
         if self.loss.pairwise is None and self.loss.in_batch is None:
             raise ValueError("loss.pairwise and loss.in_batch are both absent")
         if self.loss.in_batch is not None and self.teacher.in_batch is None:
             raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
-        if self.schedule.name in {"cosine", "linear"} and self.max_steps is None:
-            raise ValueError(f"schedule.name {self.schedule.name} needs max_steps: else it has no end to go down to")
         return self

@@ -1,8 +1,8 @@
-"""Vectors of a batch that is encoded in chunks, and the way back through them."""
+"""What a model makes of a batch in chunks, and the way back through them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import torch
 
@@ -12,52 +12,75 @@ from pyserini_tasb.train.cpu_dropout import seed_cpu_dropout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyserini_tasb.train.student import Student
+    from pyserini_tasb.train.run_config import RunConfig
+
+# Measured with MiniLM on 2 cores: smaller chunks have less padding, larger ones use the hardware better.
+TOKENS_PER_FORWARD = {"cpu": 2_048, "cuda": 32_768}
+Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
-class EncodedTexts:
-    """Texts encoded in chunks of similar length, whose vectors can be back-propagated through.
+class Learner(Protocol[Item_contra]):
+    """A model in training, and what it computes of an item: a text's vector, a pair's score."""
+
+    def length(self, item: Item_contra) -> int:
+        """Tokens of an item."""
+
+    def outputs(self, items: Sequence[Item_contra]) -> torch.Tensor:
+        """[items, …] in fp32, with their graph if gradients are on."""
+
+    def autocast(self) -> torch.autocast:
+        """Reduced precision for what is computed inside."""
+
+
+class Encoded(Generic[Item]):
+    """Items encoded in chunks of similar length, whose outputs can be back-propagated through.
 
     With `cached`, no chunk keeps its activations: the way back encodes each chunk again, with the same dropout, so
     that memory is one chunk's whatever the batch (GradCache; Gao et al., 2021, arXiv 2101.06983).
 
     Args:
-        student: the model.
-        token_ids: the texts; every chunk holds at most `tokens_per_forward` of their tokens, with padding.
+        learner: the model.
+        items: every chunk holds at most `tokens_per_forward` of their tokens, with padding.
         tokens_per_forward: see above.
         cached: see above.
         seed: of the dropout; the same in both passes.
     """
 
     def __init__(
-        self, student: Student, token_ids: Sequence[Sequence[int]], *, tokens_per_forward: int, cached: bool, seed: int
+        self, learner: Learner[Item], items: Sequence[Item], *, tokens_per_forward: int, cached: bool, seed: int
     ) -> None:
-        self._student, self._token_ids, self._cached, self._seed = student, token_ids, cached, seed
-        lengths = [len(ids) for ids in token_ids]
+        self._learner, self._items, self._cached, self._seed = learner, items, cached, seed
+        lengths = [learner.length(item) for item in items]
         self._chunks = list(batches_by_length(lengths, tokens_per_forward))
         self.tokens = sum(lengths)
         self.tokens_with_padding = sum(len(chunk) * lengths[chunk[0]] for chunk in self._chunks)  # longest first
-        with torch.set_grad_enabled(not cached), student.autocast():
+        with torch.set_grad_enabled(not cached), learner.autocast():
             parts = torch.cat([self._encode(number) for number in range(len(self._chunks))])
         order = torch.cat([torch.from_numpy(chunk) for chunk in self._chunks])
         self._graph = parts[torch.argsort(order)]
-        self.vectors = self._graph.detach().requires_grad_()
+        self.outputs = self._graph.detach().requires_grad_()
 
     def backward(self) -> None:
-        """Add to the model's gradients what `vectors.grad` says."""
-        gradient = self.vectors.grad
-        if gradient is None:  # a loss that no vector has a part in
+        """Add to the model's gradients what `outputs.grad` says."""
+        gradient = self.outputs.grad
+        if gradient is None:  # a loss that no output has a part in
             return
         if not self._cached:
             self._graph.backward(gradient)  # type: ignore[no-untyped-call]
             return
         for number, chunk in enumerate(self._chunks):
-            with self._student.autocast():
-                vectors = self._encode(number)
-            vectors.backward(gradient[torch.from_numpy(chunk)])  # type: ignore[no-untyped-call]
+            with self._learner.autocast():
+                outputs = self._encode(number)
+            outputs.backward(gradient[torch.from_numpy(chunk)])  # type: ignore[no-untyped-call]
 
     def _encode(self, number: int) -> torch.Tensor:
         # A chunk's dropout depends on nothing that came before it, so nothing of it has to be saved and restored.
         torch.manual_seed(self._seed + number)
         seed_cpu_dropout(self._seed + number)
-        return self._student.vectors([self._token_ids[position] for position in self._chunks[number]])
+        return self._learner.outputs([self._items[position] for position in self._chunks[number]])
+
+
+def tokens_per_forward(config: RunConfig, device: str) -> int:
+    """The configured chunk, or the device's usual one."""
+    return config.tokens_per_forward or TOKENS_PER_FORWARD[torch.device(device).type]

@@ -14,7 +14,7 @@ from pyserini_tasb.train.run_folder import METRICS, TENSORBOARD
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from pyserini_tasb.train.config import TrainConfig
+    from pyserini_tasb.train.run_config import RunConfig
     from pyserini_tasb.train.step import StepReport
 
 
@@ -26,7 +26,7 @@ class Journal:
         done: steps that the checkpoint has.
     """
 
-    def __init__(self, config: TrainConfig, done: int) -> None:
+    def __init__(self, config: RunConfig, done: int) -> None:
         self._config = config
         path = config.output / METRICS
         truncate_to(path, done)

@@ -14,8 +14,7 @@ from pyserini_tasb.train.checkpoint import Checkpoint, CheckpointFolder
 from pyserini_tasb.train.interruption import StopRequest
 from pyserini_tasb.train.journal import Journal, SilentJournal
 from pyserini_tasb.train.losses import MarginRescale
-from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
-from pyserini_tasb.train.objective import Objective
+from pyserini_tasb.train.margin_scale import MarginScale
 from pyserini_tasb.train.run_folder import CHECKPOINTS
 from pyserini_tasb.train.sampling import training_batches
 from pyserini_tasb.train.step import LossIsNotFiniteError, Stepper, StepReport
@@ -25,8 +24,8 @@ from pyserini_tasb.whole_file import write_whole
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pyserini_tasb.train.assembly import Assembly
     from pyserini_tasb.train.sampling import TrainingBatch
+    from pyserini_tasb.train.trainable import Trainable
 
 Ending = Literal["max_steps", "early stopping", "interrupted"]
 BATCHES_AHEAD = 4
@@ -36,11 +35,11 @@ class Trainer:
     """One run, which may go on where an earlier process stopped.
 
     Args:
-        parts: what the configuration names.
+        parts: what the configuration names, opened and loaded.
         resume: whether to go on from the newest checkpoint, if there is one.
     """
 
-    def __init__(self, parts: Assembly, *, resume: bool) -> None:
+    def __init__(self, parts: Trainable, *, resume: bool) -> None:
         self._parts, self._config, self._processes = parts, parts.config, parts.processes
         self.checkpoints = CheckpointFolder(self._config.output / CHECKPOINTS, self._config.checkpoint.keep)
         self.done = 0
@@ -48,11 +47,11 @@ class Trainer:
         self._began = time.monotonic()
         checkpoint = self.checkpoints.latest() if resume else None
         if checkpoint is None:
-            self.margins = fit_margin_scale(self._config, parts.store, parts.teacher)
+            self.margins = parts.margin_scale()
         else:
             self._restore(checkpoint)
-        objective = Objective(self._config.loss, self.margins.pairwise, self.margins.in_batch)
-        self._stepper = Stepper(parts, objective)
+        forward = parts.forward(self.margins)
+        self._stepper = Stepper(forward, parts.optimisation, self._processes, self._config.seed)
 
     @property
     def seconds(self) -> float:
@@ -107,11 +106,7 @@ class Trainer:
         batches = training_batches(
             self._parts.store,
             self._parts.sampler,
-            self._parts.student.folder,
-            query_prefix=config.student.query_prefix,
-            passage_prefix=config.student.passage_prefix,
-            query_max_length=config.student.query_max_length,
-            passage_max_length=config.student.passage_max_length,
+            self._parts.tokenising,
             start=self.done * several,
             stop=None if config.max_steps is None else config.max_steps * several,
             workers=config.workers,
@@ -150,7 +145,7 @@ class Trainer:
                 "seconds": self.seconds,
             }
             with journal.pause():
-                checkpoint = Checkpoint(self.done, self._parts.student.model.state_dict(), moments, state)
+                checkpoint = Checkpoint(self.done, self._parts.model.state_dict(), moments, state)
                 self.checkpoints.save(checkpoint, self.stopping.best_step)
         self._processes.wait_for_all()
 
@@ -163,7 +158,7 @@ class Trainer:
                 found="another one",
                 do="put it back to go on with this run, or choose another `output` for a new one",
             )
-        self._parts.student.model.load_state_dict(checkpoint.model)
+        self._parts.model.load_state_dict(checkpoint.model)
         self._parts.optimisation.restore(checkpoint.optimiser, state["loss_scale"])
         patience = {"patience": self._config.validation.patience}  # may be changed in between
         self.stopping = EarlyStopping.from_json(state["early_stopping"] | patience)

@@ -10,8 +10,8 @@ import numpy as np
 from pyserini_tasb.train.losses import MarginRescale, MarginStatistics, scale_warning
 
 if TYPE_CHECKING:
-    from pyserini_tasb.train.config import TrainConfig
-    from pyserini_tasb.train.in_batch_teacher import InBatchTeacher
+    from pyserini_tasb.train.in_batch import InBatchTeacher
+    from pyserini_tasb.train.run_config import MarginsConfig
     from pyserini_tasb.train.store import PairStore
 
 PAIRS_MEASURED = 256  # by the in-batch teacher, which has to encode them; they give the deviation to about 5 %
@@ -26,8 +26,14 @@ class MarginScale:
     warning: str | None = None
 
 
-def fit_margin_scale(config: TrainConfig, store: PairStore, teacher: InBatchTeacher | None) -> MarginScale:
-    """Measure both teachers' margins on pairs of the store; bring them to `teacher.rescale` if that is given.
+def fit_margin_scale(
+    store: PairStore,
+    teacher: InBatchTeacher | None,
+    wanted: MarginsConfig | None,
+    *,
+    normalised_student: bool = False,
+) -> MarginScale:
+    """Measure both teachers' margins on pairs of the store; bring them to `wanted`, if that is given.
 
     Raises:
         TasbError: margins are to be rescaled, and all are equal.
@@ -38,26 +44,23 @@ def fit_margin_scale(config: TrainConfig, store: PairStore, teacher: InBatchTeac
         observed["pairwise"] = MarginStatistics(len(store), margins["mean"], margins["deviation"])
     if teacher is not None:
         observed["in-batch"] = _of_teacher(teacher, store)
-    rescales = {name: _rescale(config, statistics) for name, statistics in observed.items()}
+    rescales = {name: _rescale(wanted, statistics) for name, statistics in observed.items()}
     seen = {name: _rescaled(observed[name], rescales[name]) for name in observed}
     return MarginScale(
         rescales.get("pairwise", MarginRescale()),
         rescales.get("in-batch", MarginRescale()),
-        scale_warning(seen, normalised_student=config.student.normalise),
+        scale_warning(seen, normalised_student=normalised_student),
     )
 
 
 def _of_teacher(teacher: InBatchTeacher, store: PairStore) -> MarginStatistics:
     rows = np.unique(np.linspace(0, len(store) - 1, PAIRS_MEASURED, dtype=np.int64))
     queries = np.searchsorted(store.offsets, rows, side="right") - 1
-    passages = np.concatenate([store.positives[rows], store.negatives[rows]])
-    vectors = teacher.of_texts(store.queries.texts(queries), store.passages.texts(passages)).cpu().numpy()
-    asked, positives, negatives = np.split(vectors, 3)
-    return MarginStatistics.of(((positives - negatives) * asked).sum(axis=1))
+    texts = (store.passages.texts(numbers[rows]) for numbers in (store.positives, store.negatives))
+    return MarginStatistics.of(teacher.margins(store.queries.texts(queries), *texts).cpu().numpy())
 
 
-def _rescale(config: TrainConfig, observed: MarginStatistics) -> MarginRescale:
-    wanted = config.teacher.rescale
+def _rescale(wanted: MarginsConfig | None, observed: MarginStatistics) -> MarginRescale:
     return (
         MarginRescale() if wanted is None else MarginRescale.fit(observed, deviation=wanted.deviation, mean=wanted.mean)
     )

@@ -58,8 +58,8 @@ class Objective:
     pairwise_rescale: MarginRescale
     in_batch_rescale: MarginRescale
 
-    def __call__(self, student: BatchVectors, batch: TrainingBatch, teacher: BatchVectors | None) -> Losses:
-        """Both losses of a whole batch; `teacher` holds the in-batch teacher's vectors, if there is one."""
+    def __call__(self, student: BatchVectors, batch: TrainingBatch, teacher: InBatchScores | None) -> Losses:
+        """Both losses of a whole batch; `teacher` holds the in-batch teacher's scores, if there is one."""
         device = student.queries.device
         pairwise = in_batch = None
         if self.config.pairwise is not None:
@@ -68,7 +68,7 @@ class Objective:
             pairwise = PAIRWISE[self.config.pairwise](*student.pair_scores(), targets)
         if self.config.in_batch is not None and teacher is not None:
             known = KnownPositives(_tensor(batch.known_positives, device), _tensor(batch.known_negatives, device))
-            targets_in_batch = self.in_batch_rescale.scores(teacher.in_batch_scores())
+            targets_in_batch = self.in_batch_rescale.scores(teacher)
             in_batch = IN_BATCH[self.config.in_batch](student.in_batch_scores(), targets_in_batch, known)
         return Losses(dual_supervision(pairwise, in_batch, self.config.alpha), pairwise, in_batch)
 

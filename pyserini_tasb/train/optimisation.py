@@ -9,8 +9,8 @@ import torch
 from pyserini_tasb.train.schedules import build_schedule
 
 if TYPE_CHECKING:
-    from pyserini_tasb.train.config import TrainConfig
     from pyserini_tasb.train.distributed import Processes
+    from pyserini_tasb.train.run_config import RunConfig
 
 KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -24,7 +24,7 @@ class Optimisation:
         fp16: whether the loss has to be scaled up so that fp16 gradients do not vanish (GPUs without bf16).
     """
 
-    def __init__(self, parameters: list[torch.nn.Parameter], config: TrainConfig, *, fp16: bool) -> None:
+    def __init__(self, parameters: list[torch.nn.Parameter], config: RunConfig, *, fp16: bool) -> None:
         self._parameters = parameters
         self._clip_norm = config.optimiser.clip_norm
         self._rate = config.optimiser.learning_rate

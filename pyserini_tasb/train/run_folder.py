@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pyserini_tasb.train.config import TrainConfig
+    from pyserini_tasb.train.run_config import RunConfig
 
 CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.jsonl"
 CHECKPOINTS, MODEL, TENSORBOARD, CURVES = "checkpoints", "model", "tensorboard", "curves.png"
@@ -30,7 +30,7 @@ FREE_TO_CHANGE = {
 
 
 @contextlib.contextmanager
-def claimed(config: TrainConfig, *, resume: bool) -> Iterator[None]:
+def claimed(config: RunConfig, *, resume: bool) -> Iterator[None]:
     """Make the run's folder, or check that the run in it is this one; save the configuration and versions.
 
     Raises:
@@ -42,7 +42,7 @@ def claimed(config: TrainConfig, *, resume: bool) -> Iterator[None]:
         yield
 
 
-def _begin(config: TrainConfig, *, resume: bool) -> None:
+def _begin(config: RunConfig, *, resume: bool) -> None:
     folder = config.output
     values = resolved(config)
     if (folder / CONFIG).exists():
@@ -61,7 +61,7 @@ def _begin(config: TrainConfig, *, resume: bool) -> None:
         json.dump(versions(), file, indent=1)
 
 
-def resolved(config: TrainConfig) -> dict[str, Any]:
+def resolved(config: RunConfig) -> dict[str, Any]:
     """Every key with its value, defaults too."""
     return config.model_dump(mode="json")
 

@@ -11,6 +11,8 @@ from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.encode.precision import compute_type
 from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.model.checkpoint import find_checkpoint
+from pyserini_tasb.model.kind import require_bi_encoder
+from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
 from pyserini_tasb.train.cpu_dropout import use_cpu_dropout
 
 if TYPE_CHECKING:
@@ -41,9 +43,13 @@ class Student:
     device: str
     compute: torch.dtype
 
-    def vectors(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Vectors [texts, dimension] in fp32, with their graph if gradients are on; see `autocast`."""
-        ids, mask = padded(token_ids, int(self.tokenizer.pad_token_id or 0), self.device)
+    def length(self, item: Sequence[int]) -> int:
+        """Tokens of a text."""
+        return len(item)
+
+    def outputs(self, items: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Vectors [texts, dimension] of texts' token ids, in fp32, with their graph if gradients are on."""
+        ids, mask = padded(items, int(self.tokenizer.pad_token_id or 0), self.device)
         vectors: torch.Tensor = self.model(ids, mask)
         return vectors
 
@@ -62,21 +68,22 @@ def load_student(config: StudentConfig, *, device: str, precision: str) -> Stude
         precision: `fp32`, or `bf16`: reduced where the hardware has it (bf16; fp16 on older GPUs), else fp32.
 
     Raises:
-        TasbError: the model is not here and cannot be had.
+        TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
     """
-    from transformers import AutoTokenizer
-
     folder = find_checkpoint(config.model, allow_bin=config.allow_bin)
+    require_bi_encoder(folder)
     model = load_bert_dot(folder, pooling=config.pooling, normalise=config.normalise, allow_bin=config.allow_bin)
-    _set_dropout(model, config.dropout, config.attention_dropout)
+    set_dropout(model, config.dropout, config.attention_dropout)
     if torch.device(device).type == "cpu":
         use_cpu_dropout(model.transformer)
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
+    require_vocabulary(tokenizer, model.transformer, str(folder))
     compute = compute_type("fp32" if precision == "fp32" else "bf16", device)
     return Student(model.to(device).train(), folder, tokenizer, device, compute)
 
 
-def _set_dropout(model: BertDot, dropout: float | None, attention_dropout: float | None) -> None:
+def set_dropout(model: torch.nn.Module, dropout: float | None, attention_dropout: float | None) -> None:
+    """Set the probabilities of all dropout of a model; None leaves the model's own."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout):
             # `…attention.self.dropout` (BERT), `…attention.dropout` (DistilBERT): on attention's weights;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,8 +40,13 @@ class Validator:
         self._set, self._student, self._processes = validation_set, student, processes
         self.measure = config.validation.measure
         caps = config.student
-        self._queries = self._tokens(validation_set.queries, caps.query_prefix, caps.query_max_length)
-        self._passages = self._tokens(validation_set.passages, caps.passage_prefix, caps.passage_max_length)
+        self._queries, self._passages = (
+            tokenised(texts, self._share(texts), student.tokenizer, prefix, max_length)
+            for texts, prefix, max_length in (
+                (validation_set.queries, caps.query_prefix, caps.query_max_length),
+                (validation_set.passages, caps.passage_prefix, caps.passage_max_length),
+            )
+        )
 
     def value(self) -> float:
         """The measure now; the same in every process."""
@@ -52,17 +57,12 @@ class Validator:
         finally:
             model.train()
         first = self._processes.first
-        return self._processes.from_first(self._set.measure(queries, passages, self.measure) if first else 0.0)
+        value = self._set.measure(self._set.products(queries, passages), self.measure) if first else 0.0
+        return self._processes.from_first(value)
 
-    def _tokens(self, texts: TextStore, prefix: str, max_length: int) -> list[NDArray[np.int32]]:
+    def _share(self, texts: TextStore) -> range:
         share = self._processes.share(len(texts))
-        tokens = []
-        for start in range(share.start, share.stop, TEXTS_TOKENISED_AT_ONCE):
-            numbers = range(start, min(start + TEXTS_TOKENISED_AT_ONCE, share.stop))
-            batch = [prefix + text for text in texts.texts(numbers)]
-            ids = self._student.tokenizer(batch, truncation=True, max_length=max_length)["input_ids"]
-            tokens += [np.asarray(text, dtype=np.int32) for text in ids]
-        return tokens
+        return range(share.start, share.stop)
 
     def _vectors(self, tokens: Sequence[NDArray[np.int32]], count: int) -> NDArray[np.float32]:
         device = self._student.device
@@ -70,6 +70,18 @@ class Validator:
         budget = TOKENS_PER_FORWARD[torch.device(device).type]
         with torch.inference_mode(), self._student.autocast():
             for batch in batches_by_length([len(ids) for ids in tokens], budget):
-                vectors[torch.from_numpy(batch).to(device)] = self._student.vectors([tokens[n] for n in batch])
+                vectors[torch.from_numpy(batch).to(device)] = self._student.outputs([tokens[n] for n in batch])
         gathered: NDArray[np.float32] = self._processes.gather(vectors, count).cpu().numpy()
         return gathered
+
+
+def tokenised(
+    texts: TextStore, numbers: range, tokenizer: Any, prefix: str, max_length: int
+) -> list[NDArray[np.int32]]:
+    """Token ids of the texts of these numbers, special tokens included."""
+    tokens = []
+    for start in range(numbers.start, numbers.stop, TEXTS_TOKENISED_AT_ONCE):
+        batch = texts.texts(range(start, min(start + TEXTS_TOKENISED_AT_ONCE, numbers.stop)))
+        ids = tokenizer([prefix + text for text in batch], truncation=True, max_length=max_length)["input_ids"]
+        tokens += [np.asarray(text, dtype=np.int32) for text in ids]
+    return tokens

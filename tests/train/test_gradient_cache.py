@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyserini_tasb.train.config import StudentConfig
-from pyserini_tasb.train.gradient_cache import EncodedTexts
+from pyserini_tasb.train.gradient_cache import Encoded
 from pyserini_tasb.train.student import load_student
 from tests.conftest import TINY_MODEL
 
@@ -22,12 +22,12 @@ def token_ids(student, collection):
 
 
 def encode(student, token_ids, **options):
-    return EncodedTexts(student, token_ids, **{"tokens_per_forward": 40, "cached": False, "seed": 5} | options)
+    return Encoded(student, token_ids, **{"tokens_per_forward": 40, "cached": False, "seed": 5} | options)
 
 
 def gradients(student, texts):
     student.model.zero_grad()
-    (texts.vectors @ texts.vectors.T).pow(2).mean().backward()
+    (texts.outputs @ texts.outputs.T).pow(2).mean().backward()
     texts.backward()
     return {name: p.grad.clone() for name, p in student.model.named_parameters() if p.grad is not None}
 
@@ -49,7 +49,7 @@ def saved_bytes(work):
 
 def test_the_cache_changes_no_gradient_though_there_is_dropout(student, token_ids):
     plain, cached = (encode(student, token_ids, cached=cached) for cached in (False, True))
-    torch.testing.assert_close(plain.vectors, cached.vectors)
+    torch.testing.assert_close(plain.outputs, cached.outputs)
     expected = gradients(student, plain)
     found = gradients(student, cached)
     assert found.keys() == expected.keys()
@@ -58,7 +58,7 @@ def test_the_cache_changes_no_gradient_though_there_is_dropout(student, token_id
 
 
 def test_dropout_follows_the_seed(student, token_ids):
-    one, same, other = (encode(student, token_ids, seed=seed).vectors for seed in (5, 5, 6))
+    one, same, other = (encode(student, token_ids, seed=seed).outputs for seed in (5, 5, 6))
     assert torch.equal(one, same)
     assert not torch.allclose(one, other)
 
@@ -67,7 +67,7 @@ def test_chunks_change_nothing_but_padding(student, token_ids):
     student.model.eval()  # dropout goes by chunk
     try:
         whole, parts = (encode(student, token_ids, tokens_per_forward=budget) for budget in (10_000, 40))
-        torch.testing.assert_close(whole.vectors, parts.vectors, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(whole.outputs, parts.outputs, atol=1e-5, rtol=1e-5)
         expected, found = gradients(student, whole), gradients(student, parts)
         for name in expected:
             torch.testing.assert_close(found[name], expected[name], atol=1e-3, rtol=1e-3)
@@ -83,7 +83,7 @@ def test_the_cache_keeps_no_activations(student, token_ids):
     cached = saved_bytes(lambda: encode(student, several, cached=True))
     assert cached == 0
     texts = encode(student, several, cached=True)
-    texts.vectors.grad = torch.ones_like(texts.vectors)
+    texts.outputs.grad = torch.ones_like(texts.outputs)
     chunks = texts.tokens_with_padding / 40
     one_chunk = saved_bytes(texts.backward) / chunks
     assert chunks > 10

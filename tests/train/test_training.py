@@ -94,7 +94,8 @@ def test_its_evaluation_is_the_models_own_ranking(trained, training_set):
     queries = plain_vectors(trained / "model", validation.queries.texts(range(len(validation.queries))), 30)
     passages = plain_vectors(trained / "model", validation.passages.texts(range(len(validation.passages))), 40)
     best = max(record["value"] for record in records(trained, "evaluation"))
-    assert validation.measure(queries.astype(np.float32), passages.astype(np.float32)) == pytest.approx(best, abs=1e-6)
+    products = validation.products(queries.astype(np.float32), passages.astype(np.float32))
+    assert validation.measure(products) == pytest.approx(best, abs=1e-6)
 
 
 def test_a_margin_that_can_be_learned_is_learned(training_set, tmp_path):

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
-from pyserini_tasb.train.report.model_card_template import TEMPLATE
+from pyserini_tasb.train.report.model_card_template import ENCODER, TEACHER
 from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pyserini_tasb.recipes import EncoderCard
 
-TAGS = ("tas-b", "dense-retrieval", "passage-retrieval", "pyserini")
+TAGS = ("tas-b", "passage-retrieval", "pyserini")
 USUAL_DIMENSION = 768  # other vectors need --dimension
 
 
@@ -36,18 +36,28 @@ class Number:
     value: float
 
 
-def write_model_card(
-    folder: Path,
-    card: EncoderCard,
-    *,
-    base_model: str,
-    dimension: int,
-    data: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    numbers: Sequence[Number] = (),
-    licence: str | None = None,
-    curves: str | None = None,
-) -> Path:
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from.
+
+    Args:
+        base_model: what training began with: a folder, a hub id, or `pkg:PACKAGE/FOLDER`.
+        data: what it was trained on, as label → value; shown as they stand, nested ones as `outer.inner`.
+        parameters: how it was trained, likewise.
+        numbers: what was measured.
+        licence: the hub's name of it, e.g. `apache-2.0`; without it the card names none.
+        curves: the file in the model's folder with the picture of the curves.
+    """
+
+    base_model: str
+    data: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    numbers: Sequence[Number] = ()
+    licence: str | None = None
+    curves: str | None = None
+
+
+def write_encoder_model_card(folder: Path, card: EncoderCard, provenance: Provenance, *, dimension: int) -> Path:
     """Write `folder/README.md` in the form of the Hugging Face hub; return its path.
 
     The same input gives the same bytes: there is no date in it.
@@ -55,47 +65,63 @@ def write_model_card(
     Args:
         folder: the model's.
         card: its encoder card: name, description, and how texts become vectors.
-        base_model: what training began with: a folder, a hub id, or `pkg:PACKAGE/FOLDER`.
+        provenance: where it comes from.
         dimension: of a vector.
-        data: what it was trained on, as label → value; shown as they stand, nested ones as `outer.inner`.
-        parameters: how it was trained, likewise.
-        numbers: what was measured.
-        licence: the hub's name of it, e.g. `apache-2.0`; without it the card names none.
-        curves: the file in `folder` with the picture of the curves.
 
     Raises:
         TasbError: the disk refuses; what was there before is there still.
     """
+    metadata = _metadata(provenance, "feature-extraction", "dense-retrieval")
+    return _write(folder, ENCODER, provenance, metadata=metadata, card=card, dimension=dimension)
+
+
+def write_teacher_model_card(
+    folder: Path, provenance: Provenance, *, name: str, description: str, what: str, commands: Sequence[str]
+) -> Path:
+    """As `write_encoder_model_card`, of a teacher.
+
+    Args:
+        folder: the model's.
+        provenance: where it comes from.
+        name: of the run that made it.
+        description: in a sentence, or empty.
+        what: how it scores, in a sentence.
+        commands: what uses it.
+    """
+    metadata = _metadata(provenance, "text-ranking", "re-ranking")
+    card = {"name": name, "description": description}
+    return _write(folder, TEACHER, provenance, metadata=metadata, card=card, what=what, commands=commands)
+
+
+def _write(folder: Path, template: str, provenance: Provenance, **values: object) -> Path:
     from jinja2 import Environment, StrictUndefined
 
     # Markdown, not HTML: there is nothing to escape for a browser here.
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters |= {"cell": _cell, "repr": repr}
     text = environment.from_string(
-        TEMPLATE, globals={"usual_dimension": USUAL_DIMENSION, "version": __version__}
+        template, globals={"usual_dimension": USUAL_DIMENSION, "version": __version__}
     ).render(
-        metadata=_metadata(base_model, licence),
-        card=card,
-        base=_shown_base(base_model),
-        dimension=dimension,
-        numbers=numbers,
-        curves=curves,
-        tables={"Data": _flat(data), "Parameters": _flat(parameters)},
+        base=_shown_base(provenance.base_model),
+        numbers=provenance.numbers,
+        curves=provenance.curves,
+        tables={"Data": _flat(provenance.data), "Parameters": _flat(provenance.parameters)},
+        **values,
     )
     path = folder / "README.md"
     write_whole(path, text + "\n")
     return path
 
 
-def _metadata(base_model: str, licence: str | None) -> str:
+def _metadata(provenance: Provenance, task: str, *tags: str) -> str:
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(
-        license=licence,
+        license=provenance.licence,
         library_name="transformers",
-        pipeline_tag="feature-extraction",
-        tags=list(TAGS),
-        base_model=base_model if _is_hub_id(base_model) else None,
+        pipeline_tag=task,
+        tags=[*TAGS, *tags],
+        base_model=provenance.base_model if _is_hub_id(provenance.base_model) else None,
     )
     return data.to_yaml().strip()
 

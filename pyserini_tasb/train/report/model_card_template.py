@@ -1,6 +1,6 @@
-"""The text of a model card, for Jinja."""
+"""The texts of model cards, for Jinja."""
 
-TEMPLATE = """\
+_HEAD = """\
 ---
 {{ metadata }}
 ---
@@ -10,11 +10,9 @@ TEMPLATE = """\
 {{ card.description }}
 {% endif %}
 
-A dense passage retriever. A text becomes one vector of {{ dimension }} numbers, \
-{{ "its first token's last hidden state" if card.pooling == "cls" else "the mean of its tokens' last hidden states" }}\
-{{ ", divided by its length" if card.normalise }}; a passage's score is its dot product with the query.
-Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below; the method is \
-[TAS-Balanced](https://arxiv.org/abs/2104.06967).
+"""
+
+_NUMBERS = """\
 {% if numbers %}
 
 ## Numbers
@@ -32,6 +30,44 @@ values are higher than those of a search in the whole collection.
 
 ![Loss and validation curves]({{ curves }})
 {% endif %}
+"""
+
+_TABLES = """\
+{% for heading, table in tables.items() if table %}
+
+## {{ heading }}
+
+| | |
+|---|---|
+{% for key, value in table.items() %}
+| {{ key | cell }} | {{ value | cell }} |
+{% endfor %}
+{% endfor %}
+
+## Citation
+
+```
+@inproceedings{Hofstaetter2021_tasb_dense_retrieval,
+  author = {Sebastian Hofst{\\"a}tter and Sheng-Chieh Lin and Jheng-Hong Yang and Jimmy Lin and Allan Hanbury},
+  title = {Efficiently Teaching an Effective Dense Retriever with Balanced Topic Aware Sampling},
+  booktitle = {Proceedings of SIGIR 2021},
+  doi = {10.1145/3404835.3462891},
+  year = {2021},
+}
+```
+"""
+
+ENCODER = (
+    _HEAD
+    + """\
+A dense passage retriever. A text becomes one vector of {{ dimension }} numbers, \
+{{ "its first token's last hidden state" if card.pooling == "cls" else "the mean of its tokens' last hidden states" }}\
+{{ ", divided by its length" if card.normalise }}; a passage's score is its dot product with the query.
+Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below; the method is \
+[TAS-Balanced](https://arxiv.org/abs/2104.06967).
+"""
+    + _NUMBERS
+    + """\
 
 ## Use with Pyserini
 
@@ -76,26 +112,28 @@ passages = vectors([{{ "%s + " % (card.passage_prefix | repr) if card.passage_pr
 vectors."], max_length={{ card.passage_max_length }})
 scores = query @ passages.T
 ```
-{% for heading, table in tables.items() if table %}
+"""
+    + _TABLES
+)
 
-## {{ heading }}
+TEACHER = (
+    _HEAD
+    + """\
+{{ what }}
+Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below, as a teacher of \
+[TAS-Balanced](https://arxiv.org/abs/2104.06967).
+"""
+    + _NUMBERS
+    + """\
 
-| | |
-|---|---|
-{% for key, value in table.items() %}
-| {{ key | cell }} | {{ value | cell }} |
-{% endfor %}
-{% endfor %}
-
-## Citation
+## Use
 
 ```
-@inproceedings{Hofstaetter2021_tasb_dense_retrieval,
-  author = {Sebastian Hofst{\\"a}tter and Sheng-Chieh Lin and Jheng-Hong Yang and Jimmy Lin and Allan Hanbury},
-  title = {Efficiently Teaching an Effective Dense Retriever with Balanced Topic Aware Sampling},
-  booktitle = {Proceedings of SIGIR 2021},
-  doi = {10.1145/3404835.3462891},
-  year = {2021},
-}
+pip install 'pyserini-tasb[cpu]'
+{% for command in commands %}
+{{ command }}
+{% endfor %}
 ```
 """
+    + _TABLES
+)

@@ -2,7 +2,7 @@
 
 from pyserini_tasb.train.sampling.batch import TrainingBatch
 from pyserini_tasb.train.sampling.draw import Draw, Sampler, ScoredPairs
-from pyserini_tasb.train.sampling.loader import training_batches
+from pyserini_tasb.train.sampling.loader import Tokenising, training_batches
 from pyserini_tasb.train.sampling.strategies import STRATEGIES, build_sampler
 from pyserini_tasb.train.sampling.workers import CompositionError
 
@@ -12,6 +12,7 @@ __all__ = [
     "Draw",
     "Sampler",
     "ScoredPairs",
+    "Tokenising",
     "TrainingBatch",
     "build_sampler",
     "training_batches",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.train.sampling.batch import BatchComposer, TrainingBatch
@@ -17,15 +18,30 @@ if TYPE_CHECKING:
     from pyserini_tasb.train.store import PairStore
 
 
+@dataclass(frozen=True)
+class Tokenising:
+    """How texts become tokens.
+
+    Args:
+        folder: the model, with its tokenizer.
+        query_max_length: tokens kept of each query, special tokens included; the paper's default.
+        passage_max_length: likewise of each passage.
+        query_prefix: put before every query.
+        passage_prefix: put before every passage.
+    """
+
+    folder: Path
+    query_max_length: int = 30
+    passage_max_length: int = 200
+    query_prefix: str = ""
+    passage_prefix: str = ""
+
+
 def training_batches(
     store: PairStore,
     sampler: Sampler,
-    tokenizer_folder: Path,
+    tokenising: Tokenising,
     *,
-    query_prefix: str = "",
-    passage_prefix: str = "",
-    query_max_length: int = 30,
-    passage_max_length: int = 200,
     start: int,
     stop: int | None,
     workers: int,
@@ -40,11 +56,7 @@ def training_batches(
     Args:
         store: the pairs.
         sampler: of the same pairs.
-        tokenizer_folder: the model folder.
-        query_prefix: put before every query.
-        passage_prefix: put before every passage.
-        query_max_length: tokens kept of each query, special tokens included; the paper's default.
-        passage_max_length: likewise of each passage.
+        tokenising: how their texts become tokens.
         start: first step; the batches of earlier steps are not needed for it.
         stop: None for batches without end.
         workers: background processes; with 0, batches are composed when they are asked for, in this process.
@@ -62,8 +74,12 @@ def training_batches(
     composer = BatchComposer(
         store=store,
         sampler=sampler,
-        query_tokenizer=open_text_tokenizer(tokenizer_folder, prefix=query_prefix, max_length=query_max_length),
-        passage_tokenizer=open_text_tokenizer(tokenizer_folder, prefix=passage_prefix, max_length=passage_max_length),
+        query_tokenizer=open_text_tokenizer(
+            tokenising.folder, prefix=tokenising.query_prefix, max_length=tokenising.query_max_length
+        ),
+        passage_tokenizer=open_text_tokenizer(
+            tokenising.folder, prefix=tokenising.passage_prefix, max_length=tokenising.passage_max_length
+        ),
         rank=rank,
         world=world,
     )

@@ -73,44 +73,48 @@ class ValidationSet:
         """
         return _overall(evaluate_run(self.baseline_run, self.qrels, [measure]))
 
-    def measure(
-        self, query_vectors: NDArray[np.float32], passage_vectors: NDArray[np.float32], measure: str = "nDCG@10"
-    ) -> float:
-        """The mean over queries of a measure, with candidates ranked by dot product; ties as trec_eval breaks them.
+    def products(self, query_vectors: NDArray[np.float32], passage_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Dot products [candidates] of every candidate with its query, in the order of `candidates`.
 
         Args:
             query_vectors: [queries, dimension], in the order of `queries`.
             passage_vectors: [passages, dimension], in the order of `passages`.
-            measure: its ir-measures name.
-
-        Returns:
-            NaN if a dot product is not finite: such a model has no ranking.
 
         Raises:
-            TasbError: a measure that is misspelt or cannot be computed here.
             ValueError: vectors of another number of queries or passages.
         """
-        run = self.run(query_vectors, passage_vectors)
-        if run is None:
-            return math.nan
-        return _overall(evaluate_run(run, self.qrels, [measure]))
-
-    def run(self, query_vectors: NDArray[np.float32], passage_vectors: NDArray[np.float32]) -> Run | None:
-        """Every candidate's dot product with its query; None if one is not finite. Arguments are those of `measure`."""
         if (len(query_vectors), len(passage_vectors)) != (len(self.queries), len(self.passages)):
             raise ValueError(
                 f"expected vectors of {len(self.queries)} queries and {len(self.passages)} passages, found "
                 f"{len(query_vectors)} and {len(passage_vectors)}"
             )
+        bounds = zip(query_vectors, self.offsets[:-1], self.offsets[1:], strict=True)
+        return np.concatenate([passage_vectors[self.candidates[start:end]] @ vector for vector, start, end in bounds])
+
+    def measure(self, scores: NDArray[np.float32], measure: str = "nDCG@10") -> float:
+        """The mean over queries of a measure, with candidates ranked by these scores; ties as trec_eval breaks them.
+
+        Args:
+            scores: [candidates], in the order of `candidates`.
+            measure: its ir-measures name.
+
+        Returns:
+            NaN if a score is not finite: such a model has no ranking.
+
+        Raises:
+            TasbError: a measure that is misspelt or cannot be computed here.
+        """
+        run = self.run(scores)
+        return math.nan if run is None else _overall(evaluate_run(run, self.qrels, [measure]))
+
+    def run(self, scores: NDArray[np.float32]) -> Run | None:
+        """The candidates with these scores; None if one is not finite. The argument is that of `measure`."""
+        if not np.isfinite(scores).all():
+            return None
         run: Run = {}
-        bounds = zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True)
-        for qid, vector, (start, end) in zip(self._qids, query_vectors, bounds, strict=True):
-            candidates = self.candidates[start:end]
-            scores = passage_vectors[candidates] @ vector
-            if not np.isfinite(scores).all():
-                return None
-            docids = [self._docids[candidate] for candidate in candidates.tolist()]
-            run[qid] = dict(zip(docids, scores.tolist(), strict=True))
+        for qid, start, end in zip(self._qids, self.offsets[:-1], self.offsets[1:], strict=True):
+            docids = [self._docids[candidate] for candidate in self.candidates[start:end].tolist()]
+            run[qid] = dict(zip(docids, scores[start:end].tolist(), strict=True))
         return run
 
     @functools.cached_property

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from pyserini_tasb.encode import TasbDocumentEncoder, TasbQueryEncoder
 from pyserini_tasb.recipes import EncoderCard
-from pyserini_tasb.train.report import Number, write_encoder_card, write_model_card
+from pyserini_tasb.train.report import Number, Provenance, write_encoder_card, write_encoder_model_card
 from tests.conftest import DIMENSION, TINY_MODEL
 
 DATA = {"pairs": {"queries": 320, "scored pairs": 1_000, "source": "a|b\nc"}, "teacher": None, "caps": (30, 200)}
@@ -26,9 +26,8 @@ def model(tmp_path, monkeypatch):
 def written(model, *, base_model="organisation/base", encoder=None, **options):
     card = encoder or EncoderCard(name="mine", model=str(model), description="For my own collection.")
     write_encoder_card(card)
-    path = write_model_card(
-        model, card, base_model=base_model, dimension=DIMENSION, data=DATA, parameters=PARAMETERS, **options
-    )
+    provenance = Provenance(base_model, DATA, PARAMETERS, **options)
+    path = write_encoder_model_card(model, card, provenance, dimension=DIMENSION)
     assert path == model / "README.md"
     return path.read_text()
 

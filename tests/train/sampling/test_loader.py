@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.train.sampling import CompositionError, build_sampler, training_batches
+from pyserini_tasb.train.sampling import CompositionError, Tokenising, build_sampler, training_batches
 from tests.conftest import TINY_MODEL
 from tests.train.sampling.stores import Failing, Noting, Probing, tiny_store
 
@@ -37,7 +37,9 @@ def sampler(store):
 
 
 def batches(store, sampler, start=0, stop=None, workers=0, ahead=4, **options):
-    return training_batches(store, sampler, TINY_MODEL, start=start, stop=stop, workers=workers, ahead=ahead, **options)
+    names = [field.name for field in dataclasses.fields(Tokenising)]
+    tokenising = Tokenising(TINY_MODEL, **{name: options.pop(name) for name in names if name in options})
+    return training_batches(store, sampler, tokenising, start=start, stop=stop, workers=workers, ahead=ahead, **options)
 
 
 def as_plain(batch):

@@ -21,6 +21,10 @@ def vectors_of(validation):
     return plain_vectors(TINY_MODEL, queries), plain_vectors(TINY_MODEL, passages, 256)
 
 
+def measured(validation, vectors, measure):
+    return validation.measure(validation.products(*vectors), measure)
+
+
 def test_the_baselines_own_vectors_give_the_baselines_numbers(tmp_path, sources):
     """With all passages as candidates the set is the collection: the model that made the run measures as the run."""
     validation = build_validation_set(tmp_path / "set", **sources, options=ValidationOptions(depth=123))
@@ -28,7 +32,9 @@ def test_the_baselines_own_vectors_give_the_baselines_numbers(tmp_path, sources)
     expected = evaluate_run(sources["run"], judged, MEASURES).overall
     vectors = vectors_of(validation)
     for measure in MEASURES:
-        assert validation.measure(*vectors, measure) == pytest.approx(expected[measure], abs=1e-12), measure
+        assert validation.measure(validation.products(*vectors), measure) == pytest.approx(
+            expected[measure], abs=1e-12
+        ), measure
         assert validation.baseline(measure) == pytest.approx(expected[measure], abs=1e-12), measure
     assert 0 < expected["nDCG@10"] < 1
 
@@ -44,15 +50,19 @@ def test_only_candidates_are_ranked(tmp_path, sources):
         for qid, judged in sources["qrels"].items()
         if qid in sources["topics"]
     }
-    run = validation.run(*vectors_of(validation))
+    run = validation.run(validation.products(*vectors_of(validation)))
     assert run.keys() == candidates.keys()
     for qid, expected in candidates.items():
         assert run[qid] == pytest.approx(expected, abs=1e-4)
     for measure in MEASURES:
         expected = evaluate_run(candidates, validation.qrels, [measure]).overall[measure]
-        assert validation.measure(*vectors_of(validation), measure) == pytest.approx(expected, abs=1e-12)
+        assert validation.measure(validation.products(*vectors_of(validation)), measure) == pytest.approx(
+            expected, abs=1e-12
+        )
     assert {len(ranking) for ranking in validation.baseline_run.values()} == {7}
-    assert validation.measure(*vectors_of(validation), "R@100") == 1  # every relevant passage is a candidate
+    assert (
+        validation.measure(validation.products(*vectors_of(validation)), "R@100") == 1
+    )  # every relevant passage is a candidate
     assert validation.description["candidates_added"] == len(validation.candidates) - 7 * len(validation.queries)
 
 
@@ -71,21 +81,24 @@ def test_each_passage_is_there_once_and_in_the_order_of_the_collection(tmp_path,
 def test_ties_are_broken_as_trec_eval_does(tmp_path, sources):
     validation = build_validation_set(tmp_path / "set", **sources, options=ValidationOptions(depth=20))
     same = np.ones((len(validation.queries), 4), np.float32), np.ones((len(validation.passages), 4), np.float32)
-    tied = {qid: dict.fromkeys(ranking, 1.0) for qid, ranking in validation.run(*same).items()}
-    assert validation.measure(*same) == evaluate_run(tied, validation.qrels, ["nDCG@10"]).overall["nDCG@10"]
+    tied = {qid: dict.fromkeys(ranking, 1.0) for qid, ranking in validation.run(validation.products(*same)).items()}
+    assert (
+        validation.measure(validation.products(*same))
+        == evaluate_run(tied, validation.qrels, ["nDCG@10"]).overall["nDCG@10"]
+    )
     best = [max(ranking) in validation.qrels[qid] for qid, ranking in tied.items()]
-    assert validation.measure(*same, "P@1") == pytest.approx(np.mean(best))
+    assert validation.measure(validation.products(*same), "P@1") == pytest.approx(np.mean(best))
 
 
 def test_broken_vectors_are_not_a_number(tmp_path, sources):
     validation = build_validation_set(tmp_path / "set", **sources, options=ValidationOptions(depth=7))
     queries, passages = vectors_of(validation)
     passages[3, 0] = np.nan
-    assert math.isnan(validation.measure(queries, passages))
+    assert math.isnan(validation.measure(validation.products(queries, passages)))
     passages[3, 0] = np.inf
-    assert math.isnan(validation.measure(queries, passages))
+    assert math.isnan(validation.measure(validation.products(queries, passages)))
     with pytest.raises(ValueError, match="vectors of 10 queries"):
-        validation.measure(queries[1:], passages)
+        validation.measure(validation.products(queries[1:], passages))
 
 
 def test_stands_on_its_own_and_can_be_moved(tmp_path, sources):
@@ -95,10 +108,10 @@ def test_stands_on_its_own_and_can_be_moved(tmp_path, sources):
     )
     shutil.rmtree(tmp_path / "store")
     vectors, fingerprint = vectors_of(built), built.fingerprint
-    before = built.measure(*vectors)
+    before = built.measure(built.products(*vectors))
     (tmp_path / "a").rename(tmp_path / "b")
     moved = ValidationSet(tmp_path / "b")
-    assert moved.measure(*vectors) == before
+    assert moved.measure(moved.products(*vectors)) == before
     assert moved.fingerprint == fingerprint
     assert moved.description["sources"] == {"run": "mine"}
 

@@ -1,0 +1,1 @@
+"""Training the teachers: `tasb teach cat`, `tasb teach colbert`."""

@@ -1,0 +1,150 @@
+"""What a teacher's configuration names, opened and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyserini_tasb.encode.precision import compute_type
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.bert_cat import load_bert_cat, new_bert_cat
+from pyserini_tasb.model.checkpoint import find_checkpoint
+from pyserini_tasb.model.colbert import load_colbert, new_colbert
+from pyserini_tasb.model.kind import kind_of
+from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
+from pyserini_tasb.train.assembly import found_device, require_enough
+from pyserini_tasb.train.cpu_dropout import use_cpu_dropout
+from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
+from pyserini_tasb.train.optimisation import Optimisation
+from pyserini_tasb.train.sampling import Tokenising, build_sampler
+from pyserini_tasb.train.store import open_pair_store
+from pyserini_tasb.train.student import set_dropout
+from pyserini_tasb.train.teach.config import ColBertModel, TeachConfig
+from pyserini_tasb.train.teach.pair_forward import PairForward
+from pyserini_tasb.train.teach.pair_student import CatPairs, ColBertPairs, PairModel, PairStudent
+from pyserini_tasb.train.teach.pair_validator import PairValidator
+from pyserini_tasb.train.validation import ValidationSet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyserini_tasb.train.distributed import Processes
+    from pyserini_tasb.train.sampling import Sampler
+    from pyserini_tasb.train.store import PairStore
+
+
+@dataclass(frozen=True)
+class TeachAssembly:
+    """All that takes part in a teacher's run, in one process."""
+
+    config: TeachConfig
+    processes: Processes
+    store: PairStore
+    sampler: Sampler
+    student: PairStudent
+    validator: PairValidator | None
+    optimisation: Optimisation
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """What is trained."""
+        return self.student.pairs.module
+
+    @property
+    def tokenising(self) -> Tokenising:
+        """How batches' texts become tokens."""
+        caps = self.config.teacher
+        return Tokenising(self.student.folder, caps.query_max_length, caps.passage_max_length)
+
+    def margin_scale(self) -> MarginScale:
+        """The margins to be learned, measured, and brought to the configured scale."""
+        return fit_margin_scale(self.store, None, self.config.rescale)
+
+    def forward(self, margins: MarginScale) -> PairForward:
+        """From batches to losses."""
+        return PairForward(self.student, margins.pairwise, self.config, self.processes)
+
+
+def assemble_teacher(config: TeachConfig, processes: Processes) -> TeachAssembly:
+    """Open the data and load the model.
+
+    Raises:
+        TasbError: something is not here, or does not fit the rest.
+    """
+    store = open_pair_store(config.data.pairs)
+    require_enough(store, config, processes, needs_margins=config.loss == "margin-mse")
+    student = _load(config)
+    validator = None
+    if config.data.validation is not None:
+        validator = PairValidator(ValidationSet(config.data.validation), student, config, processes)
+    parameters = [parameter for parameter in student.pairs.module.parameters() if parameter.requires_grad]
+    return TeachAssembly(
+        config,
+        processes,
+        store,
+        build_sampler("random", store, batch_size=config.batch_size, seed=config.seed),
+        student,
+        validator,
+        Optimisation(parameters, config, fp16=student.compute is torch.float16),
+    )
+
+
+def _load(config: TeachConfig) -> PairStudent:
+    start = config.teacher
+    folder = find_checkpoint(start.model, allow_bin=start.allow_bin)
+    device = found_device(config.device)
+    tokenizer = load_tokenizer(folder)
+    pairs: PairModel
+    if isinstance(start, ColBertModel):
+        pairs = _colbert(start, folder, config.seed, tokenizer)
+    else:
+        pairs = _cat(folder, config.seed)
+    _require_joined_as_bert(tokenizer, folder)
+    model = pairs.module.to(device).train()
+    require_vocabulary(tokenizer, model.transformer, str(folder))
+    set_dropout(model, start.dropout, start.attention_dropout)
+    if torch.device(device).type == "cpu":
+        use_cpu_dropout(model.transformer)
+    compute = compute_type("fp32" if config.precision == "fp32" else "bf16", device)
+    return PairStudent(pairs, folder, tokenizer, device, compute)
+
+
+def _cat(folder: Path, seed: int) -> CatPairs:
+    kind = kind_of(folder)
+    if kind not in {"bert-dot", "bert-cat"}:
+        raise _no_start(folder, "a transformer without a head, or a BERT_Cat to go on with", kind)
+    model = load_bert_cat(folder) if kind == "bert-cat" else new_bert_cat(folder, seed=seed)
+    return CatPairs(model, segments=getattr(model.transformer.config, "type_vocab_size", 1) > 1)
+
+
+def _colbert(start: ColBertModel, folder: Path, seed: int, tokenizer: Any) -> ColBertPairs:
+    kind = kind_of(folder)
+    if kind not in {"bert-dot", "colbert"}:
+        raise _no_start(folder, "a transformer without a head, or a ColBERT to go on with", kind)
+    if kind == "colbert":
+        model = load_colbert(folder)
+    else:
+        model = new_colbert(folder, dimension=start.dimension, query_masks=start.query_masks, seed=seed)
+    if model.query_masks and tokenizer.mask_token_id is None:
+        raise _no_start(folder, "a tokenizer with a [MASK] token, or `teacher.query_masks: 0`", "none")
+    return ColBertPairs(model, int(tokenizer.mask_token_id or 0))
+
+
+def _no_start(folder: Path, expected: str, kind: str) -> TasbError:
+    return TasbError(where=str(folder), expected=expected, found=kind, do="choose another `teacher.model`")
+
+
+def _require_joined_as_bert(tokenizer: Any, folder: Path) -> None:
+    """Batches are tokenised text by text; query and passage are then joined as BERT's tokenizers do."""
+    query, passage = "what ranks", "a model"
+    ids = [tokenizer(text)["input_ids"] for text in (query, passage)]
+    joined = tokenizer(query, passage)["input_ids"]
+    if joined != ids[0] + ids[1][1:]:
+        raise TasbError(
+            where=str(folder),
+            expected="a tokenizer that writes pairs as `[CLS] query [SEP] passage [SEP]`",
+            found=type(tokenizer).__name__,
+            do="start from a BERT-like model (BERT, DistilBERT, MiniLM, ELECTRA)",
+        )
