@@ -40,7 +40,13 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
     parser.add_argument("--collection", required=True, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
-    parser.add_argument("--depth", type=int, default=100, metavar="K", help="of --run (default: %(default)s)")
+    parser.add_argument(
+        "--depth",
+        type=int,
+        default=100,
+        metavar="K",
+        help="of --run; what lies below is dropped (default: %(default)s)",
+    )
     parser.add_argument("--output", required=True, metavar="RUN", help="the re-ranked run")
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the model's name)")
     _add_model_options(parser)

@@ -79,7 +79,9 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
         "--sampling", choices=["top", "random", "stratified"], default="stratified", help="(default: %(default)s)"
     )
     parser.add_argument("--score-with", metavar="NAME", help="an encoder whose scores the pairs get")
-    parser.add_argument("--margin-cutoff", type=float, metavar="M", help="drop negatives that score above positive - M")
+    parser.add_argument(
+        "--margin-cutoff", type=float, metavar="M", help="with --score-with: drop pairs whose margin is below M"
+    )
     parser.add_argument(
         "--min-relevance", type=int, default=1, metavar="N", help="of a positive (default: %(default)s)"
     )

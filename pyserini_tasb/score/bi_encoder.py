@@ -70,7 +70,9 @@ def _blocks(texts: Texts, rows: NDArray[np.int64], what: str) -> Iterator[tuple[
     """Each block's position in `rows`, and its texts."""
     from tqdm import tqdm
 
-    with tqdm(total=len(rows), desc=f"encode {what}", unit=f" {what}", mininterval=1.0, leave=None) as progress:
+    # One block is done before a bar is worth drawing: re-ranking comes here for every query.
+    short = len(rows) <= TEXTS_PER_BLOCK
+    with tqdm(total=len(rows), desc=f"encode {what}", unit=f" {what}", mininterval=1.0, disable=short) as progress:
         for start in range(0, len(rows), TEXTS_PER_BLOCK):
             block = texts.texts(rows[start : start + TEXTS_PER_BLOCK])
             yield start, block

@@ -28,7 +28,7 @@ class LuceneCollection:
         self.folder = folder
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        reader = self._open()
+        reader = self.open()
         stored = reader.storedFields()
         faults: list[str] = []
         count = 0
@@ -37,7 +37,7 @@ class LuceneCollection:
             id_ = document.get("id")
             try:
                 require_id(id_ or "")
-                text = _text_of(document)
+                text = text_of_document(document)
             except ValueError as error:
                 count += 1
                 if len(faults) < FAULTS_SHOWN:
@@ -57,7 +57,12 @@ class LuceneCollection:
         """The documents' numbers in the index: it has no lines."""
         return [f"document {record}" for record in records]
 
-    def _open(self) -> Any:
+    def open(self) -> Any:
+        """Lucene's reader of the index.
+
+        Raises:
+            TasbError: Pyserini cannot open it, or it has deleted documents.
+        """
         ensure_java()
         try:
             from pyserini.index.lucene import LuceneIndexReader
@@ -81,7 +86,12 @@ class LuceneCollection:
         return reader
 
 
-def _text_of(document: Any) -> str:
+def text_of_document(document: Any) -> str:
+    """The text that a stored Lucene document holds.
+
+    Raises:
+        ValueError: none, or none that can be read.
+    """
     contents, raw = document.get("contents"), document.get("raw")
     if contents is not None:
         return join_lines(contents)

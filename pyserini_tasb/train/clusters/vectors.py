@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.errors import TasbError, os_errors_explained
-from pyserini_tasb.model.checkpoint import find_checkpoint
-from pyserini_tasb.recipes import encoder_card
 from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 TRAINING_QUERY_TOKENS = 30  # Section 4.1
 QUERIES_AT_ONCE = 2_048
-CARD_FIELDS = {"pooling", "normalise", "query_prefix", "query_max_length", "precision"}
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
 class QueryVectors:
@@ -135,14 +132,7 @@ class QueryVectors:
 
 def _fingerprint(texts: Sequence[str], encoder: str) -> str:
     """A digest of all that the vectors depend on, except versions and hardware."""
-    card = encoder_card(encoder)
-    digest = hashlib.sha256(card.model_dump_json(include=CARD_FIELDS).encode())
-    digest.update(str(TRAINING_QUERY_TOKENS).encode())
-    folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-    for file in sorted(folder.iterdir()):
-        if file.suffix in MODEL_FILES and file.is_file():
-            with file.open("rb") as opened:
-                digest.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
+    digest = hashlib.sha256(f"{model_digest(encoder)} {TRAINING_QUERY_TOKENS}".encode())
     for text in texts:
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()

@@ -52,9 +52,10 @@ def _ensemble(output: Path, arguments: argparse.Namespace) -> str:
 
 
 def _score(output: Path, arguments: argparse.Namespace) -> str:
+    from pyserini_tasb.encode.model_digest import model_digest
     from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
     from pyserini_tasb.train.data.scoring import windows
-    from pyserini_tasb.train.data.scoring.origin import model_origin, options_origin
+    from pyserini_tasb.train.data.scoring.origin import options_origin
     from pyserini_tasb.train.data.scoring.pair_table import PairTable
     from pyserini_tasb.train.data.scoring.score_part import ScorePart
 
@@ -66,7 +67,8 @@ def _score(output: Path, arguments: argparse.Namespace) -> str:
     )
     # What can be wrong is found out before a large collection is read.
     pairs = IdPairs([Path(path) for path in arguments.pairs], skip_bad=False, advice=FAULTY_ROWS)
-    origin = {"model": model_origin(arguments.model, allow_bin=arguments.allow_bin)}
+    digest = model_digest(arguments.model, allow_bin=arguments.allow_bin)
+    origin = {"model": {"name": f"`{arguments.model}`", "digest": digest}}
     scorer = load_scorer(arguments.model, options, allow_bin=arguments.allow_bin)
     with _stored(output, arguments) as (queries, passages):
         table = PairTable(pairs, queries, passages)

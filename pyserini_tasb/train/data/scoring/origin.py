@@ -7,39 +7,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from pyserini_tasb.model.checkpoint import find_checkpoint
-from pyserini_tasb.recipes import encoder_card
-
 if TYPE_CHECKING:
     from pyserini_tasb.score.pair_scorer import ScoringOptions
 
 Origin: TypeAlias = dict[str, dict[str, str]]
 """model, collection, queries, pairs, options → `name`, as people call it, and `digest`, which says what it holds."""
 
-# What a card says that no score depends on. The rest it depends on, or may in a later version.
-NOT_OF_SCORES = {"name", "description", "aliases", "model", "allow_bin", "citation", "published"}
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 TEXTS = ("collection", "queries")
-
-
-def model_origin(model: str, *, allow_bin: bool = False) -> dict[str, str]:
-    """A model by the content of its files, and by how its card uses it; its folder may have moved.
-
-    Args:
-        model: what `load_scorer` takes.
-        allow_bin: see there.
-
-    Raises:
-        TasbError: no such model.
-    """
-    card = encoder_card(model)
-    folder = find_checkpoint(card.model, allow_bin=allow_bin or card.allow_bin)
-    digest = hashlib.sha256(card.model_dump_json(exclude=NOT_OF_SCORES).encode())
-    for file in sorted(folder.iterdir()):
-        if file.suffix in MODEL_FILES and file.is_file():
-            with file.open("rb") as opened:
-                digest.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
-    return {"name": f"`{model}`", "digest": digest.hexdigest()}
 
 
 def options_origin(options: ScoringOptions, pairs_per_window: int) -> dict[str, str]:

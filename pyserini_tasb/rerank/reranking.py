@@ -1,0 +1,122 @@
+"""The top of each query's ranking, scored again and sorted by the new scores."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.rerank.requirements import require_texts, require_topics
+from pyserini_tasb.texts.by_index import ListedTexts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.score.pair_scorer import PairScorer
+
+
+@dataclass(frozen=True)
+class RerankedQuery:
+    """One query's new ranking, the best first.
+
+    Args:
+        qid: the query.
+        docids: of the passages.
+        scores: [passages] the model's, fp32.
+        seconds: from the texts to this ranking.
+    """
+
+    qid: str
+    docids: list[str]
+    scores: NDArray[np.float32]
+    seconds: float
+
+
+def rerank(
+    run: Mapping[str, Mapping[str, float]],
+    topics: Mapping[str, str],
+    passages: Mapping[str, str],
+    scorer: PairScorer,
+    depth: int,
+) -> Iterator[RerankedQuery]:
+    """Score each query's top passages again, one query at a time, and sort them by the new scores.
+
+    What lies below `depth` is dropped. Ties are broken as trec_eval breaks them, before and after: the greater docid
+    first.
+
+    Args:
+        run: qid → docid → score.
+        topics: qid → text of the query; may hold others.
+        passages: docid → text; may hold others.
+        scorer: what `load_scorer` gives.
+        depth: passages of each query that are scored, by the run's scores.
+
+    Returns:
+        The queries in the run's order, each scored when it is asked for. All else is checked at once.
+
+    Raises:
+        TasbError: no document in the run, a depth below 1, queries without a topic, passages without text; or, while
+            it goes on, a score that is no finite number.
+    """
+    tops = top_of_run(run, depth)
+    require_topics(tops, topics)
+    require_texts((docid for docids in tops.values() for docid in docids), passages)
+    return (
+        _reranked(qid, topics[qid], docids, [passages[docid] for docid in docids], scorer)
+        for qid, docids in tops.items()
+    )
+
+
+def top_of_run(run: Mapping[str, Mapping[str, float]], depth: int, where: str | None = None) -> dict[str, list[str]]:
+    """Each query's docids down to a depth, best first; scores are compared as trec_eval does, in fp32.
+
+    Args:
+        run: qid → docid → score.
+        depth: docids for each query, at least 1.
+        where: what the run is of, for messages.
+
+    Raises:
+        TasbError: no document in the run, or a depth below 1.
+    """
+    if depth < 1:
+        raise TasbError(expected="a depth of 1 or more", found=str(depth), do="say how many passages to re-rank")
+    if not any(run.values()):
+        raise TasbError(
+            where=where, expected="a run with documents", found="not one", do="check what was to be re-ranked"
+        )
+    tops = {}
+    for qid, ranking in run.items():
+        with np.errstate(over="ignore"):  # what fp32 cannot hold is infinite to trec_eval, too
+            scores = np.fromiter(ranking.values(), np.float64, len(ranking)).astype(np.float32)
+        by_score = sorted(zip(scores.tolist(), ranking, strict=True), reverse=True)
+        tops[qid] = [docid for _, docid in by_score[:depth]]
+    return tops
+
+
+def _reranked(
+    qid: str, query: str, docids: Sequence[str], passages: Sequence[str], scorer: PairScorer
+) -> RerankedQuery:
+    rows = np.arange(len(docids), dtype=np.int64)
+    start = time.perf_counter()
+    scores = scorer.score_pairs(ListedTexts([query]), ListedTexts(passages), np.zeros_like(rows), rows)
+    by_score = sorted(zip(scores.tolist(), docids, strict=True), reverse=True)
+    seconds = time.perf_counter() - start
+    _require_finite(qid, docids, scores)
+    ranked = np.array([score for score, _ in by_score], dtype=np.float32)
+    return RerankedQuery(qid, [docid for _, docid in by_score], ranked, seconds)
+
+
+def _require_finite(qid: str, docids: Sequence[str], scores: NDArray[np.float32]) -> None:
+    wrong = np.flatnonzero(~np.isfinite(scores)).tolist()
+    if wrong:
+        raise TasbError(
+            where=f"query {qid}",
+            expected="scores that are finite numbers",
+            found=f"{len(wrong)} of {len(scores)} that are not, such as {scores[wrong[0]]} of {docids[wrong[0]]}",
+            do="check the model's weights; where they overflow in bf16 or fp16, compute in fp32",
+        )
