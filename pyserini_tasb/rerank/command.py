@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.evaluate import Run, Topics
 
-SHORTEST = 3  # tokens: the two special ones, and one to read
-
 
 @dataclass(frozen=True)
 class _Texts:
@@ -47,16 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
             passages without text, an output that is there, or what is left of another command.
     """
     tag = arguments.tag if arguments.tag is not None else default_tag(arguments.model)
-    _require_possible(arguments, tag)
+    _require_tag(tag)
     seconds = []
     with PartialRun(Path(arguments.output), tag, overwrite=arguments.overwrite) as output:
-        digest = model_digest(arguments.model, allow_bin=arguments.allow_bin)  # ends here if there is no such model
-        texts = _read(arguments)
         from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer  # imports torch
 
+        # What can be wrong is found out before a large collection is read.
         options = ScoringOptions(
             arguments.device, arguments.precision, arguments.query_max_length, arguments.max_length
         )
+        digest = model_digest(arguments.model, allow_bin=arguments.allow_bin)
+        texts = _read(arguments)
         about = {
             **text_digests(texts.tops, texts.topics, texts.passages),
             "model": digest,
@@ -85,11 +84,7 @@ def default_tag(model: str) -> str:
     return "_".join(name.split())
 
 
-def _require_possible(arguments: argparse.Namespace, tag: str) -> None:
-    lengths = {"--query-max-length": arguments.query_max_length, "--max-length": arguments.max_length}
-    for option, length in lengths.items():
-        if length is not None and length < SHORTEST:
-            raise TasbError(expected=f"{option} of {SHORTEST} or more", found=str(length), do="leave it out")
+def _require_tag(tag: str) -> None:
     try:
         fits = columns_of(tag) == [tag]
     except ValueError:  # not UTF-8

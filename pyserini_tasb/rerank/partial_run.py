@@ -13,6 +13,7 @@ from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.folder_lock import lock_file
 from pyserini_tasb.rerank.fingerprint import DIGESTS
 from pyserini_tasb.rerank.run_lines import run_lines, whole_queries
+from pyserini_tasb.sidecar import read_sidecar
 from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class PartialRun:
             )
 
     def _require_same(self, about: Mapping[str, Any]) -> None:
-        known = _known(self._sidecar)
+        known = read_sidecar(self._sidecar)
         differing = [
             f"not the same {name}" if name in DIGESTS else f"{name} {known.get(name)}, not {value}"
             for name, value in about.items()
@@ -150,11 +151,3 @@ class PartialRun:
                 found="; ".join(differing) if known else f"{self._sidecar.name} is missing or damaged",
                 do="give the options it was begun with, choose another --output, or remove both files to begin anew",
             )
-
-
-def _known(path: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

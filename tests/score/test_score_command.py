@@ -215,7 +215,7 @@ def test_options_that_do_not_go_together(tmp_path, options, found):
 
 @pytest.mark.parametrize("option", ["--max-length", "--query-max-length"])
 def test_lengths_without_room_for_a_text(tmp_path, pairs, option):
-    with pytest.raises(TasbError, match=rf"{option} at least 3(?s:.*)found: +2\n"):
+    with pytest.raises(TasbError, match=rf"{option} of at least 3(?s:.*)found: +2\n"):
         tasb_score(tmp_path / "out.tsv", pairs, option, 2)
     tasb_score(tmp_path / "out.tsv", pairs, option, 3)
 

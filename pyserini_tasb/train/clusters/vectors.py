@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.sidecar import read_sidecar
 from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class QueryVectors:
         return self._read(path, note)
 
     def _read(self, path: Path, note: Callable[[str], None]) -> NDArray[np.float32]:
-        found = _known(_beside(path, ".json"))
+        found = read_sidecar(_beside(path, ".json"))
         if not found:
             note(f"{path}: no {path.name}.json beside it says what the vectors are of; taken as they are")
         elif found.get("fingerprint") != self._fingerprint:
@@ -96,7 +97,7 @@ class QueryVectors:
     def _encode_to(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part, progress = _beside(path, ".part"), _beside(path, ".part.json")
-        done = _known(progress)
+        done = read_sidecar(progress)
         resumes = done.get("fingerprint") == self._fingerprint and part.exists()
         encode, dimension = self._model()
         # Written, not memory-mapped: on a full disk a mapped page kills the process, a write says what is wrong.
@@ -140,15 +141,6 @@ def _fingerprint(texts: Sequence[str], encoder: str) -> str:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _known(path: Path) -> dict[str, Any]:
-    """What a JSON file beside the vectors says; nothing if it is not there or is damaged."""
-    try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 NEEDED_BY_MODEL = ("pairs", "collection", "queries")
 OF_MODEL = (*NEEDED_BY_MODEL, "query_max_length", "max_length", "precision", "device", "allow_bin")
-SHORTEST = 3  # as of an encoder card: one token between two special ones
 FAULTY_ROWS = "mend or remove these lines"
 
 
@@ -102,14 +101,6 @@ def _require_fitting_options(arguments: argparse.Namespace) -> None:
         found = [f"no {_option(name)}" for name in NEEDED_BY_MODEL if getattr(arguments, name) is None]
     if found:
         raise TasbError(expected=expected, found=", ".join(found), do="add or remove these options")
-    for name in ("query_max_length", "max_length"):
-        length = getattr(arguments, name)
-        if length is not None and length < SHORTEST:
-            raise TasbError(
-                expected=f"{_option(name)} at least {SHORTEST}: special tokens count",
-                found=str(length),
-                do="leave it out for what the model is used with",
-            )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.sidecar import read_sidecar
 from pyserini_tasb.train.data.scoring.origin import differences
 from pyserini_tasb.whole_file import write_whole
 
@@ -46,7 +47,7 @@ class ScorePart:
         self._origin = origin
         self.count = 0
         if self._part.exists():
-            self._take_up(_known(self._sidecar), overwrite=overwrite)
+            self._take_up(read_sidecar(self._sidecar), overwrite=overwrite)
         # Before the part: scores of which nothing says what they are would be of no use.
         self._note()
         with self._errors_explained():
@@ -105,12 +106,3 @@ class ScorePart:
             expected="a file that can be written",
             do="check the folder, its permissions and the space on the disk; the same command goes on from here",
         )
-
-
-def _known(path: Path) -> dict[str, Any]:
-    """What the JSON file says; nothing if it is not there or is damaged."""
-    try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
