@@ -34,8 +34,8 @@ data:
   validation: {validation}
 sampling: {{strategy: tas-balanced, clusters_per_batch: 1, bins: 10}}
 loss: {{pairwise: margin-mse, in_batch: margin-mse, alpha: 0.75}}
-# The paper's in-batch teacher is a ColBERT; this one is a bi-encoder trained with the same pairwise teacher.
-teacher: {{in_batch: margin-mse}}
+# The paper's own, as published; its weights are in pytorch_model.bin, read by PyTorch's weights-only reader.
+teacher: {{in_batch: sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco, allow_bin: true}}
 optimiser: {{name: adam, learning_rate: 7e-6}}
 schedule: {{name: constant}}
 validation: {{every: 4000, patience: 30, measure: nDCG@10}}
