@@ -42,7 +42,8 @@ def test_every_key_is_explained_in_the_folders_readme(kind):
     assert {key for key in KINDS[kind].model_fields if f"`{key}`" not in readme} == set()
 
 
-def test_shipped_encoders():
+def test_shipped_encoders(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))  # not where other tests' training leaves its cards
     assert list(recipes.encoder_cards()) == ["margin-mse", "minilm", "tasb"]
     tasb = encoder_card("tasb")
     assert (tasb.pooling, tasb.normalise, tasb.query_max_length) == ("cls", False, 512)
