@@ -77,6 +77,20 @@ def run_module(*arguments: object, check: bool = True, **options: object) -> sub
     return done
 
 
+def run_tasb(processes: int, *arguments: object) -> None:
+    """`tasb …` in one process of its own, or in several that train together."""
+    several = [
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr",
+        "127.0.0.1",
+        "--nproc-per-node",
+        processes,
+        "-m",
+    ]
+    run_module(*(several if processes > 1 else []), "pyserini_tasb", *arguments)
+
+
 def encode_corpus(corpus: Path, output: Path, *options: str, encoder: object = TINY_MODEL) -> None:
     """Stock `pyserini.encode` over title and text."""
     fields = ["--fields", "title", "text"]

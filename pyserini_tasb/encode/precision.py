@@ -24,6 +24,13 @@ def compute_type(precision: Precision, device: str) -> torch.dtype:
     return torch.bfloat16 if cpu_has_bf16() else torch.float32
 
 
+def autocast(compute: torch.dtype, device: str) -> torch.autocast:
+    """Multiply matrices in `compute` for what is computed inside; weights are cast once for all of it."""
+    import torch
+
+    return torch.autocast(torch.device(device).type, dtype=compute, enabled=compute is not torch.float32)
+
+
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bf16 matrices itself (AVX512-BF16 or AMX) rather than by conversion."""
     import torch

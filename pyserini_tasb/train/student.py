@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.encode.padding import padded
-from pyserini_tasb.encode.precision import compute_type
+from pyserini_tasb.encode.precision import autocast, compute_type
 from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.kind import require_bi_encoder
@@ -54,9 +54,8 @@ class Student:
         return vectors
 
     def autocast(self) -> torch.autocast:
-        """Reduced precision for what is computed inside; weights are cast once for all of it."""
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, dtype=self.compute, enabled=self.compute is not torch.float32)
+        """As of `Learner`."""
+        return autocast(self.compute, self.device)
 
 
 def load_student(config: StudentConfig, *, device: str, precision: str) -> Student:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import run_module
+from tests.conftest import run_tasb
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "passage_max_length": 40}
 # An odd batch: the processes' shares differ in size.
@@ -22,13 +22,7 @@ def runs(training_set, tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"processes-{processes}")
         data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
         config = training_set.config(folder, student={"model": str(training_set.model), **NO_DROPOUT}, data=data, **RUN)
-        if processes == 1:
-            run_module("pyserini_tasb", "train", config)
-        else:
-            run_module(
-                "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", processes,
-                "-m", "pyserini_tasb", "train", config,
-            )  # fmt: skip
+        run_tasb(processes, "train", config)
         folders[processes] = folder / "run"
     return folders
 

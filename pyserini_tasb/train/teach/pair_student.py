@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-
 from pyserini_tasb.encode.padding import padded
+from pyserini_tasb.encode.precision import autocast
 from pyserini_tasb.model.max_sim import max_sim_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import torch
 
     from pyserini_tasb.model.bert_cat import BertCat
     from pyserini_tasb.model.colbert import ColBert
@@ -111,6 +112,5 @@ class PairStudent:
         return self.pairs.scores(items, int(self.tokenizer.pad_token_id or 0), self.device)
 
     def autocast(self) -> torch.autocast:
-        """Reduced precision for what is computed inside; weights are cast once for all of it."""
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, dtype=self.compute, enabled=self.compute is not torch.float32)
+        """As of `Learner`."""
+        return autocast(self.compute, self.device)

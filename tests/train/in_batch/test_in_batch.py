@@ -22,7 +22,7 @@ from pyserini_tasb.train.in_batch import load_in_batch_teacher
 from pyserini_tasb.train.sampling import Tokenising, build_sampler, training_batches
 from pyserini_tasb.train.store import open_pair_store
 from pyserini_tasb.train.student import load_student
-from tests.conftest import TINY_MODEL, run_module
+from tests.conftest import TINY_MODEL, run_tasb
 
 CAPS = {"query_max_length": 20, "passage_max_length": 40}
 
@@ -89,13 +89,7 @@ def test_a_colbert_trains_a_student_in_one_process_or_two(training_set, colbert,
             student={"model": str(TINY_MODEL), "dropout": 0.0, "attention_dropout": 0.0, **CAPS},
             batch_size=5,
         )
-        if processes == 1:
-            run_module("pyserini_tasb", "train", config)
-        else:
-            run_module(
-                "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", processes,
-                "-m", "pyserini_tasb", "train", config,
-            )  # fmt: skip
+        run_tasb(processes, "train", config)
         lines = map(json.loads, (folder / "run" / "metrics.jsonl").read_text().splitlines())
         losses[processes] = [line["in_batch"] for line in lines if line["kind"] == "step"]
     assert len(losses[1]) == 8

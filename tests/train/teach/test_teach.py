@@ -22,7 +22,7 @@ from pyserini_tasb.train.step import Stepper
 from pyserini_tasb.train.teach.assembly import assemble_teacher
 from pyserini_tasb.train.teach.config import TeachCatConfig, TeachColBertConfig
 from pyserini_tasb.train.validation import ValidationSet
-from tests.conftest import run_module
+from tests.conftest import run_module, run_tasb
 from tests.train.teach.conftest import DIMENSION, teach
 
 
@@ -71,6 +71,12 @@ def test_a_batch_can_be_learned_by_heart(teaching, tmp_path, kind, config_class)
     if kind == "cat":
         assert losses[0] == pytest.approx(np.log(2), abs=0.1)  # a random head tells nothing apart
     assert losses[-1] < losses[0] / 10
+    with torch.inference_mode():
+        pairs = zip([*batch.query_tokens, *batch.query_tokens], batch.passage_tokens, strict=True)
+        positives, negatives = parts.student.outputs(list(pairs)).chunk(2)
+    # The teacher's margins here are nearly all positive, as labels are.
+    learned = torch.ones(len(positives)) if kind == "cat" else torch.from_numpy(batch.margins)
+    assert torch.equal((positives - negatives) > 0, learned > 0)
 
 
 def test_the_gradient_cache_teaches_the_same(teaching, tmp_path):
@@ -113,13 +119,7 @@ def test_two_processes_teach_as_one(teaching, tmp_path):
         folder.mkdir()
         teacher = {"dimension": DIMENSION, "dropout": 0.0, "attention_dropout": 0.0}
         config = teaching(folder, teacher=teacher, batch_size=5)
-        if processes == 1:
-            assert teach("colbert", config) == 0
-        else:
-            run_module(
-                "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", processes,
-                "-m", "pyserini_tasb", "teach", "colbert", config,
-            )  # fmt: skip
+        run_tasb(processes, "teach", "colbert", config)
         run = folder / "run"
         losses[processes] = [record["loss"] for record in records(run, "step")]
         losses[processes] += [record["value"] for record in records(run, "evaluation")]
