@@ -41,6 +41,10 @@ def add_training_verbs(verbs: Any, verb: Verb) -> None:
     teachers = teach.add_subparsers(dest="teacher", metavar="TEACHER", required=True)
     for name, summary in (("cat", "a cross-encoder, BERT_CAT"), ("colbert", "a late-interaction model, ColBERT")):
         _add_config(verb(teachers, name, "pyserini_tasb.train.teach.command:run", summary))
+    study = verb(
+        verbs, "study", "pyserini_tasb.pipelines.study.command:run", "train a grid and compare (docs/study.md)"
+    )
+    _add_recipe(study, "what to train, measure and compare")
 
 
 def _add_pairs(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +151,10 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG.yaml", help="what to train on, from, and how")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the file's")
+    _add_recipe(parser, "what to train on, from, and how")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+
+
+def _add_recipe(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("config", metavar="CONFIG.yaml", help=what)
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the file's")

@@ -56,23 +56,28 @@ def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = 
         raise _schema_error(path, recipe, node, error) from None
 
 
+def set_key(values: dict[str, Any], location: str, value: Any) -> None:
+    """Set `key` or `section.key`; sections that are not there are made."""
+    *sections, key = location.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        values = inner if isinstance(inner, dict) else {}  # what stands there is faulty: the schema will say so
+    values[key] = value
+
+
 def _apply(override: str, values: dict[str, Any]) -> None:
     location, equals, text = override.partition("=")
-    *sections, key = location.split(".")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         equals = ""
-    for section in sections:
-        inner = values.setdefault(section, {})
-        values = inner if isinstance(inner, dict) else {}
-    if not (equals and key and all(sections)):
+    if not (equals and all(location.split("."))):
         raise TasbError(
             expected="key=value or section.key=value, the value as YAML",
             found=f"`{override}`",
             do="e.g. --set batch_size=96 --set optimiser.learning_rate=2.0e-5",
         )
-    values[key] = value
+    set_key(values, location, value)
 
 
 def _schema_error(path: Path, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError) -> TasbError:

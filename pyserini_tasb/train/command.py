@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Train what a configuration describes, from the start or from where it stopped."""
     config = load_recipe(Path(arguments.config), TrainConfig, arguments.set)
+    return train_student(config, resume=arguments.resume, to_go_on=resume_command("train", arguments))
+
+
+def train_student(config: TrainConfig, *, resume: bool, to_go_on: str) -> int:
+    """Train to the end, or until asked to stop; return the process's exit status.
+
+    Args:
+        config: of the run.
+        resume: whether a run that is there may go on.
+        to_go_on: the command for that, to be shown when training is interrupted.
+
+    Raises:
+        TasbError: something is not here, does not fit the rest, or cannot be written.
+    """
     check_card_name(config.name, config.output / MODEL)  # afterwards would be late to hear of it
     with processes_of_torchrun() as processes:
         parts = assemble(config, processes)
@@ -35,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         return train(
             parts,
-            resume=arguments.resume,
+            resume=resume,
             computing=str(parts.student.compute).removeprefix("torch."),
-            to_go_on=resume_command("train", arguments),
+            to_go_on=to_go_on,
             finish=leave_model,
         )
 

@@ -1,0 +1,182 @@
+"""`tasb study` from the configuration to the table, and what it does when it is asked again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.numpy import load_file
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
+from tests.conftest import TINY, run_module
+from tests.pipelines.study.conftest import Study, study_values
+
+CELLS = {"none+random": [1], "both+random": [1], "both+tas": [1, 2]}
+
+
+def row_of(folder) -> dict:
+    return json.loads((folder / "row.json").read_text())
+
+
+def weights(study: Study, name: str, seed: int) -> dict:
+    return load_file(study.cell(name, seed) / "run" / "model" / "model.safetensors")
+
+
+def rows_of_table(study: Study) -> dict[str, list[str]]:
+    """First two columns joined → the others, of the first table."""
+    table = (study.output / "table.md").read_text().split("\n\n")[1].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert cells[0] == [
+        "teachers",
+        "sampling",
+        "seeds",
+        "rerank nDCG@10",
+        "rerank RR@10",
+        "search nDCG@10",
+        "ms a pair",
+    ]
+    return {"+".join(filter(None, line[:2])).strip("*"): line[2:] for line in cells[2:]}
+
+
+def test_every_cell_is_trained_and_measured(finished):
+    for name, seeds in CELLS.items():
+        for seed in seeds:
+            row = row_of(finished.cell(name, seed))
+            assert row["about"]["training"]["config"]["seed"] == seed
+            assert set(row["values"]) == {"rerank", "search"}
+            assert not (finished.cell(name, seed) / "run" / "checkpoints").exists()
+    one, other = weights(finished, "both+tas", 1), weights(finished, "both+tas", 2)
+    assert any((one[key] != other[key]).any() for key in one)
+
+
+def test_values_are_those_of_our_own_commands(finished, tmp_path, bm25):
+    cell = finished.cell("both+tas", 2)
+    (card,) = (cell / "run" / "model").glob("*.yaml")
+    run_module(
+        "pyserini_tasb", "rerank", "--run", bm25, "--topics", TINY / "topics.tsv", "--depth", 15,
+        "--collection", TINY / "corpus.jsonl", "--model", f"tasb:{card}", "--output", tmp_path / "run.txt",
+    )  # fmt: skip
+    expected, found = load_run(tmp_path / "run.txt"), load_run(cell / "runs" / "rerank.txt")
+    assert {qid: pytest.approx(ranking, rel=1e-5) for qid, ranking in expected.items()} == found
+    qrels = load_qrels(TINY / "qrels.txt")
+    evaluation = evaluate_run(expected, qrels, ["nDCG@10"])
+    assert list(row_of(cell)["values"]["rerank"]["nDCG@10"].values()) == pytest.approx(evaluation.per_query["nDCG@10"])
+
+
+def test_the_table_has_what_was_measured(finished):
+    table = rows_of_table(finished)
+    assert list(table) == ["BM25", "untrained", "teacher", *CELLS]
+    assert table["BM25"][3] == table["teacher"][3] == "-"  # one was not searched for, the other makes no vectors
+    assert [row[0] for row in table.values()] == ["", "", "", "1", "1", "2"]
+    for name, seeds in CELLS.items():
+        means = [
+            sum(values.values()) / len(values)
+            for values in (row_of(finished.cell(name, seed))["values"]["search"]["nDCG@10"] for seed in seeds)
+        ]
+        assert table[name][3].startswith(f"{sum(means) / len(means):.4f}")
+        assert (" ± " in table[name][3]) == (len(seeds) > 1)
+        assert float(table[name][4]) > 0
+    text = (finished.output / "table.md").read_text()
+    assert "## Against u: untrained" in text
+    assert "| both · tas | " in text.partition("## Against r: sampling random")[2]
+    assert (finished.output / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_asked_again_it_does_nothing(finished, training_set, bm25, tmp_path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")}
+    assert finished() == 0
+    assert capsys.readouterr().out.count("done before") == 4
+    assert {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")} == before
+
+
+def test_a_grid_grows_and_is_measured_anew_without_being_trained_anew(study):
+    assert study(cells=[{"seeds": [1]}]) == 0
+    trained = (study.cell("none+random") / "run" / "model" / "model.safetensors").stat()
+    row = study.cell("none+random") / "row.json"
+    before = row.stat().st_mtime_ns
+    more = {"levels": {"sampling": ["tas"]}, "seeds": [1]}
+    assert study(cells=[{"seeds": [1]}, more]) == 0
+    assert row.stat().st_mtime_ns == before
+    tasks = study.values["tasks"] | {"search": study.values["tasks"]["search"] | {"measures": ["R@10"]}}
+    assert study(cells=[{"seeds": [1]}, more], tasks=tasks) == 0
+    assert list(json.loads(row.read_text())["values"]["search"]) == ["R@10"]
+    assert (study.cell("none+random") / "run" / "model" / "model.safetensors").stat() == trained
+
+
+def test_a_cell_that_was_trained_on_something_else_is_no_cell_of_this_study(study, capsys):
+    one = {"cells": [{"seeds": [1]}]}
+    assert study(**one) == 0
+    model = (study.cell("none+random") / "run" / "model" / "model.safetensors").read_bytes()
+    changed = study.values["train"] | {"batch_size": 6}
+    assert study(**one, train=changed) == 1
+    said = capsys.readouterr().err
+    assert "none+random, seed 1 failed" in said
+    assert "one with another config" in said
+    assert (study.cell("none+random") / "run" / "model" / "model.safetensors").read_bytes() == model
+    assert study(**one) == 0
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(study, capsys):
+    axes = {"rate": {"sane": {}, "insane": {"optimiser.learning_rate": 1e20}}}
+    cells = [{"levels": {"rate": ["insane", "sane"]}, "seeds": [1]}]
+    assert study(axes=axes, cells=cells, letters={}) == 1
+    out, err = capsys.readouterr()
+    assert "insane, seed 1 failed" in err
+    assert "a finite loss" in err
+    assert "| sane | 1 | " in out
+    assert not (study.cell("insane") / "row.json").exists()
+
+
+def test_two_studies_in_one_folder_are_refused(study):
+    from pyserini_tasb.folder_lock import locked_folder
+
+    study.output.mkdir()
+    with locked_folder(study.output), pytest.raises(TasbError, match="at work"):
+        study()
+
+
+def test_killed_at_any_time_it_ends_in_the_same_models_and_values(finished, training_set, bm25, tmp_path):
+    study = Study(tmp_path, study_values(tmp_path, training_set, bm25) | {"name": finished.values["name"] + "-killed"})
+    study.values["rows"] = dict(finished.values["rows"])
+    study.values["train"]["checkpoint"] = {"every": 2}
+    command = [sys.executable, "-m", "pyserini_tasb", "study", str(study.write())]
+    second = study.cell("both+random") / "run" / "metrics.jsonl"
+    for happened in (second.exists, (study.cell("both+tas") / "training.json").exists):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while not happened():
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+    assert not (study.cell("both+tas", 2) / "row.json").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for name, seeds in CELLS.items():
+        for seed in seeds:
+            assert row_of(study.cell(name, seed))["values"] == row_of(finished.cell(name, seed))["values"]
+            expected = weights(finished, name, seed)
+            assert all((value == expected[key]).all() for key, value in weights(study, name, seed).items())
+
+
+def test_interrupted_it_says_how_to_go_on(study):
+    study.values["train"]["max_steps"] = 10_000
+    command = [sys.executable, "-m", "pyserini_tasb", "study", str(study.write(cells=[{"seeds": [1]}]))]
+    log = study.cell("none+random") / "run" / "metrics.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        while not (log.exists() and log.read_text().count("step") > 3):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate()
+    assert process.returncode == 130
+    assert f"go on with\n  tasb study {study.folder / 'study.yaml'}\n" in out
+
+
+def test_a_lost_model_is_not_needed_once_its_row_is_there(study):
+    assert study(cells=[{"seeds": [1]}]) == 0
+    shutil.rmtree(study.cell("none+random") / "run")
+    assert study(cells=[{"seeds": [1]}]) == 0
