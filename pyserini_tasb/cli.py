@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
+from pyserini_tasb.cli_index import add_index_verbs
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
 from pyserini_tasb.errors import TasbError
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_encoders(verbs)
     add_training_verbs(verbs, _verb)
     add_scoring_verbs(verbs, _verb)
+    add_index_verbs(verbs, _verb)
     _add_evaluate(verbs)
     _add_doctor(verbs)
     _add_demo(verbs)

@@ -1,0 +1,1 @@
+"""Vectors to an index that Pyserini searches: Faiss or Lucene, and opening one without reading it."""

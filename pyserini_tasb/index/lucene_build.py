@@ -1,0 +1,126 @@
+"""Build a Lucene index with Anserini's own indexer, in this process."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.index.exact import docids_at
+from pyserini_tasb.index.lucene_pipes import VectorPipes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.index.quality import Search
+    from pyserini_tasb.index.vector_source import VectorSource
+
+INDEXERS = {
+    "lucene-flat": "io.anserini.index.IndexFlatDenseVectors",
+    "lucene-hnsw": "io.anserini.index.IndexHnswDenseVectors",
+}
+# Of the JVM's heap, which is a quarter of the machine's memory; Anserini's 4 GB can be more than that.
+BUFFER_MEGABYTES = 1_024
+NOT_AMONG = -1
+
+
+@dataclass(frozen=True)
+class LuceneBuild:
+    """How to make a Lucene index that `pyserini.search.lucene --dense` searches.
+
+    Args:
+        kind: of `INDEXERS`.
+        threads: of Anserini; with more than one, segments and graphs depend on which came first.
+    """
+
+    kind: str
+    threads: int
+
+    @property
+    def described(self) -> str:
+        """In words, for a report."""
+        return INDEXERS[self.kind].rpartition(".")[2]
+
+    def write(self, source: VectorSource, folder: Path) -> None:
+        """Write an index of all vectors into an existing folder.
+
+        Raises:
+            TasbError: Java or Anserini failed; what it said stands above.
+        """
+        with tempfile.TemporaryDirectory(prefix="tasb-index-") as pipes_folder:
+            pipes = VectorPipes(source, Path(pipes_folder), self.threads)
+            indexer = _indexer(self.kind, pipes_folder, folder, self.threads)
+            java = threading.Thread(target=_run_detached, args=(indexer,), daemon=True)
+            java.start()
+            pipes.feed(java)
+        _require_all(folder, source.count)
+
+    def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search:
+        """Search what was written, as Pyserini does by default: HNSW with efSearch 100.
+
+        Args:
+            folder: of the index.
+            source: what it was made of.
+            among: rows that matter; all others are found as -1.
+        """
+        from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
+
+        searchers: dict[str, Any] = {"lucene-flat": LuceneFlatDenseSearcher, "lucene-hnsw": LuceneHnswDenseSearcher}
+        searcher = searchers[self.kind](str(folder)).searcher
+        row_of = docids_at(source, among)
+
+        def search(query: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
+            hits = searcher.search(query[0].tolist(), depth)
+            return np.array([row_of.get(hit.docid, NOT_AMONG) for hit in hits], np.int64)
+
+        return search
+
+
+def _indexer(kind: str, collection: str, folder: Path, threads: int) -> Any:
+    from pyserini.pyclass import autoclass
+
+    arguments = autoclass(f"{INDEXERS[kind]}$Args")()
+    arguments.collectionClass = "JsonVectorCollection"
+    arguments.generatorClass = "DenseVectorDocumentGenerator"
+    arguments.input, arguments.index = collection, str(folder)
+    arguments.threads = threads
+    arguments.memoryBuffer = BUFFER_MEGABYTES
+    arguments.quiet = True
+    indexer = autoclass(INDEXERS[kind])(arguments)
+    # Quiet is no logging at all, and Anserini only logs what goes wrong.
+    level = autoclass("org.apache.logging.log4j.Level").ERROR
+    autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(level)
+    return indexer
+
+
+def _run_detached(indexer: Any) -> None:
+    import jnius
+
+    try:
+        indexer.run()
+    finally:
+        jnius.detach()
+
+
+def _require_all(folder: Path, count: int) -> None:
+    from pyserini.pyclass import autoclass
+
+    directory = autoclass("org.apache.lucene.store.FSDirectory").open(autoclass("java.io.File")(str(folder)).toPath())
+    readers = autoclass("org.apache.lucene.index.DirectoryReader")
+    found = 0
+    if readers.indexExists(directory):
+        reader = readers.open(directory)
+        found = reader.numDocs()
+        reader.close()
+    if found != count:
+        raise TasbError(
+            where=str(folder),
+            expected=f"{count} documents in the index",
+            found=str(found),
+            do="read what Anserini says above; look at the room on the disk, and at memory (JAVA_TOOL_OPTIONS=-Xmx…)",
+        )

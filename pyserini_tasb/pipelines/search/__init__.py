@@ -1,0 +1,1 @@
+"""`tasb search`: topics through a query encoder to Faiss indexes, to a run."""

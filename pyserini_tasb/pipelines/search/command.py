@@ -1,0 +1,51 @@
+"""`tasb search`: what `pyserini.search.faiss` does, over any number of indexes, mapped, and with ties decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.evaluate import load_topics
+from pyserini_tasb.index.sharded_index import ShardedIndex
+from pyserini_tasb.index.threads import use_threads
+from pyserini_tasb.pipelines.search.latency import latency_table, measure_latency
+from pyserini_tasb.pipelines.search.run_file import write_ranked
+from pyserini_tasb.rerank.command import default_tag
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the run at `arguments.output`; 0.
+
+    Raises:
+        TasbError: a name or path that leads nowhere, a damaged index, one of another dimension, or a run that cannot
+            be written.
+    """
+    topics = load_topics(arguments.topics)
+    index = ShardedIndex([Path(path) for path in arguments.index], mapped=not arguments.in_memory)
+    threads = use_threads(arguments.threads)
+    from pyserini_tasb.encode import TasbQueryEncoder  # imports torch
+
+    # Nothing kept: topics come once, and in a measurement each has to be encoded.
+    encoder = TasbQueryEncoder(arguments.encoder, device=arguments.device, queries_kept=0)
+    if not arguments.in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
+        for shard in range(len(index.paths)):
+            index.open(shard, encoder.dimension)
+    found = index.search(encoder.encode_batch(list(topics.values())), arguments.hits, arguments.batch_size)
+    tag = arguments.tag or default_tag(arguments.encoder)
+    write_ranked(
+        Path(arguments.output),
+        dict(zip(topics, found, strict=True)),
+        index.docids,
+        form=arguments.output_format,
+        tag=tag,
+    )
+    print(
+        f"{arguments.output}: {len(topics)} queries, {sum(map(len, found)):,} hits, {len(index.paths)} folders searched"
+    )
+    if arguments.latency:
+        print(f"{threads} threads, {arguments.hits} hits, {len(topics)} different queries")
+        print(latency_table(measure_latency(encoder, index, list(topics.values()), arguments.hits)))
+    return 0
