@@ -49,6 +49,10 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
             found=f"one by other distances, which Faiss makes of it without a word: {', '.join(others)}",
             do="choose another kind of index",
         )
+    for part in _parts(index):
+        if hasattr(part, "do_polysemous_training"):
+            # Minutes of annealing for a search by Hamming distance, which is off unless asked for.
+            part.do_polysemous_training = False
     return index
 
 

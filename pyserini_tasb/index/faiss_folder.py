@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INDEX, DOCID = "index", "docid"
+# Below, a file is read: nothing is won by mapping it, and Faiss 1.15 crashes on a mapped one that ends in its header.
+LEAST_MAPPED = 1 << 20
 _CPP_PLACE = re.compile(r"^Error in .*? at \S+:\d+: (Error: )?")
 
 
@@ -36,7 +38,8 @@ def open_folder(path: Path, *, mapped: bool = True) -> FaissFolder:
 
     Args:
         path: the folder.
-        mapped: leave the vectors in the file, to be read as the search comes to them; otherwise read all of it.
+        mapped: leave the vectors of a large index in the file, to be read as the search comes to them; otherwise
+            read all of it.
 
     Raises:
         TasbError: not such a folder, a damaged file, or as many docids as vectors there are not.
@@ -73,7 +76,8 @@ def read_index(file: Path, *, mapped: bool) -> Any:
 
     try:
         # Of all kinds of index, this flag leaves the large arrays in the file (1.15: flat, quantised, HNSW, IVF).
-        return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+        flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
+        return faiss.read_index(str(file), flags if file.stat().st_size >= LEAST_MAPPED else 0)
     except AttributeError as error:
         raise TasbError(
             expected="Faiss 1.11 or newer, which maps index files",

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyserini_tasb.encode import TasbQueryEncoder
 from pyserini_tasb.plugin.dimension import check_dimension
+from pyserini_tasb.plugin.mapped_index import map_when_asked
 from pyserini_tasb.plugin.names import names_tasb
 
 
@@ -30,3 +31,4 @@ def adapt(namespace: dict[str, Any]) -> None:
 
     searcher._init_encoder_from_str = staticmethod(init_encoder_from_str)  # noqa: SLF001
     searcher.__init__ = init
+    map_when_asked(searcher)
