@@ -68,8 +68,8 @@ def table(reports: list[dict[str, Any]]) -> str:
     """A line for each kind."""
     first = reports[0]
     lines = [
-        f"{first['vectors']:,} vectors of {first['dimension']} dimensions, {first['threads']} threads; queries: "
-        f"{first['queries']}",
+        f"{first['vectors']:,} vectors of {first['dimension']} dimensions, {first['threads']} threads",
+        f"queries: {first['queries']}",
         f"{'kind':14}{'MB':>10}{'build s':>10}{'recall@10':>11}{'recall@100':>12}{'p50 ms':>10}{'p99 ms':>10}",
     ]
     for row in reports:
