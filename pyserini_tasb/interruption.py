@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM from a cluster's scheduler: asked once, training ends after the step it is in."""
+"""Ctrl-C, and SIGTERM from a cluster's scheduler: asked once, long work ends after the step it is in."""
 
 from __future__ import annotations
 
