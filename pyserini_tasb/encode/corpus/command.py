@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from pyserini_tasb.encode.corpus.vector_folder import VectorFolder
 from pyserini_tasb.encode.corpus.vector_unit import UNITS, VectorUnit
 from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folder_lock import HeldError, lock_file
 from pyserini_tasb.interruption import StopRequest
 from pyserini_tasb.texts.new_folder import new_folder
 
@@ -104,11 +106,19 @@ def _finish(job: EncodeJob, formats: Sequence[str]) -> None:
         with new_folder(target) as beside:
             FORMATS[name](vectors, beside)
         print(f"{target}: {_bytes(target) / vectors.count:,.0f} bytes a passage")
+    _remove_left_locks(job.output)
     size = _bytes(job.output / UNITS) / vectors.count
     print(
         f"{job.output}: {vectors.count:,} vectors of {vectors.dimension} {vectors.dtype} numbers, "
         f"{size:,.0f} bytes a passage"
     )
+
+
+def _remove_left_locks(output: Path) -> None:
+    """Of processes that were killed between finishing and tidying up."""
+    for path in (*output.glob("*.lock"), *output.glob(f"{UNITS}/*.lock")):
+        with contextlib.suppress(HeldError, OSError), lock_file(path):
+            pass  # which removes it
 
 
 def _unfinished(job: EncodeJob) -> list[int]:
