@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
+from pyserini_tasb.cli_corpus import add_corpus_verbs
 from pyserini_tasb.cli_index import add_index_verbs
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pyserini-tasb {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_encoders(verbs)
+    add_corpus_verbs(verbs, _verb)
     add_training_verbs(verbs, _verb)
     add_scoring_verbs(verbs, _verb)
     add_index_verbs(verbs, _verb)

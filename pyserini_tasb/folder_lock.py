@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = ".lock"
+
+
+class HeldError(TasbError):
+    """Another process holds the lock."""
+
+
 # Some network file systems know no locks, Lustre for one unless it is mounted with them: work goes on without.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
@@ -40,7 +46,7 @@ def lock_file(path: Path) -> Iterator[None]:
     A file, not the folder itself: NFS locks only what is open for writing.
 
     Raises:
-        TasbError: another process holds it.
+        HeldError: another process does.
         OSError: it cannot be made.
     """
     with _held(path, _hold(path)):
@@ -76,7 +82,7 @@ def _lock(handle: int, path: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise TasbError(
+        raise HeldError(
             where=str(path),
             expected="one process at a time here",
             found="another one is at work",

@@ -1,4 +1,4 @@
-"""Strict reading of files with one record a line, plain or gzip: every faulty line is named."""
+"""Strict reading of files with one record a line, plain, gzip or Zstandard: every faulty line is named."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate import zstandard_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,28 +64,51 @@ class LineFaults:
 
 
 @contextlib.contextmanager
-def open_lines(path: Path) -> Iterator[io.TextIOWrapper]:
-    r"""Open a file for reading by line; whether it is gzip is seen from its first bytes, not from its name.
+def open_lines(path: Path, offset: int = 0) -> Iterator[io.TextIOWrapper]:
+    r"""Open a file for reading by line; whether it is compressed is seen from its first bytes, not from its name.
 
     Lines end at \n only. Bytes that are not UTF-8 come out as lone surrogates, which `require_utf8` refuses: so the
     reader can name the line.
 
+    Args:
+        path: plain, gzip or Zstandard.
+        offset: bytes before the first line to read, decompressed; a compressed file is read up to there.
+
     Raises:
-        TasbError: the file cannot be opened, or its gzip data is damaged.
+        TasbError: the file cannot be opened, or its compressed data is damaged; or it is Zstandard, and the package
+            `zstandard` is not installed.
     """
     try:
         with path.open("rb") as plain:
-            is_gzip = plain.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
-            binary = cast("BinaryIO", gzip.GzipFile(fileobj=plain)) if is_gzip else plain
-            with io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+            binary = _decompressed(path, plain)
+            _skip(binary, offset)
+            encoding = "utf-8" if offset else "utf-8-sig"
+            with io.TextIOWrapper(binary, encoding=encoding, errors="surrogateescape", newline="\n") as lines:
                 yield lines
     except (OSError, EOFError, zlib.error) as error:
         raise TasbError(
             where=str(path),
-            expected="a readable file, plain or gzip",
+            expected="a readable file, plain, gzip or Zstandard",
             found=getattr(error, "strerror", None) or str(error),
             do="check the path, its permissions, and whether the download is complete",
         ) from error
+
+
+def _decompressed(path: Path, plain: io.BufferedReader) -> BinaryIO:
+    magic = plain.peek(len(zstandard_file.MAGIC))
+    if magic.startswith(GZIP_MAGIC):
+        return cast("BinaryIO", gzip.GzipFile(fileobj=plain))
+    if magic.startswith(zstandard_file.MAGIC):
+        return zstandard_file.open_zstandard(path, plain)
+    return plain
+
+
+def _skip(binary: BinaryIO, offset: int) -> None:
+    if binary.seekable():
+        binary.seek(offset)
+        return
+    while offset and (read := len(binary.read(min(offset, 1 << 20)))):
+        offset -= read
 
 
 def require_utf8(line: str) -> None:

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.texts.manifest import MANIFEST
-from pyserini_tasb.texts.records import parse_json_record, parse_tsv_record, read_records
-from pyserini_tasb.texts.text_store import TextStore, fill_text_store
+from pyserini_tasb.texts.records import LineStart, parse_json_record, parse_tsv_record, read_records
+from pyserini_tasb.texts.text_store import WINDOW, TextStore, fill_text_store
 from pyserini_tasb.texts.text_writer import RepeatedIdsError
 
 if TYPE_CHECKING:
@@ -18,21 +18,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Where a record begins, as its collection counts; a tuple of integers.
+Mark = tuple[int, ...]
+
+
 class Collection(Protocol):
     """Texts with ids, in a fixed order; iterating gives (id, text) and raises TasbError for what cannot be read."""
 
     def __iter__(self) -> Iterator[tuple[str, str]]: ...
 
+    def marked(self, start: Mark | None = None) -> Iterator[tuple[Mark, str, str]]:
+        """The same with the mark of every record; from the one at `start` on, without reading those before it."""
+
+    def place(self, mark: Mark) -> str:
+        """Where a record is: `file:line`, or whatever leads to it."""
+
     def places(self, records: Sequence[int]) -> list[str]:
-        """Where records are, counted from 1: `file:line`, or whatever leads to them."""
+        """Where records are, counted from 1."""
+
+    def files(self) -> list[Path]:
+        """Files whose size or time of change is another once the collection is."""
 
 
 def open_collection(path: Path) -> Collection:
     """The texts at `path`.
 
-    * a file of TSV or JSONL, plain or gzip;
+    * a file of TSV or JSONL, plain, gzip or Zstandard;
     * a folder in BEIR's layout: its `corpus.jsonl`;
-    * any other folder with `.jsonl` or `.json` files, plain or gzip: all of them, as Pyserini takes them;
+    * any other folder with `.jsonl` or `.json` files, compressed or not: all of them, as Pyserini takes them;
     * a Lucene index that stores contents or raw JSON;
     * a text store.
 
@@ -53,7 +66,7 @@ def open_collection(path: Path) -> Collection:
         return LuceneCollection(path)
     files = sorted(file for file in path.rglob("*") if file.is_file() and _is_jsonl(file.name))
     # Beside it BEIR keeps queries.jsonl, which are no passages.
-    corpus = [file for file in files if file.parent == path and file.name.removesuffix(".gz") == "corpus.jsonl"]
+    corpus = [file for file in files if file.parent == path and _uncompressed(file.name) == "corpus.jsonl"]
     if not files:
         raise _no_collection(path, "a folder with none of these in it")
     return LineCollection(corpus[:1] or files)
@@ -67,25 +80,37 @@ class LineCollection:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
+        self._files = list(files)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return ((id_, text) for _, _, id_, text in self._records())
+        return ((id_, text) for _, id_, text in self.marked())
+
+    def marked(self, start: Mark | None = None) -> Iterator[tuple[Mark, str, str]]:
+        """Mark, id and text of every record from `start` on; a mark is [file, line, offset]."""
+        first, *line = start or (0, *LineStart())
+        for number, file in enumerate(self._files[first:], first):
+            begin = LineStart(*line) if number == first else LineStart()
+            for here, (id_, text) in read_records(file, parse_tsv_record, parse_json_record, begin):
+                yield (number, *here), id_, text
+
+    def place(self, mark: Mark) -> str:
+        """`file:line`."""
+        number, line, _ = mark
+        return f"{self._files[number]}:{line}"
 
     def places(self, records: Sequence[int]) -> list[str]:
         """`file:line` of records, counted from 1; reads the files up to the last of them."""
         wanted = set(records)
         found = {
-            record: f"{file}:{line}"
-            for record, (file, line, _, _) in enumerate(itertools.islice(self._records(), max(wanted, default=0)), 1)
+            record: self.place(mark)
+            for record, (mark, _, _) in enumerate(itertools.islice(self.marked(), max(wanted, default=0)), 1)
             if record in wanted
         }
         return [found[record] for record in records]
 
-    def _records(self) -> Iterator[tuple[Path, int, str, str]]:
-        for file in self.files:
-            for number, (id_, text) in read_records(file, parse_tsv_record, parse_json_record):
-                yield file, number, id_, text
+    def files(self) -> list[Path]:
+        """All of them, in the order in which they are read."""
+        return self._files
 
 
 class StoredCollection:
@@ -104,9 +129,26 @@ class StoredCollection:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.store)
 
+    def marked(self, start: Mark | None = None) -> Iterator[tuple[Mark, str, str]]:
+        """Mark, id and text of every record from `start` on; a mark is the record's index."""
+        (first,) = start or (0,)
+        for begin in range(first, len(self.store), WINDOW):
+            # What a mapping has read stays in memory for as long as the mapping lives.
+            window = TextStore(self.store.folder).records(begin, min(begin + WINDOW, len(self.store)))
+            for index, (id_, text) in enumerate(window, begin):
+                yield (index,), id_, text
+
+    def place(self, mark: Mark) -> str:
+        """The record's number, from 1: a store has no lines."""
+        return f"record {mark[0] + 1}"
+
     def places(self, records: Sequence[int]) -> list[str]:
-        """The records' numbers: a store has no lines."""
-        return [f"record {record}" for record in records]
+        """The records' numbers."""
+        return [self.place((record - 1,)) for record in records]
+
+    def files(self) -> list[Path]:
+        """The store's manifest, which has the others' checksums."""
+        return [self.store.folder / MANIFEST]
 
 
 def store_collection(folder: Path, collection: Collection, source: str) -> TextStore:
@@ -129,7 +171,11 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
 
 
 def _is_jsonl(name: str) -> bool:
-    return name.removesuffix(".gz").endswith((".jsonl", ".json")) and not name.startswith(".")
+    return _uncompressed(name).endswith((".jsonl", ".json")) and not name.startswith(".")
+
+
+def _uncompressed(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".zst")
 
 
 def _no_collection(path: Path, found: str) -> TasbError:

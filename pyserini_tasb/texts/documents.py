@@ -40,7 +40,7 @@ def read_documents(collection: Path) -> Iterator[Document]:
     """
     opened = open_collection(collection)
     if isinstance(opened, LineCollection):
-        for file in opened.files:
+        for file in opened.files():
             yield from (document for _, document in read_records(file, _parse_tsv, _parse_json))
     else:
         yield from (Document(docid, "", text) for docid, text in opened)

@@ -28,11 +28,16 @@ class LuceneCollection:
         self.folder = folder
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((id_, text) for _, id_, text in self.marked())
+
+    def marked(self, start: tuple[int, ...] | None = None) -> Iterator[tuple[tuple[int, ...], str, str]]:
+        """Mark, id and text of every document from `start` on; a mark is the document's number in the index."""
+        (first,) = start or (0,)
         reader = self.open()
         stored = reader.storedFields()
         faults: list[str] = []
         count = 0
-        for number in range(reader.maxDoc()):
+        for number in range(first, reader.maxDoc()):
             document = stored.document(number)
             id_ = document.get("id")
             try:
@@ -43,7 +48,7 @@ class LuceneCollection:
                 if len(faults) < FAULTS_SHOWN:
                     faults.append(f"document {id_}: {error}")
             else:
-                yield id_, text
+                yield (number,), id_, text
         if count:
             more = [f"… and {count - len(faults)} more"] if count > len(faults) else []
             raise TasbError(
@@ -53,9 +58,17 @@ class LuceneCollection:
                 do="build it with --storeContents, or with --storeRaw from a JsonCollection",
             )
 
+    def place(self, mark: tuple[int, ...]) -> str:
+        """The document's number in the index, from 1: it has no lines."""
+        return f"document {mark[0] + 1}"
+
     def places(self, records: Sequence[int]) -> list[str]:
-        """The documents' numbers in the index: it has no lines."""
-        return [f"document {record}" for record in records]
+        """The documents' numbers."""
+        return [self.place((record - 1,)) for record in records]
+
+    def files(self) -> list[Path]:
+        """The file that names the index's segments."""
+        return sorted(self.folder.glob("segments_*"))
 
     def open(self) -> Any:
         """Lucene's reader of the index.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from codecs import BOM_UTF8
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from pyserini_tasb.evaluate.line_files import LineFaults, open_lines, require_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
     from pathlib import Path
 
 EXPECTED = "id TAB text, or of JSON with an id (id, _id, docid) and a text (text, with or without title; or contents)"
@@ -16,23 +18,44 @@ Record = TypeVar("Record")
 ID_FIELDS = ("id", "_id", "docid")  # in the order in which Pyserini looks
 
 
-def read_records(
-    path: Path, parse_tsv: Callable[[str], Record], parse_json: Callable[[str], Record]
-) -> Iterator[tuple[int, Record]]:
-    """Line number and record of all lines but blank ones; whether a file is JSONL is seen from its first.
+class LineStart(NamedTuple):
+    """Where a line of a file begins.
 
     Args:
-        path: plain or gzip.
+        number: of the line, from 1.
+        offset: bytes of the file before it, decompressed.
+    """
+
+    number: int = 1
+    offset: int = 0
+
+
+def read_records(
+    path: Path,
+    parse_tsv: Callable[[str], Record],
+    parse_json: Callable[[str], Record],
+    start: LineStart = LineStart(),  # noqa: B008 - immutable
+) -> Iterator[tuple[LineStart, Record]]:
+    """The records of all lines but blank ones, and where each begins; whether a file is JSONL is seen from its first.
+
+    Args:
+        path: plain, gzip or Zstandard.
         parse_tsv: a line's record; a ValueError says what is wrong with it.
         parse_json: the same, for JSONL.
+        start: the first line to read, one that this function has told of.
 
     Raises:
         TasbError: faulty lines, all of them named once the file is read.
     """
     faults = LineFaults(path, expected=EXPECTED)
-    parse, records = None, 0
-    with open_lines(path) as lines:
-        for number, ended in enumerate(lines, 1):
+    parse = parse_json if start.offset and _is_json(path) else parse_tsv if start.offset else None
+    records, offset = 0, start.offset
+    with open_lines(path, offset) as lines:
+        if not offset and cast("BufferedReader", lines.buffer).peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+            offset = len(BOM_UTF8)
+        for number, ended in enumerate(lines, start.number):
+            here = LineStart(number, offset)
+            offset += len(ended) if ended.isascii() else len(ended.encode("utf-8", "surrogateescape"))
             line = ended.rstrip("\r\n")
             if not line.strip():
                 continue
@@ -44,8 +67,13 @@ def read_records(
             except ValueError as error:
                 faults.add(number, str(error))
             else:
-                yield number, record
+                yield here, record
     faults.finish(records=records)
+
+
+def _is_json(path: Path) -> bool:
+    with open_lines(path) as lines:
+        return next((line for line in lines if line.strip()), "").lstrip().startswith("{")
 
 
 def parse_tsv_record(line: str) -> tuple[str, str]:

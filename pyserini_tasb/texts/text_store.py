@@ -55,8 +55,12 @@ class TextStore:
         return len(self._ids)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        for start in range(0, len(self), BATCH):
-            indices = np.arange(start, min(start + BATCH, len(self)))
+        return self.records(0, len(self))
+
+    def records(self, first: int, end: int) -> Iterator[tuple[str, str]]:
+        """(id, text) from the index `first` to before `end`."""
+        for start in range(first, end, BATCH):
+            indices = np.arange(start, min(start + BATCH, end))
             yield from zip(self.ids(indices), self.texts(indices), strict=True)
 
     def text(self, index: int) -> str:

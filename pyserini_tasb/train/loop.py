@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.interruption import StopRequest
 from pyserini_tasb.train.checkpoint import Checkpoint, CheckpointFolder
-from pyserini_tasb.train.interruption import StopRequest
 from pyserini_tasb.train.journal import Journal, SilentJournal
 from pyserini_tasb.train.losses import MarginRescale
 from pyserini_tasb.train.margin_scale import MarginScale

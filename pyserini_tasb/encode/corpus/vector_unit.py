@@ -57,7 +57,9 @@ class VectorUnit:
             TasbError: the disk refuses.
         """
         with whole_file(self.path(".npy")) as file:
-            np.save(file, vectors, allow_pickle=False)
+            # Not np.save, whose error on a full disk does not say that the disk is full.
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
+            file.write(np.ascontiguousarray(vectors).data)
         write_whole(self.path(".docids"), "".join(f"{docid}\n" for docid in docids))
         info: dict[str, Any] = {"of": self.of, "rows": len(docids)}
         for suffix in (".npy", ".docids"):

@@ -12,8 +12,8 @@ from pyserini_tasb.train.sampling.known_positives import known_mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pyserini_tasb.encode.text_tokenizer import TextTokenizer
     from pyserini_tasb.train.sampling.draw import Sampler
-    from pyserini_tasb.train.sampling.text_tokenizer import TextTokenizer
     from pyserini_tasb.train.store import PairStore
 
 

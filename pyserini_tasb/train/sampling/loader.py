@@ -6,8 +6,8 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.encode.text_tokenizer import open_text_tokenizer
 from pyserini_tasb.train.sampling.batch import BatchComposer, TrainingBatch
-from pyserini_tasb.train.sampling.text_tokenizer import open_text_tokenizer
 from pyserini_tasb.train.sampling.workers import composed_ahead, composed_inline
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ import traceback
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.interruption import interrupts_held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
@@ -118,7 +118,7 @@ class _Workers:
         # Started anew, not forked: the trainer has threads (OpenMP, Rust, perhaps a JVM or CUDA), and a forked
         # process inherits the locks they hold at that moment but not the threads that would release them.
         context = multiprocessing.get_context("spawn")
-        with _interrupts_held_back():
+        with interrupts_held_back():
             for number in range(count):
                 ours, theirs = context.Pipe()
                 self._connections.append(ours)
@@ -167,17 +167,6 @@ def _send(connection: Connection, message: object) -> None:
     # That the worker is dead is told when its batch is waited for: batches that it finished before are given out.
     with contextlib.suppress(ConnectionError):
         connection.send(message)
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C: it is the training loop's to handle. Here it arrives afterwards."""
-    resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(connection: Connection) -> None:

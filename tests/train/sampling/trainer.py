@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from pyserini_tasb.encode.text_tokenizer import TextTokenizer
 from pyserini_tasb.train.sampling import build_sampler
 from pyserini_tasb.train.sampling.batch import BatchComposer
-from pyserini_tasb.train.sampling.text_tokenizer import TextTokenizer
 from pyserini_tasb.train.sampling.workers import composed_ahead
 from pyserini_tasb.train.store import PairStore, open_pair_store
 from tests.conftest import TINY_MODEL

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from pyserini_tasb.train.sampling.text_tokenizer import open_text_tokenizer
+from pyserini_tasb.encode.text_tokenizer import open_text_tokenizer
 from tests.conftest import TINY_MODEL
 
 

@@ -60,7 +60,7 @@ def open_text_tokenizer(folder: Path, *, prefix: str, max_length: int) -> TextTo
         raise TasbError(
             expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
             found=str(max_length),
-            do="raise student.query_max_length or student.passage_max_length",
+            do="raise it: student.query_max_length or student.passage_max_length to train, --max-length to encode",
         )
     tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())
     tokenizer.no_padding()

@@ -1,11 +1,14 @@
-"""Ctrl-C, and SIGTERM from a cluster's scheduler: asked once, training ends after the step it is in."""
+"""Ctrl-C, and SIGTERM from a cluster's scheduler: asked once, long work ends after the step it is in."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -33,3 +36,14 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C: it is the first one's to handle. Here it arrives afterwards."""
+    resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

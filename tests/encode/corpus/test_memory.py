@@ -1,0 +1,38 @@
+"""Memory does not grow with the corpus: a smaller version of what benchmarks/corpus_scale.py measures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.conftest import run_module
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+# Between two words, so that it takes memory wherever texts are held, and no time where they are encoded.
+GAP = " " * 20_000
+MEBIBYTES_OF_TEXT = 40
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import corpus_scale
+
+    peaks = []
+    for size in (40, 2_000):
+        corpus = tmp_path / f"{size}.tsv"
+        corpus.write_text("".join(f"{number}\ta{GAP}tree\n" for number in range(size)))
+        options = [*corpus_scale.ours(corpus)[:-1], "--unit-size", "40", "--output"]
+        peaks.append(corpus_scale.measure(options, tmp_path / f"{size}")["peak_mebibytes"])
+    assert corpus.stat().st_size > 0.9 * MEBIBYTES_OF_TEXT * 2**20
+    assert peaks[0] > 200  # a process with torch in it was seen
+    assert peaks[1] < peaks[0] + MEBIBYTES_OF_TEXT / 2
+
+
+def test_the_benchmark(tmp_path):
+    output = tmp_path / "scale.json"
+    done = run_module("benchmarks.corpus_scale", "--sizes", 50, "--without-pyserini", "--output", output)
+    assert done.stdout.splitlines()[1].split()[:3] == ["tasb", "encode", "50"]
+    measured = json.loads(output.read_text())
+    (row,) = measured["rows"]
+    assert row["bytes_per_passage"] > row["index_bytes"] / 50 > 128
+    assert measured["growth_mebibytes"] is None
