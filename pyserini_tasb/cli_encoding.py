@@ -33,6 +33,6 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--sample",
         nargs=2,
         metavar=("COLLECTION", "TOPICS"),
-        help="texts to compare vectors and rankings on (default: 256 abstracts and 64 queries of CACM)",
+        help="texts to compare vectors and rankings on (default: 128 abstracts and 64 queries of CACM)",
     )
     parser.add_argument("--force", action="store_true", help="also write a model that lost more than it should")

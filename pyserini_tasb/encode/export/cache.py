@@ -87,5 +87,7 @@ def _remove_abandoned(target: Path) -> None:
     """Remove what killed exports of this model left."""
     for path in target.parent.glob(f"{target.name}.*"):
         if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True) if path.is_file() else None
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pyserini_tasb.evaluate import load_topics
 from pyserini_tasb.texts.collections import open_collection
 
-PASSAGES, QUERIES = 256, 64
+PASSAGES, QUERIES = 128, 64
 # CACM, which comes with this package for the demo.
 CACM = Path(__file__).parents[2] / "pipelines" / "cacm"
 _MARKUP = re.compile(r"<[^>]*>|^\d+\t\d+\t\d+$", re.MULTILINE)
