@@ -84,7 +84,7 @@ class Models:
                 except TasbError as error:
                     if (name, computed) == self._fastest[-1]:
                         raise
-                    reason = error.found
+                    reason = error.found.partition("\n")[0]
                 else:
                     why = "".join(f"; not {passed}" for passed in passed_over)
                     _say(f"encoding with {name} in {computed}, the fastest here for precision {precision}{why}")

@@ -47,7 +47,8 @@ def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
         TasbError: it did.
     """
     least, mean, top = FLOORS[precision]
-    if accuracy.cosine_min < least or accuracy.cosine_mean < mean or accuracy.overlap_at_10 < top:
+    # Said so that vectors of nan fail.
+    if not (accuracy.cosine_min >= least and accuracy.cosine_mean >= mean and accuracy.overlap_at_10 >= top):
         raise TasbError(
             where=model,
             expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
