@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class FileTokenizer:
         self.longest = _stated_limit(folder / "tokenizer_config.json")
         self._lock = Lock()  # the tokenizer keeps its truncation between calls
 
-    @property
+    @cached_property
     def hugging_face(self) -> Any:
         """The same as a tokenizer of transformers, which imports torch."""
         return HuggingFaceTokenizer(str(self._folder)).hugging_face
