@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
 from pyserini_tasb.cli_corpus import add_corpus_verbs
+from pyserini_tasb.cli_encoding import add_encoding_verbs
 from pyserini_tasb.cli_index import add_index_verbs
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tasb` verb; return the process's exit status."""
     arguments = build_parser().parse_args(argv)
     module, _, function = arguments.run.partition(":")
+    if getattr(arguments, "backend", None):
+        os.environ["PYSERINI_TASB_BACKEND"] = arguments.backend  # which worker processes see as well
     register()  # for a checkout that is not installed: no start-up hook there
     try:
         return int(getattr(importlib.import_module(module), function)(arguments))
@@ -47,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_encoders(verbs)
     add_corpus_verbs(verbs, _verb)
+    add_encoding_verbs(verbs, _verb)
     add_training_verbs(verbs, _verb)
     add_scoring_verbs(verbs, _verb)
     add_index_verbs(verbs, _verb)

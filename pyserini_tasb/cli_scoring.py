@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.cli_encoding import add_backend_option
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -57,5 +59,6 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens of a passage, or of both if read together")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: an encoder card's, else fp32")
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0, … (default: a GPU if there is one)")
+    add_backend_option(parser)
     parser.add_argument("--allow-bin", action="store_true", help="accept weights in pytorch_model.bin, a pickle")
     parser.add_argument("--overwrite", action="store_true", help="replace --output")

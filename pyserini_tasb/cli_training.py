@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.cli_encoding import add_backend_option
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -145,6 +147,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1234, help="(default: %(default)s)")
     parser.add_argument("--points-per-centroid", type=int, default=256, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="of the encoder (default: %(default)s)")
+    add_backend_option(parser)
     parser.add_argument("--vectors", metavar="NPY", help="read the queries' vectors from there, or keep them there")
     parser.add_argument("--labels", metavar="TSV", help="topics by query id, for purity")
     parser.add_argument("--picture", action="store_true", help="draw clusters.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.encode.precision import reduced
 from pyserini_tasb.encode.text_encoder import TextEncoder
 from pyserini_tasb.recipes import encoder_card
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pyserini_tasb.recipes.types import Backend
+
 
 class TasbDocumentEncoder:
     """Passages to vectors, for every place where Pyserini takes a document encoder. Needs no Pyserini and no JVM.
@@ -20,8 +23,9 @@ class TasbDocumentEncoder:
     Args:
         model_name: what `--encoder` takes: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
         tokenizer_name: a tokenizer that is not the model's own.
-        device: `cpu`, `cuda:0`, …; by default a GPU if torch has one.
+        device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
         prefix: put before each passage with a space, as Pyserini's `--prefix`; replaces the card's prefix.
+        backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
         others: Pyserini derives some arguments from substrings of the encoder's name; the card knows better.
 
     Raises:
@@ -34,10 +38,12 @@ class TasbDocumentEncoder:
         tokenizer_name: str | None = None,
         device: str | None = None,
         prefix: str | None = None,
+        *,
+        backend: Backend | None = None,
         **others: Any,
     ) -> None:
         self._card = encoder_card(model_name)
-        self._encoder = TextEncoder(self._card, device or _best_device(), tokenizer_name)
+        self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend)
         self._prefix = self._card.passage_prefix if prefix is None else f"{prefix} "
         self.dimension = self._encoder.dimension
 
@@ -73,11 +79,5 @@ class TasbDocumentEncoder:
             [self._prefix + passage for passage in passages],
             pairs,
             max_length=min(max_length or cap, cap),
-            precision="bf16" if fp16 else None,
+            precision=reduced(self._card.precision) if fp16 else None,
         )
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda:0" if torch.cuda.is_available() else "cpu"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.recipes import encoder_card
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # What a card says that no number depends on. The rest it depends on, or may in a later version.
 NOT_OF_NUMBERS = {"name", "description", "aliases", "model", "allow_bin", "citation", "published"}
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".onnx"}
 
 
 def model_digest(model: str, *, allow_bin: bool = False) -> str:
@@ -26,9 +30,19 @@ def model_digest(model: str, *, allow_bin: bool = False) -> str:
     """
     card = encoder_card(model)
     digest = hashlib.sha256(card.model_dump_json(exclude=NOT_OF_NUMBERS).encode())
-    folder = find_checkpoint(card.model, allow_bin=allow_bin or card.allow_bin)
+    _add_files(digest, find_checkpoint(card.model, allow_bin=allow_bin or card.allow_bin))
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """A digest of a model folder's configuration, tokenizer and weights; reads all of them."""
+    digest = hashlib.sha256()
+    _add_files(digest, folder)
+    return digest.hexdigest()
+
+
+def _add_files(digest: hashlib._Hash, folder: Path) -> None:
     for file in sorted(folder.iterdir()):
         if file.suffix in MODEL_FILES and file.is_file():
             with file.open("rb") as opened:
                 digest.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()

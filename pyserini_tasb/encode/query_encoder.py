@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from pyserini_tasb.encode.precision import reduced
+from pyserini_tasb.encode.query_cache import QueryCache
 from pyserini_tasb.encode.text_encoder import TextEncoder
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import encoder_card
@@ -11,8 +15,11 @@ from pyserini_tasb.recipes import encoder_card
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
+
+    from pyserini_tasb.recipes.types import Backend
+
+QUERIES_KEPT = 4_096  # 13 MB of vectors of 768 dimensions
 
 
 class TasbQueryEncoder:
@@ -24,6 +31,8 @@ class TasbQueryEncoder:
         device: `cpu`, `cuda:0`, …
         prefix: put before each query with a space, as Pyserini's `--query-prefix`; replaces the card's prefix.
         fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
+        backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
+        queries_kept: so many vectors of queries are kept, for when they are asked again; 0 to encode each time.
         others: Pyserini derives some arguments from substrings of the encoder's name; the card knows better.
 
     Raises:
@@ -37,6 +46,9 @@ class TasbQueryEncoder:
         device: str = "cpu",
         prefix: str | None = None,
         fp16: bool = False,
+        *,
+        backend: Backend | None = None,
+        queries_kept: int = QUERIES_KEPT,
         **others: Any,
     ) -> None:
         if not encoder_dir:
@@ -45,10 +57,11 @@ class TasbQueryEncoder:
                 found="no encoder_dir" + (", but encoded queries" if others.get("encoded_query_dir") else ""),
                 do="pass `tasb` (pre-encoded queries are read by Pyserini's own `QueryEncoder`)",
             )
-        self._card = encoder_card(encoder_dir)
-        self._encoder = TextEncoder(self._card, device, tokenizer_name)
+        card = encoder_card(encoder_dir)
+        self._card = card.model_copy(update={"precision": reduced(card.precision)}) if fp16 else card
+        self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend, one_by_one=True)
+        self._cache = QueryCache(queries_kept)
         self._prefix = self._card.query_prefix if prefix is None else f"{prefix} "
-        self._precision = "bf16" if fp16 else self._card.precision
         self.dimension = self._encoder.dimension
 
     def encode(self, query: str, max_length: int | None = None, **others: Any) -> NDArray[np.float32]:
@@ -63,9 +76,12 @@ class TasbQueryEncoder:
             queries: `None` and empty queries become the vector of the empty text.
             max_length: tokens kept of a query, special tokens included, if fewer than the card's cap.
         """
-        cap = self._card.query_max_length
-        return self._encoder.encode(
-            [self._prefix + (query or "") for query in queries],
-            max_length=min(max_length or cap, cap),
-            precision=self._precision,
-        )
+        cap = min(max_length or self._card.query_max_length, self._card.query_max_length)
+        asked = [(self._prefix + (query or ""), cap) for query in queries]
+        vectors = self._cache.known(asked)
+        new = [query for query in dict.fromkeys(asked) if query not in vectors]
+        if new:
+            encoded = self._encoder.encode([text for text, _ in new], max_length=cap)
+            vectors.update(zip(new, encoded, strict=True))
+            self._cache.add(new, encoded)
+        return np.stack([vectors[query] for query in asked]) if asked else np.empty((0, self.dimension), np.float32)

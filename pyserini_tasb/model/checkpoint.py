@@ -9,6 +9,7 @@ from pyserini_tasb.errors import TasbError
 
 PACKAGE_PREFIX = "pkg:"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+EXPORTED_WEIGHTS = "model.onnx"  # as `tasb export` writes them
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DESCRIPTION_FILES = ("*.json", "*.txt", "*.model")
 ABOUT_PICKLES = (
@@ -53,7 +54,7 @@ def _folder_in_package(model: str) -> Path:
 
 def _checked(folder: Path, allow_bin: bool) -> Path:
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if "config.json" in present and present & set(SAFE_WEIGHTS):
+    if "config.json" in present and present & {*SAFE_WEIGHTS, EXPORTED_WEIGHTS}:
         return folder
     if "config.json" in present and present & set(PICKLED_WEIGHTS):
         if allow_bin:

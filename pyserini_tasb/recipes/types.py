@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Backend = Literal["auto", "torch", "onnx"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+
 
 class Strict(BaseModel):
     """Refuses unknown keys."""
@@ -43,8 +46,8 @@ class EncoderCard(Recipe):
     passage_prefix: str = ""
     query_max_length: int = Field(default=512, ge=3)
     passage_max_length: int = Field(default=512, ge=3)
-    backend: Literal["torch"] = "torch"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    backend: Backend = "torch"
+    precision: Precision = "fp32"
     allow_bin: bool = False
     citation: str = ""
     published: tuple[PublishedNumber, ...] = ()

@@ -142,7 +142,7 @@ def test_threads_share_an_encoder(queries, collection):
     # The tokenizer keeps its truncation between calls, and every call here asks for another.
     texts, caps = [collection.texts[-1]] * 20, [5 + number % 7 for number in range(300)]
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda cap: queries._encoder._tokenise(texts, None, cap), caps))
+        answers = list(pool.map(lambda cap: queries._encoder._tokenizer.token_ids(texts, None, cap), caps))
     assert [{len(ids) for ids in answer} for answer in answers] == [{cap} for cap in caps]
 
 
@@ -150,7 +150,7 @@ def test_no_gradients_are_kept(passages):
     import torch
 
     seen = []
-    model = next(iter(passages._encoder._models.values()))
+    model = passages._encoder._models.at("fp32").module
     handle = model.register_forward_hook(lambda *_: seen.append(torch.is_inference_mode_enabled()))
     passages.encode(["a sort"])
     handle.remove()

@@ -1,0 +1,83 @@
+"""What this machine lets a process compute with: cores, and instructions for int8."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+from pathlib import Path
+
+# VNNI and AMX of x86, the dot product and matrix instructions of ARM.
+_INT8 = re.compile(r"\b(avx512_vnni|avx_vnni|amx_int8|asimddp|i8mm)\b")
+
+
+def threads(root: Path = Path("/")) -> int:
+    """How many threads to compute with: OMP_NUM_THREADS, or as many as the process may use cores.
+
+    Those are the physical cores that its affinity allows, no more than its control groups grant it time for.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    # macOS knows no affinity.
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = len({_core_of(cpu, root) for cpu in allowed})
+    return max(1, int(min([cores, *_granted_by_version_2(root), *_granted_by_version_1(root)])))
+
+
+def cpu_has_int8() -> bool:
+    """Whether this CPU multiplies int8 matrices itself; without, int8 is no faster, and less accurate on x86."""
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    try:
+        return _INT8.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")) is not None
+    except OSError:
+        return False
+
+
+def _core_of(cpu: int, root: Path) -> str:
+    """Whatever is the same for the hyper-threads of one core."""
+    siblings = root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+    try:
+        return siblings.read_text(encoding="ascii").strip()
+    except OSError:
+        return str(cpu)
+
+
+def _granted_by_version_2(root: Path) -> list[float]:
+    """CPUs' worth of time for the process's control group and for each above it."""
+    found = []
+    mount = root / "sys/fs/cgroup"
+    for group in _groups(root, ""):
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = (mount / folder / "cpu.max").read_text(encoding="ascii").split()
+                found.append(int(quota) / int(period))  # `max` is no number: no limit
+    return found
+
+
+def _granted_by_version_1(root: Path) -> list[float]:
+    found = []
+    mount = root / "sys/fs/cgroup/cpu"
+    for group in _groups(root, "cpu"):
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):
+                quota = int((mount / folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+                period = int((mount / folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
+                if quota > 0:  # -1: no limit
+                    found.append(quota / period)
+    return found
+
+
+def _groups(root: Path, controller: str) -> list[Path]:
+    """The process's control groups of a controller, relative to their mount; version 2 has the controller ""."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    rows = (line.split(":", 2) for line in lines)
+    return [Path(path.lstrip("/")) for _, controllers, path in rows if controller in controllers.split(",")]

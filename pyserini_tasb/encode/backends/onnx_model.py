@@ -1,0 +1,54 @@
+"""A folder of `tasb export` in ONNX Runtime; torch is not imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.encode.backends.onnx_folder import read_about
+from pyserini_tasb.encode.backends.onnx_graph import OnnxGraph
+from pyserini_tasb.encode.backends.tokenizers import TOKENIZER, FileTokenizer, HuggingFaceTokenizer
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS
+
+if TYPE_CHECKING:
+    from pyserini_tasb.encode.backends.model import TextTokenizer
+
+
+class OnnxModel:
+    """See `Model`.
+
+    Args:
+        folder: that `tasb export` wrote.
+        device: `cpu`, `cuda:0`, …
+
+    Raises:
+        TasbError: files that cannot be read, or a GPU that this ONNX Runtime cannot use.
+    """
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder, self._about = folder, read_about(folder)
+        self._graph = OnnxGraph(folder / EXPORTED_WEIGHTS, device)
+        self.dimension, self.longest = self._about.dimension, self._about.longest
+        self.tokens_per_batch = self._graph.tokens_per_batch
+        self.vectors = self._graph.vectors
+
+    def tokenizer(self, given: str | None) -> TextTokenizer:
+        """See `Model`."""
+        folder = Path(given).expanduser() if given else self._folder
+        if not (folder / TOKENIZER).is_file():
+            other = HuggingFaceTokenizer(str(folder))
+            self._require_room(len(other.hugging_face), folder)
+            return other
+        own = FileTokenizer(folder, self._about.pad_id)
+        self._require_room(own.words, folder)
+        return own
+
+    def _require_room(self, words: int, where: Path) -> None:
+        if words > self._about.vocabulary:
+            raise TasbError(
+                where=str(where),
+                expected=f"a tokenizer of at most {self._about.vocabulary} tokens, as many as the model has embeddings",
+                found=f"one of {words}",
+                do="check that tokenizer and weights come from the same model",
+            )

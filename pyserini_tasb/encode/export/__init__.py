@@ -1,0 +1,1 @@
+"""`tasb export`: a card's model as a graph for ONNX Runtime."""

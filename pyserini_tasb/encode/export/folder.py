@@ -1,0 +1,151 @@
+"""Export a card's model into a folder."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+
+from pyserini_tasb.encode.backends.by_length import vectors_by_length
+from pyserini_tasb.encode.backends.onnx_folder import EXPORT, ExportAbout, is_exported
+from pyserini_tasb.encode.backends.onnx_graph import OnnxGraph
+from pyserini_tasb.encode.backends.pytorch import Torch
+from pyserini_tasb.encode.backends.tokenizers import TOKENIZER, FileTokenizer
+from pyserini_tasb.encode.export.accuracy import measure, require_accuracy
+from pyserini_tasb.encode.export.graph import fuse, optimise, trace
+from pyserini_tasb.encode.export.packages import PACKAGES, require_packages
+from pyserini_tasb.encode.export.quantisation import quantise
+from pyserini_tasb.encode.model_digest import folder_digest
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS, find_checkpoint
+from pyserini_tasb.recipes import EncoderCard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyserini_tasb.encode.backends.pytorch import TorchModel
+    from pyserini_tasb.encode.backends.tokenizers import HuggingFaceTokenizer
+    from pyserini_tasb.encode.export.accuracy import Vectors
+    from pyserini_tasb.encode.export.sample import Sample
+
+ExportPrecision = Literal["fp32", "int8"]
+# Of the original card; the others are of its name, its place, or numbers that were measured with other weights.
+KEPT = ("pooling", "normalise", "query_prefix", "passage_prefix", "query_max_length", "passage_max_length", "citation")
+
+
+def export_model(
+    card: EncoderCard, folder: Path, precision: ExportPrecision, sample: Sample, *, force: bool = False
+) -> ExportAbout:
+    """Fill an empty folder with a card's model: graph, tokenizer, configuration, card, and what is known of it.
+
+    Args:
+        card: of a model that torch can load.
+        folder: what is in it after an error is to be thrown away.
+        precision: of the graph.
+        sample: texts to measure it on.
+        force: also if it is less accurate than it should be.
+
+    Raises:
+        TasbError: packages are missing, the model cannot be exported, or it lost too much accuracy.
+    """
+    require_packages()
+    source = find_checkpoint(card.model, allow_bin=card.allow_bin)
+    if is_exported(source):
+        raise TasbError(
+            where=str(source), expected="a model of torch", found="one that is exported already", do="use it as it is"
+        )
+    model = Torch().load(card, "fp32", "cpu")
+    tokenizer = model.tokenizer(None)
+    longest = min(tokenizer.longest, model.longest or tokenizer.longest)
+    passages, queries = (
+        tokenizer.token_ids([prefix + text for text in texts], None, min(longest, most))
+        for prefix, texts, most in (
+            (card.passage_prefix, sample.passages, card.passage_max_length),
+            (card.query_prefix, sample.queries, card.query_max_length),
+        )
+    )
+
+    def vectors(computes: TorchModel | OnnxGraph) -> Vectors:
+        encode = partial(vectors_by_length, computes, pad_id=tokenizer.pad_id, dimension=model.dimension)
+        return encode(passages), encode(queries)
+
+    exact = vectors(model)
+    fused = _write_graph(model, folder, precision)
+    _write_tokenizer(tokenizer, folder, sample)
+    accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
+    if not force:
+        require_accuracy(accuracy, precision, card.model)
+    about = ExportAbout(
+        precision=precision,
+        pooling=card.pooling,
+        normalise=card.normalise,
+        dimension=model.dimension,
+        longest=model.longest,
+        pad_id=tokenizer.pad_id,
+        vocabulary=len(model.module.transformer.get_input_embeddings().weight),
+        source_digest=folder_digest(source),
+        attention_layers=int(model.module.transformer.config.num_hidden_layers),
+        attention_fused=fused,
+        accuracy=accuracy,
+        versions={name: version(name) for name in ("onnxruntime", "torch", "transformers", *PACKAGES)},
+    )
+    (folder / EXPORT).write_text(about.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _write_card(card, folder, precision)
+    return about
+
+
+def card_file(folder: Path) -> Path:
+    """The encoder card of an exported folder."""
+    return next(folder.glob("*.yaml"))
+
+
+def _write_graph(model: TorchModel, folder: Path, precision: ExportPrecision) -> int:
+    """Write the graph; return how many layers' attention was fused."""
+    config = model.module.transformer.config
+    work = folder / "work"
+    work.mkdir()
+    trace(model.module, work / "traced.onnx")
+    fused = fuse(
+        work / "traced.onnx", work / "fused.onnx", heads=int(config.num_attention_heads), hidden=int(config.hidden_size)
+    )
+    if precision == "int8":
+        quantise(work / "fused.onnx", work / "quantised.onnx")
+    optimise(work / ("quantised.onnx" if precision == "int8" else "fused.onnx"), folder / EXPORTED_WEIGHTS)
+    shutil.rmtree(work)
+    config.save_pretrained(folder)
+    return fused
+
+
+def _write_tokenizer(tokenizer: HuggingFaceTokenizer, folder: Path, sample: Sample) -> None:
+    """Write the tokenizer, and check that it does without transformers what it does with it."""
+    tokenizer.hugging_face.save_pretrained(folder)
+    texts = [*sample.passages, *sample.queries]
+    most = min(tokenizer.longest, 64)  # some texts are cut
+    same = (folder / TOKENIZER).is_file() and FileTokenizer(folder, tokenizer.pad_id).token_ids(
+        texts, None, most
+    ) == tokenizer.token_ids(texts, None, most)
+    if not same:
+        raise TasbError(
+            where=str(folder / TOKENIZER),
+            expected="the model's tokenizer in one file, which gives the same tokens as transformers",
+            found="none, or one that gives others",
+            do="take `torch` for a back end",
+        )
+
+
+def _write_card(card: EncoderCard, folder: Path, precision: ExportPrecision) -> None:
+    exported = EncoderCard(
+        name=f"{card.name}-onnx-{precision}",
+        description=f"{card.name}, exported to ONNX in {precision}",
+        model=".",
+        backend="onnx",
+        precision=precision,
+        **{key: getattr(card, key) for key in KEPT},
+    )
+    values = exported.model_dump(mode="json", exclude_defaults=True) | {"pooling": card.pooling}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    note = "# Written by `tasb export`; every key is explained in encoders/README.md of pyserini-tasb.\n"
+    (folder / f"{exported.name}.yaml").write_text(note + text, encoding="utf-8")

@@ -1,0 +1,124 @@
+"""Which back end computes a card's vectors, and in which precision."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, get_args
+
+from pyserini_tasb.encode.backends import pytorch  # noqa: F401 - registers `torch`
+from pyserini_tasb.encode.backends.onnx_folder import is_exported
+from pyserini_tasb.encode.backends.registry import BACKENDS
+from pyserini_tasb.encode.export import backend as onnx_runtime  # noqa: F401 - registers `onnx`
+from pyserini_tasb.encode.precision import ACCURACY
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.checkpoint import find_checkpoint
+from pyserini_tasb.recipes.types import Backend
+
+if TYPE_CHECKING:
+    from pyserini_tasb.encode.backends.model import Model
+    from pyserini_tasb.encode.precision import Precision
+    from pyserini_tasb.recipes import EncoderCard
+
+BACKEND_VARIABLE = "PYSERINI_TASB_BACKEND"
+# Fastest first, as measured on one CPU, with AMX and VNNI (docs/export.md). No GPU was there to measure.
+FASTEST: dict[str, tuple[tuple[str, Precision], ...]] = {
+    "cpu": (("torch", "bf16"), ("onnx", "int8"), ("torch", "fp32")),
+    "cuda": (("torch", "bf16"), ("torch", "fp16"), ("torch", "fp32")),
+}
+# With one short text, what surrounds the multiplications counts: ONNX Runtime has less of it.
+FASTEST_ONE_BY_ONE = FASTEST | {"cpu": (("onnx", "int8"), ("onnx", "fp32"), ("torch", "bf16"), ("torch", "fp32"))}
+
+_said: set[str] = set()
+
+
+class Models:
+    """A card's models, each loaded when it is first asked for.
+
+    Args:
+        card: which model.
+        device: `cpu`, `cuda:0`, …; None: a GPU if there is one.
+        backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
+        one_by_one: texts will come singly, and are short: `auto` looks at latency.
+
+    Raises:
+        TasbError: no such back end.
+    """
+
+    def __init__(
+        self, card: EncoderCard, device: str | None, backend: Backend | None = None, *, one_by_one: bool = False
+    ) -> None:
+        self._card, self._backend = card, _asked(card, backend)
+        self.device = device or BACKENDS["torch" if self._backend == "auto" else self._backend].best_device()
+        fastest = FASTEST_ONE_BY_ONE if one_by_one else FASTEST
+        self._fastest = fastest.get(self.device.partition(":")[0], (("torch", "fp32"),))
+        self._chosen: dict[Precision, Model] = {}
+        self._loaded: dict[tuple[str, Precision], Model] = {}
+
+    def at(self, precision: Precision) -> Model:
+        """The model that computes at this precision or better.
+
+        Raises:
+            TasbError: the model is not here and cannot be had, is of another kind, or cannot be exported.
+        """
+        if precision not in self._chosen:
+            choose = self._fastest_model if self._backend == "auto" else self._asked_model
+            self._chosen[precision] = choose(precision)
+        return self._chosen[precision]
+
+    def _asked_model(self, precision: Precision) -> Model:
+        computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device)
+        if computed != precision:
+            _say(f"encoding with {self._backend} in {computed}, its fastest here for precision {precision}")
+        return self._load(self._backend, computed)
+
+    def _fastest_model(self, precision: Precision) -> Model:
+        passed_over: list[str] = []
+        for name, computed in self._fastest:
+            if ACCURACY[computed] < ACCURACY[precision]:
+                continue
+            reason = self._reason_against(name, computed)
+            if not reason:
+                try:
+                    model = self._load(name, computed)
+                except TasbError as error:
+                    if (name, computed) == self._fastest[-1]:
+                        raise
+                    reason = error.found.partition("\n")[0]
+                else:
+                    why = "".join(f"; not {passed}" for passed in passed_over)
+                    _say(f"encoding with {name} in {computed}, the fastest here for precision {precision}{why}")
+                    return model
+            passed_over.append(f"{name} in {computed} ({reason})")
+        raise AssertionError("torch computes in fp32 everywhere")
+
+    def _reason_against(self, name: str, computed: Precision) -> str:
+        if BACKENDS[name].computes_in(self._card, computed, self.device) != computed:
+            return f"no fast {computed} on this hardware"
+        lacks = BACKENDS[name].lacks(self._card, computed)
+        return f"no {lacks}: pip install 'pyserini-tasb[onnx]'" if lacks else ""
+
+    def _load(self, name: str, computed: Precision) -> Model:
+        key = (name, computed)
+        if key not in self._loaded:
+            self._loaded[key] = BACKENDS[name].load(self._card, computed, self.device)
+        return self._loaded[key]
+
+
+def _asked(card: EncoderCard, backend: Backend | None) -> str:
+    asked = backend or os.environ.get(BACKEND_VARIABLE) or card.backend
+    if asked not in get_args(Backend):
+        raise TasbError(
+            expected=f"one of {', '.join(get_args(Backend))} as back end",
+            found=f"`{asked}`",
+            do=f"set {BACKEND_VARIABLE} to one of them, or to nothing",
+        )
+    # An exported folder holds nothing that torch could load.
+    return "onnx" if is_exported(find_checkpoint(card.model, allow_bin=card.allow_bin)) else asked
+
+
+def _say(choice: str) -> None:
+    """Say it on stderr, once in a process."""
+    if choice not in _said:
+        _said.add(choice)
+        print(f"pyserini-tasb: {choice}", file=sys.stderr)

@@ -1,0 +1,203 @@
+"""`tasb export`: the folder gives torch's vectors, without torch, and says what was lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
+from pyserini_tasb.cli import main
+from pyserini_tasb.encode.export import accuracy, graph, packages
+from pyserini_tasb.encode.export.sample import built_in_sample
+from pyserini_tasb.encode.model_digest import model_digest
+from pyserini_tasb.recipes import encoder_card
+from tests.conftest import DIMENSION, TINY, TINY_MODEL, plain_vectors
+from tests.encode.conftest import cosines, export
+
+WITHOUT_TORCH = """
+import sys
+from pyserini_tasb import TasbDocumentEncoder, TasbQueryEncoder
+passages = TasbDocumentEncoder(sys.argv[1], device="cpu").encode(["a sort", None], titles=["merge", ""])
+queries = TasbQueryEncoder(sys.argv[1]).encode_batch(["a sort", ""])
+print(passages.shape, queries.shape, *({"torch", "transformers", "onnx"} & sys.modules.keys()))
+"""
+
+
+def about(folder):
+    return json.loads((folder / "export.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def exported_int8(bert_card, tmp_path_factory):
+    return export(bert_card, tmp_path_factory.mktemp("exported") / "int8", "--precision", "int8", "--force")
+
+
+def test_distilbert_gives_the_plain_vectors(exported_tiny, collection):
+    encoder = TasbDocumentEncoder(f"tasb:{exported_tiny}", device="cpu")
+    expected = plain_vectors(TINY_MODEL, collection.texts)
+    np.testing.assert_allclose(encoder.encode(collection.texts), expected, atol=1e-4)
+
+
+def test_bert_pools_normalises_and_keeps_what_the_card_says(bert_card, exported_bert, collection):
+    card = next(exported_bert.glob("*.yaml"))
+    assert card.name == "mean-onnx-fp32.yaml"
+    kept = encoder_card(str(card)).model_dump()
+    original = encoder_card(str(bert_card)).model_dump()
+    changed = {"name", "description", "model", "backend"}
+    assert {key: kept[key] for key in kept.keys() - changed} == {key: original[key] for key in kept.keys() - changed}
+    assert (kept["model"], kept["backend"]) == (str(exported_bert), "onnx")
+    for cls, texts in ((TasbDocumentEncoder, collection.texts), (TasbQueryEncoder, list(collection.topics.values()))):
+        own, torchs = (cls(str(path), device="cpu") for path in (card, bert_card))
+        encode = {TasbDocumentEncoder: "encode", TasbQueryEncoder: "encode_batch"}[cls]
+        vectors, expected = getattr(own, encode)(texts), getattr(torchs, encode)(texts)
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("folder", "layers"), [("exported_tiny", 2), ("exported_bert", 3), ("exported_int8", 3)])
+def test_attention_is_fused_in_every_layer(folder, layers, request):
+    onnx = pytest.importorskip("onnx")
+    folder = request.getfixturevalue(folder)
+    assert (about(folder)["attention_layers"], about(folder)["attention_fused"]) == (layers, layers)
+    operators = [node.op_type for node in onnx.load(folder / "model.onnx").graph.node]
+    assert sum(operator in {"Attention", "QAttention"} for operator in operators) == layers
+    assert "Softmax" not in operators
+
+
+def test_what_is_multiplied_is_int8(exported_int8):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(exported_int8 / "model.onnx").graph
+    assert not {"MatMul", "Attention", "Gemm"} & {node.op_type for node in graph.node}
+    # A scale for each column.
+    scales = [tensor.dims[0] for tensor in graph.initializer if tensor.name.endswith("_scale") and tensor.dims]
+    assert len(scales) == 3 * 4
+    assert min(scales) >= 64
+
+
+def test_int8_is_close(exported_int8, bert_card, collection):
+    card = next(exported_int8.glob("*.yaml"))
+    vectors = TasbDocumentEncoder(str(card), device="cpu").encode(collection.texts)
+    exact = TasbDocumentEncoder(str(bert_card), device="cpu").encode(collection.texts)
+    assert 0.98 < cosines(vectors, exact).mean() < 0.999999
+
+
+def test_int8_is_not_taken_for_fp32(exported_int8):
+    with pytest.raises(TasbError, match=r"a model of precision fp32 or better[\s\S]*exported in int8"):
+        TasbQueryEncoder(f"tasb:{exported_int8}")
+    # Pyserini's --fp16 never asks an int8 card for more.
+    assert TasbQueryEncoder(str(next(exported_int8.glob("*.yaml"))), fp16=True).encode("sort").shape == (64,)
+
+
+def test_the_folder_needs_no_torch_and_can_be_moved(exported_bert, tmp_path):
+    moved = shutil.copytree(exported_bert, tmp_path / "elsewhere")
+    command = [sys.executable, "-c", WITHOUT_TORCH, f"tasb:{moved / 'mean-onnx-fp32.yaml'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "(2, 64) (2, 64)\n", done.stderr
+
+
+def test_the_folder_has_a_digest(exported_tiny, tmp_path):
+    copy = shutil.copytree(exported_tiny, tmp_path / "copy")
+    assert model_digest(str(copy)) == model_digest(str(exported_tiny))
+    graph = copy / "model.onnx"
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    assert model_digest(str(copy)) != model_digest(str(exported_tiny))
+
+
+def test_the_report(exported_bert, exported_int8):
+    fp32, int8 = (about(folder)["accuracy"] for folder in (exported_bert, exported_int8))
+    topics = len((TINY / "topics.tsv").read_text().splitlines())
+    assert (fp32["passages"], fp32["queries"]) == (min(128, len((TINY / "corpus.jsonl").open().readlines())), topics)
+    assert fp32["cosine_min"] > 0.99999
+    assert fp32["overlap_at_10"] > 0.99
+    assert fp32["cosine_min"] <= fp32["cosine_mean"]
+    assert int8["cosine_mean"] < fp32["cosine_mean"]
+    assert int8["rbo"] < fp32["rbo"]
+
+
+def test_the_command_says_what_came_out(tmp_path, capsys):
+    folder = export(TINY_MODEL, tmp_path / "out")
+    out = capsys.readouterr().out
+    assert "in fp32; attention fused in 2 of 2 layers\n" in out
+    assert "top-10 overlap 1.0000, RBO 1.0000" in out
+    card = re.search(r"use it: --encoder (\S+)", out)[1]
+    assert TasbQueryEncoder(card).dimension == DIMENSION
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert not (folder / "work").exists()
+
+
+def test_too_much_is_lost(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(accuracy.FLOORS, "int8", (0.9, 0.99999, 0.8))
+    arguments = ["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out"), "--precision", "int8"]
+    assert main(arguments) == 2
+    assert re.search(r"on average 0\.99999,[\s\S]*found: +cosine 0\.9[\s\S]*--force", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+    assert main([*arguments, "--force"]) == 0
+    assert (tmp_path / "out" / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "cosine_min", "cosine_mean", "top", "fits"),
+    [
+        ("fp32", 1, 1, 1, True), ("fp32", 0.9999, 1, 1, False), ("fp32", 1, 1, 0.9, False),
+        ("int8", 0.95, 0.99, 0.85, True), ("int8", 0.85, 0.99, 0.85, False), ("int8", 0.95, 0.97, 0.85, False),
+        ("int8", 0.95, 0.99, 0.75, False), ("int8", float("nan"), float("nan"), 0.9, False),
+    ],
+)  # fmt: skip
+def test_floors(name, cosine_min, cosine_mean, top, fits):
+    measured = accuracy.Accuracy(
+        passages=1, queries=1, cosine_mean=cosine_mean, cosine_min=cosine_min, overlap_at_10=top, rbo=1
+    )
+    if fits:
+        accuracy.require_accuracy(measured, name, "model")
+    else:
+        with pytest.raises(TasbError, match="tasb export --force"):
+            accuracy.require_accuracy(measured, name, "model")
+
+
+def test_what_is_there_stays(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path)]) == 2
+    assert "a new or empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_packages_that_are_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(packages, "PACKAGES", ("onnx", "no_such_package"))
+    assert main(["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out")]) == 2
+    assert "pip install 'pyserini-tasb[onnx]'" in capsys.readouterr().err
+
+
+def test_an_export_is_not_exported_again(exported_tiny, tmp_path, capsys):
+    assert main(["export", "--encoder", str(exported_tiny), "--output", str(tmp_path / "out")]) == 2
+    assert "exported already" in capsys.readouterr().err
+
+
+def test_a_model_that_is_too_large(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(graph, "MOST_BYTES", 100_000)
+    assert main(["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out")]) == 2
+    assert "of weights in fp32, for one ONNX file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_exporters_warnings_stay_inside():
+    import logging
+
+    root = logging.getLogger()
+    before = (list(root.handlers), root.manager.disable)
+    with graph.quiet():
+        logging.warning("nobody can do anything about it")  # noqa: LOG015 - as the quantiser does
+    assert (root.handlers, root.manager.disable) == before
+
+
+def test_the_sample_that_comes_along():
+    sample = built_in_sample()
+    assert (len(sample.passages), len(sample.queries)) == (128, 64)
+    assert min(map(len, sample.passages)) > 400 - 60
+    assert sample.queries[2] == ("Intermediate languages used in construction of multi-targeted compilers; TCOLL")
+    assert not any(re.search(r"<|\t|\n", text) for text in [*sample.passages, *sample.queries])
