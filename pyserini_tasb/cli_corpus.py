@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.cli_encoding import add_backend_option, add_precision_option
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -28,7 +30,7 @@ def add_corpus_verbs(verbs: Any, verb: Verb) -> None:
         help="for others to read, as DIR/FORMAT; may be asked for later, too: nothing is encoded again",
     )
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens kept of a passage (default: the card's)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help="to compute in (default: the card's)")
+    add_precision_option(parser)
     parser.add_argument("--dtype", choices=("fp32", "fp16"), default="fp32", help="to store in (default: %(default)s)")
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0, … (default: a GPU if there is one)")
     parser.add_argument(
@@ -37,6 +39,7 @@ def add_corpus_verbs(verbs: Any, verb: Verb) -> None:
         metavar="N",
         help="passages of a unit, which is what an interruption loses (default: 16384, or what DIR was begun with)",
     )
+    add_backend_option(parser)
     shared = parser.add_mutually_exclusive_group()
     shared.add_argument("--processes", type=int, default=1, metavar="N", help="share the units out to N processes")
     shared.add_argument("--shard", metavar="i/n", help="only every n-th unit, from the i-th on, counted from 0")

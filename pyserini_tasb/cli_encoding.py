@@ -25,6 +25,15 @@ def add_backend_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """`--precision`, for a verb that encodes."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
+        help="the least accuracy to compute with (default: the encoder card's)",
+    )
+
+
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", required=True, metavar="NAME", help="e.g. tasb, tasb:minilm, or a model's folder")
     parser.add_argument("--output", required=True, metavar="DIR", help="a new folder")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.cli_encoding import add_backend_option
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,6 +37,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: %(default)s)")
     parser.add_argument("--queries", metavar="NAME|PATH", help="topics to measure it with, encoded by --encoder")
     parser.add_argument("--encoder", metavar="NAME", help="of --queries")
+    add_backend_option(parser)
     _add_threads(parser)
 
 
@@ -50,6 +53,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", action="store_true", help="measure encoding and search in batches of 1, 10, 2000")
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the encoder's name)")
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
+    add_backend_option(parser)
     _add_threads(parser)
 
 

@@ -66,6 +66,11 @@ class Models:
             self._chosen[precision] = choose(precision)
         return self._chosen[precision]
 
+    def name(self, precision: Precision) -> str:
+        """Back end and number format that compute at this precision, such as `onnx fp32`."""
+        model = self.at(precision)
+        return next(" ".join(name) for name, loaded in self._loaded.items() if loaded is model)
+
     def _asked_model(self, precision: Precision) -> Model:
         computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device)
         if computed != precision:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pyserini_tasb.encode.backends.model import Model
     from pyserini_tasb.encode.precision import Precision
     from pyserini_tasb.recipes import EncoderCard
     from pyserini_tasb.recipes.types import Backend
@@ -79,5 +80,16 @@ class TextEncoder:
         self, token_ids: Sequence[Sequence[int]], *, precision: Precision | None = None
     ) -> NDArray[np.float32]:
         """Vectors [texts, dimension] of texts that this model's tokenizer has tokenised, special tokens included."""
-        model = self._models.at(precision or self.card.precision)
+        model = self._model(precision)
         return vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=self.dimension)
+
+    def tokens_per_batch(self, precision: Precision | None = None) -> int:
+        """How many tokens `encode_tokens` gives the model at once, padding included."""
+        return self._model(precision).tokens_per_batch
+
+    def computes(self, precision: Precision | None = None) -> str:
+        """Back end and number format, such as `onnx fp32`."""
+        return self._models.name(precision or self.card.precision)
+
+    def _model(self, precision: Precision | None) -> Model:
+        return self._models.at(precision or self.card.precision)

@@ -46,8 +46,8 @@ def encode_units(
     from pyserini_tasb.encode.text_tokenizer import open_text_tokenizer
     from pyserini_tasb.model.checkpoint import find_checkpoint
 
-    encoder = TextEncoder(job.card, job.device or _best_device())
-    manifest = begin(job, plan, encoder.dimension)
+    encoder = TextEncoder(job.card, _device(job.device))
+    manifest = begin(job, plan, encoder)
     tokenizer = open_text_tokenizer(
         find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),
         prefix=job.card.passage_prefix,
@@ -104,10 +104,14 @@ def _lock(unit: VectorUnit) -> Iterator[None]:
         yield
 
 
-def _best_device() -> str:
+def _device(asked: str | None) -> str | None:
+    """Of torchrun's processes on one machine, each has a GPU of its own; else the back end looks for one."""
+    rank = os.environ.get("LOCAL_RANK")
+    if asked or rank is None:
+        return asked
     import torch
 
     if not torch.cuda.is_available():
         return "cpu"
     # Not run here: no GPU on the machine that wrote this.
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    return f"cuda:{int(rank) % torch.cuda.device_count()}"

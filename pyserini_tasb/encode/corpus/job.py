@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encode.corpus.corpus_plan import CorpusPlan
     from pyserini_tasb.encode.precision import Precision
+    from pyserini_tasb.encode.text_encoder import TextEncoder
     from pyserini_tasb.recipes import EncoderCard
 
 
@@ -28,7 +29,7 @@ class EncodeJob:
         max_length: tokens kept of a passage; by default the card's.
         precision: to compute in; by default the card's.
         dtype: to store in, `float32` or `float16`.
-        device: `cpu`, `cuda:0`, …; by default a GPU if torch has one.
+        device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
     """
 
     encoder: str
@@ -59,7 +60,11 @@ class EncodeJob:
             "precision": self.precision or self.card.precision,
         }
 
-    def manifest(self, plan: CorpusPlan, dimension: int) -> VectorManifest:
+    def about(self, plan: CorpusPlan, encoder: TextEncoder) -> dict[str, object]:
+        """All that decides the vectors; where `auto` chooses, machines differ in what computes."""
+        return {**self.options, "corpus": plan.fingerprint, "computed by": encoder.computes(self.precision)}
+
+    def manifest(self, plan: CorpusPlan, encoder: TextEncoder) -> VectorManifest:
         """The manifest of the folder."""
-        about = {"encoder": self.encoder, **self.options, "corpus": plan.fingerprint}
-        return VectorManifest(dimension, self.dtype, plan.records, plan.unit_size, about)
+        about = {"encoder": self.encoder, **self.about(plan, encoder)}
+        return VectorManifest(encoder.dimension, self.dtype, plan.records, plan.unit_size, about)

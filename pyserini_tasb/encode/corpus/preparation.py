@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.encode.corpus.corpus_plan import CorpusPlan
     from pyserini_tasb.encode.corpus.job import EncodeJob
     from pyserini_tasb.encode.corpus.vector_manifest import VectorManifest
+    from pyserini_tasb.encode.text_encoder import TextEncoder
 
 UNIT_SIZE = 16_384
 PLAN = "corpus.json"
@@ -60,8 +61,13 @@ def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
     return plan
 
 
-def begin(job: EncodeJob, plan: CorpusPlan, dimension: int) -> VectorManifest:
+def begin(job: EncodeJob, plan: CorpusPlan, encoder: TextEncoder) -> VectorManifest:
     """The manifest of the folder, written unless an earlier try or another process did.
+
+    Args:
+        job: what is asked.
+        plan: of its corpus.
+        encoder: that will compute.
 
     Raises:
         TasbError: a folder of something else, or it cannot be written to.
@@ -69,10 +75,11 @@ def begin(job: EncodeJob, plan: CorpusPlan, dimension: int) -> VectorManifest:
     with _alone(job.output):
         manifest = folder_manifest(job.output)
         if manifest is None:
-            manifest = job.manifest(plan, dimension)
+            manifest = job.manifest(plan, encoder)
             manifest.write(job.output)
         else:
-            require_same(job.output, manifest, {**job.options, "dimension": dimension, "corpus": plan.fingerprint})
+            now = {"dimension": encoder.dimension, **job.about(plan, encoder)}
+            require_same(job.output, manifest, now)
     return manifest
 
 

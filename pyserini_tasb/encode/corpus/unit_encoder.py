@@ -8,7 +8,6 @@ import numpy as np
 
 from pyserini_tasb.encode.batching import batches_by_length
 from pyserini_tasb.encode.corpus.progress import EncodedBatch
-from pyserini_tasb.encode.text_encoder import TOKENS_PER_BATCH
 from pyserini_tasb.errors import TasbError
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def encode_unit(
     vectors = np.empty((len(unit.docids), encoder.dimension), dtype=job.dtype)
     texts = unit.texts()
     # As large as the encoder's own batches, so that each call is one of them.
-    budget = TOKENS_PER_BATCH[encoder.device.partition(":")[0]]
+    budget = encoder.tokens_per_batch(job.precision)
     for batch in batches_by_length(unit.lengths.tolist(), budget):
         if supervisor.stopped():
             return None
