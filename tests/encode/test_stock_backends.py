@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-
-from tests.conftest import DIMENSION, TINY, TINY_MODEL, assert_top_hits, run_module
+from tests.conftest import DIMENSION, TINY, TINY_MODEL, assert_top_hits, encode_corpus, run_module
 
 
-def test_encode_and_search(tmp_path, expected_scores, cache):
-    environment = os.environ | {"PYSERINI_TASB_BACKEND": "onnx"}
-    fields = ["--fields", "title", "text"]
-    done = run_module(
-        "pyserini.encode", "input", "--corpus", TINY / "corpus.jsonl", *fields, "output", "--embeddings",
-        tmp_path / "index", "--to-faiss", "--dimension", DIMENSION, "encoder", "--encoder", f"tasb:{TINY_MODEL}",
-        *fields, "--device", "cpu", "--batch-size", 16,
-        env=environment,
+def test_encode_and_search(tmp_path, monkeypatch, expected_scores, cache):
+    monkeypatch.setenv("PYSERINI_TASB_BACKEND", "onnx")
+    encoder = f"tasb:{TINY_MODEL}"
+    encode_corpus(
+        TINY / "corpus.jsonl", tmp_path / "index", "--to-faiss", "--dimension", str(DIMENSION), encoder=encoder
+    )
+    run_module(
+        "pyserini.search.faiss", "--index", tmp_path / "index", "--encoder", encoder, "--topics",
+        TINY / "topics.tsv", "--hits", 10, "--output", tmp_path / "run.txt",
     )  # fmt: skip
-    assert "encoding with" not in done.stderr  # what was asked goes without saying
-    search = [
-        "pyserini.search.faiss", "--index", tmp_path / "index", "--encoder", f"tasb:{TINY_MODEL}", "--topics",
-        TINY / "topics.tsv", "--hits", 10,
-    ]  # fmt: skip
-    run_module(*search, "--output", tmp_path / "one.txt", env=environment)
-    assert_top_hits(tmp_path / "one.txt", expected_scores, 10)
-    assert any((cache / "pyserini-tasb" / "onnx").iterdir())
+    assert_top_hits(tmp_path / "run.txt", expected_scores, 10)
+    assert any((cache / "pyserini-tasb" / "onnx").glob("*/model.onnx"))
