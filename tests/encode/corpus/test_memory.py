@@ -10,7 +10,7 @@ from tests.conftest import run_module
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 # Between two words, so that it takes memory wherever texts are held, and no time where they are encoded.
 GAP = " " * 20_000
-MEBIBYTES_OF_TEXT = 40
+MEBIBYTES_OF_TEXT = 20
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
@@ -18,12 +18,12 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     import corpus_scale
 
     peaks = []
-    for size in (40, 2_000):
+    for size in (200, 1_250):
         corpus = tmp_path / f"{size}.tsv"
         corpus.write_text("".join(f"{number}\ta{GAP}tree\n" for number in range(size)))
         options = [*corpus_scale.ours(corpus)[:-1], "--unit-size", "40", "--output"]
         peaks.append(corpus_scale.measure(options, tmp_path / f"{size}")["peak_mebibytes"])
-    assert corpus.stat().st_size > 0.9 * MEBIBYTES_OF_TEXT * 2**20
+    assert corpus.stat().st_size > MEBIBYTES_OF_TEXT * 2**20
     assert peaks[0] > 200  # a process with torch in it was seen
     assert peaks[1] < peaks[0] + MEBIBYTES_OF_TEXT / 2
 
