@@ -55,10 +55,11 @@ def _begin(config: RunConfig, *, resume: bool) -> None:
             )
         _require_same(folder, values)
         _compare_versions(folder)
-    with whole_text_file(folder / CONFIG) as file:
-        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+    # The configuration last: where it is, a run has begun.
     with whole_text_file(folder / VERSIONS) as file:
         json.dump(versions(), file, indent=1)
+    with whole_text_file(folder / CONFIG) as file:
+        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:

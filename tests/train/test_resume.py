@@ -10,6 +10,10 @@ import time
 
 import pytest
 
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.recipes import load_recipe
+from pyserini_tasb.train.config import TrainConfig
+from pyserini_tasb.train.run_folder import claimed
 from tests.conftest import run_module
 
 STEPS = 60
@@ -86,6 +90,23 @@ def test_killed_at_random_moments(configuration, uninterrupted, tmp_path):
     assert "going on after step" in done.stdout
     assert same_model(run, uninterrupted)
     assert measured(run) == measured(uninterrupted)
+
+
+@pytest.mark.parametrize("written", ["json.dump", "yaml.safe_dump"])
+def test_killed_while_it_begins(configuration, tmp_path, monkeypatch, written):
+    config = load_recipe(configuration(tmp_path), TrainConfig)
+
+    def killed(*_arguments: object, **_options: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as context:
+        context.setattr(f"pyserini_tasb.train.run_folder.{written}", killed)
+        with pytest.raises((InterruptedError, TasbError)), claimed(config, resume=True):
+            pass
+    with claimed(config, resume=True):
+        pass
+    with pytest.raises(TasbError, match="add --resume"), claimed(config, resume=False):
+        pass
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(configuration, uninterrupted, tmp_path):
