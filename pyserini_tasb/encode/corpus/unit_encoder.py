@@ -36,8 +36,6 @@ def encode_unit(
     Raises:
         TasbError: a number is not finite in that type.
     """
-    from pyserini_tasb.encode.text_encoder import TOKENS_PER_BATCH  # imports torch
-
     vectors = np.empty((len(unit.docids), encoder.dimension), dtype=job.dtype)
     texts = unit.texts()
     # As large as the encoder's own batches, so that each call is one of them.
