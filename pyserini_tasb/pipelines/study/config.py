@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pyserini_tasb.recipes.types import Recipe, Strict
 
 LEVEL = r"^[a-z0-9][a-z0-9.-]*$"
+NAME = r"^[A-Za-z0-9][\w .+-]*$"  # of a row, and of its folder
 Settings = dict[str, Any]
 """Keys of a training configuration, `key` or `section.key`, and their values."""
 
@@ -56,7 +57,7 @@ class StudyConfig(Recipe):
     ]
     cells: Annotated[list[Selection], Field(min_length=1)]
     tasks: Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Task], Field(min_length=1)]
-    rows: dict[str, OtherRow] = Field(default={})
+    rows: dict[Annotated[str, Field(pattern=NAME)], OtherRow] = Field(default={})
     # letter → what a row is compared with: a row, or the cell that differs in the levels given
     letters: dict[Annotated[str, Field(pattern=r"^[a-z]$")], str | dict[str, str]] = Field(default={})
     precision: Literal["fp32", "bf16"] = "fp32"
