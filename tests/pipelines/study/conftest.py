@@ -13,9 +13,10 @@ from pyserini_tasb.evaluate import write_run
 from pyserini_tasb.pipelines.study.command import run
 from tests.conftest import TINY, TINY_MODEL
 from tests.rerank.models import make_bert_cat
-from tests.train.conftest import own_recipes, training_set  # noqa: F401 - fixtures
+from tests.train.conftest import training_set  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.train.conftest import TrainingSet
@@ -79,6 +80,14 @@ def study_values(folder: Path, training_set: TrainingSet, bm25: Path, **train: o
     }
 
 
+@pytest.fixture(autouse=True, scope="package")
+def own_recipes(tmp_path_factory) -> Iterator[None]:
+    """Trained models' cards go into a folder of these tests' own; other tests look where users do."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYSERINI_TASB_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def bm25(collection, tmp_path_factory) -> Path:
     """Some twenty passages for each query, the relevant ones among them."""
@@ -103,7 +112,7 @@ def study(training_set, bm25, tmp_path) -> Study:  # noqa: F811
     return Study(tmp_path, study_values(tmp_path, training_set, bm25))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finished(training_set, bm25, tmp_path_factory) -> Study:  # noqa: F811
     """A study that ran undisturbed; look, and leave it as it is."""
     folder = tmp_path_factory.mktemp("finished")
