@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+INTERRUPTED = 130  # exit status
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

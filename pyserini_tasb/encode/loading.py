@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.recipes import EncoderCard
 
 BACKEND_VARIABLE = "PYSERINI_TASB_BACKEND"
-# Fastest first, as measured on one CPU, with AMX and VNNI (docs/export.md). No GPU was there to measure.
+# Fastest first, as measured roughly on one busy CPU with AMX and VNNI. No GPU was there to measure.
 FASTEST: dict[str, tuple[tuple[str, Precision], ...]] = {
     "cpu": (("torch", "bf16"), ("onnx", "int8"), ("torch", "fp32")),
     "cuda": (("torch", "bf16"), ("torch", "fp16"), ("torch", "fp32")),

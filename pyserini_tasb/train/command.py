@@ -58,5 +58,10 @@ def train_student(config: TrainConfig, *, resume: bool, to_go_on: str) -> int:
 
 def resume_command(verb: str, arguments: argparse.Namespace) -> str:
     """What to type to go on with an interrupted run."""
+    return f"{same_command(verb, arguments)} --resume"
+
+
+def same_command(verb: str, arguments: argparse.Namespace) -> str:
+    """What was typed: a verb, its configuration, and what was set over it."""
     settings = [part for setting in arguments.set for part in ("--set", setting)]
-    return shlex.join(["tasb", *verb.split(), arguments.config, *settings, "--resume"])
+    return shlex.join(["tasb", *verb.split(), arguments.config, *settings])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.interruption import INTERRUPTED
 from pyserini_tasb.train.loop import Trainer
 from pyserini_tasb.train.run_folder import claimed
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserini_tasb.train.trainable import Trainable
-
-INTERRUPTED = 130
 
 
 def train(

@@ -21,7 +21,7 @@ from pyserini_tasb.encode.corpus.vector_unit import UNITS, VectorUnit
 from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.folder_lock import HeldError, lock_file
-from pyserini_tasb.interruption import StopRequest
+from pyserini_tasb.interruption import INTERRUPTED, StopRequest
 from pyserini_tasb.texts.new_folder import new_folder
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pyserini_tasb.encode.corpus.share import Share
 
 DTYPES = {"fp32": "float32", "fp16": "float16"}
-INTERRUPTED = 130
 SECONDS_BETWEEN_LOOKS = 1.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_run
 from pyserini_tasb.folder_lock import locked_folder
+from pyserini_tasb.interruption import INTERRUPTED
 from pyserini_tasb.pipelines.study import row as rows
 from pyserini_tasb.pipelines.study.config import StudyConfig
 from pyserini_tasb.pipelines.study.entry import Entry
@@ -27,7 +27,7 @@ from pyserini_tasb.pipelines.study.training import (
 )
 from pyserini_tasb.recipes import load_recipe
 from pyserini_tasb.score.pair_scorer import ScoringOptions
-from pyserini_tasb.train.session import INTERRUPTED
+from pyserini_tasb.train.command import same_command
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     config = load_recipe(Path(arguments.config), StudyConfig, arguments.set)
     with locked_folder(config.output):
-        study = _Study(config, resume_command(arguments))
+        study = _Study(config, same_command("study", arguments))
         try:
             failed = study.run()
         except TrainingInterruptedError:
@@ -53,12 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
     for name, error in failed.items():
         print(f"tasb study: {name} failed\n{error}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def resume_command(arguments: argparse.Namespace) -> str:
-    """The same command again."""
-    settings = [part for setting in arguments.set for part in ("--set", setting)]
-    return shlex.join(["tasb", "study", arguments.config, *settings])
 
 
 class _Study:
