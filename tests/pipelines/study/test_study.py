@@ -12,8 +12,8 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
-from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
+from pyserini_tasb.folder_lock import locked_folder
 from tests.conftest import TINY, run_module
 from tests.pipelines.study.conftest import Study, study_values
 
@@ -91,7 +91,7 @@ def test_the_table_has_what_was_measured(finished):
 def test_asked_again_it_does_nothing(finished, training_set, bm25, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")}
     assert finished() == 0
-    assert capsys.readouterr().out.count("done before") == 4
+    assert capsys.readouterr().out.count("done before") == 6
     assert {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")} == before
 
 
@@ -133,12 +133,36 @@ def test_a_cell_that_fails_does_not_stop_the_others(study, capsys):
     assert not (study.cell("insane") / "row.json").exists()
 
 
-def test_two_studies_in_one_folder_are_refused(study):
-    from pyserini_tasb.folder_lock import locked_folder
+def test_two_processes_share_a_study(finished, training_set, bm25, tmp_path):
+    study = Study(tmp_path, study_values(tmp_path, training_set, bm25) | {"name": finished.values["name"] + "-shared"})
+    command = [sys.executable, "-m", "pyserini_tasb", "study", str(study.write())]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    trained = [out.count(" steps in ") for out, _ in said]
+    assert sum(trained) == 4
+    assert all(trained)
+    for out, _ in said:
+        assert out.endswith((study.output / "table.md").read_text() + "\n")
+    for name, seeds in CELLS.items():
+        for seed in seeds:
+            assert row_of(study.cell(name, seed))["values"] == row_of(finished.cell(name, seed))["values"]
 
-    study.output.mkdir()
-    with locked_folder(study.output), pytest.raises(TasbError, match="at work"):
-        study()
+
+def test_what_another_process_is_at_is_left_to_it_and_waited_for(study):
+    path = study.write(cells=[{"levels": {"teachers": ["none", "both"]}, "seeds": [1]}])
+    command = [sys.executable, "-m", "pyserini_tasb", "study", str(path)]
+    said = []
+    with locked_folder(study.cell("none+random")):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for line in process.stdout:
+            said.append(line.strip())
+            if line == "none+random, seed 1: left to another process\n":
+                break
+    said += process.communicate()[0].splitlines()
+    assert process.returncode == 0
+    begun = [line for line in said if line.startswith(("none+", "both+"))]
+    assert begun == ["both+random, seed 1", "none+random, seed 1: left to another process", "none+random, seed 1"]
 
 
 def test_killed_at_any_time_it_ends_in_the_same_models_and_values(finished, training_set, bm25, tmp_path):
