@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test test-plugin check clean
 
 help:
-	@echo "make demo         install into $(VENV), then search CACM with BM25, TAS-B and both; results in $(DEMO)"
+	@echo "make demo         install into $(VENV), then train on CACM and search it; results in $(DEMO)"
 	@echo "make test         the whole test suite; ARGS='tests/plugin -x' for a part of it"
 	@echo "make test-plugin  what may differ between versions of Python and Pyserini"
 	@echo "make check        ruff and mypy"

