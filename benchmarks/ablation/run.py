@@ -19,7 +19,7 @@ from pyserini_tasb.pipelines.steps import Pipeline, Step, StepFailedError
 
 HERE = Path(__file__).resolve().parent
 STUDY = HERE.parent / "ablation.yaml"
-DATA, SPLADE = str(HERE / "data.py"), str(HERE / "splade.py")
+DATA, SPLADE, POOL = (str(HERE / f"{name}.py") for name in ("data", "splade", "pool"))
 TASB = ("-m", "pyserini_tasb")
 FORMATS = ("raw", "titled")
 PAIRS = tuple(f"mined/{name}/pairs.tsv" for name in FORMATS)
@@ -190,7 +190,7 @@ def pair_store(output: str, *pairs: str) -> tuple[str, ...]:
 
 
 def study() -> list[Step]:
-    """Clusters for both sizes of a batch, the second teacher's runs, then the grid."""
+    """Clusters for both sizes of a batch, the second teacher's runs, what is searched, then the grid."""
     clusters = [
         Step(
             name=f"clusters.{batch}",
@@ -221,10 +221,17 @@ def study() -> list[Step]:
         *clusters,
         *splade,
         Step(
+            name="pool",
+            summary="The passages that students search: judged ones, and BM25's",
+            arguments=(POOL, "data/tested.tsv", "pool.tsv"),
+            inputs=(POOL, "data"),
+            outputs=("pool.tsv",),
+        ),
+        Step(
             name="study",
             summary="Train and measure the grid",
             arguments=(*TASB, "study", str(STUDY)),
-            inputs=(str(STUDY), "data", "scored", "colbert/model", "cat/model", "clusters.32", "clusters.96"),
+            inputs=(str(STUDY), "pool.tsv", "scored", "colbert/model", "cat/model", "clusters.32", "clusters.96"),
             outputs=("study/table.md", "study/study.png"),
         ),
     ]

