@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pyserini_tasb.model.first_token import compute_first_token_only
 from pyserini_tasb.model.headed_checkpoint import described_transformer, fill, save, starting_transformer
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class BertCat(torch.nn.Module):
     def __init__(self, transformer: Any) -> None:
         super().__init__()
         self.transformer = transformer
+        compute_first_token_only(transformer)
         self.head = torch.nn.Linear(transformer.config.hidden_size, 1)
 
     def forward(

@@ -20,7 +20,8 @@ class BertDot(torch.nn.Module):
     """A shared encoder for queries and passages.
 
     Args:
-        transformer: any Hugging Face encoder with `last_hidden_state`.
+        transformer: any Hugging Face encoder with `last_hidden_state`; with CLS pooling, its last layer computes the
+            first token alone from now on, if it is a BERT or a DistilBERT.
         pooling: `cls`, the first token's vector (TAS-B), or `mean` over the text's tokens.
         normalise: divide each vector by its length, which makes the dot product a cosine.
     """
@@ -30,6 +31,11 @@ class BertDot(torch.nn.Module):
         self.transformer = transformer
         self.pooling = pooling
         self.normalise = normalise
+        self.first_token_only = False
+        if pooling == "cls":
+            from pyserini_tasb.model.first_token import compute_first_token_only
+
+            self.first_token_only = compute_first_token_only(transformer)
 
     @property
     def dimension(self) -> int:

@@ -30,7 +30,12 @@ class Accuracy(Strict):
 
 
 class ExportAbout(Strict):
-    """What is known of an exported model."""
+    """What is known of an exported model.
+
+    Args:
+        attention_layers: those whose attention is of all tokens.
+        attention_fused: so many of them compute it in one operator.
+    """
 
     format: Literal[1] = 1
     precision: Literal["fp32", "int8"]

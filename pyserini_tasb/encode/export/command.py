@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         about = export_model(card, folder, arguments.precision, sample, force=arguments.force)
     whole = about.attention_fused == about.attention_layers
     print(
-        f"{output}: {card.model} in {about.precision}; attention fused in {about.attention_fused} of "
-        f"{about.attention_layers} layers{'' if whole else ', the others are right but slow'}\n"
+        f"{output}: {card.model} in {about.precision}; attention of all tokens fused in "
+        f"{about.attention_fused} of {about.attention_layers} layers{'' if whole else ', the others are right but slow'}\n"
         f"  beside torch in fp32: {describe(about.accuracy)}\n"
         f"  use it: --encoder tasb:{card_file(output)}"
     )

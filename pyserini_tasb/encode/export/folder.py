@@ -87,7 +87,7 @@ def export_model(
         pad_id=tokenizer.pad_id,
         vocabulary=len(model.module.transformer.get_input_embeddings().weight),
         source_digest=folder_digest(source),
-        attention_layers=int(model.module.transformer.config.num_hidden_layers),
+        attention_layers=int(model.module.transformer.config.num_hidden_layers) - model.module.first_token_only,
         attention_fused=fused,
         accuracy=accuracy,
         versions={name: version(name) for name in ("onnxruntime", "torch", "transformers", *PACKAGES)},
