@@ -30,10 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     sample = read_sample(Path(arguments.sample[0]), arguments.sample[1]) if arguments.sample else built_in_sample()
     with new_folder(output) as folder:
         about = export_model(card, folder, arguments.precision, sample, force=arguments.force)
+    fused = f"{about.attention_fused} of {about.attention_layers} layers"
     whole = about.attention_fused == about.attention_layers
     print(
-        f"{output}: {card.model} in {about.precision}; attention of all tokens fused in "
-        f"{about.attention_fused} of {about.attention_layers} layers{'' if whole else ', the others are right but slow'}\n"
+        f"{output}: {card.model} in {about.precision}; attention of all tokens fused in {fused}"
+        f"{'' if whole else ', the others are right but slow'}\n"
         f"  beside torch in fp32: {describe(about.accuracy)}\n"
         f"  use it: --encoder tasb:{card_file(output)}"
     )
