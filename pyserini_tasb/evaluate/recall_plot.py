@@ -61,7 +61,7 @@ def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: 
     panel.set_title(f"Recall at cutoffs, {qrels}", fontsize=11)
     panel.grid(visible=True, color="#e4e4e4", linewidth=0.7)
     panel.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=1 if len(curves) < 3 else 2)
+    figure.legend(frameon=False, fontsize=9, loc="outside lower center")
     return figure
 
 
