@@ -57,8 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _require_sense(arguments: argparse.Namespace) -> None:
     mistakes = []
     if not arguments.baseline and not arguments.all_pairs:
-        given = {"--test": arguments.test, "--seed": arguments.seed is not None, "--details": arguments.details}
+        given = {"--test": arguments.test, "--details": arguments.details}
         mistakes += [f"{option} without --baseline or --all-pairs" for option, is_given in given.items() if is_given]
+    if arguments.seed is not None and arguments.test != "randomisation":
+        mistakes.append("--seed without --test randomisation")
     if arguments.per_query and not arguments.baseline:
         mistakes.append("--per-query without --baseline")
     if arguments.topics and not arguments.per_query:

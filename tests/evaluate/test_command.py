@@ -281,7 +281,8 @@ def test_recall_plot_is_of_the_grade_that_the_qrels_ask_for(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--test", "t", "--seed", "1", "--details"], "--test without --baseline or --all-pairs; --seed without"),
+        (["--test", "t", "--details"], "--test without --baseline or --all-pairs; --details without --baseline or"),
+        (["--baseline", "dl19-passage.bm25", "--seed", "1"], "--seed without --test randomisation"),
         (["--all-pairs", "--per-query", "3"], "--per-query without --baseline"),
         (["--topics", "dl19-passage"], "--topics without --per-query"),
         (["--recall-plot", "recall.pdf"], "--recall-plot recall.pdf, which is not named as a PNG"),
