@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb import __version__
 from pyserini_tasb.cli_corpus import add_corpus_verbs
 from pyserini_tasb.cli_encoding import add_encoding_verbs
+from pyserini_tasb.cli_evaluation import add_evaluation_verbs
 from pyserini_tasb.cli_index import add_index_verbs
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_training_verbs(verbs, _verb)
     add_scoring_verbs(verbs, _verb)
     add_index_verbs(verbs, _verb)
-    _add_evaluate(verbs)
+    add_evaluation_verbs(verbs, _verb)
     _add_doctor(verbs)
     _add_demo(verbs)
     return parser
@@ -69,15 +70,6 @@ def _verb(verbs: Any, name: str, run: str, summary: str) -> argparse.ArgumentPar
 def _add_encoders(verbs: Any) -> None:
     parser = _verb(verbs, "encoders", "pyserini_tasb.encode.listing:run", "list encoder cards; are their weights here?")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _add_evaluate(verbs: Any) -> None:
-    parser = _verb(verbs, "evaluate", "pyserini_tasb.evaluate.command:run", "score runs as trec_eval does")
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage, or a qrels file")
-    parser.add_argument("--runs", required=True, nargs="+", metavar="NAME|PATH", help="e.g. dl19-passage.tasb or files")
-    parser.add_argument("--measures", nargs="+", metavar="MEASURE", help="default: by the qrels; e.g. AP(rel=2)@1000")
-    parser.add_argument("--baseline", metavar="NAME|PATH", help="a run to test all others against (paired t-test)")
-    parser.add_argument("--json", action="store_true", help="print JSON, with the value of every query")
 
 
 def _add_doctor(verbs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Topics, qrels and runs by name or path; measures as trec_eval computes them; paired significance tests.
+"""Topics, qrels and runs by name or path; measures as trec_eval computes them; paired tests, recall.
 
     from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from pyserini_tasb.evaluate.evaluation import RunEvaluation, evaluate_run
     from pyserini_tasb.evaluate.measures import default_measures, parse_measures
     from pyserini_tasb.evaluate.qrels import Qrels, read_qrels
+    from pyserini_tasb.evaluate.recall import recall_curve
     from pyserini_tasb.evaluate.resolver import bundled_files, load_qrels, load_run, load_topics
     from pyserini_tasb.evaluate.runs import Run, read_run, write_run
-    from pyserini_tasb.evaluate.significance import PairedTTest, paired_t_test, paired_t_tests
+    from pyserini_tasb.evaluate.significance import PairedTest, paired_test, paired_tests
     from pyserini_tasb.evaluate.topics import Topics, read_topics
 
 __all__ = [
-    "PairedTTest",
+    "PairedTest",
     "Qrels",
     "Run",
     "RunEvaluation",
@@ -34,12 +35,13 @@ __all__ = [
     "load_qrels",
     "load_run",
     "load_topics",
-    "paired_t_test",
-    "paired_t_tests",
+    "paired_test",
+    "paired_tests",
     "parse_measures",
     "read_qrels",
     "read_run",
     "read_topics",
+    "recall_curve",
     "write_run",
 ]
 
@@ -47,9 +49,10 @@ _EXPORTS = {
     "evaluation": ("RunEvaluation", "evaluate_run"),
     "measures": ("default_measures", "parse_measures"),
     "qrels": ("Qrels", "read_qrels"),
+    "recall": ("recall_curve",),
     "resolver": ("bundled_files", "load_qrels", "load_run", "load_topics"),
     "runs": ("Run", "read_run", "write_run"),
-    "significance": ("PairedTTest", "paired_t_test", "paired_t_tests"),
+    "significance": ("PairedTest", "paired_test", "paired_tests"),
     "topics": ("Topics", "read_topics"),
 }
 _HOME_OF = {name: module for module, names in _EXPORTS.items() for name in names}

@@ -1,19 +1,25 @@
-"""`tasb evaluate`: runs by measures, as a table or as JSON."""
+"""`tasb evaluate`: runs by measures, compared."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
-import json
-import math
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pyserini_tasb import __version__
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.changes import QueryChange, largest_changes
+from pyserini_tasb.evaluate.comparison import Tests, against_baseline, all_pairs
 from pyserini_tasb.evaluate.evaluation import RunEvaluation, evaluate_run
-from pyserini_tasb.evaluate.measures import default_measures, parse_measures
-from pyserini_tasb.evaluate.resolver import load_qrels, load_run
-from pyserini_tasb.evaluate.significance import PairedTTest, paired_t_tests
+from pyserini_tasb.evaluate.json_report import as_json
+from pyserini_tasb.evaluate.layout import LETTERS, markdown_layout, text_layout
+from pyserini_tasb.evaluate.measures import default_measures, parse_measures, relevance_grade, shallowest_cutoff
+from pyserini_tasb.evaluate.notes import notes
+from pyserini_tasb.evaluate.recall import recall_curve
+from pyserini_tasb.evaluate.recall_plot import draw_recall
+from pyserini_tasb.evaluate.report import as_report
+from pyserini_tasb.evaluate.resolver import bundled_files, canonical_name, load_qrels, load_run, load_topics
+from pyserini_tasb.evaluate.results import Results
+from pyserini_tasb.evaluate.unjudged import has_negatives, unjudged_share
 
 if TYPE_CHECKING:
     import argparse
@@ -21,124 +27,117 @@ if TYPE_CHECKING:
 
     from ir_measures import Measure
 
-SIGNIFICANT = 0.05
-Tests = dict[str, dict[str, PairedTTest]]
-"""measure → name of the run → its test against the baseline."""
+    from pyserini_tasb.evaluate.topics import Topics
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate `arguments.runs`, and `arguments.baseline` if it is not among them, against `arguments.qrels`.
 
     Raises:
-        TasbError: a name or path that leads nowhere, a faulty file or measure, or a run of other topics.
+        TasbError: options that do not go together, a name or path that leads nowhere, a faulty file or measure, or a
+            run of other topics.
     """
+    _require_sense(arguments)
     measures = parse_measures(arguments.measures or default_measures(arguments.qrels))
-    qrels = load_qrels(arguments.qrels)
-    first = [] if arguments.baseline in (None, *arguments.runs) else [arguments.baseline]
-    names = dict.fromkeys([*first, *arguments.runs])
-    evaluations = [evaluate_run(load_run(name), qrels, measures, name=name) for name in names]
-    for note in notes(evaluations, measures):
+    results = _evaluate(arguments, measures)
+    noted = notes(results, measures)
+    for note in noted:
         print(f"tasb evaluate: note: {note}", file=sys.stderr)
-    tests = tests_against(arguments.baseline, evaluations) if arguments.baseline else {}
     if arguments.json:
-        print(as_json(arguments.qrels, evaluations, arguments.baseline, tests))
+        print(as_json(results, noted))
     else:
-        print(as_table(arguments.qrels, evaluations, arguments.baseline, tests))
+        layout = markdown_layout() if arguments.markdown else text_layout()
+        report = as_report(results, layout, details=arguments.details, unjudged=arguments.unjudged)
+        # Names and topics may hold what stdout cannot print.
+        encoding = sys.stdout.encoding or "ascii"
+        print(report.encode(encoding, "backslashreplace").decode(encoding))
     return 0
 
 
-def tests_against(baseline: str, evaluations: Sequence[RunEvaluation]) -> Tests:
-    """Test every other run against the one named `baseline`, measure by measure."""
-    base = next(evaluation for evaluation in evaluations if evaluation.name == baseline)
-    others = [evaluation for evaluation in evaluations if evaluation is not base]
+def _require_sense(arguments: argparse.Namespace) -> None:
+    mistakes = []
+    if not arguments.baseline and not arguments.all_pairs:
+        given = {"--test": arguments.test, "--details": arguments.details}
+        mistakes += [f"{option} without --baseline or --all-pairs" for option, is_given in given.items() if is_given]
+    if arguments.seed is not None and arguments.test != "randomisation":
+        mistakes.append("--seed without --test randomisation")
+    if arguments.per_query and not arguments.baseline:
+        mistakes.append("--per-query without --baseline")
+    if arguments.topics and not arguments.per_query:
+        mistakes.append("--topics without --per-query, which alone shows them")
+    if arguments.recall_plot and Path(arguments.recall_plot).suffix != ".png":
+        mistakes.append(f"--recall-plot {arguments.recall_plot}, which is not named as a PNG")
+    if mistakes:
+        raise TasbError(
+            expected="options that go together",
+            found="; ".join(mistakes),
+            do="see `tasb evaluate --help`",
+        )
+
+
+def _evaluate(arguments: argparse.Namespace, measures: Sequence[Measure]) -> Results:
+    qrels = load_qrels(arguments.qrels)
+    topics = _topics(arguments) if arguments.per_query else {}
+    names = _names(arguments)
+    cutoff, grade = shallowest_cutoff(measures), relevance_grade(measures, arguments.qrels)
+    evaluations, unjudged, curves = [], {}, {}
+    for name in names:
+        ranked = load_run(name)
+        evaluations.append(evaluate_run(ranked, qrels, measures, name=name))
+        if arguments.unjudged or has_negatives(qrels):
+            unjudged[name] = unjudged_share(ranked, qrels, cutoff)
+        if arguments.recall_plot:
+            curves[name] = recall_curve(ranked, qrels, grade)
+    if curves:
+        draw_recall(curves, arguments.qrels, grade, Path(arguments.recall_plot))
+    test, seed = arguments.test or "t", arguments.seed or 0
+    tests: Tests = {}
+    if arguments.baseline:
+        tests = against_baseline(evaluations, arguments.baseline, test, seed)
+    elif arguments.all_pairs:
+        tests = all_pairs(evaluations, test, seed)
+    return Results(
+        qrels=arguments.qrels,
+        evaluations=evaluations,
+        test=test,
+        baseline=arguments.baseline,
+        tests=tests,
+        changes=_changes(arguments, evaluations, topics),
+        cutoff=cutoff,
+        unjudged=unjudged,
+    )
+
+
+def _names(arguments: argparse.Namespace) -> list[str]:
+    first = [] if arguments.baseline in (None, *arguments.runs) else [arguments.baseline]
+    names = list(dict.fromkeys([*first, *arguments.runs]))
+    if arguments.all_pairs and not 2 <= len(names) <= len(LETTERS):
+        raise TasbError(
+            expected=f"2 to {len(LETTERS)} runs, which --all-pairs names by letters",
+            found=str(len(names)),
+            do="name more runs" if len(names) < 2 else "compare fewer, or all with one --baseline",
+        )
+    return names
+
+
+def _topics(arguments: argparse.Namespace) -> Topics:
+    """Those asked for; or else, if they are bundled, those of the qrels' name."""
+    if arguments.topics:
+        return load_topics(arguments.topics)
+    known = bundled_files("topics").get(canonical_name(arguments.qrels))
+    return load_topics(known) if known else {}
+
+
+def _changes(
+    arguments: argparse.Namespace, evaluations: Sequence[RunEvaluation], topics: Topics
+) -> dict[str, dict[str, list[QueryChange]]]:
+    if not arguments.per_query:
+        return {}
+    base = next(evaluation for evaluation in evaluations if evaluation.name == arguments.baseline)
     return {
-        measure: paired_t_tests({other.name: other.per_query[measure] for other in others}, values)
-        for measure, values in base.per_query.items()
+        other.name: {
+            measure: largest_changes(other, base, measure, arguments.per_query, topics) for measure in base.overall
+        }
+        for other in evaluations
+        if other is not base
     }
-
-
-def notes(evaluations: Sequence[RunEvaluation], measures: Sequence[Measure]) -> list[str]:
-    """What the numbers do not show: judged queries without results, and runs shallower than a measure looks."""
-    lines = []
-    for evaluation in evaluations:
-        if evaluation.missing:
-            examples = ", ".join(evaluation.missing[:3]) + (", …" if len(evaluation.missing) > 3 else "")
-            lines.append(
-                f"{evaluation.name} lacks {len(evaluation.missing)} of {len(evaluation.queries)} judged queries, "
-                f"which count as 0: {examples}"
-            )
-        deeper = [str(measure) for measure in measures if measure.params.get("cutoff", 0) > evaluation.depth]
-        if deeper:
-            lines.append(f"{evaluation.name} ends at depth {evaluation.depth}, before {', '.join(deeper)}")
-    return lines
-
-
-def as_table(qrels: str, evaluations: Sequence[RunEvaluation], baseline: str | None, tests: Tests) -> str:
-    """Runs by measures to four decimals; beside each value its difference to the baseline, marked if significant."""
-    mark = _printable("†", "*")
-    measures = list(evaluations[0].overall)
-    rows = [["run", *measures]]
-    for evaluation in evaluations:
-        cells = [f"{value:.4f}" for value in evaluation.overall.values()]
-        for column, measure in enumerate(measures):
-            test = tests.get(measure, {}).get(evaluation.name)
-            if test:
-                cells[column] += f" {test.difference:+.4f}{mark if test.p_holm < SIGNIFICANT else ''}"
-        rows.append([evaluation.name, *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += ["", f"{len(evaluations[0].queries)} queries of {qrels}"]
-    if baseline:
-        compared = len(evaluations) - 1
-        correction = f", Holm-corrected for {compared} runs" if compared > 1 else ""
-        lines[-1] += f"; differences to {baseline}; {mark} p < {SIGNIFICANT} (paired t-test{correction})"
-    return "\n".join(lines)
-
-
-def as_json(qrels: str, evaluations: Sequence[RunEvaluation], baseline: str | None, tests: Tests) -> str:
-    """The same with every query's value, each test's t, p, wins, ties and losses, and versions; infinities are null."""
-    document = {
-        "qrels": qrels,
-        "queries": len(evaluations[0].queries),
-        "measures": list(evaluations[0].overall),
-        "baseline": baseline,
-        "runs": [
-            {
-                "run": evaluation.name,
-                "overall": evaluation.overall,
-                "per_query": {
-                    measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
-                    for measure, values in evaluation.per_query.items()
-                },
-                "missing_queries": evaluation.missing,
-                "depth": evaluation.depth,
-                "against_baseline": {
-                    measure: dataclasses.asdict(by_run[evaluation.name])
-                    for measure, by_run in tests.items()
-                    if evaluation.name in by_run
-                },
-            }
-            for evaluation in evaluations
-        ],
-        "versions": {
-            "pyserini-tasb": __version__,
-            **{name: importlib.metadata.version(name) for name in ("ir-measures", "pytrec-eval-terrier", "scipy")},
-        },
-    }
-    return json.dumps(_without_infinities(document), indent=1, allow_nan=False)
-
-
-def _without_infinities(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_infinities(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_infinities(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _printable(text: str, otherwise: str) -> str:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return otherwise
-    return text

@@ -32,6 +32,7 @@ class RunEvaluation:
         per_query: measure → float64 array, one value for each of `queries`.
         overall: measure → what trec_eval prints for `all`: the mean over `queries` (the sum, for counts).
         missing: judged queries for which the run has no document; they count as 0, as under `trec_eval -c`.
+        without_judgments: the run's queries that the qrels lack; they count nowhere.
         depth: the most documents the run has for any query.
     """
 
@@ -40,6 +41,7 @@ class RunEvaluation:
     per_query: Mapping[str, NDArray[np.float64]]
     overall: Mapping[str, float]
     missing: tuple[str, ...]
+    without_judgments: tuple[str, ...]
     depth: int
 
 
@@ -74,6 +76,7 @@ def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str | Measure], *, n
         per_query={str(measure): values for measure, values in per_query.items()},
         overall={str(measure): _aggregate(measure, values) for measure, values in per_query.items()},
         missing=tuple(qid for qid in queries if qid not in run),
+        without_judgments=tuple(qid for qid in run if qid not in qrels),
         depth=max(map(len, run.values())),
     )
 

@@ -31,6 +31,22 @@ def default_measures(qrels_name: str) -> tuple[str, ...]:
     return DEV_MEASURES if name == "msmarco-passage-dev-subset" else OTHER_MEASURES
 
 
+def relevance_grade(measures: Iterable[Measure], qrels_name: str) -> int:
+    """The grade from which a document is relevant: that of the measures' `rel=`, or else what the qrels' name says.
+
+    Without measures that agree on one, it is 2 for TREC-DL passage, and 1 for any other qrels.
+    """
+    grades = {measure.params["rel"] for measure in measures if "rel" in measure.params}
+    if len(grades) == 1:
+        return int(grades.pop())
+    return 2 if default_measures(qrels_name) == TREC_DL_MEASURES else 1
+
+
+def shallowest_cutoff(measures: Iterable[Measure]) -> int:
+    """The first cutoff at which one of the measures stops looking; 10 if none stops."""
+    return min((measure.params["cutoff"] for measure in measures if "cutoff" in measure.params), default=10)
+
+
 def parse_measures(measures: Iterable[str | Measure]) -> list[Measure]:
     """Measures from their ir-measures names, e.g. `nDCG@10` or `AP(rel=2)@1000`, each once.
 

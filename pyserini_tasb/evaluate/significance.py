@@ -1,33 +1,48 @@
-"""Whether two runs differ by more than chance: paired t-tests over queries."""
+"""Whether two runs differ by more than chance, and by how much: paired tests over queries."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from pyserini_tasb.evaluate.randomisation import randomisation_p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+    Key = TypeVar("Key")
+
+SIGNIFICANT = 0.05
+CONFIDENCE = 0.95
+TESTS = {"t": "paired t-test", "randomisation": "randomisation test"}
 
 
 @dataclass(frozen=True)
-class PairedTTest:
-    """A run against a baseline on one measure, query by query.
+class PairedTest:
+    """A run against another on one measure, query by query.
 
     Attributes:
-        difference: mean of run minus baseline.
+        test: what `p` is of, a key of `TESTS`.
+        difference: mean of run minus other.
+        interval: 95 % confidence interval of the mean difference, by Student's t; infinite for fewer than two queries.
+        effect_size: Cohen's d for paired samples, d_z: mean of the differences over their standard deviation (Lakens
+            2013), which is t / √n.
         t: Student's t; ±inf when every query differs by the same amount.
         p: two-sided.
-        p_holm: `p` corrected for all runs tested against the same baseline (Holm 1979); `p` itself for a single run.
+        p_holm: `p` corrected for all tests made together (Holm 1979); `p` itself for a single one.
         wins: queries on which the run is better; `ties` and `losses` likewise.
         n: queries.
     """
 
+    test: str
     difference: float
+    interval: tuple[float, float]
+    effect_size: float
     t: float
     p: float
     p_holm: float
@@ -36,26 +51,40 @@ class PairedTTest:
     losses: int
     n: int
 
+    @property
+    def significant(self) -> bool:
+        """Whether the two differ by more than chance, after Holm's correction."""
+        return self.p_holm < SIGNIFICANT
 
-def paired_t_test(run: ArrayLike, baseline: ArrayLike) -> PairedTTest:
-    """Two-sided paired t-test over queries (scipy.stats.ttest_rel).
+
+def paired_test(run: ArrayLike, other: ArrayLike, test: str = "t", seed: int = 0) -> PairedTest:
+    """Two-sided paired test over queries: Student's (scipy.stats.ttest_rel) or by randomisation.
 
     Equal values on every query, or fewer than two queries, are no evidence: t = 0, p = 1.
 
     Args:
         run: one value a query, shape (queries,).
-        baseline: likewise, for the same queries in the same order.
+        other: likewise, for the same queries in the same order.
+        test: `t` or `randomisation`.
+        seed: of the randomisation test.
 
     Raises:
-        ValueError: the shapes differ, or there is no query.
+        ValueError: the shapes differ, there is no query, or no such test.
     """
-    values, others = np.asarray(run, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    values, others = np.asarray(run, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if values.ndim != 1 or values.shape != others.shape or not values.size:
         raise ValueError(f"expected two arrays of shape (queries,), found {values.shape} and {others.shape}")
+    if test not in TESTS:
+        raise ValueError(f"expected one of {', '.join(TESTS)}, found {test}")
     differences = values - others
-    t, p = _t_and_p(values, others)
-    return PairedTTest(
+    t, p, interval = _student(values, others)
+    if test == "randomisation":
+        p = randomisation_p(differences, seed)
+    return PairedTest(
+        test=test,
         difference=float(differences.mean()),
+        interval=interval,
+        effect_size=t / math.sqrt(values.size),
         t=t,
         p=p,
         p_holm=p,
@@ -66,11 +95,13 @@ def paired_t_test(run: ArrayLike, baseline: ArrayLike) -> PairedTTest:
     )
 
 
-def paired_t_tests(runs: Mapping[str, ArrayLike], baseline: ArrayLike) -> dict[str, PairedTTest]:
-    """`paired_t_test` of each named run against one baseline, with Holm's correction over all of them."""
-    tests = {name: paired_t_test(values, baseline) for name, values in runs.items()}
-    corrected = holm([test.p for test in tests.values()])
-    return {name: replace(test, p_holm=p) for (name, test), p in zip(tests.items(), corrected, strict=True)}
+def paired_tests(
+    pairs: Mapping[Key, tuple[ArrayLike, ArrayLike]], test: str = "t", seed: int = 0
+) -> dict[Key, PairedTest]:
+    """`paired_test` of each pair (run, other), with Holm's correction over all of them."""
+    tests = {key: paired_test(run, other, test, seed) for key, (run, other) in pairs.items()}
+    corrected = holm([each.p for each in tests.values()])
+    return {key: replace(each, p_holm=p) for (key, each), p in zip(tests.items(), corrected, strict=True)}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -83,13 +114,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _t_and_p(run: np.ndarray, baseline: np.ndarray) -> tuple[float, float]:
-    differences = run - baseline
-    if run.size < 2 or not differences.any():
-        return 0.0, 1.0
+def _student(run: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float, tuple[float, float]]:
+    """Student's t, its p, and the confidence interval of the mean difference."""
+    differences = run - other
+    if run.size < 2:
+        return 0.0, 1.0, (-math.inf, math.inf)
+    first = float(differences[0])
     if np.ptp(differences) == 0:  # no variance: scipy would divide by zero
-        return math.copysign(math.inf, differences[0]), 0.0
+        return (math.copysign(math.inf, first), 0.0, (first, first)) if first else (0.0, 1.0, (0.0, 0.0))
     from scipy import stats  # takes most of a second
 
-    result = stats.ttest_rel(run, baseline)
-    return float(result.statistic), float(result.pvalue)
+    result = stats.ttest_rel(run, other)
+    interval = result.confidence_interval(CONFIDENCE)
+    return float(result.statistic), float(result.pvalue), (float(interval.low), float(interval.high))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.cli import main
-from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, paired_t_test
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, load_topics, paired_test, recall_curve
+from pyserini_tasb.evaluate.recall_plot import draw_recall
 
 DL19 = ("evaluate", "--qrels", "dl19-passage", "--runs")
 
@@ -91,8 +92,8 @@ def test_json_holds_the_value_of_every_query_and_the_whole_test(capsys):
     for run, values in zip((bm25, tasb), expected, strict=True):
         assert list(run["per_query"]["nDCG@10"]) == list(qrels)
         assert np.array_equal(list(run["per_query"]["nDCG@10"].values()), values)
-    test = paired_t_test(expected[1], expected[0])
-    assert tasb["against_baseline"]["nDCG@10"] == vars(test)
+    test = paired_test(expected[1], expected[0])
+    assert tasb["against_baseline"]["nDCG@10"] == vars(test) | {"interval": list(test.interval)}
     assert test.p < 1e-5
     assert test.wins + test.ties + test.losses == test.n == 43
 
@@ -114,6 +115,195 @@ def test_table_on_a_terminal_without_unicode(monkeypatch):
     stdout.flush()
     assert b"-1.0000*\n" in stdout.buffer.getvalue()
     assert b"* p < 0.05" in stdout.buffer.getvalue()
+
+
+@pytest.fixture
+def three_runs(tmp_path, monkeypatch):
+    """Eight judged queries: the relevant document comes first, second, or fifth or sixth; `poor` has another query."""
+    monkeypatch.chdir(tmp_path)
+    qids = [f"q{number}" for number in range(8)]
+    (tmp_path / "qrels.txt").write_text("".join(f"{qid} 0 a 1\n{qid} 0 b 0\n" for qid in qids))
+    (tmp_path / "topics.tsv").write_text("".join(f"{qid}\twhat | is {qid}\n" for qid in qids))
+    (tmp_path / "good.run").write_text("".join(f"{qid} Q0 a 1 2 t\n{qid} Q0 b 2 1 t\n" for qid in qids))
+    (tmp_path / "fair.run").write_text("".join(f"{qid} Q0 b 1 2 t\n{qid} Q0 a 2 1 t\n" for qid in qids))
+    poor = [f"{qid} Q0 x{rank} {rank} {9 - rank} t\n" for qid in qids for rank in range(1, 5 + int(qid[1]) % 2)]
+    right = [f"{qid} Q0 a 9 1 t\n" for qid in qids]
+    (tmp_path / "poor.run").write_text("".join([*poor, *right, "other Q0 a 1 1 t\n"]))
+
+
+def evaluate(*arguments):
+    return ["evaluate", "--qrels", "qrels.txt", "--runs", "good.run", "fair.run", "poor.run", *arguments]
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_letters_name_the_runs_that_a_run_is_better_than(capsys):
+    assert main(evaluate("--all-pairs", "--measures", "RR", "Success@1", "--test", "randomisation")) == 0
+    how = "p < 0.05 (randomisation test, Holm-corrected for 3 pairs)"
+    assert capsys.readouterr().out.splitlines() == [
+        "   run       RR        Success@1",
+        "a  good.run  1.0000ᵇᶜ  1.0000ᵇᶜ",
+        "b  fair.run  0.5000ᶜ   0.0000",
+        "c  poor.run  0.1833    0.0000",
+        "",
+        f"8 queries of qrels.txt; ᵃᵇᶜ better than that run, {how}",
+    ]
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_terminal_without_unicode(monkeypatch, tmp_path):
+    (tmp_path / "topics.tsv").write_text("q0\tthé\n", encoding="utf-8")
+    per_query = ["--baseline", "good.run", "--per-query", "1", "--topics", "topics.tsv", "--markdown"]
+    for arguments, expected in (
+        (["--all-pairs"], (b"1.0000^bc\n", b"; ^abc better")),
+        (per_query, (rb"| 0.5000 -0.5000<sup>\*</sup> |", rb"th\xe9")),
+    ):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+        monkeypatch.setattr(sys, "stdout", stdout)
+        main(evaluate("--measures", "RR", *arguments))
+        stdout.flush()
+        assert all(part in stdout.buffer.getvalue() for part in expected)
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_markdown(capsys):
+    assert main(evaluate("--all-pairs", "--measures", "RR", "--markdown", "--unjudged")) == 0
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        "|  | run | RR | unjudged@10 |",
+        "| --- | --- | --- | --- |",
+        "| a | good.run | 1.0000<sup>bc</sup> | 0.0% |",
+        "| b | fair.run | 0.5000<sup>c</sup> | 0.0% |",
+        "| c | poor.run | 0.1833 | 81.8% |",
+    ]
+    per_query = ["--per-query", "1", "--topics", "topics.tsv"]
+    assert main(evaluate("--baseline", "good.run", "--measures", "RR", "--markdown", *per_query)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "| fair.run | 0.5000 -0.5000<sup>†</sup> |" in lines
+    assert "**RR, where poor.run differs most from good.run**" in lines
+    assert lines[-1] == r"| q1 | 0.1667 | 1.0000 | -0.8333 | what \| is q1 |"
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_details_of_every_comparison(capsys):
+    assert main(evaluate("--baseline", "good.run", "--measures", "RR", "Success@1", "--details")) == 0
+    details = capsys.readouterr().out.partition("RR:\n\n")[2].splitlines()
+    test = paired_test([1 / 5, 1 / 6] * 4, [1] * 8)
+    low, high = test.interval
+    assert details[0].split("  ")[0] == "run"
+    assert details[1].split() == [
+        "fair.run",
+        "good.run",
+        "-0.5000",
+        "-0.5000",
+        "to",
+        "-0.5000",
+        "-inf",
+        "0",
+        "0",
+        "0/0/8",
+    ]
+    assert details[2].split() == [
+        "poor.run", "good.run", "-0.8167", f"{low:+.4f}", "to", f"{high:+.4f}", f"{test.effect_size:+.2f}",
+        f"{test.p:.2g}", f"{test.p:.2g}", "0/0/8",
+    ]  # fmt: skip
+    assert details[4] == "Success@1:"
+    assert details[-1].startswith("p of the paired t-test; the interval is Student's")
+
+
+def test_queries_that_changed_most_with_the_texts_of_bundled_topics(capsys):
+    arguments = ["dl19-passage.tasb", "--baseline", "dl19-passage.bm25", "--measures", "nDCG@10", "--per-query", "2"]
+    assert main([*DL19, *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert lines[0] == "nDCG@10, where dl19-passage.tasb differs most from dl19-passage.bm25:"
+    assert lines[2].split() == ["qid", "dl19-passage.tasb", "dl19-passage.bm25", "difference", "topic"]
+    qrels, topics = load_qrels("dl19-passage"), load_topics("dl19-passage")
+    tasb, bm25 = (
+        evaluate_run(load_run(f"dl19-passage.{name}"), qrels, ["nDCG@10"]).per_query["nDCG@10"]
+        for name in ("tasb", "bm25")
+    )
+    for line, index in zip(lines[3:], np.argsort(-abs(tasb - bm25)), strict=False):
+        qid = list(qrels)[index]
+        numbers = [f"{tasb[index]:.4f}", f"{bm25[index]:.4f}", f"{tasb[index] - bm25[index]:+.4f}"]
+        assert line.split() == [qid, *numbers, *topics[qid].split()]
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_notes_on_queries_and_documents_without_judgments(capsys):
+    assert main(evaluate("--measures", "RR@5")) == 0
+    share = "90.0% of the documents in the top 5 of poor.run have no judgment, which counts as not relevant"
+    assert [line.removeprefix("tasb evaluate: note: ") for line in capsys.readouterr().err.splitlines()] == [
+        "good.run ends at depth 2, before RR@5",
+        "fair.run ends at depth 2, before RR@5",
+        "poor.run has 1 of its 9 queries without judgments, which are left out: other",
+        share,
+    ]
+
+
+def test_where_only_relevant_documents_were_judged_the_share_is_shown_when_asked_for(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "qrels.txt").write_text("1 0 a 1\n")
+    (tmp_path / "x.run").write_text("1 Q0 b 1 2 t\n1 Q0 a 2 1 t\n")
+    assert main(["evaluate", "--qrels", "qrels.txt", "--runs", "x.run", "--measures", "RR@2", "--unjudged"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[:2] == ["run    RR@2    unjudged@2", "x.run  0.5000  50.0%"]
+    assert "50.0%" in printed.err
+    assert main(["evaluate", "--qrels", "qrels.txt", "--runs", "x.run", "--measures", "RR@2"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_json_of_pairs_changes_and_notes(capsys):
+    assert main(evaluate("--all-pairs", "--measures", "RR@5", "--json", "--test", "randomisation", "--seed", "3")) == 0
+    document = json.loads(capsys.readouterr().out)
+    pairs = document["pairs"]["RR@5"]
+    assert [(pair["run"], pair["other"]) for pair in pairs] == [
+        ("good.run", "fair.run"), ("good.run", "poor.run"), ("fair.run", "poor.run")
+    ]  # fmt: skip
+    assert (pairs[0]["test"], pairs[0]["p"], pairs[0]["p_holm"]) == ("randomisation", 2 / 2**8, 6 / 2**8)
+    poor = document["runs"][2]
+    assert poor["queries_without_judgments"] == ["other"]
+    assert poor["unjudged"] == {"cutoff": 5, "share": 0.9}
+    assert len(document["notes"]) == 4
+    assert main(evaluate("--baseline", "good.run", "--measures", "RR", "--json", "--per-query", "1")) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert "pairs" not in document
+    change = {"qid": "q0", "topic": None, "value": 0.5, "baseline": 1.0}
+    assert [run["largest_changes"] for run in document["runs"][:2]] == [{}, {"RR": [change]}]
+
+
+def test_recall_plot_is_of_the_grade_that_the_qrels_ask_for(tmp_path):
+    names = ["dl19-passage.tasb", "dl19-passage.bm25"]
+    assert main([*DL19, *names, "--measures", "nDCG@10", "--recall-plot", str(tmp_path / "recall.png")]) == 0
+    curves = {name: recall_curve(load_run(name), load_qrels("dl19-passage"), 2) for name in names}
+    draw_recall(curves, "dl19-passage", 2, tmp_path / "expected.png")
+    assert (tmp_path / "recall.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--test", "t", "--details"], "--test without --baseline or --all-pairs; --details without --baseline or"),
+        (["--baseline", "dl19-passage.bm25", "--seed", "1"], "--seed without --test randomisation"),
+        (["--all-pairs", "--per-query", "3"], "--per-query without --baseline"),
+        (["--topics", "dl19-passage"], "--topics without --per-query"),
+        (["--recall-plot", "recall.pdf"], "--recall-plot recall.pdf, which is not named as a PNG"),
+        (["--all-pairs"], "expected: 2 to 25 runs, which --all-pairs names by letters\n  found:    1"),
+    ],
+)
+def test_options_that_do_not_go_together(capsys, arguments, message):
+    assert main([*DL19, "dl19-passage.tasb", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--all-pairs", "--baseline", "a"], ["--json", "--markdown"], ["--per-query", "0"], ["--seed", "-1"]],
+)
+def test_options_that_the_parser_refuses(capsys, arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main([*DL19, "dl19-passage.tasb", *arguments])
+    assert exit_.value.code == 2
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import default_measures, evaluate_run, parse_measures
+from pyserini_tasb.evaluate.measures import relevance_grade, shallowest_cutoff
 
 QRELS = {"q": {"a": 1}}
 RUN = {"q": {"a": 1.0}}
@@ -45,6 +46,18 @@ def test_all_faults_are_reported_at_once():
     assert "`foo`" in caught.value.found
     assert "`bar`" in caught.value.found
     assert "`nDCG@10`" not in caught.value.found
+
+
+def test_the_grade_that_counts_as_relevant_and_the_cutoff_that_counts_most():
+    def grade(qrels, *measures):
+        return relevance_grade(parse_measures(measures), qrels)
+
+    assert grade("dl19-passage", "nDCG@10") == grade("dl20", *default_measures("dl20")) == 2
+    assert grade("msmarco-passage-dev-subset", "RR@10") == grade("robust04", "AP") == 1
+    assert grade("dl19-passage", "nDCG@10", "R(rel=3)@50") == grade("robust04", "AP(rel=3)") == 3
+    assert grade("dl19-passage", "AP(rel=1)", "R(rel=3)@50") == 2
+    assert shallowest_cutoff(parse_measures(["R@1000", "nDCG@20", "AP"])) == 20
+    assert shallowest_cutoff(parse_measures(["AP"])) == 10
 
 
 @pytest.mark.parametrize("measure", ["nDCG@0", "P@0", "R@0", "AP@0", "RR@0", "nDCG@True", "AP(rel=0)", "R(rel=0)@5"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.pipelines.study.comparison import SIGNIFICANT, Comparison, Key, measures_of
+from pyserini_tasb.evaluate.layout import markdown_table
+from pyserini_tasb.evaluate.significance import SIGNIFICANT
+from pyserini_tasb.pipelines.study.comparison import measures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pyserini_tasb.pipelines.study.comparison import Comparison, Key
     from pyserini_tasb.pipelines.study.config import StudyConfig
     from pyserini_tasb.pipelines.study.entry import Entry
 
@@ -36,7 +39,7 @@ def _table(study: StudyConfig, entries: Sequence[Entry], comparisons: Mapping[Ke
         line += [_value(study, entry, task, measure, comparisons) for task, measure in columns]
         seconds = entry.seconds_per_pair
         lines.append([*line, "" if seconds is None else f"{1000 * seconds:.0f}"])
-    return _markdown_table(head, lines)
+    return markdown_table(head, lines)
 
 
 def _axes_shown(study: StudyConfig, entries: Sequence[Entry]) -> list[int]:
@@ -53,7 +56,7 @@ def _value(study: StudyConfig, entry: Entry, task: str, measure: str, comparison
     if len(values) > 1:
         text += f" ± {values.std(ddof=1):.4f}"
     found = {letter: comparisons.get((letter, task, measure, entry.name)) for letter in study.letters}
-    significant = {letter: each.test.difference > 0 for letter, each in found.items() if each and each.significant}
+    significant = {letter: each.test.difference > 0 for letter, each in found.items() if each and each.test.significant}
     better = "".join(letter for letter, is_better in significant.items() if is_better)
     worse = "".join(letter for letter, is_better in significant.items() if not is_better)
     return text + (f"<sup>{better}</sup>" if better else "") + (f"<sub>{worse}</sub>" if worse else "")
@@ -98,15 +101,12 @@ def _differences(
         return ""
     head = [f"minus {_meaning(study, letter)}", *(f"{task} {measure}" for task, measure in columns)]
     note = "Difference of the means ± half of its 95 % confidence interval over queries; p after Holm."
-    return f"## Against {letter}: {_meaning(study, letter)}\n\n{_markdown_table(head, lines)}\n\n{note}"
+    return f"## Against {letter}: {_meaning(study, letter)}\n\n{markdown_table(head, lines)}\n\n{note}"
 
 
 def _difference(each: Comparison) -> str:
-    p = "< .001" if each.p < 0.001 else f"= {each.p:.3f}".replace("0.", ".", 1)
-    bold = "**" if each.significant else ""
-    return f"{bold}{each.test.difference:+.4f}{bold} ± {each.half_width:.4f} (p {p})"
-
-
-def _markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---"] * len(head)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines))
+    test = each.test
+    low, high = test.interval
+    p = "< .001" if test.p_holm < 0.001 else f"= {test.p_holm:.3f}".replace("0.", ".", 1)
+    bold = "**" if test.significant else ""
+    return f"{bold}{test.difference:+.4f}{bold} ± {(high - low) / 2:.4f} (p {p})"

@@ -58,11 +58,11 @@ def test_paired_tests_are_scipys_corrected_together():
     corrected = dict(zip(np.argsort(p), np.maximum.accumulate(np.minimum(1, np.sort(p) * [3, 2, 1])), strict=True))
     for number, entry in enumerate(found[1:]):
         comparison = comparisons["b", "dl19", "nDCG@10", entry.name]
-        assert comparison.p == pytest.approx(corrected[number])
+        assert comparison.test.p_holm == pytest.approx(corrected[number])
         assert comparison.reference == "BM25"
         differences = entry.per_query("dl19", "nDCG@10") - base
-        low, high = stats.t.interval(0.95, QUERIES - 1, differences.mean(), stats.sem(differences))
-        assert comparison.half_width == pytest.approx((high - low) / 2)
+        interval = stats.t.interval(0.95, QUERIES - 1, differences.mean(), stats.sem(differences))
+        assert comparison.test.interval == pytest.approx(interval)
     # The reference has no DL20; a cell without its reference is compared with nothing.
     assert not [key for key in comparisons if key[:2] == ("b", "dl20")]
     assert {key[3] for key in comparisons if key[0] == "r"} == {"one+tas"}

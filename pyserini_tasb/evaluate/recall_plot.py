@@ -1,0 +1,73 @@
+"""Recall at cutoffs as a picture, as Figure 3 of the TAS-B paper."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+# Okabe and Ito's, which colour-blind readers can tell apart; a dash pattern besides, for prints in grey.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+LINES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)), (0, (1, 3)))
+CUTOFFS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+
+
+def draw_recall(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int, picture: Path) -> None:
+    """Write `recall_figure` as a PNG.
+
+    Raises:
+        TasbError: the file cannot be written.
+    """
+    drawn = io.BytesIO()
+    recall_figure(curves, qrels, grade).savefig(drawn, format="png", metadata={"Software": None})
+    write_whole(picture, drawn.getvalue())
+
+
+def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int) -> Figure:
+    """A line for each run up to its depth, the cutoffs on a logarithmic axis.
+
+    Args:
+        curves: name of the run → recall at cutoffs 1, 2, 3, …, of `recall_curve`.
+        qrels: what they are called.
+        grade: from which a document was relevant.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Without pyplot, which would look for a display.
+    figure = Figure(figsize=(7, 4.4 + 0.22 * len(curves)), dpi=140, layout="constrained")
+    FigureCanvasAgg(figure)
+    panel: Any = figure.subplots()
+    _draw_lines(panel, curves)
+    deepest = max(map(len, curves.values()))
+    panel.set_xscale("log")
+    panel.set_xlim(1, max(deepest * 1.06, 2))
+    shown = [cutoff for cutoff in CUTOFFS if cutoff <= deepest]
+    panel.set_xticks(shown, [f"{cutoff:,}" for cutoff in shown])
+    panel.minorticks_off()
+    panel.set_ylim(bottom=0)
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.2f}".removeprefix("0"))
+    panel.set_xlabel("cutoff")
+    panel.set_ylabel(f"recall (rel={grade})")
+    panel.set_title(f"Recall at cutoffs, {qrels}", fontsize=11)
+    panel.grid(visible=True, color="#e4e4e4", linewidth=0.7)
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, fontsize=9, loc="outside lower center")
+    return figure
+
+
+def _draw_lines(panel: Any, curves: Mapping[str, NDArray[np.float64]]) -> None:
+    # The best at the end comes first in the legend, as the lines lie; a run's colour is by its place among those given.
+    for number, (name, curve) in sorted(enumerate(curves.items()), key=lambda item: -item[1][1][-1]):
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+        panel.plot(range(1, len(curve) + 1), curve, label=name, linewidth=1.8, color=colour, linestyle=line)
+        panel.plot(len(curve), curve[-1], "o", color=colour, markersize=4)
