@@ -69,7 +69,7 @@ def test_all_malformed_lines_are_reported_up_to_a_limit(tmp_path):
     assert "… and 5 more" in caught.value.found
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")], ids=["nothing", "blank lines", "gzip"])
 def test_empty_file_is_an_error(tmp_path, content):
     with pytest.raises(TasbError, match="an empty file"):
         read_run(written(tmp_path, content))

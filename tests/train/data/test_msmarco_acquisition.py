@@ -242,6 +242,7 @@ def test_an_archive_left_by_an_interrupted_run(miniature, folder, server, intern
         (packed({"collection.tsv": b""}, [], folders=["collection.tsv"]), "no collection.tsv in it"),
         (gzip.compress(b"no tar archive"), "not.*file could be opened|invalid header|truncated"),
     ],
+    ids=["another file", "cut off", "a folder", "no archive"],
 )
 def test_an_archive_that_is_not_what_was_described(miniature, folder, server, internet, content, found):
     """Its checksum is right: then the description is wrong."""

@@ -139,7 +139,7 @@ def test_reading_stops_at_the_limit(tmp_path, monkeypatch):
     assert (rows, faults.count, len(faults.shown)) == ([], 1000, 20)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")], ids=["nothing", "blank lines", "gzip"])
 def test_empty_file_is_an_error(tmp_path, content):
     (tmp_path / "rows").write_bytes(content)
     with pytest.raises(TasbError, match="an empty file"):
