@@ -4,6 +4,7 @@ VENV ?= .venv
 DEMO ?= demo-out
 TORCH ?=
 ARGS ?=
+JOBS ?= 2
 
 CANDIDATES := python3 python3.13 python3.12 python3.11
 SUITABLE := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -12,6 +13,8 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do "$$python" $(SUITABLE) && { ec
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Files of tests are shared out among processes; what a file's tests have in common is made once.
+PYTEST = "$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile
 PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 
 # pip installs without compiling (below), so the first import of a module has to keep what it compiled.
@@ -29,6 +32,7 @@ help:
 	@echo
 	@echo "PYTHON=COMMAND    Python 3.11 or newer (here: $(or $(PYTHON),none found))"
 	@echo "VENV=FOLDER       the virtual environment"
+	@echo "JOBS=NUMBER       processes that test at once (here: $(JOBS)), up to 2 GB each; 0: in one"
 	@echo "DEMO=FOLDER       the demo's results"
 	@echo "TORCH='ARGUMENTS' what to give pip to install PyTorch first. Its own choice on Linux has NVIDIA's libraries,"
 	@echo "                  several GB: without a GPU, take the arguments for a CPU build from pytorch.org"
@@ -37,10 +41,10 @@ demo: $(INSTALLED)-demo
 	@"$(BIN)/tasb" demo --output "$(DEMO)"
 
 test: $(INSTALLED)-test
-	"$(BIN)/python" -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-plugin: $(INSTALLED)-test
-	"$(BIN)/python" -m pytest tests/plugin tests/packaging $(ARGS)
+	$(PYTEST) tests/plugin tests/packaging $(ARGS)
 
 check: $(INSTALLED)-dev
 	"$(BIN)/ruff" check .
