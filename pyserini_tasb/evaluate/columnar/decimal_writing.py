@@ -24,9 +24,20 @@ _MAGNITUDES = np.array([0.001, 0.01, 0.1, 1, 10, 100, 1e3, 1e4, 1e5, 1e6])
 _DECIMALS = np.array([18, 17, 18, 17, 16, 15, 14, 13, 12, 11, 10])
 _FOUR_DIGITS = np.array([f"{number:04}".encode() for number in range(10_000)], dtype="S4")
 _FROM_RIGHT = np.arange(WIDTH - 1, -1, -1)
-_IS_FRACTION = _FROM_RIGHT[None, :] < np.arange(WIDTH)[:, None]
-_IS_DOT = _FROM_RIGHT[None, :] == np.arange(WIDTH)[:, None]
-_IS_TEXT = _FROM_RIGHT[None, :] < np.arange(WIDTH + 1)[:, None]
+_PLACES = np.arange(WIDTH)[:, None]
+
+
+def _words(characters: NDArray[np.uint8]) -> Integers:
+    """Rows of 24 characters as three words each."""
+    return np.ascontiguousarray(characters).view("<u8")
+
+
+# By the number of decimals: which characters are decimals, which stand before the dot, and the dot.
+_DECIMAL = _words(np.where(_FROM_RIGHT < _PLACES, 0xFF, 0).astype(np.uint8))
+_WHOLE = _words(np.where(_FROM_RIGHT > _PLACES, 0xFF, 0).astype(np.uint8))
+_DOT = _words(np.where(_FROM_RIGHT == _PLACES, ord("."), 0).astype(np.uint8))
+# By the length of the text: which characters there are.
+_TEXT = _words(np.where(np.arange(WIDTH + 1)[:, None] > _FROM_RIGHT, 0xFF, 0).astype(np.uint8))
 
 
 def decimal_texts(numbers: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -104,23 +115,19 @@ def _without_zeros(digits: Integers, decimals: NDArray[np.int64]) -> tuple[Integ
 
 def _texts(digits: Integers, decimals: NDArray[np.int64], negative: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Digits with a dot and, where there is one, a sign."""
-    characters = np.full((len(digits), WIDTH + 1), ord("0"), dtype=np.uint8)
+    characters = np.empty((len(digits), WIDTH), dtype=np.uint8)
     quotient = digits
-    for end in range(WIDTH + 1, 4, -4):
-        quotient, four = quotient // POWERS[4], quotient % POWERS[4]
+    for end in range(WIDTH, 0, -4):
+        rest, quotient = quotient, quotient // POWERS[4]
+        four = (rest - quotient * POWERS[4]).astype(np.int64)
         characters[:, end - 4 : end] = _FOUR_DIGITS[four].view(np.uint8).reshape(-1, 4)
-    # What stands left of the dot is one further to the left.
-    texts = np.where(_IS_FRACTION[decimals], characters[:, 1:], 0)
-    texts = np.where(_IS_FRACTION[decimals] | _IS_DOT[decimals], texts, _one_left(characters))
-    texts[_IS_DOT[decimals]] = ord(".")
-    count = np.searchsorted(POWERS, digits, side="right")
-    length = np.maximum(count, decimals + 1) + 1
-    texts = np.where(_IS_TEXT[length], texts, 0).astype(np.uint8)
+    words = _words(characters)
+    # What stands before the dot is one further to the left.
+    moved = words >> np.uint64(8)
+    moved[:, :-1] |= words[:, 1:] << np.uint64(56)
+    length = np.maximum(np.searchsorted(POWERS, digits, side="right"), decimals + 1) + 1
+    joined = (words & _DECIMAL[decimals]) | (moved & _WHOLE[decimals]) | _DOT[decimals]
+    texts = (joined & _TEXT[length]).astype("<u8").view(np.uint8)
     signed = np.flatnonzero(negative)
     texts[signed, WIDTH - 1 - length[signed]] = ord("-")
     return texts
-
-
-def _one_left(characters: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Column c of the result is what stands one column to the right of it, of the last 24."""
-    return np.concatenate([characters[:, 2:], characters[:, -1:]], axis=1)
