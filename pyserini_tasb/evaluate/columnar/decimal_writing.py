@@ -127,7 +127,7 @@ def _texts(digits: Integers, decimals: NDArray[np.int64], negative: NDArray[np.b
     moved[:, :-1] |= words[:, 1:] << np.uint64(56)
     length = np.maximum(np.searchsorted(POWERS, digits, side="right"), decimals + 1) + 1
     joined = (words & _DECIMAL[decimals]) | (moved & _WHOLE[decimals]) | _DOT[decimals]
-    texts = (joined & _TEXT[length]).astype("<u8").view(np.uint8)
+    texts: NDArray[np.uint8] = (joined & _TEXT[length]).astype("<u8").view(np.uint8)
     signed = np.flatnonzero(negative)
     texts[signed, WIDTH - 1 - length[signed]] = ord("-")
     return texts
