@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pyserini_tasb import TasbError, recipes
-from pyserini_tasb.recipes import EncoderCard, FusionRecipe, Regression, encoder_card, load_recipe
+from pyserini_tasb.recipes import EncoderCard, FusionRecipe, Regression, encoder_card, fusion_recipe, load_recipe
 
 KINDS = {"encoders": EncoderCard, "fusion": FusionRecipe, "regressions": Regression}
 
@@ -113,3 +113,45 @@ def test_missing_card_file(tmp_path):
 def test_misspelt_name():
     with pytest.raises(TasbError, match="did you mean `tasb:minilm`"):
         encoder_card("tasb:minlm")
+
+
+def test_shipped_fusions_are_called_untuned(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
+    names = ["rrf", "tasb+bm25", "tasb+bm25+doct5query", "tasb+doct5query"]
+    assert list(recipes.recipe_files("fusion")) == names
+    assert not any(fusion_recipe(name).provenance.tuned for name in names)
+    assert [each.kind for each in fusion_recipe("tasb+bm25+doct5query").inputs] == ["dense", "bm25", "doct5query"]
+
+
+def test_a_users_fusion_and_overrides(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
+    (tmp_path / "fusion").mkdir()
+    inputs = "inputs: [{kind: run}, {kind: run, weight: 2}]"
+    (tmp_path / "fusion" / "mine.yaml").write_text(
+        f"name: mine\n{inputs}\nmethod: linear\nprovenance: {{tuned: false, source: a guess}}\n"
+    )
+    assert fusion_recipe("mine", ["depth=50", "provenance.tuned=true"]).depth == 50
+    with pytest.raises(TasbError, match="did you mean `tasb\\+bm25`"):
+        fusion_recipe("tasb-bm25")
+
+
+@pytest.mark.parametrize(
+    ("given", "phrase"),
+    [
+        ("{kind: dense}", "a dense input needs `encoder`"),
+        ("{kind: bm25, encoder: tasb}", "takes no `encoder`"),
+        ("{kind: run, k1: 0.9, b: 0.4}", "takes no `k1` and `b`"),
+        ("{kind: bm25, k1: 0.9}", "both of `k1` and `b`"),
+        ("{kind: bm25, weight: .nan}", "finite"),
+        ("{kind: splade}", "'dense', 'bm25'"),
+    ],
+)
+def test_faulty_inputs_of_a_fusion(tmp_path, given, phrase):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"name: mine\ninputs:\n  - {{kind: run}}\n  - {given}\nmethod: rrf\nprovenance: {{tuned: false, source: x}}\n"
+    )
+    with pytest.raises(TasbError) as caught:
+        fusion_recipe(str(path))
+    assert phrase in str(caught.value)
+    assert "line 4" in str(caught.value)

@@ -72,10 +72,19 @@ def load_run(name: str | Path) -> Run:
     Raises:
         TasbError: nothing by that name or path, or a faulty file.
     """
+    return read_run(run_file(name))
+
+
+def run_file(name: str | Path) -> Path:
+    """The file of a run: the path itself, or that of a bundled one (`dl19-passage.tasb`).
+
+    Raises:
+        TasbError: nothing by that name or path.
+    """
     path = _local_file("run", name)
     if path is None:
         raise _not_found("run", str(name), "no such file, and no bundled run of that name")
-    return read_run(path)
+    return path
 
 
 def _local_file(kind: Kind, name: str | Path) -> Path | None:

@@ -2,15 +2,19 @@
 
 from pyserini_tasb.recipes.encoder_cards import encoder_card, encoder_cards
 from pyserini_tasb.recipes.folders import own_folder, recipe_files, user_folder
+from pyserini_tasb.recipes.fusion_recipes import fusion_recipe
 from pyserini_tasb.recipes.loading import load_recipe
-from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Regression
+from pyserini_tasb.recipes.types import EncoderCard, FusionInput, FusionRecipe, Regression, WeightProvenance
 
 __all__ = [
     "EncoderCard",
+    "FusionInput",
     "FusionRecipe",
     "Regression",
+    "WeightProvenance",
     "encoder_card",
     "encoder_cards",
+    "fusion_recipe",
     "load_recipe",
     "own_folder",
     "recipe_files",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Backend = Literal["auto", "torch", "onnx"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
@@ -56,11 +56,43 @@ class EncoderCard(Recipe):
 class FusionInput(Strict):
     """One of the rankings that are fused: searched for, or a run that exists."""
 
-    kind: Literal["dense", "bm25", "impact", "run"]
-    weight: float = 1.0
+    kind: Literal["dense", "bm25", "doct5query", "impact", "run"]
+    weight: float = Field(default=1.0, allow_inf_nan=False)
     encoder: str | None = None
-    k1: float | None = None
-    b: float | None = None
+    index: str | None = None
+    k1: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    b: float | None = Field(default=None, ge=0, le=1)
+    theoretical_minimum: float | None = Field(default=None, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _what_the_kind_needs(self) -> FusionInput:
+        if self.kind == "dense" and self.encoder is None:
+            raise ValueError("a dense input needs `encoder`")
+        if self.encoder is not None and self.kind not in ("dense", "impact"):
+            raise ValueError(f"`{self.kind}` takes no `encoder`")
+        if (self.k1, self.b) != (None, None) and self.kind not in ("bm25", "doct5query"):
+            raise ValueError(f"`{self.kind}` takes no `k1` and `b`")
+        if (self.k1 is None) != (self.b is None):
+            raise ValueError("give both of `k1` and `b`, or none")
+        return self
+
+
+class WeightProvenance(Strict):
+    """Where the weights of a fusion come from; what was measured is there only where they were tuned."""
+
+    tuned: bool
+    source: str
+    runs: tuple[str, ...] = ()
+    qrels: str | None = None
+    queries: int | None = Field(default=None, ge=1)
+    measure: str | None = None
+    search: str | None = None
+    depth: int | None = Field(default=None, ge=1)
+    date: str | None = None
+    tool: str | None = None
+    tuned_value: float | None = None
+    held_out: str | None = None
+    held_out_value: float | None = None
 
 
 class FusionRecipe(Recipe):
@@ -69,10 +101,11 @@ class FusionRecipe(Recipe):
     inputs: tuple[FusionInput, ...] = Field(min_length=2)
     method: str
     normalisation: str = "none"
-    missing: Literal["minimum", "zero", "drop"] = "minimum"
+    missing: Literal["minimum", "zero", "theoretical", "drop", "nothing"] | None = None
+    rrf_k: float = Field(default=60, ge=0, allow_inf_nan=False)
     depth: int = Field(default=1000, ge=1)
     output_depth: int = Field(default=1000, ge=1)
-    provenance: str
+    provenance: WeightProvenance
 
 
 class Stage(Strict):

@@ -1,0 +1,130 @@
+"""`tasb fuse` beside `python -m pyserini.fusion`, files to file; exits with 1 below 10 times as fast or above 1 GB.
+
+    python benchmarks/fusion.py                          # 6,980 queries, 1,000 hits, two runs, reciprocal rank fusion
+    python benchmarks/fusion.py --queries 500 --repeats 1
+    python benchmarks/fusion.py --method interpolation
+
+Each in processes of its own, in turns. Time is the wall clock's, start-up included; the best of each is compared.
+Memory is the peak of what is resident. Both must rank the same documents with the same scores, to 1e-9: scores are
+drawn so that no two of a list are equal, as the programs decide ties otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from pyserini_tasb.evaluate.columnar import RunTable, read_run_table, write_run_tables
+from pyserini_tasb.evaluate.columnar.packed_text import pack
+
+LEAST_RATIO, MOST_GIGABYTES = 10.0, 1.0
+DOCUMENTS = 8_841_823  # of MS MARCO
+TOLERANCE = 1e-9
+OPTIONS = {
+    "rrf": (["--method", "rrf"], ["--method", "rrf"]),
+    "interpolation": (
+        ["--method", "linear", "--weights", "0.3", "0.7", "--missing", "zero"],
+        ["--method", "interpolation", "--alpha", "0.3"],
+    ),
+}
+
+
+def main() -> int:
+    """Measure, compare, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, default=6_980, help="default: %(default)s")
+    parser.add_argument("--hits", type=int, default=1_000, help="default: %(default)s")
+    parser.add_argument("--method", choices=tuple(OPTIONS), default="rrf", help="default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--output", type=Path, default=Path("fusion.json"), help="default: %(default)s")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = [synthetic_run(folder / f"run{seed}.txt", arguments, seed) for seed in (1, 2)]
+        names, (ours, theirs) = [*map(str, runs)], OPTIONS[arguments.method]
+        commands = {
+            "tasb fuse": ["pyserini_tasb", "fuse", *ours, "--runs", *names, "--output", f"{folder}/ours.txt"],
+            "pyserini.fusion": ["pyserini.fusion", *theirs, "--runs", *names, "--output", f"{folder}/theirs.txt"],
+        }
+        figures: dict[str, list[tuple[float, float]]] = {program: [] for program in commands}
+        for _ in range(arguments.repeats):
+            for program, command in commands.items():
+                figures[program].append(measured([sys.executable, "-m", *command]))
+        difference = largest_difference(folder / "ours.txt", folder / "theirs.txt")
+        size = sum(run.stat().st_size for run in runs)
+    return report(arguments, figures, difference, size)
+
+
+def synthetic_run(path: Path, arguments: argparse.Namespace, seed: int) -> Path:
+    """A run of random documents, half of them those of the other run."""
+    random, shared = np.random.default_rng(seed), np.random.default_rng(0)
+    half = arguments.hits // 2
+
+    def tables():
+        for query in range(arguments.queries):
+            both = distinct(shared, DOCUMENTS, half)
+            own = np.setdiff1d(distinct(random, DOCUMENTS, arguments.hits), both)[: arguments.hits - half]
+            numbers = random.permutation(np.concatenate([both, own]))
+            scores = np.sort(distinct(random, 20_000_000, len(numbers)))[::-1] / 1e6
+            yield RunTable(
+                (str(1_000_000 + query),),
+                np.array([0, len(numbers)]),
+                pack([str(number).encode() for number in numbers.tolist()]),
+                scores,
+            )
+
+    write_run_tables(path, tables(), f"s{seed}")
+    return path
+
+
+def distinct(random: np.random.Generator, below: int, count: int) -> np.ndarray:
+    """Different integers."""
+    return random.permutation(np.unique(random.integers(0, below, 2 * count)))[:count]
+
+
+def measured(command: list[str]) -> tuple[float, float]:
+    """Seconds and peak resident gigabytes of a child process."""
+    start = time.perf_counter()
+    child = os.posix_spawn(command[0], command, os.environ)
+    _, status, usage = os.wait4(child, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        sys.exit(f"{' '.join(command)} failed")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, usage.ru_maxrss * unit / 1e9
+
+
+def largest_difference(ours: Path, theirs: Path) -> float:
+    """Of the scores at each rank; infinite where the queries or the numbers of hits differ."""
+    one, other = read_run_table(ours), read_run_table(theirs)
+    order = np.argsort(one.qids), np.argsort(other.qids)
+    one, other = one.taken(order[0]), other.taken(order[1])
+    if one.qids != other.qids or (one.starts != other.starts).any():
+        return float("inf")
+    return float(np.abs(one.scores - other.scores).max())
+
+
+def report(arguments, figures, difference: float, size: int) -> int:
+    best = {program: min(seconds for seconds, _ in runs) for program, runs in figures.items()}
+    peak = {program: max(gigabytes for _, gigabytes in runs) for program, runs in figures.items()}
+    ratio = best["pyserini.fusion"] / best["tasb fuse"]
+    print(f"{arguments.method}, {arguments.queries:,} queries, {arguments.hits:,} hits, 2 runs of {size / 2e6:.0f} MB")
+    for program, runs in figures.items():
+        times = " ".join(f"{seconds:.1f}" for seconds, _ in runs)
+        print(f"{program:16} {best[program]:7.2f} s (all: {times})  {peak[program]:.2f} GB")
+    print(f"{ratio:.1f} times as fast (at least {LEAST_RATIO:g}), at most {MOST_GIGABYTES:g} GB")
+    print(f"largest difference between scores at the same rank: {difference:.1e}")
+    document = {"method": arguments.method, "figures": figures, "ratio": ratio, "difference": difference}
+    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    return int(ratio < LEAST_RATIO or peak["tasb fuse"] > MOST_GIGABYTES or not difference < TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Arguments of the verbs that fuse runs: `tasb fuse`, `tasb tune`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
+
+
+def add_fusion_verbs(verbs: Any, verb: Verb) -> None:
+    """Add them to the tree; `verb` adds one with its name, `module:function` and summary."""
+    _add_fuse(verb(verbs, "fuse", "pyserini_tasb.fuse.command:run", "one run of several (docs/fusion.md)"))
+    _add_tune(
+        verb(verbs, "tune", "pyserini_tasb.pipelines.tune.command:run", "the weights of a fusion, cross-validated")
+    )
+
+
+def _add_fuse(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--recipe", metavar="NAME|PATH", help="e.g. tasb+bm25 (fusion/README.md)")
+    how.add_argument("--method", metavar="NAME", help="linear, convex, rrf, combsum, … (docs/fusion.md)")
+    _add_runs(parser)
+    parser.add_argument("--output", required=True, metavar="RUN", help="the fused run; gzip if named ….gz")
+    parser.add_argument("--format", choices=("trec", "msmarco"), default="trec", help="default: %(default)s")
+    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one a run, over the recipe's")
+    parser.add_argument("--normalisation", metavar="NAME", help="with --method: none, min-max, z-score, …")
+    parser.add_argument(
+        "--missing", metavar="RULE", help="with --method, for documents a run lacks: minimum, zero, theoretical, drop"
+    )
+    parser.add_argument(
+        "--minimums", nargs="+", type=float, metavar="S", help="with --method: the lowest possible score of each run"
+    )
+    parser.add_argument("--rrf-k", type=float, metavar="K", help="with --method rrf (default: 60)")
+    parser.add_argument("--depth", type=int, metavar="N", help="with --method: hits taken of each run (default: 1000)")
+    parser.add_argument("--output-depth", type=int, metavar="N", help="with --method: hits kept (default: 1000)")
+    parser.add_argument("--tag", metavar="TAG", help="of the run (default: the recipe's name)")
+    _add_set(parser)
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", required=True, metavar="NAME|PATH", help="what to tune the weights of")
+    _add_runs(parser)
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="to tune on")
+    parser.add_argument("--measure", default="nDCG@10", metavar="MEASURE", help="default: %(default)s")
+    parser.add_argument("--output", required=True, metavar="RECIPE.yaml", help="beside it, the curve as .png and .csv")
+    parser.add_argument("--name", metavar="NAME", help="of the tuned recipe (default: that of --output)")
+    parser.add_argument(
+        "--grid", metavar="FROM:TO:STEP", help="weights to try (default: 0:2:0.005; for convex, the second's share)"
+    )
+    parser.add_argument(
+        "--search",
+        choices=("coordinate", "random"),
+        default="coordinate",
+        help="with three runs or more (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=1000, metavar="N", help="of random search (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of folds and random search (default: %(default)s)")
+    held_out = parser.add_mutually_exclusive_group()
+    held_out.add_argument("--folds", type=int, metavar="K", help="of cross-validation by query (default: 5)")
+    held_out.add_argument("--train-queries", metavar="FILE", help="qids to tune on; the others are tested on")
+    held_out.add_argument("--test-qrels", metavar="NAME|PATH", help="other topics to test on, with --test-runs")
+    parser.add_argument("--test-runs", nargs="+", metavar="NAME|PATH", help="in the order of --runs")
+    parser.add_argument("--allow-overlap", action="store_true", help="test on queries that were tuned on, too")
+    _add_set(parser)
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runs", required=True, nargs="+", metavar="NAME|PATH", help="in the recipe's order, e.g. dl19-passage.tasb"
+    )
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the recipe's")

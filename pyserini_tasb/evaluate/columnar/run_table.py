@@ -1,0 +1,147 @@
+"""A run as columns."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.columnar.packed_text import pack, unpack, widened
+from pyserini_tasb.evaluate.columnar.ranking import rank_order
+from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN, columns_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.evaluate.runs import Run
+
+ROWS_AT_ONCE = 1 << 14  # as many as the processor's cache holds
+
+
+@dataclass(frozen=True, eq=False)
+class RunTable:
+    """Ranked documents of some queries: each query's rows by score, then docid, both descending, as trec_eval does.
+
+    Attributes:
+        qids: in the order of the file.
+        starts: int64, shape (queries + 1,); rows `starts[q]` to `starts[q + 1]` are those of query q.
+        docids: uint64, shape (rows, words): bytes of the docid, big-endian, then zeros. They compare as the text does.
+        scores: float64, shape (rows,); finite.
+    """
+
+    qids: tuple[str, ...]
+    starts: NDArray[np.int64]
+    docids: NDArray[np.uint64]
+    scores: NDArray[np.float64]
+
+    @classmethod
+    def from_run(cls, run: Run, *, name: str = "run") -> RunTable:
+        """A table of a run in memory.
+
+        Args:
+            run: qid → docid → score.
+            name: what to call it in errors.
+
+        Raises:
+            TasbError: an id is empty, not UTF-8 or has white space or a NUL in it, or a score is not finite.
+        """
+        _require_columns(run, name)
+        docids = [docid.encode() for ranking in run.values() for docid in ranking]
+        scores = np.array([score for ranking in run.values() for score in ranking.values()], dtype=np.float64)
+        starts = np.concatenate([[0], np.cumsum([len(ranking) for ranking in run.values()])]).astype(np.int64)
+        return cls(tuple(run), starts, pack(docids), scores).ranked()
+
+    def to_run(self) -> Run:
+        """As dictionaries, in rank order."""
+        docids = [docid.decode() for docid in unpack(self.docids).tolist()]
+        bounds = zip(self.qids, self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
+        return {
+            qid: dict(zip(docids[start:end], self.scores[start:end].tolist(), strict=True))
+            for qid, start, end in bounds
+        }
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Rows of each query, shape (queries,)."""
+        return np.diff(self.starts)
+
+    @property
+    def row_queries(self) -> NDArray[np.int64]:
+        """Each row's query number, shape (rows,)."""
+        return np.repeat(np.arange(len(self.qids)), self.lengths)
+
+    def taken(self, queries: NDArray[np.int64], depth: int | None = None) -> RunTable:
+        """The first `depth` rows of some queries; a number of -1 is a query without rows, whose qid is empty."""
+        known = np.maximum(queries, 0)
+        lengths = np.where(queries >= 0, self.starts[known + 1] - self.starts[known], 0)
+        lengths = lengths if depth is None else np.minimum(lengths, depth)
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(self.starts[known] - starts[:-1], lengths) + np.arange(starts[-1])
+        qids = tuple(self.qids[query] if query >= 0 else "" for query in queries.tolist())
+        return RunTable(qids, starts, self.docids[rows], self.scores[rows])
+
+    def ranked(self) -> RunTable:
+        """The same with each query's rows in their order."""
+        if not len(self.scores):
+            return self
+        docids, scores = np.empty_like(self.docids), np.empty_like(self.scores)
+        for first, last in query_blocks(self.lengths):
+            rows = slice(self.starts[first], self.starts[last])
+            queries = np.repeat(np.arange(first, last), self.lengths[first:last])
+            order = rank_order(queries, self.scores[rows], self.docids[rows])
+            docids[rows], scores[rows] = self.docids[rows][order], self.scores[rows][order]
+        return RunTable(self.qids, self.starts, docids, scores)
+
+
+def concatenated(tables: Sequence[RunTable]) -> RunTable:
+    """Tables of different queries as one."""
+    width = max((table.docids.shape[1] for table in tables), default=1)
+    lengths = [table.lengths for table in tables]
+    return RunTable(
+        tuple(qid for table in tables for qid in table.qids),
+        np.concatenate([[0], np.cumsum(np.concatenate([*lengths, np.zeros(0, dtype=np.int64)]))]).astype(np.int64),
+        np.concatenate([np.zeros((0, width), dtype=np.uint64), *(widened(table.docids, width) for table in tables)]),
+        np.concatenate([np.zeros(0), *(table.scores for table in tables)]),
+    )
+
+
+def query_blocks(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """First query and the one behind the last, of blocks of about `ROWS_AT_ONCE` rows.
+
+    Args:
+        lengths: rows of each query.
+    """
+    if not len(lengths):
+        return []
+    block = (np.cumsum(lengths) - 1) // ROWS_AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(lengths)]
+    return [(first, last) for first, last in itertools.pairwise(bounds) if first < last]
+
+
+def _require_columns(run: Run, name: str) -> None:
+    found = []
+    for qid, ranking in run.items():
+        found += [] if _is_one_column(qid) else [f"qid {qid!r}"]
+        for docid, score in ranking.items():
+            found += [] if _is_one_column(docid) else [f"docid {docid!r} of query {qid}"]
+            found += [] if math.isfinite(score) else [f"score {score} of query {qid}, document {docid}"]
+    if found:
+        raise TasbError(
+            where=name,
+            expected="ids without white space or NUL, and finite scores",
+            found="; ".join(found[:FAULTS_SHOWN]) + ("; …" if len(found) > FAULTS_SHOWN else ""),
+            do="mend what made this run",
+        )
+
+
+def _is_one_column(text: str) -> bool:
+    try:
+        return "\0" not in text and columns_of(text) == [text]
+    except ValueError:
+        return False

@@ -1,0 +1,83 @@
+"""`tasb fuse`: run files to one run file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.columnar import load_run_table, write_run_tables
+from pyserini_tasb.fuse.compatibility import require_compatible
+from pyserini_tasb.fuse.fusing import fuse_tables
+from pyserini_tasb.fuse.fusion import DEPTH, RRF_K, Fusion
+from pyserini_tasb.fuse.recipe import fusion_of, require_runs
+from pyserini_tasb.recipes import fusion_recipe
+
+if TYPE_CHECKING:
+    import argparse
+
+# What a recipe says, --set changes; without one these do.
+_WITHOUT_RECIPE = ("normalisation", "missing", "minimums", "rrf_k", "depth", "output_depth")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the fused run at `arguments.output`; 0.
+
+    Raises:
+        TasbError: choices that do not go together, a run that is none, runs of different topics or collections, or a
+            run that cannot be written. What stood at the output before is still there.
+    """
+    fusion, tag = _from_recipe(arguments) if arguments.recipe else _from_options(arguments)
+    fusion.require_fits(len(arguments.runs))
+    _require_distinct(arguments.runs)
+    tables = {name: load_run_table(name) for name in arguments.runs}
+    for note in require_compatible(tables):
+        print(f"tasb fuse: note: {note}", file=sys.stderr)
+    fused = fuse_tables(list(tables.values()), fusion)
+    hits = write_run_tables(Path(arguments.output), fused, arguments.tag or tag, form=arguments.format)
+    print(f"{arguments.output}: {hits:,} hits of {len(tables)} runs, {_said(fusion, len(tables))}")
+    return 0
+
+
+def _from_recipe(arguments: argparse.Namespace) -> tuple[Fusion, str]:
+    given = [name for name in _WITHOUT_RECIPE if getattr(arguments, name) is not None]
+    if given:
+        raise TasbError(
+            expected=f"`--set key=value` for what the recipe {arguments.recipe} says",
+            found=", ".join(f"--{name.replace('_', '-')}" for name in given),
+            do=f"e.g. --set {given[0]}=…",
+        )
+    recipe = fusion_recipe(arguments.recipe, arguments.set)
+    require_runs(recipe, arguments.runs)
+    if not (recipe.provenance.tuned or arguments.weights):
+        print(f"tasb fuse: note: the weights of {recipe.name} are untuned: {recipe.provenance.source}", file=sys.stderr)
+    return fusion_of(recipe, arguments.weights), recipe.name
+
+
+def _from_options(arguments: argparse.Namespace) -> tuple[Fusion, str]:
+    if arguments.set:
+        raise TasbError(expected="--recipe beside --set", found="--method", do="give each choice its own option")
+    fusion = Fusion(
+        method=arguments.method,
+        weights=tuple(arguments.weights) if arguments.weights else None,
+        normalisation=arguments.normalisation or "none",
+        missing=arguments.missing,
+        theoretical_minimums=tuple(arguments.minimums) if arguments.minimums else None,
+        rrf_k=RRF_K if arguments.rrf_k is None else arguments.rrf_k,
+        depth=DEPTH if arguments.depth is None else arguments.depth,
+        output_depth=DEPTH if arguments.output_depth is None else arguments.output_depth,
+    )
+    return fusion, f"tasb.{fusion.method}"
+
+
+def _require_distinct(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TasbError(expected="different runs", found=f"{', '.join(twice)} more than once", do="give each run once")
+
+
+def _said(fusion: Fusion, runs: int) -> str:
+    weights = " ".join(f"{weight:g}" for weight in fusion.weights_of(runs))
+    normalised = f", normalisation {fusion.normalisation}" if fusion.normalisation != "none" else ""
+    return f"{fusion.method}{normalised}, weights {weights}"

@@ -1,0 +1,177 @@
+"""`tasb tune`: find a fusion's weights, and say what they are worth on queries they were not found on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb import __version__
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate import load_qrels
+from pyserini_tasb.evaluate.columnar import load_run_table
+from pyserini_tasb.fuse.compatibility import require_compatible
+from pyserini_tasb.fuse.recipe import fusion_of, require_runs
+from pyserini_tasb.pipelines.tune.curve import Curve, write_curve
+from pyserini_tasb.pipelines.tune.held_out import folds_of
+from pyserini_tasb.pipelines.tune.ranked_measures import ranked_measure
+from pyserini_tasb.pipelines.tune.trial import FOLDS, Side, by_folds, by_test, remembering, require_apart, split
+from pyserini_tasb.pipelines.tune.tuned_recipe import with_weights, write_recipe
+from pyserini_tasb.pipelines.tune.tuning_set import TuningSet
+from pyserini_tasb.pipelines.tune.weight_search import CoordinateAscent, Grid, GridSearch, RandomSearch, Search
+from pyserini_tasb.recipes import FusionRecipe, WeightProvenance, fusion_recipe
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pyserini_tasb.fuse import Fusion
+    from pyserini_tasb.pipelines.tune.ranked_measures import RankedMeasure
+    from pyserini_tasb.pipelines.tune.trial import Outcome
+
+GRID, GRID_OF_SHARES, GRID_OF_SEVERAL = "0:2:0.005", "0:1:0.005", "0:2:0.05"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the tuned recipe at `arguments.output`, and for two runs the curve beside it; 0.
+
+    Raises:
+        TasbError: choices that do not go together, names that lead nowhere, faulty files, queries both tuned and
+            tested on, or a file that cannot be written.
+    """
+    output = Path(arguments.output)
+    name = _checked_name(arguments.name, output)
+    recipe = fusion_recipe(arguments.recipe, arguments.set)
+    require_runs(recipe, arguments.runs)
+    fusion, measure, search = fusion_of(recipe), ranked_measure(arguments.measure), _search(arguments, recipe)
+    queries = _tuning_set(arguments.runs, arguments.qrels, fusion)
+    train, test, said = _sides(arguments, queries, measure)
+    if test is None:
+        folds = folds_of(len(queries.qids), FOLDS if arguments.folds is None else arguments.folds, arguments.seed)
+        outcome = by_folds(train, folds, said, search, len(arguments.runs))
+    else:
+        outcome = by_test(train, test, said, search, len(arguments.runs))
+    provenance = _provenance(arguments, queries, len(train.queries), outcome, search)
+    write_recipe(with_weights(recipe, outcome.weights.tolist(), provenance, name), output)
+    print("\n".join(_report(arguments, recipe, outcome, train)))
+    if isinstance(search, GridSearch):
+        write_curve(
+            _curve(arguments, search, outcome, train, test), output.with_suffix(".csv"), output.with_suffix(".png")
+        )
+        if outcome.weights[1] in (search.grid.points[0], search.grid.points[-1]):
+            print(f"tasb tune: note: the best alpha is an end of --grid {search.name}", file=sys.stderr)
+    return 0
+
+
+def _checked_name(name: str | None, output: Path) -> str:
+    if output.suffix not in (".yaml", ".yml"):
+        raise TasbError(expected="--output ….yaml", found=str(output), do="name the recipe's file")
+    name = name or output.stem
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._+-]*", name):
+        raise TasbError(
+            expected="a name of small letters, digits and any of . _ + -", found=f"`{name}`", do="set --name"
+        )
+    return name
+
+
+def _tuning_set(runs: list[str], qrels: str, fusion: Fusion) -> TuningSet:
+    tables = {name: load_run_table(name) for name in runs}
+    for note in require_compatible(tables):
+        print(f"tasb tune: note: {note}", file=sys.stderr)
+    return TuningSet.of(list(tables.values()), load_qrels(qrels), fusion)
+
+
+def _search(arguments: argparse.Namespace, recipe: FusionRecipe) -> Search:
+    if len(recipe.inputs) == 2:
+        shares = recipe.method == "convex"
+        grid = Grid.parse(arguments.grid or (GRID_OF_SHARES if shares else GRID))
+        if shares and not 0 <= grid.first < grid.last <= 1:
+            raise TasbError(expected="shares from 0 to 1", found=f"--grid {arguments.grid}", do="--grid 0:1:0.005")
+        return GridSearch(grid, shares)
+    grid = Grid.parse(arguments.grid or GRID_OF_SEVERAL)
+    if arguments.search == "random":
+        if arguments.samples < 1:
+            raise TasbError(expected="--samples of 1 or more", found=f"{arguments.samples}", do="1000 is usual")
+        return RandomSearch(grid, arguments.samples, arguments.seed)
+    return CoordinateAscent(grid)
+
+
+def _sides(arguments: argparse.Namespace, queries: TuningSet, measure: RankedMeasure) -> tuple[Side, Side | None, str]:
+    """What to tune on, what to test on (None: what is tuned on, by folds), and what is held out, in words."""
+    per_query, every = remembering(queries, measure), np.arange(len(queries.qids))
+    if bool(arguments.test_qrels) != bool(arguments.test_runs):
+        raise TasbError(
+            expected="--test-qrels and --test-runs together", found="one of them", do="give both, or --folds"
+        )
+    if arguments.test_qrels:
+        if len(arguments.test_runs) != len(arguments.runs):
+            raise TasbError(
+                expected=f"{len(arguments.runs)} --test-runs, as many as --runs",
+                found=f"{len(arguments.test_runs)}",
+                do="give them in the same order",
+            )
+        others = _tuning_set(arguments.test_runs, arguments.test_qrels, queries.fusion)
+        require_apart(queries.qids, others.qids, allow_overlap=arguments.allow_overlap)
+        test = Side(remembering(others, measure), np.arange(len(others.qids)))
+        return Side(per_query, every), test, f"the {len(others.qids)} queries of {arguments.test_qrels}"
+    if arguments.train_queries:
+        path = Path(arguments.train_queries)
+        trained, tested = split(queries.qids, path, allow_overlap=arguments.allow_overlap)
+        said = f"the {len(tested)} {'' if arguments.allow_overlap else 'other '}queries of {arguments.qrels}"
+        return Side(per_query, trained), Side(per_query, tested), said
+    folds = FOLDS if arguments.folds is None else arguments.folds
+    return Side(per_query, every), None, f"{folds}-fold cross-validation by query, seed {arguments.seed}"
+
+
+def _provenance(
+    arguments: argparse.Namespace, queries: TuningSet, trained: int, outcome: Outcome, search: Search
+) -> WeightProvenance:
+    return WeightProvenance(
+        tuned=True,
+        source=f"tuned on {trained} queries of {arguments.qrels}",
+        runs=tuple(arguments.runs),
+        qrels=arguments.qrels,
+        queries=trained,
+        measure=arguments.measure,
+        search=search.name,
+        depth=queries.depth,
+        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        tool=f"tasb tune of pyserini-tasb {__version__}",
+        tuned_value=round(outcome.tuned_value, 6),
+        held_out=outcome.held_out,
+        held_out_value=round(outcome.held_out_value, 6),
+    )
+
+
+def _report(arguments: argparse.Namespace, recipe: FusionRecipe, outcome: Outcome, train: Side) -> list[str]:
+    measure = arguments.measure
+    before = train.mean(np.array([[each.weight for each in recipe.inputs]]))[0]
+    lines = [
+        f"{arguments.output}: weights {' '.join(f'{weight:g}' for weight in outcome.weights)}",
+        f"{measure} on the {len(train.queries)} queries tuned on: {outcome.tuned_value:.4f}",
+        f"{measure} there with the recipe's own weights: {before:.4f}",
+        f"{measure} held out ({outcome.held_out}): {outcome.held_out_value:.4f}",
+        f"tuned on the very queries it is measured on it would be {outcome.own_best:.4f}, a gap of {outcome.gap:+.4f}",
+    ]
+    if len(outcome.fold_weights):
+        chosen = ", ".join(" ".join(f"{weight:g}" for weight in row[1:]) for row in outcome.fold_weights)
+        lines.append(f"chosen without each fold: {chosen}")
+    return lines
+
+
+def _curve(
+    arguments: argparse.Namespace, search: GridSearch, outcome: Outcome, train: Side, test: Side | None
+) -> Curve:
+    weights = search.weights()
+    return Curve(
+        measure=arguments.measure,
+        alphas=search.grid.points,
+        tuned=train.mean(weights),
+        tested=test.mean(weights) if test else None,
+        alpha=float(outcome.weights[1]),
+        fold_alphas=tuple(outcome.fold_weights[:, 1].tolist()),
+        title=f"{' + '.join(Path(name).name for name in arguments.runs)}, {arguments.qrels}",
+    )

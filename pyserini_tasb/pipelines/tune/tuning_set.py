@@ -1,0 +1,138 @@
+"""Judged queries with their candidates, on which any weights can be tried without fusing again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.columnar.packed_text import unpack
+from pyserini_tasb.fuse.evidence import Evidence
+from pyserini_tasb.fuse.fusing import aligned_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.evaluate import Qrels
+    from pyserini_tasb.evaluate.columnar import RunTable
+    from pyserini_tasb.fuse import Fusion
+    from pyserini_tasb.pipelines.tune.ranked_measures import RankedMeasure
+
+CELLS_AT_ONCE = 1 << 22  # candidates times weights
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedQuery:
+    """One query.
+
+    Attributes:
+        contributions: [candidates, runs] before weights; by docid, descending.
+        relevant: which candidates have a grade above 0, [retrieved relevant].
+        grades: theirs, [retrieved relevant].
+        judged: all grades above 0 of the qrels, [judged].
+    """
+
+    contributions: NDArray[np.float64]
+    relevant: NDArray[np.int64]
+    grades: NDArray[np.int64]
+    judged: NDArray[np.int64]
+
+    def ranks(self, weights: NDArray[np.float64], depth: int | None) -> NDArray[np.float64]:
+        """Ranks of the relevant documents, [retrieved relevant, weights]; infinite below `depth`.
+
+        Args:
+            weights: [weights, runs], as they are multiplied.
+            depth: documents kept; None is all.
+        """
+        fused = self.contributions[:, :1] * weights[:, 0]
+        for run in range(1, weights.shape[1]):
+            fused += self.contributions[:, run : run + 1] * weights[:, run]
+        fused = fused.astype(np.float32)  # as trec_eval keeps scores
+        ranks = np.empty((len(self.relevant), len(weights)))
+        for number, candidate in enumerate(self.relevant.tolist()):
+            above = np.count_nonzero(fused > fused[candidate], axis=0)
+            ranks[number] = 1 + above + np.count_nonzero(fused[:candidate] == fused[candidate], axis=0)
+        if depth is not None:
+            ranks[ranks > depth] = np.inf
+        return ranks
+
+
+@dataclass(frozen=True, eq=False)
+class TuningSet:
+    """All queries of some qrels.
+
+    Attributes:
+        qids: sorted.
+        queries: of each of `qids`; None where no run has candidates.
+        fusion: the choices made, weights apart.
+        depth: the most documents that a run has for any query.
+    """
+
+    qids: tuple[str, ...]
+    queries: Sequence[JudgedQuery | None]
+    fusion: Fusion
+    depth: int
+
+    @classmethod
+    def of(cls, tables: Sequence[RunTable], qrels: Qrels, fusion: Fusion) -> TuningSet:
+        """The queries of `qrels`, with what the runs have for them.
+
+        Raises:
+            TasbError: the method's score is no weighted sum, or no query is judged.
+        """
+        fusion.require_fits(len(tables))
+        if not fusion.chosen_method.is_weighted_sum:
+            raise TasbError(
+                expected="a method whose score is a weighted sum: linear, convex, combsum, rrf, borda",
+                found=f"`{fusion.method}`",
+                do="choose another, e.g. --set method=linear",
+            )
+        wanted = [
+            table.taken(np.array([number for number, qid in enumerate(table.qids) if qid in qrels], dtype=np.int64))
+            for table in tables
+        ]
+        found: dict[str, JudgedQuery] = {}
+        for block in aligned_blocks(wanted, fusion.depth):
+            found.update(_judged(block, qrels, fusion))
+        if not found:
+            raise TasbError(expected="queries of the qrels in the runs", found="none", do="give the topics' own qrels")
+        qids = tuple(sorted(qrels))
+        deepest = max(int(table.lengths.max(initial=0)) for table in wanted)
+        depth = deepest if fusion.depth is None else min(deepest, fusion.depth)
+        return cls(qids, [found.get(qid) for qid in qids], fusion, depth)
+
+    def values(self, weights: NDArray[np.float64], measure: RankedMeasure) -> NDArray[np.float64]:
+        """The measure of each query under each choice of weights, [queries, weights]; 0 without candidates.
+
+        Args:
+            weights: [weights, runs], as a user gives them.
+            measure: of one query.
+        """
+        shares = np.stack([self.fusion.chosen_method.shares(row) for row in weights.tolist()])
+        values = np.zeros((len(self.queries), len(shares)))
+        for number, query in enumerate(self.queries):
+            if query is None or not len(query.relevant):
+                continue
+            step = max(1, CELLS_AT_ONCE // len(query.contributions))
+            for start in range(0, len(shares), step):
+                ranks = query.ranks(shares[start : start + step], self.fusion.output_depth)
+                values[number, start : start + step] = measure(ranks, query.grades, query.judged)
+        return values
+
+
+def _judged(tables: Sequence[RunTable], qrels: Qrels, fusion: Fusion) -> Iterator[tuple[str, JudgedQuery]]:
+    evidence = Evidence.of(tables, fusion)
+    pool, contributions = evidence.pool, fusion.chosen_method.contributions(evidence)
+    ends = np.cumsum(pool.counts)
+    for qid, start, end in zip(tables[0].qids, (ends - pool.counts).tolist(), ends.tolist(), strict=True):
+        grades_of = qrels[qid]
+        docids = [docid.decode() for docid in unpack(pool.docids[start:end]).tolist()] if end > start else []
+        grades = np.array([grades_of.get(docid, 0) for docid in docids], dtype=np.int64)
+        relevant = np.flatnonzero(grades > 0)
+        judged = np.array([grade for grade in grades_of.values() if grade > 0], dtype=np.int64)
+        if docids:
+            yield qid, JudgedQuery(contributions[start:end], relevant, grades[relevant], judged)

@@ -1,0 +1,131 @@
+"""`tasb fuse`: files in, file out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pyserini_tasb.cli import main
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, read_run
+from pyserini_tasb.fuse import Fusion, fuse_runs
+
+REAL = ["dl19-passage.tasb", "dl19-passage.bm25"]
+
+
+@pytest.fixture
+def fuse(tmp_path, capsys):
+    """Run `tasb fuse`: exit status, the output's path, what was printed."""
+
+    def run(*arguments, name="out.txt"):
+        output = tmp_path / name
+        status = main(["fuse", *map(str, arguments), "--output", str(output)])
+        return status, output, capsys.readouterr()
+
+    return run
+
+
+def test_a_shipped_recipe_on_real_runs(fuse):
+    status, output, printed = fuse("--recipe", "tasb+bm25", "--runs", *REAL)
+    assert status == 0
+    assert "untuned" in printed.err
+    found = read_run(output)
+    assert found == fuse_runs([load_run(name) for name in REAL], Fusion("linear", weights=(1.0, 0.12)))
+    assert output.read_text().splitlines()[0].endswith(" tasb+bm25")
+    value = evaluate_run(found, load_qrels("dl19-passage"), ["nDCG@10"]).overall["nDCG@10"]
+    assert value == pytest.approx(0.7193, abs=5e-5)  # TAS-B alone: 0.7210; the borrowed alpha does not suit it
+
+
+def test_choices_over_the_recipes(fuse):
+    status, output, printed = fuse(
+        "--recipe", "tasb+bm25", "--runs", *REAL, "--set", "method=rrf", "depth=50", "--weights", 1, 1, "--tag", "mine"
+    )  # fmt: skip
+    assert status == 0
+    assert "untuned" not in printed.err
+    assert read_run(output) == fuse_runs([load_run(name) for name in REAL], Fusion("rrf", depth=50))
+    assert output.read_text().splitlines()[0].endswith(" mine")
+
+
+def test_options_without_a_recipe(fuse):
+    status, output, _ = fuse(
+        "--method", "convex", "--runs", *REAL, "--weights", 0.8, 0.2, "--normalisation", "theoretical-min",
+        "--minimums", 0, 0, "--missing", "theoretical", "--depth", 100, "--output-depth", 10, "--format", "msmarco",
+        name="out.tsv.gz",
+    )  # fmt: skip
+    assert status == 0
+    import gzip
+
+    lines = gzip.decompress(output.read_bytes()).decode().splitlines()
+    fusion = Fusion("convex", (0.8, 0.2), "theoretical-min", "theoretical", (0.0, 0.0), depth=100, output_depth=10)
+    expected = fuse_runs([load_run(name) for name in REAL], fusion)
+    assert lines == [f"{qid}\t{docid}\t{rank}" for qid, hits in expected.items() for rank, docid in enumerate(hits, 1)]
+
+
+def test_same_bytes_whatever_the_hash_seed(tmp_path):
+    outputs = []
+    for seed in ("0", "1", "2"):
+        output = tmp_path / f"{seed}.txt"
+        command = [
+            sys.executable,
+            "-m",
+            "pyserini_tasb",
+            "fuse",
+            "--method",
+            "rrf",
+            "--runs",
+            *REAL,
+            "--output",
+            str(output),
+        ]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True)
+        outputs.append(output.read_bytes())
+    assert len(set(outputs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (["--recipe", "tasb+bm52", "--runs", *REAL], "did you mean `tasb+bm25`"),
+        (["--method", "cobmsum", "--runs", *REAL], "did you mean `combsum`"),
+        (["--recipe", "tasb+bm25+doct5query", "--runs", *REAL], "3 runs, in this order: tasb:tasb, bm25, doct5query"),
+        (["--recipe", "tasb+bm25", "--runs", *REAL, "--depth", "5"], "--set key=value"),
+        (["--method", "rrf", "--runs", *REAL, "--set", "depth=5"], "--recipe beside --set"),
+        (["--method", "rrf", "--runs", REAL[0], REAL[0]], "more than once"),
+        (["--method", "rrf", "--runs", REAL[0], "dl20-passage.bm25"], "none of them"),
+        (["--method", "linear", "--runs", *REAL, "--weights", "1"], "one weight for each of the 2 runs"),
+        (["--recipe", "tasb+bm25", "--runs", *REAL, "--set", "normalisation=theoretical-min"], "none for run 1"),
+        (["--recipe", "tasb+bm25", "--runs", *REAL, "--set", "dept=5"], "did you mean `depth`"),
+    ],
+)
+def test_mistakes(fuse, arguments, phrase):
+    status, output, printed = fuse(*arguments)
+    assert status == 2
+    assert phrase in printed.err
+    assert not output.exists()
+
+
+def test_runs_of_different_kinds_of_docids(fuse, tmp_path):
+    numbers, names, others = tmp_path / "numbers", tmp_path / "names", tmp_path / "others"
+    numbers.write_text("q Q0 1 1 2 t\nq Q0 2 1 1 t\n")
+    names.write_text("q Q0 D1 1 2 t\nq Q0 D2 1 1 t\n")
+    others.write_text("q Q0 3 1 2 t\np Q0 2 1 1 t\n")
+    status, output, printed = fuse("--method", "rrf", "--runs", numbers, names)
+    assert status == 2
+    assert "not one document in common" in printed.err
+    assert not output.exists()
+    status, output, printed = fuse("--method", "rrf", "--runs", numbers, others)
+    assert status == 0
+    assert "have not one document in common: 1, 2 against 3" in printed.err
+    assert "1 of 2 queries of" in printed.err
+
+
+def test_a_faulty_run_leaves_the_old_output(fuse, tmp_path):
+    (tmp_path / "out.txt").write_text("old")
+    bad = tmp_path / "bad"
+    bad.write_text("q Q0 a 1 2 t\nq Q0 b 2 nan t\n")
+    status, output, printed = fuse("--method", "rrf", "--runs", REAL[0], bad)
+    assert status == 2
+    assert f"{bad}:2: score 'nan' is not a finite number" in printed.err
+    assert output.read_text() == "old"

@@ -1,0 +1,141 @@
+"""`tasb tune` on the real runs: the recipe, the curve, and what is kept apart."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import yaml
+
+from pyserini_tasb.cli import main
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
+from pyserini_tasb.fuse import fuse_runs
+from pyserini_tasb.fuse.recipe import fusion_of
+from pyserini_tasb.recipes import fusion_recipe
+
+RUNS_19 = ["dl19-passage.tasb", "dl19-passage.bm25"]
+RUNS_20 = ["dl20-passage.tasb", "dl20-passage.bm25"]
+ON_19 = ["--recipe", "tasb+bm25", "--runs", *RUNS_19, "--qrels", "dl19-passage", "--grid", "0:1:0.05"]
+
+
+@pytest.fixture
+def tune(tmp_path, capsys):
+    """Run `tasb tune`: exit status, the recipe's path, what was printed."""
+
+    def run(*arguments, name="mine.yaml"):
+        output = tmp_path / name
+        status = main(["tune", *map(str, arguments), "--output", str(output)])
+        return status, output, capsys.readouterr()
+
+    return run
+
+
+def ndcg(recipe, runs, qrels):
+    fused = fuse_runs([load_run(name) for name in runs], fusion_of(recipe))
+    return evaluate_run(fused, load_qrels(qrels), ["nDCG@10"]).overall["nDCG@10"]
+
+
+def test_cross_validation(tune):
+    status, output, printed = tune(*ON_19)
+    assert status == 0
+    recipe = fusion_recipe(str(output))
+    provenance = recipe.provenance
+    assert (recipe.name, provenance.tuned, provenance.qrels, provenance.queries) == ("mine", True, "dl19-passage", 43)
+    assert (provenance.depth, provenance.measure, provenance.search) == (100, "nDCG@10", "grid 0:1:0.05")
+    assert provenance.runs == tuple(RUNS_19)
+    assert provenance.held_out == "5-fold cross-validation by query, seed 0"
+    # The number it notes is the one that fusing by it and evaluating gives.
+    assert ndcg(recipe, RUNS_19, "dl19-passage") == pytest.approx(provenance.tuned_value, abs=1e-6)
+    assert provenance.held_out_value <= provenance.tuned_value
+    assert f"{provenance.tuned_value:.4f}" in printed.out
+    assert f"a gap of {provenance.tuned_value - provenance.held_out_value:+.4f}" in printed.out
+    assert yaml.safe_load(output.read_text())["inputs"][1]["weight"] == recipe.inputs[1].weight
+
+    with output.with_suffix(".csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["alpha"]) for row in rows[:3]] == [0.0, 0.05, 0.1]
+    values = {float(row["alpha"]): float(row["nDCG@10 tuned on"]) for row in rows}
+    assert max(values.values()) == values[recipe.inputs[1].weight]
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_same_seed_same_recipe(tune):
+    first, second = (tune(*ON_19, "--folds", 3, "--seed", 7, name=f"{name}.yaml")[1] for name in "ab")
+    assert first.read_text().replace("name: a", "name: b") == second.read_text()
+    assert first.with_suffix(".png").read_bytes() == second.with_suffix(".png").read_bytes()
+
+
+def test_tested_on_other_topics(tune):
+    status, output, _ = tune(*ON_19, "--test-qrels", "dl20-passage", "--test-runs", *RUNS_20)
+    assert status == 0
+    recipe = fusion_recipe(str(output))
+    assert recipe.provenance.held_out == "the 54 queries of dl20-passage"
+    assert ndcg(recipe, RUNS_20, "dl20-passage") == pytest.approx(recipe.provenance.held_out_value, abs=1e-6)
+    with output.with_suffix(".csv").open() as file:
+        assert next(csv.reader(file)) == ["alpha", "nDCG@10 tuned on", "nDCG@10 tested on"]
+
+
+def test_some_queries_to_tune_on_and_the_others_to_test_on(tune, tmp_path):
+    qids = sorted(load_qrels("dl19-passage"))
+    (tmp_path / "train").write_text("\n".join(qids[:30]))
+    status, output, _ = tune(*ON_19, "--train-queries", tmp_path / "train")
+    assert status == 0
+    provenance = fusion_recipe(str(output)).provenance
+    assert (provenance.queries, provenance.held_out) == (30, "the 13 other queries of dl19-passage")
+
+
+@pytest.mark.parametrize("search", ["coordinate", "random"])
+def test_three_runs(tune, tmp_path, search):
+    third = tmp_path / "third.txt"
+    assert main(["fuse", "--method", "rrf", "--runs", *RUNS_19, "--output", str(third)]) == 0
+    status, output, _ = tune(
+        "--recipe", "tasb+bm25+doct5query", "--runs", *RUNS_19, third, "--qrels", "dl19-passage",
+        "--measure", "RR(rel=2)@10",
+        "--search", search, "--samples", 50, "--grid", "0:1:0.1", "--folds", 2,
+    )  # fmt: skip
+    assert status == 0
+    recipe = fusion_recipe(str(output))
+    assert recipe.inputs[0].weight == 1
+    assert search in recipe.provenance.search
+    assert not output.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (["--test-qrels", "dl19-passage", "--test-runs", *RUNS_19], "43 in both"),
+        (["--test-qrels", "dl20-passage"], "--test-qrels and --test-runs together"),
+        (["--test-qrels", "dl20-passage", "--test-runs", RUNS_20[0]], "2 --test-runs"),
+        (["--folds", "1"], "2 to 43 folds"),
+        (["--measure", "nDCG10"], "nDCG10"),
+        (["--set", "method=combmax"], "weighted sum"),
+        (["--grid", "1:0:1"], "FROM:TO:STEP"),
+        (["--set", "method=convex", "--grid", "0:2:0.1"], "shares from 0 to 1"),
+        (["--name", "Mine!"], "a name of small letters"),
+        (["--qrels", "dl20-passage"], "the topics' own qrels"),
+    ],
+)
+def test_mistakes(tune, arguments, phrase):
+    status, output, printed = tune(*ON_19, *arguments)
+    assert status == 2
+    assert phrase in printed.err
+    assert not output.exists()
+
+
+def test_overlap_where_asked_for(tune):
+    status, output, _ = tune(*ON_19, "--test-qrels", "dl19-passage", "--test-runs", *RUNS_19, "--allow-overlap")
+    assert status == 0
+    provenance = fusion_recipe(str(output)).provenance
+    assert provenance.held_out_value == provenance.tuned_value
+
+
+def test_train_queries_that_are_not_judged(tune, tmp_path):
+    (tmp_path / "train").write_text("nobody\n")
+    status, _, printed = tune(*ON_19, "--train-queries", tmp_path / "train")
+    assert status == 2
+    assert "nobody, not judged" in printed.err
+
+
+def test_the_best_at_an_end_of_the_grid_is_said(tune):
+    _, _, printed = tune(*ON_19[:-2], "--grid", "0:0.02:0.01")
+    assert "is an end of --grid" in printed.err
