@@ -150,3 +150,8 @@ def suitable_java() -> None:
     from pyserini_tasb.environment.java import ensure_java
 
     ensure_java(needs_path_java=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The demo first: it takes longest, and at the end the other processes would wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_demo.py")
