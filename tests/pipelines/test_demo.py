@@ -63,7 +63,7 @@ def test_training_closes_most_of_the_gap_to_its_teacher(first_run, folder):
 
 
 def test_the_trained_model_is_there_for_stock_pyserini_as_the_demo_says(first_run, folder):
-    name = re.search(r"--encoder (tasb:\S.*)$", first_run.stdout, re.MULTILINE)[1]
+    name = re.search(r"^The trained model, .*--encoder (tasb:.*)$", first_run.stdout, re.MULTILINE)[1]
     assert [*TasbQueryEncoder(name).encode("parallel algorithms").shape] == [384]
     assert encoder_card(name).name == "demo"
 
