@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gemm import gemm_peaks
-from random_distilbert import write_random_distilbert
+from random_distilbert import model_to_measure
 
 from pyserini_tasb.encode.backends.machine import cpu_has_int8, threads
 from pyserini_tasb.encode.precision import cpu_has_bf16
@@ -56,12 +54,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("encode.json"), help="default: %(default)s")
     arguments = parser.parse_args()
     torch.set_num_threads(threads())
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = folder  # exported models
-        model = arguments.model
-        if model is None:
-            model = f"tasb:{folder}/model"
-            write_random_distilbert(Path(folder) / "model")
+    with model_to_measure(arguments.model) as model:
         passages = sample(arguments.collection, arguments.passages)
         result = measure(model, passages, arguments.rounds)
     return report(result, arguments.output)

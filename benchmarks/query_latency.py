@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import numpy as np
 import torch
-from random_distilbert import write_random_distilbert
+from random_distilbert import model_to_measure
 
 from pyserini_tasb.encode.backends.machine import cpu_has_int8, threads
 from pyserini_tasb.encode.text_encoder import TextEncoder
@@ -60,12 +58,7 @@ def main() -> int:
     torch.set_num_threads(threads())
     with arguments.queries.open(encoding="utf-8") as file:
         queries = [line.rstrip("\n").partition("\t")[2] for line in itertools.islice(file, max(BATCHES))]
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = folder  # exported models
-        model = arguments.model
-        if model is None:
-            model = f"tasb:{folder}/model"
-            write_random_distilbert(Path(folder) / "model")
+    with model_to_measure(arguments.model) as model:
         encoding = measure_encoding(model, queries, arguments.singly, arguments.rounds)
     searching = measure_search(arguments.vectors, encoding["dimension"])
     missed = report_encoding(encoding)

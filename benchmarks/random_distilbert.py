@@ -5,6 +5,10 @@ How fast a model is does not depend on its weights; what int8 or bf16 lose does,
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +18,17 @@ from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def model_to_measure(given: str | None) -> Iterator[str]:
+    """What `--encoder` takes: the model given, or this one, for as long as it is measured. So are exported models."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        if given is None:
+            write_random_distilbert(Path(folder) / "model")
+        yield given or f"tasb:{folder}/model"
 
 
 def write_random_distilbert(folder: Path) -> None:

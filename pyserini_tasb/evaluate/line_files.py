@@ -13,7 +13,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import zstandard_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FAULTS_SHOWN = 20
@@ -109,6 +109,29 @@ def _skip(binary: BinaryIO, offset: int) -> None:
         return
     while offset and (read := len(binary.read(min(offset, 1 << 20)))):
         offset -= read
+
+
+def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str) -> LineFaults:
+    """Give the columns of each line that is not blank to `add`, whose ValueErrors become the line's fault.
+
+    Args:
+        path: plain, gzip or Zstandard.
+        add: takes one line's columns.
+        expected: of a line, for the message.
+
+    Returns:
+        The faults, still to be finished.
+    """
+    faults = LineFaults(path, expected=expected)
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                columns = columns_of(line)
+                if columns:
+                    add(columns)
+            except ValueError as error:
+                faults.add(number, str(error))
+    return faults
 
 
 def require_utf8(line: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.evaluate.line_files import LineFaults, columns_of, open_lines
+from pyserini_tasb.evaluate.line_files import read_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,15 +24,7 @@ def read_msmarco_run(path: Path) -> Run:
             integer from 1 on, a document twice for one query, not UTF-8. All are named.
     """
     run: Run = {}
-    faults = LineFaults(path, expected="3 columns: qid docid rank")
-    with open_lines(path) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                columns = columns_of(line)
-                if columns:
-                    _add_hit(run, columns)
-            except ValueError as error:
-                faults.add(number, str(error))
+    faults = read_columns(path, partial(_add_hit, run), expected="3 columns: qid docid rank")
     faults.finish(records=len(run))
     return run
 

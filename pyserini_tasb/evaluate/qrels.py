@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from pyserini_tasb.evaluate.line_files import LineFaults, columns_of, open_lines
+from pyserini_tasb.evaluate.line_files import read_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,15 +26,7 @@ def read_qrels(path: Path) -> Qrels:
             integer, one pair with two grades, not UTF-8. All are named.
     """
     qrels: Qrels = {}
-    faults = LineFaults(path, expected="4 columns: qid iteration docid grade")
-    with open_lines(path) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                columns = columns_of(line)
-                if columns:
-                    _add_judgment(qrels, columns)
-            except ValueError as error:
-                faults.add(number, str(error))
+    faults = read_columns(path, partial(_add_judgment, qrels), expected="4 columns: qid iteration docid grade")
     faults.finish(records=len(qrels))
     return qrels
 

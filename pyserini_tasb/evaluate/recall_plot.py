@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.palette import COLOURS
 from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-# Okabe and Ito's, which colour-blind readers can tell apart; a dash pattern besides, for prints in grey.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Beside the colours, for prints in grey.
 LINES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)), (0, (1, 3)))
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.ranking import ranked_docids
 from pyserini_tasb.rerank.requirements import require_texts, require_topics
 from pyserini_tasb.texts.by_index import ListedTexts
 
@@ -89,13 +90,7 @@ def top_of_run(run: Mapping[str, Mapping[str, float]], depth: int, where: str | 
         raise TasbError(
             where=where, expected="a run with documents", found="not one", do="check what was to be re-ranked"
         )
-    tops = {}
-    for qid, ranking in run.items():
-        with np.errstate(over="ignore"):  # what fp32 cannot hold is infinite to trec_eval, too
-            scores = np.fromiter(ranking.values(), np.float64, len(ranking)).astype(np.float32)
-        by_score = sorted(zip(scores.tolist(), ranking, strict=True), reverse=True)
-        tops[qid] = [docid for _, docid in by_score[:depth]]
-    return tops
+    return {qid: ranked_docids(ranking)[:depth] for qid, ranking in run.items()}
 
 
 def _reranked(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.palette import COLOURS
 from pyserini_tasb.pipelines.study.comparison import measures_of
 from pyserini_tasb.whole_file import write_whole
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pyserini_tasb.pipelines.study.config import StudyConfig
     from pyserini_tasb.pipelines.study.entry import Entry
 
-# Okabe and Ito's, which colour-blind readers can tell apart.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LINES = ("--", ":", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (1, 4)), (0, (9, 3)))
 GAP = 0.6  # between the cells of one level of the first axis and those of the next
 
