@@ -13,8 +13,8 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do "$$python" $(SUITABLE) && { ec
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Files of tests are shared out among processes; what a file's tests have in common is made once.
-PYTEST = "$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile
+# Files of tests are shared out among processes, in our order; what a file's tests have in common is made once.
+PYTEST = "$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 
 # pip installs without compiling (below), so the first import of a module has to keep what it compiled.
