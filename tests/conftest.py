@@ -7,10 +7,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DATA = Path(__file__).parent / "data"
 TINY_MODEL = DATA / "tiny-tasb"
@@ -21,6 +25,14 @@ DIMENSION = 32
 # By the clock of a shared machine any example can be late.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_recipes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trained models' cards go into a folder of the tests' own, and nobody's own cards disturb them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYSERINI_TASB_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @dataclass(frozen=True)

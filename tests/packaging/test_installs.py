@@ -130,8 +130,8 @@ def test_hook_is_live(installed):
 
 
 @pytest.mark.parametrize("at", ["/", "checkout"])
-def test_recipes_are_found(installed, checkout, at, monkeypatch):
-    monkeypatch.delenv("PYSERINI_TASB_HOME", raising=False)  # where other tests' training leaves its cards
+def test_recipes_are_found(installed, checkout, at, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))  # not where other tests' training leaves its cards
     where = checkout if at == "checkout" else at
     code = "from pyserini_tasb.recipes import encoder_cards; print(*encoder_cards())"
     assert installed.run("-c", code, cwd=where).stdout == "margin-mse minilm tasb\n"

@@ -13,7 +13,6 @@ import yaml
 from tests.conftest import TINY_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import Collection
@@ -106,11 +105,3 @@ def training_set(collection: Collection, tmp_path_factory: pytest.TempPathFactor
     (folder / "teacher.yaml").write_text(f"name: teacher\nmodel: {TINY_MODEL}\npooling: mean\n")
     names = ("pairs", "clusters.tsv", "validation", "teacher.yaml")
     return TrainingSet(*(folder / name for name in names))
-
-
-@pytest.fixture(autouse=True, scope="session")
-def own_recipes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Trained models' cards go into a folder of the tests' own."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYSERINI_TASB_HOME", str(tmp_path_factory.mktemp("home")))
-        yield

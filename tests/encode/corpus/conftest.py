@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 UNIT_SIZE = 20
 
 
-def encode(output: Path, *options: object, corpus: Path = TINY / "corpus.jsonl", encoder: Path = TINY_MODEL) -> int:
-    """The exit status."""
+def words(
+    output: Path, *options: object, corpus: Path = TINY / "corpus.jsonl", encoder: Path = TINY_MODEL
+) -> list[str]:
+    """The command, without `tasb`."""
     given = [] if "--unit-size" in options else ["--unit-size", UNIT_SIZE]
-    arguments = ["--encoder", encoder, "--corpus", corpus, "--output", output, "--device", "cpu", *given, *options]
-    return main(["encode", *map(str, arguments)])
+    rest = ["--encoder", encoder, "--corpus", corpus, "--output", output, "--device", "cpu", *given, *options]
+    return ["encode", *map(str, rest)]
+
+
+def encode(output: Path, *options: object, **inputs: Path) -> int:
+    """The exit status."""
+    return main(words(output, *options, **inputs))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

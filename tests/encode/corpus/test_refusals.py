@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import shutil
+import subprocess
 import sys
 
 import pytest
 
 from tests.conftest import TINY, TINY_MODEL
-from tests.encode.corpus.conftest import contents, encode
+from tests.encode.corpus.conftest import contents, encode, words
 
 
 @pytest.mark.parametrize(
@@ -100,23 +99,27 @@ def test_a_flipped_bit_reaches_no_format(own_copy, capsys):
     assert not (own_copy / "faiss").exists()
 
 
+# Files end there, as on a full disk.
+WITH_LARGEST_FILE = """
+import resource, sys
+from pyserini_tasb.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 def encode_on_a_full_disk(largest_file, output, *options):
     """In a process of its own: exit status and what it says."""
-    told = output.with_name("told")
-    child = os.fork()
-    if not child:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-        with told.open("w") as sys.stderr:
-            status = encode(output, "--max-length", 256, *options)
-        os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told.read_text()
+    command = [sys.executable, "-c", WITH_LARGEST_FILE, str(largest_file), *words(output, *options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
 
 
 def test_a_disk_that_fills_up_while_units_are_written(encoded, own_copy):
     for path in own_copy.glob("units/00000[3-6].*"):
         path.unlink()
     before = contents(own_copy)
-    status, told = encode_on_a_full_disk(2600, own_copy)  # a unit's vectors are 2688 bytes
+    status, told = encode_on_a_full_disk(2600, own_copy, "--max-length", 256)  # a unit's vectors are 2688 bytes
     assert status == 2, told
     assert "000003.npy" in told
     assert "File too large" in told
@@ -130,7 +133,7 @@ def test_a_disk_that_fills_up_while_units_are_written(encoded, own_copy):
 def test_a_disk_that_fills_up_while_a_format_is_written(name, encoded, own_copy):
     shutil.rmtree(own_copy / name)
     before = contents(own_copy)
-    status, told = encode_on_a_full_disk(10_000, own_copy, "--format", name)
+    status, told = encode_on_a_full_disk(10_000, own_copy, "--max-length", 256, "--format", name)
     assert status == 2, told
     assert "File too large" in told
     assert "Traceback" not in told

@@ -16,7 +16,6 @@ from tests.rerank.models import make_bert_cat
 from tests.train.conftest import training_set  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.train.conftest import TrainingSet
@@ -78,14 +77,6 @@ def study_values(folder: Path, training_set: TrainingSet, bm25: Path, **train: o
         },
         "letters": {"u": "untrained", "r": {"sampling": "random"}},
     }
-
-
-@pytest.fixture(autouse=True, scope="package")
-def own_recipes(tmp_path_factory) -> Iterator[None]:
-    """Trained models' cards go into a folder of these tests' own; other tests look where users do."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYSERINI_TASB_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,81 @@
+"""What reduced precision costs: each back end's ranking of a judged collection beside fp32's, with paired tests.
+
+    python benchmarks/precision.py nfcorpus scifact
+
+A collection is a folder with collection.jsonl, queries.tsv and qrels.txt. All of its passages are encoded, and searched
+exactly; queries are encoded one by one, as they come. The table is `tasb evaluate`'s.
+Needs `pip install -e '.[demo,onnx]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import faiss
+import numpy as np
+import torch
+
+from pyserini_tasb.cli import main as main_of_tasb
+from pyserini_tasb.encode.backends.machine import threads
+from pyserini_tasb.encode.text_encoder import TextEncoder
+from pyserini_tasb.evaluate import Run, read_qrels, read_topics, write_run
+from pyserini_tasb.recipes import encoder_card
+from pyserini_tasb.texts.collections import open_collection
+
+if TYPE_CHECKING:
+    from pyserini_tasb.recipes import EncoderCard
+
+BASELINE, *OTHERS = (("torch", "fp32"), ("onnx", "fp32"), ("torch", "bf16"), ("onnx", "int8"))
+DEPTH = 100
+
+
+def main() -> int:
+    """Encode, search and compare, collection by collection."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collections", nargs="+", type=Path, help="folders")
+    parser.add_argument("--encoder", default="minilm", help="default: %(default)s")
+    arguments = parser.parse_args()
+    torch.set_num_threads(threads())
+    card = encoder_card(arguments.encoder)
+    for collection in arguments.collections:
+        print(f"\n{collection.name}")
+        with tempfile.TemporaryDirectory() as folder:
+            if status := compare(card, collection, Path(folder)):
+                return status
+    return 0
+
+
+def compare(card: EncoderCard, collection: Path, folder: Path) -> int:
+    """Print one collection's table; the exit status of `tasb evaluate`."""
+    runs = []
+    for backend, precision in (BASELINE, *OTHERS):
+        encoder = TextEncoder(card.model_copy(update={"precision": precision}), backend=backend)
+        if encoder.computes() != f"{backend} {precision}":
+            print(f"no {precision} on this machine")
+            continue
+        runs.append(folder / f"{backend}-{precision}.txt")
+        write_run(runs[-1], search(encoder, collection), tag=f"{backend}-{precision}")
+    chosen = ["--runs", *map(str, runs), "--baseline", str(runs[0]), "--measures", "nDCG@10", f"R@{DEPTH}", "--details"]
+    return main_of_tasb(["evaluate", "--qrels", str(collection / "qrels.txt"), *chosen])
+
+
+def search(encoder: TextEncoder, collection: Path) -> Run:
+    """The best passages of every judged query."""
+    judged = read_qrels(collection / "qrels.txt")
+    topics = {qid: text for qid, text in read_topics(collection / "queries.tsv").items() if qid in judged}
+    docids, passages = zip(*open_collection(collection / "collection.jsonl"), strict=True)
+    vectors = encoder.encode(passages, max_length=encoder.card.passage_max_length)
+    queries = np.vstack([encoder.encode([text], max_length=encoder.card.query_max_length) for text in topics.values()])
+    scores, rows = faiss.knn(queries, vectors, DEPTH, metric=faiss.METRIC_INNER_PRODUCT)
+    return {
+        qid: {docids[row]: float(score) for row, score in zip(*found, strict=True)}
+        for qid, *found in zip(topics, rows, scores, strict=True)
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
