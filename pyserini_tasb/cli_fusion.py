@@ -46,7 +46,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     _add_runs(parser)
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="to tune on")
     parser.add_argument("--measure", default="nDCG@10", metavar="MEASURE", help="default: %(default)s")
-    parser.add_argument("--output", required=True, metavar="RECIPE.yaml", help="beside it, the curve as .png and .csv")
+    parser.add_argument("--output", required=True, metavar="RECIPE.yaml", help="beside it, the curves as .png and .csv")
     parser.add_argument("--name", metavar="NAME", help="of the tuned recipe (default: that of --output)")
     parser.add_argument(
         "--grid", metavar="FROM:TO:STEP", help="weights to try (default: 0:2:0.005; for convex, the second's share)"

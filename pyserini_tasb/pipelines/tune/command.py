@@ -16,7 +16,7 @@ from pyserini_tasb.evaluate import load_qrels
 from pyserini_tasb.evaluate.columnar import load_run_table
 from pyserini_tasb.fuse.compatibility import require_compatible
 from pyserini_tasb.fuse.recipe import fusion_of, require_runs
-from pyserini_tasb.pipelines.tune.curve import Curve, write_curve
+from pyserini_tasb.pipelines.tune.curve import curves_through, write_curves
 from pyserini_tasb.pipelines.tune.held_out import folds_of
 from pyserini_tasb.pipelines.tune.ranked_measures import ranked_measure
 from pyserini_tasb.pipelines.tune.trial import FOLDS, Side, by_folds, by_test, remembering, require_apart, split
@@ -36,7 +36,7 @@ GRID, GRID_OF_SHARES, GRID_OF_SEVERAL = "0:2:0.005", "0:1:0.005", "0:2:0.05"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the tuned recipe at `arguments.output`, and for two runs the curve beside it; 0.
+    """Write the tuned recipe at `arguments.output`, and the curves beside it; 0.
 
     Raises:
         TasbError: choices that do not go together, names that lead nowhere, faulty files, queries both tuned and
@@ -57,12 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
     provenance = _provenance(arguments, queries, len(train.queries), outcome, search)
     write_recipe(with_weights(recipe, outcome.weights.tolist(), provenance, name), output)
     print("\n".join(_report(arguments, recipe, outcome, train)))
-    if isinstance(search, GridSearch):
-        write_curve(
-            _curve(arguments, search, outcome, train, test), output.with_suffix(".csv"), output.with_suffix(".png")
-        )
-        if outcome.weights[1] in (search.grid.points[0], search.grid.points[-1]):
-            print(f"tasb tune: note: the best alpha is an end of --grid {search.name}", file=sys.stderr)
+    curves = curves_through(outcome, search, arguments.runs, train, test)
+    title = f"{' + '.join(Path(name).name for name in arguments.runs)}, {arguments.qrels}"
+    write_curves(curves, arguments.measure, title, output.with_suffix(".csv"), output.with_suffix(".png"))
+    for curve in curves:
+        if curve.chosen in (search.grid.points[0], search.grid.points[-1]):
+            note = f"the best weight of {curve.run}, {curve.chosen:g}, is an end of --grid"
+            print(f"tasb tune: note: {note}", file=sys.stderr)
     return 0
 
 
@@ -160,18 +161,3 @@ def _report(arguments: argparse.Namespace, recipe: FusionRecipe, outcome: Outcom
         chosen = ", ".join(" ".join(f"{weight:g}" for weight in row[1:]) for row in outcome.fold_weights)
         lines.append(f"chosen without each fold: {chosen}")
     return lines
-
-
-def _curve(
-    arguments: argparse.Namespace, search: GridSearch, outcome: Outcome, train: Side, test: Side | None
-) -> Curve:
-    weights = search.weights()
-    return Curve(
-        measure=arguments.measure,
-        alphas=search.grid.points,
-        tuned=train.mean(weights),
-        tested=test.mean(weights) if test else None,
-        alpha=float(outcome.weights[1]),
-        fold_alphas=tuple(outcome.fold_weights[:, 1].tolist()),
-        title=f"{' + '.join(Path(name).name for name in arguments.runs)}, {arguments.qrels}",
-    )

@@ -53,8 +53,9 @@ def test_cross_validation(tune):
 
     with output.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["alpha"]) for row in rows[:3]] == [0.0, 0.05, 0.1]
-    values = {float(row["alpha"]): float(row["nDCG@10 tuned on"]) for row in rows}
+    assert [float(row["weight"]) for row in rows[:3]] == [0.0, 0.05, 0.1]
+    assert {row["run"] for row in rows} == {RUNS_19[1]}
+    values = {float(row["weight"]): float(row["nDCG@10 tuned on"]) for row in rows}
     assert max(values.values()) == values[recipe.inputs[1].weight]
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
@@ -72,7 +73,7 @@ def test_tested_on_other_topics(tune):
     assert recipe.provenance.held_out == "the 54 queries of dl20-passage"
     assert ndcg(recipe, RUNS_20, "dl20-passage") == pytest.approx(recipe.provenance.held_out_value, abs=1e-6)
     with output.with_suffix(".csv").open() as file:
-        assert next(csv.reader(file)) == ["alpha", "nDCG@10 tuned on", "nDCG@10 tested on"]
+        assert next(csv.reader(file)) == ["run", "weight", "nDCG@10 tuned on", "nDCG@10 tested on"]
 
 
 def test_some_queries_to_tune_on_and_the_others_to_test_on(tune, tmp_path):
@@ -97,7 +98,17 @@ def test_three_runs(tune, tmp_path, search):
     recipe = fusion_recipe(str(output))
     assert recipe.inputs[0].weight == 1
     assert search in recipe.provenance.search
-    assert not output.with_suffix(".png").exists()
+    with output.with_suffix(".csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for run, source in zip([RUNS_19[1], str(third)], recipe.inputs[1:], strict=True):
+        values = {float(row["weight"]): float(row["RR(rel=2)@10 tuned on"]) for row in rows if row["run"] == run}
+        assert [*values] == sorted(values)
+        assert {0.0, 0.5, 1.0} <= values.keys()
+        # The curve goes through what was chosen.
+        assert values[source.weight] == pytest.approx(recipe.provenance.tuned_value, abs=1e-6)
+        # A round of coordinate ascent changed nothing any more; drawn weights are not the best along each line.
+        assert search == "random" or values[source.weight] == max(values.values())
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
