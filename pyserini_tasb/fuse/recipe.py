@@ -9,8 +9,9 @@ from pyserini_tasb.fuse.fusion import Fusion
 from pyserini_tasb.recipes import encoder_card
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from pyserini_tasb.evaluate.columnar import RunTable
     from pyserini_tasb.recipes import FusionInput, FusionRecipe
 
 # The lowest that a sum of term weights, none of them negative, can be.
@@ -52,6 +53,25 @@ def require_runs(recipe: FusionRecipe, runs: Sequence[str]) -> None:
             found=f"{len(runs)}: {', '.join(runs)}",
             do="give one run for each input",
         )
+
+
+def weight_note(recipe: FusionRecipe, tables: Iterable[RunTable]) -> str | None:
+    """What a recipe's weights are not known to be good for, if there is anything.
+
+    Args:
+        recipe: whose weights are used.
+        tables: the runs, not cut to the recipe's depth yet.
+    """
+    provenance = recipe.provenance
+    if not provenance.tuned:
+        return f"the weights of {recipe.name} are untuned: {provenance.source}"
+    depth = min(max(int(table.lengths.max(initial=0)) for table in tables), recipe.depth)
+    if provenance.depth is None or depth <= provenance.depth:
+        return None
+    return (
+        f"the weights of {recipe.name} were tuned at depth {provenance.depth}, and are untuned at depth {depth} of "
+        f"these runs: --set depth={provenance.depth}, or `tasb tune`"
+    )
 
 
 def _theoretical_minimum(source: FusionInput) -> float | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pyserini_tasb.pipelines.tune.topic_sets import TopicSets
     from pyserini_tasb.pipelines.tune.trial import Outcome, Side
     from pyserini_tasb.pipelines.tune.weight_search import Search
 
@@ -26,14 +27,14 @@ class Curve:
     """What was measured.
 
     Attributes:
-        run: whose weight it is.
-        weights: of that run, ascending, shape (weights,).
+        runs: whose weight it is, one in each set of topics.
+        weights: of these runs, ascending, shape (weights,).
         tuned: the mean over the queries tuned on, shape (weights,); `tested` likewise over others, if there are such.
         chosen: the weight chosen.
         fold_choices: those chosen without each fold of a cross-validation.
     """
 
-    run: str
+    runs: tuple[str, ...]
     weights: NDArray[np.float64]
     tuned: NDArray[np.float64]
     tested: NDArray[np.float64] | None
@@ -41,13 +42,11 @@ class Curve:
     fold_choices: tuple[float, ...]
 
 
-def curves_through(
-    outcome: Outcome, search: Search, runs: Sequence[str], train: Side, test: Side | None
-) -> list[Curve]:
-    """A curve for each run but the first, through the weights that were chosen."""
+def curves_through(outcome: Outcome, search: Search, topics: TopicSets, train: Side, test: Side | None) -> list[Curve]:
+    """A curve for each of the recipe's inputs but the first, through the weights that were chosen."""
     return [
         Curve(
-            run=runs[number],
+            runs=topics.runs_of_input(number),
             weights=weights[:, number],
             tuned=train.mean(weights),
             tested=test.mean(weights) if test else None,
@@ -67,7 +66,7 @@ def write_curves(curves: Sequence[Curve], measure: str, title: str, table: Path,
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     tested = [] if curves[0].tested is None else [f"{measure} tested on"]
-    rows.writerow(["run", "weight", f"{measure} tuned on", *tested])
+    rows.writerow(["runs", "weight", f"{measure} tuned on", *tested])
     for curve in curves:
         rows.writerows(_rows(curve))
     write_whole(table, text.getvalue())
@@ -77,4 +76,4 @@ def write_curves(curves: Sequence[Curve], measure: str, title: str, table: Path,
 def _rows(curve: Curve) -> Iterator[list[object]]:
     columns = [curve.weights, curve.tuned] + ([] if curve.tested is None else [curve.tested])
     for row in zip(*(column.tolist() for column in columns), strict=True):
-        yield [curve.run, *row]
+        yield [" ".join(curve.runs), *row]

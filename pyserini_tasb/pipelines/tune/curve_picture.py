@@ -24,7 +24,7 @@ def drawn(curves: Sequence[Curve], measure: str, title: str) -> bytes:
     figure, panels = figure_of_panels(len(curves))
     for panel, curve in zip(panels, curves, strict=True):
         _draw(panel, curve)
-        finish(panel, f"weight of {Path(curve.run).name}")
+        finish(panel, f"weight of {', '.join(Path(name).name for name in curve.runs)}")
     panels[0].set_ylabel(measure)
     figure.suptitle(title, fontsize=11)
     figure.legend(
