@@ -49,14 +49,14 @@ class JudgedQuery:
             weights: [weights, runs], as they are multiplied.
             depth: documents kept; None is all.
         """
-        fused = self.contributions[:, :1] * weights[:, 0]
+        fused = weights[:, :1] * self.contributions[:, 0]
         for run in range(1, weights.shape[1]):
-            fused += self.contributions[:, run : run + 1] * weights[:, run]
-        fused = fused.astype(np.float32)  # as trec_eval keeps scores
-        ranks = np.empty((len(self.relevant), len(weights)))
-        for number, candidate in enumerate(self.relevant.tolist()):
-            above = np.count_nonzero(fused > fused[candidate], axis=0)
-            ranks[number] = 1 + above + np.count_nonzero(fused[:candidate] == fused[candidate], axis=0)
+            fused += weights[:, run : run + 1] * self.contributions[:, run]
+        # As trec_eval, which keeps scores in single precision; docids of equal scores are in its order already.
+        order = np.argsort(-fused.astype(np.float32), axis=1, kind="stable")
+        all_ranks = np.empty(order.shape)
+        np.put_along_axis(all_ranks, order, np.arange(1.0, order.shape[1] + 1)[None, :], axis=1)
+        ranks = all_ranks[:, self.relevant].T
         if depth is not None:
             ranks[ranks > depth] = np.inf
         return ranks
