@@ -36,8 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     _require_distinct(arguments.runs)
     tables = {name: load_run_table(name) for name in arguments.runs}
     notes = require_compatible(tables)
-    if recipe and not arguments.weights and (note := weight_note(recipe, tables.values())):
-        notes.append(note)
+    if recipe and not arguments.weights:
+        depth = max(int(table.lengths.max(initial=0)) for table in tables.values())
+        notes += filter(None, [weight_note(recipe, depth)])
     for note in notes:
         print(f"tasb fuse: note: {note}", file=sys.stderr)
     fused = fuse_tables(list(tables.values()), fusion)

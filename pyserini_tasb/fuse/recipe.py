@@ -9,9 +9,8 @@ from pyserini_tasb.fuse.fusion import Fusion
 from pyserini_tasb.recipes import encoder_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from pyserini_tasb.evaluate.columnar import RunTable
     from pyserini_tasb.recipes import FusionInput, FusionRecipe
 
 # The lowest that a sum of term weights, none of them negative, can be.
@@ -55,17 +54,16 @@ def require_runs(recipe: FusionRecipe, runs: Sequence[str]) -> None:
         )
 
 
-def weight_note(recipe: FusionRecipe, tables: Iterable[RunTable]) -> str | None:
+def weight_note(recipe: FusionRecipe, depth: int) -> str | None:
     """What a recipe's weights are not known to be good for, if there is anything.
 
     Args:
         recipe: whose weights are used.
-        tables: the runs, not cut to the recipe's depth yet.
+        depth: the most hits that a run has for a query, before they are cut to the recipe's depth.
     """
-    provenance = recipe.provenance
+    provenance, depth = recipe.provenance, min(depth, recipe.depth)
     if not provenance.tuned:
         return f"the weights of {recipe.name} are untuned: {provenance.source}"
-    depth = min(max(int(table.lengths.max(initial=0)) for table in tables), recipe.depth)
     if provenance.depth is None or depth <= provenance.depth:
         return None
     return (
