@@ -44,9 +44,11 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
 def _add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True, metavar="NAME|PATH", help="what to tune the weights of")
     _add_runs(parser)
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="to tune on")
+    parser.add_argument(
+        "--qrels", required=True, nargs="+", metavar="NAME|PATH", help="to tune on; of several, --runs has each one's"
+    )
     parser.add_argument("--measure", default="nDCG@10", metavar="MEASURE", help="default: %(default)s")
-    parser.add_argument("--output", required=True, metavar="RECIPE.yaml", help="beside it, the curve as .png and .csv")
+    parser.add_argument("--output", required=True, metavar="RECIPE.yaml", help="beside it, the curves as .png and .csv")
     parser.add_argument("--name", metavar="NAME", help="of the tuned recipe (default: that of --output)")
     parser.add_argument(
         "--grid", metavar="FROM:TO:STEP", help="weights to try (default: 0:2:0.005; for convex, the second's share)"
@@ -64,7 +66,9 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     held_out = parser.add_mutually_exclusive_group()
     held_out.add_argument("--folds", type=int, metavar="K", help="of cross-validation by query (default: 5)")
     held_out.add_argument("--train-queries", metavar="FILE", help="qids to tune on; the others are tested on")
-    held_out.add_argument("--test-qrels", metavar="NAME|PATH", help="other topics to test on, with --test-runs")
+    held_out.add_argument(
+        "--test-qrels", nargs="+", metavar="NAME|PATH", help="other topics to test on, with --test-runs"
+    )
     parser.add_argument("--test-runs", nargs="+", metavar="NAME|PATH", help="in the order of --runs")
     parser.add_argument("--allow-overlap", action="store_true", help="test on queries that were tuned on, too")
     _add_set(parser)

@@ -11,11 +11,13 @@ from pyserini_tasb.evaluate.columnar import load_run_table, write_run_tables
 from pyserini_tasb.fuse.compatibility import require_compatible
 from pyserini_tasb.fuse.fusing import fuse_tables
 from pyserini_tasb.fuse.fusion import DEPTH, RRF_K, Fusion
-from pyserini_tasb.fuse.recipe import fusion_of, require_runs
+from pyserini_tasb.fuse.recipe import fusion_of, require_runs, weight_note
 from pyserini_tasb.recipes import fusion_recipe
 
 if TYPE_CHECKING:
     import argparse
+
+    from pyserini_tasb.recipes import FusionRecipe
 
 # What a recipe says, --set changes; without one these do.
 _WITHOUT_RECIPE = ("normalisation", "missing", "minimums", "rrf_k", "depth", "output_depth")
@@ -28,19 +30,25 @@ def run(arguments: argparse.Namespace) -> int:
         TasbError: choices that do not go together, a run that is none, runs of different topics or collections, or a
             run that cannot be written. What stood at the output before is still there.
     """
-    fusion, tag = _from_recipe(arguments) if arguments.recipe else _from_options(arguments)
+    recipe = _recipe(arguments) if arguments.recipe else None
+    fusion = fusion_of(recipe, arguments.weights) if recipe else _from_options(arguments)
     fusion.require_fits(len(arguments.runs))
     _require_distinct(arguments.runs)
     tables = {name: load_run_table(name) for name in arguments.runs}
-    for note in require_compatible(tables):
+    notes = require_compatible(tables)
+    if recipe and not arguments.weights:
+        depth = max(int(table.lengths.max(initial=0)) for table in tables.values())
+        notes += filter(None, [weight_note(recipe, depth)])
+    for note in notes:
         print(f"tasb fuse: note: {note}", file=sys.stderr)
     fused = fuse_tables(list(tables.values()), fusion)
-    hits = write_run_tables(Path(arguments.output), fused, arguments.tag or tag, form=arguments.format)
+    tag = arguments.tag or (recipe.name if recipe else f"tasb.{fusion.method}")
+    hits = write_run_tables(Path(arguments.output), fused, tag, form=arguments.format)
     print(f"{arguments.output}: {hits:,} hits of {len(tables)} runs, {_said(fusion, len(tables))}")
     return 0
 
 
-def _from_recipe(arguments: argparse.Namespace) -> tuple[Fusion, str]:
+def _recipe(arguments: argparse.Namespace) -> FusionRecipe:
     given = [name for name in _WITHOUT_RECIPE if getattr(arguments, name) is not None]
     if given:
         raise TasbError(
@@ -50,15 +58,13 @@ def _from_recipe(arguments: argparse.Namespace) -> tuple[Fusion, str]:
         )
     recipe = fusion_recipe(arguments.recipe, arguments.set)
     require_runs(recipe, arguments.runs)
-    if not (recipe.provenance.tuned or arguments.weights):
-        print(f"tasb fuse: note: the weights of {recipe.name} are untuned: {recipe.provenance.source}", file=sys.stderr)
-    return fusion_of(recipe, arguments.weights), recipe.name
+    return recipe
 
 
-def _from_options(arguments: argparse.Namespace) -> tuple[Fusion, str]:
+def _from_options(arguments: argparse.Namespace) -> Fusion:
     if arguments.set:
         raise TasbError(expected="--recipe beside --set", found="--method", do="give each choice its own option")
-    fusion = Fusion(
+    return Fusion(
         method=arguments.method,
         weights=tuple(arguments.weights) if arguments.weights else None,
         normalisation=arguments.normalisation or "none",
@@ -68,7 +74,6 @@ def _from_options(arguments: argparse.Namespace) -> tuple[Fusion, str]:
         depth=DEPTH if arguments.depth is None else arguments.depth,
         output_depth=DEPTH if arguments.output_depth is None else arguments.output_depth,
     )
-    return fusion, f"tasb.{fusion.method}"
 
 
 def _require_distinct(names: list[str]) -> None:

@@ -54,6 +54,24 @@ def require_runs(recipe: FusionRecipe, runs: Sequence[str]) -> None:
         )
 
 
+def weight_note(recipe: FusionRecipe, depth: int) -> str | None:
+    """What a recipe's weights are not known to be good for, if there is anything.
+
+    Args:
+        recipe: whose weights are used.
+        depth: the most hits that a run has for a query, before they are cut to the recipe's depth.
+    """
+    provenance, depth = recipe.provenance, min(depth, recipe.depth)
+    if not provenance.tuned:
+        return f"the weights of {recipe.name} are untuned: {provenance.source}"
+    if provenance.depth is None or depth <= provenance.depth:
+        return None
+    return (
+        f"the weights of {recipe.name} were tuned at depth {provenance.depth}, and are untuned at depth {depth} of "
+        f"these runs: --set depth={provenance.depth}, or `tasb tune`"
+    )
+
+
 def _theoretical_minimum(source: FusionInput) -> float | None:
     if source.theoretical_minimum is not None:
         return source.theoretical_minimum

@@ -83,7 +83,7 @@ class WeightProvenance(Strict):
     tuned: bool
     source: str
     runs: tuple[str, ...] = ()
-    qrels: str | None = None
+    qrels: tuple[str, ...] = ()
     queries: int | None = Field(default=None, ge=1)
     measure: str | None = None
     search: str | None = None

@@ -30,12 +30,35 @@ def fuse(tmp_path, capsys):
 def test_a_shipped_recipe_on_real_runs(fuse):
     status, output, printed = fuse("--recipe", "tasb+bm25", "--runs", *REAL)
     assert status == 0
-    assert "untuned" in printed.err
+    assert not printed.err  # tuned on runs as deep as these
     found = read_run(output)
-    assert found == fuse_runs([load_run(name) for name in REAL], Fusion("linear", weights=(1.0, 0.12)))
+    assert found == fuse_runs([load_run(name) for name in REAL], Fusion("linear", weights=(1.0, 0.435)))
     assert output.read_text().splitlines()[0].endswith(" tasb+bm25")
     value = evaluate_run(found, load_qrels("dl19-passage"), ["nDCG@10"]).overall["nDCG@10"]
-    assert value == pytest.approx(0.7193, abs=5e-5)  # TAS-B alone: 0.7210; the borrowed alpha does not suit it
+    assert value == pytest.approx(0.7274, abs=5e-5)  # TAS-B alone: 0.7210
+
+
+@pytest.fixture
+def deeper(tmp_path):
+    """Two runs of one query and depth 101."""
+    paths = [tmp_path / "dense.txt", tmp_path / "sparse.txt"]
+    for path in paths:
+        path.write_text("".join(f"q Q0 D{rank} {rank} {200 - rank} t\n" for rank in range(1, 102)))
+    return paths
+
+
+def test_deeper_runs_than_the_weights_were_tuned_on(fuse, deeper):
+    status, _, printed = fuse("--recipe", "tasb+bm25", "--runs", *deeper)
+    assert status == 0
+    assert "tuned at depth 100, and are untuned at depth 101 of these runs: --set depth=100" in printed.err
+    for untouched in (["--set", "depth=100"], ["--weights", 1, 0.5]):
+        _, _, printed = fuse("--recipe", "tasb+bm25", "--runs", *deeper, *untouched)
+        assert "untuned" not in printed.err
+
+
+def test_untuned_weights_are_called_so(fuse, deeper):
+    _, _, printed = fuse("--recipe", "tasb+doct5query", "--runs", *deeper)
+    assert "the weights of tasb+doct5query are untuned: alpha of TCT-ColBERT" in printed.err
 
 
 def test_choices_over_the_recipes(fuse):

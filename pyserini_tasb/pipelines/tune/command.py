@@ -12,31 +12,28 @@ import numpy as np
 
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.evaluate import load_qrels
-from pyserini_tasb.evaluate.columnar import load_run_table
-from pyserini_tasb.fuse.compatibility import require_compatible
-from pyserini_tasb.fuse.recipe import fusion_of, require_runs
-from pyserini_tasb.pipelines.tune.curve import Curve, write_curve
+from pyserini_tasb.fuse.recipe import fusion_of
+from pyserini_tasb.pipelines.tune.curve import curves_through, write_curves
 from pyserini_tasb.pipelines.tune.held_out import folds_of
 from pyserini_tasb.pipelines.tune.ranked_measures import ranked_measure
+from pyserini_tasb.pipelines.tune.topic_sets import TopicSets
 from pyserini_tasb.pipelines.tune.trial import FOLDS, Side, by_folds, by_test, remembering, require_apart, split
 from pyserini_tasb.pipelines.tune.tuned_recipe import with_weights, write_recipe
-from pyserini_tasb.pipelines.tune.tuning_set import TuningSet
 from pyserini_tasb.pipelines.tune.weight_search import CoordinateAscent, Grid, GridSearch, RandomSearch, Search
 from pyserini_tasb.recipes import FusionRecipe, WeightProvenance, fusion_recipe
 
 if TYPE_CHECKING:
     import argparse
 
-    from pyserini_tasb.fuse import Fusion
     from pyserini_tasb.pipelines.tune.ranked_measures import RankedMeasure
     from pyserini_tasb.pipelines.tune.trial import Outcome
+    from pyserini_tasb.pipelines.tune.tuning_set import TuningSet
 
 GRID, GRID_OF_SHARES, GRID_OF_SEVERAL = "0:2:0.005", "0:1:0.005", "0:2:0.05"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the tuned recipe at `arguments.output`, and for two runs the curve beside it; 0.
+    """Write the tuned recipe at `arguments.output`, and the curves beside it; 0.
 
     Raises:
         TasbError: choices that do not go together, names that lead nowhere, faulty files, queries both tuned and
@@ -45,24 +42,32 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     name = _checked_name(arguments.name, output)
     recipe = fusion_recipe(arguments.recipe, arguments.set)
-    require_runs(recipe, arguments.runs)
-    fusion, measure, search = fusion_of(recipe), ranked_measure(arguments.measure), _search(arguments, recipe)
-    queries = _tuning_set(arguments.runs, arguments.qrels, fusion)
-    train, test, said = _sides(arguments, queries, measure)
+    topics = TopicSets.of(arguments.qrels, arguments.runs, recipe)
+    measure, search = ranked_measure(arguments.measure), _search(arguments, recipe)
+    queries = topics.queries(fusion_of(recipe))
+    train, test, said = _sides(arguments, recipe, topics, queries, measure)
     if test is None:
         folds = folds_of(len(queries.qids), FOLDS if arguments.folds is None else arguments.folds, arguments.seed)
-        outcome = by_folds(train, folds, said, search, len(arguments.runs))
+        outcome = by_folds(train, folds, said, search, topics.inputs)
     else:
-        outcome = by_test(train, test, said, search, len(arguments.runs))
-    provenance = _provenance(arguments, queries, len(train.queries), outcome, search)
+        outcome = by_test(train, test, said, search, topics.inputs)
+    provenance = _provenance(
+        topics,
+        outcome,
+        measure=arguments.measure,
+        search=search.name,
+        depth=queries.depth,
+        queries=len(train.queries),
+    )
     write_recipe(with_weights(recipe, outcome.weights.tolist(), provenance, name), output)
     print("\n".join(_report(arguments, recipe, outcome, train)))
-    if isinstance(search, GridSearch):
-        write_curve(
-            _curve(arguments, search, outcome, train, test), output.with_suffix(".csv"), output.with_suffix(".png")
-        )
-        if outcome.weights[1] in (search.grid.points[0], search.grid.points[-1]):
-            print(f"tasb tune: note: the best alpha is an end of --grid {search.name}", file=sys.stderr)
+    curves = curves_through(outcome, search, topics, train, test)
+    title = f"{recipe.name}, tuned on {topics.name}"
+    write_curves(curves, arguments.measure, title, output.with_suffix(".csv"), output.with_suffix(".png"))
+    for curve in curves:
+        if curve.chosen in (search.grid.points[0], search.grid.points[-1]):
+            note = f"the best weight of {' '.join(curve.runs)}, {curve.chosen:g}, is an end of --grid"
+            print(f"tasb tune: note: {note}", file=sys.stderr)
     return 0
 
 
@@ -75,13 +80,6 @@ def _checked_name(name: str | None, output: Path) -> str:
             expected="a name of small letters, digits and any of . _ + -", found=f"`{name}`", do="set --name"
         )
     return name
-
-
-def _tuning_set(runs: list[str], qrels: str, fusion: Fusion) -> TuningSet:
-    tables = {name: load_run_table(name) for name in runs}
-    for note in require_compatible(tables):
-        print(f"tasb tune: note: {note}", file=sys.stderr)
-    return TuningSet.of(list(tables.values()), load_qrels(qrels), fusion)
 
 
 def _search(arguments: argparse.Namespace, recipe: FusionRecipe) -> Search:
@@ -99,7 +97,9 @@ def _search(arguments: argparse.Namespace, recipe: FusionRecipe) -> Search:
     return CoordinateAscent(grid)
 
 
-def _sides(arguments: argparse.Namespace, queries: TuningSet, measure: RankedMeasure) -> tuple[Side, Side | None, str]:
+def _sides(
+    arguments: argparse.Namespace, recipe: FusionRecipe, topics: TopicSets, queries: TuningSet, measure: RankedMeasure
+) -> tuple[Side, Side | None, str]:
     """What to tune on, what to test on (None: what is tuned on, by folds), and what is held out, in words."""
     per_query, every = remembering(queries, measure), np.arange(len(queries.qids))
     if bool(arguments.test_qrels) != bool(arguments.test_runs):
@@ -107,37 +107,32 @@ def _sides(arguments: argparse.Namespace, queries: TuningSet, measure: RankedMea
             expected="--test-qrels and --test-runs together", found="one of them", do="give both, or --folds"
         )
     if arguments.test_qrels:
-        if len(arguments.test_runs) != len(arguments.runs):
-            raise TasbError(
-                expected=f"{len(arguments.runs)} --test-runs, as many as --runs",
-                found=f"{len(arguments.test_runs)}",
-                do="give them in the same order",
-            )
-        others = _tuning_set(arguments.test_runs, arguments.test_qrels, queries.fusion)
+        tested_on = TopicSets.of(arguments.test_qrels, arguments.test_runs, recipe, "--test-runs")
+        others = tested_on.queries(queries.fusion)
         require_apart(queries.qids, others.qids, allow_overlap=arguments.allow_overlap)
         test = Side(remembering(others, measure), np.arange(len(others.qids)))
-        return Side(per_query, every), test, f"the {len(others.qids)} queries of {arguments.test_qrels}"
+        return Side(per_query, every), test, f"the {len(others.qids)} queries of {tested_on.name}"
     if arguments.train_queries:
         path = Path(arguments.train_queries)
         trained, tested = split(queries.qids, path, allow_overlap=arguments.allow_overlap)
-        said = f"the {len(tested)} {'' if arguments.allow_overlap else 'other '}queries of {arguments.qrels}"
+        said = f"the {len(tested)} {'' if arguments.allow_overlap else 'other '}queries of {topics.name}"
         return Side(per_query, trained), Side(per_query, tested), said
     folds = FOLDS if arguments.folds is None else arguments.folds
     return Side(per_query, every), None, f"{folds}-fold cross-validation by query, seed {arguments.seed}"
 
 
 def _provenance(
-    arguments: argparse.Namespace, queries: TuningSet, trained: int, outcome: Outcome, search: Search
+    topics: TopicSets, outcome: Outcome, *, measure: str, search: str, depth: int, queries: int
 ) -> WeightProvenance:
     return WeightProvenance(
         tuned=True,
-        source=f"tuned on {trained} queries of {arguments.qrels}",
-        runs=tuple(arguments.runs),
-        qrels=arguments.qrels,
-        queries=trained,
-        measure=arguments.measure,
-        search=search.name,
-        depth=queries.depth,
+        source=f"tuned on {queries} queries of {topics.name}",
+        runs=topics.runs,
+        qrels=topics.qrels,
+        queries=queries,
+        measure=measure,
+        search=search,
+        depth=depth,
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
         tool=f"tasb tune of pyserini-tasb {__version__}",
         tuned_value=round(outcome.tuned_value, 6),
@@ -160,18 +155,3 @@ def _report(arguments: argparse.Namespace, recipe: FusionRecipe, outcome: Outcom
         chosen = ", ".join(" ".join(f"{weight:g}" for weight in row[1:]) for row in outcome.fold_weights)
         lines.append(f"chosen without each fold: {chosen}")
     return lines
-
-
-def _curve(
-    arguments: argparse.Namespace, search: GridSearch, outcome: Outcome, train: Side, test: Side | None
-) -> Curve:
-    weights = search.weights()
-    return Curve(
-        measure=arguments.measure,
-        alphas=search.grid.points,
-        tuned=train.mean(weights),
-        tested=test.mean(weights) if test else None,
-        alpha=float(outcome.weights[1]),
-        fold_alphas=tuple(outcome.fold_weights[:, 1].tolist()),
-        title=f"{' + '.join(Path(name).name for name in arguments.runs)}, {arguments.qrels}",
-    )

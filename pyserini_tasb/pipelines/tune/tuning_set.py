@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,14 @@ class JudgedQuery:
             weights: [weights, runs], as they are multiplied.
             depth: documents kept; None is all.
         """
-        fused = self.contributions[:, :1] * weights[:, 0]
+        fused = weights[:, :1] * self.contributions[:, 0]
         for run in range(1, weights.shape[1]):
-            fused += self.contributions[:, run : run + 1] * weights[:, run]
-        fused = fused.astype(np.float32)  # as trec_eval keeps scores
-        ranks = np.empty((len(self.relevant), len(weights)))
-        for number, candidate in enumerate(self.relevant.tolist()):
-            above = np.count_nonzero(fused > fused[candidate], axis=0)
-            ranks[number] = 1 + above + np.count_nonzero(fused[:candidate] == fused[candidate], axis=0)
+            fused += weights[:, run : run + 1] * self.contributions[:, run]
+        # As trec_eval, which keeps scores in single precision; docids of equal scores are in its order already.
+        order = np.argsort(-fused.astype(np.float32), axis=1, kind="stable")
+        all_ranks = np.empty(order.shape)
+        np.put_along_axis(all_ranks, order, np.arange(1.0, order.shape[1] + 1)[None, :], axis=1)
+        ranks = all_ranks[:, self.relevant].T
         if depth is not None:
             ranks[ranks > depth] = np.inf
         return ranks
@@ -63,10 +64,10 @@ class JudgedQuery:
 
 @dataclass(frozen=True, eq=False)
 class TuningSet:
-    """All queries of some qrels.
+    """All queries of some qrels, or of several.
 
     Attributes:
-        qids: sorted.
+        qids: sorted within each qrels.
         queries: of each of `qids`; None where no run has candidates.
         fusion: the choices made, weights apart.
         depth: the most documents that a run has for any query.
@@ -104,6 +105,24 @@ class TuningSet:
         deepest = max(int(table.lengths.max(initial=0)) for table in wanted)
         depth = deepest if fusion.depth is None else min(deepest, fusion.depth)
         return cls(qids, [found.get(qid) for qid in qids], fusion, depth)
+
+    @classmethod
+    def joined(cls, sets: Sequence[TuningSet]) -> TuningSet:
+        """One set of several that were made with the same choices.
+
+        Raises:
+            TasbError: a query is in two of them.
+        """
+        qids = tuple(qid for each in sets for qid in each.qids)
+        twice = sorted(qid for qid, times in Counter(qids).items() if times > 1)
+        if twice:
+            raise TasbError(
+                expected="each query in one of the qrels only",
+                found=f"{len(twice)} in two: {', '.join(twice[:3])}",
+                do="give qrels of different topics",
+            )
+        queries = [query for each in sets for query in each.queries]
+        return cls(qids, queries, sets[0].fusion, max(each.depth for each in sets))
 
     def values(self, weights: NDArray[np.float64], measure: RankedMeasure) -> NDArray[np.float64]:
         """The measure of each query under each choice of weights, [queries, weights]; 0 without candidates.

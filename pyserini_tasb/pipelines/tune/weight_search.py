@@ -60,12 +60,21 @@ class Search(Protocol):
     """A way to look for weights."""
 
     @property
+    def grid(self) -> Grid:
+        """What each weight is tried at, or between."""
+        ...
+
+    @property
     def name(self) -> str:
         """As it is noted in the recipe."""
         ...
 
     def best(self, objective: Objective, runs: int) -> NDArray[np.float64]:
         """The best weights found, shape (runs,); of equally good ones the first that was tried."""
+        ...
+
+    def lines(self, weights: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """For each run but the first, weights that differ from these in that run's, ascending, [points, runs]."""
         ...
 
 
@@ -88,6 +97,9 @@ class GridSearch:
     def best(self, objective: Objective, runs: int) -> NDArray[np.float64]:
         weights = self.weights()
         return np.asarray(weights[np.argmax(objective(weights))])
+
+    def lines(self, weights: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        return [self.weights()]
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,9 @@ class CoordinateAscent:
                 break
         return weights
 
+    def lines(self, weights: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        return _lines(weights, self.grid)
+
 
 @dataclass(frozen=True)
 class RandomSearch:
@@ -134,3 +149,16 @@ class RandomSearch:
         drawn = np.random.default_rng(self.seed).uniform(self.grid.first, self.grid.last, (self.samples, runs - 1))
         weights = np.concatenate([np.ones((self.samples, 1)), np.round(drawn, 6)], axis=1)
         return np.asarray(weights[np.argmax(objective(weights))])
+
+    def lines(self, weights: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        return _lines(weights, self.grid)
+
+
+def _lines(weights: NDArray[np.float64], grid: Grid) -> list[NDArray[np.float64]]:
+    lines = []
+    for run in range(1, len(weights)):
+        points = np.union1d(grid.points, weights[run])  # a weight that was drawn is between the points
+        line = np.tile(weights, (len(points), 1))
+        line[:, run] = points
+        lines.append(line)
+    return lines

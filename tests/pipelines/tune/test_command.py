@@ -40,7 +40,12 @@ def test_cross_validation(tune):
     assert status == 0
     recipe = fusion_recipe(str(output))
     provenance = recipe.provenance
-    assert (recipe.name, provenance.tuned, provenance.qrels, provenance.queries) == ("mine", True, "dl19-passage", 43)
+    assert (recipe.name, provenance.tuned, provenance.qrels, provenance.queries) == (
+        "mine",
+        True,
+        ("dl19-passage",),
+        43,
+    )
     assert (provenance.depth, provenance.measure, provenance.search) == (100, "nDCG@10", "grid 0:1:0.05")
     assert provenance.runs == tuple(RUNS_19)
     assert provenance.held_out == "5-fold cross-validation by query, seed 0"
@@ -53,8 +58,9 @@ def test_cross_validation(tune):
 
     with output.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["alpha"]) for row in rows[:3]] == [0.0, 0.05, 0.1]
-    values = {float(row["alpha"]): float(row["nDCG@10 tuned on"]) for row in rows}
+    assert [float(row["weight"]) for row in rows[:3]] == [0.0, 0.05, 0.1]
+    assert {row["runs"] for row in rows} == {RUNS_19[1]}
+    values = {float(row["weight"]): float(row["nDCG@10 tuned on"]) for row in rows}
     assert max(values.values()) == values[recipe.inputs[1].weight]
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
@@ -72,7 +78,33 @@ def test_tested_on_other_topics(tune):
     assert recipe.provenance.held_out == "the 54 queries of dl20-passage"
     assert ndcg(recipe, RUNS_20, "dl20-passage") == pytest.approx(recipe.provenance.held_out_value, abs=1e-6)
     with output.with_suffix(".csv").open() as file:
-        assert next(csv.reader(file)) == ["alpha", "nDCG@10 tuned on", "nDCG@10 tested on"]
+        assert next(csv.reader(file)) == ["runs", "weight", "nDCG@10 tuned on", "nDCG@10 tested on"]
+
+
+def test_several_sets_of_topics(tune):
+    both = ["--qrels", "dl19-passage", "dl20-passage", "--runs", *RUNS_19, *RUNS_20]
+    status, output, printed = tune(*ON_19, *both)
+    assert status == 0
+    recipe = fusion_recipe(str(output))
+    provenance = recipe.provenance
+    assert (provenance.qrels, provenance.queries) == (("dl19-passage", "dl20-passage"), 97)
+    assert provenance.runs == (*RUNS_19, *RUNS_20)
+    assert "on the 97 queries tuned on" in printed.out
+    by_set = ndcg(recipe, RUNS_19, "dl19-passage"), ndcg(recipe, RUNS_20, "dl20-passage")
+    assert provenance.tuned_value == pytest.approx((43 * by_set[0] + 54 * by_set[1]) / 97, abs=1e-6)
+    with output.with_suffix(".csv").open() as file:
+        assert {row["runs"] for row in csv.DictReader(file)} == {f"{RUNS_19[1]} {RUNS_20[1]}"}
+
+
+def test_the_shipped_weight_is_what_its_provenance_says(tune):
+    shipped = fusion_recipe("tasb+bm25")
+    noted = shipped.provenance
+    status, output, _ = tune("--recipe", "tasb+bm25", "--qrels", *noted.qrels, "--runs", *noted.runs, name="again.yaml")
+    assert status == 0
+    found = fusion_recipe(str(output))
+    assert found.inputs == shipped.inputs
+    when = {"date": noted.date, "tool": noted.tool}
+    assert found.provenance.model_copy(update=when) == noted
 
 
 def test_some_queries_to_tune_on_and_the_others_to_test_on(tune, tmp_path):
@@ -97,7 +129,17 @@ def test_three_runs(tune, tmp_path, search):
     recipe = fusion_recipe(str(output))
     assert recipe.inputs[0].weight == 1
     assert search in recipe.provenance.search
-    assert not output.with_suffix(".png").exists()
+    with output.with_suffix(".csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for run, source in zip([RUNS_19[1], str(third)], recipe.inputs[1:], strict=True):
+        values = {float(row["weight"]): float(row["RR(rel=2)@10 tuned on"]) for row in rows if row["runs"] == run}
+        assert [*values] == sorted(values)
+        assert {0.0, 0.5, 1.0} <= values.keys()
+        # The curve goes through what was chosen.
+        assert values[source.weight] == pytest.approx(recipe.provenance.tuned_value, abs=1e-6)
+        # A round of coordinate ascent changed nothing any more; drawn weights are not the best along each line.
+        assert search == "random" or values[source.weight] == max(values.values())
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +147,9 @@ def test_three_runs(tune, tmp_path, search):
     [
         (["--test-qrels", "dl19-passage", "--test-runs", *RUNS_19], "43 in both"),
         (["--test-qrels", "dl20-passage"], "--test-qrels and --test-runs together"),
-        (["--test-qrels", "dl20-passage", "--test-runs", RUNS_20[0]], "2 --test-runs"),
+        (["--test-qrels", "dl20-passage", "--test-runs", RUNS_20[0]], "2 --test-runs, in this order: tasb:tasb, bm25"),
+        (["--qrels", "dl19-passage", "dl20-passage"], "4 --runs, in this order: tasb:tasb, bm25, for each of dl19"),
+        (["--qrels", "dl19-passage", "dl19-passage", "--runs", *RUNS_19, *RUNS_19], "43 in two: "),
         (["--folds", "1"], "2 to 43 folds"),
         (["--measure", "nDCG10"], "nDCG10"),
         (["--set", "method=combmax"], "weighted sum"),

@@ -54,6 +54,18 @@ def test_random_search_follows_its_seed():
     assert found[0] == pytest.approx([1.0, 0.3, 0.8], abs=0.15)
 
 
+def test_lines_go_through_the_weights_along_each_run_but_the_first():
+    weights = np.array([1.0, 0.25, 0.4])
+    for search in (CoordinateAscent(GRID), RandomSearch(GRID, 5, 0)):
+        second, third = search.lines(weights)
+        assert second[:, 1].tolist() == sorted([*GRID.points, 0.25])  # a weight that was drawn is between the points
+        assert third[:, 2].tolist() == GRID.points.tolist()
+        for line, run in ((second, 1), (third, 2)):
+            assert (np.delete(line, run, axis=1) == np.delete(weights, run)).all()
+    (line,) = GridSearch(GRID, shares=True).lines(np.array([0.7, 0.3]))
+    assert line.sum(axis=1) == pytest.approx(1)
+
+
 def test_folds_hold_each_query_once():
     folds = folds_of(13, 5, seed=3)
     assert sorted(np.concatenate(folds).tolist()) == list(range(13))

@@ -1,0 +1,55 @@
+"""The results in docs/fusion.md: every fusion of TAS-B and BM25 on TREC-DL 2019 and 2020, untuned and tuned.
+
+    python benchmarks/fusion_page/run.py
+
+Writes what stands between the page's two marks, and the picture; what stands around them is kept. The runs, top 100 of
+8.8 million passages, come from regressions/data/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from alone import alone_table
+from picture import drawn
+from topic_set import TopicSet
+from tuned import shuffled_values, tuned_rows
+from tuned_tables import pooled_table, shuffles_line, tuned_table
+from untuned import untuned_tables
+
+from pyserini_tasb.whole_file import write_whole
+
+BEGIN = "<!-- Written by benchmarks/fusion_page/run.py, up to the end mark. -->\n"
+END = "<!-- The end mark. -->\n"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "fusion.md"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/fusion.md")
+    page = parser.parse_args().page
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"{page}: expected the marks {BEGIN.strip()} and {END.strip()}")
+    sets = TopicSet.load("dl19-passage"), TopicSet.load("dl20-passage")
+    picture = page.with_name("fusion.png")
+    write_whole(page, f"{before}{BEGIN}\n{results(sets, picture.name)}\n{END}{after}")
+    write_whole(picture, drawn(sets))
+    return 0
+
+
+def results(sets: tuple[TopicSet, TopicSet], picture: str) -> str:
+    tuned = [tuned_rows(here, other) for here, other in (sets, sets[::-1])]
+    parts = ["### Alone", alone_table(sets), "### Untuned", *untuned_tables(sets), "### Tuned"]
+    parts += [tuned_table(topics, rows) for topics, rows in zip(sets, tuned, strict=True)]
+    parts.append(pooled_table(sets, tuned))
+    parts.append(shuffles_line(sets, [shuffled_values(each) for each in sets]))
+    parts.append(f"![nDCG@10 and recall at 100 against alpha, on both sets]({picture})")
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
