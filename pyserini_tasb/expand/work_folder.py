@@ -53,7 +53,7 @@ class WorkFolder:
         """
         path = self._folder / ABOUT
         known = read_sidecar(path)
-        if not any(self.passages.iterdir()):
+        if not self.has_parts:
             write_whole(path, json.dumps(about, indent=1) + "\n")
             return
         differences = [name for name, value in about.items() if known.get(name) != value]
@@ -64,6 +64,11 @@ class WorkFolder:
                 found=f"passages with another {', '.join(differences)}",
                 do="give the same command again, remove this folder, or choose another --output",
             )
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.passages.is_dir() and any(self.passages.iterdir())
 
     def missing(self, parts: int) -> list[int]:
         """Numbers of those that are not finished, of so many."""
@@ -78,12 +83,11 @@ class WorkFolder:
         require_new(self._output)
         with os_errors_explained(self._output, expected="a folder that can be written to", do=_ADVICE):
             self.passages.replace(self._output)
-            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def work_folder(output: Path) -> Iterator[WorkFolder]:
-    """The work folder of an output, as an earlier try left it or new.
+    """The work folder of an output, as an earlier try left it or new; without a finished part it is gone afterwards.
 
     Raises:
         TasbError: it cannot be made, or another process is at work in it.
@@ -91,4 +95,9 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
     output = output.absolute()
     folder = output.with_name(f"{output.name}.work")
     with locked_folder(folder):
-        yield WorkFolder(folder, output)
+        work = WorkFolder(folder, output)
+        try:
+            yield work
+        finally:
+            if not work.has_parts:
+                shutil.rmtree(folder, ignore_errors=True)

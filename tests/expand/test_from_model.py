@@ -181,9 +181,17 @@ def test_a_passage_without_text(t5, tmp_path):
     assert passages(tmp_path / "none") == {"a": ""}
 
 
+def test_a_faulty_collection(t5, tmp_path, capsys):
+    (tmp_path / "c.tsv").write_text("a\tgraph theory\na\tnetworks\n")
+    assert expand(tmp_path / "c.tsv", t5, tmp_path / "out") == 2
+    assert "c.tsv:2" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.tsv"]
+
+
 def test_models_that_are_none(corpus, t5, tmp_path, capsys):
     assert expand(corpus, TINY_MODEL, tmp_path / "out") == 2
     assert "Unrecognized configuration class" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
     pickled = shutil.copytree(t5, tmp_path / "pickled")
     import torch
     from safetensors.torch import load_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pyserini_tasb.fuse import fuse_tables
 from pyserini_tasb.pipelines.hybrid.collection_check import require_one_collection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from concurrent.futures import Future
 
     from pyserini_tasb.evaluate import Run, Topics
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.pipelines.hybrid.retriever import Retriever
 
 
-# What encodes does so for all queries with the first block; until then the others need not wait.
+# All queries are encoded with the first block; meanwhile the others need not wait.
 BLOCKS_AHEAD = 4
 
 
@@ -34,7 +35,7 @@ class HybridSearch:
 
     Attributes:
         retrievers: one for each of the fusion's runs, in its order.
-        encodes: which of them encode queries with a model; they are searched in this thread, beside the others.
+        dense: which of them are dense; these are searched in this thread, beside the others.
         fusion: how.
         hits: documents that each retriever is asked for.
         threads: that each retriever may use.
@@ -42,7 +43,7 @@ class HybridSearch:
     """
 
     retrievers: Sequence[Retriever]
-    encodes: Sequence[bool]
+    dense: Sequence[bool]
     fusion: Fusion
     hits: int
     threads: int
@@ -63,8 +64,12 @@ class HybridSearch:
         """
         late: list[list[RunTable]] = [[] for _ in self.retrievers]
         same_collection = False
-        with ThreadPoolExecutor(1) as beside, tqdm(total=len(topics), desc="searching", unit=" queries") as progress:
-            for block, runs in self._searched(topics, beside):
+        with (
+            tqdm(total=len(topics), desc="searching", unit=" queries") as progress,
+            ThreadPoolExecutor(1) as beside,
+            contextlib.closing(self._searched(topics, beside)) as searched,
+        ):
+            for block, runs in searched:
                 if stop.made:
                     raise KeyboardInterrupt
                 same_collection = same_collection or require_one_collection(self.retrievers, runs)
@@ -78,28 +83,28 @@ class HybridSearch:
         for tables_of_first in late:
             yield from tables_of_first
 
-    def _searched(self, topics: Topics, beside: ThreadPoolExecutor) -> Iterator[tuple[Topics, list[Run]]]:
+    def _searched(self, topics: Topics, beside: ThreadPoolExecutor) -> Generator[tuple[Topics, list[Run]], None, None]:
         """Blocks with all retrievers' runs. Java and Faiss let go of Python's lock: both threads work at once."""
         ahead: collections.deque[tuple[Topics, Future[dict[int, Run]]]] = collections.deque()
         remaining = _blocks(topics, self.batch_size)
         try:
             while True:
                 for block in itertools.islice(remaining, BLOCKS_AHEAD - len(ahead)):
-                    ahead.append((block, beside.submit(self._search, block, encode=False)))
+                    ahead.append((block, beside.submit(self._search, block, dense=False)))
                 if not ahead:
                     return
                 block, others = ahead.popleft()
-                found = self._search(block, encode=True) | others.result()
+                found = self._search(block, dense=True) | others.result()
                 yield block, [found[place] for place in range(len(self.retrievers))]
         finally:
             for _, others in ahead:
                 others.cancel()
 
-    def _search(self, block: Topics, *, encode: bool) -> dict[int, Run]:
+    def _search(self, block: Topics, *, dense: bool) -> dict[int, Run]:
         return {
             place: retriever.search(block, self.hits, self.threads)
-            for place, (retriever, encodes) in enumerate(zip(self.retrievers, self.encodes, strict=True))
-            if encodes == encode
+            for place, (retriever, is_dense) in enumerate(zip(self.retrievers, self.dense, strict=True))
+            if is_dense == dense
         }
 
 

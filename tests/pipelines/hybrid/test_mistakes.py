@@ -114,7 +114,7 @@ def test_interrupted(indexes, tmp_path):
     output, topics = tmp_path / "out" / "run", tmp_path / "topics.tsv"
     output.parent.mkdir()
     output.write_text("mine")
-    topics.write_text("".join(f"{number}\tcomputer programs {number}\n" for number in range(5_000)))
+    topics.write_text("".join(f"{number}\tcomputer programs {number}\n" for number in range(2_000)))
     given = ["--dense-index", indexes.faiss, "--sparse-index", indexes.bm25, "--encoder", ENCODER, "--batch-size", 8]
     arguments = ["hybrid", "--recipe", "tasb+bm25", "--topics", topics, "--output", output, *given]
     # A shell without job control would let its background processes ignore Ctrl-C.
