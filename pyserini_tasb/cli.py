@@ -12,7 +12,9 @@ from pyserini_tasb import __version__
 from pyserini_tasb.cli_corpus import add_corpus_verbs
 from pyserini_tasb.cli_encoding import add_encoding_verbs
 from pyserini_tasb.cli_evaluation import add_evaluation_verbs
+from pyserini_tasb.cli_expansion import add_expansion_verb
 from pyserini_tasb.cli_fusion import add_fusion_verbs
+from pyserini_tasb.cli_hybrid import add_hybrid_verb
 from pyserini_tasb.cli_index import add_index_verbs
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
@@ -58,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_index_verbs(verbs, _verb)
     add_evaluation_verbs(verbs, _verb)
     add_fusion_verbs(verbs, _verb)
+    add_hybrid_verb(verbs, _verb)
+    add_expansion_verb(verbs, _verb)
     _add_doctor(verbs)
     _add_demo(verbs)
     return parser

@@ -33,12 +33,12 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parameters", metavar="NAME=VALUE,…", help="of the search, kept in the index: nprobe=64,k_factor_rf=8"
     )
-    parser.add_argument("--sample", type=_count, metavar="N", help="vectors to train on (default: by the kind)")
+    parser.add_argument("--sample", type=at_least_one, metavar="N", help="vectors to train on (default: by the kind)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: %(default)s)")
     parser.add_argument("--queries", metavar="NAME|PATH", help="topics to measure it with, encoded by --encoder")
     parser.add_argument("--encoder", metavar="NAME", help="of --queries")
     add_backend_option(parser)
-    _add_threads(parser)
+    add_threads_option(parser)
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
@@ -47,21 +47,25 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
     parser.add_argument("--output", required=True, metavar="RUN")
     parser.add_argument("--output-format", choices=("trec", "msmarco"), default="trec", help="default: %(default)s")
-    parser.add_argument("--hits", type=_count, default=1_000, metavar="K", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=_count, default=64, metavar="N", help="queries (default: %(default)s)")
+    parser.add_argument("--hits", type=at_least_one, default=1_000, metavar="K", help="default: %(default)s")
+    parser.add_argument(
+        "--batch-size", type=at_least_one, default=64, metavar="N", help="queries (default: %(default)s)"
+    )
     parser.add_argument("--in-memory", action="store_true", help="read each index whole instead of mapping its file")
     parser.add_argument("--latency", action="store_true", help="measure encoding and search in batches of 1, 10, 2000")
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the encoder's name)")
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
     add_backend_option(parser)
-    _add_threads(parser)
+    add_threads_option(parser)
 
 
-def _add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=_count, metavar="N", help="default: the cores this process may use")
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """`--threads`, for a verb that searches."""
+    parser.add_argument("--threads", type=at_least_one, metavar="N", help="default: the cores this process may use")
 
 
-def _count(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """A number of things."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not 1 or more")

@@ -30,7 +30,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert not {name for name in imported if name.split(".")[0] in HEAVY}
     costs = [sum(map(int, re.findall(r"import time:\s+(\d+) \|", report.stderr))) for report in reports]
     assert min(costs) < 300_000  # µs
-    for verb in ("encoders", "evaluate", "doctor", "demo"):
+    for verb in ("encoders", "evaluate", "hybrid", "expand", "doctor", "demo"):
         assert verb in reports[0].stdout
 
 

@@ -1,0 +1,131 @@
+"""Search every input of a recipe and fuse what is found, block of queries by block of queries."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from pyserini_tasb.evaluate.columnar import RunTable
+from pyserini_tasb.fuse import fuse_tables
+from pyserini_tasb.pipelines.hybrid.collection_check import require_one_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from pyserini_tasb.evaluate import Run, Topics
+    from pyserini_tasb.fuse import Fusion
+    from pyserini_tasb.interruption import StopRequest
+    from pyserini_tasb.pipelines.hybrid.retriever import Retriever
+
+
+# All queries are encoded with the first block; meanwhile the others need not wait.
+BLOCKS_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class HybridSearch:
+    """What is searched, and how it is fused.
+
+    Attributes:
+        retrievers: one for each of the fusion's runs, in its order.
+        dense: which of them are dense; these are searched in this thread, beside the others.
+        fusion: how.
+        hits: documents that each retriever is asked for.
+        threads: that each retriever may use.
+        batch_size: queries of a block; the hits of a few blocks are in memory at a time.
+    """
+
+    retrievers: Sequence[Retriever]
+    dense: Sequence[bool]
+    fusion: Fusion
+    hits: int
+    threads: int
+    batch_size: int
+
+    def fused(self, topics: Topics, stop: StopRequest) -> Iterator[RunTable]:
+        """The fused run, in tables to be written one after the other.
+
+        It is what `tasb fuse` makes of one run file for each retriever, with the topics in this order: the scores
+        fused are those that stand in these files. Queries for which the first retriever finds nothing come last.
+
+        Args:
+            topics: the queries.
+            stop: asked to, it ends after a block, with KeyboardInterrupt.
+
+        Raises:
+            TasbError: retrievers of different collections, or what a retriever or the fusion raises.
+        """
+        late: list[list[RunTable]] = [[] for _ in self.retrievers]
+        same_collection = False
+        with (
+            tqdm(total=len(topics), desc="searching", unit=" queries") as progress,
+            ThreadPoolExecutor(1) as beside,
+            contextlib.closing(self._searched(topics, beside)) as searched,
+        ):
+            for block, runs in searched:
+                if stop.made:
+                    raise KeyboardInterrupt
+                same_collection = same_collection or require_one_collection(self.retrievers, runs)
+                for first, qids in _by_first_found(runs, block).items():
+                    tables = fuse_tables(_tables(runs, qids, self.retrievers), self.fusion)
+                    if first == 0:
+                        yield from tables
+                    else:
+                        late[first] += tables
+                progress.update(len(block))
+        for tables_of_first in late:
+            yield from tables_of_first
+
+    def _searched(self, topics: Topics, beside: ThreadPoolExecutor) -> Generator[tuple[Topics, list[Run]], None, None]:
+        """Blocks with all retrievers' runs. Java and Faiss let go of Python's lock: both threads work at once."""
+        ahead: collections.deque[tuple[Topics, Future[dict[int, Run]]]] = collections.deque()
+        remaining = _blocks(topics, self.batch_size)
+        try:
+            while True:
+                for block in itertools.islice(remaining, BLOCKS_AHEAD - len(ahead)):
+                    ahead.append((block, beside.submit(self._search, block, dense=False)))
+                if not ahead:
+                    return
+                block, others = ahead.popleft()
+                found = self._search(block, dense=True) | others.result()
+                yield block, [found[place] for place in range(len(self.retrievers))]
+        finally:
+            for _, others in ahead:
+                others.cancel()
+
+    def _search(self, block: Topics, *, dense: bool) -> dict[int, Run]:
+        return {
+            place: retriever.search(block, self.hits, self.threads)
+            for place, (retriever, is_dense) in enumerate(zip(self.retrievers, self.dense, strict=True))
+            if is_dense == dense
+        }
+
+
+def _blocks(topics: Topics, size: int) -> Iterator[Topics]:
+    remaining = iter(topics.items())
+    while block := dict(itertools.islice(remaining, size)):
+        yield block
+
+
+def _by_first_found(runs: Sequence[Run], block: Topics) -> dict[int, list[str]]:
+    """Queries by the first run that has hits for them, as which a file would name them first."""
+    by_first: dict[int, list[str]] = {}
+    for qid in block:
+        first = next((place for place, run in enumerate(runs) if run[qid]), None)
+        if first is not None:
+            by_first.setdefault(first, []).append(qid)
+    return by_first
+
+
+def _tables(runs: Sequence[Run], qids: Sequence[str], retrievers: Sequence[Retriever]) -> list[RunTable]:
+    return [
+        RunTable.from_run({qid: run[qid] for qid in qids}, name=retriever.name)
+        for run, retriever in zip(runs, retrievers, strict=True)
+    ]

@@ -1,0 +1,82 @@
+"""Where an index is, and what it can be searched for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.index.faiss_folder import DOCID, INDEX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TERM_FIELD, VECTOR_FIELD = "contents", "vector"  # Anserini's Constants
+VECTOR_FORMAT = "PerFieldKnnVectorsFormat.format"  # Lucene's, of the attribute that names a field's format
+
+Content = Literal["terms", "flat vectors", "HNSW vectors", "nothing to search"]
+
+
+def index_folder(name: str) -> Path:
+    """The folder itself, or that of an index by a name of Pyserini's, which is downloaded if it is not there.
+
+    Raises:
+        TasbError: no such folder, and no such name or no way to download it.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if os.sep in name or name.startswith(("~", ".")) or path.exists():
+        raise _not_found(name, "a file" if path.exists() else "no such folder")
+    try:
+        with redirect_stdout(sys.stderr):  # what it prints while it downloads
+            from pyserini.util import download_prebuilt_index
+
+            return Path(download_prebuilt_index(name))
+    except Exception as error:  # the network and Pyserini each raise their own
+        lines = str(error).strip().splitlines()
+        raise _not_found(name, f"no such folder, and Pyserini says: {lines[0] if lines else error!r}") from error
+
+
+def is_faiss_folder(folder: Path) -> bool:
+    """Whether it is one as Pyserini writes them."""
+    return (folder / INDEX).is_file() and (folder / DOCID).is_file()
+
+
+def is_lucene_folder(folder: Path) -> bool:
+    """Whether it is a Lucene index, of whatever."""
+    return any(folder.glob("segments_*"))
+
+
+def content_of(reader: Any) -> Content:
+    """What Anserini put into a Lucene index.
+
+    Args:
+        reader: Lucene's.
+    """
+    for fields in _fields(reader):
+        vectors = fields.fieldInfo(VECTOR_FIELD)
+        if vectors is not None and vectors.getVectorDimension():
+            return "HNSW vectors" if "Hnsw" in (vectors.getAttribute(VECTOR_FORMAT) or "") else "flat vectors"
+        terms = fields.fieldInfo(TERM_FIELD)
+        if terms is not None and terms.getIndexOptions().toString() != "NONE":
+            return "terms"
+    return "nothing to search"
+
+
+def _fields(reader: Any) -> Iterator[Any]:
+    leaves = reader.leaves()
+    for number in range(leaves.size()):
+        yield leaves.get(number).reader().getFieldInfos()
+
+
+def _not_found(name: str, found: str) -> TasbError:
+    return TasbError(
+        where=name,
+        expected="the folder of a Faiss or Lucene index, or the name of one that Pyserini knows",
+        found=found,
+        do="check the path, or the recipe's `index`",
+    )
