@@ -44,7 +44,7 @@ class PackedText:
         packed = np.empty((len(starts), width), dtype=np.uint64)
         for number in range(width):
             skipped = CHARACTERS * number
-            kept = np.clip(lengths - skipped, 0, CHARACTERS)
+            kept = np.minimum(np.maximum(lengths - skipped, 0), CHARACTERS)
             packed[:, number] = (self.words(np.minimum(starts + skipped, ends)) & KEEP.take(kept)).byteswap()
         return packed
 

@@ -82,8 +82,12 @@ class RunTable:
         lengths = np.where(queries >= 0, self.starts[known + 1] - self.starts[known], 0)
         lengths = lengths if depth is None else np.minimum(lengths, depth)
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.repeat(self.starts[known] - starts[:-1], lengths) + np.arange(starts[-1])
+        shifts = self.starts[known] - starts[:-1]
         qids = tuple(self.qids[query] if query >= 0 else "" for query in queries.tolist())
+        if len(shifts) and (shifts == shifts[0]).all():  # rows that lie together need no copy
+            together = slice(shifts[0], shifts[0] + starts[-1])
+            return RunTable(qids, starts, self.docids[together], self.scores[together])
+        rows = np.repeat(shifts, lengths) + np.arange(starts[-1])
         return RunTable(qids, starts, self.docids.take(rows, axis=0), self.scores.take(rows))
 
     def ranked(self) -> RunTable:
