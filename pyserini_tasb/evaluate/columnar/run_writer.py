@@ -111,7 +111,8 @@ def _repeated(texts: list[str], counts: NDArray[np.int64]) -> Texts:
 def _ranks(template: str, counts: NDArray[np.int64]) -> Texts:
     """From 1 on for each query."""
     places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return _rank_texts(template, int(counts.max(initial=0))).take(places)
+    # Lists of many lengths share a few tables.
+    return _rank_texts(template, 1 << int(counts.max(initial=0)).bit_length()).take(places)
 
 
 @functools.lru_cache(maxsize=4)

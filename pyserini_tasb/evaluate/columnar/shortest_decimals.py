@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 _EXPONENTS = np.arange(-11, 19)
 SMALLEST, LARGEST = 2.0 ** _EXPONENTS[0], 2.0 ** (_EXPONENTS[-1] + 1)
-# By the exponent of 2: with so many decimals numbers lie no further apart than float64 do, so that one of them always
-# does; they make less than 2**57 of it. With two decimals less there are 15 digits at most.
+# By the exponent of 2: numbers of so many decimals lie no further apart than float64 do, so that one of them is always
+# near enough. Without the dot they are from 2**52 to 2**57, where float64 are integers; two decimals less leave at most
+# 15 digits, of which there is but one choice.
 _DECIMALS = np.array([next(count for count in range(20) if 10**count >= 2 ** int(52 - e)) for e in _EXPONENTS])
-_SCALES = 10.0**_DECIMALS
-_HALF_GAPS = 2.0 ** (_EXPONENTS - 53) * _SCALES
+_SCALES = POWERS[_DECIMALS].astype(np.float64)  # exact
+_HALF_GAPS = np.ldexp(_SCALES, _EXPONENTS - 53)
 # How far from a limit floating point may err when it decides.
 _MARGIN = 1e-9
 _FRACTION_BITS, _FRACTION = np.uint64(52), np.uint64((1 << 52) - 1)
