@@ -89,6 +89,6 @@ def _fused(tables: Sequence[RunTable], fusion: Fusion) -> RunTable:
     return RunTable(
         tuple(tables[0].qids[query] for query in left.tolist()),
         np.concatenate([[0], np.cumsum(counts[left])]).astype(np.int64),
-        pool.docids[kept],
-        scores[kept],
+        pool.docids.take(kept, axis=0),
+        scores.take(kept),
     )

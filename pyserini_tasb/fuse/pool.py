@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.evaluate.columnar.packed_text import widened
+from pyserini_tasb.evaluate.columnar.packed_text import differs_from_row_before, widened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,15 +43,19 @@ class Pool:
         width = max(table.docids.shape[1] for table in tables)
         docids = np.concatenate([widened(table.docids, width) for table in tables])
         queries = np.concatenate([table.row_queries for table in tables])
-        runs = np.repeat(np.arange(len(tables)), [len(table.scores) for table in tables])
-        rows = np.concatenate([np.arange(len(table.scores)) for table in tables])
-        order, is_first = _grouped(queries, docids)
-        candidate = np.cumsum(is_first) - 1
-        first = order[is_first]
-        where = np.full((len(first), len(tables)), -1, dtype=np.int64)
-        where[candidate, runs[order]] = rows[order]
-        counts = np.bincount(queries[first], minlength=len(tables[0].qids))
-        return cls(queries[first], docids[first], where, counts)
+        # Of each row, where in [candidates, runs] it belongs, and what stands there: its number within its run.
+        columns = np.repeat(np.arange(len(tables)), [len(table.scores) for table in tables])
+        numbers = np.concatenate([np.arange(len(table.scores)) for table in tables])
+        order = _order(queries, docids)
+        queries, docids = queries.take(order), docids.take(order, axis=0)
+        is_first = differs_from_row_before(docids)
+        is_first[1:] |= queries[1:] != queries[:-1]
+        first = np.flatnonzero(is_first)
+        rows = np.full(len(first) * len(tables), -1, dtype=np.int64)
+        rows[(np.cumsum(is_first) - 1) * len(tables) + columns.take(order)] = numbers.take(order)
+        queries = queries.take(first)
+        counts = np.bincount(queries, minlength=len(tables[0].qids))
+        return cls(queries, docids.take(first, axis=0), rows.reshape(-1, len(tables)), counts)
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -65,29 +69,10 @@ class Pool:
         return Pool(queries, self.docids[mask], self.rows[mask], counts)
 
 
-def _grouped(queries: NDArray[np.int64], docids: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Row numbers by query, docid (descending) and row; and which rows are the first of their document."""
-    codes = _codes(docids)
-    row_bits, code_bits = len(queries).bit_length(), int(codes.max(initial=0)).bit_length()
-    # One sort of plain integers is many times faster than an indirect one by several keys.
-    key = queries.astype(np.uint64) << np.uint64(row_bits + code_bits)
-    key |= (codes.max(initial=0) - codes).astype(np.uint64) << np.uint64(row_bits)
-    key |= np.arange(len(queries), dtype=np.uint64)
-    key.sort()
-    document = key >> np.uint64(row_bits)
-    is_first = np.ones(len(key), dtype=np.bool_)
-    is_first[1:] = document[1:] != document[:-1]
-    return (key & np.uint64((1 << row_bits) - 1)).astype(np.int64), is_first
-
-
-def _codes(docids: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Small integers that are equal where docids are, and in the same order."""
+def _order(queries: NDArray[np.int64], docids: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Row numbers by query, ascending, and then docid, descending."""
     words = [docids[:, word] for word in range(docids.shape[1])]
-    order = np.argsort(words[0]) if len(words) == 1 else np.lexsort(words[::-1])
-    is_new = np.zeros(len(order), dtype=np.bool_)
-    for word in words:
-        ordered = word[order]
-        is_new[1:] |= ordered[1:] != ordered[:-1]
-    codes = np.empty(len(order), dtype=np.int64)
-    codes[order] = np.cumsum(is_new)
-    return codes
+    by_docid = (np.argsort(words[0]) if len(words) == 1 else np.lexsort(words[::-1]))[::-1]
+    # Few queries are small integers, which numpy sorts by radix.
+    small = queries.astype(np.min_scalar_type(int(queries.max(initial=0))))
+    return np.asarray(by_docid.take(np.argsort(small.take(by_docid), kind="stable")))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.evaluate.columnar.packed_text import CHARACTERS, KEEP
+from pyserini_tasb.evaluate.columnar.packed_text import CHARACTERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +21,10 @@ def _each(byte: int) -> np.uint64:
 MOST_DIGITS = 19  # of a number: together they fit into 64 bits
 EXACT = np.uint64(1 << 53)  # up to here every integer is a float64
 POWERS = np.array([10**power for power in range(MOST_DIGITS + 1)], dtype=np.uint64)
+_FLOAT_POWERS = POWERS.astype(np.float64)
 _HAS_EXTENDED = np.finfo(np.longdouble).nmant == 63 and np.little_endian
-_DOTS, _ZEROS, _ONES, _HIGH_BITS, _HIGH_NIBBLES = _each(0x2E), _each(0x30), _each(0x01), _each(0x80), _each(0xF0)
+_DOTS, _ZEROS, _ONES, _HIGH_BITS, _ABOVE_NINE = _each(0x2E), _each(0x30), _each(0x01), _each(0x80), _each(0x76)
+_PAIRS = np.uint64(0x000000FF000000FF)
 
 
 def read_decimals(
@@ -42,27 +44,26 @@ def read_decimals(
     dots = _first_dot(word)
     whole = np.minimum(dots, lengths)
     decimals = np.maximum(lengths - whole - 1, 0)
-    read = (whole > 0) & ((dots < CHARACTERS) | (lengths <= CHARACTERS))
-    read &= whole + decimals <= MOST_DIGITS
-    decimals = np.where(read, decimals, 0)
-    digits, are_digits = _digits(word, whole)
-    read &= are_digits
-    digits = digits * POWERS[decimals]
-    for skipped in range(0, int(decimals.max(initial=0)), CHARACTERS):
-        count = np.clip(decimals - skipped, 0, CHARACTERS)
-        part, are_digits = _digits(text.words(first + whole + 1 + skipped), count)
-        read &= are_digits
-        digits += part * POWERS[np.maximum(decimals - skipped - count, 0)]
-    numbers = digits.astype(np.float64)
+    read = (whole > 0) & ((dots < CHARACTERS) | (lengths <= CHARACTERS)) & (whole + decimals <= MOST_DIGITS)
+    decimals *= read
+    digits, other = _digits(word, whole)
+    at, left = first + whole + 1, decimals
+    while left.any():
+        count = np.minimum(left, CHARACTERS)
+        part, others = _digits(text.words(at), count)
+        digits = digits * POWERS.take(count) + part
+        other |= others
+        at, left = at + count, left - count
+    read &= other == 0
     # Both exact, so their quotient is rounded once (Clinger 1990): it is the float64 nearest to the text.
-    numbers /= POWERS[decimals].astype(np.float64)
+    numbers = digits.astype(np.float64) / _FLOAT_POWERS.take(decimals)
     long = np.flatnonzero(read & (digits > EXACT))
     if len(long):
         numbers[long], read[long] = _quotients(digits[long], decimals[long])
-    return np.where(negative, -numbers, numbers), read
+    return np.negative(numbers, out=numbers, where=negative), read
 
 
-def _first_dot(word: Words) -> NDArray[np.int64]:
+def _first_dot(word: Words) -> Positions:
     """Characters before the first dot; 8 where there is none."""
     others = word ^ _DOTS
     marks = (others - _ONES) & ~others & _HIGH_BITS  # right up to its lowest mark
@@ -70,19 +71,16 @@ def _first_dot(word: Words) -> NDArray[np.int64]:
     return (np.bitwise_count(below) >> 3).astype(np.int64)
 
 
-def _digits(word: Words, count: Positions) -> tuple[Words, NDArray[np.bool_]]:
-    """The number that the first `count` characters are, and whether all of them are digits."""
-    missing = np.clip(CHARACTERS - count, 0, CHARACTERS)
-    shift = (np.minimum(missing, CHARACTERS - 1) << 3).astype(np.uint64)
-    filled = ((word & KEEP[CHARACTERS - missing]) << shift) | (_ZEROS & KEEP[missing])
-    carried = (filled + _each(0x06)) & _HIGH_NIBBLES  # of : to ? it leaves '0' to '9'
-    are_digits = ((filled & _HIGH_NIBBLES) == _ZEROS) & (carried == _ZEROS)
-    pairs = filled - _ZEROS
-    pairs = pairs * np.uint64(10) + (pairs >> np.uint64(8))
-    mask = np.uint64(0x000000FF000000FF)
-    upper = (pairs & mask) * np.uint64(100 + (1_000_000 << 32))
-    lower = ((pairs >> np.uint64(16)) & mask) * np.uint64(1 + (10_000 << 32))
-    return (upper + lower) >> np.uint64(32), are_digits
+def _digits(word: Words, count: Positions) -> tuple[Words, Words]:
+    """The number that the first `count` characters are, and what is 0 if all of them are digits."""
+    bits = (count << 3).view(np.uint64)
+    filled = (word << (np.uint64(64) - bits)) | (_ZEROS >> bits)  # shifted by 64, which is 0, where there are none
+    digits = filled ^ _ZEROS
+    others = (digits | (digits + _ABOVE_NINE)) & _HIGH_BITS
+    pairs = digits * np.uint64(10) + (digits >> np.uint64(8))
+    upper = (pairs & _PAIRS) * np.uint64(100 + (1_000_000 << 32))
+    lower = ((pairs >> np.uint64(16)) & _PAIRS) * np.uint64(1 + (10_000 << 32))
+    return (upper + lower) >> np.uint64(32), others
 
 
 def _quotients(digits: Words, decimals: Positions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

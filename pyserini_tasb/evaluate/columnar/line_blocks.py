@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.evaluate.columnar.decimal_reading import read_decimals
-from pyserini_tasb.evaluate.columnar.packed_text import PackedText
+from pyserini_tasb.evaluate.columnar.packed_text import PackedText, differs_from_row_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-BLOCK_BYTES = 1 << 19  # whose columns the processor's cache holds
+BLOCK_BYTES = 1 << 18  # whose columns the processor's cache holds
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SPACE = ord(" ")
+_SPACE, _TAB, _LINE_FEED = b" \t\n"
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,8 @@ def parse_block(lines: bytes, form: LineFormat) -> LineBlock:
     """
     text = PackedText(lines)
     ends = _column_ends(text, lines, form.columns)
-    starts = np.empty_like(ends)
-    starts[:, 1:] = ends[:, :-1] + 1
-    starts[0, 0] = 0
-    starts[1:, 0] = ends[:-1, -1] + 1
-    number_starts, number_ends = starts[:, form.number].copy(), ends[:, form.number].copy()
+    line_starts = np.concatenate([[0], ends[:-1, -1] + 1])
+    number_starts, number_ends = ends[:, form.number - 1] + 1, ends[:, form.number].copy()
     numbers, read = read_decimals(text, number_starts, number_ends)
     for row in np.flatnonzero(~read).tolist():
         numbers[row] = _number(lines[number_starts[row] : number_ends[row]])
@@ -92,12 +89,11 @@ def parse_block(lines: bytes, form: LineFormat) -> LineBlock:
         if not ((numbers >= 1) & (numbers == np.floor(numbers))).all():
             raise IrregularLinesError
         numbers = 1 / numbers
-    qids = text.columns(starts[:, 0].copy(), ends[:, 0].copy())
-    first = np.flatnonzero(np.concatenate([[True], (qids[1:] != qids[:-1]).any(axis=1)]))
+    first = np.flatnonzero(differs_from_row_before(text.columns(line_starts, ends[:, 0].copy())))
     return LineBlock(
-        [lines[start:end].decode() for start, end in zip(starts[first, 0], ends[first, 0], strict=True)],
+        [lines[start:end].decode() for start, end in zip(line_starts[first], ends[first, 0], strict=True)],
         np.diff(first, append=len(numbers)),
-        text.columns(starts[:, form.docid].copy(), ends[:, form.docid].copy()),
+        text.columns(ends[:, form.docid - 1] + 1, ends[:, form.docid].copy()),
         numbers,
     )
 
@@ -105,12 +101,16 @@ def parse_block(lines: bytes, form: LineFormat) -> LineBlock:
 def _column_ends(text: PackedText, lines: bytes, columns: int) -> NDArray[np.int64]:
     """Where each column ends, shape (lines, columns)."""
     characters = text.characters[: len(lines)]
-    ends = np.flatnonzero(characters <= _SPACE)
-    rows = np.count_nonzero(characters == ord("\n"))
-    known = rows + np.count_nonzero(characters == ord(" ")) + np.count_nonzero(characters == ord("\t"))
-    if len(ends) != rows * columns or known != len(ends) or ends[0] == 0 or np.diff(ends).min(initial=2) < 2:
+    is_end = characters <= _SPACE
+    ends = np.flatnonzero(is_end)
+    if len(ends) % columns or is_end[0] or (is_end[1:] & is_end[:-1]).any():
         raise IrregularLinesError
-    if (characters[ends[columns - 1 :: columns]] != ord("\n")).any():
+    rows = len(ends) // columns
+    spaces = np.count_nonzero(characters == _SPACE)
+    if spaces + rows < len(ends):
+        spaces += np.count_nonzero(characters == _TAB)
+    # So many lie between columns; what is left are line feeds, one behind each last column.
+    if spaces + rows != len(ends) or (characters[ends[columns - 1 :: columns]] != _LINE_FEED).any():
         raise IrregularLinesError
     if not lines.isascii():
         try:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CHARACTERS = 8
 # Masks of the first 0 to 8 characters of a word whose first character is its lowest byte.
 KEEP = np.array([(1 << 8 * count) - 1 for count in range(CHARACTERS + 1)], dtype=np.uint64)
-# Two words can be read from any position up to the end, and from there on there are zeros.
-_PADDING = 3 * CHARACTERS
+# Words can be read from any position up to so many bytes behind the end, where there are zeros.
+_PADDING = 2 * CHARACTERS
 
 
 class PackedText:
@@ -29,18 +29,13 @@ class PackedText:
     """
 
     def __init__(self, text: bytes) -> None:
-        padded = text + bytes(_PADDING - len(text) % CHARACTERS)
+        padded = text + bytes(_PADDING)
         self.characters = np.frombuffer(padded, dtype=np.uint8)
-        self._words = self.characters.view("<u8")
-        self._last = len(padded) - 2 * CHARACTERS
+        self._words: Words = np.ndarray(len(padded) - CHARACTERS + 1, dtype="<u8", buffer=padded, strides=1)
 
     def words(self, at: Positions) -> Words:
-        """The eight characters from each position on, the first of them the lowest byte; zeros behind the end."""
-        at = np.minimum(at, self._last)
-        index = at >> 3
-        shift = ((at & 7) << 3).astype(np.uint64)
-        high = self._words[index + 1] << (np.uint64(63) - shift) << np.uint64(1)
-        return np.asarray((self._words[index] >> shift) | high)
+        """The eight characters from each position on, the first of them the lowest byte."""
+        return self._words[at]
 
     def columns(self, starts: Positions, ends: Positions) -> NDArray[np.uint64]:
         """Texts as big-endian words, shape (texts, words), zeros behind them: they compare as their bytes do."""
@@ -49,8 +44,8 @@ class PackedText:
         packed = np.empty((len(starts), width), dtype=np.uint64)
         for number in range(width):
             skipped = CHARACTERS * number
-            kept = np.clip(lengths - skipped, 0, CHARACTERS)
-            packed[:, number] = (self.words(starts + skipped) & KEEP[kept]).byteswap()
+            kept = np.minimum(np.maximum(lengths - skipped, 0), CHARACTERS)
+            packed[:, number] = (self.words(np.minimum(starts + skipped, ends)) & KEEP.take(kept)).byteswap()
         return packed
 
 
@@ -66,6 +61,16 @@ def unpack(packed: NDArray[np.uint64]) -> NDArray[np.bytes_]:
     """The texts again, shape (texts,)."""
     wide = np.ascontiguousarray(packed).astype(">u8")
     return wide.view(f"S{CHARACTERS * packed.shape[1]}").ravel()
+
+
+def differs_from_row_before(packed: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether a text is not that of the row before; true of the first, shape (texts,)."""
+    differs = np.ones(len(packed), dtype=np.bool_)
+    if len(packed):
+        differs[1:] = packed[1:, 0] != packed[:-1, 0]
+    for word in range(1, packed.shape[1]):
+        differs[1:] |= packed[1:, word] != packed[:-1, word]
+    return differs
 
 
 def widened(packed: NDArray[np.uint64], width: int) -> NDArray[np.uint64]:

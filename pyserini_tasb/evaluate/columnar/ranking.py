@@ -40,7 +40,8 @@ def rank_order(
 def _descending(scores: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Integers that ascend as the scores descend."""
     bits = (scores + 0.0).view(np.uint64)  # -0.0 is 0.0
-    return np.where(bits & _SIGN, bits, ~(bits | _SIGN))
+    is_positive = (bits >> np.uint64(63)) - np.uint64(1)  # all bits, or none
+    return bits ^ (is_positive & ~_SIGN)
 
 
 def _key(queries: NDArray[np.int64], descending: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], np.uint64]:

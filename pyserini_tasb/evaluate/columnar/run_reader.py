@@ -99,13 +99,16 @@ def _joined(blocks: list[LineBlock]) -> RunTable:
 
 def _require_no_repetition(table: RunTable) -> None:
     """No document twice for one query. Equal hashes of different ones are taken for one: then lines are read singly."""
-    for first, last in query_blocks(table.lengths):
-        rows = slice(table.starts[first], table.starts[last])
+
+    def repeats(block: tuple[int, int]) -> bool:
+        first, last = block
         queries = np.repeat(np.arange(first, last, dtype=np.uint64), table.lengths[first:last])
-        hashes = _hashes(queries, table.docids[rows])
+        hashes = _hashes(queries, table.docids[table.starts[first] : table.starts[last]])
         hashes.sort()
-        if (hashes[1:] == hashes[:-1]).any():
-            raise IrregularLinesError
+        return bool((hashes[1:] == hashes[:-1]).any())
+
+    if any(in_order(repeats, query_blocks(table.lengths))):
+        raise IrregularLinesError
 
 
 def _hashes(queries: NDArray[np.uint64], docids: NDArray[np.uint64]) -> NDArray[np.uint64]:

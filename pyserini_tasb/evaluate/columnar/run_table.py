@@ -82,21 +82,32 @@ class RunTable:
         lengths = np.where(queries >= 0, self.starts[known + 1] - self.starts[known], 0)
         lengths = lengths if depth is None else np.minimum(lengths, depth)
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.repeat(self.starts[known] - starts[:-1], lengths) + np.arange(starts[-1])
+        shifts = self.starts[known] - starts[:-1]
         qids = tuple(self.qids[query] if query >= 0 else "" for query in queries.tolist())
-        return RunTable(qids, starts, self.docids[rows], self.scores[rows])
+        if len(shifts) and (shifts == shifts[0]).all():  # rows that lie together need no copy
+            together = slice(shifts[0], shifts[0] + starts[-1])
+            return RunTable(qids, starts, self.docids[together], self.scores[together])
+        rows = np.repeat(shifts, lengths) + np.arange(starts[-1])
+        return RunTable(qids, starts, self.docids.take(rows, axis=0), self.scores.take(rows))
 
     def ranked(self) -> RunTable:
         """The same with each query's rows in their order."""
-        if not len(self.scores):
-            return self
-        docids, scores = np.empty_like(self.docids), np.empty_like(self.scores)
+        docids, scores = self.docids, self.scores
         for first, last in query_blocks(self.lengths):
             rows = slice(self.starts[first], self.starts[last])
             queries = np.repeat(np.arange(first, last), self.lengths[first:last])
+            if _descend(queries, self.scores[rows]):  # as most runs are written
+                continue
+            if scores is self.scores:
+                docids, scores = docids.copy(), scores.copy()
             order = rank_order(queries, self.scores[rows], self.docids[rows])
-            docids[rows], scores[rows] = self.docids[rows][order], self.scores[rows][order]
+            docids[rows], scores[rows] = self.docids[rows].take(order, axis=0), self.scores[rows].take(order)
         return RunTable(self.qids, self.starts, docids, scores)
+
+
+def _descend(queries: NDArray[np.int64], scores: NDArray[np.float64]) -> bool:
+    """Whether no score of a query is equal to the one before or above it."""
+    return bool(((scores[1:] < scores[:-1]) | (queries[1:] != queries[:-1])).all())
 
 
 def concatenated(tables: Sequence[RunTable]) -> RunTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -11,7 +12,7 @@ import numpy as np
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.columnar.decimal_writing import decimal_texts
 from pyserini_tasb.evaluate.columnar.in_order import in_order
-from pyserini_tasb.evaluate.columnar.packed_text import CHARACTERS
+from pyserini_tasb.evaluate.columnar.packed_text import unpack
 from pyserini_tasb.evaluate.line_files import columns_of
 from pyserini_tasb.whole_file import whole_file
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.evaluate.columnar.run_reader import RunFormat
     from pyserini_tasb.evaluate.columnar.run_table import RunTable
 
-    Text = NDArray[np.uint8]
+    Texts = NDArray[np.bytes_]
 
 # Of a run of 200 MB the default, 9, makes a file 1% smaller in five times the time.
 _GZIP_LEVEL = 6
@@ -79,56 +80,44 @@ def _formatter(path: Path, tag: str, form: RunFormat) -> Callable[[RunTable], tu
 
 def _trec_lines(table: RunTable, tag: str) -> bytes:
     return _joined(
-        len(table.scores),
         _repeated([f"{qid} Q0 " for qid in table.qids], table.lengths),
-        _docids(table),
-        _numbered(" {} ", table.lengths),
+        unpack(table.docids),
+        _ranks(" {} ", table.lengths),
         decimal_texts(table.scores),
-        np.frombuffer(f" {tag}\n".encode(), dtype=np.uint8),
+        np.array([f" {tag}\n".encode()]),
     )
 
 
 def _msmarco_lines(table: RunTable) -> bytes:
     return _joined(
-        len(table.scores),
         _repeated([f"{qid}\t" for qid in table.qids], table.lengths),
-        _docids(table),
-        _numbered("\t{}\n", table.lengths),
+        unpack(table.docids),
+        _ranks("\t{}\n", table.lengths),
     )
 
 
-def _joined(rows: int, *columns: Text) -> bytes:
-    """Columns, each [rows, width] or the same text for all, without the zeros that fill them up."""
-    width = sum(column.shape[-1] for column in columns)
-    lines = np.empty((rows, width), dtype=np.uint8)
-    start = 0
-    for column in columns:
-        lines[:, start : start + column.shape[-1]] = column
-        start += column.shape[-1]
+def _joined(*columns: Texts) -> bytes:
+    """Rows of texts, the last perhaps the same for all, without the zeros that fill them up."""
+    lines = np.empty(len(columns[0]), dtype=[(str(number), texts.dtype) for number, texts in enumerate(columns)])
+    for number, texts in enumerate(columns):
+        lines[str(number)] = texts
     return lines.tobytes().translate(None, b"\0")
 
 
-def _repeated(texts: list[str], counts: NDArray[np.int64]) -> Text:
-    return np.repeat(_characters([text.encode() for text in texts]), counts, axis=0)
+def _repeated(texts: list[str], counts: NDArray[np.int64]) -> Texts:
+    return np.repeat(np.array([text.encode() for text in texts], dtype=np.bytes_), counts)
 
 
-def _docids(table: RunTable) -> Text:
-    wide = np.ascontiguousarray(table.docids).astype(">u8")
-    return wide.view(np.uint8).reshape(len(table.scores), CHARACTERS * table.docids.shape[1])
+def _ranks(template: str, counts: NDArray[np.int64]) -> Texts:
+    """From 1 on for each query."""
+    places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    # Lists of many lengths share a few tables.
+    return _rank_texts(template, 1 << int(counts.max(initial=0)).bit_length()).take(places)
 
 
-def _numbered(template: str, counts: NDArray[np.int64]) -> Text:
-    """Ranks from 1 on."""
-    deepest = int(counts.max(initial=0))
-    texts = _characters([template.format(rank).encode() for rank in range(1, deepest + 1)])
-    ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.asarray(texts[ranks])
-
-
-def _characters(texts: list[bytes]) -> Text:
-    """Shape (texts, length of the longest), zeros behind each."""
-    fixed = np.array(texts, dtype=np.bytes_) if texts else np.zeros(0, dtype="S1")
-    return fixed.view(np.uint8).reshape(len(texts), fixed.dtype.itemsize)
+@functools.lru_cache(maxsize=4)
+def _rank_texts(template: str, deepest: int) -> Texts:
+    return np.array([template.format(rank).encode() for rank in range(1, deepest + 1)], dtype=np.bytes_)
 
 
 def _not_written(path: Path, expected: str, found: str, do: str) -> TasbError:

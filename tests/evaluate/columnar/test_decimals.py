@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyserini_tasb.evaluate.columnar.decimal_reading import read_decimals
 from pyserini_tasb.evaluate.columnar.decimal_writing import decimal_texts
 from pyserini_tasb.evaluate.columnar.packed_text import PackedText
+from pyserini_tasb.evaluate.columnar.shortest_decimals import shortest_decimals
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 # Around every limit between two ways of writing.
@@ -54,6 +55,20 @@ def test_written_as_repr_does_for_scores_of_many_sizes(digits):
         float(f"{number:.{digits}g}") for number in random.normal(size=20_000) * 10.0 ** random.integers(-4, 7, 20_000)
     ]
     assert written(numbers) == [repr(number) for number in numbers]
+
+
+@pytest.mark.parametrize("step", [1, 1 / 2, 1 / 8, 10, 1000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_few_digits_are_written_without_zeros_behind_them(step, sign):
+    numbers = (sign * step * np.arange(1.0, 3000.0)).tolist()
+    assert written(numbers) == [repr(number) for number in numbers]
+
+
+@pytest.mark.parametrize("scale", [2.0**-10, 0.02, 1, 30, 400, 100_000])
+def test_scores_of_every_usual_size_are_written_without_repr(scale):
+    scores = np.random.default_rng(0).random(20_000) * scale + scale
+    for numbers in (scores, np.round(scores, 6)):
+        assert np.mean(shortest_decimals(numbers)[-1]) > 0.998  # the rest are powers of two, more or less
 
 
 @given(st.lists(FINITE.map(repr), min_size=1, max_size=40))

@@ -21,6 +21,7 @@ from pyserini_tasb.evaluate.columnar import (
     write_run_tables,
 )
 from pyserini_tasb.evaluate.columnar.line_blocks import IrregularLinesError, parse_block
+from pyserini_tasb.evaluate.columnar.packed_text import pack, unpack
 
 IDS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters=" \t\n\r\f\v\x1c\x1d\x1e\x1f\ufeff\0"),
@@ -126,6 +127,42 @@ def test_a_regular_file_is_not_read_by_line(tmp_path):
     assert parse_block(lines, line_blocks.TREC).scores.tolist() == [2.5, 2.25]
     with pytest.raises(IrregularLinesError):
         parse_block(lines + b"\n", line_blocks.TREC)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"q Q0 d 1 2 t x\nq Q0 e 2 1\n",  # as many columns as two lines have
+        b"q Q0 d 1\n2 t\n",
+        b"q Q0 d 1 2 t\n q Q0 e 2 1\n",
+        b"\nq Q0 d 1 2\n",
+        b"q\rQ0 d 1 2 t\n",
+    ],
+)
+def test_columns_are_not_taken_from_other_lines(lines):
+    with pytest.raises(IrregularLinesError):
+        parse_block(lines, line_blocks.TREC)
+
+
+@pytest.mark.parametrize("queries", [[0, 1, 2], [1, 2], [2, 0], [0, 2], [-1, 1, 2], [1, -1, 2], [-1], []])
+@pytest.mark.parametrize("depth", [None, 1, 2, 5])
+def test_rows_of_some_queries(queries, depth):
+    run = {f"q{query}": {f"d{n}": 9.0 - n for n in range(query, query + 3)} for query in range(3)}
+    table = RunTable.from_run(run).taken(np.array(queries, dtype=np.int64), depth)
+    assert table.qids == tuple(f"q{query}" if query >= 0 else "" for query in queries)
+    expected = [list(run[f"q{query}"].values())[:depth] if query >= 0 else [] for query in queries]
+    assert table.lengths.tolist() == [len(scores) for scores in expected]
+    assert table.scores.tolist() == [score for scores in expected for score in scores]
+    assert [docid.decode() for docid in unpack(table.docids).tolist()] == [
+        f"d{9 - score:.0f}" for score in table.scores.tolist()
+    ]
+
+
+def test_ranking_a_table_leaves_it_as_it_is():
+    table = RunTable(("q", "r"), np.array([0, 2, 4]), pack([b"a", b"b", b"c", b"d"]), np.array([1.0, 2.0, 3.0, 3.0]))
+    assert list(table.ranked().to_run().items()) == [("q", {"b": 2.0, "a": 1.0}), ("r", {"d": 3.0, "c": 3.0})]
+    assert list(table.ranked().to_run()["r"]) == ["d", "c"]
+    assert table.scores.tolist() == [1.0, 2.0, 3.0, 3.0]
 
 
 def test_nul_in_an_id_is_refused(tmp_path):
