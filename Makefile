@@ -13,8 +13,9 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do "$$python" $(SUITABLE) && { ec
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Files of tests are shared out among processes, in our order; what a file's tests have in common is made once.
-PYTEST = "$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+# Files of tests are shared out among processes, in our order; what a file's tests have in common is made once. Several
+# processes with as many threads as cores each would wait for one another: tiny models then take ten times as long.
+PYTEST = $(if $(filter-out 0 1,$(JOBS)),OMP_NUM_THREADS=1 )"$(BIN)/python" -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 
 # pip installs without compiling (below), so the first import of a module has to keep what it compiled.

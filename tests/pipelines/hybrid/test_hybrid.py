@@ -46,7 +46,7 @@ def test_a_shipped_recipe(options, form, indexes, tmp_path, capsys):
     assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
     printed = capsys.readouterr()
     assert "10 queries, 1,230 hits of dense" in printed.out
-    assert "weights of tasb+bm25 are untuned" in printed.err
+    assert "weights of tasb+bm25 were tuned at depth 100" in printed.err
 
 
 def test_three_inputs_with_parameters_and_few_hits(indexes, tmp_path, write_recipe):
