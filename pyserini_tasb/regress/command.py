@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.folder_lock import locked_folder
+from pyserini_tasb.pipelines.child import printable
 from pyserini_tasb.regress.condition_run import ConditionRun
 from pyserini_tasb.regress.dry_run import listed, plan
 from pyserini_tasb.regress.environment import versions
@@ -44,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     options = RunOptions(kind=arguments.stage, download=arguments.download)
     folder = Path(arguments.output)
     if arguments.list:
-        print("\n".join(map(listed, conditions)))
+        print(printable("\n".join(map(listed, conditions))))
     elif arguments.dry_run:
-        print("\n\n".join(plan(condition, options, folder) for condition in conditions))
+        print(printable("\n\n".join(plan(condition, options, folder) for condition in conditions)))
     elif arguments.export_2cr:
         export(conditions, Path(arguments.export_2cr))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.pipelines.child import printable
 from pyserini_tasb.regress.summary import as_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def run_all(
 
     def one(condition: Condition) -> Result:
         result = condition_run.of(condition)
-        print(f"\n{as_text(result)}\n", flush=True)
+        print(printable(f"\n{as_text(result)}\n"), flush=True)
         return result
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:

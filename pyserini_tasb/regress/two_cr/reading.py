@@ -14,7 +14,7 @@ from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet, prebuilt, reci
 from pyserini_tasb.recipes.regression_types import ExpectedValues, MeasureArguments, Resources, Source, Stage
 from pyserini_tasb.regress.condition import Condition, resolve
 from pyserini_tasb.regress.two_cr.measure_names import measure_of
-from pyserini_tasb.regress.two_cr.schema import VARIABLES
+from pyserini_tasb.regress.two_cr.schema import IMPORTED, VARIABLES
 from pyserini_tasb.regress.two_cr.source_files import index_archives, measure_arguments, two_cr_file
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ def conditions_of(name: str) -> list[Condition]:
         )
     arguments = measure_arguments(collection)
     regressions = [
-        (_regression(collection, condition, scores), _topic_set(scores, arguments[scores.eval_key]))
+        (_regression(collection, condition, scores, topics), topics)
         for condition in conditions
         for scores in condition.topics
+        for topics in [_topic_set(scores, arguments[scores.eval_key])]
     ]
     archives = _archives([indexes_in(about.stages[0].command) for about, _ in regressions])
     return [
@@ -62,8 +63,8 @@ def indexes_in(command: Sequence[str]) -> list[str]:
     return [value for option, value in itertools.pairwise(command) if option == "--index"]
 
 
-def _regression(collection: str, condition: TwoCrCondition, scores: TopicScores) -> Regression:
-    name = re.sub(r"[^a-z0-9._+-]", "-", f"2cr.{collection}.{condition.name}.{scores.topic_key}".lower())
+def _regression(collection: str, condition: TwoCrCondition, scores: TopicScores, topics: TopicSet) -> Regression:
+    name = re.sub(r"[^a-z0-9._+-]", "-", f"{IMPORTED}{collection}.{condition.name}.{scores.topic_key}".lower())
     run = f"runs/{name}.txt"
     values = {"topics": scores.topic_key, "output": run, **VARIABLES}
     python, option, *command = shlex.split(string.Template(condition.command).safe_substitute(values))
@@ -76,9 +77,7 @@ def _regression(collection: str, condition: TwoCrCondition, scores: TopicScores)
         )
     source = Source(kind="pyserini-2cr", reference=f"{collection}: {condition.name}")
     labelled = {label: value for block in scores.scores for label, value in block.items()}
-    measures = {
-        label: measure_of(arguments) for label, arguments in measure_arguments(collection)[scores.eval_key].items()
-    }
+    measures = {known.label: known.measure for known in topics.measures}
     return Regression(
         name=name,
         description=condition.display,

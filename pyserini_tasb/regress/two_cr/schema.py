@@ -34,5 +34,7 @@ class TwoCrFile(BaseModel):
     conditions: tuple[TwoCrCondition, ...]
 
 
+# How the names of regressions begin that are Pyserini's conditions: then come collection, condition and topics.
+IMPORTED = "2cr."
 # What `${…}` in a command stands for (pyserini/2cr/msmarco.py).
 VARIABLES = {"dense_threads": "16", "dense_batch_size": "512", "sparse_threads": "16", "sparse_batch_size": "128"}

@@ -11,7 +11,7 @@ import yaml
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import encoder_card, encoder_cards
 from pyserini_tasb.recipes.encoder_cards import ENCODER_PREFIX
-from pyserini_tasb.regress.two_cr.schema import VARIABLES
+from pyserini_tasb.regress.two_cr.schema import IMPORTED, VARIABLES
 from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def _block(condition: Condition) -> dict[str, Any]:
 
 def _name(name: str, topics: str) -> str:
     """Ours without the topics: `dl19-passage.tasb` and `dl20-passage.tasb` are one condition of 2CR's."""
-    parts = name.removeprefix("2cr.")
-    return parts.removesuffix(f".{topics}") if parts != name else name.partition(".")[2] or name
+    if name.startswith(IMPORTED):  # followed by the collection
+        return name.removeprefix(IMPORTED).partition(".")[2].removesuffix(f".{topics}")
+    return name.partition(".")[2] or name
 
 
 def _command(module: str, arguments: Sequence[str], topics: str, run: str) -> str:
