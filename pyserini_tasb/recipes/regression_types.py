@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from pyserini_tasb.recipes.types import Recipe, Strict
 
@@ -64,7 +65,7 @@ class ExpectedValues(Strict):
     """
 
     source: Source
-    values: dict[str, float] = Field(min_length=1)
+    values: dict[str, FiniteFloat] = Field(min_length=1)
     tolerance: float = Field(default=0, ge=0, allow_inf_nan=False)
     reason: str | None = None
 
@@ -79,7 +80,7 @@ class CitedValues(Strict):
     """Values of one source that are shown beside the run's and judge nothing; `note` says why not."""
 
     source: Source
-    values: dict[str, float] = Field(min_length=1)
+    values: dict[str, FiniteFloat] = Field(min_length=1)
     note: str
 
 
@@ -90,6 +91,15 @@ class Stage(Strict):
     name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._+-]*$")
     command: tuple[str, ...] = Field(min_length=1)
     outputs: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("outputs")
+    @classmethod
+    def _inside_the_folder(cls, outputs: tuple[str, ...]) -> tuple[str, ...]:
+        # What is there is removed before the command runs.
+        for output in map(PurePosixPath, outputs):
+            if output.is_absolute() or not output.parts or ".." in output.parts:
+                raise ValueError("outputs are inside the folder of outputs")
+        return outputs
 
 
 class NeededModel(Strict):

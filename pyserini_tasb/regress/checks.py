@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,9 +78,7 @@ def _against_record(condition: Condition, measured: Mapping[str, float], record:
         if known is None:
             yield _check(condition, measured, measure, verdict=Verdict.RECORDED)
         else:
-            source = Source(
-                kind="measured", reference="the first run here", date=dt.date.fromisoformat(record.date or "1970-01-01")
-            )
+            source = Source(kind="measured", reference="the first run here", date=record.date)
             verdict = judge(measured[measure], known, 0)
             yield _check(condition, measured, measure, expected=known, source=source, verdict=verdict)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.regress.stage_runner import StageRunner
 
 PASSED = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED)
+FAILED = (Verdict.HIGHER, Verdict.FAIL)
 
 
 class ConditionRun:
@@ -52,7 +53,7 @@ class ConditionRun:
             KeyboardInterrupt: the runner was stopped.
             TasbError: the result, or what is recorded of it, cannot be written.
         """
-        result = self._result(condition)
+        result = self._with_history(self._result(condition))
         result.save(self._runner.folder)
         return result
 
@@ -97,35 +98,35 @@ class ConditionRun:
             reused=False,
             log=None,
         )
-        record = self._recorded.of(condition.name)
-        result = Result(
+        return Result(
             **about,
             stages=(*outcomes, evaluated),
-            checks=tuple(checks_of(condition, evaluation.overall, record)),
+            checks=tuple(checks_of(condition, evaluation.overall, self._recorded.of(condition.name))),
             per_query={
                 measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
                 for measure, values in evaluation.per_query.items()
             },
             notes=tuple(_notes(evaluation)),
         )
-        if result.verdict in PASSED:
-            self._note(result)
-        elif record.last_ok:
-            changed = moved(record.last_ok, self._versions)
-            return dataclasses.replace(result, moved=changed, last_ok=record.last_ok_date)
-        return result
 
     def _evaluation(self, condition: Condition) -> RunEvaluation:
         run = _in_folder(self._runner.folder, condition.regression.run)
         qrels = _in_folder(self._runner.folder, condition.topics.qrels)
         return evaluate_run(load_run(run), load_qrels(qrels), condition.measures, name=condition.regression.run)
 
-    def _note(self, result: Result) -> None:
-        today = result.date[:10]
-        first = {check.measure: check.measured for check in result.checks if check.verdict is Verdict.RECORDED}
-        if first:
-            self._recorded.add_values(result.name, first, today)
-        self._recorded.passed(result.name, self._versions, today)
+    def _with_history(self, result: Result) -> Result:
+        """Record what is to be recorded; to a failure add which versions moved since the last OK."""
+        record = self._recorded.of(result.name)
+        if result.verdict in PASSED:
+            today = dt.date.fromisoformat(result.date[:10])
+            first = {check.measure: check.measured for check in result.checks if check.verdict is Verdict.RECORDED}
+            if first:
+                self._recorded.add_values(result.name, first, today)
+            self._recorded.passed(result.name, self._versions, today)
+        elif result.verdict in FAILED and record.last_ok_date:
+            changed = moved(record.last_ok, self._versions)
+            return dataclasses.replace(result, moved=changed, last_ok=record.last_ok_date.isoformat())
+        return result
 
 
 def _in_folder(folder: Path, name: str) -> str | Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, FiniteFloat, ValidationError
 
 from pyserini_tasb.errors import os_errors_explained
 from pyserini_tasb.recipes import user_folder
+from pyserini_tasb.recipes.types import Strict
 from pyserini_tasb.sidecar import read_sidecar
 from pyserini_tasb.whole_file import write_whole
 
@@ -21,21 +23,20 @@ def default_folder() -> Path:
     return user_folder("regressions") / "recorded"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Strict):
     """Of one regression, in a file of its own.
 
     Args:
         values: measure → value of the first run, where nobody has published one.
-        date: of that run, YYYY-MM-DD.
+        date: of that run.
         last_ok: versions under which its checks were last passed.
         last_ok_date: when.
     """
 
-    values: Mapping[str, float] = field(default_factory=dict)
-    date: str | None = None
-    last_ok: Mapping[str, str] = field(default_factory=dict)
-    last_ok_date: str | None = None
+    values: dict[str, FiniteFloat] = Field(default_factory=dict)
+    date: dt.date | None = None
+    last_ok: dict[str, str] = Field(default_factory=dict)
+    last_ok_date: dt.date | None = None
 
 
 class Recorded:
@@ -50,24 +51,21 @@ class Recorded:
 
     def of(self, name: str) -> Record:
         """What is known of it; an empty record if nothing is."""
-        known = read_sidecar(self.path_of(name))
         try:
-            record = Record(**known)
-            numbers = all(isinstance(value, float | int) for value in record.values.values())
-        except (TypeError, AttributeError):
+            return Record.model_validate(read_sidecar(self.path_of(name)))
+        except ValidationError:
             return Record()
-        return record if numbers else Record()
 
-    def add_values(self, name: str, values: Mapping[str, float], date: str) -> None:
+    def add_values(self, name: str, values: Mapping[str, float], date: dt.date) -> None:
         """Keep values of measures that have none."""
         known = self.of(name)
-        self._save(name, replace(known, values={**values, **known.values}, date=known.date or date))
+        self._save(name, known, values={**values, **known.values}, date=known.date or date)
 
-    def passed(self, name: str, versions: Mapping[str, str], date: str) -> None:
+    def passed(self, name: str, versions: Mapping[str, str], date: dt.date) -> None:
         """Note that its checks were passed."""
-        self._save(name, replace(self.of(name), last_ok=versions, last_ok_date=date))
+        self._save(name, self.of(name), last_ok=dict(versions), last_ok_date=date)
 
-    def _save(self, name: str, record: Record) -> None:
+    def _save(self, name: str, known: Record, **news: Any) -> None:
         with os_errors_explained(self.folder, expected="a folder to write to", do="choose another with --recorded"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path_of(name), json.dumps(asdict(record), indent=1) + "\n")
+        write_whole(self.path_of(name), known.model_copy(update=news).model_dump_json(indent=1) + "\n")

@@ -30,7 +30,7 @@ class Result:
     Args:
         name: of the regression.
         description: its.
-        date: when it ended, ISO 8601, UTC.
+        date: when it began, ISO 8601, UTC.
         topics: names of the topic set, its topics and qrels.
         versions: that the numbers can depend on.
         machine: on which it ran.

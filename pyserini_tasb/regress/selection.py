@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def selected(arguments: argparse.Namespace) -> list[Condition]:
     """The conditions named, matched, or all; those of Pyserini's 2CR after them. `--list` alone means all.
 
     Raises:
-        TasbError: nothing named, a pattern that nothing matches, or a name or file with a fault.
+        TasbError: nothing named, a name twice, a pattern that nothing matches, or a name or file with a fault.
     """
     known = recipe_files("regressions")
     nothing_named = not (arguments.names or arguments.match or arguments.two_cr)
@@ -38,6 +39,14 @@ def selected(arguments: argparse.Namespace) -> list[Condition]:
     conditions = [load_condition(name) for name in dict.fromkeys(names)]
     for name in arguments.two_cr:
         conditions += conditions_of(name)
+    counted = Counter(condition.name for condition in conditions)
+    twice = [name for name, count in counted.items() if count > 1]
+    if twice:
+        raise TasbError(
+            expected="regressions of different names, by which their results are kept",
+            found=f"{', '.join(twice)} more than once",
+            do="name each once, or change `name` in one of the files",
+        )
     if not conditions:
         raise TasbError(
             expected="names of regressions, --all, --match or --2cr",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.pipelines.steps import Pipeline, StepFailedError
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.regress.condition import Condition, ConditionStage
 
 HOME = "home"
+SECONDS_FOR_CTRL_C = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class StageRunner:
         self._pipeline = Pipeline(folder, command_environment() | topics, versions)
         lay_out_topics(folder / HOME)  # only in a folder that the pipeline has taken for its own
         self._outcomes: dict[str, StageOutcome] = {}
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._locks: dict[str, threading.Lock] = {}
 
     def run(self, stage: ConditionStage, condition: Condition) -> StageOutcome:
         """Run it, unless it has run or failed here already or is to be reused.
@@ -74,7 +74,9 @@ class StageRunner:
             KeyboardInterrupt: the runner's `stop` is set.
         """
         name = stage.step.name
-        with self._locks[name]:
+        with self._locks.setdefault(name, threading.Lock()):
+            if self.stop.is_set():
+                raise KeyboardInterrupt
             if name not in self._outcomes:
                 self._outcomes[name] = self._run(stage, condition)
             return self._outcomes[name]
@@ -97,6 +99,9 @@ class StageRunner:
         try:
             took = self._pipeline.execute(step, on_screen=self._on_screen, stop=self.stop)
         except StepFailedError as error:
+            # Ctrl-C on a terminal reaches the command as well, which may end before the first thread has seen it.
+            if self.stop.wait(SECONDS_FOR_CTRL_C):
+                raise KeyboardInterrupt from error
             return dataclasses.replace(outcome, failure=str(error))
         print(f"{condition.name}: {stage.kind} done in {took:.1f} s", flush=True)
         return dataclasses.replace(outcome, seconds=took)

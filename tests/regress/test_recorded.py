@@ -43,7 +43,7 @@ def test_another_folder_for_what_is_recorded(regress, small, home, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"values": {"RR@10": "high"}}', '{"unknown": 1}', '{"values": null}']
+    "damage", ["", "{", "[]", '{"values": {"RR@10": "high"}}', '{"unknown": 1}', '{"values": null}', '{"last_ok": "x"}']
 )
 def test_a_damaged_record_counts_as_none(regress, small, home, damage):
     path = home / "regressions" / "recorded" / "small.json"
@@ -67,6 +67,13 @@ def test_a_failure_names_the_versions_that_moved_since_the_last_ok(regress, smal
     assert "faiss-cpu - → 1, faiss-gpu 1 → -, torch 2.12 → 2.13" in done.stdout
     monkeypatch.setattr(command, "versions", lambda: {"torch": "2.12", "java": "21", "faiss-gpu": "1"})
     assert "no version has moved" in regress(path).stdout
+
+
+def test_a_command_that_fails_names_them_too(regress, small, stages, monkeypatch):
+    monkeypatch.setattr(command, "versions", lambda: {"torch": "2.12"})
+    assert regress(small.made()).status == 0
+    monkeypatch.setattr(command, "versions", lambda: {"torch": "2.13"})
+    assert "torch 2.12 → 2.13" in regress(small.made(what="fail")).stdout
 
 
 def test_versions_are_of_what_numbers_depend_on(regress, small):

@@ -139,12 +139,14 @@ def test_ctrl_c_ends_the_commands_and_leaves_a_resumable_state(small, stages, ou
     )
     arguments = ["regress", first, slow, "--jobs", "2", "--output", output]
     command_line = [sys.executable, "-c", program, *map(str, arguments)]
-    with subprocess.Popen(command_line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command_line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         for _ in range(300):
             if (output / "results" / "first.json").exists() and "slow.txt" in counts(output):
                 break
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stdout + stderr
     assert "--resume goes on" in stderr
@@ -184,3 +186,17 @@ def test_results_are_json_without_infinities(regress, small):
     done = regress(small.regression())
     text = (done.output / "results" / "small.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["machine"]["cpus"]
+
+
+@pytest.mark.parametrize("output", ["../thesis.txt", "/elsewhere/thesis.txt", "."])
+def test_outputs_elsewhere_are_refused(regress, small, output):
+    stage = {"stage": "search", "command": ["counting"], "outputs": [output]}
+    done = regress(small.regression(stages=[stage]))
+    assert done.status == 2
+    assert "outputs are inside the folder of outputs" in done.stderr
+
+
+def test_one_name_twice_is_refused(regress, small):
+    done = regress(small.regression("small"), small.write("other.yaml", small.regression("small").read_text()))
+    assert done.status == 2
+    assert "small more than once" in done.stderr

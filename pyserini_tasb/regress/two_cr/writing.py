@@ -36,9 +36,12 @@ def export(conditions: Sequence[Condition], path: Path) -> None:
             print(f"tasb regress: left out {condition.name}: {reason}", file=sys.stderr)
             continue
         block = _block(condition)
-        same = blocks.setdefault(f"{block['name']} {block['command']}", block)
-        if same is not block:
+        same = blocks.get(block["name"])
+        if same and same["command"] == block["command"]:
             same["topics"] += block["topics"]
+        else:  # the name of another command is taken: with its topics in front, it is not
+            block["name"] = condition.name if same else block["name"]
+            blocks[block["name"]] = block
     if not blocks:
         raise TasbError(
             expected="conditions of one command with published values, which is what 2CR holds",
@@ -92,8 +95,10 @@ def _command(module: str, arguments: Sequence[str], topics: str, run: str) -> st
     variables = {"--threads": f"{side}_threads", "--batch-size": f"{side}_batch_size"}
     words, option = [], ""
     for argument in arguments:
-        if argument in (topics, run):
-            word = "$topics" if argument == topics else "$output"
+        if argument == run:
+            word = "$output"
+        elif argument == topics or argument.startswith(f"{topics}."):  # encoded queries are named by their topics
+            word = "$topics" + argument.removeprefix(topics)
         elif option in variables and VARIABLES[variables[option]] == argument:
             word = f"${{{variables[option]}}}"
         elif option == "--encoder":
