@@ -15,13 +15,21 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from threading import Event
 
 LINE_ENDS = re.compile(rb"[\r\n]+")  # a progress bar overwrites itself: each \r begins its next state
 SECONDS_TO_STOP = 10
 
 
 def run_child(
-    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Path, stdout: Path | None = None
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    stdout: Path | None = None,
+    on_screen: bool = True,
+    stop: Event | None = None,
 ) -> int:
     """Run `command` in `folder` and return its exit status.
 
@@ -31,6 +39,11 @@ def run_child(
         environment: all its environment variables.
         log: gets standard error, and standard output unless `stdout` is given.
         stdout: gets standard output.
+        on_screen: show how far it is.
+        stop: ends the command once it is set; a thread other than the first never sees Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: `stop` was set.
     """
     with ExitStack() as stack:
         log_file = stack.enter_context(log.open("wb"))
@@ -44,16 +57,17 @@ def run_child(
         pipe = child.stderr if stdout else child.stdout
         assert pipe is not None  # noqa: S101 - for mypy: one of the two was asked for
         try:
-            _follow(pipe, log_file)
+            _follow(pipe, log_file, _Screen() if on_screen else None, stop)
             return child.wait()
         except BaseException:
             _stop(child)
             raise
 
 
-def _follow(pipe: IO[bytes], log: IO[bytes]) -> None:
-    screen = _Screen()
+def _follow(pipe: IO[bytes], log: IO[bytes], screen: _Screen | None, stop: Event | None) -> None:
     while True:
+        if stop and stop.is_set():
+            raise KeyboardInterrupt
         readable, _, _ = select.select([pipe], [], [], 1)
         data = os.read(pipe.fileno(), 65_536) if readable else None
         if data == b"":
@@ -61,8 +75,10 @@ def _follow(pipe: IO[bytes], log: IO[bytes]) -> None:
         if data:
             log.write(data)
             log.flush()
-        screen.show(data or b"")
-    screen.clear()
+        if screen:
+            screen.show(data or b"")
+    if screen:
+        screen.clear()
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.pipelines.child import printable, run_child
+from pyserini_tasb.pipelines.file_state import file_state
 from pyserini_tasb.versions import installed_versions
 from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from threading import Event
 
 STAMPS = ".tasb-steps"
 LOGS = "logs"
@@ -69,15 +71,16 @@ class Pipeline:
     Args:
         folder: new, empty, or of an earlier run.
         environment: variables for the commands, over this process's own.
+        versions: on which what the commands make depends; by default those of PACKAGES.
 
     Raises:
         TasbError: the folder has other things in it, or cannot be made.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], versions: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self._environment = {**os.environ, **environment}
-        self._versions = installed_versions(PACKAGES)
+        self._versions = dict(versions) if versions is not None else installed_versions(PACKAGES)
         _claim(folder)
 
     def run(self, steps: Sequence[Step]) -> dict[str, float]:
@@ -89,16 +92,25 @@ class Pipeline:
         seconds = {}
         for number, step in enumerate(steps, 1):
             print(f"\n[{number}/{len(steps)}] {step.summary}\n$ {step.command}", flush=True)
-            stamp = self._stamp_of(step)
-            if stamp is None:
-                stamp = self._execute(step)
-                print(f"  done in {stamp['seconds']:.1f} s", flush=True)
+            took = self.finished(step)
+            if took is None:
+                took = self.execute(step)
+                print(f"  done in {took:.1f} s", flush=True)
             else:
-                print(f"  done before, in {stamp['seconds']:.1f} s", flush=True)
-            seconds[step.name] = float(stamp["seconds"])
+                print(f"  done before, in {took:.1f} s", flush=True)
+            seconds[step.name] = took
         return seconds
 
-    def _execute(self, step: Step) -> dict[str, Any]:
+    def log_of(self, step: Step) -> Path:
+        """What its command prints."""
+        return self.folder / LOGS / f"{step.name}.log"
+
+    def execute(self, step: Step, *, on_screen: bool = True, stop: Event | None = None) -> float:
+        """Run a step, finished or not; return its wall seconds. `on_screen` and `stop` as in `run_child`.
+
+        Raises:
+            StepFailedError: the command failed, or did not make what it should.
+        """
         stamp_file = self.folder / STAMPS / f"{step.name}.json"
         stamp_file.unlink(missing_ok=True)
         for product in step.products:
@@ -108,7 +120,7 @@ class Pipeline:
             else:
                 path.unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-        log = self.folder / LOGS / f"{step.name}.log"
+        log = self.log_of(step)
         start = time.monotonic()
         status = run_child(
             [sys.executable, *step.arguments],
@@ -116,6 +128,8 @@ class Pipeline:
             environment=self._environment,
             log=log,
             stdout=self.folder / step.stdout if step.stdout else None,
+            on_screen=on_screen,
+            stop=stop,
         )
         seconds = time.monotonic() - start
         absent = [product for product in step.products if not (self.folder / product).exists()]
@@ -124,23 +138,23 @@ class Pipeline:
             raise StepFailedError(f"step {step.name} {reason}; the end of {log}:\n{_end_of(log)}")
         stamp = {**self._conditions(step), "seconds": seconds}
         write_whole(stamp_file, json.dumps(stamp, indent=1))
-        return stamp
+        return seconds
 
-    def _stamp_of(self, step: Step) -> dict[str, Any] | None:
-        """What was noted when the step finished; None if it did not, or something it depends on is different now."""
+    def finished(self, step: Step) -> float | None:
+        """The seconds that the step took; None if it did not finish, or something it depends on is different now."""
         try:
             stamp: dict[str, Any] = json.loads((self.folder / STAMPS / f"{step.name}.json").read_bytes())
             now = self._conditions(step)
         except (OSError, ValueError):
             return None
-        return stamp if {**stamp, **now} == stamp else None
+        return float(stamp["seconds"]) if {**stamp, **now} == stamp else None
 
     def _conditions(self, step: Step) -> dict[str, Any]:
         paths = (*step.inputs, *step.products)
         return {
             "command": step.command,
             "versions": self._versions,
-            "files": {path: _state(self.folder / path) for path in paths},
+            "files": {path: file_state(self.folder / path) for path in paths},
         }
 
 
@@ -155,13 +169,6 @@ def _claim(folder: Path) -> None:
             )
         (folder / STAMPS).mkdir(parents=True, exist_ok=True)
         (folder / LOGS).mkdir(exist_ok=True)
-
-
-def _state(path: Path) -> list[int]:
-    """Size and time of the last change, of a folder's files together. Not a digest: an index can be 27 GB."""
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    return [sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
 
 
 def _end_of(log: Path) -> str:

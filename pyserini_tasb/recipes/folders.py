@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["encoders", "fusion", "regressions"]
+Kind = Literal["encoders", "fusion", "regressions", "regressions/topics", "regressions/prebuilt"]
 
 
 def own_folder(kind: Kind) -> Path:

@@ -106,25 +106,3 @@ class FusionRecipe(Recipe):
     depth: int = Field(default=1000, ge=1)
     output_depth: int = Field(default=1000, ge=1)
     provenance: WeightProvenance
-
-
-class Stage(Strict):
-    """One command of a regression: the arguments of `python -m`."""
-
-    name: Literal["index", "search", "fuse", "rerank"]
-    command: tuple[str, ...] = Field(min_length=1)
-
-
-class ExpectedNumber(PublishedNumber):
-    """A published number that a regression must reach, from neither side further away than the tolerance."""
-
-    tolerance: float = Field(default=0.00005, ge=0)
-
-
-class Regression(Recipe):
-    """A named condition whose numbers are checked."""
-
-    topics: str
-    qrels: str
-    stages: tuple[Stage, ...]
-    expected: tuple[ExpectedNumber, ...] = Field(min_length=1)

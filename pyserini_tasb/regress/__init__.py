@@ -1,0 +1,1 @@
+"""Regressions: named conditions are run, and their numbers judged."""

@@ -1,0 +1,152 @@
+"""A regression with all that it names: what is run, on which topics, and what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.measures import parse_measures
+from pyserini_tasb.pipelines.steps import Step
+from pyserini_tasb.recipes import prebuilt, regression, topic_set
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet
+    from pyserini_tasb.recipes.regression_types import NeededModel, StageKind
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ConditionStage:
+    """One command of a condition.
+
+    Args:
+        kind: index, search, fuse or rerank.
+        step: the command, its name and what it makes; what it reads is known only when it runs.
+    """
+
+    kind: StageKind
+    step: Step
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What `tasb regress NAME` is about.
+
+    Args:
+        regression: as its file says.
+        topics: its topics, qrels and measures.
+        stages: in order; first those of the regressions whose runs it needs.
+        prebuilt: what Pyserini downloads, of all of these stages.
+        models: the weights that all of these stages need.
+        runs: files or bundled names of the runs that it needs.
+    """
+
+    regression: Regression
+    topics: TopicSet
+    stages: tuple[ConditionStage, ...]
+    prebuilt: tuple[Prebuilt, ...]
+    models: tuple[NeededModel, ...]
+    runs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The regression's."""
+        return self.regression.name
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured, by ir-measures' names, each once."""
+        if self.regression.expected == "measure":
+            return tuple(known.measure for known in self.topics.measures)
+        expected = (name for block in self.regression.expected for name in block.values)
+        cited = (name for block in self.regression.cited for name in block.values)
+        return tuple(dict.fromkeys((*expected, *cited)))
+
+    @property
+    def evaluation(self) -> tuple[str, ...]:
+        """The command that prints the measures."""
+        where = ("--qrels", self.topics.qrels, "--runs", self.regression.run)
+        return ("tasb", "evaluate", *where, "--measures", *self.measures)
+
+
+def load_condition(name: str) -> Condition:
+    """The regression of that name, or at that path (`….yaml`), and all that it names.
+
+    Raises:
+        TasbError: no such regression, topic set or archive, a faulty file, or regressions that need each other's runs.
+    """
+    return resolve(regression(name))
+
+
+def resolve(
+    about: Regression,
+    topics: TopicSet | None = None,
+    archives: Sequence[Prebuilt] | None = None,
+    *,
+    above: tuple[str, ...] = (),
+) -> Condition:
+    """A condition of a regression that may be in no file.
+
+    Args:
+        about: the regression.
+        topics: its topic set, if that is in no file.
+        archives: what Pyserini downloads for it, if that is in no files.
+        above: names of the regressions that need this one's run.
+
+    Raises:
+        TasbError: as `load_condition`.
+    """
+    if about.name in above:
+        raise TasbError(
+            where=f"regression {about.name}",
+            expected="`runs_of` that leads to regressions with runs of their own",
+            found=" needs the run of ".join((*above[above.index(about.name) :], about.name)),
+            do="take one of them out of `runs_of`",
+        )
+    own = tuple(
+        ConditionStage(
+            stage.stage,
+            Step(
+                name=stage.name or f"{about.name}.{stage.stage}",
+                summary=f"{about.name}: {stage.stage}",
+                arguments=("-m", *stage.command),
+                outputs=stage.outputs,
+            ),
+        )
+        for stage in about.stages
+    )
+    needed = [resolve(regression(name), above=(*above, about.name)) for name in about.runs_of]
+    own_archives = tuple(archives) if archives is not None else tuple(map(prebuilt, about.prebuilt))
+    topics = topics or topic_set(about.topics)
+    parts = (*(part.stages for part in needed), own)
+    condition = Condition(
+        regression=about,
+        topics=topics,
+        stages=tuple({stage.step.name: stage for part in parts for stage in part}.values()),
+        prebuilt=_each_once(own_archives, *(part.prebuilt for part in needed)),
+        models=_each_once(about.models, *(part.models for part in needed)),
+        runs=tuple(part.regression.run for part in needed),
+    )
+    _require_known_measures(condition)
+    return condition
+
+
+def _each_once(*groups: tuple[Item, ...]) -> tuple[Item, ...]:
+    return tuple(dict.fromkeys(item for group in groups for item in group))
+
+
+def _require_known_measures(condition: Condition) -> None:
+    parse_measures(condition.measures)
+    known = [measure.measure for measure in condition.topics.measures]
+    unknown = [measure for measure in condition.measures if measure not in known]
+    if unknown:
+        raise TasbError(
+            where=f"regression {condition.name}",
+            expected=f"measures of the topic set {condition.topics.name}: {', '.join(known)}",
+            found=", ".join(unknown),
+            do="spell them as there, or add them there with their trec_eval arguments",
+        )

@@ -1,0 +1,143 @@
+"""One condition, from its first command to its verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import time
+from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
+from pyserini_tasb.regress.checks import checks_of
+from pyserini_tasb.regress.environment import machine, moved
+from pyserini_tasb.regress.needs import needs_of
+from pyserini_tasb.regress.options import EVALUATE
+from pyserini_tasb.regress.result import Result
+from pyserini_tasb.regress.stage_runner import StageOutcome
+from pyserini_tasb.regress.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pyserini_tasb.evaluate import RunEvaluation
+    from pyserini_tasb.regress.condition import Condition
+    from pyserini_tasb.regress.options import RunOptions
+    from pyserini_tasb.regress.recorded import Recorded
+    from pyserini_tasb.regress.stage_runner import StageRunner
+
+PASSED = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED)
+FAILED = (Verdict.HIGHER, Verdict.FAIL)
+
+
+class ConditionRun:
+    """What all conditions of a command share.
+
+    Args:
+        runner: of their stages.
+        recorded: what earlier runs gave.
+        versions: of what numbers can depend on.
+        options: how they are run.
+    """
+
+    def __init__(
+        self, runner: StageRunner, recorded: Recorded, versions: Mapping[str, str], options: RunOptions
+    ) -> None:
+        self._runner, self._recorded, self._versions, self._options = runner, recorded, versions, options
+
+    def of(self, condition: Condition) -> Result:
+        """Run what is to be run of it, judge and save.
+
+        Raises:
+            KeyboardInterrupt: the runner was stopped.
+            TasbError: the result, or what is recorded of it, cannot be written.
+        """
+        result = self._with_history(self._result(condition))
+        result.save(self._runner.folder)
+        return result
+
+    def _result(self, condition: Condition) -> Result:
+        about = self._about(condition)
+        needs = needs_of(condition, self._options, self._runner.folder)
+        if needs:
+            return Result(**about, needs=tuple(needs))
+        outcomes: list[StageOutcome] = []
+        for stage in self._options.stages_of(condition):
+            outcome = self._runner.run(stage, condition)
+            outcomes.append(outcome)
+            if outcome.failure is not None:
+                return Result(**about, stages=tuple(outcomes), failure=outcome.failure)
+        if not self._options.evaluates:
+            return Result(**about, stages=tuple(outcomes))
+        return self._judged(condition, about, outcomes)
+
+    def _about(self, condition: Condition) -> dict[str, Any]:
+        topics = condition.topics
+        return {
+            "name": condition.name,
+            "description": condition.regression.description,
+            "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "topics": {"name": topics.name, "topics": topics.topics, "qrels": topics.qrels},
+            "versions": self._versions,
+            "machine": machine(),
+            "run": condition.regression.run,
+        }
+
+    def _judged(self, condition: Condition, about: dict[str, Any], outcomes: list[StageOutcome]) -> Result:
+        began = time.monotonic()
+        try:
+            evaluation = self._evaluation(condition)
+        except TasbError as error:
+            return Result(**about, stages=tuple(outcomes), failure=str(error))
+        evaluated = StageOutcome(
+            name=f"{condition.name}.{EVALUATE}",
+            stage=EVALUATE,
+            command=condition.evaluation,
+            seconds=time.monotonic() - began,
+            reused=False,
+            log=None,
+        )
+        return Result(
+            **about,
+            stages=(*outcomes, evaluated),
+            checks=tuple(checks_of(condition, evaluation.overall, self._recorded.of(condition.name))),
+            per_query={
+                measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
+                for measure, values in evaluation.per_query.items()
+            },
+            notes=tuple(_notes(evaluation)),
+        )
+
+    def _evaluation(self, condition: Condition) -> RunEvaluation:
+        run = _in_folder(self._runner.folder, condition.regression.run)
+        qrels = _in_folder(self._runner.folder, condition.topics.qrels)
+        return evaluate_run(load_run(run), load_qrels(qrels), condition.measures, name=condition.regression.run)
+
+    def _with_history(self, result: Result) -> Result:
+        """Record what is to be recorded; to a failure add which versions moved since the last OK."""
+        record = self._recorded.of(result.name)
+        if result.verdict in PASSED:
+            today = dt.date.fromisoformat(result.date[:10])
+            first = {check.measure: check.measured for check in result.checks if check.verdict is Verdict.RECORDED}
+            if first:
+                self._recorded.add_values(result.name, first, today)
+            self._recorded.passed(result.name, self._versions, today)
+        elif result.verdict in FAILED and record.last_ok_date:
+            changed = moved(record.last_ok, self._versions)
+            return dataclasses.replace(result, moved=changed, last_ok=record.last_ok_date.isoformat())
+        return result
+
+
+def _in_folder(folder: Path, name: str) -> str | Path:
+    """A file among the outputs, or else a name or path of any other."""
+    path = folder / name
+    return path if path.is_file() else name
+
+
+def _notes(evaluation: RunEvaluation) -> list[str]:
+    missing, shown = evaluation.missing, 5
+    if not missing:
+        return []
+    some = ", ".join(missing[:shown]) + (", …" if len(missing) > shown else "")
+    return [f"the run lacks {len(missing)} of {len(evaluation.queries)} judged queries, which count as 0: {some}"]

@@ -1,0 +1,55 @@
+"""What would run, and what is missing, without running anything."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.regress.needs import needs_of, size_of
+from pyserini_tasb.regress.pyserini_cache import unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pyserini_tasb.regress.condition import Condition
+    from pyserini_tasb.regress.options import RunOptions
+
+
+def listed(condition: Condition) -> str:
+    """Its line in a list: name, what its values are from, description."""
+    about = condition.regression
+    kinds = (
+        ["measure"]
+        if about.expected == "measure"
+        else list(dict.fromkeys(block.source.kind for block in about.expected))
+    )
+    return f"{condition.name:44} {', '.join(kinds):22} {about.description}"
+
+
+def plan(condition: Condition, options: RunOptions, folder: Path) -> str:
+    """Its commands, sizes, what is missing, and the values that it has to reach."""
+    return "\n".join([f"{condition.name}: {condition.regression.description}", *_lines(condition, options, folder)])
+
+
+def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[str]:
+    about = condition.regression
+    for archive in condition.prebuilt:
+        here = "here" if unpacked(archive).is_dir() else "not here"
+        yield f"  {archive.kind} {archive.name}: {size_of(archive.bytes)}, {archive.records:,} records, {here}"
+    resources = about.resources
+    others = [name for name, wanted in (("a GPU", resources.gpu), ("Java", resources.java)) if wanted]
+    yield f"  resources: {', '.join([f'{resources.disk_gb:g} GB disk', f'{resources.memory_gb:g} GB memory', *others])}"
+    for stage in options.stages_of(condition):
+        yield f"  {stage.kind}: {stage.step.command}"
+    if options.evaluates:
+        yield f"  evaluate: {shlex.join(condition.evaluation)}"
+        if about.expected == "measure":
+            yield "  expected: nothing published; the first run is recorded"
+        else:
+            for block in about.expected:
+                values = ", ".join(f"{measure} {value:.4f}" for measure, value in block.values.items())
+                within = f" ± {block.tolerance:g}" if block.tolerance else ""
+                yield f"  expected: {values}{within} ({block.source.kind}: {block.source.reference})"
+    for need in needs_of(condition, options, folder):
+        yield f"  MISSING: {need}"

@@ -1,0 +1,1 @@
+"""Pyserini's own two-click reproductions (2CR): read, and written."""

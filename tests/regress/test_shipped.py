@@ -1,0 +1,158 @@
+"""The regressions that ship: every published number is its source's, and each can be planned without a network."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pyserini_tasb import recipes
+from pyserini_tasb.recipes import Prebuilt, TopicSet, load_recipe, own_folder, prebuilt, recipe_files, regression
+from pyserini_tasb.regress.condition import load_condition
+from pyserini_tasb.regress.two_cr.measure_names import measure_of
+from pyserini_tasb.regress.two_cr.source_files import index_archives, two_cr_file
+from tests.conftest import run_module
+
+PUBLISHED = yaml.safe_load((Path(__file__).parents[1] / "data" / "published-numbers.yaml").read_text())
+COLLECTIONS = {"dl19-passage": "dl19", "dl20-passage": "dl20", "msmarco-passage-dev": "dev"}
+SYSTEMS = (
+    "bm25", "bm25-tuned", "doct5query", "doct5query-tuned", "margin-mse", "tasb", "tasb-encoded-queries",
+    "tasb-avg-prf", "tasb-rocchio-prf", "tasb+bm25", "tasb+doct5query", "ance", "tct+bm25", "tct+doct5query",
+)  # fmt: skip
+NAMES = sorted(path.stem for path in own_folder("regressions").glob("*.yaml"))
+MEASURES = {
+    ("pyserini-2cr", "dl"): ("AP(rel=2)@1000", "nDCG@10", "R(rel=2)@1000"),
+    ("pyserini-2cr", "dev"): ("RR@10", "R@1000"),
+    ("paper", "dl"): ("nDCG@10", "RR(rel=2)@10", "R(rel=2)@1000"),
+    ("paper", "dev"): ("nDCG@10", "RR@10", "R@1000"),
+}
+
+
+def published(kind: str, reference: str, topics: str) -> dict[str, float]:
+    """What the fixture has of one source on one set of topics, by our measures."""
+    collection = COLLECTIONS[topics]
+    values = PUBLISHED[kind][reference.removeprefix("msmarco-v1-passage: ")][collection]
+    measures = MEASURES[kind, "dev" if collection == "dev" else "dl"]
+    return {measure: value for measure, value in zip(measures, values, strict=True) if value is not None}
+
+
+def blocks(name: str):
+    about = regression(name)
+    return [*(about.expected if about.expected != "measure" else ()), *about.cited]
+
+
+def test_every_condition_is_there():
+    assert {f"{topics}.{system}" for topics in COLLECTIONS for system in SYSTEMS} <= set(NAMES)
+    assert {"cacm.bm25", "cacm.tasb-demo", "cacm.hybrid"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_number_is_its_sources(name):
+    for block in blocks(name):
+        kind, reference = block.source.kind, block.source.reference
+        if kind == "anserini":
+            assert list(block.values.values()) == PUBLISHED["anserini"]["cacm"]
+        elif kind != "measured":
+            expected = published(kind, reference, regression(name).topics)
+            assert block.values == ({"nDCG@10": expected["nDCG@10"]} if name.endswith(".run") else expected)
+
+
+def test_no_published_number_of_these_systems_is_left_out():
+    shipped = {(block.source.kind, block.source.reference.split(": ")[-1]) for name in NAMES for block in blocks(name)}
+    assert {reference for kind, reference in shipped if kind == "paper"} == set(PUBLISHED["paper"]) - {"Table 7, TAS-B"}
+    for topics in COLLECTIONS:
+        measured = [system for system in SYSTEMS if regression(f"{topics}.{system}").expected == "measure"]
+        assert measured == ["tasb+bm25", "tasb+doct5query"]
+
+
+def test_the_fixture_is_what_the_installed_pyserini_has():
+    theirs = {
+        (condition.name, scores.topic_key): [value for block in scores.scores for value in block.values()]
+        for condition in two_cr_file("msmarco-v1-passage").conditions
+        for scores in condition.topics
+    }
+    keys = {"dl19": "dl19-passage", "dl20": "dl20-passage", "dev": "msmarco-v1-passage.dev"}
+    for name, values in PUBLISHED["pyserini-2cr"].items():
+        for collection, numbers in values.items():
+            assert theirs[name, keys[collection]] == numbers, name
+
+
+@pytest.mark.parametrize("kind", ["regressions/topics", "regressions/prebuilt"])
+def test_what_they_name_is_valid_and_explained(kind):
+    schema = TopicSet if kind.endswith("topics") else Prebuilt
+    for path in own_folder(kind).glob("*.yaml"):
+        assert load_recipe(path, schema).name == path.stem
+    readme = (own_folder("regressions") / "README.md").read_text()
+    assert {key for key in schema.model_fields if f"`{key}`" not in readme} == set()
+
+
+def test_measures_are_what_their_trec_eval_arguments_print():
+    for name in recipe_files("regressions/topics"):
+        for known in recipes.topic_set(name).measures:
+            # Without a cutoff trec_eval's MAP looks at all of a run, here 1,000 hits.
+            assert measure_of(known.trec_eval) in (known.measure, known.measure.removesuffix("@1000"))
+
+
+@pytest.fixture(scope="module")
+def pyserinis_archives(suitable_java):
+    names = [name for name in recipe_files("regressions/prebuilt") if prebuilt(name).kind != "queries"]
+    return {archive.name: archive for archive in index_archives(names)}
+
+
+def test_pre_built_indexes_are_as_pyserini_has_them(pyserinis_archives):
+    ours = {name: prebuilt(name) for name in pyserinis_archives}
+    assert len(ours) == 6
+    assert {
+        name: archive.model_copy(update={"description": ""}) for name, archive in ours.items()
+    } == pyserinis_archives
+
+
+def test_encoded_queries_are_as_pyserini_has_them():
+    code = "from pyserini.encoded_query_info import QUERY_INFO as known; import json; print(json.dumps(known))"
+    known = yaml.safe_load(run_module("timeit", "-n1", "-r1", code).stdout.splitlines()[0])
+    ours = [prebuilt(name) for name in recipe_files("regressions/prebuilt") if prebuilt(name).kind == "queries"]
+    assert len(ours) == 3
+    for archive in ours:
+        entry = known[archive.name]
+        assert (archive.md5, archive.bytes, archive.records) == (
+            entry["md5"], entry["size (bytes)"], entry["total_queries"],
+        )  # fmt: skip
+        assert entry["urls"][0].endswith(f"/{archive.archive}")
+
+
+def test_stages_of_one_name_are_one_command():
+    commands: dict[str, tuple[str, ...]] = {}
+    for name in NAMES:
+        for stage in load_condition(name).stages:
+            assert commands.setdefault(stage.step.name, stage.step.arguments) == stage.step.arguments
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_disk_has_room_for_archives_and_what_is_in_them(name):
+    condition = load_condition(name)
+    assert condition.regression.resources.disk_gb >= 2 * sum(archive.bytes for archive in condition.prebuilt) / 1e9
+
+
+def test_every_one_can_be_planned_offline(regress, tmp_path):
+    start = time.monotonic()
+    done = regress("--all", "--dry-run")
+    assert time.monotonic() - start < 20
+    assert done.status == 0
+    for name in NAMES:
+        assert f"\n{name}: " in f"\n{done.stdout}"
+    assert not done.output.exists()
+    assert not (tmp_path / "cache").exists()
+    tasb = done.stdout.partition("\ndl19-passage.tasb: ")[2].partition("\n\n")[0]
+    assert "faiss msmarco-v1-passage.distilbert-dot-tas_b-b256: 25.2 GB, 8,841,823 records, not here" in tasb
+    assert "search: python -m pyserini.search.faiss " in tasb
+    assert "AP(rel=2)@1000 0.4590, nDCG@10 0.7210, R(rel=2)@1000 0.8406 ± 0.0005 (pyserini-2cr" in tasb
+
+
+def test_listing(regress):
+    done = regress("--list")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == NAMES
+    assert len(regress("--list", "--match", "dl19*", "--match", "cacm*").stdout.splitlines()) == len(
+        [name for name in NAMES if name.startswith(("dl19", "cacm"))]
+    )
