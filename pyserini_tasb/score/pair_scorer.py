@@ -92,7 +92,15 @@ def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin:
         TasbError: no such model, or one that scores nothing.
     """
     card, folder = find_model(model, allow_bin=allow_bin)
-    return LOADERS[kind_of(folder)](card, folder, options or ScoringOptions())
+    kind, options = kind_of(folder), options or ScoringOptions()
+    if options.answers and kind != "seq2seq":
+        raise TasbError(
+            where=str(folder),
+            expected="a T5, which answers with words, for --answers",
+            found=f"a model of the kind `{kind}`",
+            do="leave out --answers",
+        )
+    return LOADERS[kind](card, folder, options)
 
 
 def find_model(model: str, *, allow_bin: bool) -> tuple[EncoderCard, Path]:
