@@ -17,6 +17,7 @@ from pyserini_tasb.cli_fusion import add_fusion_verbs
 from pyserini_tasb.cli_hybrid import add_hybrid_verb
 from pyserini_tasb.cli_index import add_index_verbs
 from pyserini_tasb.cli_regression import add_regression_verbs
+from pyserini_tasb.cli_rerank_depths import add_rerank_depths_verb
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
 from pyserini_tasb.errors import TasbError
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_encoding_verbs(verbs, _verb)
     add_training_verbs(verbs, _verb)
     add_scoring_verbs(verbs, _verb)
+    add_rerank_depths_verb(verbs, _verb)
     add_index_verbs(verbs, _verb)
     add_evaluation_verbs(verbs, _verb)
     add_fusion_verbs(verbs, _verb)

@@ -38,16 +38,27 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     # `run` names the function of a verb.
     parser.add_argument("--run", dest="run_file", required=True, metavar="NAME|PATH", help="the run to re-rank")
     parser.add_argument(
-        "--model", required=True, metavar="NAME|PATH", help="an encoder's name, or a BERT_CAT, ColBERT, cross-encoder"
+        "--model",
+        required=True,
+        metavar="NAME|PATH",
+        help="an encoder, BERT_CAT, ColBERT, monoT5, cross-encoder",
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
     parser.add_argument("--collection", required=True, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
     parser.add_argument(
         "--depth",
         type=int,
-        default=100,
         metavar="K",
-        help="of --run; what lies below is dropped (default: %(default)s)",
+        help="of --run; what lies below is dropped (default: 100; with --pairwise 50)",
+    )
+    parser.add_argument("--keep-rest", action="store_true", help="what lies below --depth follows in its order")
+    parser.add_argument(
+        "--pairwise",
+        choices=("sym-sum", "sym-sum-log", "sum", "sum-log", "binary", "min", "max"),
+        help="compare every two passages with a duoT5; how a passage's comparisons make its score",
+    )
+    parser.add_argument(
+        "--answers", nargs=2, metavar=("FALSE", "TRUE"), help="of a T5 that was trained to answer with other words"
     )
     parser.add_argument("--output", required=True, metavar="RUN", help="the re-ranked run")
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the model's name)")

@@ -11,9 +11,10 @@ from pyserini_tasb.model.headed_checkpoint import CONFIG, read_config
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["bert-dot", "bert-cat", "colbert", "sequence-classifier"]
+Kind = Literal["bert-dot", "bert-cat", "colbert", "sequence-classifier", "seq2seq"]
 HEADED: dict[str, Kind] = {bert_cat.ARCHITECTURE: "bert-cat", colbert.ARCHITECTURE: "colbert"}
 CLASSIFIER = "ForSequenceClassification"
+SEQ2SEQ = {"T5ForConditionalGeneration", "MT5ForConditionalGeneration"}
 OTHER_HEADS = (
     "ForQuestionAnswering",
     "ForTokenClassification",
@@ -37,10 +38,12 @@ def kind_of(folder: Path) -> Kind:
         return HEADED[architecture]
     if architecture.endswith(CLASSIFIER):
         return "sequence-classifier"
+    if architecture in SEQ2SEQ:
+        return "seq2seq"
     if architecture.endswith(OTHER_HEADS):
         raise TasbError(
             where=str(folder / CONFIG),
-            expected="a bi-encoder (a transformer without a head), BERT_Cat, ColBERT, or a sequence classifier",
+            expected="a bi-encoder (a transformer without a head), BERT_Cat, ColBERT, a sequence classifier, or a T5",
             found=architecture,
             do="choose a model that was trained to rank",
         )

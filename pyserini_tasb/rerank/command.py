@@ -13,6 +13,7 @@ from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_run, load_topics
 from pyserini_tasb.evaluate.line_files import columns_of
+from pyserini_tasb.evaluate.ranking import ranked_docids
 from pyserini_tasb.recipes.encoder_cards import ENCODER_PREFIX
 from pyserini_tasb.rerank.fingerprint import text_digests
 from pyserini_tasb.rerank.partial_run import PartialRun
@@ -25,20 +26,25 @@ if TYPE_CHECKING:
     import argparse
 
     from pyserini_tasb.evaluate import Run, Topics
+    from pyserini_tasb.score.list_scorer import ListScorer
+    from pyserini_tasb.score.pair_scorer import PairScorer, ScoringOptions
+
+DEPTH, PAIRWISE_DEPTH = 100, 50
 
 
 @dataclass(frozen=True)
 class _Texts:
-    """What is re-ranked: a run, its docids down to the depth, and the texts."""
+    """What is re-ranked: a run, its docids down to the depth, those that are written, and the texts."""
 
     run: Run
     tops: dict[str, list[str]]
+    written: dict[str, list[str]]
     topics: Topics
     passages: dict[str, str]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write `arguments.output`: each query's top `arguments.depth` by a model's scores; what lies below is dropped.
+    """Write `arguments.output`: each query's top `arguments.depth` by a model's scores.
 
     Raises:
         TasbError: options that cannot be, a name or path that leads nowhere, a faulty file, queries without a topic,
@@ -46,29 +52,37 @@ def run(arguments: argparse.Namespace) -> int:
     """
     tag = arguments.tag if arguments.tag is not None else default_tag(arguments.model)
     _require_tag(tag)
+    depth = arguments.depth
+    if depth is None:
+        depth = PAIRWISE_DEPTH if arguments.pairwise else DEPTH
     seconds = []
     with PartialRun(Path(arguments.output), tag, overwrite=arguments.overwrite) as output:
-        from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer  # imports torch
+        from pyserini_tasb.score.pair_scorer import ScoringOptions  # imports torch
 
         # What can be wrong is found out before a large collection is read.
         options = ScoringOptions(
-            arguments.device, arguments.precision, arguments.query_max_length, arguments.max_length
+            arguments.device,
+            arguments.precision,
+            arguments.query_max_length,
+            arguments.max_length,
+            arguments.answers,
         )
         digest = model_digest(arguments.model, allow_bin=arguments.allow_bin)
-        texts = _read(arguments)
+        texts = _read(arguments, depth)
         about = {
-            **text_digests(texts.tops, texts.topics, texts.passages),
+            **text_digests(texts.written, texts.tops, texts.topics, texts.passages),
             "model": digest,
-            "depth": arguments.depth,
+            "depth": depth,
+            "pairwise": arguments.pairwise,
             "tag": tag,
             **asdict(options),
             "device": options.found_device,
         }
-        done = output.resume(about, texts.tops)
+        done = output.resume(about, texts.written)
         if done < len(texts.tops):
-            scorer = load_scorer(arguments.model, options, allow_bin=arguments.allow_bin)
+            scorer = _load_scorer(arguments, options)
             remaining = {qid: texts.run[qid] for qid in itertools.islice(texts.tops, done, None)}
-            queries = rerank(remaining, texts.topics, texts.passages, scorer, arguments.depth)
+            queries = rerank(remaining, texts.topics, texts.passages, scorer, depth, keep_rest=arguments.keep_rest)
             for query in tqdm(queries, desc="re-ranking", unit=" queries", total=len(texts.tops), initial=done):
                 output.append(query)
                 seconds.append(query.seconds)
@@ -93,11 +107,21 @@ def _require_tag(tag: str) -> None:
         raise TasbError(expected="a tag without white space", found=repr(tag), do="name another with --tag")
 
 
-def _read(arguments: argparse.Namespace) -> _Texts:
+def _load_scorer(arguments: argparse.Namespace, options: ScoringOptions) -> PairScorer | ListScorer:
+    from pyserini_tasb.score import list_scorer, pair_scorer
+
+    model, allow_bin = arguments.model, arguments.allow_bin
+    if arguments.pairwise:
+        return list_scorer.load_list_scorer(model, arguments.pairwise, options, allow_bin=allow_bin)
+    return pair_scorer.load_scorer(model, options, allow_bin=allow_bin)
+
+
+def _read(arguments: argparse.Namespace, depth: int) -> _Texts:
     run, topics = load_run(arguments.run_file), load_topics(arguments.topics)
-    tops = top_of_run(run, arguments.depth, where=arguments.run_file)
+    tops = top_of_run(run, depth, where=arguments.run_file)
+    written = {qid: ranked_docids(ranking) for qid, ranking in run.items()} if arguments.keep_rest else tops
     require_topics(tops, topics, where=arguments.topics)
     docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
     passages = read_passages(Path(arguments.collection), docids)
     require_texts(docids, passages, where=arguments.collection)
-    return _Texts(run, tops, topics, passages)
+    return _Texts(run, tops, written, topics, passages)

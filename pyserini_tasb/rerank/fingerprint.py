@@ -13,18 +13,22 @@ DIGESTS = ("run", "topics", "passages", "model")
 
 
 def text_digests(
-    tops: Mapping[str, Sequence[str]], topics: Mapping[str, str], passages: Mapping[str, str]
+    written: Mapping[str, Sequence[str]],
+    tops: Mapping[str, Sequence[str]],
+    topics: Mapping[str, str],
+    passages: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Digests of what is scored, and of nothing else in the files.
+    """Digests of what is written and what is scored, and of nothing else in the files.
 
     Args:
+        written: qid → docids, down to the last that is kept.
         tops: qid → docids, as they are scored.
         topics: qid → text.
         passages: docid → text.
     """
     docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
     return {
-        "run": _digest(tops.items()),
+        "run": _digest(written.items()),
         "topics": _digest(topics[qid] for qid in tops),
         "passages": _digest(passages[docid] for docid in docids),
     }

@@ -11,7 +11,7 @@ from pyserini_tasb.model.kind import Kind, kind_of
 from pyserini_tasb.recipes import encoder_card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -49,7 +49,8 @@ class ScoringOptions:
         device: `cpu`, `cuda:0`, …; None: a GPU if torch has one.
         precision: None: a bi-encoder's card's, else fp32.
         query_max_length: tokens kept of a query; None: what the model is used with. Cross-encoders take no notice.
-        max_length: tokens kept of a passage, or of query and passage together (cross-encoders); None: as above.
+        max_length: tokens kept of a passage, or of all that is read together (cross-encoders, T5); None: as above.
+        answers: the words with which a T5 answers "not relevant" and "relevant"; None: those it is known for.
 
     Raises:
         TasbError: lengths that leave no room for a text.
@@ -59,6 +60,7 @@ class ScoringOptions:
     precision: Precision | None = None
     query_max_length: int | None = None
     max_length: int | None = None
+    answers: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for name, found in (("--query-max-length", self.query_max_length), ("--max-length", self.max_length)):
@@ -81,19 +83,36 @@ def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin:
     """The scorer that a model's name means.
 
     Args:
-        model: what `--encoder` takes (an encoder card's name or path), or a folder or hub id of a BERT_CAT, a ColBERT
-            or any other cross-encoder; config.json says which of them it is.
+        model: what `--encoder` takes (an encoder card's name or path), or a folder or hub id of a BERT_CAT, a ColBERT,
+            a monoT5 or any other cross-encoder; config.json says which of them it is.
         options: how to compute.
         allow_bin: accept weights in `pytorch_model.bin`, as the authors published them.
 
     Raises:
         TasbError: no such model, or one that scores nothing.
     """
+    card, folder = find_model(model, allow_bin=allow_bin)
+    kind, options = kind_of(folder), options or ScoringOptions()
+    if options.answers and kind != "seq2seq":
+        raise TasbError(
+            where=str(folder),
+            expected="a T5, which answers with words, for --answers",
+            found=f"a model of the kind `{kind}`",
+            do="leave out --answers",
+        )
+    return LOADERS[kind](card, folder, options)
+
+
+def find_model(model: str, *, allow_bin: bool) -> tuple[EncoderCard, Path]:
+    """A model's card, which says whether pickled weights are accepted, and its folder; arguments as of `load_scorer`.
+
+    Raises:
+        TasbError: no such model.
+    """
     card = encoder_card(model)
     if allow_bin:
         card = card.model_copy(update={"allow_bin": True})
-    folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-    return LOADERS[kind_of(folder)](card, folder, options or ScoringOptions())
+    return card, find_checkpoint(card.model, allow_bin=card.allow_bin)
 
 
 def _bi_encoder(card: EncoderCard, _folder: Path, options: ScoringOptions) -> PairScorer:
@@ -114,9 +133,16 @@ def _colbert(_card: EncoderCard, folder: Path, options: ScoringOptions) -> PairS
     return ColBertScorer(folder, options)
 
 
+def _mono_t5(card: EncoderCard, folder: Path, options: ScoringOptions) -> PairScorer:
+    from pyserini_tasb.score.mono_t5 import MonoT5Scorer
+
+    return MonoT5Scorer(card, folder, options)
+
+
 LOADERS: dict[Kind, Callable[[EncoderCard, Path, ScoringOptions], PairScorer]] = {
     "bert-dot": _bi_encoder,
     "bert-cat": _cross_encoder,
     "sequence-classifier": _cross_encoder,
     "colbert": _colbert,
+    "seq2seq": _mono_t5,
 }

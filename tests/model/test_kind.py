@@ -26,6 +26,8 @@ def config_in(folder, config):
         (BERT_CAT_CONFIG, "bert-cat"),
         (COLBERT_CONFIG, "colbert"),
         ({"architectures": ["BertForSequenceClassification"]}, "sequence-classifier"),
+        ({"architectures": ["T5ForConditionalGeneration"]}, "seq2seq"),
+        ({"architectures": ["MT5ForConditionalGeneration"]}, "seq2seq"),
         ({"architectures": ["DistilBertModel"]}, "bert-dot"),
         ({"architectures": ["DistilBertForMaskedLM"]}, "bert-dot"),  # what training starts from
         ({"architectures": []}, "bert-dot"),
@@ -40,7 +42,7 @@ def test_kinds(tmp_path, config, kind):
 @pytest.mark.parametrize(
     "architecture",
     [
-        "LlamaForCausalLM", "GPT2LMHeadModel", "T5ForConditionalGeneration", "BertForQuestionAnswering",
+        "LlamaForCausalLM", "GPT2LMHeadModel", "BartForConditionalGeneration", "BertForQuestionAnswering",
         "BertForTokenClassification", "RobertaForMultipleChoice", "BertForNextSentencePrediction", "HF_ColBERT",
     ],
 )  # fmt: skip

@@ -26,3 +26,17 @@ class FixedScorer:
 
     def score_pairs(self, queries, passages, query_rows, passage_rows) -> np.ndarray:
         return np.array(self.scores[: len(passage_rows)], dtype=np.float32)
+
+
+class RankScorer:
+    """Passages in the order of their texts, whatever they were; interrupted after some queries."""
+
+    def __init__(self, queries: int | None = None) -> None:
+        self.left = queries
+
+    def score_list(self, query, passages) -> np.ndarray:
+        if self.left is not None:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+        return np.argsort(np.argsort(passages)).astype(np.float32)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from pyserini_tasb.model.bert_cat import new_bert_cat, save_bert_cat
 from pyserini_tasb.model.colbert import new_colbert, save_colbert
 from tests.conftest import TINY_MODEL, plain_vectors
+from tests.score.tiny_t5 import MONO, PlainT5, make_t5
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,10 @@ def make_colbert(folder: Path) -> Path:
     torch.nn.init.constant_(model.compressor.bias, 0.25)
     save_colbert(folder, model)
     return with_tokenizer(folder)
+
+
+def make_mono_t5(folder: Path) -> Path:
+    return make_t5(folder, pickled=False)
 
 
 def with_tokenizer(folder: Path) -> Path:
@@ -107,15 +112,21 @@ def colbert_score(folder: Path, query: str, passage: str) -> float:
     return float((vectors(masked) @ of_passage.T).max(dim=1).values.sum())
 
 
+def mono_t5_score(folder: Path, query: str, passage: str) -> float:
+    return PlainT5(folder).log_probabilities(MONO.format(query, passage))[1]
+
+
 MAKERS = {
     "bi-encoder": make_bi_encoder,
     "classifier": make_classifier,
     "bert-cat": make_bert_cat,
     "colbert": make_colbert,
+    "mono-t5": make_mono_t5,
 }
 PLAIN_SCORES = {
     "bi-encoder": bi_encoder_score,
     "classifier": classifier_score,
     "bert-cat": bert_cat_score,
     "colbert": colbert_score,
+    "mono-t5": mono_t5_score,
 }

@@ -75,3 +75,8 @@ def test_a_device_is_found_where_none_is_named():
 
     assert ScoringOptions().found_device == ("cuda:0" if torch.cuda.is_available() else "cpu")
     assert ScoringOptions("cpu").found_device == "cpu"
+
+
+def test_answers_of_a_model_that_answers_nothing():
+    with pytest.raises(TasbError, match=r"--answers\n +found: +a model of the kind `bert-dot`"):
+        load_scorer(str(TINY_MODEL), ScoringOptions("cpu", answers=["no", "yes"]))
