@@ -52,6 +52,7 @@ def test_pyserinis_own_condition_is_judged_by_us(regress):
         result = done.result(f"2cr.msmarco-v1-passage.distilbert-kd-tasb-pytorch.{topics}")
         assert result["verdict"] == "MISSING"
         assert result["needs"][0]["bytes"] == 25162329450
+        assert result["needs"][0]["do"].startswith(f"tasb regress --2cr {TASB} --download ")
     plan = regress("--2cr", TASB, "--dry-run").stdout
     assert "--encoder sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco" in plan
     assert "expected: AP(rel=2) 0.4590, nDCG@10 0.7210, R(rel=2)@1000 0.8406 ± 0.0005" in plan

@@ -47,14 +47,15 @@ def conditions_of(name: str) -> list[Condition]:
         )
     arguments = measure_arguments(collection)
     regressions = [
-        (_regression(collection, condition, scores, topics), topics)
+        (f"{collection}:{condition.name}", _regression(collection, condition, scores, topics), topics)
         for condition in conditions
         for scores in condition.topics
         for topics in [_topic_set(scores, arguments[scores.eval_key])]
     ]
-    archives = _archives([indexes_in(about.stages[0].command) for about, _ in regressions])
+    archives = _archives([indexes_in(about.stages[0].command) for _, about, _ in regressions])
     return [
-        resolve(_with_disk(about, own), topics, own) for (about, topics), own in zip(regressions, archives, strict=True)
+        resolve(_with_disk(about, own), topics, own, named=("--2cr", its_name))
+        for (its_name, about, topics), own in zip(regressions, archives, strict=True)
     ]
 
 
