@@ -11,7 +11,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.folder_lock import locked_folder
 from pyserini_tasb.pipelines.child import printable
 from pyserini_tasb.regress.condition_run import ConditionRun
-from pyserini_tasb.regress.dry_run import listed, plan
+from pyserini_tasb.regress.dry_run import listing, plan
 from pyserini_tasb.regress.environment import versions
 from pyserini_tasb.regress.options import RunOptions
 from pyserini_tasb.regress.recorded import Recorded, default_folder
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = RunOptions(kind=arguments.stage, download=arguments.download)
     folder = Path(arguments.output)
     if arguments.list:
-        print(printable("\n".join(map(listed, conditions))))
+        print(printable(listing(conditions)))
     elif arguments.dry_run:
         print(printable("\n\n".join(plan(condition, options, folder) for condition in conditions)))
     elif arguments.export_2cr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,6 +44,7 @@ class Condition:
         prebuilt: what Pyserini downloads, of all of these stages.
         models: the weights that all of these stages need.
         runs: files or bundled names of the runs that it needs.
+        command: that runs it.
     """
 
     regression: Regression
@@ -50,7 +52,8 @@ class Condition:
     stages: tuple[ConditionStage, ...]
     prebuilt: tuple[Prebuilt, ...]
     models: tuple[NeededModel, ...]
-    runs: tuple[str, ...] = ()
+    runs: tuple[str, ...]
+    command: str
 
     @property
     def name(self) -> str:
@@ -79,7 +82,7 @@ def load_condition(name: str) -> Condition:
     Raises:
         TasbError: no such regression, topic set or archive, a faulty file, or regressions that need each other's runs.
     """
-    return resolve(regression(name))
+    return resolve(regression(name), named=(name,))
 
 
 def resolve(
@@ -87,6 +90,7 @@ def resolve(
     topics: TopicSet | None = None,
     archives: Sequence[Prebuilt] | None = None,
     *,
+    named: tuple[str, ...],
     above: tuple[str, ...] = (),
 ) -> Condition:
     """A condition of a regression that may be in no file.
@@ -95,6 +99,7 @@ def resolve(
         about: the regression.
         topics: its topic set, if that is in no file.
         archives: what Pyserini downloads for it, if that is in no files.
+        named: the arguments of `tasb regress` that mean it.
         above: names of the regressions that need this one's run.
 
     Raises:
@@ -119,7 +124,7 @@ def resolve(
         )
         for stage in about.stages
     )
-    needed = [resolve(regression(name), above=(*above, about.name)) for name in about.runs_of]
+    needed = [resolve(regression(name), named=(name,), above=(*above, about.name)) for name in about.runs_of]
     own_archives = tuple(archives) if archives is not None else tuple(map(prebuilt, about.prebuilt))
     topics = topics or topic_set(about.topics)
     parts = (*(part.stages for part in needed), own)
@@ -130,6 +135,7 @@ def resolve(
         prebuilt=_each_once(own_archives, *(part.prebuilt for part in needed)),
         models=_each_once(about.models, *(part.models for part in needed)),
         runs=tuple(part.regression.run for part in needed),
+        command=shlex.join(("tasb", "regress", *named)),
     )
     _require_known_measures(condition)
     return condition

@@ -9,22 +9,22 @@ from pyserini_tasb.regress.needs import needs_of, size_of
 from pyserini_tasb.regress.pyserini_cache import unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pyserini_tasb.regress.condition import Condition
     from pyserini_tasb.regress.options import RunOptions
 
 
-def listed(condition: Condition) -> str:
-    """Its line in a list: name, what its values are from, description."""
-    about = condition.regression
-    kinds = (
-        ["measure"]
-        if about.expected == "measure"
-        else list(dict.fromkeys(block.source.kind for block in about.expected))
+def listing(conditions: Sequence[Condition]) -> str:
+    """A line each: name, where its values come from, description."""
+    rows = [
+        (condition.name, ", ".join(_sources(condition)), condition.regression.description) for condition in conditions
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
-    return f"{condition.name:44} {', '.join(kinds):22} {about.description}"
 
 
 def plan(condition: Condition, options: RunOptions, folder: Path) -> str:
@@ -53,3 +53,8 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
                 yield f"  expected: {values}{within} ({block.source.kind}: {block.source.reference})"
     for need in needs_of(condition, options, folder):
         yield f"  MISSING: {need}"
+
+
+def _sources(condition: Condition) -> list[str]:
+    expected = condition.regression.expected
+    return ["measure"] if expected == "measure" else list(dict.fromkeys(block.source.kind for block in expected))

@@ -69,14 +69,13 @@ def needs_of(condition: Condition, options: RunOptions, folder: Path) -> list[Ne
     if options.download:
         return [*found, *(_of_disk(condition) if archives else ())]
     models = condition.models if any(stage.kind != "fuse" for stage in stages) else ()
-    downloads = [*(_of_archive(archive, condition.name) for archive in archives), *map(_of_model, models)]
+    downloads = [*(_of_archive(archive, condition.command) for archive in archives), *map(_of_model, models)]
     return [*filter(None, downloads), *found]
 
 
-def _of_archive(archive: Prebuilt, name: str) -> Need:
+def _of_archive(archive: Prebuilt, command: str) -> Need:
     kind = "encoded queries" if archive.kind == "queries" else f"{archive.kind.capitalize()} index"
-    command = f"tasb regress {name} --download"
-    return Need(f"{kind} {archive.name}", archive.bytes, f"{command} (md5 {archive.md5})")
+    return Need(f"{kind} {archive.name}", archive.bytes, f"{command} --download (md5 {archive.md5})")
 
 
 def _of_model(model: NeededModel) -> Need | None:
@@ -110,7 +109,7 @@ def _of_run(condition: Condition, stages: tuple[ConditionStage, ...], folder: Pa
     if (folder / run).is_file() or any(run in stage.step.outputs for stage in stages):
         return
     if any(run in stage.step.outputs for stage in condition.stages):
-        yield Need(f"the run {run}", None, f"tasb regress {condition.name}, without --stage")
+        yield Need(f"the run {run}", None, f"{condition.command}, without --stage")
         return
     try:
         run_file(run)

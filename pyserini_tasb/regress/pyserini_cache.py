@@ -38,7 +38,7 @@ def lay_out_topics(home: Path) -> None:
     Pyserini has no topics of its own, and its addresses for them have moved. `home` instead of the user's own folder:
     nothing there is to be changed.
     """
-    folder = home / ".cache" / "pyserini" / "topics-and-qrels"
+    folder = _java_cache(home) / "topics-and-qrels"
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in bundled_files("topics").items():
         if name in TOPICS:
@@ -46,6 +46,11 @@ def lay_out_topics(home: Path) -> None:
 
 
 def topics_environment(home: Path) -> dict[str, str]:
-    """Variables that make Java take `home` for the user's folder."""
-    options = os.environ.get("JAVA_TOOL_OPTIONS", "")
-    return {"JAVA_TOOL_OPTIONS": f"{options} '-Duser.home={home.absolute()}'".strip()}
+    """Variables that make Java look for its cache in `home`: Anserini 1 knows the first property, 2 the second."""
+    properties = {"user.home": home.absolute(), "pyserini.cache": _java_cache(home.absolute())}
+    options = [os.environ.get("JAVA_TOOL_OPTIONS", ""), *(f"'-D{name}={value}'" for name, value in properties.items())]
+    return {"JAVA_TOOL_OPTIONS": " ".join(filter(None, options))}
+
+
+def _java_cache(home: Path) -> Path:
+    return home / ".cache" / "pyserini"

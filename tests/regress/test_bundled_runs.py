@@ -115,11 +115,10 @@ def test_hostile_text_in_a_run_is_shown_as_text(regress, small):
     assert done.result("small")["verdict"] == "FAIL"
 
 
-@pytest.mark.parametrize("measure", ["AP(rel=2)@100", "RR(rel=2)@10"])
-def test_trec_eval_prints_the_same(regress, tmp_path, suitable_java, measure):
-    """By the arguments that the topic set has for it: those with the most to get wrong."""
+def test_trec_eval_prints_the_same(regress, tmp_path, suitable_java):
+    """By the arguments that the topic set has: of those, the ones with the most to get wrong."""
     checks = regress("dl19-passage.tasb.run").result("dl19-passage.tasb.run")["checks"]
-    check = next(check for check in checks if check["measure"] == measure)
+    check = next(check for check in checks if check["measure"] == "RR(rel=2)@10")
     run, qrels = tmp_path / "run.txt", tmp_path / "qrels.txt"
     run.write_text("".join(unpacked("run", "dl19-passage.tasb")))
     qrels.write_text("".join(unpacked("qrels", "dl19-passage")))

@@ -69,6 +69,12 @@ def test_download_without_room_on_the_disk(regress, monkeypatch):
     assert "(free: 4)" in done.stdout
 
 
+def test_without_a_gpu(regress, small, stages):
+    torch = pytest.importorskip("torch")
+    done = regress(small.made(resources={"disk_gb": 0, "memory_gb": 0, "gpu": True}), "--dry-run")
+    assert ("MISSING: a GPU" in done.stdout) != torch.cuda.is_available()
+
+
 def test_a_run_that_is_not_there(regress, small):
     done = regress(small.regression(run="no-such-run"))
     assert done.status == 2

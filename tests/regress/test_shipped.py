@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import pytest
 import yaml
 
 from pyserini_tasb import recipes
-from pyserini_tasb.recipes import Prebuilt, TopicSet, load_recipe, own_folder, prebuilt, recipe_files, regression
-from pyserini_tasb.regress.condition import load_condition
+from pyserini_tasb.recipes import Prebuilt, TopicSet, load_recipe, own_folder, prebuilt, recipe_files
+from pyserini_tasb.regress import condition
 from pyserini_tasb.regress.two_cr.measure_names import measure_of
 from pyserini_tasb.regress.two_cr.source_files import index_archives, two_cr_file
 from tests.conftest import run_module
+
+# Reading a file takes a while, and there are many.
+regression = functools.cache(recipes.regression)
+load_condition = functools.cache(condition.load_condition)
 
 PUBLISHED = yaml.safe_load((Path(__file__).parents[1] / "data" / "published-numbers.yaml").read_text())
 COLLECTIONS = {"dl19-passage": "dl19", "dl20-passage": "dl20", "msmarco-passage-dev": "dev"}
@@ -69,9 +74,9 @@ def test_no_published_number_of_these_systems_is_left_out():
 
 def test_the_fixture_is_what_the_installed_pyserini_has():
     theirs = {
-        (condition.name, scores.topic_key): [value for block in scores.scores for value in block.values()]
-        for condition in two_cr_file("msmarco-v1-passage").conditions
-        for scores in condition.topics
+        (their.name, scores.topic_key): [value for block in scores.scores for value in block.values()]
+        for their in two_cr_file("msmarco-v1-passage").conditions
+        for scores in their.topics
     }
     keys = {"dl19": "dl19-passage", "dl20": "dl20-passage", "dev": "msmarco-v1-passage.dev"}
     for name, values in PUBLISHED["pyserini-2cr"].items():
@@ -131,8 +136,8 @@ def test_stages_of_one_name_are_one_command():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_disk_has_room_for_archives_and_what_is_in_them(name):
-    condition = load_condition(name)
-    assert condition.regression.resources.disk_gb >= 2 * sum(archive.bytes for archive in condition.prebuilt) / 1e9
+    loaded = load_condition(name)
+    assert loaded.regression.resources.disk_gb >= 2 * sum(archive.bytes for archive in loaded.prebuilt) / 1e9
 
 
 def test_every_one_can_be_planned_offline(regress, tmp_path):

@@ -122,7 +122,7 @@ def test_one_kind_of_stage_at_a_time(regress, small, stages):
     path = small.made()
     evaluated = regress(path, "--stage", "evaluate")
     assert evaluated.status == 2
-    assert "needs the run runs/small.txt: tasb regress small, without --stage" in evaluated.stdout
+    assert f"needs the run runs/small.txt: tasb regress {path}, without --stage" in evaluated.stdout
     searched = regress(path, "--stage", "search")
     assert (searched.status, searched.result("small")["verdict"]) == (0, None)
     assert regress(path, "--stage", "fuse").status == 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.0005
 REASON = "what 2CR itself lets pass; here to both sides"
+IN_MEMORY = 1.2  # a Faiss index as an archive, and as Faiss and a search hold it
 UNPACKING = 2.2  # the archive, and what is in it, which is hardly larger
 
 
@@ -47,14 +48,15 @@ def conditions_of(name: str) -> list[Condition]:
         )
     arguments = measure_arguments(collection)
     regressions = [
-        (_regression(collection, condition, scores, topics), topics)
+        (f"{collection}:{condition.name}", _regression(collection, condition, scores, topics), topics)
         for condition in conditions
         for scores in condition.topics
         for topics in [_topic_set(scores, arguments[scores.eval_key])]
     ]
-    archives = _archives([indexes_in(about.stages[0].command) for about, _ in regressions])
+    archives = _archives([indexes_in(about.stages[0].command) for _, about, _ in regressions])
     return [
-        resolve(_with_disk(about, own), topics, own) for (about, topics), own in zip(regressions, archives, strict=True)
+        resolve(_with_resources(about, own), topics, own, named=("--2cr", its_name))
+        for (its_name, about, topics), own in zip(regressions, archives, strict=True)
     ]
 
 
@@ -118,6 +120,11 @@ def _archives(names_of_each: Sequence[Sequence[str]]) -> list[tuple[Prebuilt, ..
     return [tuple(known[name] for name in names if name in known) for names in names_of_each]
 
 
-def _with_disk(about: Regression, archives: Sequence[Prebuilt]) -> Regression:
-    disk = round(sum(archive.bytes for archive in archives) * UNPACKING / 1e9, 1)
-    return about.model_copy(update={"resources": about.resources.model_copy(update={"disk_gb": disk})})
+def _with_resources(about: Regression, archives: Sequence[Prebuilt]) -> Regression:
+    read_whole = sum(archive.bytes for archive in archives if archive.kind == "faiss")
+    resources = Resources(
+        disk_gb=round(sum(archive.bytes for archive in archives) * UNPACKING / 1e9, 1),
+        memory_gb=round(read_whole * IN_MEMORY / 1e9, 1),
+        java=True,
+    )
+    return about.model_copy(update={"resources": resources})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import json
 import os
@@ -40,6 +41,7 @@ print(json.dumps(found))
 """
 
 
+@functools.cache
 def two_cr_file(collection: str) -> TwoCrFile:
     """Pyserini's conditions for a collection, e.g. `msmarco-v1-passage`.
 
