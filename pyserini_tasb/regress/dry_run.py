@@ -36,7 +36,8 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
     about = condition.regression
     for archive in condition.prebuilt:
         here = "here" if unpacked(archive).is_dir() else "not here"
-        yield f"  {archive.kind} {archive.name}: {size_of(archive.bytes)}, {archive.records:,} records, {here}"
+        records = f"{archive.records:,} records, " if archive.records else ""
+        yield f"  {archive.kind} {archive.name}: {size_of(archive.bytes)}, {records}{here}"
     resources = about.resources
     others = [name for name, wanted in (("a GPU", resources.gpu), ("Java", resources.java)) if wanted]
     yield f"  resources: {', '.join([f'{resources.disk_gb:g} GB disk', f'{resources.memory_gb:g} GB memory', *others])}"

@@ -101,6 +101,15 @@ def test_what_is_in_pyserinis_cache_is_not_missing(regress, cached_index):
     assert "MISSING" not in plan
 
 
+def test_an_archive_of_which_nobody_says_how_many_records_it_has(regress, small, tmp_path):
+    about = "{name: mine, kind: faiss, archive: mine.tar.gz, bytes: 5_000_000, md5: d41d8cd98f00b204e9800998ecf8427e}"
+    (tmp_path / "mine.yaml").write_text(about)
+    assert (
+        "faiss mine: 5.0 MB, not here"
+        in regress(small.made(prebuilt=[str(tmp_path / "mine.yaml")]), "--dry-run").stdout
+    )
+
+
 def test_a_pre_built_index_is_an_input_of_what_searches_it(cached_index, output):
     condition = load_condition(BM25)
     (stage,) = condition.stages
