@@ -90,15 +90,27 @@ def _values(
     values: dict[Measure, dict[str, float]] = {measure: {} for measure in computed.values()}
     by_trec_eval = [measure for measure in values if ir_measures.pytrec_eval.supports(measure)]
     by_others = [measure for measure in values if measure not in by_trec_eval]
-    for provider, provided in ((ir_measures.pytrec_eval, by_trec_eval), (ir_measures.DefaultPipeline, by_others)):
+    for provider, provided, judged in (
+        (ir_measures.pytrec_eval, by_trec_eval, _without_negative_alone(qrels)),
+        (ir_measures.DefaultPipeline, by_others, qrels),
+    ):
         if provided:
-            for metric in _metrics(provider, provided, qrels, run):
+            for metric in _metrics(provider, provided, judged, run):
                 values[metric.measure][metric.query_id] = float(metric.value)
     arrays = {measure: np.array([values[source][qid] for qid in queries]) for measure, source in computed.items()}
     for measure, array in arrays.items():
         if measure.NAME == "RR" and "cutoff" in measure.params:
             array[array < 1 / measure["cutoff"]] = 0
     return arrays
+
+
+def _without_negative_alone(qrels: Qrels) -> Qrels:
+    """The same, but 0 where all of a query's grades are negative.
+
+    pytrec_eval (0.5.11) does not come back from these at times. trec_eval itself gives what it gives for 0.
+    """
+    negative = [qid for qid, judged in qrels.items() if max(judged.values(), default=0) < 0]
+    return {**qrels, **{qid: dict.fromkeys(qrels[qid], 0) for qid in negative}}
 
 
 def _without_cutoff(measure: Measure) -> Measure:

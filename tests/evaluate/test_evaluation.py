@@ -70,6 +70,18 @@ def test_measure_that_trec_eval_lacks():
     assert list(evaluation.overall) == ["Judged@2", "nDCG@10"]
 
 
+def test_queries_with_negative_grades_alone_do_not_hang():
+    generator = random.Random(0)
+    docids = [f"d{number}" for number in range(10)]
+    for _ in range(300):  # pytrec_eval comes back from most of them
+        ranking = {docid: generator.choice([0.5, 1.0, 7.0]) for docid in generator.sample(docids, 5)}
+        judged = {docid: generator.choice([-1, -2]) for docid in generator.sample(docids, 2)}
+        evaluation = evaluate_run(
+            {"q": ranking}, {"q": judged, "absent": {"d0": 1}}, ["nDCG", "AP@100", "P@5", "NumRet"]
+        )
+        assert evaluation.overall == {"nDCG": 0, "AP@100": 0, "P@5": 0, "NumRet": 5}
+
+
 def test_run_of_other_topics_is_an_error_with_examples_of_both():
     with pytest.raises(TasbError) as caught:
         evaluate_run({"007": {"a": 1.0}}, {str(qid): {"a": 1} for qid in range(7, 12)}, ["nDCG@10"], name="mine")
@@ -115,6 +127,7 @@ def test_agrees_with_trec_eval_on_every_query(tmp_path):
         qid: {docid: grade - 1 for docid, grade in judged.items()} for qid, judged in load_qrels("dl20").items()
     }
     hard_qrels["nothing-relevant"] = {"a": 0}
+    hard_qrels["negative-alone"] = {"a": -1, "unjudged2": -2}
     cases = {name: (load_run(name), load_qrels(name[:12])) for name in ("dl19-passage.tasb", "dl20-passage.bm25")}
     cases["hard"] = (hard_run(hard_qrels), hard_qrels)
     calls = []
