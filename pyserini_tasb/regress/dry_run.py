@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.regress.needs import needs_of, size_of
 from pyserini_tasb.regress.pyserini_cache import unpacked
+from pyserini_tasb.regress.verdicts import as_printed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
             yield "  expected: nothing published; the first run is recorded"
         else:
             for block in about.expected:
-                values = ", ".join(f"{measure} {value:.4f}" for measure, value in block.values.items())
+                values = ", ".join(f"{measure} {as_printed(value)}" for measure, value in block.values.items())
                 within = f" ± {block.tolerance:g}" if block.tolerance else ""
                 yield f"  expected: {values}{within} ({block.source.kind}: {block.source.reference})"
     for need in needs_of(condition, options, folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.regress.verdicts import DECIMALS, Verdict
+from pyserini_tasb.regress.verdicts import Verdict, as_printed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,10 +46,10 @@ def _lines(result: Result) -> Iterator[str]:
 
 def _values(check: Check) -> str:
     if check.expected is None or check.difference is None or check.source is None:
-        return f"{check.measured:.{DECIMALS}f}, which nobody has published"
+        return f"{as_printed(check.measured)}, which nobody has published"
     within = f" ± {check.tolerance:g}" if check.tolerance else ""
     source = f"{check.source.kind}: {check.source.reference}" + (f", {check.source.date}" if check.source.date else "")
     return (
-        f"{check.measured:.{DECIMALS}f}  expected {check.expected:.{DECIMALS}f}{within}  "
-        f"{check.difference:+.{DECIMALS}f}  ({source})"
+        f"{as_printed(check.measured)}  expected {as_printed(check.expected)}{within}  "
+        f"{as_printed(check.difference, '+')}  ({source})"
     )

@@ -28,6 +28,17 @@ class Verdict(StrEnum):
 _FROM_BEST = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED, Verdict.MISSING, Verdict.HIGHER, Verdict.FAIL)
 
 
+def as_printed(value: float, sign: str = "") -> str:
+    """As trec_eval prints it: four decimals, none for a count.
+
+    Args:
+        value: of a measure, or a difference of two.
+        sign: `+` for differences.
+    """
+    is_count = abs(value) > 1 and value == int(value)
+    return f"{value:{sign}.{0 if is_count else DECIMALS}f}"
+
+
 def difference(measured: float, expected: float) -> float:
     """Measured less expected, both as trec_eval prints them."""
     return round(round(measured, DECIMALS) - round(expected, DECIMALS), DECIMALS)

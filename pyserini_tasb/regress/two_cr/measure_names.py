@@ -7,7 +7,15 @@ from typing import NoReturn
 
 from pyserini_tasb.errors import TasbError
 
-_NAMES = {"map": "AP", "ndcg": "nDCG", "recall": "R", "recip_rank": "RR", "P": "P", "success": "Success"}
+_NAMES = {
+    "map": "AP",
+    "ndcg": "nDCG",
+    "recall": "R",
+    "recip_rank": "RR",
+    "P": "P",
+    "success": "Success",
+    "num_ret": "NumRet",
+}
 _GRADED = ("ndcg",)
 
 
