@@ -93,15 +93,25 @@ def read_index(file: Path, *, mapped: bool) -> Any:
         ) from error
 
 
+def is_faiss_folder(path: Path) -> bool:
+    """Whether it is one as Pyserini writes them."""
+    return (path / INDEX).is_file() and (path / DOCID).is_file()
+
+
+def is_lucene_folder(path: Path) -> bool:
+    """Whether it is a Lucene index, of whatever, instead."""
+    return any(path.glob("segments_*"))
+
+
 def faiss_message(error: BaseException) -> str:
     """What Faiss says, without the C++ function and line before it."""
     return _CPP_PLACE.sub("", str(error)).strip() or type(error).__name__
 
 
 def _require_files(path: Path) -> None:
-    if (path / INDEX).is_file() and (path / DOCID).is_file():
+    if is_faiss_folder(path):
         return
-    is_lucene = any(path.glob("segments_*"))
+    is_lucene = is_lucene_folder(path)
     here = sorted(file.name for file in path.iterdir())[:5] if path.is_dir() else []
     raise TasbError(
         where=str(path),

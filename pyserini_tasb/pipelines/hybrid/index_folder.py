@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.index.faiss_folder import DOCID, INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,16 +38,6 @@ def index_folder(name: str) -> Path:
     except Exception as error:  # the network and Pyserini each raise their own
         lines = str(error).strip().splitlines()
         raise _not_found(name, f"no such folder, and Pyserini says: {lines[0] if lines else error!r}") from error
-
-
-def is_faiss_folder(folder: Path) -> bool:
-    """Whether it is one as Pyserini writes them."""
-    return (folder / INDEX).is_file() and (folder / DOCID).is_file()
-
-
-def is_lucene_folder(folder: Path) -> bool:
-    """Whether it is a Lucene index, of whatever."""
-    return any(folder.glob("segments_*"))
 
 
 def content_of(reader: Any) -> Content:

@@ -7,8 +7,9 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.index.faiss_folder import is_faiss_folder, is_lucene_folder
 from pyserini_tasb.pipelines.hybrid.faiss_retriever import FaissRetriever
-from pyserini_tasb.pipelines.hybrid.index_folder import content_of, index_folder, is_faiss_folder, is_lucene_folder
+from pyserini_tasb.pipelines.hybrid.index_folder import content_of, index_folder
 from pyserini_tasb.pipelines.hybrid.lucene_retriever import LuceneRetriever
 from pyserini_tasb.pipelines.hybrid.recipe_inputs import DENSE
 from pyserini_tasb.texts.lucene_collection import LuceneCollection
