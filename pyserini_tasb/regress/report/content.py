@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.regress.report.paper_table import paper_tables
-from pyserini_tasb.regress.report.sections import sections_of
+from pyserini_tasb.regress.report.sections import DONE, sections_of
+from pyserini_tasb.regress.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +45,10 @@ class Content:
         return {row.result.name: row.result for section in self.sections for row in section.rows}
 
     @property
-    def verdicts(self) -> Counter[str]:
-        """How many conditions got which."""
-        return Counter(row.verdict for section in self.sections for row in section.rows)
+    def verdicts(self) -> dict[str, int]:
+        """How many conditions got which, the worst first."""
+        counted = Counter(row.verdict for section in self.sections for row in section.rows)
+        return {verdict: counted[verdict] for verdict in (*reversed(Verdict), DONE) if counted[verdict]}
 
 
 def content_of(

@@ -67,14 +67,9 @@ def compare_queries(section: Section, folder: Path) -> QueryComparison | None:
 
 def _topics(name: str, folder: Path) -> dict[str, str]:
     """Texts of queries out of a file; Pyserini is not asked for any, which could start Java and a download."""
-    path = folder / name
-    bundled = bundled_files("topics").get(canonical_name(name))
-    inside = path.resolve().is_relative_to(folder.resolve()) or Path(name).is_file()
-    if not (inside and path.is_file()):
-        if bundled is None:
-            return {}
-        path = bundled
+    places = (folder / name, Path(name), bundled_files("topics").get(canonical_name(name)))
+    path = next((place for place in places if place and place.is_file()), None)
     try:
-        return read_topics(path)
+        return read_topics(path) if path else {}
     except TasbError:  # another format, such as TREC's; the queries go by their ids then
         return {}

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.regress.result import Result
 
 
+DONE = "done"  # where only stages were asked for
+
+
 @dataclass(frozen=True)
 class Row:
     """A condition.
@@ -36,8 +39,8 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """In a word; `done` where only stages were asked for."""
-        return str(self.result.verdict or "done")
+        """In a word."""
+        return str(self.result.verdict or DONE)
 
     @property
     def failed(self) -> bool:

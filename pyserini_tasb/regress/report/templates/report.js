@@ -39,8 +39,11 @@ function setOpen(opener, open) {
 for (const row of all("tr.condition")) {
   const opener = row.querySelector(".opener");
   setOpen(opener, false);
-  row.addEventListener("click", () => {
-    if (getSelection().isCollapsed) setOpen(opener, opener.getAttribute("aria-expanded") === "false");
+  row.addEventListener("click", (event) => {
+    // Whoever selects a value by mouse does not mean to open the row.
+    if (opener.contains(event.target) || getSelection().isCollapsed) {
+      setOpen(opener, opener.getAttribute("aria-expanded") === "false");
+    }
   });
 }
 
