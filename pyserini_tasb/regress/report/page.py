@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.regress.report.sections import Section
 
 TEMPLATES = "templates"
+EMBEDDED_DECIMALS = 6  # so that differences are right to the four that are shown
 
 
 def as_page(content: Content) -> str:
@@ -89,7 +90,7 @@ def _data(section: Section, comparison: QueryComparison | None) -> dict[str, Any
         "texts": comparison.texts,
         "measures": {
             measure: {
-                "values": {place: [round(value, DECIMALS) for value in of] for place, of in values.items()},
+                "values": {place: [round(value, EMBEDDED_DECIMALS) for value in of] for place, of in values.items()},
                 "tests": _tests(comparison.tests.get(measure, {})),
             }
             for measure, values in comparison.values.items()

@@ -92,7 +92,7 @@ def measured_study() -> StudyDocument:
     return document_of(configured, found, compare(configured, found))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright runs, nothing else in this process can use asyncio
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:

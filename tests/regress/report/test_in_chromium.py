@@ -83,15 +83,16 @@ def test_filters(page):
     assert page.locator("#shown").inner_text() == f"{conditions} of {conditions} conditions"
     opener = row(page, "tasb.run")
     opener.click()
+    box = detail(page, opener)
 
     page.get_by_label("Find").fill("dl19 bm25")
     assert shown.locator(".opener").all_inner_texts() == ["bm25.run"]
-    assert detail(page, opener).is_hidden()
+    assert box.is_hidden()
     assert page.get_by_role("heading", name="dl20-passage").is_hidden()
     assert page.locator("#shown").inner_text() == f"1 of {conditions} conditions"
 
     page.get_by_label("Find").fill("")
-    assert detail(page, opener).is_visible()
+    assert box.is_visible()
     for verdict in ("OK", "MISSING", "RECORDED"):
         page.get_by_role("checkbox", name=verdict, exact=True).uncheck()
     assert set(shown.locator(".badge").all_inner_texts()) == {"FAIL"}
