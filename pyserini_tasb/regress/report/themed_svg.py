@@ -51,7 +51,7 @@ def themed_svg(figure: Figure) -> str:
     )
     # A style element would be the whole page's; groups are numbered alike in every figure, and nothing refers to them.
     svg = re.sub(r"<(style|metadata)\b.*?</\1>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     return re.sub(r'style="[^"]*"', _with_variables, svg)
 
 

@@ -78,7 +78,7 @@ def test_cited_values_are_shown_as_cited(reported):
     ],
 )
 def test_rows_are_as_wide_as_their_table(change):
-    table = paper_tables()[0].model_dump()
+    table = paper_tables()[0].model_dump(mode="json")
     PaperTable.model_validate(table)
     table["groups"][0]["rows"][0] |= change
     with pytest.raises(ValidationError, match="BM25"):
