@@ -17,6 +17,7 @@ from pyserini_tasb.cli_fusion import add_fusion_verbs
 from pyserini_tasb.cli_hybrid import add_hybrid_verb
 from pyserini_tasb.cli_index import add_index_verbs
 from pyserini_tasb.cli_regression import add_regression_verbs
+from pyserini_tasb.cli_report import add_report_verb
 from pyserini_tasb.cli_rerank_depths import add_rerank_depths_verb
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_hybrid_verb(verbs, _verb)
     add_expansion_verb(verbs, _verb)
     add_regression_verbs(verbs, _verb)
+    add_report_verb(verbs, _verb)
     _add_doctor(verbs)
     _add_demo(verbs)
     return parser

@@ -45,4 +45,5 @@ def add_regression_verbs(verbs: Any, verb: Verb) -> None:
         "--allow-higher", nargs="+", default=[], metavar="GLOB", help="regressions whose higher values are explained"
     )
     parser.add_argument("--output", default="regress-out", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--report", metavar="DIR", help="gets index.html, report.md and junit.xml of these conditions")
     parser.add_argument("--recorded", metavar="DIR", help="what earlier runs measured (default: in the user's folder)")

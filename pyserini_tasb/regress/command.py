@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         results = _run(arguments, conditions, options, folder)
         print(f"{counts(results)}; results in {folder / 'results'}")
+        if arguments.report:
+            print(f"report: {_report(arguments, results, folder)}")
         return exit_status(_unless_allowed(result, arguments.allow_higher) for result in results)
     return 0
 
@@ -70,6 +72,14 @@ def _run(
         except KeyboardInterrupt:
             print("\nThe same command with --resume goes on from where this stopped.", file=sys.stderr)
             raise
+
+
+def _report(arguments: argparse.Namespace, results: Sequence[Result], folder: Path) -> Path:
+    # Matplotlib and Jinja take a while to import.
+    from pyserini_tasb.regress.report.content import content_of
+    from pyserini_tasb.regress.report.writing import write_report
+
+    return write_report(content_of(results, folder, allowed=arguments.allow_higher), Path(arguments.report))
 
 
 def _unless_allowed(result: Result, allowed: Sequence[str]) -> Verdict:

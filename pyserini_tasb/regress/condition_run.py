@@ -13,6 +13,7 @@ from pyserini_tasb.regress.checks import checks_of
 from pyserini_tasb.regress.environment import machine, moved
 from pyserini_tasb.regress.needs import needs_of
 from pyserini_tasb.regress.options import EVALUATE
+from pyserini_tasb.regress.recall import recall_of
 from pyserini_tasb.regress.result import Result
 from pyserini_tasb.regress.stage_runner import StageOutcome
 from pyserini_tasb.regress.verdicts import Verdict
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.evaluate import RunEvaluation
     from pyserini_tasb.regress.condition import Condition
     from pyserini_tasb.regress.options import RunOptions
+    from pyserini_tasb.regress.recall import Recall
     from pyserini_tasb.regress.recorded import Recorded
     from pyserini_tasb.regress.stage_runner import StageRunner
 
@@ -87,7 +89,7 @@ class ConditionRun:
     def _judged(self, condition: Condition, about: dict[str, Any], outcomes: list[StageOutcome]) -> Result:
         began = time.monotonic()
         try:
-            evaluation = self._evaluation(condition)
+            evaluation, recall = self._evaluation(condition)
         except TasbError as error:
             return Result(**about, stages=tuple(outcomes), failure=str(error))
         evaluated = StageOutcome(
@@ -106,13 +108,15 @@ class ConditionRun:
                 measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
                 for measure, values in evaluation.per_query.items()
             },
+            recall=recall,
             notes=tuple(_notes(evaluation)),
         )
 
-    def _evaluation(self, condition: Condition) -> RunEvaluation:
-        run = _in_folder(self._runner.folder, condition.regression.run)
-        qrels = _in_folder(self._runner.folder, condition.topics.qrels)
-        return evaluate_run(load_run(run), load_qrels(qrels), condition.measures, name=condition.regression.run)
+    def _evaluation(self, condition: Condition) -> tuple[RunEvaluation, Recall]:
+        run = load_run(_in_folder(self._runner.folder, condition.regression.run))
+        qrels = load_qrels(_in_folder(self._runner.folder, condition.topics.qrels))
+        evaluation = evaluate_run(run, qrels, condition.measures, name=condition.regression.run)
+        return evaluation, recall_of(run, qrels, [known.measure for known in condition.topics.measures])
 
     def _with_history(self, result: Result) -> Result:
         """Record what is to be recorded; to a failure add which versions moved since the last OK."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.regress.checks import Check
     from pyserini_tasb.regress.needs import Need
+    from pyserini_tasb.regress.recall import Recall
     from pyserini_tasb.regress.stage_runner import StageOutcome
 
 RESULTS = "results"
@@ -38,6 +39,7 @@ class Result:
         stages: each command with its time and log.
         checks: each expected and cited value.
         per_query: measure → qid → value.
+        recall: at every cutoff, for plots.
         notes: on the run, such as judged queries that it lacks.
         needs: what was missing; nothing ran then.
         failure: why there are no numbers, where a command or the evaluation failed.
@@ -55,6 +57,7 @@ class Result:
     stages: tuple[StageOutcome, ...] = ()
     checks: tuple[Check, ...] = ()
     per_query: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    recall: Recall | None = None
     notes: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     failure: str | None = None

@@ -36,7 +36,7 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"  needs {need}"
     width = max((len(check.measure) for check in result.checks), default=0)
     for check in result.checks:
-        yield f"  {check.verdict or 'cited':8}  {check.measure:{width}}  {_values(check)}"
+        yield f"  {check.verdict or 'cited':8}  {check.measure:{width}}  {check_values(check)}"
     for note in result.notes:
         yield f"  note: {note}"
     if result.verdict in (Verdict.FAIL, Verdict.HIGHER) and result.last_ok:
@@ -44,7 +44,8 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"  since the last OK ({result.last_ok}): {', '.join(moves) or 'no version has moved'}"
 
 
-def _values(check: Check) -> str:
+def check_values(check: Check) -> str:
+    """Measured, expected, difference and source, in a line."""
     if check.expected is None or check.difference is None or check.source is None:
         return f"{as_printed(check.measured)}, which nobody has published"
     within = f" ± {check.tolerance:g}" if check.tolerance else ""

@@ -113,6 +113,10 @@ def test_wheel_holds_what_users_need_and_nothing_else(distributions):
         "pyserini_tasb/_data/fusion/README.md",
         "pyserini_tasb/_data/regressions/data/README.md",
         "pyserini_tasb/pipelines/cacm/cacm.tar.gz",
+        "pyserini_tasb/regress/report/templates/index.html",
+        "pyserini_tasb/regress/report/templates/report.css",
+        "pyserini_tasb/regress/report/templates/report.js",
+        "pyserini_tasb/_data/regressions/paper/table-6.yaml",
     ):
         assert wanted in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {

@@ -78,6 +78,11 @@ class StudyConfig(Recipe):
                     self._require_levels(f"letters.{letter}", axis, [level])
         return self
 
+    def meaning_of(self, letter: str) -> str:
+        """What rows are compared with, for readers."""
+        meant = self.letters[letter]
+        return meant if isinstance(meant, str) else " and ".join(f"{axis} {level}" for axis, level in meant.items())
+
     def _require_levels(self, where: str, axis: str, levels: list[str]) -> None:
         _require(where, [axis], self.axes)
         _require(f"{where}, {axis}", levels, self.axes[axis])

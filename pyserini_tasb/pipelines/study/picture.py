@@ -5,57 +5,85 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pyserini_tasb.palette import COLOURS
-from pyserini_tasb.pipelines.study.comparison import measures_of
 from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from pyserini_tasb.pipelines.study.config import StudyConfig
-    from pyserini_tasb.pipelines.study.entry import Entry
+    from pyserini_tasb.pipelines.study.document import MeasuredEntry, StudyDocument
 
 LINES = ("--", ":", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (1, 4)), (0, (9, 3)))
 GAP = 0.6  # between the cells of one level of the first axis and those of the next
+WIDTH_OF_PANEL, WIDTH_OF_LABELS = 3.6, 2.6  # inches
 
 
-def draw(study: StudyConfig, entries: Sequence[Entry], picture: Path) -> None:
-    """Write a PNG; the lines' ends are the lowest and highest seed."""
+def draw(study: StudyDocument, picture: Path) -> None:
+    """Write a PNG: `study_figure` of all tasks, side by side.
+
+    Raises:
+        TasbError: the file cannot be written.
+    """
+    drawn = io.BytesIO()
+    figure = study_figure(study, first_columns(study))
+    if study.description:
+        figure.suptitle(study.description, fontsize=11)
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    write_whole(picture, drawn.getvalue())
+
+
+def first_columns(study: StudyDocument) -> list[int]:
+    """Numbers of the columns that have each task's first measure."""
+    first = {task: number for number, (task, _) in reversed(list(enumerate(study.columns)))}
+    return sorted(first.values())
+
+
+def study_figure(study: StudyDocument, columns: Sequence[int], width: float | None = None) -> Figure:
+    """A panel for each column; the lines' ends are the lowest and highest seed.
+
+    Args:
+        study: what was measured.
+        columns: numbers of the columns, from 0.
+        width: in inches; by default what the panels take.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    cells = [entry for entry in entries if entry.levels is not None]
-    others = [entry for entry in entries if entry.levels is None]
+    cells = [entry for entry in study.entries if entry.levels is not None]
+    others = [entry for entry in study.entries if entry.levels is None]
     heights = _heights(cells)
-    columns = list({task: (task, measure) for task, measure in reversed(measures_of(study))}.values())[::-1]
     # Without pyplot, which would look for a display.
     figure = Figure(
-        figsize=(2.6 + 3.6 * len(columns), 1.9 + 0.28 * (heights[-1] if heights else 0)),
+        figsize=(
+            width or WIDTH_OF_LABELS + WIDTH_OF_PANEL * len(columns),
+            1.9 + 0.28 * (heights[-1] if heights else 0),
+        ),
         dpi=140,
         layout="constrained",
     )
     FigureCanvasAgg(figure)
     panels: Any = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     colours = _colours(study, cells)
-    for panel, (task, measure) in zip(panels, columns, strict=True):
-        _draw_others(panel, {other.name: other.by_seed(task, measure) for other in others})
+    for panel, column in zip(panels, columns, strict=True):
+        _draw_others(panel, {other.name: np.array(other.values[column]) for other in others})
         for cell, height, colour in zip(cells, heights, colours, strict=True):
-            _draw_cell(panel, cell.by_seed(task, measure), height, colour)
-        _finish(panel, f"{task}: {measure}")
-    panels[0].set_yticks(heights, [cell.label(study) for cell in cells])
+            _draw_cell(panel, np.array(cell.values[column]), height, colour)
+        _finish(panel, "{}: {}".format(*study.columns[column]))
+    panels[0].set_yticks(heights, [cell.label for cell in cells])
     panels[0].invert_yaxis()
     lines = {line.get_label(): line for panel in panels for line in panel.get_lines() if line.get_label()[0] != "_"}
     if lines:
-        figure.legend(lines.values(), lines.keys(), frameon=False, fontsize=9, loc="outside lower center", ncols=6)
-    if study.description:
-        figure.suptitle(study.description, fontsize=11)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None})
-    write_whole(picture, drawn.getvalue())
+        per_line = 6 if width is None else 3
+        figure.legend(
+            lines.values(), lines.keys(), frameon=False, fontsize=9, loc="outside lower center", ncols=per_line
+        )
+    return figure
 
 
 def _draw_others(panel: Any, values: Mapping[str, NDArray[np.float64]]) -> None:
@@ -81,21 +109,21 @@ def _finish(panel: Any, title: str) -> None:
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:.2f}".removeprefix("0"))
 
 
-def _heights(cells: Sequence[Entry]) -> list[float]:
+def _heights(cells: Sequence[MeasuredEntry]) -> list[float]:
     """Where each cell's line is, downwards."""
     heights: list[float] = []
     for number, cell in enumerate(cells):
-        changed = number > 0 and cell.levels is not None and _first(cell) != _first(cells[number - 1])
+        changed = number > 0 and _first(cell) != _first(cells[number - 1])
         heights.append((heights[-1] + 1 if heights else 0) + (GAP if changed else 0))
     return heights
 
 
-def _first(cell: Entry) -> str:
+def _first(cell: MeasuredEntry) -> str:
     return cell.levels[0] if cell.levels else ""
 
 
-def _colours(study: StudyConfig, cells: Sequence[Entry]) -> list[str]:
+def _colours(study: StudyDocument, cells: Sequence[MeasuredEntry]) -> list[str]:
     """By the level of the second axis, if there is one."""
     axis = min(1, len(study.axes) - 1)
-    levels = list(list(study.axes.values())[axis])
+    levels = list(study.axes.values())[axis]
     return [COLOURS[levels.index(cell.levels[axis]) % len(COLOURS)] for cell in cells if cell.levels]

@@ -1,10 +1,11 @@
-"""What a study leaves to look at: `table.md` and `study.png`."""
+"""What a study leaves: `table.md` and `study.png` to look at, `study.json` for other programs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.pipelines.study.comparison import compare
+from pyserini_tasb.pipelines.study.document import DOCUMENT, document_of
 from pyserini_tasb.pipelines.study.picture import draw
 from pyserini_tasb.pipelines.study.table import as_markdown
 from pyserini_tasb.whole_file import write_whole
@@ -19,6 +20,9 @@ TABLE, PICTURE = "table.md", "study.png"
 
 
 def write_report(study: StudyConfig, entries: Sequence[Entry]) -> None:
-    """Write both, of what was measured so far."""
-    write_whole(study.output / TABLE, as_markdown(study, entries, compare(study, entries)))
-    draw(study, entries, study.output / PICTURE)
+    """Write them, of what was measured so far."""
+    comparisons = compare(study, entries)
+    document = document_of(study, entries, comparisons)
+    write_whole(study.output / TABLE, as_markdown(study, entries, comparisons))
+    write_whole(study.output / DOCUMENT, document.model_dump_json(indent=1) + "\n")
+    draw(document, study.output / PICTURE)

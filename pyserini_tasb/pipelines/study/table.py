@@ -74,18 +74,13 @@ def _legend(study: StudyConfig, entries: Sequence[Entry]) -> str:
     if any(len(entry.rows) > 1 for entry in entries):
         lines.append("Mean over seeds ± their standard deviation; tests are of each query's mean over seeds.")
     if study.letters:
-        meant = ", ".join(f"{letter} {_meaning(study, letter)}" for letter in study.letters)
+        meant = ", ".join(f"{letter} {study.meaning_of(letter)}" for letter in study.letters)
         lines.append(
             f"Raised letters: better than {meant}; lowered: worse. Paired t-test, p < {SIGNIFICANT}, "
             "Holm-corrected over all rows of a column with the letter."
         )
     lines.append("ms a pair: of training, the median over steps; comparable only where nothing else ran.")
     return "\n".join(lines)
-
-
-def _meaning(study: StudyConfig, letter: str) -> str:
-    meant = study.letters[letter]
-    return meant if isinstance(meant, str) else " and ".join(f"{axis} {level}" for axis, level in meant.items())
 
 
 def _differences(
@@ -99,9 +94,9 @@ def _differences(
             lines.append([entry.label(study), *(_difference(each) if each else NONE for each in found)])
     if not lines:
         return ""
-    head = [f"minus {_meaning(study, letter)}", *(f"{task} {measure}" for task, measure in columns)]
+    head = [f"minus {study.meaning_of(letter)}", *(f"{task} {measure}" for task, measure in columns)]
     note = "Difference of the means ± half of its 95 % confidence interval over queries; p after Holm."
-    return f"## Against {letter}: {_meaning(study, letter)}\n\n{markdown_table(head, lines)}\n\n{note}"
+    return f"## Against {letter}: {study.meaning_of(letter)}\n\n{markdown_table(head, lines)}\n\n{note}"
 
 
 def _difference(each: Comparison) -> str:

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
 from pyserini_tasb.folder_lock import locked_folder
+from pyserini_tasb.pipelines.study.document import read_document
 from tests.conftest import TINY, run_module
 from tests.pipelines.study.conftest import Study, study_values
 
@@ -67,6 +68,21 @@ def test_values_are_those_of_our_own_commands(finished, tmp_path, bm25):
     qrels = load_qrels(TINY / "qrels.txt")
     evaluation = evaluate_run(expected, qrels, ["nDCG@10"])
     assert list(row_of(cell)["values"]["rerank"]["nDCG@10"].values()) == pytest.approx(evaluation.per_query["nDCG@10"])
+
+
+def test_the_document_has_what_the_table_has(finished):
+    document, table = read_document(finished.output), rows_of_table(finished)
+    assert document.columns == (("rerank", "nDCG@10"), ("rerank", "RR@10"), ("search", "nDCG@10"))
+    assert document.axes == {"teachers": ("none", "both"), "sampling": ("random", "tas")}
+    assert [entry.name for entry in document.entries] == list(table)
+    for entry in document.entries:
+        for values, shown in zip(entry.values, table[entry.name][1:], strict=False):
+            assert f"{sum(values) / len(values):.4f}" == shown[:6] if values else shown == "-"
+    differences = (finished.output / "table.md").read_text().split("## Against")[1:]
+    for letter, text in zip(document.letters, differences, strict=True):
+        shown = [f"{each.difference:+.4f}" for each in document.differences if each.letter == letter]
+        assert shown
+        assert all(difference in text for difference in shown)
 
 
 def test_the_table_has_what_was_measured(finished):
