@@ -50,7 +50,7 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
             yield "  expected: nothing published; the first run is recorded"
         else:
             for block in about.expected:
-                values = ", ".join(f"{measure} {as_printed(value)}" for measure, value in block.values.items())
+                values = ", ".join(f"{measure} {as_printed(value, measure)}" for measure, value in block.values.items())
                 within = f" ± {block.tolerance:g}" if block.tolerance else ""
                 yield f"  expected: {values}{within} ({block.source.kind}: {block.source.reference})"
     for need in needs_of(condition, options, folder):

@@ -46,11 +46,10 @@ def _lines(result: Result) -> Iterator[str]:
 
 def check_values(check: Check) -> str:
     """Measured, expected, difference and source, in a line."""
+    measured = as_printed(check.measured, check.measure)
     if check.expected is None or check.difference is None or check.source is None:
-        return f"{as_printed(check.measured)}, which nobody has published"
+        return f"{measured}, which nobody has published"
+    expected, off = as_printed(check.expected, check.measure), as_printed(check.difference, check.measure, "+")
     within = f" ± {check.tolerance:g}" if check.tolerance else ""
     source = f"{check.source.kind}: {check.source.reference}" + (f", {check.source.date}" if check.source.date else "")
-    return (
-        f"{as_printed(check.measured)}  expected {as_printed(check.expected)}{within}  "
-        f"{as_printed(check.difference, '+')}  ({source})"
-    )
+    return f"{measured}  expected {expected}{within}  {off}  ({source})"

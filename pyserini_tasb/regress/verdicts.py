@@ -28,15 +28,20 @@ class Verdict(StrEnum):
 _FROM_BEST = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED, Verdict.MISSING, Verdict.HIGHER, Verdict.FAIL)
 
 
-def as_printed(value: float, sign: str = "") -> str:
+def is_count(measure: str) -> bool:
+    """Whether it counts something, such as NumRet, instead of judging a ranking."""
+    return measure.startswith("Num")
+
+
+def as_printed(value: float, measure: str, sign: str = "") -> str:
     """As trec_eval prints it: four decimals, none for a count.
 
     Args:
-        value: of a measure, or a difference of two.
+        value: of the measure, or a difference of two.
+        measure: ir-measures' name.
         sign: `+` for differences.
     """
-    is_count = abs(value) > 1 and value == int(value)
-    return f"{value:{sign}.{0 if is_count else DECIMALS}f}"
+    return f"{value:{sign}.{0 if is_count(measure) else DECIMALS}f}"
 
 
 def difference(measured: float, expected: float) -> float:

@@ -11,7 +11,7 @@ from pyserini_tasb.regress.report.log_tail import cut
 from pyserini_tasb.regress.report.paper_table import measured_values
 from pyserini_tasb.regress.report.study_table import rows_of
 from pyserini_tasb.regress.summary import check_values
-from pyserini_tasb.regress.verdicts import DECIMALS, Verdict
+from pyserini_tasb.regress.verdicts import DECIMALS, Verdict, as_printed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,10 +59,11 @@ def _verdict(row: Row) -> str:
 def _cell(check: Check | None) -> str:
     if check is None:
         return NONE
-    measured = f"{check.measured:.{DECIMALS}f}"
+    measured = as_printed(check.measured, check.measure)
     if check.expected is None or check.difference is None:
         return measured
-    return f"{measured} (expected {check.expected:.{DECIMALS}f}, {check.difference:+.{DECIMALS}f})"
+    expected, off = as_printed(check.expected, check.measure), as_printed(check.difference, check.measure, "+")
+    return f"{measured} (expected {expected}, {off})"
 
 
 def _trouble(row: Row) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pyserini_tasb.regress.report.log_tail import cut, log_tail
 from pyserini_tasb.regress.report.paper_table import measured_values
 from pyserini_tasb.regress.report.query_comparison import compare_queries
 from pyserini_tasb.regress.report.study_table import differences_of, rows_of
-from pyserini_tasb.regress.verdicts import DECIMALS
+from pyserini_tasb.regress.verdicts import DECIMALS, as_printed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "value": lambda value: f"{value:.{DECIMALS}f}",
         "signed": lambda value: f"{value:+.{DECIMALS}f}",
+        "printed": as_printed,
         "lines": lambda text: "\n".join(cut(line) for line in text.splitlines()),
         "command": shlex.join,
     }

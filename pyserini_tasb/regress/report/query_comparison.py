@@ -12,6 +12,7 @@ from pyserini_tasb.evaluate.resolver import bundled_files, canonical_name
 from pyserini_tasb.evaluate.significance import paired_tests
 from pyserini_tasb.evaluate.topics import read_topics
 from pyserini_tasb.regress.report.log_tail import cut
+from pyserini_tasb.regress.verdicts import is_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,8 @@ class QueryComparison:
 def compare_queries(section: Section, folder: Path) -> QueryComparison | None:
     """Every pair of conditions that were judged on the same queries; None where there is no pair.
 
+    Counts are left out: whether a run has significantly more lines than another is no question.
+
     Args:
         section: with the conditions.
         folder: of the outputs, where topics may be.
@@ -54,7 +57,7 @@ def compare_queries(section: Section, folder: Path) -> QueryComparison | None:
     values: dict[str, dict[int, tuple[float, ...]]] = {}
     for place, result in judged.items():
         for measure, by_query in result.per_query.items():
-            if sorted(by_query) == queries:
+            if sorted(by_query) == queries and not is_count(measure):
                 values.setdefault(measure, {})[place] = tuple(by_query[query] for query in queries)
     tests = {
         measure: paired_tests({pair: (of[pair[0]], of[pair[1]]) for pair in combinations(of, 2)})
