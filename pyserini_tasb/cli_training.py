@@ -47,6 +47,7 @@ def add_training_verbs(verbs: Any, verb: Verb) -> None:
         verbs, "study", "pyserini_tasb.pipelines.study.command:run", "train a grid and compare (docs/study.md)"
     )
     _add_recipe(study, "what to train, measure and compare")
+    study.add_argument("--report-only", action="store_true", help="of what is measured so far; train nothing")
 
 
 def _add_pairs(parser: argparse.ArgumentParser) -> None:

@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what of a study is not done; 1 where a row failed, which does not stop the others.
+    """Do what of a study is not done, unless only a report is wanted; 1 where a row failed, which stops no other.
 
     Raises:
         TasbError: a configuration, a task or a model that is none; nothing has been trained then.
     """
     config = load_recipe(Path(arguments.config), StudyConfig, arguments.set)
+    study = StudyRun(config, same_command("study", arguments))
     try:
-        failed = StudyRun(config, same_command("study", arguments)).run()
+        failed = {} if arguments.report_only else study.run()
     except TrainingInterruptedError:
         return INTERRUPTED
+    measured, wanted = study.report()
     print((config.output / TABLE).read_text(encoding="utf-8"))
     for name, error in failed.items():
         print(f"tasb study: {name} failed\n{error}", file=sys.stderr)
+    if arguments.report_only:
+        print(f"measured: {measured} of {wanted} models")
     return 1 if failed else 0

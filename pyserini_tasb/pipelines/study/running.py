@@ -102,7 +102,6 @@ class StudyRun:
             if held == left:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
             left = held
-        self._report()
         return failed
 
     def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
@@ -121,7 +120,7 @@ class StudyRun:
             failed[measurement.title] = error
             print(f"failed: {error}", file=sys.stderr, flush=True)
         else:
-            self._report()  # a grid grows over days
+            self.report()  # a grid grows over days
         return True
 
     def _measure(self, measurement: _Measurement) -> None:
@@ -130,16 +129,20 @@ class StudyRun:
         row = self._valued(runs, measurement.about, seconds)
         rows.save(row, runs, measurement.folder, re.sub(r"[^\w.+-]+", "_", measurement.title))
 
-    def _report(self) -> None:
-        """Write what is known by now."""
+    def report(self) -> tuple[int, int]:
+        """Write what is known by now.
+
+        Returns:
+            How many models are measured, of how many that are to be.
+        """
         entries = {name: Entry(name, None, []) for name in self._study.rows}  # in the order of the configuration
         for name, row in self._given.items():
             entries[name].rows.append(row)
-        for measurement in self._measurements:
-            if (measured := measurement.row()) is not None:
-                empty = Entry(measurement.name, measurement.levels, [])
-                entries.setdefault(measurement.name, empty).rows.append(measured)
+        found = [(each, saved) for each in self._measurements if (saved := each.row()) is not None]
+        for each, saved in found:
+            entries.setdefault(each.name, Entry(each.name, each.levels, [])).rows.append(saved)
         write_report(self._study, [entry for entry in entries.values() if entry.rows])
+        return len(found), len(self._measurements)
 
     def _other(self, name: str, model: str) -> _Measurement:
         about = {"model": model_digest(model), **self._measuring}

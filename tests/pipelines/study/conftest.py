@@ -42,8 +42,8 @@ class Study:
         path.write_text(yaml.safe_dump(self.values | changes, sort_keys=False))
         return path
 
-    def __call__(self, **changes: object) -> int:
-        return run(build_parser().parse_args(["study", str(self.write(**changes))]))
+    def __call__(self, *options: str, **changes: object) -> int:
+        return run(build_parser().parse_args(["study", str(self.write(**changes)), *options]))
 
     @property
     def output(self) -> Path:

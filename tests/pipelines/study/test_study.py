@@ -111,12 +111,17 @@ def test_asked_again_it_does_nothing(finished, training_set, bm25, tmp_path, cap
     assert {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")} == before
 
 
-def test_a_grid_grows_and_is_measured_anew_without_being_trained_anew(study):
+def test_a_grid_grows_and_is_measured_anew_without_being_trained_anew(study, capsys):
     assert study(cells=[{"seeds": [1]}]) == 0
     trained = (study.cell("none+random") / "run" / "model" / "model.safetensors").stat()
     row = study.cell("none+random") / "row.json"
     before = row.stat().st_mtime_ns
     more = {"levels": {"sampling": ["tas"]}, "seeds": [1]}
+    (study.output / "study.json").unlink()
+    assert study("--report-only", cells=[{"seeds": [1]}, more]) == 0
+    assert capsys.readouterr().out.endswith("measured: 2 of 3 models\n")
+    assert [entry.name for entry in read_document(study.output).entries] == ["BM25", "untrained", "none+random"]
+    assert not (study.cell("none+tas") / "run").exists()
     assert study(cells=[{"seeds": [1]}, more]) == 0
     assert row.stat().st_mtime_ns == before
     tasks = study.values["tasks"] | {"search": study.values["tasks"]["search"] | {"measures": ["R@10"]}}
