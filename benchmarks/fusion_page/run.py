@@ -9,6 +9,7 @@ Writes what stands between the page's two marks, and the picture; what stands ar
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,24 +22,19 @@ from untuned import untuned_tables
 
 from pyserini_tasb.whole_file import write_whole
 
-BEGIN = "<!-- Written by benchmarks/fusion_page/run.py, up to the end mark. -->\n"
-END = "<!-- The end mark. -->\n"
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "fusion.md"
+HERE = Path(__file__).resolve()
+MARKED_PAGE = HERE.parents[1] / "marked_page.py"
+PAGE = HERE.parents[2] / "docs" / "fusion.md"
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/fusion.md")
     page = parser.parse_args().page
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        sys.exit(f"{page}: expected the marks {BEGIN.strip()} and {END.strip()}")
     sets = TopicSet.load("dl19-passage"), TopicSet.load("dl20-passage")
     picture = page.with_name("fusion.png")
-    write_whole(page, f"{before}{BEGIN}\n{results(sets, picture.name)}\n{END}{after}")
+    subprocess.run([sys.executable, MARKED_PAGE, page], input=results(sets, picture.name), text=True, check=True)
     write_whole(picture, drawn(sets))
-    return 0
 
 
 def results(sets: tuple[TopicSet, TopicSet], picture: str) -> str:
@@ -48,8 +44,8 @@ def results(sets: tuple[TopicSet, TopicSet], picture: str) -> str:
     parts.append(pooled_table(sets, tuned))
     parts.append(shuffles_line(sets, [shuffled_values(each) for each in sets]))
     parts.append(f"![nDCG@10 and recall at 100 against alpha, on both sets]({picture})")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

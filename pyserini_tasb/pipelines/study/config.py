@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pyserini_tasb.recipes.types import Recipe, Strict
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 LEVEL = r"^[a-z0-9][a-z0-9.-]*$"
 NAME = r"^[A-Za-z0-9][\w .+-]*$"  # of a row, and of its folder
+ALWAYS_SHOWN = 2  # axes, in the label of a cell
 Settings = dict[str, Any]
 """Keys of a training configuration, `key` or `section.key`, and their values."""
 
@@ -81,7 +85,16 @@ class StudyConfig(Recipe):
     def meaning_of(self, letter: str) -> str:
         """What rows are compared with, for readers."""
         meant = self.letters[letter]
-        return meant if isinstance(meant, str) else " and ".join(f"{axis} {level}" for axis, level in meant.items())
+        if isinstance(meant, str):
+            return meant
+        if set(meant) == set(self.axes):
+            return self.label_of([meant[axis] for axis in self.axes])
+        return " and ".join(f"{axis} {level}" for axis, level in meant.items())
+
+    def label_of(self, cell: Sequence[str]) -> str:
+        """A cell for readers: of the third and further axes, only levels that are not the first."""
+        first = [next(iter(levels)) for levels in self.axes.values()]
+        return " · ".join(level for axis, level in enumerate(cell) if axis < ALWAYS_SHOWN or level != first[axis])
 
     def _require_levels(self, where: str, axis: str, levels: list[str]) -> None:
         _require(where, [axis], self.axes)

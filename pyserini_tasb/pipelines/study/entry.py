@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from pyserini_tasb.pipelines.study.config import StudyConfig
     from pyserini_tasb.pipelines.study.row import Row
 
-ALWAYS_SHOWN = 2  # axes
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -31,12 +29,8 @@ class Entry:
     rows: list[Row]
 
     def label(self, study: StudyConfig) -> str:
-        """For readers: of the third and further axes, only levels that are not the first."""
-        if self.levels is None:
-            return self.name
-        first = [next(iter(levels)) for levels in study.axes.values()]
-        shown = [level for axis, level in enumerate(self.levels) if axis < ALWAYS_SHOWN or level != first[axis]]
-        return " · ".join(shown)
+        """For readers."""
+        return self.name if self.levels is None else study.label_of(self.levels)
 
     def per_query(self, task: str, measure: str) -> NDArray[np.float64] | None:
         """Values [queries], the mean over seeds, in the order of the query ids; None where there are none."""

@@ -1,0 +1,110 @@
+"""What each supervision adds to a training sample's cost, as the paper's Table 2 asks; measured.
+
+    python benchmarks/ablation/cost.py STUDY.yaml --cat cat/model
+
+Takes the study's own training configurations, for each level of `teachers` and `batch`, and does one step of each by
+turns, in one process, sampling and tokenising included. A sample is a query with two passages. BERT_CAT scores them
+once, before training; that is timed in the same turns. Run it where nothing else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb.evaluate.layout import markdown_table
+from pyserini_tasb.pipelines.study.config import StudyConfig
+from pyserini_tasb.pipelines.study.grid import grid
+from pyserini_tasb.recipes import load_recipe
+from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
+from pyserini_tasb.train.assembly import assemble
+from pyserini_tasb.train.distributed import Processes
+from pyserini_tasb.train.sampling import training_batches
+from pyserini_tasb.train.step import Stepper
+
+if TYPE_CHECKING:
+    from pyserini_tasb.train.config import TrainConfig
+
+MEASURED = ("none", "pairwise", "in-batch", "both")
+NAMES = {
+    "none": "labels alone (RankNet)",
+    "pairwise": "pairwise, scores from the store",
+    "in-batch": "ColBERT in the batch",
+    "both": "both",
+}
+CAT = "BERT_CAT's two scores, once"
+CAT_OPTIONS = ScoringOptions(precision="bf16", max_length=160)  # those of run.py
+
+
+class Training:
+    """A training run that is timed step by step."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.parts = assemble(config, Processes())
+        self._stepper = Stepper(
+            self.parts.forward(self.parts.margin_scale()), self.parts.optimisation, self.parts.processes, config.seed
+        )
+        self._batches = training_batches(
+            self.parts.store, self.parts.sampler, self.parts.tokenising, start=0, stop=None, workers=0, ahead=0
+        )
+        self._step, self.batch_size = 0, config.batch_size
+
+    def seconds(self) -> float:
+        """Of the next step."""
+        began = time.perf_counter()
+        self.batch = next(self._batches)
+        self._stepper.run(self._step, [self.batch])
+        self._step += 1
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--cat", required=True, help="BERT_CAT's folder")
+    parser.add_argument("--rounds", type=int, default=7, help="the first one is not counted (default: %(default)s)")
+    arguments = parser.parse_args()
+    lines = []
+    for batch in ("b32", "b96"):
+        with tempfile.TemporaryDirectory() as folder:
+            lines += measured(arguments, batch, folder)
+    print(markdown_table(["supervision", "batch", "ms a sample", "of labels alone"], lines))
+
+
+def measured(arguments: argparse.Namespace, batch: str, folder: str) -> list[list[str]]:
+    """Lines of the table for one size of a batch."""
+    cells = [{"levels": {"teachers": list(MEASURED), "sampling": ["random"], "batch": [batch]}, "seeds": [1]}]
+    settings = [f"output={folder}", "train.workers=0", f"cells={cells}"]
+    study = load_recipe(arguments.study, StudyConfig, settings)
+    runs = {cell.levels[list(study.axes).index("teachers")]: Training(cell.config) for cell in grid(study)}
+    scorer = load_scorer(arguments.cat, CAT_OPTIONS)
+    seconds: dict[str, list[float]] = {name: [] for name in (*MEASURED, CAT)}
+    for _ in range(arguments.rounds):
+        for name, run in runs.items():
+            seconds[name].append(run.seconds())
+        store, drawn = run.parts.store, run.batch
+        began = time.perf_counter()
+        scorer.score_pairs(
+            store.queries, store.passages, np.tile(drawn.queries, 2), np.concatenate([drawn.positives, drawn.negatives])
+        )
+        seconds[CAT].append(time.perf_counter() - began)
+    counted = {name: times[1:] for name, times in seconds.items()}
+    return [
+        [
+            NAMES.get(name, name),
+            batch.removeprefix("b"),
+            f"{1000 * statistics.median(times) / run.batch_size:.0f}",
+            f"{statistics.median(a / b for a, b in zip(times, counted['none'], strict=True)):.2f}",
+        ]
+        for name, times in counted.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
