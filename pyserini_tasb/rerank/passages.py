@@ -42,7 +42,7 @@ def read_passages(path: Path, docids: Some[str]) -> dict[str, str]:
         found = [docid for docid, index in zip(wanted, indices.tolist(), strict=True) if index >= 0]
         return dict(zip(found, collection.store.texts(indices[indices >= 0]), strict=True))
     if isinstance(collection, LuceneCollection):
-        texts, repeated = LuceneLookup(path).texts(docids)
+        texts, repeated = LuceneLookup(collection.folder).texts(docids)
     else:
         texts, repeated = _streamed(collection, set(docids), str(path))
     if repeated:

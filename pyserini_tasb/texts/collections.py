@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
+from pyserini_tasb.environment.prebuilt_index import prebuilt_index
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.texts.manifest import MANIFEST
 from pyserini_tasb.texts.records import LineStart, parse_json_record, parse_tsv_record, read_records
@@ -15,8 +17,9 @@ from pyserini_tasb.texts.text_writer import RepeatedIdsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
+JSONL = (".jsonl", ".json")
+RECORDS = (*JSONL, ".tsv", ".txt")
 
 # Where a record begins, as its collection counts; a tuple of integers.
 Mark = tuple[int, ...]
@@ -47,7 +50,8 @@ def open_collection(path: Path) -> Collection:
     * a folder in BEIR's layout: its `corpus.jsonl`;
     * any other folder with `.jsonl` or `.json` files, compressed or not: all of them, as Pyserini takes them;
     * a Lucene index that stores contents or raw JSON;
-    * a text store.
+    * a text store;
+    * none of these, but the name of a Lucene index that Pyserini knows, which is downloaded unless it is there.
 
     Text is what our encoders see: title and text joined by a space; `contents` with its line ends as spaces.
 
@@ -57,7 +61,7 @@ def open_collection(path: Path) -> Collection:
     if path.is_file():
         return LineCollection([path])
     if not path.is_dir():
-        raise _no_collection(path, "no such file or folder")
+        path = _prebuilt(path)
     if (path / MANIFEST).is_file():
         return StoredCollection(path)
     if any(path.glob("segments_*")):
@@ -170,8 +174,17 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
         raise error.at(collection.places([record for repeat in error.repeats for record in repeat[1:]])) from None
 
 
+def _prebuilt(name: Path) -> Path:
+    if name.parent != Path() or _uncompressed(name.name).endswith(RECORDS):
+        raise _no_collection(name, "no such file or folder")
+    try:
+        return prebuilt_index(str(name))
+    except LookupError as error:
+        raise _no_collection(name, f"no such file or folder, and {error}") from error
+
+
 def _is_jsonl(name: str) -> bool:
-    return _uncompressed(name).endswith((".jsonl", ".json")) and not name.startswith(".")
+    return _uncompressed(name).endswith(JSONL) and not name.startswith(".")
 
 
 def _uncompressed(name: str) -> str:
@@ -181,7 +194,8 @@ def _uncompressed(name: str) -> str:
 def _no_collection(path: Path, found: str) -> TasbError:
     return TasbError(
         where=str(path),
-        expected="a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text, or a text store",
+        expected="a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text (its folder, or a "
+        "name of Pyserini's), or a text store",
         found=found,
         do="check the path",
     )

@@ -25,6 +25,8 @@ COLLECTIONS = {"dl19-passage": "dl19", "dl20-passage": "dl20", "msmarco-passage-
 SYSTEMS = (
     "bm25", "bm25-tuned", "doct5query", "doct5query-tuned", "margin-mse", "tasb", "tasb-encoded-queries",
     "tasb-avg-prf", "tasb-rocchio-prf", "tasb+bm25", "tasb+doct5query", "ance", "tct+bm25", "tct+doct5query",
+    *(f"{first}-{ranker}" for first in ("bm25-tuned", "doct5query", "tasb", "tasb+doct5query")
+      for ranker in ("duot5", "monot5-duot5")), "bm25-tuned-monobert",
 )  # fmt: skip
 NAMES = sorted(path.stem for path in own_folder("regressions").glob("*.yaml"))
 MEASURES = {
@@ -55,13 +57,15 @@ def test_every_condition_is_there():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_number_is_its_sources(name):
-    for block in blocks(name):
-        kind, reference = block.source.kind, block.source.reference
+    by_source: dict[tuple[str, str], dict[str, float]] = {}
+    for block in blocks(name):  # a source has several where tolerances differ
+        by_source.setdefault((block.source.kind, block.source.reference), {}).update(block.values)
+    for (kind, reference), values in by_source.items():
         if kind == "anserini":
-            assert list(block.values.values()) == PUBLISHED["anserini"]["cacm"]
+            assert list(values.values()) == PUBLISHED["anserini"]["cacm"]
         elif kind != "measured":
             expected = published(kind, reference, regression(name).topics)
-            assert block.values == ({"nDCG@10": expected["nDCG@10"]} if name.endswith(".run") else expected)
+            assert values == ({"nDCG@10": expected["nDCG@10"]} if name.endswith(".run") else expected)
 
 
 def test_no_published_number_of_these_systems_is_left_out():
@@ -69,7 +73,8 @@ def test_no_published_number_of_these_systems_is_left_out():
     assert {reference for kind, reference in shipped if kind == "paper"} == set(PUBLISHED["paper"]) - {"Table 7, TAS-B"}
     for topics in COLLECTIONS:
         measured = [system for system in SYSTEMS if regression(f"{topics}.{system}").expected == "measure"]
-        assert measured == ["tasb+bm25", "tasb+doct5query"]
+        unpublished = ["tasb+bm25", "tasb+doct5query"]
+        assert measured == unpublished + ["bm25-tuned-monobert"] * (topics == "dl20-passage")
 
 
 def test_the_fixture_is_what_the_installed_pyserini_has():

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.recipes import prebuilt
+from pyserini_tasb.regress.pyserini_cache import unpacked
 from pyserini_tasb.rerank.passages import read_passages
 from pyserini_tasb.texts.collections import LineCollection, StoredCollection, open_collection
 from pyserini_tasb.texts.lucene_collection import LuceneCollection
 from pyserini_tasb.texts.text_store import write_text_store
 from tests.conftest import TINY
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXTS = {"d2": "two", "d1": "one", "d3": "", "d4": "four"}
 
@@ -66,6 +65,20 @@ def test_two_texts_for_a_docid_of_the_run(tmp_path):
 def test_no_collection(tmp_path):
     with pytest.raises(TasbError, match="no such file or folder"):
         read_passages(tmp_path / "absent", ["d1"])
+
+
+def test_an_index_by_pyserinis_name_for_it(lucene_index, suitable_java, collection, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSERINI_CACHE", str(tmp_path))
+    folder = unpacked(prebuilt("msmarco-v1-passage"))
+    folder.parent.mkdir()
+    folder.symlink_to(lucene_index)
+    docid = collection.docids[3]
+    texts = dict(open_collection(TINY / "corpus.jsonl"))
+    assert read_passages(Path("msmarco-v1-passage"), [docid]) == {docid: texts[docid]}
+    with pytest.raises(TasbError, match="Unrecognized index name msmarco-v0-passage"):
+        read_passages(Path("msmarco-v0-passage"), [docid])
+    with pytest.raises(TasbError, match="no such file or folder\n"):
+        read_passages(Path("passages.tsv.gz"), [docid])
 
 
 def test_a_stock_lucene_index_is_asked_by_docid(lucene_index, suitable_java, collection, request):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pyserini_tasb.environment.prebuilt_index import prebuilt_index
 from pyserini_tasb.errors import TasbError
 
 if TYPE_CHECKING:
@@ -31,13 +30,9 @@ def index_folder(name: str) -> Path:
     if os.sep in name or name.startswith(("~", ".")) or path.exists():
         raise _not_found(name, "a file" if path.exists() else "no such folder")
     try:
-        with redirect_stdout(sys.stderr):  # what it prints while it downloads
-            from pyserini.util import download_prebuilt_index
-
-            return Path(download_prebuilt_index(name))
-    except Exception as error:  # the network and Pyserini each raise their own
-        lines = str(error).strip().splitlines()
-        raise _not_found(name, f"no such folder, and Pyserini says: {lines[0] if lines else error!r}") from error
+        return prebuilt_index(name)
+    except LookupError as error:
+        raise _not_found(name, f"no such folder, and {error}") from error
 
 
 def content_of(reader: Any) -> Content:
