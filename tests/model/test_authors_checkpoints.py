@@ -15,6 +15,7 @@ from pyserini_tasb import TasbError
 from pyserini_tasb.model.headed_checkpoint import transformer_config
 from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
 from pyserini_tasb.texts.by_index import ListedTexts
+from tests.hub_cache import put_into_hub_cache
 from tests.model.headed_models import (
     BASE,
     BERT_CAT_CONFIG,
@@ -31,7 +32,6 @@ from tests.model.headed_models import (
     tiny_colbert,
     write_authors_folder,
 )
-from tests.model.test_checkpoint import put_into_hub_cache
 
 QUERY, PASSAGE, OTHER = (
     "What is a sort of lists?",

@@ -14,6 +14,7 @@ import torch
 from pyserini_tasb import TasbError, TasbQueryEncoder
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from tests.conftest import TINY_MODEL
+from tests.hub_cache import put_into_hub_cache
 
 HUB_ID = "sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco"
 
@@ -21,15 +22,6 @@ HUB_ID = "sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco"
 @pytest.fixture
 def model(tmp_path):
     return shutil.copytree(TINY_MODEL, tmp_path / "model")
-
-
-def put_into_hub_cache(folder, cache, hub_id=HUB_ID):
-    """The layout the hub's own client leaves: refs/main names a snapshot."""
-    repository = cache / f"models--{hub_id.replace('/', '--')}"
-    shutil.copytree(folder, repository / "snapshots" / "0123abcd")
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0123abcd")
-    return repository / "snapshots" / "0123abcd"
 
 
 def ask_in_process(code, cache, **environment):
@@ -55,7 +47,7 @@ def test_package_that_is_not_installed():
 
 @pytest.mark.parametrize("encoder", ["tasb", HUB_ID, f"tasb:{HUB_ID}"])
 def test_hub_cache_without_network(tmp_path, encoder):
-    put_into_hub_cache(TINY_MODEL, tmp_path / "hub")
+    put_into_hub_cache(TINY_MODEL, tmp_path / "hub", HUB_ID)
     code = f"from pyserini_tasb import TasbQueryEncoder; print(TasbQueryEncoder({encoder!r}).encode('a').shape)"
     done = ask_in_process(code, tmp_path / "hub", HF_HUB_OFFLINE="1")
     assert done.stdout == "(32,)\n", done.stderr
