@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ARCHITECTURE = "ColBERT"
 HEAD = {"compressor.weight": "compressor.weight", "compressor.bias": "compressor.bias"}
 HEAD_KEYS = ("compression_dim", "query_masks")  # in config.json; the authors' does not say the latter
-AUTHORS_QUERY_MASKS = 8
+AUTHORS_DIMENSION, AUTHORS_QUERY_MASKS = 128, 8
 
 
 class ColBert(torch.nn.Module):
@@ -59,7 +59,9 @@ class ColBert(torch.nn.Module):
         return [*before, *[mask_id] * self.query_masks, last]
 
 
-def new_colbert(folder: Path, *, dimension: int, query_masks: int = AUTHORS_QUERY_MASKS, seed: int) -> ColBert:
+def new_colbert(
+    folder: Path, *, dimension: int = AUTHORS_DIMENSION, query_masks: int = AUTHORS_QUERY_MASKS, seed: int
+) -> ColBert:
     """A ColBERT that starts from a transformer's weights, with a random compressor.
 
     Args:

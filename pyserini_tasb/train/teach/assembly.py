@@ -11,7 +11,7 @@ from pyserini_tasb.encode.precision import compute_type
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.bert_cat import load_bert_cat, new_bert_cat
 from pyserini_tasb.model.checkpoint import find_checkpoint
-from pyserini_tasb.model.colbert import load_colbert, new_colbert
+from pyserini_tasb.model.colbert import ColBert, load_colbert, new_colbert
 from pyserini_tasb.model.kind import kind_of
 from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
 from pyserini_tasb.train.assembly import found_device, require_enough
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.train.distributed import Processes
     from pyserini_tasb.train.sampling import Sampler
     from pyserini_tasb.train.store import PairStore
+
+KEPT = ("dimension", "query_masks")  # by a ColBERT that is taught further
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,25 @@ def _colbert(start: ColBertModel, folder: Path, seed: int, tokenizer: Any) -> Co
         raise _no_start(folder, "a transformer without a head, or a ColBERT to go on with", kind)
     if kind == "colbert":
         model = load_colbert(folder)
+        _require_kept(start, model, folder)
     else:
-        model = new_colbert(folder, dimension=start.dimension, query_masks=start.query_masks, seed=seed)
+        given = {name: value for name in KEPT if (value := getattr(start, name)) is not None}
+        model = new_colbert(folder, seed=seed, **given)
     if model.query_masks and tokenizer.mask_token_id is None:
         raise _no_start(folder, "a tokenizer with a [MASK] token, or `teacher.query_masks: 0`", "none")
     return ColBertPairs(model, int(tokenizer.mask_token_id or 0))
+
+
+def _require_kept(start: ColBertModel, model: ColBert, folder: Path) -> None:
+    for name in KEPT:
+        given, own = getattr(start, name), getattr(model, name)
+        if given not in {None, own}:
+            raise TasbError(
+                where=str(folder),
+                expected=f"a ColBERT with `teacher.{name}: {given}`, to go on with",
+                found=str(own),
+                do=f"leave out `teacher.{name}`, or start from a transformer without a head",
+            )
 
 
 def _no_start(folder: Path, expected: str, kind: str) -> TasbError:

@@ -22,10 +22,14 @@ class TeacherModel(Strict):
 
 
 class ColBertModel(TeacherModel):
-    """With what its compressor and its queries look like."""
+    """With what its compressor and its queries look like.
 
-    dimension: int = Field(default=128, ge=1)
-    query_masks: int = Field(default=8, ge=0)
+    Unless they are given, a ColBERT that is taught further keeps its own, and a new one has a dimension of 128 and 8
+    [MASK] tokens.
+    """
+
+    dimension: int | None = Field(default=None, ge=1)
+    query_masks: int | None = Field(default=None, ge=0)
 
 
 class TeachConfig(RunConfig):

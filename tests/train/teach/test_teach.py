@@ -131,6 +131,14 @@ def test_what_it_cannot_start_from(teaching, cat, tmp_path):
         teach("colbert", teaching(tmp_path, teacher={"model": str(cat / "model")}))
 
 
+@pytest.mark.parametrize("other", [{"dimension": DIMENSION + 1}, {"query_masks": 2}])
+def test_a_colbert_keeps_its_head(teaching, colbert, tmp_path, other):
+    with pytest.raises(TasbError, match=rf"teacher\.{next(iter(other))}: {next(iter(other.values()))}"):
+        teach("colbert", teaching(tmp_path, teacher={"model": str(colbert / "model")} | other))
+    same = {"model": str(colbert / "model"), "dimension": DIMENSION}
+    assert teach("colbert", teaching(tmp_path, teacher=same, max_steps=1)) == 0
+
+
 def test_a_teacher_can_be_taught_further(teaching, cat, tmp_path):
     assert teach("cat", teaching(tmp_path, teacher={"model": str(cat / "model")}, max_steps=1)) == 0
     first = records(tmp_path / "run", "evaluation")[0]["value"]
