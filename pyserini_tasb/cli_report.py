@@ -20,7 +20,7 @@ def add_report_verb(verbs: Any, verb: Verb) -> None:
         "a page of what `tasb regress` and `tasb study` left (docs/regressions.md)",
     )
     parser.add_argument(
-        "--results", default="regress-out", metavar="DIR", help="`--output` of `tasb regress` (default: %(default)s)"
+        "--results", metavar="DIR", help="`--output` of `tasb regress` (default: regress-out; with --studies, none)"
     )
     parser.add_argument("--studies", nargs="+", default=[], metavar="DIR", help="`output` of studies")
     parser.add_argument(

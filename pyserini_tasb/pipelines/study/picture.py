@@ -102,11 +102,14 @@ def _draw_cell(panel: Any, by_seed: NDArray[np.float64], height: float, colour: 
 
 
 def _finish(panel: Any, title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     panel.set_title(title, fontsize=10)
     panel.grid(visible=True, axis="x", color="#e4e4e4", linewidth=0.7)
     panel.spines[["top", "right", "left"]].set_visible(False)
     panel.tick_params(axis="y", length=0)
-    panel.xaxis.set_major_formatter(lambda value, _: f"{value:.2f}".removeprefix("0"))
+    panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # not .525, which two decimals would hide
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:.3f}".removesuffix("0").removeprefix("0"))
 
 
 def _heights(cells: Sequence[MeasuredEntry]) -> list[float]:

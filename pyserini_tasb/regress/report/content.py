@@ -28,7 +28,7 @@ class Content:
     Args:
         folder: of the outputs, where logs are.
         sections: conditions by topic set.
-        papers: tables of the paper.
+        papers: tables of the paper; none where no condition is.
         studies: measured by `tasb study`.
         date: of the report, UTC.
     """
@@ -38,6 +38,11 @@ class Content:
     papers: tuple[PaperTable, ...]
     studies: tuple[StudyDocument, ...]
     date: str
+
+    @property
+    def title(self) -> str:
+        """What it is about."""
+        return "Regressions" if self.sections else "Studies"
 
     @property
     def results(self) -> dict[str, Result]:
@@ -66,4 +71,5 @@ def content_of(
         TasbError: a table of the paper is faulty.
     """
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Content(folder, tuple(sections_of(results, allowed)), tuple(paper_tables()), tuple(studies), now)
+    papers = tuple(paper_tables()) if results else ()
+    return Content(folder, tuple(sections_of(results, allowed)), papers, tuple(studies), now)

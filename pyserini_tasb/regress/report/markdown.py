@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from pyserini_tasb.regress.report.study_table import StudyCell
 
 NONE = "-"
-HEADING = "Regressions"
 
 
 def as_markdown(content: Content) -> str:
     """Verdicts, values and what failed; the tables of the paper; studies."""
     counted = ", ".join(f"{number} {verdict}" for verdict, number in content.verdicts.items())
-    parts = [f"# {HEADING}", f"{counted}; {content.date}"]
+    parts = [f"# {content.title}", "; ".join(filter(None, [counted, content.date]))]
     for section in content.sections:
         parts += _section(section)
     for table in content.papers:

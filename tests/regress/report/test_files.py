@@ -201,6 +201,17 @@ def test_studies_are_sections_of_the_page(reported, measured_study, tmp_path, ca
     assert HOSTILE not in text
 
 
+def test_of_studies_alone(measured_study, tmp_path, capsys):
+    (tmp_path / DOCUMENT).write_text(measured_study.model_dump_json())
+    output = tmp_path / "report"
+    assert report(capsys, "--studies", tmp_path, "--output", output)[0] == 0
+    page, text = ((output / name).read_text() for name in ("index.html", "report.md"))
+    assert "<h1>Studies</h1>" in page
+    assert "Table 6" not in page + text
+    assert text.startswith("# Studies\n\n20")
+    assert list(ET.parse(output / "junit.xml").getroot()) == []
+
+
 @pytest.mark.parametrize("text", [None, "{", '{"name": "x"}'])
 def test_a_folder_that_is_no_study(reported, tmp_path, capsys, text):
     if text is not None:
