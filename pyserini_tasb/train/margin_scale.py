@@ -46,11 +46,10 @@ def fit_margin_scale(
         observed["in-batch"] = _of_teacher(teacher, store)
     rescales = {name: _rescale(wanted, statistics) for name, statistics in observed.items()}
     seen = {name: _rescaled(observed[name], rescales[name]) for name in observed}
-    chosen = wanted is not None and wanted.deviation is not None
     return MarginScale(
         rescales.get("pairwise", MarginRescale()),
         rescales.get("in-batch", MarginRescale()),
-        scale_warning(seen, normalised_student=normalised_student, chosen=chosen),
+        scale_warning(seen, normalised_student=normalised_student),
     )
 
 

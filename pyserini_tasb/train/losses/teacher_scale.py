@@ -140,22 +140,18 @@ class MarginRescale:
         return InBatchScores(self.scale * scores.positives + self.shift * own, self.scale * scores.negatives)
 
 
-def scale_warning(
-    teachers: Mapping[str, MarginStatistics], *, normalised_student: bool = False, chosen: bool = False
-) -> str | None:
+def scale_warning(teachers: Mapping[str, MarginStatistics], *, normalised_student: bool = False) -> str | None:
     """What looks wrong about the size of teachers' margins, as sentences; None if nothing does.
 
     Args:
         teachers: margins as the student will see them, by what to call the teacher (`pairwise`, `in-batch`).
         normalised_student: whether the student's scores are cosines.
-        chosen: whether somebody chose the deviation: then it is neither small nor large, but perhaps out of reach.
     """
     seen = {name: margins for name, margins in teachers.items() if margins.count > 1}
     judge = _odd_for_cosines if normalised_student else _odd_for_dot_products
-    judged = seen if normalised_student or not chosen else {}
     found = [
         f"The {name} teacher's margins deviate by {margins.deviation:.3g} (mean {margins.mean:.3g}): {odd}"
-        for name, margins in judged.items()
+        for name, margins in seen.items()
         if (odd := judge(margins.deviation))
     ]
     by_deviation = sorted(seen, key=lambda name: seen[name].deviation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,7 +62,9 @@ class TeachAssembly:
 
     def margin_scale(self) -> MarginScale:
         """The margins to be learned, measured, and brought to the configured scale."""
-        return fit_margin_scale(self.store, None, self.config.rescale)
+        margins = fit_margin_scale(self.store, None, self.config.rescale)
+        # A scale that somebody chose is right: cross-encoders and sums over a query's tokens have no usual one.
+        return margins if self.config.rescale is None else replace(margins, warning=None)
 
     def forward(self, margins: MarginScale) -> PairForward:
         """From batches to losses."""

@@ -126,6 +126,19 @@ def test_two_processes_teach_as_one(teaching, tmp_path):
     assert losses[2] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_a_scale_that_was_asked_for_is_never_strange(teaching, tmp_path):
+    warned = {}
+    for deviation in (450, None):  # BERT_CAT's is 5.4
+        folder = tmp_path / str(deviation)
+        folder.mkdir()
+        config = teaching(folder, rescale=deviation and {"deviation": deviation})
+        assembly = assemble_teacher(load_recipe(config, TeachColBertConfig), Processes())
+        assembly.store.manifest["margins"]["deviation"] = 450
+        warned[deviation] = assembly.margin_scale().warning
+    assert warned[450] is None
+    assert "large" in warned[None]
+
+
 def test_what_it_cannot_start_from(teaching, cat, tmp_path):
     with pytest.raises(TasbError, match="a ColBERT to go on with"):
         teach("colbert", teaching(tmp_path, teacher={"model": str(cat / "model")}))
