@@ -32,7 +32,7 @@ def main() -> None:
         "### Every model",
         # Its own title and description are the page's; its sections stand one level lower here.
         re.sub(r"^## ", "### ", table, flags=re.MULTILINE).split("\n\n", 2)[2].strip(),
-        f"![nDCG@10 and recall of all cells and models]({PICTURE})",
+        f"![nDCG@10 of all cells, and of the models beside them]({PICTURE})",
         "### Share of the gap to all-MiniLM",
         gap_table(read_document(folder / "study")),
         "### Cost of a sample",
