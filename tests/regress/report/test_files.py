@@ -89,6 +89,14 @@ def test_embedded_data_is_json_without_a_tag(reported):
     assert len(hostile["texts"][1]) < 500
 
 
+def test_counts_are_counts_and_not_tested_for_significance(reported):
+    assert "| 4300 (expected 4300, +0) |" in (reported.report / "report.md").read_text()
+    embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', reported.html, re.DOTALL)[1]
+    dl19 = next(section for section in json.loads(embedded) if section and "tasb.run" in section["conditions"])
+    assert "nDCG@10" in dl19["measures"]
+    assert "NumRet" not in dl19["measures"]
+
+
 def test_junit(reported):
     suites = {suite.get("name"): suite for suite in ET.parse(reported.report / "junit.xml").getroot()}
     outcome = {
