@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-ATTENTION = "tasb-cpu-training"
-
 
 class _Bits:
     """One stream for all dropouts of a process, as PyTorch has one."""
@@ -51,43 +49,8 @@ class CpuDropout(torch.nn.Module):
         return dropout(values, self.p) if self.training else values
 
 
-def attention(  # noqa: PLR0917 - Hugging Face's interface
-    _module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention, all of [texts, heads, tokens, size], as Hugging Face's interface wants it.
-
-    Written out, because PyTorch's kernels take their own dropout only, and their way back in bf16 is slow on CPUs.
-    """
-    weights = (query * (scaling or query.size(-1) ** -0.5)) @ key.transpose(-1, -2)
-    if attention_mask is not None:  # bool, True for what is seen; broadcast over heads and queries
-        lowest = weights.new_full((), torch.finfo(weights.dtype).min)
-        weights = weights + torch.where(attention_mask, weights.new_zeros(()), lowest)
-    weights = _dropout(torch.softmax(weights, dim=-1), dropout)
-    return (weights @ value).transpose(1, 2).contiguous(), None
-
-
-_dropout = dropout  # the interface has an argument of that name
-
-
 def use_cpu_dropout(transformer: Any) -> None:
-    """Replace every dropout of a Hugging Face encoder, those on attention's weights too.
-
-    A model with attention code of its own keeps that; where it calls PyTorch's function for dropout, that too.
-    """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    if getattr(transformer, "_supports_attention_backend", False):
-        AttentionInterface.register(ATTENTION, attention)
-        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-        transformer.set_attn_implementation(ATTENTION)
+    """Replace every module of dropout in a Hugging Face encoder."""
     for module in list(transformer.modules()):
         for name, child in module.named_children():
             if isinstance(child, torch.nn.Dropout):

@@ -36,7 +36,7 @@ class DualEncoderForward:
     ) -> None:
         self._student, self._teacher, self._objective = student, teacher, objective
         self._config, self._processes = config, processes
-        self._tokens_per_forward = tokens_per_forward(config, student.device)
+        self._tokens_per_forward = tokens_per_forward(config, student)
 
     def __call__(self, batch: TrainingBatch, seed: int) -> tuple[Encoded[list[int]], Losses]:
         """As of `Forward`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
 # Measured with MiniLM on 2 cores: smaller chunks have less padding, larger ones use the hardware better.
 TOKENS_PER_FORWARD = {"cpu": 2_048, "cuda": 32_768}
+PACKED_TOKENS_PER_FORWARD = 16_384
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
 class Learner(Protocol[Item_contra]):
     """A model in training, and what it computes of an item: a text's vector, a pair's score."""
+
+    @property
+    def device(self) -> str:
+        """`cpu`, `cuda:0`, …"""
+
+    @property
+    def packed(self) -> bool:
+        """Whether it computes without padding."""
 
     def length(self, item: Item_contra) -> int:
         """Tokens of an item."""
@@ -41,7 +50,7 @@ class Encoded(Generic[Item]):
 
     Args:
         learner: the model.
-        items: every chunk holds at most `tokens_per_forward` of their tokens, with padding.
+        items: every chunk holds at most `tokens_per_forward` of their tokens, with what would be padding.
         tokens_per_forward: see above.
         cached: see above.
         seed: of the dropout; the same in both passes.
@@ -54,7 +63,9 @@ class Encoded(Generic[Item]):
         lengths = [learner.length(item) for item in items]
         self._chunks = list(batches_by_length(lengths, tokens_per_forward))
         self.tokens = sum(lengths)
-        self.tokens_with_padding = sum(len(chunk) * lengths[chunk[0]] for chunk in self._chunks)  # longest first
+        self.tokens_with_padding = self.tokens
+        if not learner.packed:
+            self.tokens_with_padding = sum(len(chunk) * lengths[chunk[0]] for chunk in self._chunks)  # longest first
         with torch.set_grad_enabled(not cached), learner.autocast():
             parts = torch.cat([self._encode(number) for number in range(len(self._chunks))])
         order = torch.cat([torch.from_numpy(chunk) for chunk in self._chunks])
@@ -81,6 +92,7 @@ class Encoded(Generic[Item]):
         return self._learner.outputs([self._items[position] for position in self._chunks[number]])
 
 
-def tokens_per_forward(config: RunConfig, device: str) -> int:
+def tokens_per_forward(config: RunConfig, learner: Learner[Any]) -> int:
     """The configured chunk, or the device's usual one."""
-    return config.tokens_per_forward or TOKENS_PER_FORWARD[torch.device(device).type]
+    usual = PACKED_TOKENS_PER_FORWARD if learner.packed else TOKENS_PER_FORWARD[torch.device(learner.device).type]
+    return config.tokens_per_forward or usual

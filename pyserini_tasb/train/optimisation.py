@@ -40,6 +40,7 @@ class Optimisation:
             betas=config.optimiser.betas,
             eps=config.optimiser.epsilon,
             weight_decay=config.optimiser.weight_decay,
+            fused=True,
         )
         self._scaler = torch.amp.GradScaler(enabled=fp16)
 

@@ -13,7 +13,8 @@ from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.kind import require_bi_encoder
 from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
-from pyserini_tasb.train.cpu_dropout import use_cpu_dropout
+from pyserini_tasb.train.cpu_training import prepare_for_cpu
+from pyserini_tasb.train.packed_forward import packs_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,11 @@ class Student:
     tokenizer: Any
     device: str
     compute: torch.dtype
+
+    @property
+    def packed(self) -> bool:
+        """As of `Learner`."""
+        return packs_texts(self.model.transformer)
 
     def length(self, item: Sequence[int]) -> int:
         """Tokens of a text."""
@@ -74,7 +80,7 @@ def load_student(config: StudentConfig, *, device: str, precision: str) -> Stude
     model = load_bert_dot(folder, pooling=config.pooling, normalise=config.normalise, allow_bin=config.allow_bin)
     set_dropout(model, config.dropout, config.attention_dropout)
     if torch.device(device).type == "cpu":
-        use_cpu_dropout(model.transformer)
+        prepare_for_cpu(model.transformer)
     tokenizer = load_tokenizer(folder)
     require_vocabulary(tokenizer, model.transformer, str(folder))
     compute = compute_type("fp32" if precision == "fp32" else "bf16", device)

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
 from pyserini_tasb.model.bert_dot import BertDot
-from pyserini_tasb.train.cpu_dropout import seed_cpu_dropout, use_cpu_dropout
+from pyserini_tasb.train.cpu_dropout import seed_cpu_dropout
+from pyserini_tasb.train.cpu_training import prepare_for_cpu
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 20}
 BERT = BertConfig(**SIZES, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)
@@ -54,7 +55,7 @@ def test_gradients_are_the_same(model, config, on_cpu, texts):
     ids, mask = texts
     plain, ours = both(model, config)
     if on_cpu:
-        use_cpu_dropout(ours.transformer)
+        prepare_for_cpu(ours.transformer)
     direction = torch.randn(4, 8)
     (plain(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0] * direction).sum().backward()
     (ours(ids, mask) * direction).sum().backward()
@@ -80,7 +81,7 @@ def test_the_last_layer_does_less(model, config, texts):
 @pytest.mark.parametrize(("model", "config"), MODELS)
 def test_dropout_is_drawn_in_it_too_with_gradients_or_without(model, config, texts):
     _, ours = both(model, config)
-    use_cpu_dropout(ours.transformer)
+    prepare_for_cpu(ours.transformer)
     exact = ours(*texts)
     for module in ours.transformer.modules():
         if type(module).__name__ == "CpuDropout":

@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
-from pyserini_tasb.train.cpu_dropout import CpuDropout, dropout, seed_cpu_dropout, use_cpu_dropout
+from pyserini_tasb.train.cpu_dropout import CpuDropout, dropout, seed_cpu_dropout
+from pyserini_tasb.train.cpu_training import prepare_for_cpu
 from tests.conftest import TINY_MODEL
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 20}
@@ -59,7 +60,7 @@ def test_without_dropout_a_model_computes_what_it_did(model, config):
         name: parameter.grad.clone() for name, parameter in transformer.named_parameters() if parameter.grad is not None
     }
     transformer.zero_grad()
-    use_cpu_dropout(transformer)
+    prepare_for_cpu(transformer)
     after = transformer(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(after[mask.bool()], before[mask.bool()])
     after[:, 0].sum().backward()
@@ -71,7 +72,7 @@ def test_without_dropout_a_model_computes_what_it_did(model, config):
 @pytest.mark.parametrize(("model", "config"), [(BertModel, BERT), (DistilBertModel, DISTILBERT), (MPNetModel, MPNET)])
 def test_every_dropout_is_replaced_also_on_attention(model, config):
     transformer = model(config).train()
-    use_cpu_dropout(transformer)
+    prepare_for_cpu(transformer)
     assert not [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Dropout)]
     for module in transformer.modules():
         if isinstance(module, CpuDropout):
@@ -92,7 +93,7 @@ def test_every_dropout_is_replaced_also_on_attention(model, config):
 
 def test_a_saved_model_knows_nothing_of_it(tmp_path):
     transformer = AutoModel.from_pretrained(TINY_MODEL)
-    use_cpu_dropout(transformer)
+    prepare_for_cpu(transformer)
     transformer.save_pretrained(tmp_path)
     assert "tasb" not in (tmp_path / "config.json").read_text()
     again = AutoModel.from_pretrained(tmp_path)

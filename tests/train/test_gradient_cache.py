@@ -5,15 +5,27 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pyserini_tasb.train import cpu_training
 from pyserini_tasb.train.config import StudentConfig
 from pyserini_tasb.train.gradient_cache import Encoded
 from pyserini_tasb.train.student import load_student
 from tests.conftest import TINY_MODEL
 
 
+def load():
+    return load_student(StudentConfig(model=str(TINY_MODEL), dropout=0.2), device="cpu", precision="fp32")
+
+
 @pytest.fixture(scope="module")
 def student():
-    return load_student(StudentConfig(model=str(TINY_MODEL), dropout=0.2), device="cpu", precision="fp32")
+    return load()
+
+
+@pytest.fixture
+def padding_student(monkeypatch):
+    """As all but BERT and DistilBERT."""
+    monkeypatch.setattr(cpu_training, "pack_texts", lambda _: None)
+    return load()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +75,10 @@ def test_dropout_follows_the_seed(student, token_ids):
     assert not torch.allclose(one, other)
 
 
-def test_chunks_change_nothing_but_padding(student, token_ids):
+@pytest.mark.parametrize("packed", [True, False])
+def test_chunks_change_nothing_but_padding(packed, student, padding_student, token_ids):
+    student = student if packed else padding_student
+    assert student.packed == packed
     student.model.eval()  # dropout goes by chunk
     try:
         whole, parts = (encode(student, token_ids, tokens_per_forward=budget) for budget in (10_000, 40))
@@ -74,7 +89,10 @@ def test_chunks_change_nothing_but_padding(student, token_ids):
     finally:
         student.model.train()
     assert whole.tokens == parts.tokens == sum(map(len, token_ids))
-    assert parts.tokens <= parts.tokens_with_padding < whole.tokens_with_padding
+    if packed:
+        assert parts.tokens == parts.tokens_with_padding == whole.tokens_with_padding
+    else:
+        assert parts.tokens <= parts.tokens_with_padding < whole.tokens_with_padding
 
 
 def test_the_cache_keeps_no_activations(student, token_ids):

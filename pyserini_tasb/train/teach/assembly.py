@@ -15,7 +15,7 @@ from pyserini_tasb.model.colbert import ColBert, load_colbert, new_colbert
 from pyserini_tasb.model.kind import kind_of
 from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
 from pyserini_tasb.train.assembly import found_device, require_enough
-from pyserini_tasb.train.cpu_dropout import use_cpu_dropout
+from pyserini_tasb.train.cpu_training import prepare_for_cpu
 from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
 from pyserini_tasb.train.optimisation import Optimisation
 from pyserini_tasb.train.sampling import Tokenising, build_sampler
@@ -110,7 +110,7 @@ def _load(config: TeachConfig) -> PairStudent:
     require_vocabulary(tokenizer, model.transformer, str(folder))
     set_dropout(model, start.dropout, start.attention_dropout)
     if torch.device(device).type == "cpu":
-        use_cpu_dropout(model.transformer)
+        prepare_for_cpu(model.transformer)
     compute = compute_type("fp32" if config.precision == "fp32" else "bf16", device)
     return PairStudent(pairs, folder, tokenizer, device, compute)
 

@@ -29,7 +29,7 @@ class PairForward:
 
     def __init__(self, student: PairStudent, rescale: MarginRescale, config: TeachConfig, processes: Processes) -> None:
         self._student, self._rescale, self._config, self._processes = student, rescale, config, processes
-        self._tokens_per_forward = tokens_per_forward(config, student.device)
+        self._tokens_per_forward = tokens_per_forward(config, student)
 
     def __call__(self, batch: TrainingBatch, seed: int) -> tuple[Encoded[Pair], Losses]:
         """As of `Forward`."""

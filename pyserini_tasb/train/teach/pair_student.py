@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.encode.precision import autocast
 from pyserini_tasb.model.max_sim import max_sim_of_pairs
+from pyserini_tasb.train.packed_forward import packs_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ class PairModel(Protocol):
     """Scores from tokens."""
 
     @property
-    def module(self) -> torch.nn.Module:
+    def module(self) -> BertCat | ColBert:
         """What is trained."""
 
     def scores(self, pairs: Sequence[Pair], pad_id: int, device: str) -> torch.Tensor:
@@ -102,6 +103,11 @@ class PairStudent:
     tokenizer: Any
     device: str
     compute: torch.dtype
+
+    @property
+    def packed(self) -> bool:
+        """As of `Learner`."""
+        return packs_texts(self.pairs.module.transformer)
 
     def length(self, item: Pair) -> int:
         """Tokens of a pair."""

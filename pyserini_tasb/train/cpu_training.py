@@ -1,0 +1,16 @@
+"""What makes a Hugging Face encoder train faster on a CPU, without changing what it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyserini_tasb.train.cpu_attention import use_cpu_attention
+from pyserini_tasb.train.cpu_dropout import use_cpu_dropout
+from pyserini_tasb.train.packed_forward import pack_texts
+
+
+def prepare_for_cpu(transformer: Any) -> None:
+    """Replace its dropout and attention, and let it pack texts."""
+    use_cpu_attention(transformer)
+    use_cpu_dropout(transformer)
+    pack_texts(transformer)
