@@ -8,7 +8,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.columnar import RunTable
-from pyserini_tasb.evaluate.columnar.in_order import in_order
+from pyserini_tasb.evaluate.columnar.in_order import InOrder
 from pyserini_tasb.evaluate.columnar.ranking import rank_order
 from pyserini_tasb.evaluate.columnar.run_table import concatenated, query_blocks
 from pyserini_tasb.fuse.evidence import Evidence
@@ -40,14 +40,14 @@ def fuse_runs(runs: Sequence[Run], fusion: Fusion) -> Run:
     return concatenated(list(fuse_tables(tables, fusion))).to_run()
 
 
-def fuse_tables(tables: Sequence[RunTable], fusion: Fusion) -> Iterator[RunTable]:
+def fuse_tables(tables: Sequence[RunTable], fusion: Fusion) -> InOrder[RunTable]:
     """Fuse runs as columns; what comes is to be written or concatenated in this order.
 
     Raises:
         TasbError: as `fuse_runs`.
     """
     fusion.require_fits(len(tables))
-    return in_order(lambda block: _fused(block, fusion), aligned_blocks(tables, fusion.depth))
+    return InOrder(lambda block: _fused(block, fusion), aligned_blocks(tables, fusion.depth))
 
 
 def aligned_blocks(tables: Sequence[RunTable], depth: int | None) -> Iterator[list[RunTable]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import numpy as np
 
-from pyserini_tasb.evaluate.columnar.in_order import in_order
+from pyserini_tasb.evaluate.columnar.in_order import InOrder
 from pyserini_tasb.evaluate.columnar.line_blocks import (
     MSMARCO,
     TREC,
@@ -69,7 +69,7 @@ def _has_three_columns(path: Path) -> bool:
 
 def _read_blocks(path: Path, form: LineFormat) -> RunTable:
     with open_lines(path) as lines:
-        blocks = list(in_order(lambda block: parse_block(block, form), blocks_of(cast("BinaryIO", lines.buffer))))
+        blocks = list(InOrder(lambda block: parse_block(block, form), blocks_of(cast("BinaryIO", lines.buffer))))
     if not blocks:
         raise IrregularLinesError
     table = _joined(blocks)
@@ -107,7 +107,7 @@ def _require_no_repetition(table: RunTable) -> None:
         hashes.sort()
         return bool((hashes[1:] == hashes[:-1]).any())
 
-    if any(in_order(repeats, query_blocks(table.lengths))):
+    if any(InOrder(repeats, query_blocks(table.lengths))):
         raise IrregularLinesError
 
 

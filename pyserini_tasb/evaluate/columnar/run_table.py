@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.evaluate.runs import Run
 
-ROWS_AT_ONCE = 1 << 14  # as many as the processor's cache holds
+ROWS_AT_ONCE = 1 << 15  # see `line_blocks.BLOCK_BYTES`
 
 
 @dataclass(frozen=True, eq=False)

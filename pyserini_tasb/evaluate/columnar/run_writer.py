@@ -11,7 +11,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.columnar.decimal_writing import decimal_texts
-from pyserini_tasb.evaluate.columnar.in_order import in_order
+from pyserini_tasb.evaluate.columnar.in_order import InOrder
 from pyserini_tasb.evaluate.columnar.packed_text import unpack
 from pyserini_tasb.evaluate.line_files import columns_of
 from pyserini_tasb.whole_file import whole_file
@@ -50,7 +50,8 @@ def write_run_tables(path: Path, tables: Iterable[RunTable], tag: str, *, form: 
         raise _not_written(path, "a tag without white space", f"{tag!r}", "choose another --tag")
     hits = 0
     with whole_file(path) as file, _compressed(path, file) as target:
-        for count, lines in in_order(_formatter(path, tag, form), tables):
+        blocks = tables if isinstance(tables, InOrder) else InOrder(_itself, tables)
+        for count, lines in blocks.then(_formatter(path, tag, form)):
             target.write(lines)
             hits += count
         if not hits:
@@ -66,6 +67,10 @@ def _compressed(path: Path, file: BinaryIO) -> Iterator[BinaryIO]:
     # Neither a file name nor a time in the header: same run, same bytes.
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0) as compressed:
         yield cast("BinaryIO", compressed)
+
+
+def _itself(table: RunTable) -> RunTable:
+    return table
 
 
 def _formatter(path: Path, tag: str, form: RunFormat) -> Callable[[RunTable], tuple[int, bytes]]:
