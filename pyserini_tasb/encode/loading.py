@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from pyserini_tasb.encode.backends import pytorch  # noqa: F401 - registers `torch`
+from pyserini_tasb.encode.backends.machine import cpu_has_amx
 from pyserini_tasb.encode.backends.onnx_folder import is_exported
 from pyserini_tasb.encode.backends.registry import BACKENDS
 from pyserini_tasb.encode.export import backend as onnx_runtime  # noqa: F401 - registers `onnx`
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from pyserini_tasb.recipes import EncoderCard
 
 BACKEND_VARIABLE = "PYSERINI_TASB_BACKEND"
-# Fastest first, as measured roughly on one busy CPU with AMX and VNNI. No GPU was there to measure.
-FASTEST: dict[str, tuple[tuple[str, Precision], ...]] = {
-    "cpu": (("torch", "bf16"), ("onnx", "int8"), ("torch", "fp32")),
-    "cuda": (("torch", "bf16"), ("torch", "fp16"), ("torch", "fp32")),
-}
+Ways = tuple[tuple[str, "Precision"], ...]
+# Fastest first, as benchmarks/encode.py and benchmarks/query_latency.py measure them. No GPU was there to measure.
+FASTEST: Ways = (("onnx", "int8"), ("torch", "bf16"), ("torch", "fp32"))
+FASTEST_WITH_AMX: Ways = (("torch", "bf16"), ("onnx", "int8"), ("torch", "fp32"))
 # With one short text, what surrounds the multiplications counts: ONNX Runtime has less of it.
-FASTEST_ONE_BY_ONE = FASTEST | {"cpu": (("onnx", "int8"), ("onnx", "fp32"), ("torch", "bf16"), ("torch", "fp32"))}
+FASTEST_ONE_BY_ONE: Ways = (("onnx", "int8"), ("onnx", "fp32"), ("torch", "bf16"), ("torch", "fp32"))
+FASTEST_ON_GPUS: Ways = (("torch", "bf16"), ("torch", "fp16"), ("torch", "fp32"))
 
 _said: set[str] = set()
 
@@ -50,8 +51,7 @@ class Models:
     ) -> None:
         self._card, self._backend = card, _asked(card, backend)
         self.device = device or BACKENDS["torch" if self._backend == "auto" else self._backend].best_device()
-        fastest = FASTEST_ONE_BY_ONE if one_by_one else FASTEST
-        self._fastest = fastest.get(self.device.partition(":")[0], (("torch", "fp32"),))
+        self._fastest = _fastest(self.device.partition(":")[0], one_by_one=one_by_one)
         self._chosen: dict[Precision, Model] = {}
         self._loaded: dict[tuple[str, Precision], Model] = {}
 
@@ -108,6 +108,16 @@ class Models:
         if key not in self._loaded:
             self._loaded[key] = BACKENDS[name].load(self._card, computed, self.device)
         return self._loaded[key]
+
+
+def _fastest(kind: str, *, one_by_one: bool) -> Ways:
+    if kind == "cuda":
+        return FASTEST_ON_GPUS
+    if kind != "cpu":
+        return (("torch", "fp32"),)
+    if one_by_one:
+        return FASTEST_ONE_BY_ONE
+    return FASTEST_WITH_AMX if cpu_has_amx() else FASTEST
 
 
 def _asked(card: EncoderCard, backend: Backend | None) -> str:

@@ -27,35 +27,36 @@ def card(**keys):
 def machine(monkeypatch):
     """A CPU with or without fast bf16 and int8."""
 
-    def make(*, bf16, int8):
+    def make(*, bf16, int8, amx=False):
+        monkeypatch.setattr(loading, "cpu_has_amx", lambda: amx)
         monkeypatch.setattr(precision, "cpu_has_bf16", lambda: bf16)
         monkeypatch.setattr(backend, "cpu_has_int8", lambda: int8)
 
     return make
 
 
-def expected_choice(asked, bf16, int8, one_by_one):
+def expected_choice(asked, bf16, int8, amx, one_by_one):
     reduced = asked in {"int8", "bf16", "auto"}
     if one_by_one:
         return "onnx in int8" if asked == "int8" and int8 else "onnx in fp32"
-    if reduced and bf16:
+    if reduced and bf16 and (amx or asked != "int8" or not int8):
         return "torch in bf16"
     return "onnx in int8" if asked == "int8" and int8 else "torch in fp32"
 
 
-@pytest.mark.parametrize(("bf16", "int8"), list(itertools.product([True, False], repeat=2)))
+@pytest.mark.parametrize(
+    ("bf16", "int8", "amx"), [*itertools.product([True, False], [True, False], [False]), (True, True, True)]
+)
 @pytest.mark.parametrize("one_by_one", [True, False])
-def test_auto_takes_the_fastest_that_is_accurate_enough(machine, capsys, monkeypatch, bf16, int8, one_by_one):
-    machine(bf16=bf16, int8=int8)
+def test_auto_takes_the_fastest_that_is_accurate_enough(machine, capsys, monkeypatch, bf16, int8, amx, one_by_one):
+    machine(bf16=bf16, int8=int8, amx=amx)
     for asked in ("fp32", "fp16", "bf16", "int8", "auto"):
         monkeypatch.setattr(loading, "_said", set())
         Models(card(backend="auto"), "cpu", one_by_one=one_by_one).at(asked)
         line = capsys.readouterr().err.splitlines()[-1]
-        choice = expected_choice(asked, bf16, int8, one_by_one)
+        choice = expected_choice(asked, bf16, int8, amx, one_by_one)
         assert line.startswith(f"pyserini-tasb: encoding with {choice}, the fastest here for precision {asked}")
-        assert ("not onnx in int8 (no fast int8 on this hardware)" in line) == (
-            asked == "int8" and not int8 and (one_by_one or not bf16)
-        )
+        assert ("not onnx in int8 (no fast int8 on this hardware)" in line) == (asked == "int8" and not int8)
 
 
 def test_auto_without_the_packages_for_an_export_is_torch(machine, capsys, monkeypatch, tmp_path):

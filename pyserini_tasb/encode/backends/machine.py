@@ -10,6 +10,7 @@ from pathlib import Path
 
 # VNNI and AMX of x86, the dot product and matrix instructions of ARM.
 _INT8 = re.compile(r"\b(avx512_vnni|avx_vnni|amx_int8|asimddp|i8mm)\b")
+_AMX = re.compile(r"\bamx_bf16\b")
 
 
 def threads(root: Path = Path("/")) -> int:
@@ -33,8 +34,17 @@ def cpu_has_int8() -> bool:
     """Whether this CPU multiplies int8 matrices itself; without, int8 is no faster, and less accurate on x86."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
+    return _says(_INT8)
+
+
+def cpu_has_amx() -> bool:
+    """Whether this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
+    return _says(_AMX)
+
+
+def _says(instructions: re.Pattern[str]) -> bool:
     try:
-        return _INT8.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")) is not None
+        return instructions.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")) is not None
     except OSError:
         return False
 
