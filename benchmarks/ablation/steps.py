@@ -1,0 +1,227 @@
+"""What the ablation consists of: each command, what it reads and what it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyserini_tasb.pipelines.steps import Step
+
+HERE = Path(__file__).resolve().parent
+STUDY = HERE.parent / "ablation.yaml"
+DATA, SPLADE, POOL, COST, RESULT = (str(HERE / f"{name}.py") for name in ("data", "splade", "pool", "cost", "results"))
+RESULTS = "results.md"
+TASB = ("-m", "pyserini_tasb")
+FORMATS = ("raw", "titled")
+PAIRS = tuple(f"mined/{name}/pairs.tsv" for name in FORMATS)
+TEXTS = ("--collection", "data/collection.tsv", "--queries", "data/queries.train.tsv")
+NEGATIVES = "16"  # for each positive
+
+
+def steps(msmarco: Path) -> list[Step]:
+    """All of it, from a folder of MS MARCO passages."""
+    return [*data(msmarco), *teachers(), *study()]
+
+
+def data(msmarco: Path) -> list[Step]:
+    """Queries and BM25 negatives, each in the format of its positive; a validation set of other queries."""
+    steps = [
+        Step(
+            name="pools",
+            summary="Queries and passages, raw and titled apart",
+            arguments=(DATA, "pools", str(msmarco), "data"),
+            inputs=(DATA,),
+            outputs=("data",),
+        )
+    ]
+    for name in FORMATS:
+        here, index = f"data/{name}", f"indexes/{name}"
+        pairs, run = f"mined/{name}/pairs.tsv", f"mined/{name}/bm25.held-out.txt"
+        steps += [
+            Step(
+                name=f"index-{name}",
+                summary=f"Index the {name} passages",
+                arguments=(
+                    *("-m", "pyserini.index.lucene", "--collection", "JsonCollection", "--input", f"{here}/documents"),
+                    *("--generator", "DefaultLuceneDocumentGenerator", "--index", index),
+                    *("--threads", "2", "--storeRaw"),
+                ),
+                inputs=("data",),
+                outputs=(index,),
+            ),
+            Step(
+                name=f"mine-{name}",
+                summary=f"BM25 negatives of the {name} queries",
+                arguments=(
+                    *(*TASB, "data", "mine", "--topics", f"{here}/queries.train.tsv"),
+                    *("--qrels", f"{here}/qrels.train.txt", "--collection", f"{here}/documents/documents.jsonl"),
+                    *("--index", index, "--depth", "100", "--per-query", NEGATIVES, "--threads", "2"),
+                    *("--output", pairs),
+                ),
+                inputs=("data", index),
+                outputs=(pairs,),
+            ),
+            Step(
+                name=f"search-{name}",
+                summary=f"Search for the {name} queries that are held out",
+                arguments=(
+                    *("-m", "pyserini.search.lucene", "--index", index, "--topics", f"{here}/queries.held-out.tsv"),
+                    *("--output", run, "--bm25", "--hits", "50"),
+                ),
+                inputs=("data", index),
+                outputs=(run,),
+            ),
+        ]
+    return [
+        *steps,
+        Step(
+            name="formats",
+            summary="Can a teacher win by telling titled from raw?",
+            arguments=(DATA, "check", "."),
+            inputs=("data", *PAIRS),
+            stdout="formats.txt",
+        ),
+        Step(
+            name="join",
+            summary="Join the runs",
+            arguments=(DATA, "join", "mined", "bm25.held-out.txt"),
+            inputs=("mined/raw/bm25.held-out.txt", "mined/titled/bm25.held-out.txt"),
+            outputs=("mined/bm25.held-out.txt",),
+        ),
+        Step(
+            name="validation",
+            summary="The validation set",
+            arguments=(
+                *(*TASB, "data", "validation", "--topics", "data/queries.held-out.tsv"),
+                *("--qrels", "data/qrels.held-out.txt", "--run", "mined/bm25.held-out.txt"),
+                *("--collection", "data/collection.tsv", "--queries-sampled", "200", "--depth", "20"),
+                *("--output", "validation"),
+            ),
+            inputs=("data", "mined/bm25.held-out.txt"),
+            outputs=("validation",),
+        ),
+    ]
+
+
+def teachers() -> list[Step]:
+    """BERT_CAT on labels; the mean of its scores and SPLADE's; ColBERT on those."""
+    return [
+        Step(
+            name="labelled",
+            summary="A pair store of labels",
+            arguments=pair_store("labelled", *PAIRS),
+            inputs=("data", *PAIRS),
+            outputs=("labelled",),
+        ),
+        Step(
+            name="cat",
+            summary="Teach BERT_CAT",
+            arguments=(*TASB, "teach", "cat", str(HERE / "cat.yaml"), "--resume"),
+            inputs=("labelled", "validation", str(HERE / "cat.yaml")),
+            outputs=("cat/model",),
+        ),
+        Step(
+            name="score",
+            summary="BERT_CAT's scores of the pairs",
+            arguments=(
+                *(*TASB, "score", "--model", "cat/model", "--pairs", *PAIRS, *TEXTS),
+                *("--precision", "bf16", "--max-length", "160", "--output", "scores.cat.tsv"),
+            ),
+            inputs=("data", "cat/model", *PAIRS),
+            outputs=("scores.cat.tsv",),
+        ),
+        Step(
+            name="splade",
+            summary="SPLADE-tiny's scores of the pairs",
+            arguments=(SPLADE, "pairs", "--pairs", *PAIRS, *TEXTS, "--output", "scores.splade.tsv"),
+            inputs=(SPLADE, "data", *PAIRS),
+            outputs=("scores.splade.tsv",),
+        ),
+        Step(
+            name="ensemble",
+            summary="The mean of both",
+            arguments=(*TASB, "score", "--ensemble", "scores.cat.tsv", "scores.splade.tsv", "--output", "scores.tsv"),
+            inputs=("scores.cat.tsv", "scores.splade.tsv"),
+            outputs=("scores.tsv",),
+        ),
+        Step(
+            name="scored",
+            summary="A pair store of scores",
+            arguments=pair_store("scored", "scores.tsv"),
+            inputs=("data", "scores.tsv"),
+            outputs=("scored",),
+        ),
+        Step(
+            name="colbert",
+            summary="Teach ColBERT",
+            arguments=(*TASB, "teach", "colbert", str(HERE / "colbert.yaml"), "--resume"),
+            inputs=("scored", "validation", str(HERE / "colbert.yaml")),
+            outputs=("colbert/model",),
+        ),
+    ]
+
+
+def pair_store(output: str, *pairs: str) -> tuple[str, ...]:
+    known = ("--known-positives", "data/qrels.train.txt")
+    return (*TASB, "data", "pairs", "--scored-pairs", *pairs, *TEXTS, *known, "--output", output)
+
+
+def study() -> list[Step]:
+    """Clusters for both sizes of a batch, the second teacher's runs, what is searched, then the grid."""
+    clusters = [
+        Step(
+            name=f"clusters.{batch}",
+            summary=f"Topic clusters for batches of {batch}",
+            arguments=(
+                *(*TASB, "cluster", "--queries", "scored", "--encoder", "tasb:minilm", "--batch-size", batch),
+                *("--output", f"clusters.{batch}"),
+            ),
+            inputs=("scored",),
+            outputs=(f"clusters.{batch}",),
+        )
+        for batch in ("32", "96")
+    ]
+    splade = [
+        Step(
+            name=f"splade-{year}",
+            summary=f"SPLADE-tiny re-ranks TREC-DL 20{year[2:]}",
+            arguments=(
+                *(SPLADE, "rerank", "--run", f"{year}-passage.bm25", "--topics", f"{year}-passage"),
+                *("--collection", "data/tested.tsv", "--output", f"splade.{year}.txt"),
+            ),
+            inputs=(SPLADE, "data"),
+            outputs=(f"splade.{year}.txt",),
+        )
+        for year in ("dl19", "dl20")
+    ]
+    return [
+        *clusters,
+        *splade,
+        Step(
+            name="pool",
+            summary="The passages that students search: judged ones, and BM25's",
+            arguments=(POOL, "data/tested.tsv", "pool.tsv"),
+            inputs=(POOL, "data"),
+            outputs=("pool.tsv",),
+        ),
+        Step(
+            name="study",
+            summary="Train and measure the grid",
+            arguments=(*TASB, "study", str(STUDY)),
+            inputs=(str(STUDY), "pool.tsv", "scored", "colbert/model", "cat/model", "clusters.32", "clusters.96"),
+            outputs=("study/table.md", "study/study.png", "study/study.json"),
+        ),
+        Step(
+            name="cost",
+            summary="What each supervision costs a sample",
+            arguments=(COST, str(STUDY), "--cat", "cat/model"),
+            inputs=(COST, str(STUDY), "scored", "colbert/model", "cat/model", "clusters.32", "clusters.96"),
+            stdout="cost.md",
+        ),
+        Step(
+            name="results",
+            summary="All of it in one page",
+            arguments=(RESULT, "."),
+            inputs=(RESULT, "study/table.md", "study/study.json", "cost.md", "formats.txt"),
+            stdout=RESULTS,
+        ),
+    ]
