@@ -13,7 +13,6 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.qrels import Qrels, read_qrels
 from pyserini_tasb.evaluate.runs import Run, read_run
 from pyserini_tasb.evaluate.topics import Topics, read_topics
-from pyserini_tasb.recipes import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +34,8 @@ FILE_SUFFIXES = (".csv", ".gz", ".json", ".jsonl", ".qrels", ".run", ".trec", ".
 
 def bundled_files(kind: Kind) -> dict[str, Path]:
     """The files of one kind that this package ships, by the name a user types."""
+    from pyserini_tasb.recipes import own_folder  # brings pydantic, which takes a while
+
     suffix = BUNDLED_SUFFIX[kind]
     paths = sorted((own_folder("regressions") / "data").glob(f"{kind}.*{suffix}"))
     return {path.name.removeprefix(f"{kind}.").removesuffix(suffix): path for path in paths}

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.evaluate.columnar import load_run_table, write_run_tables
+from pyserini_tasb.evaluate.columnar import InOrder, load_run_table, write_run_tables
 from pyserini_tasb.fuse.compatibility import require_compatible
 from pyserini_tasb.fuse.fusing import fuse_tables
 from pyserini_tasb.fuse.fusion import DEPTH, RRF_K, Fusion
 from pyserini_tasb.fuse.recipe import fusion_of, require_runs, weight_note
-from pyserini_tasb.recipes import fusion_recipe
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     fusion = fusion_of(recipe, arguments.weights) if recipe else _from_options(arguments)
     fusion.require_fits(len(arguments.runs))
     _require_distinct(arguments.runs)
-    tables = {name: load_run_table(name) for name in arguments.runs}
+    tables = dict(zip(arguments.runs, InOrder(load_run_table, arguments.runs), strict=True))
     notes = require_compatible(tables)
     if recipe and not arguments.weights:
         depth = max(int(table.lengths.max(initial=0)) for table in tables.values())
@@ -49,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _recipe(arguments: argparse.Namespace) -> FusionRecipe:
+    from pyserini_tasb.recipes import fusion_recipe  # brings pydantic, which takes a while
+
     given = [name for name in _WITHOUT_RECIPE if getattr(arguments, name) is not None]
     if given:
         raise TasbError(

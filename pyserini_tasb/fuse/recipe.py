@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.fuse.fusion import Fusion
-from pyserini_tasb.recipes import encoder_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +76,8 @@ def _theoretical_minimum(source: FusionInput) -> float | None:
         return source.theoretical_minimum
     if source.kind in ("bm25", "doct5query", "impact"):
         return LOWEST_SPARSE_SCORE
+    from pyserini_tasb.recipes import encoder_card
+
     if source.kind == "dense" and source.encoder and encoder_card(source.encoder).normalise:
         return LOWEST_COSINE
     return None  # a dot product has none

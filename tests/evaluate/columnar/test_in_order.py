@@ -46,3 +46,11 @@ def test_an_error_comes_to_who_asks_and_nothing_goes_on_behind():
     with pytest.raises(ValueError, match="three"):
         next(results)
     assert len(begun) <= 3 + MOST_THREADS + 2
+
+
+def test_within_a_function_another_has_no_threads_of_its_own():
+    def squares(number):
+        return list(InOrder(lambda inner: (inner * number, threading.get_ident()), range(3))), threading.get_ident()
+
+    for number, (found, outer) in enumerate(InOrder(squares, range(4))):
+        assert found == [(inner * number, outer) for inner in range(3)]
