@@ -14,7 +14,7 @@ from pyserini_tasb.encode.backends.pytorch import TorchModel
 from pyserini_tasb.encode.export import backend, packages
 from pyserini_tasb.encode.loading import Models
 from pyserini_tasb.encode.text_encoder import TextEncoder
-from pyserini_tasb.recipes import EncoderCard
+from pyserini_tasb.recipes import EncoderCard, encoder_card
 from tests.conftest import TINY_MODEL
 from tests.encode.conftest import cosines
 
@@ -144,3 +144,17 @@ def test_pyserinis_classes_take_a_back_end(collection, name):
     np.testing.assert_allclose(pair, exact, atol=1e-4)
     assert passages.encode([]).shape == (0, passages.dimension)
     assert queries.encode_batch([]).shape == (0, queries.dimension)
+
+
+@pytest.mark.parametrize("name", ["tasb", "margin-mse", "minilm"])
+def test_shipped_cards_leave_it_to_the_machine(name):
+    assert encoder_card(name).backend == "auto"
+
+
+def test_so_single_queries_go_through_onnx_runtime_and_passages_do_not(capsys):
+    queries, passages = (encoder("tasb:minilm", device="cpu") for encoder in (TasbQueryEncoder, TasbDocumentEncoder))
+    text = "dense retrieval with topic-aware batches"
+    np.testing.assert_allclose(queries.encode(text), passages.encode([text])[0], atol=1e-5)
+    said = capsys.readouterr().err
+    assert "encoding with onnx in fp32, the fastest here for precision fp32" in said
+    assert "encoding with torch in fp32, the fastest here for precision fp32" in said
