@@ -11,7 +11,7 @@ from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
 from pyserini_tasb.encode import loading, precision
 from pyserini_tasb.encode.backends.onnx_model import OnnxModel
 from pyserini_tasb.encode.backends.pytorch import TorchModel
-from pyserini_tasb.encode.export import backend, packages
+from pyserini_tasb.encode.export import backend, folder, packages
 from pyserini_tasb.encode.loading import Models
 from pyserini_tasb.encode.text_encoder import TextEncoder
 from pyserini_tasb.recipes import EncoderCard, encoder_card
@@ -75,6 +75,19 @@ def test_auto_where_an_export_fails_is_torch(machine, capsys, monkeypatch, tmp_p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
     assert "not onnx in fp32 (Not a directory)" in capsys.readouterr().err
+
+
+def test_auto_where_an_exporter_breaks_down_is_torch(machine, capsys, monkeypatch, tmp_path):
+    machine(bf16=False, int8=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def breaks_down(*_, **__):
+        raise RuntimeError("no such operator\nand a long story")
+
+    monkeypatch.setattr(folder, "trace", breaks_down)
+    assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
+    assert "not onnx in fp32 (RuntimeError: no such operator)" in capsys.readouterr().err
+    assert not list((tmp_path / "pyserini-tasb" / "onnx").iterdir())
 
 
 @pytest.mark.parametrize(("name", "kind"), [("torch", TorchModel), ("onnx", OnnxModel)])

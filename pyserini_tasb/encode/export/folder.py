@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from functools import partial
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS, find_checkpoint
 from pyserini_tasb.recipes import EncoderCard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pyserini_tasb.encode.backends.pytorch import TorchModel
@@ -73,7 +75,8 @@ def export_model(
         return encode(passages), encode(queries)
 
     exact = vectors(model)
-    fused = _write_graph(model, folder, precision)
+    with _failures_explained(card.model):
+        fused = _write_graph(model, folder, precision)
     _write_tokenizer(tokenizer, folder, sample)
     accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
     if not force:
@@ -100,6 +103,22 @@ def export_model(
 def card_file(folder: Path) -> Path:
     """The encoder card of an exported folder."""
     return next(folder.glob("*.yaml"))
+
+
+@contextlib.contextmanager
+def _failures_explained(model: str) -> Iterator[None]:
+    """Exporters raise whatever they please; `auto` goes on with torch after a TasbError."""
+    try:
+        yield
+    except (TasbError, OSError):
+        raise
+    except Exception as error:
+        raise TasbError(
+            where=model,
+            expected="a model that torch and ONNX Runtime can make a graph of",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            do="take `torch` for a back end",
+        ) from error
 
 
 def _write_graph(model: TorchModel, folder: Path, precision: ExportPrecision) -> int:
