@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
-from pyserini_tasb.environment.prebuilt_index import prebuilt_index
+from pyserini_tasb.environment.prebuilt_index import prebuilt_text_index
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.texts.manifest import MANIFEST
 from pyserini_tasb.texts.records import LineStart, parse_json_record, parse_tsv_record, read_records
@@ -178,7 +178,7 @@ def _prebuilt(name: Path) -> Path:
     if name.parent != Path() or _uncompressed(name.name).endswith(RECORDS):
         raise _no_collection(name, "no such file or folder")
     try:
-        return prebuilt_index(str(name))
+        return prebuilt_text_index(str(name))
     except LookupError as error:
         raise _no_collection(name, f"no such file or folder, and {error}") from error
 

@@ -81,6 +81,16 @@ def test_an_index_by_pyserinis_name_for_it(lucene_index, suitable_java, collecti
         read_passages(Path("passages.tsv.gz"), [docid])
 
 
+def test_an_index_of_vectors_is_refused_before_it_is_downloaded(suitable_java, tmp_path, monkeypatch):
+    from pyserini import util
+    from pyserini.prebuilt_index_info import FAISS_INDEX_INFO
+
+    monkeypatch.setattr(util, "download_prebuilt_index", lambda name: pytest.fail(f"downloaded {name}"))
+    name = next(name for name in FAISS_INDEX_INFO if "tas" in name)
+    with pytest.raises(TasbError, match=f"Pyserini's {name} is an index of vectors, without text"):
+        read_passages(Path(name), ["d1"])
+
+
 def test_a_stock_lucene_index_is_asked_by_docid(lucene_index, suitable_java, collection, request):
     texts = dict(open_collection(TINY / "corpus.jsonl"))
     wanted = [collection.docids[number] for number in (40, 3, 17)]
