@@ -122,7 +122,7 @@ def _attention(
     if not (dropout.training or torch.is_grad_enabled()):
         context = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         return context.transpose(1, 2).flatten(2)
-    # Written out where it is trained, for dropout and the way back: see `cpu_attention`.
+    # Written out where it is trained, for dropout and the way back: see `train.on_cpu.attention`.
     weights = (query * size**-0.5) @ key.transpose(-1, -2)
     if seen is not None:
         lowest = torch.finfo(weights.dtype).min

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import torch
 
 from pyserini_tasb.encode.batching import batches_by_length
-from pyserini_tasb.train.cpu_dropout import seed_cpu_dropout
+from pyserini_tasb.train.on_cpu.dropout import seed_cpu_dropout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,7 @@ from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.kind import require_bi_encoder
 from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
-from pyserini_tasb.train.cpu_training import prepare_for_cpu
-from pyserini_tasb.train.packed_forward import packs_texts
+from pyserini_tasb.train.on_cpu import packs_texts, prepare_for_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

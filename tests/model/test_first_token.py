@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
 from pyserini_tasb.model.bert_dot import BertDot
-from pyserini_tasb.train.cpu_dropout import seed_cpu_dropout
-from pyserini_tasb.train.cpu_training import prepare_for_cpu
+from pyserini_tasb.train.on_cpu import prepare_for_cpu
+from pyserini_tasb.train.on_cpu.dropout import seed_cpu_dropout
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 20}
 BERT = BertConfig(**SIZES, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)

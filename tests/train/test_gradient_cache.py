@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyserini_tasb.train import cpu_training
 from pyserini_tasb.train.config import StudentConfig
 from pyserini_tasb.train.gradient_cache import Encoded
+from pyserini_tasb.train.on_cpu import preparation
 from pyserini_tasb.train.student import load_student
 from tests.conftest import TINY_MODEL
 
@@ -24,7 +24,7 @@ def student():
 @pytest.fixture
 def padding_student(monkeypatch):
     """As all but BERT and DistilBERT."""
-    monkeypatch.setattr(cpu_training, "pack_texts", lambda _: None)
+    monkeypatch.setattr(preparation, "pack_texts", lambda _: None)
     return load()
 
 

@@ -15,8 +15,8 @@ from pyserini_tasb.model.colbert import ColBert, load_colbert, new_colbert
 from pyserini_tasb.model.kind import kind_of
 from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
 from pyserini_tasb.train.assembly import found_device, require_enough
-from pyserini_tasb.train.cpu_training import prepare_for_cpu
 from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
+from pyserini_tasb.train.on_cpu import prepare_for_cpu
 from pyserini_tasb.train.optimisation import Optimisation
 from pyserini_tasb.train.sampling import Tokenising, build_sampler
 from pyserini_tasb.train.store import open_pair_store

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.encode.precision import autocast
 from pyserini_tasb.model.max_sim import max_sim_of_pairs
-from pyserini_tasb.train.packed_forward import packs_texts
+from pyserini_tasb.train.on_cpu import packs_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyserini_tasb.train.cpu_dropout import dropout as with_dropout
+from pyserini_tasb.train.on_cpu.dropout import dropout as with_dropout
 
 if TYPE_CHECKING:
     from pyserini_tasb.model.packing import Packing

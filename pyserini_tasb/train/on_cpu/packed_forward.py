@@ -16,7 +16,7 @@ INPUTS = ("input_ids", "token_type_ids")
 def pack_texts(transformer: Any) -> None:
     """From now on pack every batch, if this is a BERT or a DistilBERT; leave any other model as it is.
 
-    Its attention has to be the one of `cpu_attention`, its input padded on the right.
+    Its attention has to be that of `on_cpu.attention`, its input padded on the right.
     """
     if layers_are_known(transformer):
         transformer.register_forward_pre_hook(_pack, with_kwargs=True)

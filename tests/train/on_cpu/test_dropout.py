@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
-from pyserini_tasb.train.cpu_dropout import CpuDropout, dropout, seed_cpu_dropout
-from pyserini_tasb.train.cpu_training import prepare_for_cpu
+from pyserini_tasb.train.on_cpu import prepare_for_cpu
+from pyserini_tasb.train.on_cpu.dropout import CpuDropout, dropout, seed_cpu_dropout
 from tests.conftest import TINY_MODEL
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 20}

@@ -14,8 +14,7 @@ from pyserini_tasb.encode.batching import batches_by_length
 from pyserini_tasb.model.bert_cat import BertCat
 from pyserini_tasb.model.bert_dot import BertDot
 from pyserini_tasb.model.packing import Packing
-from pyserini_tasb.train import packed_forward
-from pyserini_tasb.train.cpu_training import prepare_for_cpu
+from pyserini_tasb.train.on_cpu import packed_forward, prepare_for_cpu
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 40}
 BERT = BertConfig(**SIZES, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)
