@@ -28,7 +28,8 @@ class Packing:
 
     def __init__(self, lengths: NDArray[np.int64], groups: Sequence[NDArray[np.intp]]) -> None:
         order = np.concatenate(groups)
-        self._lengths, self._starts = lengths[order], np.empty_like(lengths)
+        self._lengths = lengths[order]  # as they are packed
+        self._starts = np.empty_like(lengths)
         self._starts[order] = np.cumsum(self._lengths) - self._lengths
         self._whole = _Grid(self._starts, lengths)
         self._grids = [_Grid(self._starts[texts], lengths[texts]) for texts in groups]
@@ -47,8 +48,7 @@ class Packing:
     @cached_property
     def positions(self) -> torch.Tensor:
         """[1, all tokens] of each token in its text."""
-        starts = np.cumsum(self._lengths) - self._lengths
-        return torch.from_numpy(np.arange(self._lengths.sum()) - np.repeat(starts, self._lengths))[None]
+        return torch.from_numpy(np.concatenate([np.arange(length) for length in self._lengths]))[None]
 
     @cached_property
     def seen(self) -> list[torch.Tensor | None]:
