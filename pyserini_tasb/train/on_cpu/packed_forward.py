@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from pyserini_tasb.encode.batching import batches_by_length
 from pyserini_tasb.model.first_token import layers_are_known
-from pyserini_tasb.model.packing import Packing
+from pyserini_tasb.model.packing import Packing, rounded_up
 
 # Of a rectangle that attention sees at once, with padding.
 TOKENS_PER_RECTANGLE = 2_048
@@ -33,16 +35,18 @@ def _pack(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tu
     if mask is None or bool(mask.all()):  # no padding to leave out
         return arguments, named
     lengths = mask.sum(dim=1).numpy()
-    packing = Packing(lengths, list(batches_by_length(lengths, TOKENS_PER_RECTANGLE)))
+    groups = list(batches_by_length(rounded_up(lengths).tolist(), TOKENS_PER_RECTANGLE))
+    packing = Packing(lengths, groups, columns=mask.shape[1])
     inputs: dict[str, Any] = {name: packing.pack(named[name]) for name in INPUTS if name in named}
     return arguments, inputs | {"position_ids": packing.positions, "packing": packing}
 
 
 def _pad(module: Any, _arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
     packing: Packing | None = named.get("packing")
-    if packing is None or len(output.last_hidden_state) > 1:  # of the first tokens alone
+    if packing is None or output.last_hidden_state.shape[1] != packing.rows:  # of the first tokens alone
         return output
-    output.last_hidden_state = packing.padded(output.last_hidden_state)
+    padded = packing.padded(output.last_hidden_state)
+    output.last_hidden_state = torch.nn.functional.pad(padded, (0, 0, 0, packing.columns - padded.shape[1]))
     if getattr(output, "pooler_output", None) is not None:
         output.pooler_output = module.pooler(output.last_hidden_state)
     return output

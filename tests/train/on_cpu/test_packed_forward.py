@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
@@ -68,10 +69,13 @@ def test_vectors_and_gradients_are_the_same(model, config, pooling, texts):
 
 
 @pytest.mark.parametrize(("model", "config"), MODELS)
-def test_every_token_has_its_vector(model, config, texts):
-    ids, mask = texts
+@pytest.mark.parametrize("wider", [0, 5])
+@pytest.mark.parametrize("some", [slice(None), slice(0, 1), slice(3, 4)])
+def test_every_token_has_its_vector(model, config, texts, wider, some):
+    ids, mask = (torch.nn.functional.pad(each[some], (0, wider)) for each in texts)
     padding, packing = transformers(model, config)
     expected, found = (each(input_ids=ids, attention_mask=mask) for each in (padding, packing))
+    assert found.last_hidden_state.shape == expected.last_hidden_state.shape
     seen = mask.bool()
     torch.testing.assert_close(found.last_hidden_state[seen], expected.last_hidden_state[seen])
     if model is BertModel:
@@ -113,13 +117,42 @@ def test_other_models_are_left_alone(texts):
 
 
 def test_what_is_taken_apart_comes_together():
-    packing = Packing(LENGTHS, list(batches_by_length(LENGTHS, 64)))
-    values = torch.randn(1, 2, LENGTHS.sum(), 3, requires_grad=True)
+    packing = Packing(LENGTHS, list(batches_by_length(LENGTHS, 64)), columns=31)
+    assert packing.rows == 128  # for 116 tokens
+    values = torch.randn(1, 2, 128, 3, requires_grad=True)
     rectangles = packing.apart(values)
     assert [len(each) for each in rectangles] == [2, 2, 3]  # 31 and 31, 30 and 12, 7, 4 and 1 tokens
     together = packing.together(rectangles)
-    assert torch.equal(together, values.transpose(1, 2))
+    tokens, spare = slice(None, 116), slice(116, None)
+    assert torch.equal(together[:, tokens], values.transpose(1, 2)[:, tokens])
     direction = torch.randn_like(together)
     (together * direction).sum().backward()
-    assert torch.equal(values.grad, direction.transpose(1, 2))
+    assert torch.equal(values.grad[:, :, tokens], direction.transpose(1, 2)[:, :, tokens])
+    assert not values.grad[:, :, spare].any()
     assert packing.positions[0, packing.first].tolist() == [0] * len(LENGTHS)
+
+
+class Multiplied(TorchDispatchMode):
+    """Sizes of the matrices that are multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        if function.overloadpacket in {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm}:
+            matrices = [each.shape for each in arguments if isinstance(each, torch.Tensor)]
+            self.sizes.add((function.overloadpacket, *matrices))
+        return function(*arguments, **(named or {}))
+
+
+def test_sizes_recur_from_batch_to_batch():
+    """For each new size, oneDNN compiles kernels, and keeps them."""
+    _, packing = transformers(BertModel, BERT)
+    multiplied = Multiplied()
+    for seed in range(40):
+        lengths = torch.from_numpy(np.random.default_rng(seed).integers(20, 33, 12))
+        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        with multiplied, torch.no_grad():
+            packing(input_ids=mask, attention_mask=mask)
+    assert len(multiplied.sizes) < 20  # 106 without rounding
