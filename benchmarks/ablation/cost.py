@@ -105,7 +105,7 @@ def measured(arguments: argparse.Namespace, batch: str, folder: str) -> list[lis
         [
             NAMES.get(name, name),
             batch.removeprefix("b"),
-            f"{1000 * statistics.median(times) / runs['none'].batch_size:.0f}",
+            f"{1000 * statistics.median(times) / runs['none'].batch_size:.3g}",
             f"{statistics.median(a / b for a, b in zip(times, counted['none'], strict=True)):.2f}",
         ]
         for name, times in counted.items()

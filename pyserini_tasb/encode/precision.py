@@ -33,7 +33,7 @@ def compute_type(precision: Precision, device: str) -> torch.dtype:
 
     if precision == "fp32":
         return torch.float32
-    if torch.device(device).type == "cuda":  # not run here: no GPU on the machine that wrote this
+    if torch.device(device).type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_bf16 and precision != "fp16" else torch.float16
     return torch.bfloat16 if precision != "fp16" and cpu_has_bf16() else torch.float32

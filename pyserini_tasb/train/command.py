@@ -39,7 +39,7 @@ def train_student(config: TrainConfig, *, resume: bool, to_go_on: str) -> int:
         TasbError: something is not here, does not fit the rest, or cannot be written.
     """
     check_card_name(config.name, config.output / MODEL)  # afterwards would be late to hear of it
-    with processes_of_torchrun() as processes:
+    with processes_of_torchrun(config.device) as processes:
         parts = assemble(config, processes)
 
         def leave_model(trainer: Trainer) -> list[str]:

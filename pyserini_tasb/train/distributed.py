@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
+from pyserini_tasb.errors import TasbError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -96,16 +98,44 @@ class Processes:
 
 
 @contextmanager
-def processes_of_torchrun() -> Iterator[Processes]:
-    """Join the processes that `torchrun` started; a process started without it is alone."""
+def processes_of_torchrun(device: str) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started; a process started without it is alone.
+
+    Args:
+        device: as configured. `auto` gives each process a GPU of its own, if there are any.
+
+    Raises:
+        TasbError: more processes than GPUs, or one GPU for all.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ and "WORLD_SIZE" not in os.environ:
         yield Processes()
         return
-    on_gpus = torch.cuda.is_available()  # not run here: no GPU on the machine that wrote this
-    if on_gpus:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpus else "gloo")
+    if device == "cpu" or not torch.cuda.is_available():
+        dist.init_process_group("gloo")
+    else:
+        own = torch.device("cuda", _own_gpu(device))
+        torch.cuda.set_device(own)
+        dist.init_process_group("nccl", device_id=own)  # two GPUs have not been at hand yet
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def _own_gpu(device: str) -> int:
+    """The number of this process's GPU."""
+    number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    processes = int(os.environ["LOCAL_WORLD_SIZE"])
+    if device != "auto" and processes > 1:
+        raise TasbError(
+            expected="`device: auto`, so that each process has a GPU of its own, or `device: cpu`",
+            found=f"`device: {device}` for {processes} processes",
+            do="change it, or start one process, without torchrun",
+        )
+    if processes > gpus:
+        raise TasbError(
+            expected="a GPU for each process",
+            found=f"{processes} processes on a machine with {gpus} GPU{'s' * (gpus > 1)}",
+            do=f"start {gpus} (`torchrun --nproc-per-node {gpus}`), or train on the CPU (`--set device=cpu`)",
+        )
+    return number

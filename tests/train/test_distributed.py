@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pyserini_tasb import TasbError
+from pyserini_tasb.train.distributed import processes_of_torchrun
 from tests.conftest import run_tasb
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "passage_max_length": 40}
@@ -22,7 +24,7 @@ def runs(training_set, tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"processes-{processes}")
         data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
         config = training_set.config(folder, student={"model": str(training_set.model), **NO_DROPOUT}, data=data, **RUN)
-        run_tasb(processes, "train", config)
+        run_tasb(processes, "train", config, "--set", "device=cpu")
         folders[processes] = folder / "run"
     return folders
 
@@ -51,3 +53,20 @@ def test_the_same_model(runs):
         if name.endswith("k_lin.bias"):  # no loss depends on it: Adam follows rounding errors
             continue
         torch.testing.assert_close(two[name], weights, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("device", "found"),
+    [
+        ("auto", "2 processes on a machine with 1 GPU\n"),
+        ("cuda:0", "`device: cuda:0` for 2 processes"),
+    ],
+)
+def test_two_processes_and_one_gpu(device, found, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TasbError) as raised, processes_of_torchrun(device):
+        pass
+    assert found in str(raised.value)

@@ -39,7 +39,7 @@ RERANK = "tasb rerank --run bm25.txt --model FOLDER --topics Q --collection C --
 def run(arguments: argparse.Namespace) -> int:
     """Train a teacher, from the start or from where it stopped."""
     config = load_recipe(Path(arguments.config), CONFIGS[arguments.teacher], arguments.set)
-    with processes_of_torchrun() as processes:
+    with processes_of_torchrun(config.device) as processes:
         parts = assemble_teacher(config, processes)
         return train(
             parts,

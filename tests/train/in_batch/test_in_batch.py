@@ -89,7 +89,7 @@ def test_a_colbert_trains_a_student_in_one_process_or_two(training_set, colbert,
             student={"model": str(TINY_MODEL), "dropout": 0.0, "attention_dropout": 0.0, **CAPS},
             batch_size=5,
         )
-        run_tasb(processes, "train", config)
+        run_tasb(processes, "train", config, "--set", "device=cpu")
         lines = map(json.loads, (folder / "run" / "metrics.jsonl").read_text().splitlines())
         losses[processes] = [line["in_batch"] for line in lines if line["kind"] == "step"]
     assert len(losses[1]) == 8

@@ -63,7 +63,7 @@ def test_its_evaluation_is_that_of_the_scorer(teaching, training_set, tmp_path, 
 @pytest.mark.parametrize(("kind", "config_class"), [("cat", TeachCatConfig), ("colbert", TeachColBertConfig)])
 def test_a_batch_can_be_learned_by_heart(teaching, tmp_path, kind, config_class):
     teacher = {"dropout": 0.0, "attention_dropout": 0.0}
-    config = teaching(tmp_path, teacher=teacher, optimiser={"learning_rate": 3e-3})
+    config = teaching(tmp_path, teacher=teacher, optimiser={"learning_rate": 3e-3}, device="cpu")
     parts = assemble_teacher(load_recipe(config, config_class), Processes())
     (batch,) = training_batches(parts.store, parts.sampler, parts.tokenising, start=0, stop=1, workers=0, ahead=1)
     stepper = Stepper(parts.forward(parts.margin_scale()), parts.optimisation, parts.processes, seed=0)
@@ -119,7 +119,7 @@ def test_two_processes_teach_as_one(teaching, tmp_path):
         folder.mkdir()
         teacher = {"dimension": DIMENSION, "dropout": 0.0, "attention_dropout": 0.0}
         config = teaching(folder, teacher=teacher, batch_size=5)
-        run_tasb(processes, "teach", "colbert", config)
+        run_tasb(processes, "teach", "colbert", config, "--set", "device=cpu")
         run = folder / "run"
         losses[processes] = [record["loss"] for record in records(run, "step")]
         losses[processes] += [record["value"] for record in records(run, "evaluation")]
