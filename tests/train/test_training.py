@@ -40,6 +40,7 @@ def trained(training_set, tmp_path_factory):
 def test_it_ends_with_a_plain_hugging_face_folder(trained):
     files = {path.name for path in (trained / "model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "curves.png"} <= files
+    assert len({path.stat().st_mode for path in (trained / "model").iterdir()}) == 1  # all for the same readers
     assert not {name for name in files if name.endswith((".bin", ".pt", ".pkl"))}
     before, after = (load_file(folder / "model.safetensors") for folder in (TINY_MODEL, trained / "model"))
     assert not all(torch.equal(after[name], weights) for name, weights in before.items())
