@@ -125,7 +125,7 @@ def processes_of_torchrun(device: str) -> Iterator[Processes]:
 def _own_gpu(device: str) -> int:
     """The number of this process's GPU."""
     number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    processes = int(os.environ["LOCAL_WORLD_SIZE"])
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", number + 1))  # torchrun says it, other launchers may not
     if device != "auto" and processes > 1:
         raise TasbError(
             expected="`device: auto`, so that each process has a GPU of its own, or `device: cpu`",

@@ -62,10 +62,11 @@ def test_the_same_model(runs):
         ("cuda:0", "`device: cuda:0` for 2 processes"),
     ],
 )
-def test_two_processes_and_one_gpu(device, found, monkeypatch):
+@pytest.mark.parametrize("said", [{"LOCAL_WORLD_SIZE": "2"}, {}])  # by torchrun; by another launcher
+def test_two_processes_and_one_gpu(device, found, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1", **said}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TasbError) as raised, processes_of_torchrun(device):
         pass
