@@ -21,6 +21,7 @@ from pyserini_tasb.cli_report import add_report_verb
 from pyserini_tasb.cli_rerank_depths import add_rerank_depths_verb
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
+from pyserini_tasb.environment.reproducibility import request_reproducibility
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.plugin.startup import register
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module, _, function = arguments.run.partition(":")
     if getattr(arguments, "backend", None):
         os.environ["PYSERINI_TASB_BACKEND"] = arguments.backend  # which worker processes see as well
+    request_reproducibility()  # before any verb imports torch; worker processes inherit it
     register()  # for a checkout that is not installed: no start-up hook there
     try:
         return int(getattr(importlib.import_module(module), function)(arguments))

@@ -13,6 +13,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+from pyserini_tasb.environment.reproducibility import request_reproducibility
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,6 +23,9 @@ TINY_MODEL = DATA / "tiny-tasb"
 # Not "cacm" in its name: Pyserini takes any topics path that contains it for Anserini's CACM topics.
 TINY = DATA / "tiny"
 DIMENSION = 32
+
+# As `tasb` does, before torch multiplies anything here: many tests compare bytes.
+request_reproducibility()
 
 # By the clock of a shared machine any example can be late.
 hypothesis.settings.register_profile("no deadline", deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.environment.reproducibility import ensure_reproducibility
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.weights import load_errors_explained
 
@@ -28,6 +29,7 @@ def load_pretrained(
     Raises:
         TasbError: files that cannot be read, or weights that do not fill the model that config.json describes.
     """
+    ensure_reproducibility()  # every model of torch comes through here before it computes
     with load_errors_explained(folder):
         model, report = auto_class.from_pretrained(
             str(folder),

@@ -94,7 +94,7 @@ def test_transformers(monkeypatch: pytest.MonkeyPatch, found: str | None, status
 
 
 def test_torch_is_described():
-    (finding,) = packages.check_torch()
+    finding, *_ = packages.check_torch()
     assert finding.status == "ok"
     assert finding.found.startswith(version("torch"))
     assert "GPU: " in finding.found
@@ -102,6 +102,6 @@ def test_torch_is_described():
 
 def test_torch_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    (finding,) = packages.check_torch()
+    finding, *_ = packages.check_torch()
     assert finding.status == "problem"
     assert "pip install" in str(finding.remedy)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
+from pyserini_tasb.encode.backends.machine import WeightBits
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS
 from pyserini_tasb.recipes.types import Strict
@@ -35,6 +36,7 @@ class ExportAbout(Strict):
     Args:
         attention_layers: those whose attention is of all tokens.
         attention_fused: so many of them compute it in one operator.
+        weight_bits: of int8 weights; 8 are too many for CPUs whose products saturate.
     """
 
     format: Literal[1] = 1
@@ -48,6 +50,7 @@ class ExportAbout(Strict):
     source_digest: str
     attention_layers: int
     attention_fused: int
+    weight_bits: WeightBits = 8
     accuracy: Accuracy
     versions: dict[str, str]
 

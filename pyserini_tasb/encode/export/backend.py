@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.encode.backends.machine import cpu_has_int8
+from pyserini_tasb.encode.backends.machine import cpu_has_int8, int8_weight_bits
 from pyserini_tasb.encode.backends.onnx_folder import is_exported, read_about
 from pyserini_tasb.encode.backends.onnx_graph import has_gpu
 from pyserini_tasb.encode.backends.onnx_model import OnnxModel
@@ -47,7 +49,10 @@ class OnnxRuntime:
     def load(self, card: EncoderCard, precision: Precision, device: str) -> OnnxModel:
         """See `Backend`. The first time, this exports the model."""
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        return OnnxModel(folder if is_exported(folder) else cached_export(card, _of_graph(precision)), device)
+        if not is_exported(folder):
+            return OnnxModel(cached_export(card, _of_graph(precision)), device)
+        _warn_of_saturation(folder)
+        return OnnxModel(folder, device)
 
 
 def _precision_of(folder: Path, asked: Precision) -> Precision:
@@ -66,6 +71,17 @@ def _precision_of(folder: Path, asked: Precision) -> Precision:
             "or export the model again with --precision fp32",
         )
     return found
+
+
+@functools.cache
+def _warn_of_saturation(folder: Path) -> None:
+    about = read_about(folder)
+    if about.precision == "int8" and about.weight_bits > int8_weight_bits():
+        print(
+            f"pyserini-tasb: {folder} was exported on a CPU with VNNI instructions. This CPU has none: its int8 products "
+            "saturate, and vectors can be far from exact. Export the model again on this machine, or take fp32",
+            file=sys.stderr,
+        )
 
 
 def _of_graph(precision: Precision) -> ExportPrecision:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.encode.backends.machine import int8_weight_bits
 from pyserini_tasb.encode.backends.onnx_folder import is_exported
 from pyserini_tasb.encode.export.packages import require_packages
 from pyserini_tasb.encode.model_digest import folder_digest
@@ -69,6 +70,8 @@ def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
 def _place(card: EncoderCard, precision: ExportPrecision) -> Path:
     source = find_checkpoint(card.model, allow_bin=card.allow_bin)
     parts = [VERSION, folder_digest(source), card.pooling, card.normalise, precision]
+    if precision == "int8":
+        parts.append(int8_weight_bits())
     return cache_folder() / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 
 from pyserini_tasb.encode.backends.by_length import vectors_by_length
+from pyserini_tasb.encode.backends.machine import int8_weight_bits
 from pyserini_tasb.encode.backends.onnx_folder import EXPORT, ExportAbout, is_exported
 from pyserini_tasb.encode.backends.onnx_graph import OnnxGraph
 from pyserini_tasb.encode.backends.pytorch import Torch
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pyserini_tasb.encode.backends.machine import WeightBits
     from pyserini_tasb.encode.backends.pytorch import TorchModel
     from pyserini_tasb.encode.backends.tokenizers import HuggingFaceTokenizer
     from pyserini_tasb.encode.export.accuracy import Vectors
@@ -75,8 +77,9 @@ def export_model(
         return encode(passages), encode(queries)
 
     exact = vectors(model)
+    bits = int8_weight_bits()
     with _failures_explained(card.model):
-        fused = _write_graph(model, folder, precision)
+        fused = _write_graph(model, folder, precision, bits)
     _write_tokenizer(tokenizer, folder, sample)
     accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
     if not force:
@@ -92,6 +95,7 @@ def export_model(
         source_digest=folder_digest(source),
         attention_layers=int(model.module.transformer.config.num_hidden_layers) - model.module.first_token_only,
         attention_fused=fused,
+        weight_bits=bits,
         accuracy=accuracy,
         versions={name: version(name) for name in ("onnxruntime", "torch", "transformers", *PACKAGES)},
     )
@@ -121,7 +125,7 @@ def _failures_explained(model: str) -> Iterator[None]:
         ) from error
 
 
-def _write_graph(model: TorchModel, folder: Path, precision: ExportPrecision) -> int:
+def _write_graph(model: TorchModel, folder: Path, precision: ExportPrecision, bits: WeightBits) -> int:
     """Write the graph; return how many layers' attention was fused."""
     config = model.module.transformer.config
     work = folder / "work"
@@ -131,7 +135,7 @@ def _write_graph(model: TorchModel, folder: Path, precision: ExportPrecision) ->
         work / "traced.onnx", work / "fused.onnx", heads=int(config.num_attention_heads), hidden=int(config.hidden_size)
     )
     if precision == "int8":
-        quantise(work / "fused.onnx", work / "quantised.onnx")
+        quantise(work / "fused.onnx", work / "quantised.onnx", bits)
     optimise(work / ("quantised.onnx" if precision == "int8" else "fused.onnx"), folder / EXPORTED_WEIGHTS)
     shutil.rmtree(work)
     config.save_pretrained(folder)

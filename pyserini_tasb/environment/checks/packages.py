@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyserini_tasb.environment.checks.network import answers
 from pyserini_tasb.environment.finding import Finding, ok, problem, warning
+from pyserini_tasb.environment.reproducibility import SETTING, VARIABLE, products_depend_on_alignment
 
 # As in pyproject.toml.
 PYTHON = (3, 11)
@@ -66,7 +67,7 @@ def check_torch() -> list[Finding]:
         found = f"{torch.__version__}; GPU: {', '.join(devices) or 'none'}; bf16 on the CPU: {has_bf16}"
     except Exception as error:  # noqa: BLE001 - whatever a broken install raises is the finding
         return [problem("torch", f"cannot be imported: {error!r}", remedy)]
-    return [ok("torch", found)]
+    return [ok("torch", found), _check_reproducibility()]
 
 
 def installed(distribution: str) -> str | None:
@@ -101,6 +102,15 @@ def _check_openai(pyserini: str) -> Finding:
         return ok("openai", f"{found}; Pyserini {pyserini} can be imported only while OPENAI_API_KEY is set, as it is")
     clash = f"{found}: `import pyserini.encode` of Pyserini {pyserini} fails with openai 2.34 and newer"
     return problem("openai", clash, "pip install 'openai<2.34'")
+
+
+def _check_reproducibility() -> Finding:
+    name, set_to = "reproducibility", f"{VARIABLE}={os.environ.get(VARIABLE, '')}"
+    if products_depend_on_alignment():
+        found = f"the last bits of torch's products depend on where numbers lie in memory ({set_to})"
+        return warning(name, found, f"export {VARIABLE}={SETTING}")
+    found = f"torch's products are the same bytes wherever numbers lie in memory ({set_to})"
+    return ok(name, f"{found}; set it for programs that use torch before they load our encoders")
 
 
 def _cpu_has_bf16() -> bool | None:

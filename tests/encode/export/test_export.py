@@ -13,6 +13,8 @@ import pytest
 
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
 from pyserini_tasb.cli import main
+from pyserini_tasb.encode.backends import machine
+from pyserini_tasb.encode.backends.machine import cpu_has_int8, int8_weight_bits
 from pyserini_tasb.encode.export import accuracy, graph, packages
 from pyserini_tasb.encode.export.sample import built_in_sample
 from pyserini_tasb.encode.model_digest import model_digest
@@ -87,6 +89,30 @@ def test_int8_is_close(exported_int8, bert_card, collection):
     vectors = TasbDocumentEncoder(str(card), device="cpu").encode(collection.texts)
     exact = TasbDocumentEncoder(str(bert_card), device="cpu").encode(collection.texts)
     assert 0.98 < cosines(vectors, exact).mean() < 0.999999
+
+
+def test_int8_weights_have_the_bits_that_the_cpu_can_add(exported_int8):
+    onnx = pytest.importorskip("onnx")
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load(exported_int8 / "model.onnx").graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
+    ]
+    assert len(weights) == 3 * 4
+    assert max(np.abs(weight.astype(int)).max() for weight in weights) == (127 if cpu_has_int8() else 64)
+    assert about(exported_int8)["weight_bits"] == int8_weight_bits() == (8 if cpu_has_int8() else 7)
+
+
+def test_int8_for_another_cpu_is_pointed_at_where_it_saturates(exported_int8, bert_card, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "cpu_has_int8", lambda: False)
+    monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
+    narrow = export(bert_card, tmp_path / "narrow", "--precision", "int8", "--force")
+    assert about(narrow)["weight_bits"] == 7
+    capsys.readouterr()
+    for folder in (narrow, exported_int8):
+        TasbDocumentEncoder(str(next(folder.glob("*.yaml"))), device="cpu")
+        saturates = about(folder)["weight_bits"] == 8
+        assert capsys.readouterr().err.count(f"{folder} was exported on a CPU with VNNI") == saturates
 
 
 def test_int8_is_not_taken_for_fp32(exported_int8):

@@ -1,0 +1,72 @@
+"""The same bytes from the same model and texts: what MKL, which multiplies matrices for torch on x86, must be told.
+
+On processors of other makers than Intel, MKL chooses its kernel by where the numbers lie in memory. The last bits of a
+vector then change from run to run (measured with torch 2.13 on AMD EPYC, with AVX2 and with AVX-512; not seen on
+Intel). Its mode of conditional numerical reproducibility ends that. In this mode `AUTO` takes the fastest instructions
+of each processor. There is no other fast setting on AMD's: MKL takes `AVX2` and `AVX512` for `AUTO` (MKL_VERBOSE=1).
+
+oneDNN (bf16), Faiss, NumPy and ONNX Runtime need nothing: they gave the same bytes at every address that was tried.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+VARIABLE, SETTING = "MKL_CBWR", "AUTO"
+# Bytes behind a multiple of 64, at which torch itself would put every tensor.
+OFFSETS = range(0, 64, 4)
+
+
+def request_reproducibility() -> None:
+    """Ask MKL for reproducible products in this process and its children, unless the user has asked for anything.
+
+    MKL reads the variable when it first multiplies: before that, this has to run.
+    """
+    os.environ.setdefault(VARIABLE, SETTING)
+
+
+def ensure_reproducibility() -> None:
+    """As `request_reproducibility`; say so, once, where it comes too late because torch has multiplied already."""
+    own_choice = os.environ.get(VARIABLE, SETTING) != SETTING
+    request_reproducibility()
+    if not own_choice and products_depend_on_alignment():
+        _say_too_late()
+
+
+@functools.cache
+def products_depend_on_alignment() -> bool:
+    """Whether torch multiplies the same small matrices to other bytes at other addresses, in this process."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    rows, weights = (torch.randn(count, 64, generator=generator) for count in (3, 32))
+    products = {
+        torch.nn.functional.linear(_at(offset, rows), _at(other, weights)).numpy().tobytes()
+        for offset in OFFSETS
+        for other in OFFSETS
+    }
+    return len(products) > 1
+
+
+def _at(offset: int, values: torch.Tensor) -> torch.Tensor:
+    """A copy of fp32 `values` whose first byte lies `offset` bytes behind a multiple of 64."""
+    import torch
+
+    space = torch.empty(values.numel() + 32, dtype=torch.float32)
+    start = (-space.data_ptr() % 64 + offset) // space.element_size()
+    return space[start : start + values.numel()].view(values.shape).copy_(values)
+
+
+@functools.cache
+def _say_too_late() -> None:
+    print(
+        "pyserini-tasb: torch multiplied matrices before our first model was loaded, so that the last bits of vectors "
+        f"can differ from run to run on this processor. To prevent it, set {VARIABLE}={SETTING} before Python starts",
+        file=sys.stderr,
+    )
