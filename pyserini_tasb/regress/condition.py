@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.measures import parse_measures
 from pyserini_tasb.pipelines.steps import Step
-from pyserini_tasb.recipes import prebuilt, regression, topic_set
+from pyserini_tasb.recipes import encoder_card, prebuilt, regression, topic_set
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,7 @@ class Condition:
         stages: in order; first those of the regressions whose runs it needs.
         prebuilt: what Pyserini downloads, of all of these stages.
         models: the weights that all of these stages need.
+        checkpoints: the models that the run is of, by hub id or path.
         runs: files or bundled names of the runs that it needs.
         command: that runs it.
     """
@@ -52,6 +53,7 @@ class Condition:
     stages: tuple[ConditionStage, ...]
     prebuilt: tuple[Prebuilt, ...]
     models: tuple[NeededModel, ...]
+    checkpoints: tuple[str, ...]
     runs: tuple[str, ...]
     command: str
 
@@ -134,15 +136,41 @@ def resolve(
         stages=tuple({stage.step.name: stage for part in parts for stage in part}.values()),
         prebuilt=_each_once(own_archives, *(part.prebuilt for part in needed)),
         models=_each_once(about.models, *(part.models for part in needed)),
+        checkpoints=_each_once(
+            about.checkpoints or tuple(_checkpoint(model.encoder) for model in about.models),
+            *(part.checkpoints for part in needed),
+        ),
         runs=tuple(part.regression.run for part in needed),
         command=shlex.join(("tasb", "regress", *named)),
     )
     _require_known_measures(condition)
+    _require_its_own_numbers(condition)
     return condition
 
 
 def _each_once(*groups: tuple[Item, ...]) -> tuple[Item, ...]:
     return tuple(dict.fromkeys(item for group in groups for item in group))
+
+
+def _checkpoint(encoder: str) -> str:
+    try:
+        return encoder_card(encoder).model
+    except TasbError:  # running it says what is wrong
+        return encoder
+
+
+def _require_its_own_numbers(condition: Condition) -> None:
+    """Another checkpoint's number judges nothing; sources that name none are believed."""
+    expected = condition.regression.expected
+    for block in expected if expected != "measure" else ():
+        named = block.source.checkpoints
+        if named and {*named} != {*condition.checkpoints}:
+            raise TasbError(
+                where=f"regression {condition.name}, {block.source.reference}",
+                expected=f"numbers of {', '.join(condition.checkpoints) or 'no model'}, which the run is of",
+                found=f"numbers of {', '.join(named)}",
+                do="put them under `cited`, with a note",
+            )
 
 
 def _require_known_measures(condition: Condition) -> None:
