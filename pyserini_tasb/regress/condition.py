@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.measures import parse_measures
 from pyserini_tasb.pipelines.steps import Step
-from pyserini_tasb.recipes import encoder_card, prebuilt, regression, topic_set
+from pyserini_tasb.recipes import encoder_card, prebuilt, regression, regression_file, topic_set
+from pyserini_tasb.regress.foreign_commands import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet
     from pyserini_tasb.recipes.regression_types import NeededModel, StageKind
@@ -27,10 +29,12 @@ class ConditionStage:
     Args:
         kind: index, search, fuse or rerank.
         step: the command, its name and what it makes; what it reads is known only when it runs.
+        refused: what of the command needs `--allow-commands`.
     """
 
     kind: StageKind
     step: Step
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def load_condition(name: str) -> Condition:
     Raises:
         TasbError: no such regression, topic set or archive, a faulty file, or regressions that need each other's runs.
     """
-    return resolve(regression(name), named=(name,))
+    return resolve(regression(name), file=regression_file(name), named=(name,))
 
 
 def resolve(
@@ -92,6 +96,7 @@ def resolve(
     topics: TopicSet | None = None,
     archives: Sequence[Prebuilt] | None = None,
     *,
+    file: Path | None = None,
     named: tuple[str, ...],
     above: tuple[str, ...] = (),
 ) -> Condition:
@@ -101,6 +106,7 @@ def resolve(
         about: the regression.
         topics: its topic set, if that is in no file.
         archives: what Pyserini downloads for it, if that is in no files.
+        file: that the regression stands in; None for one that the installed Pyserini brings.
         named: the arguments of `tasb regress` that mean it.
         above: names of the regressions that need this one's run.
 
@@ -123,10 +129,14 @@ def resolve(
                 arguments=("-m", *stage.command),
                 outputs=stage.outputs,
             ),
+            tuple(refused),
         )
-        for stage in about.stages
+        for stage, refused in zip(about.stages, refusals(about, file), strict=True)
     )
-    needed = [resolve(regression(name), named=(name,), above=(*above, about.name)) for name in about.runs_of]
+    needed = [
+        resolve(regression(name), file=regression_file(name), named=(name,), above=(*above, about.name))
+        for name in about.runs_of
+    ]
     own_archives = tuple(archives) if archives is not None else tuple(map(prebuilt, about.prebuilt))
     topics = topics or topic_set(about.topics)
     parts = (*(part.stages for part in needed), own)

@@ -44,6 +44,8 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
     yield f"  resources: {', '.join([f'{resources.disk_gb:g} GB disk', f'{resources.memory_gb:g} GB memory', *others])}"
     for stage in options.stages_of(condition):
         yield f"  {stage.kind}: {stage.step.command}"
+        if not options.allow_commands:
+            yield from (f"  REFUSED without --allow-commands: {fault}" for fault in stage.refused)
     if options.evaluates:
         yield f"  evaluate: {shlex.join(condition.evaluation)}"
         if about.expected == "measure":
