@@ -111,6 +111,35 @@ def test_the_folder_has_a_digest(exported_tiny, tmp_path):
     assert model_digest(str(copy)) != model_digest(str(exported_tiny))
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
+def test_a_damaged_folder_is_refused(name, exported_bert, tmp_path):
+    copy = shutil.copytree(exported_bert, tmp_path / "copy")
+    card = copy / "mean-onnx-fp32.yaml"
+    card.write_text(card.read_text() + "query_prefix: 'q: '\n")  # which is for its owner to change
+    TasbQueryEncoder(str(card))
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(TasbError, match=rf"{name} has other bytes[\s\S]*export the model again") as caught:
+        TasbQueryEncoder(str(card))
+    assert caught.value.where == str(copy)
+    (copy / name).write_bytes(content[:-1])
+    with pytest.raises(TasbError, match=rf"{name} has [\d,]+ bytes, not [\d,]+"):
+        TasbQueryEncoder(str(card))
+    (copy / name).unlink()
+    with pytest.raises(TasbError):
+        TasbQueryEncoder(str(card))
+
+
+def test_a_folder_of_an_earlier_version_lists_no_files(exported_bert, tmp_path):
+    copy = shutil.copytree(exported_bert, tmp_path / "copy")
+    known = about(copy)
+    assert set(known.pop("files")) >= {"model.onnx", "tokenizer.json", "config.json"}
+    assert known.pop("own_digest")
+    (copy / "export.json").write_text(json.dumps(known))
+    assert TasbQueryEncoder(str(copy / "mean-onnx-fp32.yaml")).encode("sort").shape == (64,)
+
+
 def test_the_report(exported_bert, exported_int8):
     fp32, int8 = (about(folder)["accuracy"] for folder in (exported_bert, exported_int8))
     topics = len((TINY / "topics.tsv").read_text().splitlines())
