@@ -57,7 +57,11 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(threads())
     with arguments.queries.open(encoding="utf-8") as file:
-        queries = [line.rstrip("\n").partition("\t")[2] for line in itertools.islice(file, max(BATCHES))]
+        texts = dict.fromkeys(line.rstrip("\n").partition("\t")[2] for line in file)
+    wanted = max(*BATCHES, arguments.singly)
+    queries = list(itertools.islice(texts, wanted))
+    if len(queries) < wanted:  # what is missing would be timed as nothing
+        parser.error(f"--queries has {len(queries)} different queries; {wanted} are needed")
     with model_to_measure(arguments.model) as model:
         encoding = measure_encoding(model, queries, arguments.singly, arguments.rounds)
     searching = measure_search(arguments.vectors, encoding["dimension"])
@@ -84,7 +88,7 @@ def measure_encoding(name: str, queries: list[str], singly: int, rounds: int) ->
     for number in range(rounds):
         for batch in BATCHES if number == 0 else BATCHES[:-1]:  # the largest takes a minute
             for way, encode in ways.items():
-                starts = range(0, max(singly, batch), batch)
+                starts = range(0, max(singly, batch) - batch + 1, batch)
                 seconds[way][batch].append([timed(encode, queries[at : at + batch]) for at in starts])
     return {"seconds": seconds, "cosines": cosines, "dimension": expected.shape[1], "queries": singly}
 

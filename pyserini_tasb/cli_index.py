@@ -53,6 +53,11 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--in-memory", action="store_true", help="read each index whole instead of mapping its file")
     parser.add_argument("--latency", action="store_true", help="measure encoding and search in batches of 1, 10, 2000")
+    parser.add_argument(
+        "--latency-queries",
+        metavar="NAME|PATH",
+        help="topics to measure with (default: --topics); each text counts once",
+    )
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the encoder's name)")
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
     add_backend_option(parser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,11 @@ import ir_measures
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN
 from pyserini_tasb.evaluate.measures import parse_measures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from ir_measures import Measure
     from numpy.typing import NDArray
@@ -69,7 +69,8 @@ def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str | Measure], *, n
             do="check that run and qrels belong to the same topics",
         )
     queries = tuple(qrels)
-    per_query = _values(parsed, qrels, run, queries)
+    judged = {qid: run[qid] for qid in queries if qid in run}
+    per_query = _values(parsed, qrels, judged, queries)
     return RunEvaluation(
         name=name,
         queries=queries,
@@ -87,21 +88,64 @@ def _values(
     # For RR with a cutoff ir-measures turns to its MS MARCO provider, which breaks ties by ascending docid. trec_eval's
     # own RR, cut off afterwards, is `trec_eval -M 10 -m recip_rank`.
     computed = {measure: _without_cutoff(measure) if measure.NAME == "RR" else measure for measure in measures}
-    values: dict[Measure, dict[str, float]] = {measure: {} for measure in computed.values()}
-    by_trec_eval = [measure for measure in values if ir_measures.pytrec_eval.supports(measure)]
-    by_others = [measure for measure in values if measure not in by_trec_eval]
-    for provider, provided, judged in (
-        (ir_measures.pytrec_eval, by_trec_eval, _without_negative_alone(qrels)),
-        (ir_measures.DefaultPipeline, by_others, qrels),
-    ):
-        if provided:
-            for metric in _metrics(provider, provided, judged, run):
-                values[metric.measure][metric.query_id] = float(metric.value)
+    values: dict[Measure, dict[str, float]] = {}
+    for provider, provided in _by_provider(dict.fromkeys(computed.values())).items():
+        if provider is ir_measures.pytrec_eval:
+            values |= _computed_by(provider, provided, _without_negative_alone(qrels), run)
+        elif provider is ir_measures.runtime:  # functions of the caller's own, which may know what the ids mean
+            values |= _computed_by(provider, provided, qrels, run)
+        else:
+            values |= _with_plain_ids(provider, provided, qrels, run)
     arrays = {measure: np.array([values[source][qid] for qid in queries]) for measure, source in computed.items()}
     for measure, array in arrays.items():
         if measure.NAME == "RR" and "cutoff" in measure.params:
             array[array < 1 / measure["cutoff"]] = 0
     return arrays
+
+
+def _by_provider(measures: Iterable[Measure]) -> dict[Any, list[Measure]]:
+    """Each measure with the provider that computes it: pytrec_eval where it can, else the first of ir-measures'.
+
+    Raises:
+        TasbError: naming the measures that none computes on this machine.
+    """
+    providers: dict[Any, list[Measure]] = {}
+    unsupported = []
+    for measure in measures:
+        able = [
+            each for each in (ir_measures.pytrec_eval, *ir_measures.DefaultPipeline.providers) if each.supports(measure)
+        ]
+        provider = next((each for each in able if each.is_available()), None)
+        if provider is None:
+            needed = " or ".join(f"{each.NAME} ({each.install_instructions()})" for each in able)
+            unsupported.append(f"{measure}: {f'needs {needed}' if able else 'nothing computes it so'}")
+        else:
+            providers.setdefault(provider, []).append(measure)
+    if unsupported:
+        raise TasbError(
+            expected="measures that ir-measures can compute on this machine",
+            found="; ".join(unsupported),
+            do="leave these out, or install what they need",
+        )
+    return providers
+
+
+def _with_plain_ids(
+    provider: Any, measures: Sequence[Measure], qrels: Qrels, run: Run
+) -> dict[Measure, dict[str, float]]:
+    """A provider's values where ids are numbers to it: gdeval reads `P-1` as 1, and splits docids at white space.
+
+    It gets the queries of the run, as some refuse others; those that the run lacks have the measure's default.
+    Docids are numbered in their order, which decides ties.
+    """
+    plain_qrels, plain_run = {}, {}
+    for number, (qid, ranking) in enumerate(run.items(), 1):
+        docids = sorted({*qrels[qid], *ranking})
+        numbers = {docid: f"{place:09}" for place, docid in enumerate(docids, 1)}
+        plain_qrels[str(number)] = {numbers[docid]: grade for docid, grade in qrels[qid].items()}
+        plain_run[str(number)] = {numbers[docid]: score for docid, score in ranking.items()}
+    computed = _computed_by(provider, measures, plain_qrels, plain_run, names=dict(zip(plain_run, run, strict=True)))
+    return {measure: {**dict.fromkeys(qrels, measure.DEFAULT), **values} for measure, values in computed.items()}
 
 
 def _without_negative_alone(qrels: Qrels) -> Qrels:
@@ -117,15 +161,49 @@ def _without_cutoff(measure: Measure) -> Measure:
     return type(measure)(**{key: value for key, value in measure.params.items() if key != "cutoff"})
 
 
-def _metrics(provider: Any, measures: list[Measure], qrels: Qrels, run: Run) -> list[ir_measures.Metric]:
+def _computed_by(
+    provider: Any, measures: Sequence[Measure], qrels: Qrels, run: Run, names: Mapping[str, str] | None = None
+) -> dict[Measure, dict[str, float]]:
+    """Measure → qid → value, of exactly the queries of the qrels.
+
+    Args:
+        provider: one of ir-measures'.
+        measures: that it supports.
+        qrels: qid → docid → grade.
+        run: qid → docid → score.
+        names: qid → what the result and errors call the query, if it is not that.
+
+    Raises:
+        TasbError: it fails, or gives values for other queries, for one twice, or not for all.
+    """
+    names = names or dict(zip(qrels, qrels, strict=True))
+    values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
+    wrong = []
     try:
-        return list(provider.iter_calc(measures, qrels, run))
-    except (ValueError, TypeError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+        for metric in provider.iter_calc(measures, qrels, run):
+            qid = names.get(metric.query_id)
+            if qid is None:
+                wrong.append(f"{metric.measure} of a query `{metric.query_id}`, which it was not given")
+            elif qid in values[metric.measure]:
+                wrong.append(f"{metric.measure} of query {qid} twice")
+            else:
+                values[metric.measure][qid] = float(metric.value)
+    except Exception as error:  # whatever a provider's own code raises
         raise TasbError(
             expected="measures that ir-measures can compute on this machine",
-            found=f"{', '.join(map(str, measures))}: {error}",
+            found=f"{', '.join(map(str, measures))}: {str(error) or type(error).__name__}",
             do="leave the measure out, or install what ir-measures asks for",
         ) from error
+    for measure, known in values.items():
+        if len(known) < len(names):
+            wrong.append(f"{measure} has no value for {_examples([qid for qid in names.values() if qid not in known])}")
+    if wrong:
+        raise TasbError(
+            expected=f"one value for each query, from ir-measures' provider {provider.NAME}",
+            found="; ".join(wrong[:FAULTS_SHOWN]) + ("; …" if len(wrong) > FAULTS_SHOWN else ""),
+            do="leave the measure out",
+        )
+    return values
 
 
 def _aggregate(measure: Measure, values: NDArray[np.float64]) -> float:
@@ -135,6 +213,6 @@ def _aggregate(measure: Measure, values: NDArray[np.float64]) -> float:
     return float(aggregator.result())
 
 
-def _examples(by_qid: Mapping[str, object]) -> str:
+def _examples(by_qid: Collection[str]) -> str:
     first = list(by_qid)[:3]
     return ", ".join(first) + (f", … ({len(by_qid)} queries)" if len(by_qid) > len(first) else "")

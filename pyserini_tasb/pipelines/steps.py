@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError, os_errors_explained
@@ -19,7 +20,6 @@ from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
     from threading import Event
 
 STAMPS = ".tasb-steps"
@@ -79,7 +79,7 @@ class Pipeline:
 
     def __init__(self, folder: Path, environment: Mapping[str, str], versions: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self._environment = {**os.environ, **environment}
+        self._environment = {**os.environ, **environment, **_import_nothing_from_the_folder()}
         self._versions = dict(versions) if versions is not None else installed_versions(PACKAGES)
         _claim(folder)
 
@@ -156,6 +156,12 @@ class Pipeline:
             "versions": self._versions,
             "files": {path: file_state(self.folder / path) for path in paths},
         }
+
+
+def _import_nothing_from_the_folder() -> dict[str, str]:
+    """Variables for `python -m`, which otherwise takes `pyserini` or `numpy` from its working directory first."""
+    places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in places)}
 
 
 def _claim(folder: Path) -> None:

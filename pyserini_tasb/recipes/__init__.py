@@ -5,7 +5,7 @@ from pyserini_tasb.recipes.folders import own_folder, recipe_files, user_folder
 from pyserini_tasb.recipes.fusion_recipes import fusion_recipe
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.regression_types import Prebuilt, Regression, TopicSet
-from pyserini_tasb.recipes.regressions import prebuilt, regression, topic_set
+from pyserini_tasb.recipes.regressions import prebuilt, regression, regression_file, topic_set
 from pyserini_tasb.recipes.types import EncoderCard, FusionInput, FusionRecipe, WeightProvenance
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "prebuilt",
     "recipe_files",
     "regression",
+    "regression_file",
     "topic_set",
     "user_folder",
 ]

@@ -13,7 +13,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.types import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
@@ -54,6 +54,12 @@ def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = 
         return recipe.model_validate(values)
     except ValidationError as error:
         raise _schema_error(path, recipe, node, error) from None
+
+
+def lines_of(path: Path) -> Callable[..., int | None]:
+    """What gives the line of a key of a YAML file, or of the innermost part of its location that the file has."""
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return lambda *location: _line_of(node, location)
 
 
 def set_key(values: dict[str, Any], location: str, value: Any) -> None:

@@ -45,11 +45,19 @@ class Prebuilt(Recipe):
 
 
 class Source(Strict):
-    """Where a number is from: `reference` is a table, a 2CR condition or, for what was measured, the command."""
+    """Where a number is from.
+
+    Args:
+        kind: of source.
+        reference: a table, a 2CR condition or, for what was measured, the command.
+        date: of what was measured.
+        checkpoints: the models that the number is of, by hub id; one that nobody published has a name all the same.
+    """
 
     kind: Literal["paper", "pyserini-2cr", "anserini", "measured"]
     reference: str
     date: dt.date | None = None
+    checkpoints: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _date_of_what_was_measured(self) -> Source:
@@ -119,9 +127,13 @@ class Resources(Strict):
 
 
 class Regression(Recipe):
-    """A condition whose numbers are checked."""
+    """A condition whose numbers are checked.
+
+    `checkpoints` are the models that its run is of, by hub id, where these are not those of `models` and `runs_of`.
+    """
 
     topics: str
+    checkpoints: tuple[str, ...] = ()
     prebuilt: tuple[str, ...] = ()
     models: tuple[NeededModel, ...] = ()
     resources: Resources

@@ -29,6 +29,11 @@ def regression(name: str) -> Regression:
     return _named("regressions", name, Regression)
 
 
+def regression_file(name: str) -> Path:
+    """The file of the regression of that name, or at that path; errors as of `regression`."""
+    return _file("regressions", name)
+
+
 def topic_set(name: str) -> TopicSet:
     """The topic set of that name, or at that path; errors as of `regression`."""
     return _named("regressions/topics", name, TopicSet)
@@ -40,8 +45,12 @@ def prebuilt(name: str) -> Prebuilt:
 
 
 def _named(kind: Kind, name: str, recipe: type[AnyRecipe]) -> AnyRecipe:
+    return load_recipe(_file(kind, name), recipe)
+
+
+def _file(kind: Kind, name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
-        return load_recipe(Path(name).expanduser(), recipe)
+        return Path(name).expanduser()
     files = recipe_files(kind)
     if name not in files:
         shown = [*files][:NAMES_SHOWN] + (["…"] if len(files) > NAMES_SHOWN else [])
@@ -51,4 +60,4 @@ def _named(kind: Kind, name: str, recipe: type[AnyRecipe]) -> AnyRecipe:
             found=f"`{name}`",
             do=f"did you mean `{close[0]}`?" if close else "choose one of them",
         )
-    return load_recipe(files[name], recipe)
+    return files[name]

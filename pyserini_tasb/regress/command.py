@@ -13,6 +13,7 @@ from pyserini_tasb.pipelines.child import printable
 from pyserini_tasb.regress.condition_run import ConditionRun
 from pyserini_tasb.regress.dry_run import listing, plan
 from pyserini_tasb.regress.environment import versions
+from pyserini_tasb.regress.foreign_commands import require_allowed
 from pyserini_tasb.regress.options import RunOptions
 from pyserini_tasb.regress.recorded import Recorded, default_folder
 from pyserini_tasb.regress.running import run_all
@@ -37,12 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
         0 where all checks passed, 1 where one failed, 2 where nothing failed and something could not run.
 
     Raises:
-        TasbError: a name, option or file with a fault, or a folder that cannot be used.
+        TasbError: a name, option or file with a fault, a command that is not allowed, or a folder that cannot be used.
     """
     if arguments.jobs < 1:
         raise TasbError(expected="--jobs 1 or more", found=str(arguments.jobs), do="leave it out, or say how many")
     conditions = selected(arguments)
-    options = RunOptions(kind=arguments.stage, download=arguments.download)
+    options = RunOptions(arguments.stage, arguments.download, arguments.allow_commands)
     folder = Path(arguments.output)
     if arguments.list:
         print(printable(listing(conditions)))
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(
     arguments: argparse.Namespace, conditions: Sequence[Condition], options: RunOptions, folder: Path
 ) -> list[Result]:
+    require_allowed(conditions, options)
     known = versions()
     recorded = Recorded(Path(arguments.recorded) if arguments.recorded else default_folder())
     # The pipeline takes a folder only if it is empty: looked at before the lock puts a file into it.

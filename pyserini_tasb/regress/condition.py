@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.measures import parse_measures
 from pyserini_tasb.pipelines.steps import Step
-from pyserini_tasb.recipes import prebuilt, regression, topic_set
+from pyserini_tasb.recipes import encoder_card, prebuilt, regression, regression_file, topic_set
+from pyserini_tasb.regress.foreign_commands import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet
     from pyserini_tasb.recipes.regression_types import NeededModel, StageKind
@@ -27,10 +29,12 @@ class ConditionStage:
     Args:
         kind: index, search, fuse or rerank.
         step: the command, its name and what it makes; what it reads is known only when it runs.
+        refused: what of the command needs `--allow-commands`.
     """
 
     kind: StageKind
     step: Step
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Condition:
         stages: in order; first those of the regressions whose runs it needs.
         prebuilt: what Pyserini downloads, of all of these stages.
         models: the weights that all of these stages need.
+        checkpoints: the models that the run is of, by hub id or path.
         runs: files or bundled names of the runs that it needs.
         command: that runs it.
     """
@@ -52,6 +57,7 @@ class Condition:
     stages: tuple[ConditionStage, ...]
     prebuilt: tuple[Prebuilt, ...]
     models: tuple[NeededModel, ...]
+    checkpoints: tuple[str, ...]
     runs: tuple[str, ...]
     command: str
 
@@ -82,7 +88,7 @@ def load_condition(name: str) -> Condition:
     Raises:
         TasbError: no such regression, topic set or archive, a faulty file, or regressions that need each other's runs.
     """
-    return resolve(regression(name), named=(name,))
+    return resolve(regression(name), file=regression_file(name), named=(name,))
 
 
 def resolve(
@@ -90,6 +96,7 @@ def resolve(
     topics: TopicSet | None = None,
     archives: Sequence[Prebuilt] | None = None,
     *,
+    file: Path | None = None,
     named: tuple[str, ...],
     above: tuple[str, ...] = (),
 ) -> Condition:
@@ -99,6 +106,7 @@ def resolve(
         about: the regression.
         topics: its topic set, if that is in no file.
         archives: what Pyserini downloads for it, if that is in no files.
+        file: that the regression stands in; None for one that the installed Pyserini brings.
         named: the arguments of `tasb regress` that mean it.
         above: names of the regressions that need this one's run.
 
@@ -121,10 +129,14 @@ def resolve(
                 arguments=("-m", *stage.command),
                 outputs=stage.outputs,
             ),
+            tuple(refused),
         )
-        for stage in about.stages
+        for stage, refused in zip(about.stages, refusals(about, file), strict=True)
     )
-    needed = [resolve(regression(name), named=(name,), above=(*above, about.name)) for name in about.runs_of]
+    needed = [
+        resolve(regression(name), file=regression_file(name), named=(name,), above=(*above, about.name))
+        for name in about.runs_of
+    ]
     own_archives = tuple(archives) if archives is not None else tuple(map(prebuilt, about.prebuilt))
     topics = topics or topic_set(about.topics)
     parts = (*(part.stages for part in needed), own)
@@ -134,15 +146,41 @@ def resolve(
         stages=tuple({stage.step.name: stage for part in parts for stage in part}.values()),
         prebuilt=_each_once(own_archives, *(part.prebuilt for part in needed)),
         models=_each_once(about.models, *(part.models for part in needed)),
+        checkpoints=_each_once(
+            about.checkpoints or tuple(_checkpoint(model.encoder) for model in about.models),
+            *(part.checkpoints for part in needed),
+        ),
         runs=tuple(part.regression.run for part in needed),
         command=shlex.join(("tasb", "regress", *named)),
     )
     _require_known_measures(condition)
+    _require_its_own_numbers(condition)
     return condition
 
 
 def _each_once(*groups: tuple[Item, ...]) -> tuple[Item, ...]:
     return tuple(dict.fromkeys(item for group in groups for item in group))
+
+
+def _checkpoint(encoder: str) -> str:
+    try:
+        return encoder_card(encoder).model
+    except TasbError:  # running it says what is wrong
+        return encoder
+
+
+def _require_its_own_numbers(condition: Condition) -> None:
+    """Another checkpoint's number judges nothing; sources that name none are believed."""
+    expected = condition.regression.expected
+    for block in expected if expected != "measure" else ():
+        named = block.source.checkpoints
+        if named and {*named} != {*condition.checkpoints}:
+            raise TasbError(
+                where=f"regression {condition.name}, {block.source.reference}",
+                expected=f"numbers of {', '.join(condition.checkpoints) or 'no model'}, which the run is of",
+                found=f"numbers of {', '.join(named)}",
+                do="put them under `cited`, with a note",
+            )
 
 
 def _require_known_measures(condition: Condition) -> None:

@@ -44,10 +44,12 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
     yield f"  resources: {', '.join([f'{resources.disk_gb:g} GB disk', f'{resources.memory_gb:g} GB memory', *others])}"
     for stage in options.stages_of(condition):
         yield f"  {stage.kind}: {stage.step.command}"
+        if not options.allow_commands:
+            yield from (f"  REFUSED without --allow-commands: {fault}" for fault in stage.refused)
     if options.evaluates:
         yield f"  evaluate: {shlex.join(condition.evaluation)}"
         if about.expected == "measure":
-            yield "  expected: nothing published; the first run is recorded"
+            yield "  expected: nothing published of these checkpoints and parameters; the first run is recorded"
         else:
             for block in about.expected:
                 values = ", ".join(f"{measure} {as_printed(value, measure)}" for measure, value in block.values.items())

@@ -18,10 +18,12 @@ class RunOptions:
     Args:
         kind: of the stages that run, or `evaluate`; None for all of them.
         download: let Pyserini and the hub download what is missing.
+        allow_commands: run whatever files of others say, as `foreign_commands` does not.
     """
 
     kind: str | None = None
     download: bool = False
+    allow_commands: bool = False
 
     @property
     def evaluates(self) -> bool:

@@ -36,7 +36,8 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"  needs {need}"
     width = max((len(check.measure) for check in result.checks), default=0)
     for check in result.checks:
-        yield f"  {check.verdict or 'cited':8}  {check.measure:{width}}  {check_values(check)}"
+        why = f": {check.reason}" if check.verdict is None and check.reason else ""
+        yield f"  {check.verdict or 'cited':8}  {check.measure:{width}}  {check_values(check)}{why}"
     for note in result.notes:
         yield f"  note: {note}"
     if result.verdict in (Verdict.FAIL, Verdict.HIGHER) and result.last_ok:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 
+import ir_measures
 import numpy as np
 import pytest
 
@@ -68,6 +69,58 @@ def test_measure_that_trec_eval_lacks():
     evaluation = evaluate_run({"q": {"a": 2.0, "b": 1.0}}, {"q": {"a": 1}, "r": {"a": 1}}, ["Judged@2", "nDCG@10"])
     assert evaluation.per_query["Judged@2"].tolist() == [0.5, 0.0]
     assert list(evaluation.overall) == ["Judged@2", "nDCG@10"]
+
+
+def test_ids_that_a_provider_rewrites_are_kept_from_it():
+    ids = DATA / "evaluate" / "ids"
+    run, qrels = load_run(ids / "run.txt"), load_qrels(ids / "qrels.txt")
+    evaluation = evaluate_run(run, qrels, ["ERR@10", "nDCG@10"])
+    assert evaluation.queries == ("P-1", "q-a", "7")
+    assert evaluation.per_query["ERR@10"].tolist() == [0.0625] * 3
+    assert evaluation.per_query["nDCG@10"].tolist() == [1.0] * 3
+
+
+def test_queries_and_documents_that_a_provider_would_take_for_each_other():
+    run = {"A-1": {"a 1": 2.0, "a 2": 1.0}, "B-1": {"x": 2.0, "a 1": 1.0}, "C-1": {"10": 1.0, "9": 1.0}}
+    qrels = {"B-1": {"a 1": 1}, "absent-1": {"a 1": 1}, "C-1": {"9": 1}, "A-1": {"a 1": 1}}
+    evaluation = evaluate_run(run, qrels, ["ERR@10"])
+    # gdeval prefers the larger docid among equal scores: "9" to "10".
+    assert evaluation.per_query["ERR@10"].tolist() == pytest.approx([1 / 32, 0.0, 1 / 16, 1 / 16], abs=1e-5)
+
+
+def test_measures_of_the_caller_know_the_ids():
+    by_length = ir_measures.define_byquery(lambda _, run: len(run.query_id.iloc[0]), name="Length")
+    evaluation = evaluate_run({"long": {"a": 1.0}, "not-judged": {"a": 1.0}}, {"long": {"a": 1}}, [by_length])
+    assert evaluation.per_query["Length"].tolist() == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        ([("q-1", 1.0), ("1", 1.0)], "Strange of a query `1`, which it was not given"),
+        ([("q-1", 1.0), ("q-1", 0.5)], "Strange of query q-1 twice"),
+    ],
+)
+def test_values_of_other_queries_are_refused(returned, found):
+    strange = ir_measures.define(lambda *_: returned, name="Strange")
+    with pytest.raises(TasbError) as caught:
+        evaluate_run({"q-1": {"a": 1.0}}, {"q-1": {"a": 1}}, ["AP", strange])
+    assert caught.value.found == found
+
+
+def test_measure_without_a_value_for_some_query_is_refused():
+    qrels = {"q-1": {"a": 1}, "q-2": {"a": 1}}
+    with pytest.raises(TasbError, match="Accuracy@10 has no value for q-2"):
+        evaluate_run({"q-1": {"b": 2.0, "a": 1.0}, "q-2": {"b": 1.0}}, qrels, ["nDCG@10", "Accuracy@10"])
+    with pytest.raises(TasbError, match=r"Accuracy@10: float division by zero"):  # nothing but relevant documents
+        evaluate_run({"q-1": {"a": 1.0}}, qrels, ["nDCG@10", "Accuracy@10"])
+
+
+def test_only_measures_that_nobody_computes_are_named():
+    unsupported = "nDCG(dcg='exp-log2',judged_only=True)@10"
+    with pytest.raises(TasbError) as caught:
+        evaluate_run({"q": {"a": 1.0}}, {"q": {"a": 1}}, ["Judged@10", unsupported, "ERR@10", "nDCG@10"])
+    assert caught.value.found == f"{unsupported}: nothing computes it so"
 
 
 def test_queries_with_negative_grades_alone_do_not_hang():

@@ -48,10 +48,10 @@ def output(tmp_path) -> Path:
 
 @pytest.fixture
 def regress(output, capsys) -> Callable[..., Done]:
-    """`tasb regress …` with the folder of outputs."""
+    """`tasb regress …` with the folder of outputs, for files whose commands are the tests' own."""
 
     def run(*arguments: object) -> Done:
-        status = main(["regress", *map(str, arguments), "--output", str(output)])
+        status = main(["regress", *map(str, arguments), "--output", str(output), "--allow-commands"])
         return Done(status, *capsys.readouterr(), output)
 
     return run

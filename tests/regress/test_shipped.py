@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from pathlib import Path
 
@@ -28,6 +29,12 @@ SYSTEMS = (
     *(f"{first}-{ranker}" for first in ("bm25-tuned", "doct5query", "tasb", "tasb+doct5query")
       for ranker in ("duot5", "monot5-duot5")), "bm25-tuned-monobert",
 )  # fmt: skip
+# Of these, nobody has published numbers: of the first stages' checkpoints and parameters.
+NOT_PUBLISHED = [
+    "tasb+bm25", "tasb+doct5query",
+    *(f"{first}-{ranker}" for first in ("doct5query", "tasb", "tasb+doct5query")
+      for ranker in ("duot5", "monot5-duot5")), "bm25-tuned-monobert",
+]  # fmt: skip
 NAMES = sorted(path.stem for path in own_folder("regressions").glob("*.yaml"))
 MEASURES = {
     ("pyserini-2cr", "dl"): ("AP(rel=2)@1000", "nDCG@10", "R(rel=2)@1000"),
@@ -73,8 +80,37 @@ def test_no_published_number_of_these_systems_is_left_out():
     assert {reference for kind, reference in shipped if kind == "paper"} == set(PUBLISHED["paper"]) - {"Table 7, TAS-B"}
     for topics in COLLECTIONS:
         measured = [system for system in SYSTEMS if regression(f"{topics}.{system}").expected == "measure"]
-        unpublished = ["tasb+bm25", "tasb+doct5query"]
-        assert measured == unpublished + ["bm25-tuned-monobert"] * (topics == "dl20-passage")
+        assert measured == NOT_PUBLISHED
+
+
+def test_no_other_checkpoints_number_judges():
+    for name in NAMES:
+        about = load_condition(name)
+        for block in blocks(name):
+            named = set(block.source.checkpoints)
+            if block.source.kind == "measured":
+                assert not named
+            elif block in about.regression.cited:
+                assert bool(named) == bool(about.checkpoints), name  # which one it is, is said
+            else:
+                assert named == set(about.checkpoints), name
+    b256 = "sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco"
+    duot5 = load_condition("dl19-passage.tasb-duot5")
+    assert duot5.regression.expected == "measure"
+    assert set(duot5.checkpoints) == {b256, "castorini/duot5-3b-msmarco"}
+    assert duot5.regression.cited[0].source.checkpoints == ("TAS-B b96 (not published)", "castorini/duot5-3b-msmarco")
+    for name in ("tasb", "tasb.run", "tasb-encoded-queries", "tasb+bm25.run"):
+        assert load_condition(f"dl19-passage.{name}").checkpoints == (b256,)
+
+
+def test_numbers_of_pyserini_are_of_the_checkpoint_that_its_command_names():
+    commands = {their.name: their.command.split() for their in two_cr_file("msmarco-v1-passage").conditions}
+    for name in NAMES:
+        for block in blocks(name):
+            if block.source.kind == "pyserini-2cr":
+                command = commands[block.source.reference.removeprefix("msmarco-v1-passage: ")]
+                encoders = {value for option, value in itertools.pairwise(command) if option == "--encoder"}
+                assert encoders == set(block.source.checkpoints), name
 
 
 def test_the_fixture_is_what_the_installed_pyserini_has():

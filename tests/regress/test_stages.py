@@ -137,7 +137,7 @@ def test_ctrl_c_ends_the_commands_and_leaves_a_resumable_state(small, stages, ou
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pyserini_tasb.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    arguments = ["regress", first, slow, "--jobs", "2", "--output", output]
+    arguments = ["regress", first, slow, "--jobs", "2", "--output", output, "--allow-commands"]
     command_line = [sys.executable, "-c", program, *map(str, arguments)]
     with subprocess.Popen(
         command_line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -50,3 +50,28 @@ def test_the_worst_counts():
 )
 def test_exit_status(verdicts, status):
     assert exit_status(map(Verdict, verdicts)) == status
+
+
+def test_another_checkpoints_numbers_judge_nothing(regress, small):
+    def about(*named, place="expected", **keys):
+        source = {"kind": "paper", "reference": "Table 7", "checkpoints": list(named)}
+        block = {"source": source, "values": {"RR@10": 0.75}}
+        if place == "cited":
+            keys |= {"expected": "measure", "cited": [block | {"note": "another training"}]}
+        else:
+            keys |= {"expected": [block]}
+        return small.regression(**{"checkpoints": ["tasb-b256"]} | keys)
+
+    assert regress(about("tasb-b256")).result("small")["verdict"] == "OK"
+    refused = regress(about("tasb-b96"))
+    assert refused.status == 2
+    assert "regression small, Table 7" in refused.stderr
+    assert "numbers of tasb-b256, which the run is of" in refused.stderr
+    assert "numbers of tasb-b96" in refused.stderr
+    assert "which the run is of" in regress(about("tasb-b256", "duot5")).stderr
+    models = [{"encoder": "tasb", "bytes": 1}]
+    b256 = "sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco"
+    assert f"numbers of {b256}, which" in regress(about("tasb-b96", checkpoints=[], models=models)).stderr
+    cited = regress(about("tasb-b96", place="cited"))
+    assert cited.result("small")["verdict"] == "RECORDED"
+    assert "  cited     RR@10  0.7500  expected 0.7500  +0.0000  (paper: Table 7): another training\n" in cited.stdout

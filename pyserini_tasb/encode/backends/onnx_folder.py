@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import functools
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pyserini_tasb.encode.backends.machine import WeightBits
 from pyserini_tasb.errors import TasbError
@@ -37,6 +40,8 @@ class ExportAbout(Strict):
         attention_layers: those whose attention is of all tokens.
         attention_fused: so many of them compute it in one operator.
         weight_bits: of int8 weights; 8 are too many for CPUs whose products saturate.
+        files: graph, tokenizer and configuration → bytes and SHA-256; none where an earlier version exported.
+        own_digest: of all the rest of `export.json`.
     """
 
     format: Literal[1] = 1
@@ -53,11 +58,84 @@ class ExportAbout(Strict):
     weight_bits: WeightBits = 8
     accuracy: Accuracy
     versions: dict[str, str]
+    files: dict[str, tuple[int, str]] = Field(default_factory=dict)
+    own_digest: str = ""
+
+
+def write_about(about: ExportAbout, folder: Path) -> None:
+    """Write `export.json`, with a digest of itself."""
+    known = about.model_dump(mode="json", exclude={"own_digest"})
+    text = json.dumps(known | {"own_digest": _digest_of_rest(known)}, indent=2)
+    (folder / EXPORT).write_text(text + "\n", encoding="utf-8")
+
+
+def listed_files(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file of a folder with its bytes and SHA-256, for `ExportAbout`."""
+    return {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with the files that `export.json` lists, or with itself; empty if nothing is.
+
+    Files are read once a process, as long as their size and time stay: 0.3 s for the 265 MB of DistilBERT.
+    """
+    try:
+        about = read_about(folder)
+        if about.own_digest and about.own_digest != _digest_of_rest(json.loads((folder / EXPORT).read_bytes())):
+            return f"{EXPORT} has other values"
+        files = about.files
+        sizes = {name: (folder / name).stat().st_size for name in files}
+        wrong = [
+            f"{name} has {sizes[name]:,} bytes, not {size:,}"
+            for name, (size, _) in files.items()
+            if sizes[name] != size
+        ]
+        wrong = wrong or [
+            f"{name} has other bytes" for name, (_, digest) in files.items() if _sha256(folder / name) != digest
+        ]
+    except TasbError as error:
+        return f"{EXPORT}: {error.found}"
+    except OSError as error:
+        return str(error)
+    return "; ".join(wrong)
+
+
+def require_whole(folder: Path) -> None:
+    """Check that nothing is wrong with the files of an exported model.
+
+    Raises:
+        TasbError: something is.
+    """
+    found = damage(folder)
+    if found:
+        raise TasbError(
+            where=str(folder),
+            expected="the files that `tasb export` wrote",
+            found=found,
+            do="export the model again into a new folder, or copy the folder again",
+        )
 
 
 def is_exported(folder: Path) -> bool:
     """Whether `tasb export` wrote this folder."""
     return (folder / EXPORT).is_file() and (folder / EXPORTED_WEIGHTS).is_file()
+
+
+def _digest_of_rest(about: dict[str, Any]) -> str:
+    # Of the file's own keys: a later version's `ExportAbout` may have more.
+    rest = {key: value for key, value in about.items() if key != "own_digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    state = path.stat()
+    return _digest(path, (state.st_size, state.st_mtime_ns))
+
+
+@functools.lru_cache
+def _digest(path: Path, _state: tuple[int, int]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_about(folder: Path) -> ExportAbout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.encode.backends.onnx_folder import read_about
+from pyserini_tasb.encode.backends.onnx_folder import read_about, require_whole
 from pyserini_tasb.encode.backends.onnx_graph import OnnxGraph
 from pyserini_tasb.encode.backends.tokenizers import TOKENIZER, FileTokenizer, HuggingFaceTokenizer
 from pyserini_tasb.errors import TasbError
@@ -23,10 +23,11 @@ class OnnxModel:
         device: `cpu`, `cuda:0`, …
 
     Raises:
-        TasbError: files that cannot be read, or a GPU that this ONNX Runtime cannot use.
+        TasbError: damaged files, or a GPU that this ONNX Runtime cannot use.
     """
 
     def __init__(self, folder: Path, device: str) -> None:
+        require_whole(folder)
         self._folder, self._about = folder, read_about(folder)
         self._graph = OnnxGraph(folder / EXPORTED_WEIGHTS, device)
         self.dimension, self.longest = self._about.dimension, self._about.longest

@@ -78,8 +78,8 @@ def _warn_of_saturation(folder: Path) -> None:
     about = read_about(folder)
     if about.precision == "int8" and about.weight_bits > int8_weight_bits():
         print(
-            f"pyserini-tasb: {folder} was exported on a CPU with VNNI instructions. This CPU has none: its int8 products "
-            "saturate, and vectors can be far from exact. Export the model again on this machine, or take fp32",
+            f"pyserini-tasb: {folder} was exported on a CPU with VNNI instructions. This CPU has none: its int8 "
+            "products saturate, and vectors can be far from exact. Export the model again on this machine, or take fp32",
             file=sys.stderr,
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.encode.backends.machine import int8_weight_bits
-from pyserini_tasb.encode.backends.onnx_folder import is_exported
+from pyserini_tasb.encode.backends.onnx_folder import damage, is_exported
 from pyserini_tasb.encode.export.packages import require_packages
 from pyserini_tasb.encode.model_digest import folder_digest
 from pyserini_tasb.errors import os_errors_explained
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.recipes import EncoderCard
 
 # Of how models are exported: a new one makes all be exported again.
-VERSION = 1
+VERSION = 2
 ABANDONED_SECONDS = 3_600
 
 
@@ -35,12 +35,12 @@ def cache_folder() -> Path:
 
 
 def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
-    """Whether the card's model has been exported before."""
-    return is_exported(_place(card, precision))
+    """Whether the card's model has been exported before, and nothing of it is damaged."""
+    return _is_whole(_place(card, precision))
 
 
 def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
-    """The folder of the card's exported model, which is exported now if it never was.
+    """The folder of the card's exported model, which is exported now if it never was, or if what is there is damaged.
 
     Two processes that need it at once both export it; the first to be done puts its folder in place, and the other
     takes that one.
@@ -49,8 +49,10 @@ def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
         TasbError: packages are missing, the model lost too much accuracy, or the disk refuses.
     """
     target = _place(card, precision)
-    if is_exported(target):
+    if _is_whole(target):
         return target
+    if target.exists():
+        print(f"pyserini-tasb: {target} is damaged ({damage(target) or 'no graph'})", file=sys.stderr)
     require_packages()
     from pyserini_tasb.encode.export.folder import export_model
     from pyserini_tasb.encode.export.sample import built_in_sample
@@ -75,13 +77,17 @@ def _place(card: EncoderCard, precision: ExportPrecision) -> Path:
     return cache_folder() / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
+def _is_whole(folder: Path) -> bool:
+    return is_exported(folder) and not damage(folder)
+
+
 def _put_in_place(own: Path, target: Path) -> None:
-    if target.is_dir() and not is_exported(target):  # somebody removed a part of it
+    if target.is_dir() and not _is_whole(target):
         shutil.rmtree(target)
     try:
         own.rename(target)
     except OSError:
-        if not is_exported(target):
+        if not _is_whole(target):
             raise
         shutil.rmtree(own)
 

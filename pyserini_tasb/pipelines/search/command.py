@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_topics
 from pyserini_tasb.index.sharded_index import ShardedIndex
 from pyserini_tasb.index.threads import use_threads
@@ -20,10 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the run at `arguments.output`; 0.
 
     Raises:
-        TasbError: a name or path that leads nowhere, a damaged index, one of another dimension, or a run that cannot
-            be written.
+        TasbError: options that do not go together, a name or path that leads nowhere, a damaged index, one of another
+            dimension, or a run that cannot be written.
     """
+    if arguments.latency_queries and not arguments.latency:
+        raise TasbError(expected="--latency-queries with --latency", found="no --latency", do="add it")
     topics = load_topics(arguments.topics)
+    timed = load_topics(arguments.latency_queries) if arguments.latency_queries else topics
     index = ShardedIndex([Path(path) for path in arguments.index], mapped=not arguments.in_memory)
     threads = use_threads(arguments.threads)
     from pyserini_tasb.encode import TasbQueryEncoder  # imports torch
@@ -46,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.output}: {len(topics)} queries, {sum(map(len, found)):,} hits, {len(index.paths)} folders searched"
     )
     if arguments.latency:
-        print(f"{threads} threads, {arguments.hits} hits, {len(topics)} different queries")
-        print(latency_table(measure_latency(encoder, index, list(topics.values()), arguments.hits)))
+        queries = list(dict.fromkeys(timed.values()))
+        print(f"{threads} threads, {arguments.hits} hits, {len(queries)} different queries")
+        print(latency_table(measure_latency(encoder, index, queries, arguments.hits)))
     return 0

@@ -40,17 +40,17 @@ class BatchTimes:
 
 
 def measure_latency(
-    encoder: TasbQueryEncoder, index: ShardedIndex, texts: Sequence[str], depth: int
+    encoder: TasbQueryEncoder, index: ShardedIndex, queries: Sequence[str], depth: int
 ) -> list[BatchTimes]:
-    """Time batches of each size of `BATCHES`, after one that is not timed.
+    """Time batches of the sizes in `BATCHES` that the queries suffice for, each size after a batch that is not timed.
 
     Args:
         encoder: of the queries; one that keeps vectors of earlier queries would be timed doing nothing.
         index: to search.
-        texts: the queries, taken again from the first on where there are too few.
+        queries: all different, as the encoder encodes equal ones once; batches take them in turn.
         depth: hits of each query.
     """
-    batches = {size: _encoded(encoder, texts, size, count) for size, count in BATCHES.items()}
+    batches = {size: _encoded(encoder, queries, size, count) for size, count in BATCHES.items() if size <= len(queries)}
     for shard in range(len(index.paths)):
         _search_shard(index, shard, depth, [batch for of_size in batches.values() for batch in of_size])
     return [
@@ -64,13 +64,16 @@ def measure_latency(
 
 
 def latency_table(times: Sequence[BatchTimes]) -> str:
-    """As text: a line for each batch size."""
-    columns = [f"{part} {point}" for part in ("encode", "search", "total") for point in ("p50", "p99")]
-    lines = ["milliseconds a batch".ljust(28) + "".join(name.rjust(13) for name in columns)]
+    """As text: a line for each batch size, those too that were left out."""
+    columns = [f"{part} {value}" for part in ("encode", "search", "total") for value in ("avg", "p50", "p99")]
+    lines = ["milliseconds a batch".ljust(26) + "".join(name.rjust(12) for name in columns)]
     for row in times:
-        points = [np.percentile(part, (50, 99)) for part in (row.encode, row.search, row.encode + row.search)]
-        head = f"batch {row.size:,} ({len(row.encode)} timed)".ljust(28)
-        lines.append(head + "".join(f"{value:13.2f}" for pair in points for value in pair))
+        parts = (row.encode, row.search, row.encode + row.search)
+        values = [(part.mean(), *np.percentile(part, (50, 99))) for part in parts]
+        head = f"batch {row.size:,} ({len(row.encode)} timed)".ljust(26)
+        lines.append(head + "".join(f"{value:12.2f}" for of_part in values for value in of_part))
+    left_out = sorted(BATCHES.keys() - {row.size for row in times})
+    lines += [f"batch {size:,}: left out, it needs as many different queries (--latency-queries)" for size in left_out]
     return "\n".join(lines)
 
 
@@ -82,9 +85,9 @@ class _Batch:
     search_seconds: float = 0.0
 
 
-def _encoded(encoder: TasbQueryEncoder, texts: Sequence[str], size: int, count: int) -> list[_Batch]:
-    endless = itertools.cycle(texts)
-    encoder.encode_batch(texts[:size])
+def _encoded(encoder: TasbQueryEncoder, queries: Sequence[str], size: int, count: int) -> list[_Batch]:
+    endless = itertools.cycle(queries)
+    encoder.encode_batch(queries[:size])
     batches = []
     for _ in range(count):
         batch = list(itertools.islice(endless, size))

@@ -79,19 +79,20 @@ def _trouble(row: Row) -> Iterator[str]:
 
 def _paper(table: PaperTable, content: Content) -> Iterator[str]:
     yield f"## {escaped(table.source)}: {escaped(table.description)}"
-    head = ["system", *table.facts, *(f"{topics} {measure}" for topics, measure in table.columns)]
+    columns = [f"{topics} {measure}" for topics, measure in table.columns]
+    head = ["system", *table.facts, "checkpoints", *columns]
     lines = []
     for group in table.groups:
         lines.append([f"**{escaped(group.name)}**", *[""] * (len(head) - 1)])
         for row in group.rows:
-            facts = list(row.facts) or [""] * len(table.facts)
+            about = [*(row.facts or [""] * len(table.facts)), escaped(", ".join(row.checkpoints))]
             if row.cited:
                 values = [NONE if value is None else f"*{value:.3f}*" for value in table.cited(row)]
-                lines.append([escaped(row.system), *facts, *values])
+                lines.append([escaped(row.system), *about, *values])
             measured = measured_values(table, row, content.results)
             if any(measured):
                 values = [f"{value.value:.{DECIMALS}f}" if value else NONE for value in measured]
-                lines.append([f"{escaped(row.system)}, measured here", *[""] * len(table.facts), *values])
+                lines.append([f"{escaped(row.system)}, measured here", *about, *values])
     yield markdown_table(head, lines)
     yield "In italics: cited from the paper, not measured here."
 

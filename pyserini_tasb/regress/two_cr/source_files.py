@@ -50,7 +50,7 @@ def two_cr_file(collection: str) -> TwoCrFile:
     """
     folder = _folder()
     path = folder / f"{collection}.yaml"
-    if not path.is_file():
+    if path.parent != folder or not path.is_file():
         known = sorted(file.stem for file in folder.glob("msmarco-*.yaml"))
         raise TasbError(
             where=str(path),

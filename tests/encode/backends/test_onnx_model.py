@@ -18,6 +18,8 @@ def folder(exported_tiny, tmp_path):
 
 
 def test_a_cut_graph(folder):
+    about = json.loads((folder / "export.json").read_text())
+    (folder / "export.json").write_text(json.dumps(about | {"files": {}, "own_digest": ""}))  # as earlier versions did
     graph = folder / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:100_000])
     with pytest.raises(TasbError, match=r"model\.onnx\n  expected: a model that ONNX Runtime can read"):
@@ -43,7 +45,7 @@ def test_a_format_of_a_later_version(folder):
 
 def test_a_tokenizer_with_more_words_than_the_model(folder):
     about = folder / "export.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"vocabulary": 100}))
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"vocabulary": 100, "own_digest": ""}))
     with pytest.raises(TasbError, match=r"at most 100 tokens[^\n]*\n  found:    one of 2224"):
         OnnxModel(folder, "cpu").tokenizer(None)
 

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from pyserini_tasb import TasbError
+from pyserini_tasb import TasbError, TasbQueryEncoder
 from pyserini_tasb.encode.export import packages
-from pyserini_tasb.encode.export.cache import _place, cache_folder, cached_export
+from pyserini_tasb.encode.export.cache import _place, cache_folder, cached_export, is_cached
 from pyserini_tasb.recipes import EncoderCard
 from tests.conftest import TINY_MODEL
 
@@ -96,6 +96,51 @@ def test_a_folder_that_lacks_a_part_is_made_again_and_what_killed_exports_left_r
     assert cached_export(card(), "fp32") == target
     assert (target / "model.onnx").exists()
     assert folders() == sorted([target.name, young.name])
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {"cut": cut, "flip": flip, "empty": lambda path: path.write_bytes(b""), "missing": lambda path: path.unlink()}
+FILES = ["model.onnx", "tokenizer.json", "tokenizer_config.json", "config.json"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", [*FILES, "export.json"])
+def test_whatever_is_damaged_is_exported_again(name, damage, capsys, empty_cache, exported_tiny):
+    target = _place(card(), "fp32")
+    shutil.copytree(exported_tiny, target)
+    assert cached_export(card(), "fp32") == target
+    assert not capsys.readouterr().err
+    if (name, damage) == ("export.json", "flip"):
+        (target / name).write_text((target / name).read_text().replace('"pad_id": 0', '"pad_id": 1'))
+    else:
+        DAMAGES[damage](target / name)
+    broken = (target / name).read_bytes() if (target / name).exists() else None
+    assert not is_cached(card(), "fp32")
+    assert cached_export(card(), "fp32") == target
+    said = capsys.readouterr().err
+    assert f"{target} is damaged (" in said
+    assert name in said or damage == "missing"
+    assert "exporting " in said
+    assert (target / name).read_bytes() != broken
+    assert is_cached(card(), "fp32")
+    assert folders() == [target.name]
+
+
+def test_a_damaged_cache_gives_no_vectors_before_it_is_made_again(empty_cache, capsys):
+    encoder = TasbQueryEncoder(str(TINY_MODEL), backend="onnx")
+    flip(_place(card(), "fp32") / "model.onnx")
+    again = TasbQueryEncoder(str(TINY_MODEL), backend="onnx")
+    assert "model.onnx has other bytes" in capsys.readouterr().err
+    assert again.encode("a sort").tolist() == encoder.encode("a sort").tolist()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
 from pyserini_tasb.cli import main
 from pyserini_tasb.encode.backends import machine
 from pyserini_tasb.encode.backends.machine import cpu_has_int8, int8_weight_bits
-from pyserini_tasb.encode.export import accuracy, graph, packages
+from pyserini_tasb.encode.export import accuracy, backend, graph, packages
 from pyserini_tasb.encode.export.sample import built_in_sample
 from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.recipes import encoder_card
@@ -109,6 +109,7 @@ def test_int8_for_another_cpu_is_pointed_at_where_it_saturates(exported_int8, be
     narrow = export(bert_card, tmp_path / "narrow", "--precision", "int8", "--force")
     assert about(narrow)["weight_bits"] == 7
     capsys.readouterr()
+    backend._warn_of_saturation.cache_clear()
     for folder in (narrow, exported_int8):
         TasbDocumentEncoder(str(next(folder.glob("*.yaml"))), device="cpu")
         saturates = about(folder)["weight_bits"] == 8
@@ -135,6 +136,35 @@ def test_the_folder_has_a_digest(exported_tiny, tmp_path):
     graph = copy / "model.onnx"
     graph.write_bytes(graph.read_bytes() + b"\0")
     assert model_digest(str(copy)) != model_digest(str(exported_tiny))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
+def test_a_damaged_folder_is_refused(name, exported_bert, tmp_path):
+    copy = shutil.copytree(exported_bert, tmp_path / "copy")
+    card = copy / "mean-onnx-fp32.yaml"
+    card.write_text(card.read_text() + "query_prefix: 'q: '\n")  # which is for its owner to change
+    TasbQueryEncoder(str(card))
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(TasbError, match=rf"{name} has other bytes[\s\S]*export the model again") as caught:
+        TasbQueryEncoder(str(card))
+    assert caught.value.where == str(copy)
+    (copy / name).write_bytes(content[:-1])
+    with pytest.raises(TasbError, match=rf"{name} has [\d,]+ bytes, not [\d,]+"):
+        TasbQueryEncoder(str(card))
+    (copy / name).unlink()
+    with pytest.raises(TasbError):
+        TasbQueryEncoder(str(card))
+
+
+def test_a_folder_of_an_earlier_version_lists_no_files(exported_bert, tmp_path):
+    copy = shutil.copytree(exported_bert, tmp_path / "copy")
+    known = about(copy)
+    assert set(known.pop("files")) >= {"model.onnx", "tokenizer.json", "config.json"}
+    assert known.pop("own_digest")
+    (copy / "export.json").write_text(json.dumps(known))
+    assert TasbQueryEncoder(str(copy / "mean-onnx-fp32.yaml")).encode("sort").shape == (64,)
 
 
 def test_the_report(exported_bert, exported_int8):

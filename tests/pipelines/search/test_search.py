@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import numpy as np
 import pytest
 
 from pyserini_tasb.cli import main
+from pyserini_tasb.encode import TasbQueryEncoder
 from pyserini_tasb.index import faiss_folder
+from pyserini_tasb.index.sharded_index import ShardedIndex
+from pyserini_tasb.pipelines.search import latency
+from pyserini_tasb.pipelines.search.latency import measure_latency
 from tests.conftest import TINY, TINY_MODEL, read_scores
 from tests.index.faiss_folders import write_faiss_folder
 from tests.index.stock import search as stock_search
@@ -81,19 +86,63 @@ def test_other_kinds_are_searched_too(factory, vectors, exact, tmp_path):
         assert hits == pytest.approx({docid: exact[qid][docid] for docid in hits}, abs=0.05)
 
 
-def test_latency(folders, tmp_path, capsys, monkeypatch):
-    from pyserini_tasb.pipelines.search import latency
+BATCHES = {1: 7, 10: 3, 25: 2}
 
-    monkeypatch.setattr(latency, "BATCHES", {1: 7, 10: 3, 25: 2})
-    assert tasb_search([folders / name for name in "ABC"], tmp_path / "run", "--latency") == 0
-    *_, head, one, ten, more = capsys.readouterr().out.splitlines()
-    assert head.split()[-4:] == ["total", "p50", "total", "p99"]
-    for line, start in ((one, "batch 1 (7 timed)"), (ten, "batch 10 (3 timed)"), (more, "batch 25 (2 timed)")):
-        assert line.startswith(start)
-        encode, encode_99, search, search_99, total, total_99 = map(float, line.removeprefix(start).split())
+
+def timed_rows(printed):
+    """Batch size → average, p50 and p99 of encoding, of search and of both."""
+    rows = {}
+    for line in printed.splitlines():
+        if match := re.fullmatch(r"batch (\d+) \((\d+) timed\)([ .\d]+)", line):
+            assert BATCHES[int(match[1])] == int(match[2])
+            rows[int(match[1])] = [float(value) for value in match[3].split()]
+    return rows
+
+
+def test_latency(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(latency, "BATCHES", BATCHES)
+    shards = [folders / name for name in "ABC"]
+    (tmp_path / "queries.tsv").write_text("".join(f"{number}\tquery {number % 25}\n" for number in range(60)))
+    queries = ["--latency-queries", tmp_path / "queries.tsv"]
+    assert tasb_search(shards, tmp_path / "run", "--latency", *queries) == 0
+    printed = capsys.readouterr().out
+    assert "1 threads, 1000 hits, 25 different queries" in printed
+    assert " encode avg  encode p50  encode p99  search avg " in printed
+    assert "left out" not in printed
+    rows = timed_rows(printed)
+    assert rows.keys() == BATCHES.keys()
+    for encode_avg, encode, encode_99, search_avg, search, search_99, total_avg, total, total_99 in rows.values():
         assert 0 < encode <= encode_99
         assert 0 < search <= search_99
+        assert encode_avg <= encode_99
         assert max(encode, search) < total <= total_99 <= encode_99 + search_99 + 0.02
+        assert total_avg == pytest.approx(encode_avg + search_avg, abs=0.02)
+
+
+def test_latency_of_batches_larger_than_there_are_different_queries_is_left_out(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(latency, "BATCHES", BATCHES)
+    assert tasb_search([folders / "merged"], tmp_path / "run", "--latency") == 0
+    printed = capsys.readouterr().out
+    assert "10 different queries" in printed
+    assert timed_rows(printed).keys() == {1, 10}
+    assert "batch 25: left out, it needs as many different queries (--latency-queries)\n" in printed
+    assert tasb_search([folders / "merged"], tmp_path / "run", "--latency-queries", TINY / "topics.tsv") == 2
+    assert "no --latency" in capsys.readouterr().err
+
+
+def test_every_timed_batch_is_of_different_queries(folders, monkeypatch):
+    encoded = []
+
+    class Recorder(TasbQueryEncoder):
+        def encode_batch(self, queries, max_length=None):
+            encoded.append(queries)
+            return super().encode_batch(queries, max_length)
+
+    monkeypatch.setattr(latency, "BATCHES", BATCHES)
+    queries = [f"query {number}" for number in range(12)]
+    index = ShardedIndex([folders / "merged"], mapped=True)
+    measure_latency(Recorder(f"tasb:{TINY_MODEL}", queries_kept=0), index, queries, 10)
+    assert [len(set(batch)) for batch in encoded] == [1] * 8 + [10] * 4
 
 
 def test_what_is_wrong_is_said_before_a_run_is_replaced(folders, tmp_path, capsys):

@@ -59,7 +59,7 @@ def reported(tmp_path_factory) -> Reported:
         environment.setenv("PYSERINI_CACHE", str(folder / "cache"))
         environment.setenv("PYTHONPATH", f"{folder}{os.pathsep}{Path(__file__).parents[3]}")
         names = [*BUNDLED, "dl19-passage.tasb", *map(str, _hostile_conditions(Small(folder)))]
-        status = main(["regress", *names, "--output", str(outputs), "--report", str(report)])
+        status = main(["regress", *names, "--output", str(outputs), "--report", str(report), "--allow-commands"])
     return Reported(status, outputs, report)
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from pyserini_tasb.recipes import own_folder
+from pyserini_tasb.recipes import own_folder, recipe_files
+from pyserini_tasb.regress.condition import load_condition
 from pyserini_tasb.regress.report.paper_table import PaperTable, measured_values, paper_tables
 from pyserini_tasb.regress.report.saved_results import read_results
 
@@ -44,6 +45,17 @@ def test_rows_are_measured_by_conditions_that_there_are():
     assert {"bm25", "doct5query", "tasb", "tasb+doct5query", "tct+doct5query", "margin-mse", "ance"} <= systems
 
 
+def test_a_row_has_values_of_the_checkpoints_that_it_names():
+    seen = []
+    for table in paper_tables():
+        for row in (row for group in table.groups for row in group.rows):
+            for name in (f"{topics}.{system}" for topics in table.measures for system in row.measured):
+                if name in recipe_files("regressions"):
+                    assert set(row.checkpoints) == set(load_condition(name).checkpoints), name
+                    seen.append(name)
+    assert {"dl19-passage.tasb.run", "dl20-passage.tasb-duot5", "msmarco-passage-dev.tct+doct5query"} <= set(seen)
+
+
 def test_latencies_are_the_groups_bounds():
     table = next(table for table in paper_tables() if table.name == "table-7")
     at = table.facts.index("latency (ms)")
@@ -66,7 +78,12 @@ def test_measured_values_stand_in_their_columns(reported):
 def test_cited_values_are_shown_as_cited(reported):
     assert '<tr class="cited"><th scope="row">RocketQA, batch size 4000</th>' in reported.html
     assert '<td class="value"><abbr title="dl19-passage.tasb.run">0.7210</abbr></td>' in reported.html
-    assert "RocketQA, batch size 4000 | ERNIE-Base | 12 | 4,000 |" in (reported.report / "report.md").read_text()
+    markdown = (reported.report / "report.md").read_text()
+    assert "RocketQA, batch size 4000 | ERNIE-Base | 12 | 4,000 |" in markdown
+    assert "\n| TAS-B | none |  | 64 | TAS-B b96 (not published) | *0.722* |" in markdown
+    b256 = "sebastian-hofstaetter/distilbert-dot-tas\\_b-b256-msmarco"
+    assert f"\n| TAS-B, measured here | none |  |  | {b256} | 0.7210 |" in markdown
+    assert "<td>TAS-B b96 (not published)</td>" in reported.html
 
 
 @pytest.mark.parametrize(
