@@ -122,6 +122,7 @@ class Regression(Recipe):
     """A condition whose numbers are checked."""
 
     topics: str
+    remove_query: bool = False
     prebuilt: tuple[str, ...] = ()
     models: tuple[NeededModel, ...] = ()
     resources: Resources

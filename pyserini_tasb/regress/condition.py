@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet
-    from pyserini_tasb.recipes.regression_types import NeededModel, StageKind
+    from pyserini_tasb.recipes.regression_types import NeededModel, Stage, StageKind
 
 Item = TypeVar("Item")
+
+REMOVE_QUERY = "--remove-query"
+# The commands that know it: Pyserini's modules, and verbs of our own.
+_MODULES = ("pyserini.search.faiss", "pyserini.search.lucene")
+_VERBS = ("search", "hybrid", "fuse", "rerank", "tune")
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,13 @@ class Condition:
     def evaluation(self) -> tuple[str, ...]:
         """The command that prints the measures."""
         where = ("--qrels", self.topics.qrels, "--runs", self.regression.run)
-        return ("tasb", "evaluate", *where, "--measures", *self.measures)
+        without = (REMOVE_QUERY,) if self.regression.remove_query else ()
+        return ("tasb", "evaluate", *where, "--measures", *self.measures, *without)
+
+    @property
+    def recorded_as(self) -> str:
+        """What its record is called: values with and without the queries' own documents are not compared."""
+        return f"{self.name}.remove-query" if self.regression.remove_query else self.name
 
 
 def load_condition(name: str) -> Condition:
@@ -118,7 +129,7 @@ def resolve(
             Step(
                 name=stage.name or f"{about.name}.{stage.stage}",
                 summary=f"{about.name}: {stage.stage}",
-                arguments=("-m", *stage.command),
+                arguments=("-m", *_command(stage, remove_query=about.remove_query)),
                 outputs=stage.outputs,
             ),
         )
@@ -139,6 +150,12 @@ def resolve(
     )
     _require_known_measures(condition)
     return condition
+
+
+def _command(stage: Stage, *, remove_query: bool) -> tuple[str, ...]:
+    module, *arguments = stage.command
+    knows = module in _MODULES or (module == "pyserini_tasb" and arguments[:1] and arguments[0] in _VERBS)
+    return (*stage.command, REMOVE_QUERY) if remove_query and knows and REMOVE_QUERY not in arguments else stage.command
 
 
 def _each_once(*groups: tuple[Item, ...]) -> tuple[Item, ...]:

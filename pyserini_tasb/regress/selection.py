@@ -13,6 +13,7 @@ from pyserini_tasb.regress.two_cr.reading import conditions_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from pyserini_tasb.regress.condition import Condition
 
@@ -47,6 +48,7 @@ def selected(arguments: argparse.Namespace) -> list[Condition]:
             found=f"{', '.join(twice)} more than once",
             do="name each once, or change `name` in one of the files",
         )
+    _require_one_command_a_stage(conditions)
     if not conditions:
         raise TasbError(
             expected="names of regressions, --all, --match or --2cr",
@@ -54,3 +56,18 @@ def selected(arguments: argparse.Namespace) -> list[Condition]:
             do="see `tasb regress --list`",
         )
     return conditions
+
+
+def _require_one_command_a_stage(conditions: Sequence[Condition]) -> None:
+    # A stage runs once for all conditions that have it, so its name must mean one command.
+    steps = {stage.step.name: stage.step for condition in conditions for stage in condition.stages}
+    for condition in conditions:
+        for stage in condition.stages:
+            other = steps[stage.step.name]
+            if stage.step.arguments != other.arguments:
+                raise TasbError(
+                    where=f"regression {condition.name}",
+                    expected=f"stages of the name {other.name} to run the same command: {other.command}",
+                    found=stage.step.command,
+                    do="give one of them another `name` and other `outputs`",
+                )

@@ -90,6 +90,39 @@ class RunTable:
         rows = np.repeat(shifts, lengths) + np.arange(starts[-1])
         return RunTable(qids, starts, self.docids.take(rows, axis=0), self.scores.take(rows))
 
+    def without_own_documents(self, *, by_rank: bool = False) -> RunTable:
+        """The same without each query's own document, whose docid is the query's id; a query without another is gone.
+
+        Args:
+            by_rank: scores are 1 / rank, and ranks are counted anew.
+        """
+        queries = self.row_queries
+        own = self._own_rows(queries)
+        if not len(own):
+            return self
+        scores = self.scores
+        if by_rank:
+            dropped = np.full(len(self.qids), -np.inf)
+            dropped[queries[own]] = scores[own]
+            below = np.flatnonzero(scores < dropped.take(queries))
+            scores = scores.copy()
+            scores[below] = 1 / (np.rint(1 / scores[below]) - 1)
+        lengths = self.lengths - np.bincount(queries[own], minlength=len(self.qids))
+        left = np.flatnonzero(lengths)
+        return RunTable(
+            tuple(self.qids[query] for query in left.tolist()),
+            np.concatenate([[0], np.cumsum(lengths[left])]).astype(np.int64),
+            np.delete(self.docids, own, axis=0),
+            np.delete(scores, own),
+        )
+
+    def _own_rows(self, queries: NDArray[np.int64]) -> NDArray[np.int64]:
+        qids = pack([qid.encode() for qid in self.qids])
+        rows = np.flatnonzero(qids[:, 0].take(queries) == self.docids[:, 0])  # few, or their ids begin alike
+        width = max(qids.shape[1], self.docids.shape[1])
+        alike = widened(self.docids[rows], width) == widened(qids, width)[queries[rows]]
+        return np.asarray(rows[alike.all(axis=1)])
+
     def ranked(self) -> RunTable:
         """The same with each query's rows in their order."""
         docids, scores = self.docids, self.scores
