@@ -96,18 +96,18 @@ class RunTable:
         Args:
             by_rank: scores are 1 / rank, and ranks are counted anew.
         """
-        queries = self.row_queries
-        own = self._own_rows(queries)
+        own, queries = self._own_rows()
         if not len(own):
             return self
         scores = self.scores
         if by_rank:
             dropped = np.full(len(self.qids), -np.inf)
-            dropped[queries[own]] = scores[own]
-            below = np.flatnonzero(scores < dropped.take(queries))
+            dropped[queries] = scores[own]
+            below = np.flatnonzero(scores < np.repeat(dropped, self.lengths))
             scores = scores.copy()
             scores[below] = 1 / (np.rint(1 / scores[below]) - 1)
-        lengths = self.lengths - np.bincount(queries[own], minlength=len(self.qids))
+        lengths = self.lengths
+        lengths[queries] -= 1
         left = np.flatnonzero(lengths)
         return RunTable(
             tuple(self.qids[query] for query in left.tolist()),
@@ -116,12 +116,14 @@ class RunTable:
             np.delete(scores, own),
         )
 
-    def _own_rows(self, queries: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _own_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows whose docid is their query's id, and the numbers of these queries."""
         qids = pack([qid.encode() for qid in self.qids])
-        rows = np.flatnonzero(qids[:, 0].take(queries) == self.docids[:, 0])  # few, or their ids begin alike
+        rows = np.flatnonzero(np.repeat(qids[:, 0], self.lengths) == self.docids[:, 0])  # few, or all ids begin alike
+        queries = np.searchsorted(self.starts, rows, side="right") - 1
         width = max(qids.shape[1], self.docids.shape[1])
-        alike = widened(self.docids[rows], width) == widened(qids, width)[queries[rows]]
-        return np.asarray(rows[alike.all(axis=1)])
+        is_own = (widened(self.docids[rows], width) == widened(qids, width)[queries]).all(axis=1)
+        return rows[is_own], queries[is_own]
 
     def ranked(self) -> RunTable:
         """The same with each query's rows in their order."""

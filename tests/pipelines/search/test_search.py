@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said_before_a_run_is_replaced(folders, tmp_path, capsy
 
 @pytest.fixture
 def own_topics(folders, collection, tmp_path):
-    """Topics with the docid of one of their hits for their id: of each of the first, of a tie, and one of no document."""
+    """Topics with the docid of one of their hits for their id: the first hits, a tie's, and one that is no docid."""
     texts = list(collection.topics.values())[:6]
     path = tmp_path / "own.tsv"
     path.write_text("".join(f"{number}\t{text}\n" for number, text in enumerate(texts)))
