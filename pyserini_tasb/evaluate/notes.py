@@ -28,11 +28,11 @@ def notes(results: Results, measures: Sequence[Measure]) -> list[str]:
 def _of_dropped(results: Results) -> Iterator[str]:
     if results.dropped:
         counts = ", ".join(f"{count} from {name}" for name, count in results.dropped.items())
-        yield f"documents with their query's id, which were dropped: {counts}"
+        yield f"dropped documents that have their query's id: {counts}"
     if results.own_relevant:
         yield (
-            f"{results.qrels} calls {results.own_relevant} of the documents relevant that have their query's id; "
-            "are queries and documents numbered independently?"
+            f"{results.qrels} calls {results.own_relevant} documents relevant that have their query's id; are queries "
+            "and documents numbered independently?"
         )
 
 

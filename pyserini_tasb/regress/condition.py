@@ -12,7 +12,7 @@ from pyserini_tasb.pipelines.steps import Step
 from pyserini_tasb.recipes import prebuilt, regression, topic_set
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet
     from pyserini_tasb.recipes.regression_types import NeededModel, Stage, StageKind
@@ -142,7 +142,7 @@ def resolve(
     condition = Condition(
         regression=about,
         topics=topics,
-        stages=tuple({stage.step.name: stage for part in parts for stage in part}.values()),
+        stages=each_stage_once(stage for part in parts for stage in part),
         prebuilt=_each_once(own_archives, *(part.prebuilt for part in needed)),
         models=_each_once(about.models, *(part.models for part in needed)),
         runs=tuple(part.regression.run for part in needed),
@@ -150,6 +150,25 @@ def resolve(
     )
     _require_known_measures(condition)
     return condition
+
+
+def each_stage_once(stages: Iterable[ConditionStage]) -> tuple[ConditionStage, ...]:
+    """The stages of several conditions, those of one name once.
+
+    Raises:
+        TasbError: one name for two commands, of which only one would run.
+    """
+    by_name: dict[str, ConditionStage] = {}
+    for stage in stages:
+        known = by_name.setdefault(stage.step.name, stage)
+        if known.step.arguments != stage.step.arguments:
+            raise TasbError(
+                where=f"stage {stage.step.name}",
+                expected=f"one command of this name: {known.step.command}",
+                found=f"also {stage.step.command}",
+                do="give one of them another `name` and other `outputs`",
+            )
+    return tuple(by_name.values())
 
 
 def _command(stage: Stage, *, remove_query: bool) -> tuple[str, ...]:

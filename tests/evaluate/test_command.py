@@ -343,7 +343,7 @@ def test_queries_that_are_documents_are_dropped_from_every_run(capsys, tmp_path)
         assert (given["own_documents_dropped"], given["depth"]) == (dropped, 2 if option else 3)
     run = SELF[-1]
     assert [note for note in document["notes"] if "dropped" in note] == [
-        f"documents with their query's id, which were dropped: 2 from {run}, 0 from {without}"
+        f"dropped documents that have their query's id: 2 from {run}, 0 from {without}"
     ]
 
 
@@ -373,7 +373,7 @@ def test_ids_that_coincide_by_chance_are_pointed_at(capsys, tmp_path):
     (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n1 Q0 9 2 1 t\n2 Q0 2 1 1 t\n")
     files = ["--qrels", str(tmp_path / "qrels.txt"), "--runs", str(tmp_path / "run.txt"), "--measures", "RR"]
     assert main(["evaluate", *files, "--remove-query"]) == 0
-    assert "calls 1 of the documents relevant that have their query's id; are queries and" in capsys.readouterr().err
+    assert "calls 1 documents relevant that have their query's id; are queries and documents" in capsys.readouterr().err
     assert main(["evaluate", *files]) == 0
     assert "dropped" not in capsys.readouterr().err
     (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n2 Q0 2 1 1 t\n")

@@ -256,5 +256,10 @@ def test_one_name_for_two_commands_is_refused(regress, small):
         small.write(f"{name}.yaml", yaml.safe_dump(content))
     done = regress(small.folder / "one.yaml", small.folder / "two.yaml")
     assert done.status == 2
-    assert "stages of the name shared.fuse to run the same command" in done.stderr
+    assert "stage shared.fuse\n  expected: one command of this name: python -m pyserini_tasb fuse" in done.stderr
     assert not done.output.exists()
+    folder = small.folder / "home" / "regressions"
+    folder.mkdir(parents=True)
+    (small.folder / "one.yaml").rename(folder / "one.yaml")
+    small.write("two.yaml", yaml.safe_dump(content | {"runs_of": ["one"]}))
+    assert "stage shared.fuse\n" in regress(small.folder / "two.yaml").stderr
