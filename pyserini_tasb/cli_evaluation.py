@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.cli_index import add_remove_query_option
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,6 +19,7 @@ def add_evaluation_verbs(verbs: Any, verb: Verb) -> None:
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage, or a qrels file")
     parser.add_argument("--runs", required=True, nargs="+", metavar="NAME|PATH", help="e.g. dl19-passage.tasb or files")
     parser.add_argument("--measures", nargs="+", metavar="MEASURE", help="default: by the qrels; e.g. AP(rel=2)@1000")
+    add_remove_query_option(parser)
     _add_comparison(parser)
     parser.add_argument("--unjudged", action="store_true", help="show the share of documents without a judgment")
     parser.add_argument("--recall-plot", metavar="PNG", help="draw recall at cutoffs 1 to 1,000")

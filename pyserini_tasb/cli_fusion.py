@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.cli_index import add_remove_query_option
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -78,6 +80,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", required=True, nargs="+", metavar="NAME|PATH", help="in the recipe's order, e.g. dl19-passage.tasb"
     )
+    add_remove_query_option(parser)
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:

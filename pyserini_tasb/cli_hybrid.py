@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
-from pyserini_tasb.cli_index import add_threads_option, at_least_one
+from pyserini_tasb.cli_index import add_remove_query_option, add_threads_option, at_least_one
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +39,7 @@ def add_hybrid_verb(verbs: Any, verb: Verb) -> None:
     parser.add_argument("--output", required=True, metavar="RUN", help="the fused run; gzip if named ….gz")
     parser.add_argument("--output-format", choices=("trec", "msmarco"), default="trec", help="default: %(default)s")
     parser.add_argument("--hits", type=at_least_one, metavar="K", help="of each index (default: the recipe's depth)")
+    add_remove_query_option(parser)
     parser.add_argument(
         "--batch-size", type=at_least_one, default=64, metavar="N", help="queries (default: %(default)s)"
     )

@@ -51,6 +51,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=at_least_one, default=64, metavar="N", help="queries (default: %(default)s)"
     )
+    add_remove_query_option(parser)
     parser.add_argument("--in-memory", action="store_true", help="read each index whole instead of mapping its file")
     parser.add_argument("--latency", action="store_true", help="measure encoding and search in batches of 1, 10, 2000")
     parser.add_argument(
@@ -67,6 +68,16 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """`--threads`, for a verb that searches."""
     parser.add_argument("--threads", type=at_least_one, metavar="N", help="default: the cores this process may use")
+
+
+def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
+    """`--remove-query`, for a verb that makes or reads runs."""
+    parser.add_argument(
+        "--remove-query",
+        action="store_true",
+        help="drop from a query's documents the one whose id is the query's. Use it where queries are documents of the "
+        "collection (ArguAna, Quora, CQADupStack); not where both are numbered independently (Cranfield)",
+    )
 
 
 def at_least_one(text: str) -> int:

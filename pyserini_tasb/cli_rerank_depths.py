@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyserini_tasb.cli_index import add_remove_query_option
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -28,6 +30,7 @@ def add_rerank_depths_verb(verbs: Any, verb: Verb) -> None:
         metavar="NAME|PATH",
         help="a run, and what `tasb rerank` made of it with each model; may be given several times",
     )
+    add_remove_query_option(parser)
     parser.add_argument("--measure", default="nDCG@10", metavar="MEASURE", help="default: %(default)s")
     parser.add_argument(
         "--depths",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
+from pyserini_tasb.cli_index import add_remove_query_option
 
 if TYPE_CHECKING:
     import argparse
@@ -51,6 +52,7 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="of --run; what lies below is dropped (default: 100; with --pairwise 50)",
     )
+    add_remove_query_option(parser)
     parser.add_argument("--keep-rest", action="store_true", help="what lies below --depth follows in its order")
     parser.add_argument(
         "--pairwise",

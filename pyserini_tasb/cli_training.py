@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
+from pyserini_tasb.cli_index import add_remove_query_option
 
 if TYPE_CHECKING:
     import argparse
@@ -123,6 +124,7 @@ def _add_validation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stratify-by", default="RR@10", metavar="MEASURE", help="of the run (default: %(default)s)")
     parser.add_argument("--strata", type=int, default=5, metavar="N", help="of equal width (default: %(default)s)")
     parser.add_argument("--depth", type=int, default=100, metavar="N", help="of the run (default: %(default)s)")
+    add_remove_query_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="of the sample (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace the set at --output")

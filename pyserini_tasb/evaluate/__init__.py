@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.evaluate.qrels import Qrels, read_qrels
     from pyserini_tasb.evaluate.recall import recall_curve
     from pyserini_tasb.evaluate.resolver import bundled_files, load_qrels, load_run, load_topics
-    from pyserini_tasb.evaluate.runs import Run, read_run, write_run
+    from pyserini_tasb.evaluate.runs import Run, read_run, without_own_documents, write_run
     from pyserini_tasb.evaluate.significance import PairedTest, paired_test, paired_tests
     from pyserini_tasb.evaluate.topics import Topics, read_topics
 
@@ -42,6 +42,7 @@ __all__ = [
     "read_run",
     "read_topics",
     "recall_curve",
+    "without_own_documents",
     "write_run",
 ]
 
@@ -51,7 +52,7 @@ _EXPORTS = {
     "qrels": ("Qrels", "read_qrels"),
     "recall": ("recall_curve",),
     "resolver": ("bundled_files", "load_qrels", "load_run", "load_topics"),
-    "runs": ("Run", "read_run", "write_run"),
+    "runs": ("Run", "read_run", "without_own_documents", "write_run"),
     "significance": ("PairedTest", "paired_test", "paired_tests"),
     "topics": ("Topics", "read_topics"),
 }

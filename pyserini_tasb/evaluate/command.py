@@ -19,6 +19,7 @@ from pyserini_tasb.evaluate.recall_plot import draw_recall
 from pyserini_tasb.evaluate.report import as_report
 from pyserini_tasb.evaluate.resolver import bundled_files, canonical_name, load_qrels, load_run, load_topics
 from pyserini_tasb.evaluate.results import Results
+from pyserini_tasb.evaluate.runs import without_own_documents
 from pyserini_tasb.evaluate.unjudged import has_negatives, unjudged_share
 
 if TYPE_CHECKING:
@@ -80,9 +81,12 @@ def _evaluate(arguments: argparse.Namespace, measures: Sequence[Measure]) -> Res
     topics = _topics(arguments) if arguments.per_query else {}
     names = _names(arguments)
     cutoff, grade = shallowest_cutoff(measures), relevance_grade(measures, arguments.qrels)
-    evaluations, unjudged, curves = [], {}, {}
+    evaluations, unjudged, curves, dropped = [], {}, {}, {}
     for name in names:
         ranked = load_run(name)
+        if arguments.remove_query:
+            dropped[name] = sum(qid in ranking for qid, ranking in ranked.items())
+            ranked = without_own_documents(ranked)
         evaluations.append(evaluate_run(ranked, qrels, measures, name=name))
         if arguments.unjudged or has_negatives(qrels):
             unjudged[name] = unjudged_share(ranked, qrels, cutoff)
@@ -105,6 +109,8 @@ def _evaluate(arguments: argparse.Namespace, measures: Sequence[Measure]) -> Res
         changes=_changes(arguments, evaluations, topics),
         cutoff=cutoff,
         unjudged=unjudged,
+        dropped=dropped,
+        own_relevant=sum(judged.get(qid, 0) > 0 for qid, judged in qrels.items()) if dropped else 0,
     )
 
 

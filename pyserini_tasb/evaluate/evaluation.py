@@ -65,7 +65,7 @@ def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str | Measure], *, n
         raise TasbError(
             where=name,
             expected=f"queries of the qrels: {_examples(qrels)}",
-            found=f"none of them; the run has {_examples(run)}",
+            found=f"none of them; the run has {_examples(run) or 'no document'}",
             do="check that run and qrels belong to the same topics",
         )
     queries = tuple(qrels)

@@ -53,6 +53,7 @@ def _run(results: Results, evaluation: RunEvaluation) -> dict[str, Any]:
         "queries_without_judgments": evaluation.without_judgments,
         "depth": evaluation.depth,
         "unjudged": None if unjudged is None else {"cutoff": results.cutoff, "share": unjudged},
+        "own_documents_dropped": results.dropped.get(name),
         "against_baseline": {
             measure: dataclasses.asdict(tests[name, results.baseline])
             for measure, tests in results.tests.items()

@@ -16,12 +16,24 @@ UNJUDGED_NOTED = 0.1
 
 
 def notes(results: Results, measures: Sequence[Measure]) -> list[str]:
-    """A line each on queries without results or judgments, runs shallower than a measure looks, unjudged documents."""
-    return [
+    """A line each on dropped documents, missing queries and judgments, and runs shallower than a measure looks."""
+    of_runs = [
         note
         for evaluation in results.evaluations
         for note in (*_of_queries(evaluation), *_of_depth(evaluation, measures), *_of_judgments(evaluation, results))
     ]
+    return [*_of_dropped(results), *of_runs]
+
+
+def _of_dropped(results: Results) -> Iterator[str]:
+    if results.dropped:
+        counts = ", ".join(f"{count} from {name}" for name, count in results.dropped.items())
+        yield f"dropped documents that have their query's id: {counts}"
+    if results.own_relevant:
+        yield (
+            f"{results.qrels} calls {results.own_relevant} documents relevant that have their query's id; are queries "
+            "and documents numbered independently?"
+        )
 
 
 def _of_queries(evaluation: RunEvaluation) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.qrels import Qrels, read_qrels
-from pyserini_tasb.evaluate.runs import Run, read_run
+from pyserini_tasb.evaluate.runs import Run, read_run, without_own_documents
 from pyserini_tasb.evaluate.topics import Topics, read_topics
 
 if TYPE_CHECKING:
@@ -67,13 +67,18 @@ def load_qrels(name: str | Path) -> Qrels:
     return read_qrels(_local_file("qrels", name) or _pyserini_qrels_file(str(name)))
 
 
-def load_run(name: str | Path) -> Run:
+def load_run(name: str | Path, *, remove_query: bool = False) -> Run:
     """A run: from a TREC file, or a bundled one (`dl19-passage.tasb`).
+
+    Args:
+        name: the file's path, or the bundled run's name.
+        remove_query: as if the file had no line whose docid is the query's id.
 
     Raises:
         TasbError: nothing by that name or path, or a faulty file.
     """
-    return read_run(run_file(name))
+    run = read_run(run_file(name))
+    return {qid: ranking for qid, ranking in without_own_documents(run).items() if ranking} if remove_query else run
 
 
 def run_file(name: str | Path) -> Path:

@@ -26,6 +26,8 @@ class Results:
         changes: run → measure → the queries that changed most against the baseline; empty if not asked for.
         cutoff: documents of each query that `unjudged` is of.
         unjudged: run → share, 0 to 1, of its documents without a judgment; empty if that means nothing here.
+        dropped: run → how many of its queries lost their own document; empty if it was not to be dropped.
+        own_relevant: judged queries whose own document the qrels call relevant, where it was to be dropped.
     """
 
     qrels: str
@@ -36,6 +38,8 @@ class Results:
     changes: Mapping[str, Mapping[str, Sequence[QueryChange]]]
     cutoff: int
     unjudged: Mapping[str, float]
+    dropped: Mapping[str, int]
+    own_relevant: int
 
     @property
     def measures(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar, cast
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.line_files import ASCII_SPACE, FAULTS_SHOWN, LineFaults, columns_of, open_lines
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Run: TypeAlias = dict[str, dict[str, float]]
 """qid → docid → score, in the file's order. What ranks is the score alone."""
+
+Value = TypeVar("Value")
 
 _WRONG_COLUMNS = {
     3: " (an MS MARCO run? `python -m pyserini.eval.convert_msmarco_run_to_trec_run` makes a TREC run of it)",
@@ -66,6 +68,18 @@ def _what_is_wrong(line: str) -> str:
     if len(columns) != 6:
         return f"{len(columns)} columns{_WRONG_COLUMNS.get(len(columns), '')}"
     return f"score {columns[4]!r} is not a finite number"
+
+
+def without_own_documents(by_query: dict[str, dict[str, Value]]) -> dict[str, dict[str, Value]]:
+    """A run or qrels without each query's own document, which is the one whose docid is the query's id.
+
+    Args:
+        by_query: qid → docid → score or grade. All queries stay, even with no document left.
+    """
+    return {
+        qid: {docid: value for docid, value in of_query.items() if docid != qid} if qid in of_query else of_query
+        for qid, of_query in by_query.items()
+    }
 
 
 def write_run(path: Path, run: Mapping[str, Mapping[str, float]], tag: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     fusion = fusion_of(recipe, arguments.weights) if recipe else _from_options(arguments)
     fusion.require_fits(len(arguments.runs))
     _require_distinct(arguments.runs)
-    tables = dict(zip(arguments.runs, InOrder(load_run_table, arguments.runs), strict=True))
+    load = functools.partial(load_run_table, remove_query=arguments.remove_query)
+    tables = dict(zip(arguments.runs, InOrder(load, arguments.runs), strict=True))
     notes = require_compatible(tables)
     if recipe and not arguments.weights:
         depth = max(int(table.lengths.max(initial=0)) for table in tables.values())

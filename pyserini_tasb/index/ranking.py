@@ -53,5 +53,16 @@ class Hits:
                     break
         return Hits(self.scores[kept], self.rows[kept])
 
+    def without(self, docid: str, docids: Sequence[str], depth: int) -> Hits:
+        """The first `depth` of all but one docid, in their order.
+
+        Args:
+            docid: the one that is dropped.
+            docids: of row i, the docid.
+            depth: how many at most.
+        """
+        kept = [position for position, row in enumerate(self.rows.tolist()) if docids[row] != docid][:depth]
+        return Hits(self.scores[kept], self.rows[kept])
+
 
 NO_HITS = Hits(np.empty(0, np.float32), np.empty(0, np.int64))

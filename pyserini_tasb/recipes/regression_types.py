@@ -134,6 +134,7 @@ class Regression(Recipe):
 
     topics: str
     checkpoints: tuple[str, ...] = ()
+    remove_query: bool = False
     prebuilt: tuple[str, ...] = ()
     models: tuple[NeededModel, ...] = ()
     resources: Resources

@@ -84,6 +84,7 @@ class WeightProvenance(Strict):
     source: str
     runs: tuple[str, ...] = ()
     qrels: tuple[str, ...] = ()
+    remove_query: bool = False
     queries: int | None = Field(default=None, ge=1)
     measure: str | None = None
     search: str | None = None

@@ -13,13 +13,18 @@ from pyserini_tasb.recipes import encoder_card, prebuilt, regression, regression
 from pyserini_tasb.regress.foreign_commands import refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet
-    from pyserini_tasb.recipes.regression_types import NeededModel, StageKind
+    from pyserini_tasb.recipes.regression_types import NeededModel, Stage, StageKind
 
 Item = TypeVar("Item")
+
+REMOVE_QUERY = "--remove-query"
+# The commands that know it: Pyserini's modules, and verbs of our own.
+_MODULES = ("pyserini.search.faiss", "pyserini.search.lucene")
+_VERBS = ("search", "hybrid", "fuse", "rerank", "tune")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,13 @@ class Condition:
     def evaluation(self) -> tuple[str, ...]:
         """The command that prints the measures."""
         where = ("--qrels", self.topics.qrels, "--runs", self.regression.run)
-        return ("tasb", "evaluate", *where, "--measures", *self.measures)
+        without = (REMOVE_QUERY,) if self.regression.remove_query else ()
+        return ("tasb", "evaluate", *where, "--measures", *self.measures, *without)
+
+    @property
+    def recorded_as(self) -> str:
+        """What its record is called: values with and without the queries' own documents are not compared."""
+        return f"{self.name}.remove-query" if self.regression.remove_query else self.name
 
 
 def load_condition(name: str) -> Condition:
@@ -126,7 +137,7 @@ def resolve(
             Step(
                 name=stage.name or f"{about.name}.{stage.stage}",
                 summary=f"{about.name}: {stage.stage}",
-                arguments=("-m", *stage.command),
+                arguments=("-m", *_command(stage, remove_query=about.remove_query)),
                 outputs=stage.outputs,
             ),
             tuple(refused),
@@ -143,7 +154,7 @@ def resolve(
     condition = Condition(
         regression=about,
         topics=topics,
-        stages=tuple({stage.step.name: stage for part in parts for stage in part}.values()),
+        stages=each_stage_once(stage for part in parts for stage in part),
         prebuilt=_each_once(own_archives, *(part.prebuilt for part in needed)),
         models=_each_once(about.models, *(part.models for part in needed)),
         checkpoints=_each_once(
@@ -156,6 +167,31 @@ def resolve(
     _require_known_measures(condition)
     _require_its_own_numbers(condition)
     return condition
+
+
+def each_stage_once(stages: Iterable[ConditionStage]) -> tuple[ConditionStage, ...]:
+    """The stages of several conditions, those of one name once.
+
+    Raises:
+        TasbError: one name for two commands, of which only one would run.
+    """
+    by_name: dict[str, ConditionStage] = {}
+    for stage in stages:
+        known = by_name.setdefault(stage.step.name, stage)
+        if known.step.arguments != stage.step.arguments:
+            raise TasbError(
+                where=f"stage {stage.step.name}",
+                expected=f"one command of this name: {known.step.command}",
+                found=f"also {stage.step.command}",
+                do="give one of them another `name` and other `outputs`",
+            )
+    return tuple(by_name.values())
+
+
+def _command(stage: Stage, *, remove_query: bool) -> tuple[str, ...]:
+    module, *arguments = stage.command
+    knows = module in _MODULES or (module == "pyserini_tasb" and arguments[:1] and arguments[0] in _VERBS)
+    return (*stage.command, REMOVE_QUERY) if remove_query and knows and REMOVE_QUERY not in arguments else stage.command
 
 
 def _each_once(*groups: tuple[Item, ...]) -> tuple[Item, ...]:

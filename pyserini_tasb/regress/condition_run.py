@@ -55,7 +55,7 @@ class ConditionRun:
             KeyboardInterrupt: the runner was stopped.
             TasbError: the result, or what is recorded of it, cannot be written.
         """
-        result = self._with_history(self._result(condition))
+        result = self._with_history(self._result(condition), condition.recorded_as)
         result.save(self._runner.folder)
         return result
 
@@ -103,7 +103,7 @@ class ConditionRun:
         return Result(
             **about,
             stages=(*outcomes, evaluated),
-            checks=tuple(checks_of(condition, evaluation.overall, self._recorded.of(condition.name))),
+            checks=tuple(checks_of(condition, evaluation.overall, self._recorded.of(condition.recorded_as))),
             per_query={
                 measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
                 for measure, values in evaluation.per_query.items()
@@ -113,20 +113,21 @@ class ConditionRun:
         )
 
     def _evaluation(self, condition: Condition) -> tuple[RunEvaluation, Recall]:
-        run = load_run(_in_folder(self._runner.folder, condition.regression.run))
+        path = _in_folder(self._runner.folder, condition.regression.run)
+        run = load_run(path, remove_query=condition.regression.remove_query)
         qrels = load_qrels(_in_folder(self._runner.folder, condition.topics.qrels))
         evaluation = evaluate_run(run, qrels, condition.measures, name=condition.regression.run)
         return evaluation, recall_of(run, qrels, [known.measure for known in condition.topics.measures])
 
-    def _with_history(self, result: Result) -> Result:
+    def _with_history(self, result: Result, recorded_as: str) -> Result:
         """Record what is to be recorded; to a failure add which versions moved since the last OK."""
-        record = self._recorded.of(result.name)
+        record = self._recorded.of(recorded_as)
         if result.verdict in PASSED:
             today = dt.date.fromisoformat(result.date[:10])
             first = {check.measure: check.measured for check in result.checks if check.verdict is Verdict.RECORDED}
             if first:
-                self._recorded.add_values(result.name, first, today)
-            self._recorded.passed(result.name, self._versions, today)
+                self._recorded.add_values(recorded_as, first, today)
+            self._recorded.passed(recorded_as, self._versions, today)
         elif result.verdict in FAILED and record.last_ok_date:
             changed = moved(record.last_ok, self._versions)
             return dataclasses.replace(result, moved=changed, last_ok=record.last_ok_date.isoformat())

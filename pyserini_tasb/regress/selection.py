@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import recipe_files
-from pyserini_tasb.regress.condition import load_condition
+from pyserini_tasb.regress.condition import each_stage_once, load_condition
 from pyserini_tasb.regress.two_cr.reading import conditions_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def selected(arguments: argparse.Namespace) -> list[Condition]:
     """The conditions named, matched, or all; those of Pyserini's 2CR after them. `--list` alone means all.
 
     Raises:
-        TasbError: nothing named, a name twice, a pattern that nothing matches, or a name or file with a fault.
+        TasbError: nothing named, a name twice, a pattern that nothing matches, one stage's name for two commands, or a
+            name or file with a fault.
     """
     known = recipe_files("regressions")
     nothing_named = not (arguments.names or arguments.match or arguments.two_cr)
@@ -47,6 +48,7 @@ def selected(arguments: argparse.Namespace) -> list[Condition]:
             found=f"{', '.join(twice)} more than once",
             do="name each once, or change `name` in one of the files",
         )
+    each_stage_once(stage for condition in conditions for stage in condition.stages)
     if not conditions:
         raise TasbError(
             expected="names of regressions, --all, --match or --2cr",

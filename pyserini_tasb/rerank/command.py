@@ -117,7 +117,8 @@ def _load_scorer(arguments: argparse.Namespace, options: ScoringOptions) -> Pair
 
 
 def _read(arguments: argparse.Namespace, depth: int) -> _Texts:
-    run, topics = load_run(arguments.run_file), load_topics(arguments.topics)
+    run = load_run(arguments.run_file, remove_query=arguments.remove_query)
+    topics = load_topics(arguments.topics)
     tops = top_of_run(run, depth, where=arguments.run_file)
     written = {qid: ranked_docids(ranking) for qid, ranking in run.items()} if arguments.keep_rest else tops
     require_topics(tops, topics, where=arguments.topics)

@@ -10,6 +10,7 @@ import pytest
 from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, load_topics, paired_test, recall_curve
 from pyserini_tasb.evaluate.recall_plot import draw_recall
+from tests.conftest import DATA
 
 DL19 = ("evaluate", "--qrels", "dl19-passage", "--runs")
 
@@ -323,3 +324,58 @@ def test_mistakes_end_with_status_2_and_print_nothing_else(capsys, arguments, me
     printed = capsys.readouterr()
     assert printed.out == ""
     assert message in printed.err
+
+
+SELF = ("evaluate", "--qrels", str(DATA / "self" / "qrels.txt"), "--runs", str(DATA / "self" / "run.txt"))
+
+
+def test_queries_that_are_documents_are_dropped_from_every_run(capsys, tmp_path):
+    """The relevant documents rise from ranks 2 and 3 to ranks 1 and 2."""
+    without = tmp_path / "without.txt"
+    without.write_text("a1 Q0 a4 1 8 t\na1 Q0 a2 2 7 t\na3 Q0 a4 1 8 t\n")  # already without; ranks 2 and 1
+    arguments = [*SELF, str(without), "--measures", "nDCG@10", "--json"]
+    for option, value, dropped in (([], (0.63092975 + 0.5) / 2, None), (["--remove-query"], (1 + 0.63092975) / 2, 2)):
+        assert main([*arguments, *option]) == 0
+        document = json.loads(capsys.readouterr().out)
+        given, other = document["runs"]
+        assert given["overall"]["nDCG@10"] == pytest.approx(value)
+        assert other["overall"]["nDCG@10"] == pytest.approx((0.63092975 + 1) / 2)
+        assert (given["own_documents_dropped"], given["depth"]) == (dropped, 2 if option else 3)
+    run = SELF[-1]
+    assert [note for note in document["notes"] if "dropped" in note] == [
+        f"dropped documents that have their query's id: 2 from {run}, 0 from {without}"
+    ]
+
+
+def test_what_else_is_shown_is_without_them_too(capsys, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("a1 Q0 a4 1 8 t\na1 Q0 a2 2 7 t\na3 Q0 a4 1 8 t\n")
+    shown = ["--baseline", str(other), "--per-query", "2", "--unjudged", "--measures", "RR@2"]
+    plot = ["--recall-plot", str(tmp_path / "recall.png")]
+    assert main([*SELF, *shown, *plot, "--remove-query"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:3] == [
+        [str(other), "0.7500", "33.3%"],
+        [SELF[-1], "0.7500", "+0.0000", "50.0%"],
+    ]
+    assert lines[-2:] == [["a1", "1.0000", "0.5000", "+0.5000"], ["a3", "0.5000", "1.0000", "-0.5000"]]
+    qrels = load_qrels(SELF[2])
+    curves = {
+        str(other): recall_curve(load_run(other), qrels),
+        SELF[-1]: recall_curve(load_run(SELF[-1], remove_query=True), qrels),
+    }
+    draw_recall(curves, SELF[2], 1, tmp_path / "expected.png")
+    assert (tmp_path / "recall.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+def test_ids_that_coincide_by_chance_are_pointed_at(capsys, tmp_path):
+    (tmp_path / "qrels.txt").write_text("1 0 1 1\n1 0 9 1\n2 0 2 0\n")
+    (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n1 Q0 9 2 1 t\n2 Q0 2 1 1 t\n")
+    files = ["--qrels", str(tmp_path / "qrels.txt"), "--runs", str(tmp_path / "run.txt"), "--measures", "RR"]
+    assert main(["evaluate", *files, "--remove-query"]) == 0
+    assert "calls 1 documents relevant that have their query's id; are queries and documents" in capsys.readouterr().err
+    assert main(["evaluate", *files]) == 0
+    assert "dropped" not in capsys.readouterr().err
+    (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n2 Q0 2 1 1 t\n")
+    assert main(["evaluate", *files, "--remove-query"]) == 2
+    assert "none of them; the run has no document" in capsys.readouterr().err

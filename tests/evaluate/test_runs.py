@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.evaluate import read_run, write_run
+from pyserini_tasb.evaluate import load_run, read_run, without_own_documents, write_run
 
 GOOD = "q1 Q0 d1 1 2.5 tag\n"
 
@@ -163,3 +163,12 @@ def test_failing_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(TasbError, match="No such file"):
         write_run(tmp_path / "absent" / "run.txt", {"q": {"d": 1.0}}, "t")
+
+
+def test_a_query_s_own_document_is_dropped(tmp_path):
+    run = {"a": {"a": 9.0, "b": 8.0}, "b": {"a": 9.0, "bb": 8.0}, "c": {"c": 1.0}, "7": {"07": 2.0, "7": 1.0}}
+    left = {"a": {"b": 8.0}, "b": {"a": 9.0, "bb": 8.0}, "7": {"07": 2.0}}
+    assert without_own_documents(run) == {**left, "c": {}}
+    write_run(tmp_path / "run.txt", run, "t")
+    assert load_run(tmp_path / "run.txt", remove_query=True) == left
+    assert load_run(tmp_path / "run.txt") == run

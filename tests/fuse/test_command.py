@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from pyserini_tasb.cli import main
-from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, read_run
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, read_run, write_run
 from pyserini_tasb.fuse import Fusion, fuse_runs
 
 REAL = ["dl19-passage.tasb", "dl19-passage.bm25"]
@@ -152,3 +152,34 @@ def test_a_faulty_run_leaves_the_old_output(fuse, tmp_path):
     assert status == 2
     assert f"{bad}:2: score 'nan' is not a finite number" in printed.err
     assert output.read_text() == "old"
+
+
+def test_a_query_s_own_document_has_no_part_in_normalisation_and_ranks(fuse, tmp_path):
+    dense, sparse = tmp_path / "dense", tmp_path / "sparse.tsv"
+    dense.write_text("a Q0 a 1 100 t\na Q0 b 2 20 t\na Q0 c 3 15 t\na Q0 d 4 10 t\nb Q0 b 1 1 t\nb Q0 a 2 0 t\n")
+    sparse.write_text("a\td\t1\na\ta\t2\na\tc\t3\nb\tb\t1\n")  # after dropping: d 1, c 1/2
+    options = ["--method", "combsum", "--normalisation", "min-max", "--runs", dense, sparse, "--remove-query"]
+    status, output, printed = fuse(*options)
+    assert status == 0
+    assert read_run(output) == {"a": {"b": 1.0, "d": 1.0, "c": 0.5}, "b": {"a": 1.0}}
+    assert "1 of 2 queries of" in printed.err  # sparse has nothing else for b
+    status, output, _ = fuse("--method", "rrf", "--runs", dense, sparse, "--remove-query")
+    assert read_run(output)["a"] == {"d": 1 / 63 + 1 / 61, "c": 1 / 62 + 1 / 62, "b": 1 / 61}
+
+
+@pytest.mark.parametrize("form", ["trec", "msmarco"])
+def test_dropping_is_fusing_files_without_these_lines(fuse, tmp_path, form):
+    """Real runs, with a docid of theirs as the id of every query but some."""
+    runs = [load_run(name) for name in REAL]
+    own = {qid: list(ranking)[place % 90] for place, (qid, ranking) in enumerate(runs[0].items())}
+    given, without = [], []
+    for number, run in enumerate(runs):
+        renamed = {own[qid] if int(qid) % 5 else qid: ranking for qid, ranking in run.items()}
+        left = {qid: {docid: score for docid, score in of.items() if docid != qid} for qid, of in renamed.items()}
+        for paths, content in ((given, renamed), (without, left)):
+            paths.append(tmp_path / f"{'given' if content is renamed else 'without'}{number}")
+            write_run(paths[-1], content, "t")
+    options = ("--method", "linear", "--normalisation", "z-score", "--depth", 60, "--format", form)
+    expected = fuse(*options, "--runs", *without)[1].read_bytes()
+    assert fuse(*options, "--runs", *given, "--remove-query", name="dropped")[1].read_bytes() == expected
+    assert fuse(*options, "--runs", *given, name="kept")[1].read_bytes() != expected

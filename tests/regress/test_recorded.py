@@ -80,3 +80,12 @@ def test_versions_are_of_what_numbers_depend_on(regress, small):
     versions = regress(small.regression()).result("small")["versions"]
     assert {"pyserini", "anserini", "torch", "transformers", "tokenizers", "java", "python"} <= versions.keys()
     assert versions["anserini"][0].isdigit()
+
+
+def test_values_with_and_without_the_queries_own_documents_are_not_compared(regress, small):
+    small.run.write_text("1 Q0 1 1 9 x\n1 Q0 a 2 8 x\n2 Q0 2 1 9 x\n2 Q0 c 2 8 x\n")
+    kept, dropped = {"expected": "measure"}, {"expected": "measure", "remove_query": True}
+    for verdict in ("RECORDED", "OK"):
+        for keys, value in ((kept, 0.5), (dropped, 1.0)):
+            result = regress(small.regression(**keys)).result("small")
+            assert (result["verdict"], result["checks"][0]["measured"]) == (verdict, value)

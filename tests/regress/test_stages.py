@@ -10,8 +10,10 @@ import sys
 import time
 
 import pytest
+import yaml
 
-from pyserini_tasb.regress import command
+from pyserini_tasb.cli import main
+from pyserini_tasb.regress import command, condition
 from tests.regress.conftest import counts
 
 
@@ -200,3 +202,64 @@ def test_one_name_twice_is_refused(regress, small):
     done = regress(small.regression("small"), small.write("other.yaml", small.regression("small").read_text()))
     assert done.status == 2
     assert "small more than once" in done.stderr
+
+
+# RR: 1 and 1/2 with the queries' own documents in the run; 1 for both without them.
+OWN = "1 Q0 a 1 9 x\n1 Q0 1 2 8 x\n2 Q0 2 1 9 x\n2 Q0 c 2 8 x\n"
+OWN_EXPECTED = [{"source": {"kind": "pyserini-2cr", "reference": "nowhere"}, "values": {"RR@10": 1.0, "R@10": 0.75}}]
+
+
+def test_a_condition_that_drops_the_queries_own_documents(regress, small, stages):
+    small.run.write_text(OWN)
+    done = regress(small.made(remove_query=True, expected=OWN_EXPECTED))
+    assert done.result("small")["verdict"] == "OK"
+    search, evaluate = done.result("small")["stages"]
+    assert "--remove-query" not in search["command"]  # no command that knows it
+    assert evaluate["command"][-1] == "--remove-query"
+    assert len(done.result("small")["recall"]["at"]) == 1  # hits that are left
+    assert regress(small.made(expected=OWN_EXPECTED)).result("small")["verdict"] == "FAIL"
+
+
+def fusing(small, **keys):
+    """A regression whose stage fuses two runs, both with the queries' own documents."""
+    runs = [small.write(f"{name}.run", OWN.replace("9", score)) for name, score in (("one", "9"), ("two", "10"))]
+    command = ["pyserini_tasb", "fuse", "--method", "rrf", "--runs", *map(str, runs), "--output", "fused.txt"]
+    stage = {"stage": "fuse", "command": command, "outputs": ["fused.txt"]}
+    return small.regression("fusing", stages=[stage], run="fused.txt", expected=OWN_EXPECTED, **keys)
+
+
+def test_its_commands_drop_them_too(regress, small):
+    regress(fusing(small))
+    kept = (small.folder / "out" / "fused.txt").read_text()
+    done = regress(fusing(small, remove_query=True), "--resume")
+    assert "done before" not in done.stdout
+    assert done.result("fusing")["verdict"] == "OK"
+    assert done.result("fusing")["stages"][0]["command"][-1] == "--remove-query"
+    dropped = (done.output / "fused.txt").read_text()
+    assert [line.split()[2] for line in dropped.splitlines()] == ["a", "c"]
+    assert len(kept.splitlines()) == 4
+    assert "done before" in regress(fusing(small, remove_query=True), "--resume").stdout
+
+
+@pytest.mark.parametrize("verb", condition._VERBS)
+def test_the_commands_that_are_told_to_drop_them_can(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert "--remove-query" in capsys.readouterr().out
+
+
+def test_one_name_for_two_commands_is_refused(regress, small):
+    text = fusing(small).read_text()
+    for name, keys in (("one", {}), ("two", {"remove_query": True})):
+        content = yaml.safe_load(text) | {"name": name, **keys}
+        content["stages"][0]["name"] = "shared.fuse"
+        small.write(f"{name}.yaml", yaml.safe_dump(content))
+    done = regress(small.folder / "one.yaml", small.folder / "two.yaml")
+    assert done.status == 2
+    assert "stage shared.fuse\n  expected: one command of this name: python -m pyserini_tasb fuse" in done.stderr
+    assert not done.output.exists()
+    folder = small.folder / "home" / "regressions"
+    folder.mkdir(parents=True)
+    (small.folder / "one.yaml").rename(folder / "one.yaml")
+    small.write("two.yaml", yaml.safe_dump(content | {"runs_of": ["one"]}))
+    assert "stage shared.fuse\n" in regress(small.folder / "two.yaml").stderr

@@ -140,3 +140,45 @@ def test_arguments_that_mean_something_else(arguments):
 
 def test_all_of_pyserinis_files_for_ms_marco_are_read():
     assert all(two_cr_file(collection).conditions for collection in COLLECTIONS)
+
+
+BEIR = """
+conditions:
+  - name: bm25-flat
+    display: BM25
+    command: python -m pyserini.search.lucene --index x.flat --topics $topics --output $output --bm25 --remove-query
+    topics:
+      - {topic_key: arguana, eval_key: arguana-test, scores: [{nDCG@10: 0.397, R@100: 0.932}]}
+"""
+DEFINITIONS = """
+trec_eval_metric_definitions = {
+    "msmarco-beir": {"arguana-test": {"nDCG@10": "-c -m ndcg_cut.10", "R@100": "-c -m recall.100"}}
+}
+"""
+
+
+def test_a_condition_that_drops_the_queries_own_documents(regress, tmp_path, monkeypatch):
+    (tmp_path / "msmarco-beir.yaml").write_text(BEIR)
+    (tmp_path / "msmarco.py").write_text(DEFINITIONS)
+    monkeypatch.setattr(source_files, "_folder", lambda: tmp_path)
+    monkeypatch.setattr("pyserini_tasb.regress.two_cr.reading.index_archives", lambda _: [])
+    assert "evaluate --qrels arguana-test" in (plan := regress("--2cr", "msmarco-beir:*", "--dry-run").stdout)
+    assert plan.count("--remove-query") == 2  # of the search, and of our evaluation
+    assert regress("--2cr", "msmarco-beir:*", "--export-2cr", tmp_path / "back.yaml").status == 0
+    (written,), (theirs,) = (
+        yaml.safe_load(text)["conditions"] for text in ((tmp_path / "back.yaml").read_text(), BEIR)
+    )
+    assert shown(written) == shown(theirs)
+
+
+def test_2cr_drops_them_in_the_search_only(regress, small, tmp_path):
+    def about(name, module):
+        command = [module, "--topics", "arguana", "--output", f"{name}.txt"]
+        stage = {"stage": "search", "command": command, "outputs": [f"{name}.txt"]}
+        return small.regression(name, stages=[stage], run=f"{name}.txt", remove_query=True)
+
+    paths = [about("lucene", "pyserini.search.lucene"), about("hybrid", "pyserini.search.hybrid")]
+    done = regress(*paths, "--export-2cr", tmp_path / "ours.yaml")
+    assert "left out hybrid: a command without --remove-query" in done.stderr
+    (written,) = yaml.safe_load((tmp_path / "ours.yaml").read_text())["conditions"]
+    assert written["command"].endswith(" --remove-query")

@@ -216,3 +216,33 @@ def test_an_empty_run(job):
     job.run.write_text("")
     with pytest.raises(TasbError, match=r"first\.run\n(?s:.*)an empty file"):
         job()
+
+
+def own_first(job, ranking, tmp_path):
+    """The job, over a run whose queries have the first of their documents' ids; and what the run has else."""
+    own = {qid: next(iter(scores)) for qid, scores in ranking.items()}
+    assert len(set(own.values())) > 5
+    run, topics = [], dict(line.rstrip("\n").split("\t") for line in (TINY / "topics.tsv").open())
+    chosen = {docid: qid for qid, docid in own.items()}
+    for docid, qid in chosen.items():
+        run += [f"{docid} Q0 {found} 0 {score} first\n" for found, score in ranking[qid].items()]
+    job.run.write_text("".join(run))
+    (tmp_path / "own.tsv").write_text("".join(f"{docid}\t{topics[qid]}\n" for docid, qid in chosen.items()))
+    return job.but(topics=tmp_path / "own.tsv"), [line for line in run if line.split()[0] != line.split()[2]]
+
+
+@pytest.mark.parametrize("more", [(), ("--keep-rest",)])
+def test_queries_that_are_documents(job, scorer, ranking, tmp_path, more):
+    job, lines = own_first(job, ranking, tmp_path)
+    found = job.but("--remove-query", *more)().read_bytes()
+    (tmp_path / "without.run").write_text("".join(lines))
+    whole = job.but(*more, run=tmp_path / "without.run", output=tmp_path / "expected.run")().read_bytes()
+    assert found == whole
+    assert {len(ranking) for ranking in load_run(job.output).values()} == {7 if more else 5}
+
+
+def test_what_was_begun_with_the_query_s_own_document_is_not_gone_on_with(job, scorer, interrupt, ranking, tmp_path):
+    job, _ = own_first(job, ranking, tmp_path)
+    interrupt(job)
+    with pytest.raises(TasbError, match="not the same run; not the same passages"):
+        job.but("--remove-query")()

@@ -79,7 +79,7 @@ def _warn_of_saturation(folder: Path) -> None:
     if about.precision == "int8" and about.weight_bits > int8_weight_bits():
         print(
             f"pyserini-tasb: {folder} was exported on a CPU with VNNI instructions. This CPU has none: its int8 "
-            "products saturate, and vectors can be far from exact. Export the model again on this machine, or take fp32",
+            "products saturate, and vectors can be far from exact. Export the model again here, or take fp32",
             file=sys.stderr,
         )
 

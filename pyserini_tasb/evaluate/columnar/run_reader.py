@@ -32,22 +32,35 @@ RunFormat = Literal["trec", "msmarco"]
 _MIXED = np.uint64(0x9E3779B97F4A7C15)
 
 
-def load_run_table(name: str | Path) -> RunTable:
+def load_run_table(name: str | Path, *, remove_query: bool = False) -> RunTable:
     """A run from a TREC or MS MARCO file, or a bundled one (`dl19-passage.tasb`).
+
+    Args:
+        name: the file's path, or the bundled run's name.
+        remove_query: as in `read_run_table`.
 
     Raises:
         TasbError: nothing by that name or path, or a faulty file.
     """
-    return read_run_table(run_file(name))
+    return read_run_table(run_file(name), remove_query=remove_query)
 
 
-def read_run_table(path: Path) -> RunTable:
+def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
     """Read a run, plain, gzip or Zstandard; three columns in the first line are MS MARCO's, whose score is 1 / rank.
+
+    Args:
+        path: the file.
+        remove_query: as if the file had no line whose docid is the query's id, and ranks were counted without it.
 
     Raises:
         TasbError: as `read_run` and `read_msmarco_run`, of which this is the fast form.
     """
     is_msmarco = _has_three_columns(path) if path.is_file() else False
+    table = _read(path, is_msmarco=is_msmarco)
+    return table.without_own_documents(by_rank=is_msmarco) if remove_query else table
+
+
+def _read(path: Path, *, is_msmarco: bool) -> RunTable:
     # A pipe can be read but once.
     if path.is_file():
         try:

@@ -90,6 +90,41 @@ class RunTable:
         rows = np.repeat(shifts, lengths) + np.arange(starts[-1])
         return RunTable(qids, starts, self.docids.take(rows, axis=0), self.scores.take(rows))
 
+    def without_own_documents(self, *, by_rank: bool = False) -> RunTable:
+        """The same without each query's own document, whose docid is the query's id; a query without another is gone.
+
+        Args:
+            by_rank: scores are 1 / rank, and ranks are counted anew.
+        """
+        own, queries = self._own_rows()
+        if not len(own):
+            return self
+        scores = self.scores
+        if by_rank:
+            dropped = np.full(len(self.qids), -np.inf)
+            dropped[queries] = scores[own]
+            below = np.flatnonzero(scores < np.repeat(dropped, self.lengths))
+            scores = scores.copy()
+            scores[below] = 1 / (np.rint(1 / scores[below]) - 1)
+        lengths = self.lengths
+        lengths[queries] -= 1
+        left = np.flatnonzero(lengths)
+        return RunTable(
+            tuple(self.qids[query] for query in left.tolist()),
+            np.concatenate([[0], np.cumsum(lengths[left])]).astype(np.int64),
+            np.delete(self.docids, own, axis=0),
+            np.delete(scores, own),
+        )
+
+    def _own_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows whose docid is their query's id, and the numbers of these queries."""
+        qids = pack([qid.encode() for qid in self.qids])
+        rows = np.flatnonzero(np.repeat(qids[:, 0], self.lengths) == self.docids[:, 0])  # few, or all ids begin alike
+        queries = np.searchsorted(self.starts, rows, side="right") - 1
+        width = max(qids.shape[1], self.docids.shape[1])
+        is_own = (widened(self.docids[rows], width) == widened(qids, width)[queries]).all(axis=1)
+        return rows[is_own], queries[is_own]
+
     def ranked(self) -> RunTable:
         """The same with each query's rows in their order."""
         docids, scores = self.docids, self.scores

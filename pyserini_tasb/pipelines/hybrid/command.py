@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         depth,
         threads,
         arguments.batch_size,
+        remove_query=arguments.remove_query,
     )
     # A JVM takes Ctrl-C for itself, and ends the process where it stands; from here on Python is asked again.
     with StopRequest() as stop:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from pyserini_tasb.evaluate import without_own_documents
 from pyserini_tasb.evaluate.columnar import RunTable
 from pyserini_tasb.fuse import fuse_tables
 from pyserini_tasb.pipelines.hybrid.collection_check import require_one_collection
@@ -40,6 +41,7 @@ class HybridSearch:
         hits: documents that each retriever is asked for.
         threads: that each retriever may use.
         batch_size: queries of a block; the hits of a few blocks are in memory at a time.
+        remove_query: a document whose docid is the query's id is none of a retriever's hits.
     """
 
     retrievers: Sequence[Retriever]
@@ -48,6 +50,7 @@ class HybridSearch:
     hits: int
     threads: int
     batch_size: int
+    remove_query: bool = False
 
     def fused(self, topics: Topics, stop: StopRequest) -> Iterator[RunTable]:
         """The fused run, in tables to be written one after the other.
@@ -102,10 +105,17 @@ class HybridSearch:
 
     def _search(self, block: Topics, *, dense: bool) -> dict[int, Run]:
         return {
-            place: retriever.search(block, self.hits, self.threads)
+            place: self._hits(retriever, block)
             for place, (retriever, is_dense) in enumerate(zip(self.retrievers, self.dense, strict=True))
             if is_dense == dense
         }
+
+    def _hits(self, retriever: Retriever, block: Topics) -> Run:
+        if not self.remove_query:
+            return retriever.search(block, self.hits, self.threads)
+        # One deeper, so that as many hits are left.
+        found = without_own_documents(retriever.search(block, self.hits + 1, self.threads))
+        return {qid: dict(itertools.islice(ranking.items(), self.hits)) for qid, ranking in found.items()}
 
 
 def _blocks(topics: Topics, size: int) -> Iterator[Topics]:

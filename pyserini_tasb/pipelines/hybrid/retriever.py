@@ -21,7 +21,7 @@ class Retriever(Protocol):
     def name(self) -> str: ...
 
     def search(self, topics: Topics, hits: int, threads: int) -> Run:
-        """What a run file of these topics would say, scores as they are read back from it.
+        """What a run file of these topics would say, best first, scores as they are read back from it.
 
         Args:
             topics: the queries; those that find nothing have no hits.

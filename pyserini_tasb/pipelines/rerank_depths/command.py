@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,9 @@ from pyserini_tasb.whole_file import write_whole
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from pyserini_tasb.evaluate import Qrels
+    from pyserini_tasb.evaluate import Qrels, Run
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     (measure,) = map(str, parse_measures([arguments.measure]))
     depths = sorted(set(arguments.depths))
     qrels = load_qrels(arguments.qrels)
-    curves = [curve for runs in arguments.first_stage for curve in _curves(runs, qrels, measure, depths)]
+    load = functools.partial(load_run, remove_query=arguments.remove_query)
+    curves = [curve for runs in arguments.first_stage for curve in _curves(runs, load, qrels, measure, depths)]
     write_whole(picture.with_suffix(".csv"), as_csv(curves, measure))
     write_whole(picture, draw(curves, measure, arguments.qrels))
     layout = markdown_layout() if arguments.markdown else text_layout()
@@ -55,8 +57,10 @@ def _require_sense(arguments: argparse.Namespace) -> None:
         )
 
 
-def _curves(runs: Sequence[str], qrels: Qrels, measure: str, depths: Sequence[int]) -> list[DepthCurve]:
-    first, *reranked = (NamedRun(_name(name), run) for name, run in ((name, load_run(name)) for name in runs))
+def _curves(
+    runs: Sequence[str], load: Callable[[str], Run], qrels: Qrels, measure: str, depths: Sequence[int]
+) -> list[DepthCurve]:
+    first, *reranked = (NamedRun(_name(name), run) for name, run in ((name, load(name)) for name in runs))
     names = [run.name for run in reranked]
     if len(set(names)) < len(names):
         raise TasbError(

@@ -37,7 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
         for shard in range(len(index.paths)):
             index.open(shard, encoder.dimension)
-    found = index.search(encoder.encode_batch(list(topics.values())), arguments.hits, arguments.batch_size)
+    # One deeper, so that as many hits are left.
+    depth = arguments.hits + arguments.remove_query
+    found = index.search(encoder.encode_batch(list(topics.values())), depth, arguments.batch_size)
+    if arguments.remove_query:
+        found = [hits.without(qid, index.docids, arguments.hits) for qid, hits in zip(topics, found, strict=True)]
     tag = arguments.tag or default_tag(arguments.encoder)
     write_ranked(
         Path(arguments.output),
@@ -52,5 +56,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.latency:
         queries = list(dict.fromkeys(timed.values()))
         print(f"{threads} threads, {arguments.hits} hits, {len(queries)} different queries")
-        print(latency_table(measure_latency(encoder, index, queries, arguments.hits)))
+        print(latency_table(measure_latency(encoder, index, queries, depth)))
     return 0

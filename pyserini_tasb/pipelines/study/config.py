@@ -34,6 +34,7 @@ class Task(Strict):
     collection: Path
     run: str | None = None  # to be re-ranked; None: the collection is searched exhaustively
     depth: int = Field(default=100, ge=1)
+    remove_query: bool = False  # drop the document whose docid is the query's id
     measures: list[str] = Field(default=["nDCG@10"], min_length=1)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pyserini_tasb.encode.text_encoder import TextEncoder
+from pyserini_tasb.evaluate import without_own_documents
+from pyserini_tasb.evaluate.ranking import ranked_docids
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.kind import kind_of
 from pyserini_tasb.recipes import encoder_card
@@ -112,12 +114,13 @@ class _Found:
     """Of all passages, the best of each query; in memory are these alone."""
 
     def __init__(self, task: LoadedTask, queries: NDArray[np.float32]) -> None:
-        self._qids, self._queries, self._depth = list(task.topics), queries, task.depth
+        self._task, self._queries = task, queries
+        self._depth = task.depth + task.remove_query  # so that as many are left
         self._scores = np.empty((len(queries), 0), dtype=np.float32)
         self._docids = np.empty((len(queries), 0), dtype=object)
 
     def add(self, docids: list[str], vectors: NDArray[np.float32]) -> None:
-        names = np.broadcast_to(np.array(docids, dtype=object), (len(self._qids), len(docids)))
+        names = np.broadcast_to(np.array(docids, dtype=object), (len(self._queries), len(docids)))
         scores = np.hstack([self._scores, self._queries @ vectors.T])
         found = np.hstack([self._docids, names])
         best = np.argpartition(-scores, min(self._depth, scores.shape[1]) - 1, axis=1)[:, : self._depth]
@@ -125,5 +128,11 @@ class _Found:
         self._docids = np.take_along_axis(found, best, axis=1)
 
     def run(self) -> Run:
-        rankings = zip(self._qids, self._docids.tolist(), self._scores.tolist(), strict=True)
-        return {qid: dict(zip(docids, scores, strict=True)) for qid, docids, scores in rankings}
+        rankings = zip(self._task.topics, self._docids.tolist(), self._scores.tolist(), strict=True)
+        run = {qid: dict(zip(docids, scores, strict=True)) for qid, docids, scores in rankings}
+        if not self._task.remove_query:
+            return run
+        return {
+            qid: {docid: ranking[docid] for docid in ranked_docids(ranking)[: self._task.depth]}
+            for qid, ranking in without_own_documents(run).items()
+        }

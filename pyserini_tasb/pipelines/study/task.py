@@ -7,7 +7,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, load_topics, parse_measures
+from pyserini_tasb.evaluate import (
+    evaluate_run,
+    load_qrels,
+    load_run,
+    load_topics,
+    parse_measures,
+    without_own_documents,
+)
 from pyserini_tasb.rerank.passages import read_passages
 from pyserini_tasb.rerank.requirements import require_texts, require_topics
 from pyserini_tasb.rerank.reranking import top_of_run
@@ -37,6 +44,7 @@ class LoadedTask:
         collection: where the passages are.
         tops: qid → docids to be re-ranked; None where the collection is searched.
         passages: docid → text of those.
+        remove_query: a document whose docid is the query's id is neither ranked nor measured.
     """
 
     name: str
@@ -47,9 +55,12 @@ class LoadedTask:
     collection: Path
     tops: dict[str, list[str]] | None
     passages: dict[str, str]
+    remove_query: bool
 
     def values(self, run: Run) -> Values:
         """What a run is worth, query by query."""
+        if self.remove_query:
+            run = without_own_documents(run)
         evaluation = evaluate_run(run, self.qrels, self.measures, name=self.name)
         return {
             measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
@@ -61,7 +72,9 @@ class LoadedTask:
         """Of what the values depend on, besides the model; a collection that is searched counts by path and size."""
         size = self.collection.stat().st_size if self.collection.is_file() else None
         content = (self.topics, self.qrels, self.measures, self.depth, self.tops, self.passages)
-        searched = None if self.tops is not None else (str(self.collection), size)
+        searched = (
+            None if self.tops is not None else (str(self.collection), size, *(["remove_query"] * self.remove_query))
+        )
         return hashlib.sha256(json.dumps([*content, searched]).encode()).hexdigest()
 
 
@@ -81,7 +94,8 @@ def _load(name: str, task: Task) -> LoadedTask:
     if task.run is None:
         open_collection(task.collection)
     else:
-        run = {qid: ranking for qid, ranking in load_run(task.run).items() if qid in qrels}
+        first = load_run(task.run, remove_query=task.remove_query)
+        run = {qid: ranking for qid, ranking in first.items() if qid in qrels}
         tops = top_of_run(run, task.depth, where=f"tasks.{name}: {task.run}")
         docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
         passages = read_passages(task.collection, docids)
@@ -95,4 +109,5 @@ def _load(name: str, task: Task) -> LoadedTask:
         task.collection,
         tops,
         passages,
+        task.remove_query,
     )

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     name = _checked_name(arguments.name, output)
     recipe = fusion_recipe(arguments.recipe, arguments.set)
-    topics = TopicSets.of(arguments.qrels, arguments.runs, recipe)
+    topics = TopicSets.of(arguments.qrels, arguments.runs, recipe, remove_query=arguments.remove_query)
     measure, search = ranked_measure(arguments.measure), _search(arguments, recipe)
     queries = topics.queries(fusion_of(recipe))
     train, test, said = _sides(arguments, recipe, topics, queries, measure)
@@ -107,7 +107,9 @@ def _sides(
             expected="--test-qrels and --test-runs together", found="one of them", do="give both, or --folds"
         )
     if arguments.test_qrels:
-        tested_on = TopicSets.of(arguments.test_qrels, arguments.test_runs, recipe, "--test-runs")
+        tested_on = TopicSets.of(
+            arguments.test_qrels, arguments.test_runs, recipe, "--test-runs", remove_query=arguments.remove_query
+        )
         others = tested_on.queries(queries.fusion)
         require_apart(queries.qids, others.qids, allow_overlap=arguments.allow_overlap)
         test = Side(remembering(others, measure), np.arange(len(others.qids)))
@@ -129,6 +131,7 @@ def _provenance(
         source=f"tuned on {queries} queries of {topics.name}",
         runs=topics.runs,
         qrels=topics.qrels,
+        remove_query=topics.remove_query,
         queries=queries,
         measure=measure,
         search=search,

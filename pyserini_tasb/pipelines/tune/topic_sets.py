@@ -27,14 +27,24 @@ class TopicSets:
         qrels: of each set.
         runs: set by set, in the order of the recipe's inputs.
         inputs: how many runs each set has.
+        remove_query: a document whose docid is the query's id counts as absent from the runs.
     """
 
     qrels: tuple[str, ...]
     runs: tuple[str, ...]
     inputs: int
+    remove_query: bool = False
 
     @classmethod
-    def of(cls, qrels: Sequence[str], runs: Sequence[str], recipe: FusionRecipe, option: str = "--runs") -> TopicSets:
+    def of(
+        cls,
+        qrels: Sequence[str],
+        runs: Sequence[str],
+        recipe: FusionRecipe,
+        option: str = "--runs",
+        *,
+        remove_query: bool = False,
+    ) -> TopicSets:
         """Those a user gave.
 
         Args:
@@ -42,6 +52,7 @@ class TopicSets:
             runs: to be dealt out to them.
             recipe: what the runs are for.
             option: that the runs were given to, for errors.
+            remove_query: as the attribute.
 
         Raises:
             TasbError: more or fewer runs than the sets need, naming what each is to be.
@@ -55,7 +66,7 @@ class TopicSets:
                 found=f"{len(runs)}: {', '.join(runs)}",
                 do="give one run for each input",
             )
-        return cls(tuple(qrels), tuple(runs), len(wanted))
+        return cls(tuple(qrels), tuple(runs), len(wanted), remove_query)
 
     @property
     def name(self) -> str:
@@ -80,7 +91,7 @@ class TopicSets:
             yield qrels, self.runs[number * self.inputs : (number + 1) * self.inputs]
 
     def _queries(self, qrels: str, runs: Sequence[str], fusion: Fusion) -> TuningSet:
-        tables = {name: load_run_table(name) for name in runs}
+        tables = {name: load_run_table(name, remove_query=self.remove_query) for name in runs}
         for note in require_compatible(tables):
             print(f"tasb tune: note: {note}", file=sys.stderr)
         return TuningSet.of(list(tables.values()), load_qrels(qrels), fusion)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import Prebuilt, Regression, TopicSet, prebuilt, recipe_files
 from pyserini_tasb.recipes.regression_types import ExpectedValues, MeasureArguments, Resources, Source, Stage
-from pyserini_tasb.regress.condition import Condition, resolve
+from pyserini_tasb.regress.condition import REMOVE_QUERY, Condition, resolve
 from pyserini_tasb.regress.two_cr.measure_names import measure_of
 from pyserini_tasb.regress.two_cr.schema import IMPORTED, VARIABLES
 from pyserini_tasb.regress.two_cr.source_files import index_archives, measure_arguments, two_cr_file
@@ -84,6 +84,7 @@ def _regression(collection: str, condition: TwoCrCondition, scores: TopicScores,
         name=name,
         description=condition.display,
         topics=scores.eval_key,
+        remove_query=REMOVE_QUERY in command,
         resources=Resources(disk_gb=0, memory_gb=0, java=True),
         stages=(Stage(stage="search", command=tuple(command), outputs=(run,)),),
         run=run,

@@ -11,6 +11,7 @@ import yaml
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import encoder_card, encoder_cards
 from pyserini_tasb.recipes.encoder_cards import ENCODER_PREFIX
+from pyserini_tasb.regress.condition import REMOVE_QUERY
 from pyserini_tasb.regress.two_cr.schema import IMPORTED, VARIABLES
 from pyserini_tasb.whole_file import write_whole
 
@@ -59,6 +60,8 @@ def _why_not(condition: Condition) -> str | None:
         return f"{len(condition.stages)} commands"
     if TOPICS_OPTION not in condition.stages[0].step.arguments:
         return "a command without --topics"
+    if condition.regression.remove_query and REMOVE_QUERY not in condition.stages[0].step.arguments:
+        return f"a command without {REMOVE_QUERY}, which 2CR's evaluation cannot make up for"
     return "nothing published to compare with" if condition.regression.expected == "measure" else None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.evaluate import evaluate_run, write_run
+from pyserini_tasb.evaluate import evaluate_run, without_own_documents, write_run
 from pyserini_tasb.texts.manifest import write_manifest
 from pyserini_tasb.texts.new_folder import new_folder, refuse_occupied
 from pyserini_tasb.texts.text_store import TextStore, copy_text_store, fill_text_store
@@ -49,6 +49,7 @@ class ValidationOptions:
         strata: of equal width; each gives up to `size` // `strata` queries.
         depth: how many of the baseline run's best are candidates.
         min_relevance: the lowest grade of a relevant passage; all of them are candidates.
+        remove_query: the document whose docid is the query's id is no candidate, retrieved or judged.
         seed: of the sample.
 
     Raises:
@@ -61,6 +62,7 @@ class ValidationOptions:
     strata: int = 5
     depth: int = 100
     min_relevance: int = 1
+    remove_query: bool = False
     seed: int = 208_973_249
 
     def __post_init__(self) -> None:
@@ -105,6 +107,8 @@ def build_validation_set(
     """
     chosen = options or ValidationOptions()
     refuse_occupied(folder, overwrite=overwrite)
+    if chosen.remove_query:
+        run, qrels = without_own_documents(run), without_own_documents(qrels)
     usable = usable_queries(topics, qrels, run, chosen.min_relevance)
     positions, strata = _sampled(usable.qids, qrels, run, chosen)
     candidates = {

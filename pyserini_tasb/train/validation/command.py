@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         strata=arguments.strata,
         depth=arguments.depth,
         min_relevance=arguments.min_relevance,
+        remove_query=arguments.remove_query,
         seed=arguments.seed,
     )
     collection = open_collection(Path(arguments.collection).expanduser())

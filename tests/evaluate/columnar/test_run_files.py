@@ -222,3 +222,26 @@ def test_scores_that_differ_in_their_last_bit_are_still_ranked():
         run["q"][f"{number:03}"] = score
         score = np.nextafter(score, 2).item() if number % 3 else score
     assert pairs(RunTable.from_run(run).to_run()) == ranked(run)
+
+
+OWN_IDS = st.sampled_from(["a", "b", "ab", "abcdefgh", "abcdefghi", "abcdefgh-abcdefgh", "7", "07", "é"])
+
+
+@given(st.dictionaries(OWN_IDS, st.dictionaries(OWN_IDS, SCORES, min_size=1), min_size=1))
+def test_a_query_s_own_document_is_dropped_as_by_line(tmp_path_factory, run):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    write_run(path, run, "tag")
+    left = read_run_table(path, remove_query=True).to_run()
+    assert pairs(left) == ranked(load_run(path, remove_query=True))
+    assert list(left) == list(load_run(path, remove_query=True))
+    assert RunTable.from_run(left).without_own_documents().to_run() == left
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_ranks_of_the_msmarco_format_are_counted_without_it(tmp_path, end):
+    path = tmp_path / "run.tsv"
+    path.write_bytes(end.join(["x\ta\t1", "x\tx\t2", "x\tb\t3", "x\tc\t49", "y\tx\t3", "z\tz\t1", ""]).encode())
+    assert read_run_table(path, remove_query=True).to_run() == {
+        "x": {"a": 1, "b": 1 / 2, "c": 1 / 48},
+        "y": {"x": 1 / 3},
+    }

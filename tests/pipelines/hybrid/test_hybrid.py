@@ -120,3 +120,34 @@ def test_queries_that_one_index_has_nothing_for(indexes, tmp_path, write_recipe)
     assert list(dict.fromkeys(qids)) == ["2", "4", "1", "3"]
     assert tasb_hybrid(recipe, tmp_path / "dropped", *given, "--set", "missing=drop", topics=topics) == 0
     assert {line.split()[0] for line in (tmp_path / "dropped").open()} == {"2", "4"}
+
+
+@pytest.mark.parametrize("form", ["trec", "msmarco"])
+@pytest.mark.parametrize("dense", ["faiss", "lucene_flat"])
+def test_queries_that_are_documents(dense, form, indexes, collection, tmp_path, write_recipe):
+    """Each retriever drops the query's own document and has as many hits: only then their scores are normalised."""
+    texts = dict(zip(collection.docids, collection.texts, strict=True))
+    topics = tmp_path / "topics.tsv"
+    plain = search_dense(indexes.faiss, tmp_path / "plain", hits=3)
+    own = [line.split()[2] for line in plain.open()][1::6]  # found for some topic, not always first
+    assert len(set(own)) > 2
+    topics.write_text("".join(f"{docid}\t{' '.join(texts[docid].split())}\n" for docid in sorted(set(own))))
+    lucene = ("--dense", "--flat", "--encoder", ENCODER, "--batch-size", 64, "--threads", 2)
+    runs = [
+        search_dense(indexes.faiss, tmp_path / "dense", hits=21, topics=topics)
+        if dense == "faiss"
+        else search_lucene(indexes.lucene_flat, tmp_path / "dense", *lucene, hits=21, topics=topics),
+        search_lucene(indexes.bm25, tmp_path / "bm25", hits=21, topics=topics),
+    ]
+    assert any(line.split()[0] == line.split()[2] for line in runs[1].open())
+    recipe = write_recipe({"kind": "dense", "encoder": ENCODER}, {"kind": "bm25"}, normalisation="min-max", depth=20)
+    fuse = ("fuse", "--recipe", recipe, "--runs", *runs, "--format", form)
+    assert tasb(*fuse, "--output", tmp_path / "fused", "--remove-query") == 0
+    given = ["--dense-index", getattr(indexes, dense), "--sparse-index", indexes.bm25, "--output-format", form]
+    for size in (1, 64) if dense == "faiss" else (64,):
+        options = (*given, "--batch-size", size, "--remove-query")
+        assert tasb_hybrid(recipe, tmp_path / "hybrid", *options, topics=topics) == 0
+        assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
+    assert not any(line.split()[0] in line.split()[1:] for line in (tmp_path / "hybrid").open())
+    assert tasb_hybrid(recipe, tmp_path / "kept", *given, topics=topics) == 0
+    assert (tmp_path / "kept").read_bytes() != (tmp_path / "fused").read_bytes()

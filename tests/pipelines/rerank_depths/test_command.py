@@ -91,3 +91,17 @@ def test_refusals(depths, folder, monkeypatch, arguments, name, found):
     assert status == 2
     assert found in printed.err
     assert list(picture.parent.iterdir()) == []
+
+
+def test_queries_that_are_documents(depths, folder, tmp_path):
+    """Each query's own document stands first, and was not re-ranked."""
+    own = {qid: {qid: 1_000.0, **ranking} for qid, ranking in load_run(FIRST).items()}
+    write_run(tmp_path / "own.txt", own, FIRST)
+    _, expected, _ = depths("--first-stage", FIRST, folder / "turned.txt", name="expected.png")
+    status, picture, _ = depths("--first-stage", tmp_path / "own.txt", folder / "turned.txt", "--remove-query")
+    assert status == 0
+    assert picture.read_bytes() == expected.read_bytes()
+    assert picture.with_suffix(".csv").read_bytes() == expected.with_suffix(".csv").read_bytes()
+    status, _, printed = depths("--first-stage", tmp_path / "own.txt", folder / "turned.txt", name="kept.png")
+    assert status == 2
+    assert "--remove-query, add it" in printed.err

@@ -19,9 +19,9 @@ from tests.index.faiss_folders import write_faiss_folder
 from tests.index.stock import search as stock_search
 
 
-def tasb_search(indexes, run, *options):
+def tasb_search(indexes, run, *options, topics=TINY / "topics.tsv"):
     paths = [str(path) for path in indexes]
-    encoder = ["--encoder", f"tasb:{TINY_MODEL}", "--topics", str(TINY / "topics.tsv"), "--threads", "1"]
+    encoder = ["--encoder", f"tasb:{TINY_MODEL}", "--topics", str(topics), "--threads", "1"]
     return main(["search", "--index", *paths, *encoder, "--output", str(run), *map(str, options)])
 
 
@@ -165,3 +165,73 @@ def test_what_is_wrong_is_said_before_a_run_is_replaced(folders, tmp_path, capsy
     assert (tmp_path / "run").read_text() == "mine"
     assert tasb_search([folders / "B"], tmp_path / "absent" / "run") == 2
     assert "a file that can be written" in capsys.readouterr().err
+
+
+@pytest.fixture
+def own_topics(folders, collection, tmp_path):
+    """Topics with the docid of one of their hits for their id: the first hits, a tie's, and one that is no docid."""
+    texts = list(collection.topics.values())[:6]
+    path = tmp_path / "own.tsv"
+    path.write_text("".join(f"{number}\t{text}\n" for number, text in enumerate(texts)))
+    assert tasb_search([folders / "merged"], tmp_path / "all", topics=path) == 0
+    found = [list(ranking.items()) for ranking in read_scores(tmp_path / "all").values()]
+    tied = next(rank for rank in range(10, 100) if found[3][rank][1] == found[3][rank + 1][1])
+    ranks = [0, 1, 6, tied, tied + 1]
+    qids = [*(of_query[rank][0] for of_query, rank in zip([*found[:4], found[3]], ranks, strict=True)), "none"]
+    texts[4] = texts[3]
+    assert len(set(qids)) == len(qids)
+    path.write_text("".join(f"{qid}\t{text}\n" for qid, text in zip(qids, texts, strict=True)))
+    return path
+
+
+@pytest.mark.parametrize("hits", [1, 2, 7, 100, 521, 522, 1_000])
+def test_as_many_hits_as_of_an_index_without_the_query_s_own_document(hits, folders, vectors, own_topics, tmp_path):
+    shards = [folders / name for name in "ABC"]
+    qids = [line.split("\t")[0] for line in own_topics.open()]
+    rows = np.arange(len(vectors.docids))
+    same = vectors.vectors[np.where(rows % 7 == 6, rows - 1, rows)]
+    expected = []
+    for qid in qids:
+        others = [row for row, docid in enumerate(vectors.docids) if docid != qid]
+        index = write_faiss_folder(tmp_path / f"without-{qid}", [vectors.docids[row] for row in others], same[others])
+        assert tasb_search([index], tmp_path / "one", "--hits", hits, topics=own_topics) == 0
+        expected += [line for line in (tmp_path / "one").open() if line.split()[0] == qid]
+    assert len(expected) == sum(min(hits, 523 - (qid in vectors.docids)) for qid in qids)
+    for name, options in {"one": ["--batch-size", 1], "three": ["--batch-size", 3], "read": ["--in-memory"]}.items():
+        assert tasb_search(shards, tmp_path / name, "--hits", hits, "--remove-query", *options, topics=own_topics) == 0
+        assert (tmp_path / name).read_text() == "".join(expected)
+    form = ["--remove-query", "--output-format", "msmarco"]
+    assert tasb_search(shards, tmp_path / "msmarco", "--hits", hits, *form, topics=own_topics) == 0
+    columns = [line.split() for line in expected]
+    assert (tmp_path / "msmarco").read_text() == "".join(f"{c[0]}\t{c[2]}\t{c[3]}\n" for c in columns)
+
+
+def test_stock_pyserini_drops_the_same_document(folders, own_topics, tmp_path):
+    """Its list gets shorter by it, so it is asked for one hit more."""
+    folder = ["pyserini.search.faiss", folders / "merged", tmp_path / "stock", "--topics", own_topics]
+    stock = stock_search(*folder, "--hits", 101, "--batch-size", 8, "--remove-query")
+    assert [len(ranking) for ranking in stock.values()] == [100] * 5 + [101]
+    assert tasb_search([folders / "merged"], tmp_path / "ours", "--hits", 100, "--remove-query", topics=own_topics) == 0
+    ours = read_scores(tmp_path / "ours")
+    assert {qid: len(ranking) for qid, ranking in ours.items()} == dict.fromkeys(stock, 100)
+    for qid, ranking in ours.items():
+        theirs = dict(list(stock[qid].items())[:100])
+        assert sorted(ranking.values()) == pytest.approx(sorted(theirs.values()), abs=1e-4)
+        assert len(ranking.keys() - theirs.keys()) <= 1  # where the last hit ties, Faiss keeps either
+        assert qid not in ranking
+
+
+def test_dropping_in_evaluation_is_dropping_in_search(folders, own_topics, tmp_path, capsys):
+    """Stock's run with the query's own document, evaluated without it, beside stock's run without."""
+    search = ["pyserini.search.faiss", folders / "merged"]
+    options = ["--topics", own_topics, "--hits", 101, "--batch-size", 8]
+    without = stock_search(*search, tmp_path / "without", *options, "--remove-query")
+    stock_search(*search, tmp_path / "with", *options)
+    judged = [f"{qid} 0 {docid} 1\n" for qid, ranking in without.items() for docid in list(ranking)[1:9:3]]
+    (tmp_path / "qrels.txt").write_text("".join(judged))
+    command = ["evaluate", "--qrels", tmp_path / "qrels.txt", "--runs", tmp_path / "with", tmp_path / "without"]
+    values = []
+    for option in ([], ["--remove-query"]):
+        assert main([*map(str, command), "--measures", "nDCG@10", *option]) == 0
+        values += [line.split()[1] for line in capsys.readouterr().out.splitlines()[-4:-2]]
+    assert values[0] < values[1] == values[2] == values[3]

@@ -12,10 +12,15 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
-from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, write_run
+from pyserini_tasb.evaluate.ranking import ranked_docids
 from pyserini_tasb.folder_lock import locked_folder
+from pyserini_tasb.pipelines.study.config import Task
 from pyserini_tasb.pipelines.study.document import read_document
-from tests.conftest import TINY, run_module
+from pyserini_tasb.pipelines.study.ranking import runs_of
+from pyserini_tasb.pipelines.study.task import load_tasks
+from pyserini_tasb.score.pair_scorer import ScoringOptions
+from tests.conftest import TINY, TINY_MODEL, run_module
 from tests.pipelines.study.conftest import Study, study_values
 
 CELLS = {"none+random": [1], "both+random": [1], "both+tas": [1, 2]}
@@ -225,3 +230,33 @@ def test_a_lost_model_is_not_needed_once_its_row_is_there(study):
     assert study(cells=[{"seeds": [1]}]) == 0
     shutil.rmtree(study.cell("none+random") / "run")
     assert study(cells=[{"seeds": [1]}]) == 0
+
+
+def test_queries_that_are_documents(collection, tmp_path):
+    """One deeper, so that as many passages are left; what is measured is without the query's own document too."""
+    own = {collection.docids[row]: text for row, text in zip((3, 9), collection.topics.values(), strict=False)}
+    (tmp_path / "topics.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in own.items()))
+    (tmp_path / "qrels.txt").write_text("".join(f"{qid} 0 {collection.docids[4]} 1\n" for qid in own))
+    run = {qid: {qid: 9.0, collection.docids[5]: 8.0, collection.docids[4]: 7.0} for qid in own}
+    write_run(tmp_path / "run.txt", run, "t")
+    about = {"topics": str(tmp_path / "topics.tsv"), "qrels": str(tmp_path / "qrels.txt")}
+    about |= {"collection": TINY / "corpus.jsonl", "measures": ["RR"]}
+    loaded = {}
+    for remove_query in (False, True):
+        tasks = {
+            "search": Task(**about, depth=60 + 63 * (not remove_query), remove_query=remove_query),
+            "rerank": Task(**about, run=str(tmp_path / "run.txt"), depth=2, remove_query=remove_query),
+        }
+        loaded[remove_query] = load_tasks(tasks)
+    whole, found = (runs_of(f"tasb:{TINY_MODEL}", tasks, ScoringOptions("cpu")) for tasks in loaded.values())
+    for qid in own:
+        ranked = [docid for docid in ranked_docids(whole["search"][qid]) if docid != qid]
+        assert ranked_docids(found["search"][qid]) == ranked[:60]
+        assert set(found["rerank"][qid]) == {collection.docids[5], collection.docids[4]}
+        assert set(whole["rerank"][qid]) == {collection.docids[5], qid}
+    assert [task.values(run)["RR"] for task in (loaded[False][1], loaded[True][1])] == [
+        dict.fromkeys(own, pytest.approx(1 / 3)),
+        dict.fromkeys(own, 1 / 2),
+    ]
+    same = Task(**about, depth=60)
+    assert load_tasks({"search": same})[0].digest != loaded[True][0].digest

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pyserini_tasb.cli import main
-from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run
+from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, write_run
 from pyserini_tasb.fuse import fuse_runs
 from pyserini_tasb.fuse.recipe import fusion_of
 from pyserini_tasb.recipes import fusion_recipe
@@ -183,3 +183,37 @@ def test_train_queries_that_are_not_judged(tune, tmp_path):
 def test_the_best_at_an_end_of_the_grid_is_said(tune):
     _, _, printed = tune(*ON_19[:-2], "--grid", "0:0.02:0.01")
     assert "is an end of --grid" in printed.err
+
+
+def test_queries_that_are_documents(tune, tmp_path):
+    """With every query's own document put first the weight is found that is found without it."""
+    runs, given = [load_run(name) for name in RUNS_19], []
+    for name, run in zip(RUNS_19, runs, strict=True):
+        given.append(tmp_path / name)
+        write_run(given[-1], {qid: {qid: 1_000.0, **ranking} for qid, ranking in run.items()}, "t")
+    qids = tmp_path / "train"
+    qids.write_text("\n".join(sorted(runs[0])[:30]))
+    options = [
+        "--recipe",
+        "tasb+bm25",
+        "--qrels",
+        "dl19-passage",
+        "--grid",
+        "0:1:0.1",
+        "--set",
+        "normalisation=min-max",
+    ]
+    options += ["--train-queries", qids]
+    _, expected, printed = tune(*options, "--runs", *RUNS_19)
+    _, output, without = tune(*options, "--runs", *given, "--remove-query", name="own.yaml")
+    assert without.out.splitlines()[1:] == printed.out.splitlines()[1:]
+    found, wanted = fusion_recipe(str(output)), fusion_recipe(str(expected))
+    assert found.inputs == wanted.inputs
+    assert (found.provenance.remove_query, wanted.provenance.remove_query) == (True, False)
+    assert "remove_query" not in expected.read_text()
+    _, kept, _ = tune(*options, "--runs", *given, name="kept.yaml")
+    assert fusion_recipe(str(kept)).provenance.tuned_value < wanted.provenance.tuned_value
+    held_out = ["--test-qrels", "dl19-passage", "--test-runs", *given, "--allow-overlap"]
+    _, tested, _ = tune(*options[:-2], "--runs", *given, *held_out, "--remove-query", name="tested.yaml")
+    provenance = fusion_recipe(str(tested)).provenance
+    assert provenance.held_out_value == provenance.tuned_value

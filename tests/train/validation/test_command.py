@@ -8,7 +8,7 @@ from pyserini_tasb import TasbError
 from pyserini_tasb.evaluate import write_run
 from pyserini_tasb.train.validation import ValidationSet
 from pyserini_tasb.train.validation.command import run
-from tests.conftest import TINY
+from tests.conftest import DATA, TINY
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def arguments(tmp_path, expected_scores):
         strata=5,
         depth=7,
         min_relevance=1,
+        remove_query=False,
         seed=1,
         overwrite=False,
     )
@@ -87,3 +88,30 @@ def test_an_existing_set_is_replaced_when_asked(arguments, tmp_path):
     arguments.overwrite = True
     run(arguments)
     assert ValidationSet(tmp_path / "set").fingerprint != first
+
+
+def test_a_query_s_own_document_is_no_candidate(arguments, tmp_path, capsys):
+    for option, name in (("topics", "queries.tsv"), ("qrels", "qrels.txt"), ("baseline_run", "run.txt")):
+        setattr(arguments, option, str(DATA / "self" / name))
+    arguments.collection, arguments.depth = str(DATA / "self" / "collection.jsonl"), 2
+    found = {}
+    for remove_query in (False, True):
+        arguments.remove_query, arguments.output = remove_query, str(tmp_path / str(remove_query))
+        assert run(arguments) == 0
+        made = ValidationSet(tmp_path / str(remove_query))
+        found[remove_query] = made
+        assert made.description["options"]["remove_query"] == remove_query
+    rankings = {kept: {qid: list(of) for qid, of in made.baseline_run.items()} for kept, made in found.items()}
+    assert rankings[False] == {"a1": ["a1", "a2"], "a3": ["a3", "a2"]}
+    assert rankings[True] == {"a1": ["a2", "a4"], "a3": ["a2", "a4"]}
+    assert list(found[True].passages.ids(range(2))) == ["a2", "a4"]
+    assert len(found[True].passages) == 2
+    assert found[True].fingerprint != found[False].fingerprint
+    assert found[True].baseline() == pytest.approx((1 + 0.63092975) / 2)
+    # Neither is one that the qrels call relevant.
+    (tmp_path / "qrels.txt").write_text("a1 0 a1 1\na1 0 a2 1\na3 0 a3 1\n")
+    arguments.qrels, arguments.output = str(tmp_path / "qrels.txt"), str(tmp_path / "judged")
+    capsys.readouterr()
+    assert run(arguments) == 0
+    assert "left out: 1 judged queries, no relevant passage" in capsys.readouterr().out
+    assert ValidationSet(tmp_path / "judged").qrels == {"a1": {"a2": 1}}
