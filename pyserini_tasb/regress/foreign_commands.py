@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 MODULES = re.compile(r"pyserini\.(encode|fusion|index|search\.[a-z]+)(\.[a-z_]+)*", re.ASCII)
 # Of the others, some run commands that a file names, or write where it says.
 VERBS = ("demo", "encode", "evaluate", "expand", "fuse", "hybrid", "index", "rerank", "search")
+URL_OR_FILE_OF_ARGUMENTS = re.compile(r"^@|://")
 # Absolute, in a home or above the folder; also behind `--option=`. URLs are among these, and files of arguments.
 OUTSIDE = re.compile(r"^@|(^|^-\w|[=,:;\s])[/~\\]|(^|[/=,:;\s\\])\.\.([/\\]|$)")
+# What follows these is read, so it may lie anywhere; spelt out, as an abbreviation may stand for another option.
+READ = {"--collection", "--corpus", "--encoder", "--index", "--input", "--model", "--qrels"}
+READ |= {"--queries", "--recipe", "--run", "--runs", "--topics", "--vectors"}
 # Pyserini runs code that comes with models of these classes, which it takes from a model's name, too.
 RUN_THEIR_MODELS_CODE = re.compile(r"qwen3|dse|mmeb", re.IGNORECASE)
 READ_PICKLES = "--encoded"  # …-queries, …-corpus
@@ -60,8 +64,8 @@ def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> Non
     found = dict.fromkeys(fault for stage in stages for fault in stage.refused)
     if found:
         raise TasbError(
-            expected=f"in files that are not this package's own, commands of {ALLOWED}, and paths inside the folder "
-            "of outputs",
+            expected=f"in files that are not this package's own, commands of {ALLOWED}, and no paths outside of the "
+            "folder of outputs but to read from",
             found="\n    ".join(["", *found]),
             do="read these commands (--dry-run); if you trust who wrote them, add --allow-commands",
         )
@@ -75,8 +79,11 @@ def _faults(command: Sequence[str]) -> Iterator[tuple[int, str]]:
         yield 0, f"`{' '.join(command[:2])}` is none of these verbs"
     elif not ours and not MODULES.fullmatch(module):
         yield 0, f"`{module}` is none of these modules"
+    reads = READ - {"--index"} if module.startswith("pyserini.index") else READ  # which writes it
+    option = ""
     for place, argument in enumerate(arguments, 1):
-        if OUTSIDE.search(argument):
+        option = argument.partition("=")[0] if argument.startswith("-") else option
+        if OUTSIDE.search(argument) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(argument)):
             yield place, f"`{argument}` is outside of the folder of outputs"
         if not ours and RUN_THEIR_MODELS_CODE.search(argument):
             yield place, f"`{argument}` names an encoder whose model's own code Pyserini runs"

@@ -66,7 +66,12 @@ def refused(small, *command):
         ("pyserini_tasb", "fuse", "--output", "../run.txt"),
         ("pyserini_tasb", "fuse", "--output", "runs/../../run.txt"),
         ("pyserini_tasb", "fuse", "--output", ".."),
-        ("pyserini_tasb", "search", "--encoder", "tasb:/models/mine"),
+        ("pyserini_tasb", "search", "--index", "/indexes/mine", "--output", "/indexes/mine"),
+        ("pyserini_tasb", "search", "--index=/indexes/mine", "--output=/indexes/mine"),
+        ("pyserini_tasb", "search", "--index", "/indexes/mine", "-o", "/indexes/mine"),
+        ("pyserini.fusion", "/etc/passwd"),
+        ("pyserini.index.lucene", "--input", "@arguments"),
+        ("pyserini.index.lucene", "--input", "/documents", "--index", "/indexes/mine"),
         ("pyserini.fusion", "-o/etc/passwd"),
         ("pyserini.index.lucene", "@arguments"),  # args4j reads more arguments there
         ("pyserini.search.faiss", "--encoder", "https://example.org/model"),
@@ -98,6 +103,8 @@ def test_refused(small, command):
         ("pyserini.index.lucene", "--input", "cacm/archive..2", "--index", "./indexes/x", "-storeRaw"),
         ("pyserini.encode", "input", "--corpus", "x", "encoder", "--encoder", "tasb", "output", "--embeddings", "y"),
         ("pyserini.fusion", "--method", "rrf", "--runs", "a", "b", "--output", RUN),
+        ("pyserini.fusion", "--method", "rrf", "--runs", "/runs/a", "../b", "--output", RUN),
+        ("pyserini_tasb", "search", "--encoder", "tasb:/models/mine", "--index=/indexes/mine", "--output", RUN),
         ("pyserini_tasb", "search", "--encoder", "tasb:minilm", "--output", RUN),
         ("pyserini_tasb", "rerank", "--allow-bin", "--model", "castorini/duot5-3b-msmarco", "--output", RUN),
     ],
@@ -136,7 +143,7 @@ def test_all_faults_are_named_by_file_and_line_before_anything_runs(regress, sma
 def test_a_stage_that_shares_its_name_with_an_allowed_one_is_refused(regress, small, stages):
     bad = small.regression("bad", stages=[stage("counting", "copy", RUN, "x")], run=RUN)
     good = small.regression("good", stages=[stage("pyserini.fusion", "--output", RUN)], run=RUN)
-    assert "`counting` is none" in regress(bad, good).stderr
+    assert "expected: one command of this name: python -m counting" in regress(bad, good).stderr
 
 
 def test_files_in_the_users_folder_are_not_the_packages_own(regress, small, home, stages):
