@@ -75,7 +75,7 @@ def load_student(config: StudentConfig, *, device: str, precision: str) -> Stude
         TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
     """
     folder = find_checkpoint(config.model, allow_bin=config.allow_bin)
-    require_bi_encoder(folder)
+    require_bi_encoder(folder, pooling=config.pooling)
     model = load_bert_dot(folder, pooling=config.pooling, normalise=config.normalise, allow_bin=config.allow_bin)
     set_dropout(model, config.dropout, config.attention_dropout)
     if torch.device(device).type == "cpu":

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS
-from pyserini_tasb.recipes.types import Strict
+from pyserini_tasb.recipes.types import Pooling, Strict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ class ExportAbout(Strict):
 
     format: Literal[1] = 1
     precision: Literal["fp32", "int8"]
-    pooling: Literal["cls", "mean"]
+    pooling: Pooling
     normalise: bool
     dimension: int
     longest: int | None

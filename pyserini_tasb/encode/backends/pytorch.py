@@ -56,7 +56,7 @@ class Torch:
         if threads() < torch.get_num_threads():
             torch.set_num_threads(threads())
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        require_bi_encoder(folder)
+        require_bi_encoder(folder, pooling=card.pooling)
         module = load_bert_dot(
             folder,
             pooling=card.pooling,
