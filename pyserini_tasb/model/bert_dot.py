@@ -83,6 +83,8 @@ def load_bert_dot(
     from transformers import AutoModel
 
     loaded = load_pretrained(AutoModel, folder, precision, allow_bin=allow_bin, unused=UNUSED)
+    if pooling == "last":
+        loaded.config.use_cache = False  # of keys and values, for tokens that a causal model would write next
     if pooling == "cls":
         require_first_token_reads_all(loaded, folder, do=LAST_INSTEAD)
     return BertDot(loaded, pooling, normalise).eval()

@@ -38,11 +38,14 @@ def load_pretrained(
 
     with load_errors_explained(folder):
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    if auto_class is AutoModel and getattr(config, "is_encoder_decoder", False):
+    architecture = next(iter(config.architectures or ()), config.model_type)
+    # A T5's encoder, saved alone, is read as a whole T5 as well.
+    has_decoder = getattr(config, "is_encoder_decoder", False) or architecture.endswith("EncoderModel")
+    if auto_class is AutoModel and has_decoder:
         raise TasbError(
             where=str(folder),
             expected="an encoder, whose tokens' vectors are those of the text",
-            found=f"an encoder-decoder (`model_type: {config.model_type}`), whose last vectors are the decoder's",
+            found=f"an encoder-decoder ({architecture}), read with its decoder: the vectors would be the decoder's",
             do="choose an encoder (BERT-like), or a causal model with `pooling: last`",
         )
     with load_errors_explained(folder):
@@ -93,9 +96,7 @@ def _of_further_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
 
 
 def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) -> None:
-    """Check that the vector of a text's first token depends on the tokens behind it.
-
-    In a causal model (GPT-2, Llama) it does not: all texts would have one vector.
+    """Refuse a causal model (GPT-2, Llama), of whose first token's vector all texts would have the same.
 
     Args:
         transformer: a Hugging Face model with `last_hidden_state`.
@@ -105,12 +106,7 @@ def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) ->
     Raises:
         TasbError: it does not.
     """
-
-    def first_vectors(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        vectors: torch.Tensor = transformer(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
-        return vectors
-
-    if not depends_on_text(first_vectors, transformer):
+    if not first_token_reads_all(transformer):
         raise TasbError(
             where=str(folder),
             expected="a model whose first token reads the whole text, where that token's vector is used",
@@ -118,6 +114,16 @@ def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) ->
             "would have one vector",
             do=do,
         )
+
+
+def first_token_reads_all(transformer: Any) -> bool:
+    """Whether the vector of a text's first token depends on the tokens behind it."""
+
+    def first_vectors(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = transformer(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+        return vectors
+
+    return depends_on_text(first_vectors, transformer)
 
 
 def depends_on_text(outputs: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], transformer: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.encode.backends.machine import threads
 from pyserini_tasb.encode.backends.registry import backend
-from pyserini_tasb.encode.backends.tokenizers import HuggingFaceTokenizer
+from pyserini_tasb.encode.backends.tokenizers import HuggingFaceTokenizer, require_pooled_token
 from pyserini_tasb.encode.precision import compute_type
 from pyserini_tasb.model.checkpoint import find_checkpoint
 
@@ -92,6 +92,7 @@ class TorchModel:
         name = given or str(self._folder)
         tokenizer = HuggingFaceTokenizer(name)
         require_vocabulary(tokenizer.hugging_face, self.module.transformer, name)
+        require_pooled_token(tokenizer, self.module.pooling, name)
         return tokenizer
 
     def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
