@@ -62,7 +62,7 @@ class BertDot(torch.nn.Module):
         else:
             # On whichever side the padding is: the tokens' numbers grow, and padding has 0.
             last = (attention_mask.cumsum(dim=1) * attention_mask).argmax(dim=1)
-            vectors = tokens[torch.arange(len(tokens), device=tokens.device), last].float()
+            vectors = tokens.gather(1, last[:, None, None].expand(-1, -1, tokens.shape[2]))[:, 0].float()
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
 
 
