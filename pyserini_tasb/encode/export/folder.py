@@ -77,8 +77,8 @@ def export_model(
     exact = vectors(model)
     with _failures_explained(card.model):
         fused = _write_graph(model, folder, precision)
+        accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
     _write_tokenizer(tokenizer, folder, sample)
-    accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
     if not force:
         require_accuracy(accuracy, precision, card.model)
     about = ExportAbout(
