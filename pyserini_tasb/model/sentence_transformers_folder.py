@@ -56,6 +56,18 @@ def write_sentence_transformers_files(folder: Path, card: EncoderCard, *, dimens
         (folder / path).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def make_tokenizer_plain(tokenizer: Any) -> None:
+    """Let a tokenizer of Hugging Face give others what a model of ours was trained on: ids, padded on the right.
+
+    With padding on the left, first tokens and positions are elsewhere; and to a GPT-2 the numbers of segments, which
+    we never give, are further words.
+    """
+    tokenizer.padding_side = "right"
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
+    if tokenizer.pad_token is None:  # GPT-2 and Llama have none, and what stands there is not read
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+
+
 def contradiction(card: EncoderCard, folder: Path) -> str:
     """How the vectors that a folder was made for differ from those that a card reads; empty if it does not say, or not.
 

@@ -29,19 +29,12 @@ def load_best(parts: Trainable, trainer: Trainer) -> int:
 
 @contextmanager
 def model_folder(output: Path, tokenizer: Any) -> Iterator[Path]:
-    """A folder to save the model in, with its tokenizer; it takes its place in `output` at the end of the block.
-
-    The tokenizer pads on the right, as in training: first tokens, and the positions of all, are where they were.
-    """
+    """A folder to save the model in, with its tokenizer; it takes its place in `output` at the end of the block."""
     folder = output / MODEL
     beside = folder.with_name(folder.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     yield beside
-    if tokenizer.padding_side != "right":
-        tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:  # GPT-2 and Llama have none, and others' batches need one; its vectors go unread
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     tokenizer.save_pretrained(beside)
     for path in beside.rglob("*"):  # safetensors writes weights for their owner's eyes only
         if path.is_file():

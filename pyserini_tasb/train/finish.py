@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.model.sentence_transformers_folder import write_sentence_transformers_files
+from pyserini_tasb.model.sentence_transformers_folder import make_tokenizer_plain, write_sentence_transformers_files
 from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text
 from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
 from pyserini_tasb.train.ending import load_best, model_folder, provenance, without_folders
@@ -26,6 +26,7 @@ def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
     # A new one: the one that training used remembers its last truncation.
     tokenizer, card = load_tokenizer(parts.student.folder), _card(parts, trainer, best)
     longest = longest_text(tokenizer, model.transformer)
+    make_tokenizer_plain(tokenizer)
     with model_folder(config.output, tokenizer) as folder:
         model.transformer.save_pretrained(folder)
         write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)

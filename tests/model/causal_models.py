@@ -11,19 +11,27 @@ import torch
 from tests.conftest import TINY_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 WORDS, UNKNOWN = 2_224, 1
 CAUSAL = ("gpt2", "llama")
 
 
-def tokenizer_without_cls(folder: Path) -> Path:
+def tokenizer_without_cls(folder: Path, inputs: Sequence[str] = ("input_ids", "attention_mask")) -> Path:
     """The tiny model's words, without the template that adds [CLS] and [SEP]; no padding token either."""
     folder.mkdir(parents=True, exist_ok=True)
     described = json.loads((TINY_MODEL / "tokenizer.json").read_text()) | {"post_processor": None}
     (folder / "tokenizer.json").write_text(json.dumps(described))
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "[SEP]", "model_max_length": 64})
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "eos_token": "[SEP]",
+                "model_max_length": 64,
+                "model_input_names": list(inputs),
+            }
+        )
     )
     return folder
 
@@ -63,12 +71,8 @@ def last_vectors(folder: Path, texts: list[str], max_length: int = 64) -> torch.
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     with torch.no_grad():
-        return torch.stack(
-            [
-                model(**tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt"))[0][0, -1]
-                for text in texts
-            ]
-        )
+        tokens = [tokenizer(text, truncation=True, max_length=max_length)["input_ids"] for text in texts]
+        return torch.stack([model(torch.tensor([ids]))[0][0, -1] for ids in tokens])
 
 
 def copy_of_tiny(folder: Path, **config: object) -> Path:

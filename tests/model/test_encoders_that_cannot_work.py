@@ -30,6 +30,7 @@ from pyserini_tasb.encode.padding import padded
 from pyserini_tasb.model.bert_cat import BertCat, load_bert_cat, new_bert_cat, save_bert_cat
 from pyserini_tasb.model.bert_dot import load_bert_dot
 from pyserini_tasb.model.colbert import new_colbert, save_colbert
+from pyserini_tasb.model.first_token import layers_are_known
 from pyserini_tasb.model.sequence_classifier import load_sequence_classifier
 from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
 from pyserini_tasb.texts.by_index import ListedTexts
@@ -98,7 +99,7 @@ def test_a_random_bidirectional_model_is_none(tmp_path, spread, precision):
     config = BertConfig(vocab_size=WORDS, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
                         num_attention_heads=2, initializer_range=spread)  # fmt: skip
     BertModel(config).save_pretrained(tmp_path)
-    assert load_bert_dot(tmp_path, precision=precision).first_token_only
+    assert load_bert_dot(tmp_path, precision=precision).pooling == "cls"
 
 
 @pytest.mark.parametrize("kind", CAUSAL)
@@ -141,7 +142,7 @@ def test_last_of_a_bidirectional_model_is_its_sep():
     ids, mask = padded(tokenizer(TEXTS)["input_ids"], 0, "cpu")
     torch.testing.assert_close(model(ids, mask), last_vectors(TINY_MODEL, TEXTS), atol=1e-5, rtol=1e-5)
     packed = student(TINY_MODEL, pooling="last")
-    assert packed.packed
+    assert packed.packed == layers_are_known(packed.model.transformer)
     packed.model.eval()
     with torch.no_grad():
         vectors = packed.outputs(tokenizer(TEXTS)["input_ids"])

@@ -16,7 +16,11 @@ from transformers import AutoModel, AutoTokenizer
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
 from pyserini_tasb.encode import loading
 from pyserini_tasb.model.checkpoint import find_checkpoint
-from pyserini_tasb.model.sentence_transformers_folder import contradiction, write_sentence_transformers_files
+from pyserini_tasb.model.sentence_transformers_folder import (
+    contradiction,
+    make_tokenizer_plain,
+    write_sentence_transformers_files,
+)
 from pyserini_tasb.recipes import EncoderCard, encoder_card
 from tests.conftest import DIMENSION, TINY_MODEL
 from tests.model.causal_models import causal_model
@@ -37,11 +41,11 @@ def card(request, tmp_path):
     folder = tmp_path / "model"
     if request.param in {"gpt2", "llama"}:
         causal_model(folder, request.param)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        tokenizer.pad_token = tokenizer.eos_token
-        tokenizer.save_pretrained(folder)
     else:
         shutil.copytree(TINY_MODEL, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    make_tokenizer_plain(tokenizer)
+    tokenizer.save_pretrained(folder)
     card = EncoderCard(name="mine", model=str(folder), **CARDS[request.param])
     longest = 64 if request.param in {"gpt2", "llama"} else 512
     write_sentence_transformers_files(folder, card, dimension=DIMENSION, longest=longest)
@@ -54,7 +58,8 @@ def plain_vectors(card, texts, max_length):
     vectors = []
     for text in texts:
         with torch.no_grad():
-            tokens = model(**tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt"))[0][0]
+            ids = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")["input_ids"]
+            tokens = model(ids)[0][0]
         vector = {"cls": tokens[0], "mean": tokens.mean(dim=0), "last": tokens[-1]}[card.pooling]
         vectors.append(vector / vector.norm() if card.normalise else vector)
     return torch.stack(vectors).numpy()
