@@ -18,7 +18,7 @@ POOLING, NORMALISE = "1_Pooling", "2_Normalize"
 FLAG = "pooling_mode_"
 # Since version 6 one key has the name that these flags had before; both versions read the flags.
 FLAGS: dict[Pooling, str] = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
-NAMES: dict[str, str] = {flag: pooling for pooling, flag in FLAGS.items()} | {"lasttoken": "last"}
+NAMES = {flag: str(pooling) for pooling, flag in FLAGS.items()} | {"lasttoken": "last"}
 KNOWN = ("Transformer", "Pooling", "Normalize", "Dropout")  # what a card has keys for, and what does nothing in use
 
 
