@@ -14,9 +14,12 @@ from pyserini_tasb.encode.export import backend as onnx_runtime  # noqa: F401 - 
 from pyserini_tasb.encode.precision import ACCURACY
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import find_checkpoint
+from pyserini_tasb.model.sentence_transformers_folder import contradiction
 from pyserini_tasb.recipes.types import Backend
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pyserini_tasb.encode.backends.model import Model
     from pyserini_tasb.encode.precision import Precision
     from pyserini_tasb.recipes import EncoderCard
@@ -43,13 +46,17 @@ class Models:
         one_by_one: texts will come singly, and are short: `auto` looks at latency.
 
     Raises:
-        TasbError: no such back end.
+        TasbError: no such back end, or no such model.
     """
 
     def __init__(
         self, card: EncoderCard, device: str | None, backend: Backend | None = None, *, one_by_one: bool = False
     ) -> None:
-        self._card, self._backend = card, _asked(card, backend)
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        self._card, self._backend = card, _asked(card, backend, folder)
+        other_vectors = contradiction(card, folder)
+        if other_vectors:
+            _say(f"note: {other_vectors}")
         self.device = device or BACKENDS["torch" if self._backend == "auto" else self._backend].best_device()
         self._fastest = _fastest(self.device.partition(":")[0], one_by_one=one_by_one)
         self._chosen: dict[Precision, Model] = {}
@@ -120,7 +127,7 @@ def _fastest(kind: str, *, one_by_one: bool) -> Ways:
     return FASTEST_WITH_AMX if cpu_has_amx() else FASTEST
 
 
-def _asked(card: EncoderCard, backend: Backend | None) -> str:
+def _asked(card: EncoderCard, backend: Backend | None, folder: Path) -> str:
     asked = backend or os.environ.get(BACKEND_VARIABLE) or card.backend
     if asked not in get_args(Backend):
         raise TasbError(
@@ -129,7 +136,7 @@ def _asked(card: EncoderCard, backend: Backend | None) -> str:
             do=f"set {BACKEND_VARIABLE} to one of them, or to nothing",
         )
     # An exported folder holds nothing that torch could load.
-    return "onnx" if is_exported(find_checkpoint(card.model, allow_bin=card.allow_bin)) else asked
+    return "onnx" if is_exported(folder) else asked
 
 
 def _say(choice: str) -> None:

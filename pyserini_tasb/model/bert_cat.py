@@ -8,11 +8,13 @@ import torch
 
 from pyserini_tasb.model.first_token import compute_first_token_only
 from pyserini_tasb.model.headed_checkpoint import described_transformer, fill, save, starting_transformer
+from pyserini_tasb.model.pretrained import require_first_token_reads_all
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ARCHITECTURE = "BERT_Cat"
+BIDIRECTIONAL = "take a bidirectional model (BERT, DistilBERT, MiniLM, ELECTRA)"
 HEAD = {"head.weight": "_classification_layer.weight", "head.bias": "_classification_layer.bias"}
 
 
@@ -59,9 +61,10 @@ def new_bert_cat(folder: Path, *, seed: int) -> BertCat:
         seed: of the head.
 
     Raises:
-        TasbError: the folder's weights do not fill the model that its config.json describes.
+        TasbError: the folder's weights are not those of the model that its config.json describes, or it is causal.
     """
     model = BertCat(starting_transformer(folder))
+    require_first_token_reads_all(model.transformer, folder, do=BIDIRECTIONAL)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         model.head.weight.normal_(std=0.02, generator=generator)
@@ -73,11 +76,12 @@ def load_bert_cat(folder: Path, precision: torch.dtype = torch.float32) -> BertC
     """Load a BERT_CAT's folder for inference.
 
     Raises:
-        TasbError: the weights are not those of the model that config.json describes.
+        TasbError: the weights are not those of the model that config.json describes, or it is causal.
     """
-    model = BertCat(described_transformer(folder))
+    model = BertCat(described_transformer(folder)).eval()
     fill(model, folder, HEAD)
-    return model.to(precision).eval()
+    require_first_token_reads_all(model.transformer, folder, do=BIDIRECTIONAL)
+    return model.to(precision)
 
 
 def save_bert_cat(folder: Path, model: BertCat) -> None:

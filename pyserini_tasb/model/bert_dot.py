@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyserini_tasb.model.pretrained import load_pretrained
+from pyserini_tasb.model.pretrained import load_pretrained, require_first_token_reads_all
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Pooling = Literal["cls", "mean"]
+    from pyserini_tasb.recipes.types import Pooling
+
 # Heads that a checkpoint may lack, because no pooling of ours uses them.
 UNUSED = ("pooler.",)
+LAST_INSTEAD = (
+    "say `pooling: last` (in the encoder's card, or `student.pooling: last`), if the model was made or is trained for "
+    "it: the last token has read the whole text; or take a bidirectional model"
+)
 
 
 class BertDot(torch.nn.Module):
@@ -22,7 +27,8 @@ class BertDot(torch.nn.Module):
     Args:
         transformer: any Hugging Face encoder with `last_hidden_state`; with CLS pooling, its last layer computes the
             first token alone from now on, if it is a BERT or a DistilBERT.
-        pooling: `cls`, the first token's vector (TAS-B), or `mean` over the text's tokens.
+        pooling: `cls`, the first token's vector (TAS-B); `mean` over the text's tokens; or `last`, the vector of the
+            last token that is no padding (causal models).
         normalise: divide each vector by its length, which makes the dot product a cosine.
     """
 
@@ -50,9 +56,13 @@ class BertDot(torch.nn.Module):
         tokens = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling == "cls":
             vectors = tokens[:, 0].float()
-        else:
+        elif self.pooling == "mean":
             mask = attention_mask.unsqueeze(-1).float()
             vectors = (tokens.float() * mask).sum(dim=1) / mask.sum(dim=1)
+        else:
+            # On whichever side the padding is: the tokens' numbers grow, and padding has 0.
+            last = (attention_mask.cumsum(dim=1) * attention_mask).argmax(dim=1)
+            vectors = tokens.gather(1, last[:, None, None].expand(-1, -1, tokens.shape[2]))[:, 0].float()
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
 
 
@@ -67,9 +77,14 @@ def load_bert_dot(
     """Load a model folder for inference.
 
     Raises:
-        TasbError: the folder's weights do not fill the model that its config.json describes.
+        TasbError: the folder's weights are not those of the model that its config.json describes, or its first token
+            is pooled and does not read the text (a causal model).
     """
     from transformers import AutoModel
 
     loaded = load_pretrained(AutoModel, folder, precision, allow_bin=allow_bin, unused=UNUSED)
+    if pooling == "last":
+        loaded.config.use_cache = False  # of keys and values, for tokens that a causal model would write next
+    if pooling == "cls":
+        require_first_token_reads_all(loaded, folder, do=LAST_INSTEAD)
     return BertDot(loaded, pooling, normalise).eval()

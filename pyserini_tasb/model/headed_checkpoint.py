@@ -1,7 +1,9 @@
 """Folders of a transformer with a head of its own (BERT_CAT, ColBERT): the authors' published ones, and ours.
 
 Weights are named `bert_model.…` and by the head. The authors' config.json only names the transformer that training
-started from; ours is that of the transformer, with what the head needs beside.
+started from; ours has that of the transformer under `transformer`, and what the head needs beside. Both have a
+`model_type` that transformers does not know: with that of the transformer, which ours had before, it found no weight
+under the names it looked for, and began with random numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-CONFIG = "config.json"
+CONFIG, TRANSFORMER_CONFIG = "config.json", "transformer"
 TRANSFORMER = "bert_model."
 POOLER = "pooler"
 AUTHORS_TYPES = {"BERT_Cat", "ColBERT"}  # their model_type, which transformers does not know
@@ -56,6 +58,9 @@ def transformer_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     config = read_config(folder)
+    if isinstance(config.get(TRANSFORMER_CONFIG), dict):
+        with load_errors_explained(folder):
+            return AutoConfig.for_model(**config[TRANSFORMER_CONFIG])
     if config.get("model_type") not in AUTHORS_TYPES:
         with load_errors_explained(folder):
             return AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
@@ -147,8 +152,13 @@ def save(folder: Path, model: torch.nn.Module, names: Mapping[str, str], *, arch
 
     weights = {_in_file(name, names): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     transformer: Any = model.transformer
-    head |= {"architectures": [architecture], POOLER: getattr(transformer, POOLER, None) is not None}
-    config = transformer.config.to_dict() | head
+    config = {
+        "architectures": [architecture],
+        "model_type": f"pyserini-tasb-{architecture}",
+        POOLER: getattr(transformer, POOLER, None) is not None,
+        **head,
+        TRANSFORMER_CONFIG: transformer.config.to_dict(),
+    }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file(weights, folder / SAFE_WEIGHTS[0], metadata={"format": "pt"})
 

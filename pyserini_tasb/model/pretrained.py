@@ -1,17 +1,22 @@
-"""Models of Hugging Face's own classes, with all of their weights."""
+"""Models of Hugging Face's own classes, with all of their weights, and whether what is read from them can work."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from pyserini_tasb.environment.reproducibility import ensure_reproducibility
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.weights import load_errors_explained
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    import torch
+ONE_MODEL = "check that config.json and the weights come from the same model"
+PROBES, PROBE_LENGTH = 8, 6
 
 
 def load_pretrained(
@@ -27,12 +32,28 @@ def load_pretrained(
         unused: how the names of parameters start that the folder may lack, because nothing will use them.
 
     Raises:
-        TasbError: files that cannot be read, or weights that do not fill the model that config.json describes.
+        TasbError: files that cannot be read, weights that do not fill the model that config.json describes, weights of
+            more layers than it describes, or an encoder-decoder where `auto_class` is `AutoModel`.
     """
     ensure_reproducibility()  # every model of torch comes through here before it computes
+    from transformers import AutoConfig, AutoModel
+
+    with load_errors_explained(folder):
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    architecture = next(iter(config.architectures or ()), config.model_type)
+    # A T5's encoder, saved alone, is read as a whole T5 as well.
+    has_decoder = getattr(config, "is_encoder_decoder", False) or architecture.endswith("EncoderModel")
+    if auto_class is AutoModel and has_decoder:
+        raise TasbError(
+            where=str(folder),
+            expected="an encoder, whose tokens' vectors are those of the text",
+            found=f"an encoder-decoder ({architecture}), read with its decoder: the vectors would be the decoder's",
+            do="choose an encoder (BERT-like), or a causal model with `pooling: last`",
+        )
     with load_errors_explained(folder):
         model, report = auto_class.from_pretrained(
             str(folder),
+            config=config,
             dtype=precision,
             use_safetensors=None if allow_bin else True,  # None: safetensors where there are any
             ignore_mismatched_sizes=True,  # reported below, with what is missing
@@ -49,6 +70,78 @@ def load_pretrained(
             expected="weights for every parameter of the model that config.json describes",
             found=f"{len(absent)} parameters without weights of their shape, such as `{absent[0]}`: they would be "
             "random numbers",
-            do="check that config.json and the weights come from the same model",
+            do=ONE_MODEL,
+        )
+    left_out = _of_further_layers(model, report["unexpected_keys"])
+    if left_out:
+        raise TasbError(
+            where=str(folder),
+            expected="no weights of further layers than config.json describes",
+            found=f"{len(left_out)} weights of such layers, such as `{left_out[0]}`: they would be left out",
+            do=f"{ONE_MODEL}: it may say too few layers",
         )
     return model
+
+
+def _of_further_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Names in the file that differ from a name in the model by numbers only.
+
+    Other weights that the model does not take are those of heads, which a bi-encoder leaves out.
+    """
+    prefix = f"{model.base_model_prefix}."
+
+    def without_numbers(name: str) -> str:
+        return re.sub(r"(?<=\.)\d+(?=\.)", "#", name.removeprefix(prefix))
+
+    own = {without_numbers(name) for name in model.state_dict()}
+    return sorted(name for name in unexpected if without_numbers(name) in own)
+
+
+def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) -> None:
+    """Refuse a causal model (GPT-2, Llama), of whose first token's vector all texts would have the same.
+
+    Args:
+        transformer: a Hugging Face model with `last_hidden_state`.
+        folder: which model it is.
+        do: the remedy, for the message.
+
+    Raises:
+        TasbError: it does not.
+    """
+    if not first_token_reads_all(transformer):
+        raise TasbError(
+            where=str(folder),
+            expected="a model whose first token reads the whole text, where that token's vector is used",
+            found=f"a causal model ({type(transformer).__name__}): all texts that begin with one token, as texts do, "
+            "would have one vector",
+            do=do,
+        )
+
+
+def first_token_reads_all(transformer: Any) -> bool:
+    """Whether the vector of a text's first token depends on the tokens behind it."""
+
+    def first_vectors(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = transformer(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+        return vectors
+
+    return depends_on_text(first_vectors, transformer)
+
+
+def depends_on_text(outputs: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], transformer: Any) -> bool:
+    """Whether a model's outputs differ for texts that have their first token in common, and no other.
+
+    It is tried: attention is set up in as many ways as there are kinds of models.
+
+    Args:
+        outputs: [texts, ...] of token ids and mask [texts, tokens].
+        transformer: the Hugging Face model in it, in evaluation mode.
+    """
+    words = len(transformer.get_input_embeddings().weight)
+    ids = torch.randint(words, (PROBES, PROBE_LENGTH), generator=torch.Generator().manual_seed(0))
+    ids[:, 0] = ids[0, 0]
+    with torch.inference_mode():
+        found = outputs(ids, torch.ones_like(ids)).float()
+    # Equal outputs differ in their last bits at most; in bf16 those are large.
+    rounding = max(1e-5, torch.finfo(transformer.dtype).eps / 2)
+    return bool((found - found[:1]).abs().mean() > rounding * found.abs().mean())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.model.pretrained import load_pretrained
+from pyserini_tasb.model.pretrained import depends_on_text, load_pretrained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def load_sequence_classifier(
     """Load a folder for inference.
 
     Raises:
-        TasbError: more than two labels, or parameters without weights.
+        TasbError: more than two labels, parameters without weights, or one score for whatever it reads.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -55,4 +55,21 @@ def load_sequence_classifier(
             found=f"{model.config.num_labels} labels",
             do="choose a model that was trained to rank",
         )
-    return SequenceClassifier(model).eval()
+    classifier = SequenceClassifier(model).eval()
+    try:
+        reads = depends_on_text(classifier, model)
+    except ValueError as error:  # a causal one, which scores at the last token that is no padding
+        raise TasbError(
+            where=str(folder),
+            expected="a classifier that scores several pairs at once",
+            found=str(error),
+            do="write the `pad_token_id` that it was trained with into its config.json",
+        ) from error
+    if not reads:
+        raise TasbError(
+            where=str(folder),
+            expected="a cross-encoder whose score depends on what it reads",
+            found=f"a causal model ({type(model).__name__}) that scores from its first token, which reads nothing else",
+            do="check that config.json came with the weights (`is_decoder`), or take a bidirectional model",
+        )
+    return classifier

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.model.headed_checkpoint import transformer_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -18,6 +18,8 @@ def load_tokenizer(folder: Path) -> Any:
         TasbError: the folder has none, or a broken one.
     """
     from transformers import AutoTokenizer
+
+    from pyserini_tasb.model.headed_checkpoint import transformer_config
 
     config = transformer_config(folder)
     try:
@@ -58,6 +60,28 @@ def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
             expected=f"a tokenizer of at most {rows} tokens, as many as the model has embeddings",
             found=f"one of {tokens}",
             do="check that tokenizer and weights come from the same model",
+        )
+
+
+def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]], where: str) -> None:
+    """Check that a tokenizer puts a token of its own before every text, as BERT's puts [CLS].
+
+    Args:
+        token_ids: gives those of each text, special tokens included.
+        where: which model or tokenizer it is about, for the message.
+
+    Raises:
+        TasbError: it does not, so that the first token is a word.
+    """
+    empty, text = token_ids(["", "what ranks"])
+    if not empty or len(text) == 1 or empty[0] != text[0]:
+        raise TasbError(
+            where=where,
+            expected="a tokenizer that puts [CLS] (or a token like it) before every text, where that token's vector "
+            "is used",
+            found="one that does not: the vector would be that of a text's first word",
+            do="copy the tokenizer's files of the transformer that this model was trained from; a bi-encoder that was "
+            "trained to use its last token needs a card with `pooling: last`",
         )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Backend = Literal["auto", "torch", "onnx"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+Pooling = Literal["cls", "mean", "last"]
 
 
 class Strict(BaseModel):
@@ -40,7 +41,7 @@ class EncoderCard(Recipe):
 
     aliases: tuple[str, ...] = ()
     model: str
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Pooling = "cls"
     normalise: bool = False
     query_prefix: str = ""
     passage_prefix: str = ""

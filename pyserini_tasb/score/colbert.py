@@ -14,7 +14,7 @@ from pyserini_tasb.encode.precision import compute_type
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.colbert import load_colbert
 from pyserini_tasb.model.max_sim import max_sim_of_pairs
-from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text, require_vocabulary
+from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text, require_cls_token, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,7 @@ class ColBertScorer:
         self.model = load_colbert(folder, compute_type(options.precision or "fp32", self.device)).to(self.device)
         self.tokenizer: Any = load_tokenizer(folder)
         require_vocabulary(self.tokenizer, self.model.transformer, str(folder))
+        require_cls_token(lambda texts: self.tokenizer(texts)["input_ids"], str(folder))
         if self.model.query_masks and self.tokenizer.mask_token_id is None:
             raise TasbError(
                 where=str(folder),

@@ -13,8 +13,9 @@ from pyserini_tasb.encode.precision import compute_type
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.bert_cat import BertCat, load_bert_cat
 from pyserini_tasb.model.kind import kind_of
+from pyserini_tasb.model.pretrained import first_token_reads_all
 from pyserini_tasb.model.sequence_classifier import SequenceClassifier, load_sequence_classifier
-from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text, require_vocabulary
+from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text, require_cls_token, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,8 @@ class CrossEncoderScorer:
         self._model = model.to(self._device)
         self._tokenizer: Any = load_tokenizer(folder)
         require_vocabulary(self._tokenizer, model.transformer, str(folder))
+        if isinstance(model, BertCat) or self._joins_without_a_sign(model):
+            require_cls_token(lambda texts: self._tokenizer(texts)["input_ids"], str(folder))
         self._max_length = min(options.max_length or MAX_LENGTH, longest_text(self._tokenizer, model.transformer))
         self._require_room(folder)
         self._segments = getattr(model.transformer.config, "type_vocab_size", 1) > 1
@@ -68,6 +71,14 @@ class CrossEncoderScorer:
             block = slice(start, start + PAIRS_AT_ONCE)
             scores[block] = self._scores(queries.texts(query_rows[block]), passages.texts(passage_rows[block]))
         return scores
+
+    def _joins_without_a_sign(self, model: SequenceClassifier) -> bool:
+        """Whether query and passage would be one text to a model that is scored from its first token.
+
+        Causal classifiers are scored from the last one, and may be trained so.
+        """
+        special: int = self._tokenizer.num_special_tokens_to_add(pair=True)
+        return not special and first_token_reads_all(model.transformer.base_model)
 
     def _require_room(self, folder: Path) -> None:
         # Below what special tokens take, tokenizers cut nothing at all.
@@ -87,7 +98,9 @@ class CrossEncoderScorer:
         token_ids, segment_ids = tokens["input_ids"], tokens["token_type_ids"]
         scores = np.empty(len(token_ids), dtype=np.float32)
         budget = TOKENS_PER_BATCH[torch.device(self._device).type]
-        pad_id = int(self._tokenizer.pad_token_id or 0)
+        # A causal classifier finds the last token by what its configuration calls padding.
+        configured = getattr(self._model.transformer.config, "pad_token_id", None)
+        pad_id = int((self._tokenizer.pad_token_id or 0) if configured is None else configured)
         with torch.inference_mode():
             for batch in batches_by_length([len(ids) for ids in token_ids], budget):
                 ids, mask = padded([token_ids[position] for position in batch], pad_id, self._device)

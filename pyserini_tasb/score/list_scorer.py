@@ -45,7 +45,7 @@ def load_list_scorer(model: str, aggregation: str, options: ScoringOptions, *, a
     from pyserini_tasb.score.pair_scorer import find_model
 
     card, folder = find_model(model, allow_bin=allow_bin)
-    kind = kind_of(folder)
+    kind = kind_of(folder, pooling=card.pooling)
     if kind != "seq2seq":
         raise TasbError(
             where=str(folder / CONFIG),

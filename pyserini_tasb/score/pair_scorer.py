@@ -92,7 +92,7 @@ def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin:
         TasbError: no such model, or one that scores nothing.
     """
     card, folder = find_model(model, allow_bin=allow_bin)
-    kind, options = kind_of(folder), options or ScoringOptions()
+    kind, options = kind_of(folder, pooling=card.pooling), options or ScoringOptions()
     if options.answers and kind != "seq2seq":
         raise TasbError(
             where=str(folder),

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pyserini_tasb.recipes.types import Strict
+from pyserini_tasb.recipes.types import Pooling, Strict
 from pyserini_tasb.train.run_config import MarginsConfig, Positive, RunConfig, RunData
 
 
@@ -15,7 +15,7 @@ class StudentConfig(Strict):
     """Where training starts, and how texts become vectors. Token caps count special tokens."""
 
     model: str
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Pooling = "cls"
     normalise: bool = False
     query_prefix: str = ""
     passage_prefix: str = ""

@@ -36,8 +36,9 @@ def model_folder(output: Path, tokenizer: Any) -> Iterator[Path]:
     beside.mkdir()
     yield beside
     tokenizer.save_pretrained(beside)
-    for path in beside.iterdir():  # safetensors writes weights for their owner's eyes only
-        path.chmod((beside / "tokenizer_config.json").stat().st_mode)
+    for path in beside.rglob("*"):  # safetensors writes weights for their owner's eyes only
+        if path.is_file():
+            path.chmod((beside / "tokenizer_config.json").stat().st_mode)
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier ending of this run; its checkpoints can make it again
     beside.rename(folder)
 

@@ -1,10 +1,11 @@
-"""What a student's run leaves behind: a plain Hugging Face folder with its model card, and an encoder card."""
+"""What a student's run leaves behind: a folder for transformers and sentence-transformers, with cards of both kinds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.model.tokenizer import load_tokenizer
+from pyserini_tasb.model.sentence_transformers_folder import make_tokenizer_plain, write_sentence_transformers_files
+from pyserini_tasb.model.tokenizer import load_tokenizer, longest_text
 from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
 from pyserini_tasb.train.ending import load_best, model_folder, provenance, without_folders
 from pyserini_tasb.train.report.encoder_card import write_encoder_card
@@ -23,9 +24,12 @@ def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
     config, model = parts.config, parts.student.model
     best = load_best(parts, trainer)
     # A new one: the one that training used remembers its last truncation.
-    with model_folder(config.output, load_tokenizer(parts.student.folder)) as folder:
+    tokenizer, card = load_tokenizer(parts.student.folder), _card(parts, trainer, best)
+    longest = longest_text(tokenizer, model.transformer)
+    make_tokenizer_plain(tokenizer)
+    with model_folder(config.output, tokenizer) as folder:
         model.transformer.save_pretrained(folder)
-    card = _card(parts, trainer, best)
+        write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
     written = provenance(parts, trainer, config.student.model, best)
     write_encoder_model_card(config.output / MODEL, card, written, dimension=model.dimension)
     return card, write_encoder_card(card)

@@ -12,7 +12,7 @@ from pyserini_tasb.encode.precision import autocast, compute_type
 from pyserini_tasb.model.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.kind import require_bi_encoder
-from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
+from pyserini_tasb.model.tokenizer import load_tokenizer, require_cls_token, require_vocabulary
 from pyserini_tasb.train.on_cpu import packs_texts, prepare_for_cpu
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.train.config import StudentConfig
 
-# Names of the modules that hold a transformer's attention, in every BERT-like model of Hugging Face.
+# In the names of the modules that hold a transformer's attention, in every BERT-like model of Hugging Face.
 ATTENTION = "attention"
 
 
@@ -75,13 +75,15 @@ def load_student(config: StudentConfig, *, device: str, precision: str) -> Stude
         TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
     """
     folder = find_checkpoint(config.model, allow_bin=config.allow_bin)
-    require_bi_encoder(folder)
+    require_bi_encoder(folder, pooling=config.pooling)
     model = load_bert_dot(folder, pooling=config.pooling, normalise=config.normalise, allow_bin=config.allow_bin)
     set_dropout(model, config.dropout, config.attention_dropout)
     if torch.device(device).type == "cpu":
         prepare_for_cpu(model.transformer)
     tokenizer = load_tokenizer(folder)
     require_vocabulary(tokenizer, model.transformer, str(folder))
+    if config.pooling == "cls":
+        require_cls_token(lambda texts: tokenizer(texts)["input_ids"], str(folder))
     compute = compute_type("fp32" if precision == "fp32" else "bf16", device)
     return Student(model.to(device).train(), folder, tokenizer, device, compute)
 
@@ -89,10 +91,12 @@ def load_student(config: StudentConfig, *, device: str, precision: str) -> Stude
 def set_dropout(model: torch.nn.Module, dropout: float | None, attention_dropout: float | None) -> None:
     """Set the probabilities of all dropout of a model; None leaves the model's own."""
     for name, module in model.named_modules():
+        if attention_dropout is not None and isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = attention_dropout  # Llama and its like have a number in place of a module
         if isinstance(module, torch.nn.Dropout):
-            # `…attention.self.dropout` (BERT), `…attention.dropout` (DistilBERT): on attention's weights;
-            # `…attention.output.dropout` (BERT): on hidden states, like all others.
-            on_weights = ATTENTION in name and not name.endswith("output.dropout")
+            # `…attention.self.dropout` (BERT), `…attention.dropout` (DistilBERT), `…attn_dropout` (GPT-2): on
+            # attention's weights; `…attention.output.dropout` (BERT): on hidden states, like all others.
+            on_weights = (ATTENTION in name and not name.endswith("output.dropout")) or name.endswith("attn_dropout")
             wanted = attention_dropout if on_weights else dropout
             if wanted is not None:
                 module.p = wanted

@@ -106,6 +106,6 @@ def test_a_colbert_s_config_says_sizes(tmp_path, key, value):
 
 
 def test_a_start_without_weights_of_its_own_is_refused(saved):
-    # A BERT_CAT names its transformer's weights otherwise, so that Hugging Face's class would find none.
-    with pytest.raises(TasbError, match="random numbers"):
+    # A BERT_CAT names its transformer's weights otherwise: Hugging Face's class would find none, and must not try.
+    with pytest.raises(TasbError, match="does not recognize"):
         new_bert_cat(saved, seed=0)

@@ -8,7 +8,8 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from transformers import AutoModel, BertConfig, BertModel
 
 from pyserini_tasb.model.bert_cat import load_bert_cat, new_bert_cat, save_bert_cat
 from pyserini_tasb.model.checkpoint import find_checkpoint
@@ -63,6 +64,23 @@ def test_colbert_comes_back_as_it_was_saved(tmp_path):
     assert not again.training
     assert (again.dimension, again.query_masks) == (24, 5)
     assert torch.equal(again(IDS, MASK), model.eval()(IDS, MASK))
+
+
+@pytest.mark.parametrize(
+    ("make", "save", "load"),
+    [(new_bert_cat, save_bert_cat, load_bert_cat), (new_colbert, save_colbert, load_colbert)],
+)
+def test_others_refuse_it_and_what_earlier_versions_wrote_is_read(tmp_path, make, save, load):
+    """Under the transformer's own `model_type`, others found no weights and took random ones, other ones each time."""
+    model = make(TINY_MODEL, seed=3)
+    folder = save(shutil.copytree(TINY_MODEL, tmp_path / "new"), model) or tmp_path / "new"
+    for others in (AutoModel.from_pretrained, CrossEncoder, SentenceTransformer):
+        with pytest.raises(ValueError, match="model type `pyserini-tasb-"):
+            others(str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    earlier = config.pop("transformer") | {key: value for key, value in config.items() if key != "model_type"}
+    (folder / "config.json").write_text(json.dumps(earlier))
+    assert torch.equal(load(folder)(IDS, MASK), model.eval()(IDS, MASK))
 
 
 def test_the_authors_come_back_as_safetensors(tmp_path):

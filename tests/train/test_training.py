@@ -11,9 +11,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from pyserini_tasb import TasbQueryEncoder
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.command import run
 from tests.conftest import TINY, TINY_MODEL, assert_top_hits, encode_corpus, plain_vectors, run_module
+from tests.model.causal_models import causal_model, last_vectors, tokenizer_without_cls
 
 VALIDATED = {"validation": {"every": 2, "patience": 2}, "checkpoint": {"every": 2}}
 
@@ -40,7 +42,8 @@ def trained(training_set, tmp_path_factory):
 def test_it_ends_with_a_plain_hugging_face_folder(trained):
     files = {path.name for path in (trained / "model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "curves.png"} <= files
-    assert len({path.stat().st_mode for path in (trained / "model").iterdir()}) == 1  # all for the same readers
+    modes = {path.stat().st_mode for path in (trained / "model").rglob("*") if path.is_file()}
+    assert len(modes) == 1  # all for the same readers
     assert not {name for name in files if name.endswith((".bin", ".pt", ".pkl"))}
     before, after = (load_file(folder / "model.safetensors") for folder in (TINY_MODEL, trained / "model"))
     assert not all(torch.equal(after[name], weights) for name, weights in before.items())
@@ -62,6 +65,34 @@ def test_the_card_says_what_it_was_made_of(trained):
         assert said in card, said
     assert str(TINY_MODEL.parent) not in card  # where things were is nobody's business
     assert (trained / "curves.png").stat().st_size > 10_000
+
+
+def test_sentence_transformers_takes_it_at_once(trained, collection):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(trained / "model"), device="cpu")
+    passages, queries = collection.texts[:20], list(collection.topics.values())
+    found = model.encode_query(queries), model.encode_document(passages)
+    expected = plain_vectors(trained / "model", queries), plain_vectors(trained / "model", passages)
+    for theirs, plain in zip(found, expected, strict=True):
+        np.testing.assert_allclose(theirs, plain, atol=1e-5)
+    np.testing.assert_allclose(model.similarity(*found), expected[0] @ expected[1].T, rtol=1e-5)
+
+
+def test_a_causal_student_ends_so_that_others_can_read_it(training_set, tmp_path, collection):
+    from sentence_transformers import SentenceTransformer
+
+    start = causal_model(tmp_path / "gpt2", "gpt2")
+    # A GPT-2 adds the vector of word 0 or 1 for each of the segments, which training does not give it.
+    tokenizer_without_cls(start, ("input_ids", "token_type_ids", "attention_mask"))
+    student = {"model": str(start), "pooling": "last", "passage_max_length": 40}
+    assert train(training_set.config(tmp_path, student=student, max_steps=2)) == 0
+    folder, texts = tmp_path / "run" / "model", collection.texts[:9]
+    expected = last_vectors(folder, texts)
+    np.testing.assert_allclose(SentenceTransformer(str(folder), device="cpu").encode(texts), expected, atol=1e-5)
+    encoder = TasbQueryEncoder(str(next(folder.glob("*.yaml"))))
+    np.testing.assert_allclose(encoder.encode_batch(texts), expected, atol=1e-5)
+    assert (folder / "README.md").read_text().count("last token's last hidden state") == 1
 
 
 def test_stock_pyserini_takes_it_at_once(trained, collection, tmp_path):

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from pyserini_tasb.encode.backends.machine import WeightBits
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS
-from pyserini_tasb.recipes.types import Strict
+from pyserini_tasb.recipes.types import Pooling, Strict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ class ExportAbout(Strict):
 
     format: Literal[1] = 1
     precision: Literal["fp32", "int8"]
-    pooling: Literal["cls", "mean"]
+    pooling: Pooling
     normalise: bool
     dimension: int
     longest: int | None

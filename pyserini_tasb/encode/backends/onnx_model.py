@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.encode.backends.onnx_folder import read_about, require_whole
 from pyserini_tasb.encode.backends.onnx_graph import OnnxGraph
-from pyserini_tasb.encode.backends.tokenizers import TOKENIZER, FileTokenizer, HuggingFaceTokenizer
+from pyserini_tasb.encode.backends.tokenizers import (
+    TOKENIZER,
+    FileTokenizer,
+    HuggingFaceTokenizer,
+    require_pooled_token,
+)
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS
 
@@ -37,13 +42,15 @@ class OnnxModel:
     def tokenizer(self, given: str | None) -> TextTokenizer:
         """See `Model`."""
         folder = Path(given).expanduser() if given else self._folder
-        if not (folder / TOKENIZER).is_file():
-            other = HuggingFaceTokenizer(str(folder))
-            self._require_room(len(other.hugging_face), folder)
-            return other
-        own = FileTokenizer(folder, self._about.pad_id)
-        self._require_room(own.words, folder)
-        return own
+        tokenizer: FileTokenizer | HuggingFaceTokenizer
+        if (folder / TOKENIZER).is_file():
+            tokenizer = FileTokenizer(folder, self._about.pad_id)
+            self._require_room(tokenizer.words, folder)
+        else:
+            tokenizer = HuggingFaceTokenizer(str(folder))
+            self._require_room(len(tokenizer.hugging_face), folder)
+        require_pooled_token(tokenizer, self._about.pooling, str(folder))
+        return tokenizer
 
     def _require_room(self, words: int, where: Path) -> None:
         if words > self._about.vocabulary:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.encode.backends.machine import threads
 from pyserini_tasb.encode.backends.registry import backend
-from pyserini_tasb.encode.backends.tokenizers import HuggingFaceTokenizer
+from pyserini_tasb.encode.backends.tokenizers import HuggingFaceTokenizer, require_pooled_token
 from pyserini_tasb.encode.precision import compute_type
 from pyserini_tasb.model.checkpoint import find_checkpoint
 
@@ -56,7 +56,7 @@ class Torch:
         if threads() < torch.get_num_threads():
             torch.set_num_threads(threads())
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        require_bi_encoder(folder)
+        require_bi_encoder(folder, pooling=card.pooling)
         module = load_bert_dot(
             folder,
             pooling=card.pooling,
@@ -92,6 +92,7 @@ class TorchModel:
         name = given or str(self._folder)
         tokenizer = HuggingFaceTokenizer(name)
         require_vocabulary(tokenizer.hugging_face, self.module.transformer, name)
+        require_pooled_token(tokenizer, self.module.pooling, name)
         return tokenizer
 
     def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -8,10 +8,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.model.tokenizer import require_cls_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from pyserini_tasb.encode.backends.model import TextTokenizer
+    from pyserini_tasb.recipes.types import Pooling
 
 TOKENIZER = "tokenizer.json"
 NO_LIMIT = 10**30  # as transformers says it
@@ -96,3 +100,13 @@ def _stated_limit(config: Path) -> int:
         return int(json.loads(config.read_text(encoding="utf-8")).get("model_max_length", NO_LIMIT))
     except FileNotFoundError:
         return NO_LIMIT
+
+
+def require_pooled_token(tokenizer: TextTokenizer, pooling: Pooling, where: str) -> None:
+    """Check that there is a [CLS] to pool, with CLS pooling.
+
+    Raises:
+        TasbError: the tokenizer puts none before a text.
+    """
+    if pooling == "cls":
+        require_cls_token(lambda texts: tokenizer.token_ids(texts, None, 512), where)

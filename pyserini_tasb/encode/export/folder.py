@@ -80,8 +80,8 @@ def export_model(
     bits = int8_weight_bits()
     with _failures_explained(card.model):
         fused = _write_graph(model, folder, precision, bits)
+        accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
     _write_tokenizer(tokenizer, folder, sample)
-    accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
     if not force:
         require_accuracy(accuracy, precision, card.model)
     about = ExportAbout(

@@ -45,7 +45,8 @@ def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) ->
         TasbError: no such model, or one that scores nothing.
     """
     card = encoder_card(model)
-    if kind_of(find_checkpoint(card.model, allow_bin=card.allow_bin)) == "bert-dot":
+    folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+    if kind_of(folder, pooling=card.pooling) == "bert-dot":
         return _by_vectors(card.model_copy(update={"precision": options.precision or card.precision}), tasks, options)
     scorer = load_scorer(model, options)
     runs: dict[str, Run] = {}

@@ -52,7 +52,7 @@ def load_in_batch_teacher(
     if config.teacher.allow_bin:
         card = card.model_copy(update={"allow_bin": True})
     folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-    kind = kind_of(folder)
+    kind = kind_of(folder, pooling=card.pooling)
     card = card.model_copy(update={"precision": "fp32" if student.compute is torch.float32 else "bf16"})
     device = _device(student, processes)
     tokens = partial(TeacherTokens, student=student, caps=config.student, store=store, processes=processes)

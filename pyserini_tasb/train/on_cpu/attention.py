@@ -37,11 +37,18 @@ def attention(  # noqa: PLR0917 - Hugging Face's interface
 
 
 def use_cpu_attention(transformer: Any) -> None:
-    """Let a Hugging Face encoder attend so, unless it has attention code of its own."""
+    """Let a Hugging Face encoder attend so, unless it has attention code of its own, or attends in another way.
+
+    Causal models rely on their attention to hide what follows, and some share keys between heads.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    if getattr(transformer, "_supports_attention_backend", False):
+    other = any(
+        getattr(module, "is_causal", False) or getattr(module, "num_key_value_groups", 1) > 1
+        for module in transformer.modules()
+    )
+    if getattr(transformer, "_supports_attention_backend", False) and not other:
         AttentionInterface.register(ATTENTION, attention)
         AttentionMaskInterface.register(ATTENTION, sdpa_mask)
         transformer.set_attn_implementation(ATTENTION)

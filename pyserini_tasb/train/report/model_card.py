@@ -71,7 +71,7 @@ def write_encoder_model_card(folder: Path, card: EncoderCard, provenance: Proven
     Raises:
         TasbError: the disk refuses; what was there before is there still.
     """
-    metadata = _metadata(provenance, "feature-extraction", "dense-retrieval")
+    metadata = _metadata(provenance, "feature-extraction", "dense-retrieval", "sentence-transformers")
     return _write(folder, ENCODER, provenance, metadata=metadata, card=card, dimension=dimension)
 
 

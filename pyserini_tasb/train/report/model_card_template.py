@@ -61,7 +61,8 @@ ENCODER = (
     _HEAD
     + """\
 A dense passage retriever. A text becomes one vector of {{ dimension }} numbers, \
-{{ "its first token's last hidden state" if card.pooling == "cls" else "the mean of its tokens' last hidden states" }}\
+{{ {"cls": "its first token's last hidden state", "mean": "the mean of its tokens' last hidden states", \
+"last": "its last token's last hidden state"}[card.pooling] }}\
 {{ ", divided by its length" if card.normalise }}; a passage's score is its dot product with the query.
 Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below; the method is \
 [TAS-Balanced](https://arxiv.org/abs/2104.06967).
@@ -82,7 +83,20 @@ python -m pyserini.search.faiss --index index --encoder tasb:{{ card.name }} --t
 folder's path does the same; or copy that card into `~/.config/pyserini-tasb/encoders/` and give the path in its line \
 `model:`.
 
-## Use in Python
+## Use with sentence-transformers
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(".")  # this folder
+queries = model.encode_query(["what is a dense retriever"])
+scores = model.similarity(queries, model.encode_document(["Dense retrievers compare vectors."]))
+```
+`modules.json` and the files it names tell it how to pool and to compare. It cuts all texts at the length of passages\
+{{ ", where queries are meant to be cut at %d tokens" % card.query_max_length \
+if card.query_max_length != card.passage_max_length }}.
+
+## Use with transformers
 
 ```python
 import torch
@@ -99,9 +113,11 @@ def vectors(texts, max_length):
     states = model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
 {% if card.pooling == "cls" %}
     pooled = states[:, 0]
-{% else %}
+{% elif card.pooling == "mean" %}
     mask = tokens["attention_mask"].unsqueeze(-1)
     pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
+{% else %}
+    pooled = states[torch.arange(len(states)), tokens["attention_mask"].sum(dim=1) - 1]
 {% endif %}
     return {{ "torch.nn.functional.normalize(pooled)" if card.normalise else "pooled" }}
 

@@ -13,7 +13,7 @@ from pyserini_tasb.model.bert_cat import load_bert_cat, new_bert_cat
 from pyserini_tasb.model.checkpoint import find_checkpoint
 from pyserini_tasb.model.colbert import ColBert, load_colbert, new_colbert
 from pyserini_tasb.model.kind import kind_of
-from pyserini_tasb.model.tokenizer import load_tokenizer, require_vocabulary
+from pyserini_tasb.model.tokenizer import load_tokenizer, require_cls_token, require_vocabulary
 from pyserini_tasb.train.assembly import found_device, require_enough
 from pyserini_tasb.train.margin_scale import MarginScale, fit_margin_scale
 from pyserini_tasb.train.on_cpu import prepare_for_cpu
@@ -105,6 +105,7 @@ def _load(config: TeachConfig) -> PairStudent:
         pairs = _colbert(start, folder, config.seed, tokenizer)
     else:
         pairs = _cat(folder, config.seed)
+    require_cls_token(lambda texts: tokenizer(texts)["input_ids"], str(folder))
     _require_joined_as_bert(tokenizer, folder)
     model = pairs.module.to(device).train()
     require_vocabulary(tokenizer, model.transformer, str(folder))

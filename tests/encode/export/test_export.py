@@ -21,6 +21,7 @@ from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.recipes import encoder_card
 from tests.conftest import DIMENSION, TINY, TINY_MODEL, plain_vectors
 from tests.encode.conftest import cosines, export
+from tests.model.causal_models import causal_model, last_vectors, tokenizer_without_cls
 
 WITHOUT_TORCH = """
 import sys
@@ -44,6 +45,27 @@ def test_distilbert_gives_the_plain_vectors(exported_tiny, collection):
     encoder = TasbDocumentEncoder(f"tasb:{exported_tiny}", device="cpu")
     expected = plain_vectors(TINY_MODEL, collection.texts)
     np.testing.assert_allclose(encoder.encode(collection.texts), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "distilbert"])
+def test_last_tokens_are_pooled(tmp_path, kind, collection):
+    folder = tmp_path / kind
+    if kind == "distilbert":
+        shutil.copytree(TINY_MODEL, folder)
+    else:
+        causal_model(folder, kind)
+    card = folder / "last.yaml"
+    card.write_text("name: last\nmodel: .\npooling: last\n")
+    exported = next(export(card, tmp_path / "exported").glob("*.yaml"))
+    texts = collection.texts[:9]
+    vectors = TasbDocumentEncoder(f"tasb:{exported}", device="cpu").encode(texts, max_length=50)
+    np.testing.assert_allclose(vectors, last_vectors(folder, texts, 50), atol=1e-4)
+
+
+def test_a_tokenizer_without_cls_is_refused_here_too(exported_tiny, tmp_path):
+    other = tokenizer_without_cls(tmp_path / "other")
+    with pytest.raises(TasbError, match=r"puts \[CLS\]"):
+        TasbQueryEncoder(f"tasb:{exported_tiny}", tokenizer_name=str(other))
 
 
 def test_bert_pools_normalises_and_keeps_what_the_card_says(bert_card, exported_bert, collection):

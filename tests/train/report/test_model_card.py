@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from pyserini_tasb.encode import TasbDocumentEncoder, TasbQueryEncoder
+from pyserini_tasb.model.sentence_transformers_folder import write_sentence_transformers_files
 from pyserini_tasb.recipes import EncoderCard
 from pyserini_tasb.train.report import Number, Provenance, write_encoder_card, write_encoder_model_card
 from tests.conftest import DIMENSION, TINY_MODEL
@@ -93,6 +94,7 @@ ENCODERS = {
         "pooling": "mean", "normalise": True, "query_prefix": 'say "query": ', "passage_prefix": "passage: ",
     },
     "short": {"query_max_length": 5, "passage_max_length": 4},
+    "last": {"pooling": "last"},
 }  # fmt: skip
 
 
@@ -100,10 +102,16 @@ ENCODERS = {
 def test_its_python_gives_the_encoders_vectors(model, monkeypatch, encoder):
     card = EncoderCard(name="mine", model=str(model), **ENCODERS[encoder])
     text = written(model, encoder=card)
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    with_sentence_transformers, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(model)
-    names = {}
-    exec(code, names)  # noqa: S102 - that it runs is what is tested
+    write_sentence_transformers_files(model, card, dimension=DIMENSION, longest=512)
+    theirs, names = {}, {}
+    exec(with_sentence_transformers, theirs)  # noqa: S102 - that it runs is what is tested
+    exec(code, names)  # noqa: S102
+    if card.query_max_length == card.passage_max_length:
+        assert np.allclose(theirs["scores"].numpy(), names["scores"].numpy(), atol=1e-5)
+    else:
+        assert f"queries are meant to be cut at {card.query_max_length} tokens" in text
     query = TasbQueryEncoder("tasb:mine").encode("what is a dense retriever")
     passages = TasbDocumentEncoder("tasb:mine").encode(["Dense retrievers compare vectors."])
     assert np.allclose(names["query"].numpy(), query, atol=1e-5)
