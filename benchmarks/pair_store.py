@@ -84,7 +84,8 @@ def build(folder: Path, rows: int) -> dict[str, float]:
 
     given = {"collection": f"{folder}/collection.tsv", "queries": f"{folder}/queries.tsv"}
     absent = dict.fromkeys(("triples", "qrels", "negatives", "known_positives", "negatives_per_query"))
-    options = {"relevant_grade": 1, "seed": 0, "skip_bad": False, "overwrite": False}
+    switches = dict.fromkeys(("skip_bad", "keep_query", "allow_reversed", "overwrite"), False)
+    options = {"relevant_grade": 1, "seed": 0, **switches}
     pairs = [f"{folder}/pairs.tsv"]
     start = time.perf_counter()
     run(argparse.Namespace(output=f"{folder}/store", scored_pairs=pairs, **given, **absent, **options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
+from pyserini_tasb.cli_scoring import add_allow_reversed
 
 if TYPE_CHECKING:
     import argparse
@@ -66,6 +67,8 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--relevant-grade", type=int, default=1, metavar="N", help="of qrels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of --negatives-per-query (default: %(default)s)")
     parser.add_argument("--skip-bad", action="store_true", help="count faulty lines instead of stopping")
+    _add_keep_query(parser)
+    add_allow_reversed(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the store at --output")
 
 
@@ -89,6 +92,8 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin-cutoff", type=float, metavar="M", help="with --score-with: drop pairs whose margin is below M"
     )
+    _add_keep_query(parser)
+    add_allow_reversed(parser)
     parser.add_argument(
         "--min-relevance", type=int, default=1, metavar="N", help="of a positive (default: %(default)s)"
     )
@@ -157,6 +162,14 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
 def _add_config(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser, "what to train on, from, and how")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+
+
+def _add_keep_query(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keep-query",
+        action="store_true",
+        help="a negative may be the query itself: a passage with its text, or with its id and 90 %% of its words",
+    )
 
 
 def _add_recipe(parser: argparse.ArgumentParser, what: str) -> None:
