@@ -228,7 +228,8 @@ def test_pairs_whose_teacher_contradicts_the_labels(verb, training_set, reversed
     assert "pairs: the teacher agrees with the labels in 4.61 % of" in output
     assert "warning: in 95.3 % of the pairs the teacher puts the negative first" in output
     # Whoever built the store with --allow-reversed has decided.
-    assert main([*command, "--set", f"data.pairs={reversed_pairs}", f"output={tmp_path / 'again'}"]) == 0
+    other = ("name=again", f"output={tmp_path / 'again'}", f"data.pairs={reversed_pairs}")
+    assert main([*command, "--set", *other]) == 0
     assert "warning: in 95.3 % of the pairs" in capsys.readouterr().out
 
 
