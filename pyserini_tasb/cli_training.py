@@ -63,7 +63,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negatives-per-query", type=int, metavar="N", help="with --negatives: sample N")
     parser.add_argument("--collection", metavar="PATH", help="TSV, JSONL, Lucene index or text store")
     parser.add_argument("--queries", metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--known-positives", metavar="NAME|PATH", help="qrels: never negatives in a batch")
+    parser.add_argument("--known-positives", metavar="NAME|PATH", help="qrels: never negatives of their query")
     parser.add_argument("--relevant-grade", type=int, default=1, metavar="N", help="of qrels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of --negatives-per-query (default: %(default)s)")
     parser.add_argument("--skip-bad", action="store_true", help="count faulty lines instead of stopping")

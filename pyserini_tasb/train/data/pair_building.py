@@ -84,7 +84,12 @@ def build_from_ids(
         notes = {
             "recipe": recipe,
             "skipped_rows": sum(faults.count for faults in source.faults),
-            "left_out": {"judged": guard.judged, "query_itself": guard.query_itself, "known": without_text},
+            "left_out": {
+                "judged": guard.judged,
+                "query_itself": guard.query_itself,
+                "queries": guard.emptied,
+                "known": without_text,
+            },
         }
         builder.finish(
             query_texts,
@@ -126,7 +131,7 @@ def build_from_triples(
         notes = {
             "recipe": recipe,
             "skipped_rows": source.faults.count,
-            "left_out": {"judged": 0, "query_itself": source.query_itself, "known": 0},
+            "left_out": {"judged": 0, "query_itself": source.query_itself, "queries": 0, "known": 0},
         }
         check = partial(Agreement.require, where=str(source.path), allowed=allow_reversed)
         builder.finish(*map(TextStore, folders), notes=notes, check=check)

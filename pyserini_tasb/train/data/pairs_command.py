@@ -76,6 +76,8 @@ def summary(store: PairStore) -> str:
     if left_out:
         rows["known negatives"] = f"{left_out['judged']:,} are judged positives of their query: left out"
         rows["query itself"] = f"{left_out['query_itself']:,} negatives are their query: left out"
+        if left_out["queries"]:
+            rows["queries"] += f"; {left_out['queries']:,} more have no negative left"
         if left_out["known"]:
             rows["known positives"] += f"; {left_out['known']:,} more have no text"
     if "margins" in manifest:

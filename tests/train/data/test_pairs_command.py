@@ -296,6 +296,13 @@ def test_judged_positives_are_no_negatives(tmp_path, capsys):
     assert len(open_pair_store(tmp_path / "unjudged")) == 2
 
 
+def test_queries_that_lose_every_negative_are_counted(tmp_path, capsys):
+    (tmp_path / "pairs.tsv").write_text("q1\tp1\tp4\nq2\tp2\tp3\nq2\tp2\tp2\n")
+    options = TEXTS | {"scored_pairs": [str(tmp_path / "pairs.tsv")], "known_positives": str(CASES / "qrels.txt")}
+    tasb_data_pairs(tmp_path / "store", **options, skip_bad=True)
+    assert "queries          1; 1 more have no negative left\n" in capsys.readouterr().out
+
+
 def test_known_positives_beside_qrels_are_no_negatives(tmp_path, capsys):
     (tmp_path / "more.txt").write_text("q1 0 p5 1\nq1 0 elsewhere 1\nq9 0 p1 1\n")
     (tmp_path / "run.txt").write_text("q1 Q0 p4 1 3 t\nq1 Q0 p5 2 2 t\nq1 Q0 p3 3 1 t\n")

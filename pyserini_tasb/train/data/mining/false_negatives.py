@@ -114,8 +114,9 @@ def _letters(first_bytes: NDArray[np.uint8]) -> NDArray[np.uint32]:
 def _differ(ones: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """True where two texts cannot be the same apart from white space and letter case: a letter of each differs."""
     one, other = ones.view(np.uint8), others.view(np.uint8)
-    differ: NDArray[np.bool_] = (one != other) & (one != 0) & (other != 0)
-    return differ.view(np.uint32) != 0
+    letters = (one != other) & (one != 0) & (other != 0)
+    differ: NDArray[np.bool_] = letters.view(np.uint32) != 0
+    return differ
 
 
 class NegativeGuard:
@@ -143,6 +144,12 @@ class NegativeGuard:
         self._known = np.unique(passage_keys(*known))
         self._query_itself = None if keep_query else QueryItself(queries, passages)
         self.judged = self.query_itself = 0
+        self._lost, self._kept = np.zeros((2, len(queries)), np.bool_)
+
+    @property
+    def emptied(self) -> int:
+        """How many queries lost every negative."""
+        return int((self._lost & ~self._kept).sum())
 
     def keep(self, queries: NDArray[np.integer], negatives: NDArray[np.integer]) -> NDArray[np.bool_]:
         """[rows] True where a row's negative may stay."""
@@ -156,7 +163,10 @@ class NegativeGuard:
             itself = self._query_itself.found(queries, negatives) & ~judged
         self.judged += int(judged.sum())
         self.query_itself += int(itself.sum())
-        return ~(judged | itself)
+        kept: NDArray[np.bool_] = ~(judged | itself)
+        self._kept[queries[kept]] = True
+        self._lost[queries[~kept]] = True
+        return kept
 
 
 def too_close(positives: NDArray[np.float32], negatives: NDArray[np.float32], cutoff: float) -> NDArray[np.bool_]:
