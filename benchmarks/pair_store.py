@@ -71,7 +71,8 @@ def write_sources(folder: Path, rows: int) -> dict[str, float]:
         for start in range(0, rows, CHUNK):
             count = min(CHUNK, rows - start)
             chosen = randomness.integers(0, queries, count)
-            positives, negatives = positive_of[chosen], randomness.integers(0, passages, count)
+            positives = positive_of[chosen]
+            negatives = (positives + randomness.integers(1, passages, count)) % passages
             scores = randomness.normal((9.0, 4.0), 3.0, (count, 2))
             columns = (*scores.T.tolist(), chosen.tolist(), positives.tolist(), negatives.tolist())
             file.writelines(map("{:.6f}\t{:.6f}\t{}\t{}\t{}\n".format, *columns))
