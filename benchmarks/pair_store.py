@@ -71,7 +71,8 @@ def write_sources(folder: Path, rows: int) -> dict[str, float]:
         for start in range(0, rows, CHUNK):
             count = min(CHUNK, rows - start)
             chosen = randomness.integers(0, queries, count)
-            positives, negatives = positive_of[chosen], randomness.integers(0, passages, count)
+            positives = positive_of[chosen]
+            negatives = (positives + randomness.integers(1, passages, count)) % passages
             scores = randomness.normal((9.0, 4.0), 3.0, (count, 2))
             columns = (*scores.T.tolist(), chosen.tolist(), positives.tolist(), negatives.tolist())
             file.writelines(map("{:.6f}\t{:.6f}\t{}\t{}\t{}\n".format, *columns))
@@ -84,7 +85,8 @@ def build(folder: Path, rows: int) -> dict[str, float]:
 
     given = {"collection": f"{folder}/collection.tsv", "queries": f"{folder}/queries.tsv"}
     absent = dict.fromkeys(("triples", "qrels", "negatives", "known_positives", "negatives_per_query"))
-    options = {"relevant_grade": 1, "seed": 0, "skip_bad": False, "overwrite": False}
+    switches = dict.fromkeys(("skip_bad", "keep_query", "allow_reversed", "overwrite"), False)
+    options = {"relevant_grade": 1, "seed": 0, **switches}
     pairs = [f"{folder}/pairs.tsv"]
     start = time.perf_counter()
     run(argparse.Namespace(output=f"{folder}/store", scored_pairs=pairs, **given, **absent, **options))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
 from pyserini_tasb.cli_index import add_remove_query_option
+from pyserini_tasb.cli_scoring import add_allow_reversed
 
 if TYPE_CHECKING:
     import argparse
@@ -63,10 +64,12 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negatives-per-query", type=int, metavar="N", help="with --negatives: sample N")
     parser.add_argument("--collection", metavar="PATH", help="TSV, JSONL, Lucene index or text store")
     parser.add_argument("--queries", metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--known-positives", metavar="NAME|PATH", help="qrels: never negatives in a batch")
+    parser.add_argument("--known-positives", metavar="NAME|PATH", help="qrels: never negatives of their query")
     parser.add_argument("--relevant-grade", type=int, default=1, metavar="N", help="of qrels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of --negatives-per-query (default: %(default)s)")
     parser.add_argument("--skip-bad", action="store_true", help="count faulty lines instead of stopping")
+    _add_keep_query(parser)
+    add_allow_reversed(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the store at --output")
 
 
@@ -90,6 +93,8 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin-cutoff", type=float, metavar="M", help="with --score-with: drop pairs whose margin is below M"
     )
+    _add_keep_query(parser)
+    add_allow_reversed(parser)
     parser.add_argument(
         "--min-relevance", type=int, default=1, metavar="N", help="of a positive (default: %(default)s)"
     )
@@ -159,6 +164,14 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
 def _add_config(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser, "what to train on, from, and how")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+
+
+def _add_keep_query(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keep-query",
+        action="store_true",
+        help="a negative may be the query itself: a passage with its text, or with its id and 90 %% of its words",
+    )
 
 
 def _add_recipe(parser: argparse.ArgumentParser, what: str) -> None:

@@ -55,6 +55,14 @@ class Spans:
         for start, end in zip(self.starts.tolist(), (self.starts + self.lengths).tolist(), strict=True):
             yield bytes(memory[start:end])
 
+    def first_bytes(self, count: int) -> NDArray[np.uint8]:
+        """[strings, count] the first bytes of each; 0 where a string has ended."""
+        first = np.zeros((len(self), count), np.uint8)
+        for place in range(count):
+            longer = np.flatnonzero(self.lengths > place)
+            first[longer, place] = self.buffer[self.starts[longer] + place]
+        return first
+
     def hashes(self) -> NDArray[np.uint64]:
         """64-bit hashes, the same on every machine. Not proof against people who want collisions: compare, too."""
         hashes = _mix(self.lengths.astype(np.uint64))

@@ -95,6 +95,19 @@ class TextStore:
         spans = ids if isinstance(ids, Spans) else Spans.of([id_.encode("utf-8", "surrogatepass") for id_ in ids])
         return self._ids.find(spans)
 
+    def first_bytes(self, count: int) -> NDArray[np.uint8]:
+        """[records, count] the first bytes of each text in UTF-8; 0 where the text has ended."""
+        first = np.zeros((len(self), count), np.uint8)
+        for start in range(0, len(self), WINDOW):
+            # What a mapping has read stays in memory for as long as the mapping lives.
+            first[start : start + WINDOW] = TextStore(self.folder).window(start, start + WINDOW).first_bytes(count)
+        return first
+
+    def window(self, start: int, end: int) -> Spans:
+        """The texts from `start` to before `end`, in UTF-8. The last one may end with the mapped file."""
+        bounds = self._offsets[start : end + 1]
+        return Spans(np.frombuffer(self._texts, np.uint8), bounds[:-1], np.diff(bounds))
+
     def without_text(self) -> NDArray[np.bool_]:
         """[records] which texts are empty."""
         empty = np.empty(len(self), np.bool_)

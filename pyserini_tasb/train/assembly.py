@@ -17,6 +17,7 @@ from pyserini_tasb.train.objective import Objective
 from pyserini_tasb.train.optimisation import Optimisation
 from pyserini_tasb.train.sampling import Tokenising, build_sampler
 from pyserini_tasb.train.store import open_pair_store
+from pyserini_tasb.train.store.agreement import Agreement
 from pyserini_tasb.train.student import load_student
 from pyserini_tasb.train.validation import ValidationSet, overlap_warning
 from pyserini_tasb.train.validator import Validator
@@ -112,10 +113,10 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
 
 
 def require_enough(store: PairStore, config: RunConfig, processes: Processes, *, needs_margins: bool) -> None:
-    """Refuse to begin where pairs or queries are missing.
+    """Refuse to begin where pairs or queries are missing, or where the pairs' teacher contradicts most labels.
 
     Raises:
-        TasbError: no margins to learn, or less than one query for each process.
+        TasbError: no margins to learn, most of them negative, or less than one query for each process.
     """
     if needs_margins and store.supervision == "labels":
         raise TasbError(
@@ -123,6 +124,16 @@ def require_enough(store: PairStore, config: RunConfig, processes: Processes, *,
             expected="pairs with a teacher's scores or margins, for the pairwise loss margin-mse",
             found="pairs with labels only",
             do="choose the loss `ranknet`, or score the pairs (`tasb score --model TEACHER`)",
+        )
+    agreement = Agreement.of_store(store)
+    if agreement:
+        # Whoever built the store with the switch has decided.
+        decided = store.manifest.get("recipe", {}).get("allow_reversed", False)
+        agreement.require(
+            where=str(store.folder),
+            allowed=config.data.allow_reversed or decided,
+            allow="`data: {allow_reversed: true}`",
+            do="build the store again with the columns in order",
         )
     if config.batch_size < processes.world:
         raise TasbError(

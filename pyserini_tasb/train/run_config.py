@@ -17,6 +17,7 @@ class RunData(Strict):
 
     pairs: Path
     validation: Path | None = None
+    allow_reversed: bool = False  # train on pairs whose teacher contradicts most labels
 
 
 class MarginsConfig(Strict):

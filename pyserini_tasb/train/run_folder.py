@@ -26,6 +26,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyse
 # What may change when a run goes on: how long it trains and how it is watched, not what it trains.
 FREE_TO_CHANGE = {
     "description", "output", "max_steps", "workers", "log_every", "checkpoint", "validation.patience", "device",
+    "data.allow_reversed",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyserini_tasb.interruption import INTERRUPTED
 from pyserini_tasb.train.loop import Trainer
 from pyserini_tasb.train.run_folder import claimed
+from pyserini_tasb.train.store.agreement import Agreement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,10 @@ def train(
         trainer = Trainer(parts, resume=resume)
         if first:
             beginning = f"going on after step {trainer.done:,}" if trainer.done else "from the start"
+            agreement = Agreement.of_store(parts.store)
+            if agreement:
+                print(f"pairs: the teacher {agreement}")
+                print("".join(f"warning: {warning}\n" for warning in [agreement.warning] if warning), end="")
             print(f"computing in {computing}; {beginning}", flush=True)
         ending = trainer.run()
         if not first:

@@ -44,9 +44,10 @@ def rows(collection):
     """90 pairs in no order; some of what is to be scored occurs several times."""
     randomness = np.random.default_rng(0)
     qids = list(collection.topics)
+    drawn = [(randomness.integers(10), *randomness.integers(0, 30, 2)) for _ in range(90)]
     return [
-        (qids[randomness.integers(10)], *(collection.docids[n] for n in randomness.integers(0, 30, 2)))
-        for _ in range(90)
+        (qids[query], collection.docids[positive], collection.docids[negative + (positive == negative)])
+        for query, positive, negative in drawn
     ]
 
 

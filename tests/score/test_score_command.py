@@ -217,7 +217,7 @@ def test_options_that_do_not_go_together(tmp_path, options, found):
 def test_lengths_without_room_for_a_text(tmp_path, pairs, option):
     with pytest.raises(TasbError, match=rf"{option} of at least 3(?s:.*)found: +2\n"):
         tasb_score(tmp_path / "out.tsv", pairs, option, 2)
-    tasb_score(tmp_path / "out.tsv", pairs, option, 3)
+    tasb_score(tmp_path / "out.tsv", pairs, option, 3, "--allow-reversed")  # of so few tokens chance decides
 
 
 def test_a_model_that_is_not_there_is_told_before_anything_is_read(tmp_path, pairs, capsys):
@@ -235,7 +235,7 @@ def test_an_ensemble(tmp_path, capsys):
     files = tmp_path / "a.tsv", tmp_path / "b.tsv"
     files[0].write_text("1\t2\tq1\tp1\tp2\n")
     files[1].write_text("5\t7\tq1\tp1\tp2\n0\t1\tq2\tp1\tp2\n")
-    options = ("score", "--ensemble", *files, "--output", tmp_path / "mean.tsv")
+    options = ("score", "--ensemble", *files, "--output", tmp_path / "mean.tsv", "--allow-reversed")
     assert main([*map(str, options)]) == 0
     assert (tmp_path / "mean.tsv").read_text() == "3.0\t4.5\tq1\tp1\tp2\n"
     summary = capsys.readouterr().out
@@ -246,3 +246,30 @@ def test_an_ensemble(tmp_path, capsys):
     files[0].write_text("2\t2\tq1\tp1\tp2\n")
     assert main([*map(str, options), "--overwrite"]) == 0
     assert (tmp_path / "mean.tsv").read_text() == "3.5\t4.5\tq1\tp1\tp2\n"
+
+
+def test_scores_that_contradict_the_labels_are_refused_but_not_lost(tmp_path, pairs, rows, capsys):
+    output = tmp_path / "out.tsv"
+    tasb_score(output, pairs)
+    agreeing, scores = 0, output.read_text().splitlines()
+    for line in scores:
+        positive, negative = map(float, line.split("\t")[:2])
+        agreeing += positive > negative
+    assert f"{TINY_MODEL} agrees with the labels in {100 * agreeing / 90:.3g} % of 90 pairs" in capsys.readouterr().out
+    assert agreeing > 45
+    swapped = written(tmp_path / "swapped.tsv", [(qid, negative, positive) for qid, positive, negative in rows])
+    with pytest.raises(TasbError, match="are the columns swapped") as caught:
+        tasb_score(output, swapped, "--overwrite")
+    assert caught.value.where == str(swapped)
+    assert "out.tsv.part" in caught.value.do
+    assert output.read_text().splitlines() == scores
+    tasb_score(output, swapped, "--overwrite", "--allow-reversed")
+    assert "140 of them from an earlier run" in capsys.readouterr().out
+    assert not output.with_name("out.tsv.part").exists()
+
+
+def test_a_pair_whose_positive_is_its_negative_is_refused(tmp_path, rows):
+    qid, positive, _ = rows[0]
+    path = written(tmp_path / "same.tsv", [rows[0], (qid, positive, positive)])
+    with pytest.raises(TasbError, match=f"same.tsv:2: passage {positive} is the positive and the negative"):
+        tasb_score(tmp_path / "out.tsv", path)

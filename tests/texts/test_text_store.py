@@ -48,6 +48,15 @@ def test_copy_in_windows_of_the_source(tmp_path, monkeypatch, window):
     assert list(copy_text_store(tmp_path / "copy", store, np.array([2, 0]))) == [THREE[2], THREE[0]]
 
 
+@pytest.mark.parametrize("window", [1, 2, 100])
+def test_first_bytes_of_every_text(tmp_path, monkeypatch, window):
+    monkeypatch.setattr(text_store, "WINDOW", window)
+    texts = ["long one", "", "é", "ab", "x"]
+    store = write_text_store(tmp_path / "store", [(str(number), text) for number, text in enumerate(texts)])
+    expected = [text.encode()[:3].ljust(3, b"\0") for text in texts]
+    assert [bytes(row) for row in store.first_bytes(3)] == expected
+
+
 def test_one_text_by_index_or_iterable_of_indices(tmp_path):
     store = write_text_store(tmp_path / "store", THREE)
     assert (store.id(2), store.text(2)) == THREE[2]

@@ -85,6 +85,8 @@ def training_set(collection: Collection, tmp_path_factory: pytest.TempPathFactor
             relevant_grade=1,
             seed=0,
             skip_bad=False,
+            keep_query=False,
+            allow_reversed=False,
             overwrite=False,
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from argparse import Namespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from pyserini_tasb import TasbQueryEncoder
+from pyserini_tasb.cli import main
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.command import run
 from tests.conftest import TINY, TINY_MODEL, assert_top_hits, encode_corpus, plain_vectors, run_module
@@ -208,6 +210,68 @@ def test_a_name_that_is_taken_is_refused_before_training(training_set, tmp_path)
     with pytest.raises(TasbError, match="comes with pyserini-tasb"):
         train(training_set.config(tmp_path, name="tasb"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def reversed_pairs(training_set, tmp_path_factory):
+    """The pairs of the training set with the scores' columns swapped, in a store that was built all the same."""
+    folder = tmp_path_factory.mktemp("reversed")
+    source = training_set.pairs.parent
+    rows = [line.split("\t") for line in (source / "scores.tsv").read_text().splitlines()]
+    (folder / "swapped.tsv").write_text("".join("\t".join((low, high, *ids)) + "\n" for high, low, *ids in rows))
+    options = {"--scored-pairs": folder / "swapped.tsv", "--collection": source / "collection.tsv"}
+    options |= {"--queries": source / "queries.tsv", "--output": folder / "pairs"}
+    words = [str(word) for option in options.items() for word in option]
+    assert main(["data", "pairs", *words]) == 2
+    assert main(["data", "pairs", *words, "--allow-reversed"]) == 0
+    return folder / "pairs"
+
+
+def older(store, folder):
+    """The store as an older version would have built it."""
+    shutil.copytree(store, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["agreement"], manifest["left_out"]
+    del manifest["recipe"]["allow_reversed"], manifest["recipe"]["keep_query"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["train", "teach"])
+def test_pairs_whose_teacher_contradicts_the_labels(verb, training_set, reversed_pairs, tmp_path, capsys):
+    settings = {"clusters": str(training_set.clusters)} if verb == "train" else {}
+    config = training_set.config(
+        tmp_path, data={"pairs": str(older(reversed_pairs, tmp_path / "older")), **settings}, max_steps=1
+    )
+    if verb == "teach":
+        teacher = {"name": "cat", "output": str(tmp_path / "run"), "teacher": {"model": str(TINY_MODEL)}}
+        values = yaml.safe_load(config.read_text())
+        kept = {key: values[key] for key in ("data", "batch_size", "max_steps", "workers", "precision")}
+        config.write_text(yaml.safe_dump(teacher | kept))
+    command = ["train", str(config)] if verb == "train" else ["teach", "cat", str(config)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "95.3 % of the pairs the teacher puts the negative first: are the columns swapped?" in error
+    assert "`data: {allow_reversed: true}`" in error
+    assert not (tmp_path / "run").exists()
+    assert main([*command, "--set", "data.allow_reversed=true"]) == 0
+    output = capsys.readouterr().out
+    assert "pairs: the teacher agrees with the labels in 4.61 % of" in output
+    assert "warning: in 95.3 % of the pairs the teacher puts the negative first" in output
+    # Whoever built the store with --allow-reversed has decided.
+    other = ("name=again", f"output={tmp_path / 'again'}", f"data.pairs={reversed_pairs}")
+    assert main([*command, "--set", *other]) == 0
+    assert "warning: in 95.3 % of the pairs" in capsys.readouterr().out
+
+
+def test_the_switch_may_be_added_to_a_run_that_an_older_version_began(training_set, tmp_path):
+    config = training_set.config(tmp_path, max_steps=1)
+    assert train(config) == 0
+    began = tmp_path / "run" / "config.yaml"
+    values = yaml.safe_load(began.read_text())
+    del values["data"]["allow_reversed"]
+    began.write_text(yaml.safe_dump(values))
+    assert train(config, "max_steps=2", resume=True) == 0
 
 
 def test_a_strange_scale_is_warned_about_and_can_be_mended(training_set, tmp_path, capsys):

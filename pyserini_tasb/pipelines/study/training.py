@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.train.config import TrainConfig
 
 STATE = "training.json"
-OF_A_FOLDER = {"name", "description", "output", "workers", "log_every", "checkpoint", "device"}
+OF_A_FOLDER = ("name", "description", "output", "workers", "log_every", "checkpoint", "device")
+NO_PART_OF_A_MODEL: dict[str, Any] = {**dict.fromkeys(OF_A_FOLDER, True), "data": {"allow_reversed"}}
 SETTLED = 0.2  # of a run's steps: by then caches are warm
 
 
@@ -36,7 +37,7 @@ class TrainingInterruptedError(Exception):
 def what_is_trained(config: TrainConfig) -> dict[str, Any]:
     """All that a cell's model depends on, but versions and hardware."""
     return {
-        "config": config.model_dump(mode="json", exclude=OF_A_FOLDER),
+        "config": config.model_dump(mode="json", exclude=NO_PART_OF_A_MODEL),
         "pairs": open_pair_store(config.data.pairs).fingerprint,
         "clusters": None if config.data.clusters is None else _file_digest(config.data.clusters),
         "student": _model_digest(config.student.model, allow_bin=config.student.allow_bin),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import tempfile
 import zlib
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,11 @@ from tqdm import tqdm
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN
 from pyserini_tasb.train.data.ensemble_input import read_scored_pairs
+from pyserini_tasb.train.store.agreement import Agreement
 from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,14 +39,22 @@ class EnsembleReport:
         pairs: lines written.
         scores: distinct (query, passage) among them.
         unused: (query, passage) with a score in another file but not in the first; they are not written.
+        agreements: of each file's scores with the labels, and of the means.
     """
 
     pairs: int
     scores: int
     unused: int
+    agreements: tuple[Agreement, ...] = field(default=(), compare=False)
 
 
-def write_ensemble(files: Sequence[Path], path: Path, *, bytes_at_once: int = BYTES_AT_ONCE) -> EnsembleReport:
+def write_ensemble(
+    files: Sequence[Path],
+    path: Path,
+    *,
+    bytes_at_once: int = BYTES_AT_ONCE,
+    check: Callable[[Path, Agreement], None] | None = None,
+) -> EnsembleReport:
     """Write the first file's pairs, in its order, with the mean over all files of each score.
 
     A score belongs to a query and a passage: where a file has several for the same two, its last one counts, in every
@@ -55,6 +65,8 @@ def write_ensemble(files: Sequence[Path], path: Path, *, bytes_at_once: int = BY
         files: two or more scored-pairs files, `pos_score qid …` in five columns separated by tabs, plain or gzip.
         path: the file to write; replaced only when everything is on disk.
         bytes_at_once: of one file's text in memory.
+        check: gets each file, and `path`, with the agreement of its scores with the labels before `path` is there; may
+            raise an error. A teacher whose columns are swapped does not show in the mean of several.
 
     Raises:
         TasbError: fewer than two files, or one twice; faulty lines, all of which are named; a score that a file
@@ -66,6 +78,7 @@ def write_ensemble(files: Sequence[Path], path: Path, *, bytes_at_once: int = BY
         pairs, *_ = [_split(file, Path(work), number, parts) for number, file in enumerate(files)]
         means = np.lib.format.open_memmap(Path(work) / "means.npy", mode="w+", dtype=np.float64, shape=(pairs, 2))
         scores = unused = 0
+        agreements = [Agreement()] * (len(files) + 1)
         missing = _Missing(files)
         for part in tqdm(range(parts), desc="average", unit=" parts", mininterval=1.0):
             texts = [_part(Path(work), number, part) for number in range(len(files))]
@@ -73,11 +86,15 @@ def write_ensemble(files: Sequence[Path], path: Path, *, bytes_at_once: int = BY
             means[averaged.lines] = averaged.means
             scores += averaged.scores
             unused += averaged.unused
+            agreements = list(map(operator.add, agreements, averaged.agreements))
         missing.finish()
+        for file, agreement in zip((*files, path), agreements, strict=True):
+            if check:
+                check(file, agreement)
         rows = tqdm(read_scored_pairs(files[0]), total=pairs, desc=f"write {path.name}", unit=" pairs", mininterval=1.0)
         for (_, _, qid, positive, negative), (upper, lower) in zip(rows, _floats(means), strict=True):
             out.write(f"{upper!r}\t{lower!r}\t{qid}\t{positive}\t{negative}\n")
-    return EnsembleReport(pairs, scores, unused)
+    return EnsembleReport(pairs, scores, unused, tuple(agreements))
 
 
 def _require_several(files: Sequence[Path]) -> None:
@@ -141,12 +158,13 @@ class _Missing:
 
 @dataclass(frozen=True)
 class _Averaged:
-    """A part's means [lines, 2] and the lines of the first file they belong to."""
+    """A part's means [lines, 2], the lines of the first file they belong to, and agreements as in the report."""
 
     lines: NDArray[np.int64]
     means: NDArray[np.float64]
     scores: int
     unused: int
+    agreements: list[Agreement]
 
 
 def _average(texts: Sequence[Path], missing: _Missing) -> _Averaged:
@@ -155,10 +173,12 @@ def _average(texts: Sequence[Path], missing: _Missing) -> _Averaged:
     for line, _, _, qid, positive, negative in _columns_of(texts[0]):
         lines.append(int(line))
         places += [positions.setdefault(f"{qid}\t{passage}", len(positions)) for passage in (positive, negative)]
-    columns, unused = [], set()
+    columns, unused, agreements = [], set(), []
     for text in texts:
         column = [math.nan] * len(positions)
+        margins = []
         for _, positive_score, negative_score, qid, positive, negative in _columns_of(text):
+            margins.append(float(positive_score) - float(negative_score))
             for passage, score in ((positive, positive_score), (negative, negative_score)):
                 key = f"{qid}\t{passage}"
                 position = positions.get(key)
@@ -167,18 +187,15 @@ def _average(texts: Sequence[Path], missing: _Missing) -> _Averaged:
                 else:
                     column[position] = float(score)  # the last one stays
         columns.append(column)
+        agreements.append(Agreement.of(np.array(margins)))
     scores = np.array(columns, dtype=np.float64).reshape(len(texts), len(positions))
     keys = list(positions)
     for file, position in np.argwhere(np.isnan(scores)):
         missing.add(int(file), keys[position])
     # Sorted, so that the files' order does not change the last bit of a sum.
-    means = np.sort(scores, axis=0).mean(axis=0)
-    return _Averaged(
-        np.array(lines, dtype=np.int64),
-        means[np.array(places, dtype=np.int64).reshape(-1, 2)],
-        len(positions),
-        len(unused),
-    )
+    means = np.sort(scores, axis=0).mean(axis=0)[np.array(places, dtype=np.int64).reshape(-1, 2)]
+    agreements.append(Agreement.of(means[:, 0] - means[:, 1]))
+    return _Averaged(np.array(lines, dtype=np.int64), means, len(positions), len(unused), agreements)
 
 
 def _columns_of(part: Path) -> Iterator[list[str]]:

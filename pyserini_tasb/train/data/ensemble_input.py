@@ -44,6 +44,8 @@ def _columns(text: str) -> tuple[str, str, str, str, str]:
     for name in (qid, positive, negative):
         if not name or name != name.strip():
             raise ValueError(f"id {name!r} is empty or begins or ends with white space")
+    if positive == negative:
+        raise ValueError(f"passage {positive} is the positive and the negative")
     for score in (positive_score, negative_score):
         if not _is_finite_number(score):
             raise ValueError(f"score {score!r} is not a finite number")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyserini_tasb.texts.text_lookup import TextLookup
+    from pyserini_tasb.train.data.mining.false_negatives import NegativeGuard
     from pyserini_tasb.train.data.row_files import RowChunk
     from pyserini_tasb.train.store.pair_store import Supervision
 
@@ -69,16 +70,17 @@ class IdPairs:
         self.supervision: Supervision = self.format.supervision
         self.faults = [RowFaults(path, expected=str(self.format), skip=skip_bad, advice=advice) for path in paths]
 
-    def rows(self, queries: TextLookup, passages: TextLookup) -> Iterator[PairRows]:
-        """The pairs, in chunks.
+    def rows(self, queries: TextLookup, passages: TextLookup, guard: NegativeGuard | None = None) -> Iterator[PairRows]:
+        """The pairs whose negatives `guard` keeps, in chunks.
 
         Raises:
-            TasbError: rows that are not of the format, or with an id that has no text.
+            TasbError: rows that are not of the format, with an id that has no text, or with one passage on both sides.
         """
         numbers = len(self.format.columns) - len(IDS)
         for path, faults in zip(self.paths, self.faults, strict=True):
             for chunk in read_rows(path, numbers=numbers, strings=len(IDS), faults=faults):
-                yield _with_texts(chunk, queries, passages, faults)
+                rows = _with_texts(chunk, queries, passages, faults)
+                yield rows.only(guard.keep(rows.queries, rows.negatives)) if guard else rows
 
 
 def _format_of(path: Path) -> PairFormat:
@@ -97,14 +99,16 @@ def _format_of(path: Path) -> PairFormat:
 def _with_texts(chunk: RowChunk, queries: TextLookup, passages: TextLookup, faults: RowFaults) -> PairRows:
     lookups = (queries, passages, passages)
     indices = np.stack([lookup.indices(ids) for lookup, ids in zip(lookups, chunk.columns, strict=True)])
-    good = (indices >= 0).all(axis=0)
+    good = (indices >= 0).all(axis=0) & (indices[1] != indices[2])
     if not good.all():
         bad = np.flatnonzero(~good)
         found = []
         for row in bad[:FAULTS_SHOWN].tolist():
-            column = int(np.argmax(indices[:, row] < 0))
-            kind = "passage" if column else "query"
-            found.append((int(chunk.lines[row]), f"{kind} {chunk.columns[column].string(row)} has no text"))
+            without_text = indices[:, row] < 0
+            column = int(np.argmax(without_text)) if without_text.any() else 1
+            name = f"{'passage' if column else 'query'} {chunk.columns[column].string(row)}"
+            wrong = "has no text" if without_text.any() else "is the positive and the negative"
+            found.append((int(chunk.lines[row]), f"{name} {wrong}"))
         faults.add(found, len(bad), up_to=int(chunk.lines[-1]))
         indices = indices[:, good]
     query, positive, negative = indices

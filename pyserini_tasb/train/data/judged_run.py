@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.evaluate.resolver import Kind
     from pyserini_tasb.texts.text_lookup import TextLookup
+    from pyserini_tasb.train.data.mining.false_negatives import NegativeGuard
     from pyserini_tasb.train.store.pair_store import Supervision
 
 
@@ -37,6 +39,8 @@ class JudgedRun:
     Attributes:
         relevant: qid → relevant docids with their grades.
         unpaired: queries of the run that give no pair: nothing is relevant, or everything ranked is.
+        not_in_run: judged queries that the run lacks.
+        without_negatives: judged queries for which the run ranks nothing that can be a negative.
 
     Raises:
         TasbError: qrels or run are not found, or are faulty.
@@ -60,14 +64,16 @@ class JudgedRun:
         self._of_qrels = IdFaults("qrels", qrels, skip=skip_bad)
         self._of_run = IdFaults("run", run, skip=skip_bad)
         self.unpaired = 0
+        self.not_in_run = [qid for qid in self.relevant if not self._run.get(qid)]
+        self.without_negatives: list[str] = []
 
     @property
     def faults(self) -> list[RowFaults]:
         """Of the qrels and of the run."""
         return [self._of_qrels.faults, self._of_run.faults]
 
-    def rows(self, queries: TextLookup, passages: TextLookup) -> Iterator[PairRows]:
-        """The pairs, query by query.
+    def rows(self, queries: TextLookup, passages: TextLookup, guard: NegativeGuard | None = None) -> Iterator[PairRows]:
+        """The pairs whose negatives `guard` keeps, query by query. What it removes is not drawn.
 
         Raises:
             TasbError: once all pairs are made: a query or a passage has no text.
@@ -75,10 +81,16 @@ class JudgedRun:
         for qid, ranking in self._run.items():
             relevant = self.relevant.get(qid, {})
             negatives = [docid for docid in ranking if docid not in relevant]
+            query = int(queries.indices([qid])[0]) if relevant and negatives else -1
+            if guard and relevant:
+                guard.judged += len(ranking) - len(negatives)
+                if query >= 0:
+                    negatives = _kept(query, negatives, passages, guard)
             if not relevant or not negatives:
                 self.unpaired += 1
+                if relevant and ranking:
+                    self.without_negatives.append(qid)
                 continue
-            query = int(queries.indices([qid])[0])
             if query < 0:
                 self._of_run.add(qid)
                 continue
@@ -165,6 +177,15 @@ def relevant_passages(qrels: str, relevant_grade: int) -> dict[str, dict[str, in
         if not grades:
             del relevant[qid]
     return relevant
+
+
+def _kept(query: int, negatives: list[str], passages: TextLookup, guard: NegativeGuard) -> list[str]:
+    """Those that the guard keeps, and those without text."""
+    indices = passages.indices(negatives)
+    with_text = np.flatnonzero(indices >= 0)
+    kept = np.ones(len(negatives), np.bool_)
+    kept[with_text] = guard.keep(np.full(len(with_text), query), indices[with_text])
+    return list(itertools.compress(negatives, kept))
 
 
 def _with_text(qid: str, docids: list[str], passages: TextLookup, faults: IdFaults) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from pyserini_tasb.texts.collections import open_collection, store_collection
 from pyserini_tasb.texts.text_lookup import TextLookup
 from pyserini_tasb.texts.text_store import TextStore, fill_text_store
 from pyserini_tasb.texts.text_writer import TextStoreWriter
+from pyserini_tasb.train.data.mining.false_negatives import NegativeGuard
 from pyserini_tasb.train.data.text_pool import TextPool
+from pyserini_tasb.train.store.agreement import Agreement
 from pyserini_tasb.train.store.pair_builder import PairStoreBuilder
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
         def faults(self) -> list[RowFaults]:
             """Of each file; filled while `rows` is read."""
 
-        def rows(self, queries: TextLookup, passages: TextLookup) -> Iterator[PairRows]:
-            """The pairs, in chunks."""
+        def rows(self, queries: TextLookup, passages: TextLookup, guard: NegativeGuard) -> Iterator[PairRows]:
+            """The pairs whose negatives stay, in chunks."""
 
 
 def build_from_ids(
@@ -47,9 +50,11 @@ def build_from_ids(
     queries: str,
     known: Mapping[str, Mapping[str, int]],
     recipe: Mapping[str, Any],
+    keep_query: bool = False,
+    allow_reversed: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Build a pair store of pairs by ids.
+    """Build a pair store of pairs by ids. Negatives that are known relevant, or are the query itself, are left out.
 
     Args:
         folder: absent or empty, unless `overwrite`.
@@ -58,10 +63,13 @@ def build_from_ids(
         queries: a file or folder that `open_collection` takes, or the name of topics.
         known: qid → docids known relevant beyond the pairs; those without a text are left out.
         recipe: what the manifest says of the sources.
+        keep_query: keep negatives that are the query itself.
+        allow_reversed: build of a teacher that contradicts most labels, too.
         overwrite: replace a store in `folder`, once the new one is complete.
 
     Raises:
-        TasbError: a source is faulty, a pair has no text, or `folder` is in the way.
+        TasbError: a source is faulty, a pair has no text, the teacher contradicts most labels, or `folder` is in the
+            way.
     """
     with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
         query_texts = store_queries(_made(builder.scratch / "queries"), queries)
@@ -69,15 +77,36 @@ def build_from_ids(
             _made(builder.scratch / "passages"), open_collection(collection), str(collection)
         )
         lookups = TextLookup(query_texts), TextLookup(passage_texts)
-        for rows in source.rows(*lookups):
+        known_positives, without_text = _indices(known, *lookups)
+        guard = NegativeGuard(query_texts, passage_texts, known_positives, keep_query=keep_query)
+        for rows in source.rows(*lookups, guard):
             builder.add(rows)
-        known_positives = _indices(known, *lookups)
-        notes = {"recipe": recipe, "skipped_rows": sum(faults.count for faults in source.faults)}
-        builder.finish(query_texts, passage_texts, known_positives=known_positives, notes=notes)
+        notes = {
+            "recipe": recipe,
+            "skipped_rows": sum(faults.count for faults in source.faults),
+            "left_out": {
+                "judged": guard.judged,
+                "query_itself": guard.query_itself,
+                "queries": guard.emptied,
+                "known": without_text,
+            },
+        }
+        builder.finish(
+            query_texts,
+            passage_texts,
+            known_positives=known_positives,
+            notes=notes,
+            check=partial(Agreement.require, where=str(source.faults[0].path), allowed=allow_reversed),
+        )
 
 
 def build_from_triples(
-    folder: Path, source: TextTriples, *, recipe: Mapping[str, Any], overwrite: bool = False
+    folder: Path,
+    source: TextTriples,
+    *,
+    recipe: Mapping[str, Any],
+    allow_reversed: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Build a pair store of text triples; texts get ids made of their content.
 
@@ -85,10 +114,11 @@ def build_from_triples(
         folder: absent or empty, unless `overwrite`.
         source: the triples.
         recipe: what the manifest says of the sources.
+        allow_reversed: build of a teacher that contradicts most labels, too.
         overwrite: replace a store in `folder`, once the new one is complete.
 
     Raises:
-        TasbError: the source is faulty, or `folder` is in the way.
+        TasbError: the source is faulty, the teacher contradicts most labels, or `folder` is in the way.
     """
     with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
         folders = [_made(builder.scratch / name) for name in ("queries", "passages")]
@@ -98,7 +128,13 @@ def build_from_triples(
         ):
             for rows in source.rows(TextPool(queries), TextPool(passages)):
                 builder.add(rows)
-        builder.finish(*map(TextStore, folders), notes={"recipe": recipe, "skipped_rows": source.faults.count})
+        notes = {
+            "recipe": recipe,
+            "skipped_rows": source.faults.count,
+            "left_out": {"judged": 0, "query_itself": source.query_itself, "queries": 0, "known": 0},
+        }
+        check = partial(Agreement.require, where=str(source.path), allowed=allow_reversed)
+        builder.finish(*map(TextStore, folders), notes=notes, check=check)
 
 
 def store_queries(folder: Path, queries: str) -> TextStore:
@@ -119,11 +155,12 @@ def store_queries(folder: Path, queries: str) -> TextStore:
 
 def _indices(
     known: Mapping[str, Mapping[str, int]], queries: TextLookup, passages: TextLookup
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], int]:
+    """Queries and passages of what is known relevant, and for how much of it only the passage has no text."""
     of_query = np.repeat(queries.indices(list(known)), [len(docids) for docids in known.values()])
     of_passage = passages.indices([docid for docids in known.values() for docid in docids])
     with_text = (of_query >= 0) & (of_passage >= 0)
-    return of_query[with_text], of_passage[with_text]
+    return (of_query[with_text], of_passage[with_text]), int(((of_query >= 0) & (of_passage < 0)).sum())
 
 
 def _made(folder: Path) -> Path:

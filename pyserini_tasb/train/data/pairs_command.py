@@ -14,6 +14,7 @@ from pyserini_tasb.train.data.judged_run import JudgedRun, relevant_passages
 from pyserini_tasb.train.data.pair_building import build_from_ids, build_from_triples
 from pyserini_tasb.train.data.source_files import describe_source
 from pyserini_tasb.train.data.text_triples import TextTriples
+from pyserini_tasb.train.store.agreement import Agreement, all_equal
 from pyserini_tasb.train.store.pair_store import PairStore, open_pair_store
 
 if TYPE_CHECKING:
@@ -71,8 +72,24 @@ def summary(store: PairStore) -> str:
         "repeated rows": f"{manifest['repeated_rows']:,} left out",
         "contradicting": f"{manifest['contradicting_rows']:,} rows repeat a pair with other scores",
     }
+    left_out = manifest.get("left_out")
+    if left_out:
+        rows["known negatives"] = f"{left_out['judged']:,} are judged positives of their query: left out"
+        rows["query itself"] = f"{left_out['query_itself']:,} negatives are their query: left out"
+        if left_out["queries"]:
+            rows["queries"] += f"; {left_out['queries']:,} more have no negative left"
+        if left_out["known"]:
+            rows["known positives"] += f"; {left_out['known']:,} more have no text"
     if "margins" in manifest:
-        rows["margins"] = f"mean {manifest['margins']['mean']:.4g}, deviation {manifest['margins']['deviation']:.4g}"
+        mean, deviation = manifest["margins"]["mean"], manifest["margins"]["deviation"]
+        rows["margins"] = f"mean {mean:.4g}, deviation {deviation:.4g}"
+        if manifest["pairs"] > 1 and all_equal(mean, deviation):
+            rows["margins"] += "; all are equal: they do not say which negative is harder"
+    agreement = Agreement.of_store(store)
+    if agreement:
+        rows["teacher"] = str(agreement)
+        if agreement.warning:
+            rows["warning"] = agreement.warning
     return "\n".join([str(store.folder), *(f"  {name:<16} {value}" for name, value in rows.items())])
 
 
@@ -113,7 +130,7 @@ def _recipe(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
         if value is not None
         for name in (value if isinstance(value, list) else [value])
     ]
-    options = ("relevant_grade", "negatives_per_query", "seed", "skip_bad")
+    options = ("relevant_grade", "negatives_per_query", "seed", "skip_bad", "keep_query", "allow_reversed")
     return {"sources": sources, **{name: getattr(arguments, name) for name in options}}
 
 
@@ -142,9 +159,15 @@ def _content(recipe: dict[str, Any]) -> dict[str, Any]:
 def _build(folder: Path, arguments: argparse.Namespace, recipe: dict[str, Any]) -> list[RowFaults]:
     """Build the store; what was wrong with files of which lines were skipped."""
     if arguments.triples:
-        triples = TextTriples(Path(arguments.triples), skip_bad=arguments.skip_bad)
+        triples = TextTriples(Path(arguments.triples), skip_bad=arguments.skip_bad, keep_query=arguments.keep_query)
         print(f"{triples.path}: {' TAB '.join(triples.columns)}", flush=True)
-        build_from_triples(folder, triples, recipe=recipe, overwrite=arguments.overwrite)
+        build_from_triples(
+            folder,
+            triples,
+            recipe=recipe,
+            allow_reversed=arguments.allow_reversed,
+            overwrite=arguments.overwrite,
+        )
         return [triples.faults] if triples.faults.count else []
     known = relevant_passages(arguments.known_positives, arguments.relevant_grade) if arguments.known_positives else {}
     source: IdPairs | JudgedRun
@@ -167,11 +190,25 @@ def _build(folder: Path, arguments: argparse.Namespace, recipe: dict[str, Any]) 
         queries=arguments.queries,
         known=known,
         recipe=recipe,
+        keep_query=arguments.keep_query,
+        allow_reversed=arguments.allow_reversed,
         overwrite=arguments.overwrite,
     )
-    if isinstance(source, JudgedRun) and source.unpaired:
-        print(f"{source.unpaired} queries of the run give no pair: nothing is relevant, or everything ranked is")
+    if isinstance(source, JudgedRun):
+        _print_without_pairs(source)
     return [faults for faults in source.faults if faults.count]
+
+
+def _print_without_pairs(source: JudgedRun) -> None:
+    if source.unpaired:
+        print(f"{source.unpaired} queries of the run give no pair: nothing is relevant, or everything ranked is")
+    for qids, what in (
+        (source.not_in_run, "are not in the run"),
+        (source.without_negatives, "have no negative in the run"),
+    ):
+        if qids:
+            more = ", …" if len(qids) > EXAMPLES else ""
+            print(f"{len(qids):,} judged queries {what}: {', '.join(qids[:EXAMPLES])}{more}")
 
 
 def _option(name: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate.line_files import FAULTS_SHOWN
+from pyserini_tasb.train.data.mining.false_negatives import same_texts
 from pyserini_tasb.train.data.row_faults import RowFaults
 from pyserini_tasb.train.data.row_files import first_row, read_rows
 from pyserini_tasb.train.store.row_spool import PairRows
@@ -31,18 +32,21 @@ class TextTriples:
     Args:
         path: the file, plain or gzip.
         skip_bad: count faulty rows instead of refusing them.
+        keep_query: keep a negative that has the query's text.
 
     Attributes:
         columns: what the first row shows.
         supervision: what they say of a pair.
         faults: filled while `rows` is read.
+        query_itself: rows left out because the negative has the query's text; filled while `rows` is read.
 
     Raises:
         TasbError: the first row has another number of columns.
     """
 
-    def __init__(self, path: Path, *, skip_bad: bool) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, skip_bad: bool, keep_query: bool = False) -> None:
+        self.path, self._keep_query = path, keep_query
+        self.query_itself = 0
         found = len(first_row(path))
         if found not in SUPERVISION:
             raise TasbError(
@@ -59,7 +63,7 @@ class TextTriples:
         """The pairs, in chunks; their texts go into the pools.
 
         Raises:
-            TasbError: rows that are not of the format, or not UTF-8.
+            TasbError: rows that are not of the format, not UTF-8, or whose positive and negative have the same text.
         """
         numbers = len(self.columns) - len(TEXTS)
         for chunk in read_rows(self.path, numbers=numbers, strings=len(TEXTS), faults=self.faults):
@@ -70,7 +74,10 @@ class TextTriples:
             yield PairRows(queries.add(query_texts), positives, negatives, chunk.numbers[good])
 
     def _texts(self, chunk: RowChunk) -> tuple[list[list[bytes]], list[int]]:
-        """The three columns of the right rows, and which rows these are."""
+        """The three columns of the rows that are right and stay, and which rows these are."""
+        queries, positives, negatives = chunk.columns
+        same = same_texts(positives, negatives).tolist()
+        is_query = [False] * len(same) if self._keep_query else same_texts(queries, negatives).tolist()
         columns: list[list[bytes]] = [[], [], []]
         good, found = [], []
         for row, fields in enumerate(zip(*(span.strings() for span in chunk.columns), strict=True)):
@@ -81,6 +88,12 @@ class TextTriples:
                 continue
             if not all(texts):
                 found.append((int(chunk.lines[row]), "an empty text"))
+                continue
+            if same[row]:
+                found.append((int(chunk.lines[row]), "positive and negative have the same text"))
+                continue
+            if is_query[row]:
+                self.query_itself += 1
                 continue
             good.append(row)
             for column, text in zip(columns, texts, strict=True):

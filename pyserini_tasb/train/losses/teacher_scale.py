@@ -15,6 +15,7 @@ import torch
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.losses.scores import InBatchScores
+from pyserini_tasb.train.store.agreement import all_equal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +122,7 @@ class MarginRescale:
         Raises:
             TasbError: all observed margins are equal.
         """
-        if not observed.deviation > 0:
+        if all_equal(observed.mean, observed.deviation):
             raise TasbError(
                 expected="a teacher whose margins differ",
                 found=f"{observed.count} margins, all of them {observed.mean:g}",
@@ -147,7 +148,9 @@ def scale_warning(teachers: Mapping[str, MarginStatistics], *, normalised_studen
         teachers: margins as the student will see them, by what to call the teacher (`pairwise`, `in-batch`).
         normalised_student: whether the student's scores are cosines.
     """
-    seen = {name: margins for name, margins in teachers.items() if margins.count > 1}
+    several = {name: margins for name, margins in teachers.items() if margins.count > 1}
+    equal = [name for name, margins in several.items() if all_equal(margins.mean, margins.deviation)]
+    seen = {name: margins for name, margins in several.items() if name not in equal}
     judge = _odd_for_cosines if normalised_student else _odd_for_dot_products
     found = [
         f"The {name} teacher's margins deviate by {margins.deviation:.3g} (mean {margins.mean:.3g}): {odd}"
@@ -162,7 +165,14 @@ def scale_warning(teachers: Mapping[str, MarginStatistics], *, normalised_studen
                 f"The {high} teacher's margins deviate by {seen[high].deviation:.3g}, the {low} teacher's by"
                 f" {seen[low].deviation:.3g}: the student cannot follow both, and alpha does not balance them."
             )
-    return " ".join([*found, "Rescale them (teacher.rescale)."]) if found else None
+    if found:
+        found.append("Rescale them (teacher.rescale).")
+    found += [
+        f"The {name} teacher's margins deviate by 0 (mean {several[name].mean:.3g}): they are all equal, so they do not"
+        " say which negative is harder, and cannot be rescaled. Check its scores."
+        for name in equal
+    ]
+    return " ".join(found) or None
 
 
 def _odd_for_dot_products(deviation: float) -> str | None:

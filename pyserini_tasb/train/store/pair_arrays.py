@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pyserini_tasb.texts.array_files import ArrayFile
+from pyserini_tasb.train.store.agreement import Agreement
 from pyserini_tasb.train.store.pair_store import (
     KNOWN_OFFSETS,
     KNOWN_POSITIVES,
@@ -36,6 +38,9 @@ class PairArrays:
         supervision: what a row's values are.
         queries: how many the store has; each has at least one row.
         known: sorted distinct `passage_keys` of positives beyond those of the rows.
+
+    Attributes:
+        agreement: of the teacher with the labels, in the rows so far.
     """
 
     def __init__(self, folder: Path, supervision: Supervision, queries: int, known: NDArray[np.uint64]) -> None:
@@ -45,6 +50,7 @@ class PairArrays:
         self._next_query = 0
         self._repeated = self._contradicting = 0
         self._sum = self._sum_of_squares = 0.0
+        self.agreement = Agreement()
         self._stack = contextlib.ExitStack()
         self._positives = self._open(POSITIVES, np.uint32)
         self._negatives = self._open(NEGATIVES, np.uint32)
@@ -105,6 +111,7 @@ class PairArrays:
             mean = self._sum / pairs
             variance = max(self._sum_of_squares / pairs - mean * mean, 0.0)
             statistics["margins"] = {"mean": mean, "deviation": math.sqrt(variance)}
+            statistics["agreement"] = dataclasses.asdict(self.agreement)
         return statistics
 
     def _open(self, name: str, dtype: DTypeLike, columns: int | None = None) -> ArrayFile:
@@ -113,6 +120,7 @@ class PairArrays:
     def _note_margins(self, margins: NDArray[np.float32]) -> None:
         self._sum += float(margins.sum(dtype=np.float64))
         self._sum_of_squares += float(np.square(margins, dtype=np.float64).sum())
+        self.agreement += Agreement.of(margins)
 
     def _append_known(self, of_rows: NDArray[np.uint64], first: int, end: int) -> None:
         bounds = np.array([first, end], np.uint64) << np.uint64(32)
@@ -124,9 +132,9 @@ class PairArrays:
         self._known_of[first:end] = np.bincount(queries - first, minlength=end - first)
 
 
-def passage_keys(queries: NDArray[np.uint32], passages: NDArray[np.uint32]) -> NDArray[np.uint64]:
+def passage_keys(queries: NDArray[np.integer], passages: NDArray[np.integer]) -> NDArray[np.uint64]:
     """One number for a query and a passage, which sorts by query, then by passage."""
-    return queries.astype(np.uint64) << np.uint64(32) | passages
+    return queries.astype(np.uint64) << np.uint64(32) | passages.astype(np.uint64)
 
 
 def _same_as_before(rows: NDArray[Any]) -> NDArray[np.bool_]:

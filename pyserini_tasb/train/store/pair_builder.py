@@ -18,12 +18,13 @@ from pyserini_tasb.train.store.pair_store import KIND, PASSAGES, QUERIES, VERSIO
 from pyserini_tasb.train.store.row_spool import PairRows, RowSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.train.store.agreement import Agreement
     from pyserini_tasb.train.store.pair_store import Supervision
 
 __all__ = ["PairRows", "PairStoreBuilder"]
@@ -92,6 +93,7 @@ class PairStoreBuilder:
         *,
         known_positives: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
         notes: Mapping[str, Any] | None = None,
+        check: Callable[[Agreement], None] | None = None,
     ) -> None:
         """Write all files of the store.
 
@@ -101,6 +103,7 @@ class PairStoreBuilder:
             known_positives: more relevant passages than the pairs show: indices of queries, and of their passages.
                 Those of queries without pairs are left out.
             notes: what else the manifest shall say, e.g. the sources.
+            check: gets the teacher's agreement with the labels before the texts are copied, and may raise an error.
 
         Raises:
             TasbError: there is not one row, or the disk refuses.
@@ -132,6 +135,8 @@ class PairStoreBuilder:
                     rows["values"],
                 )
                 progress.update(len(rows))
+        if check:
+            check(arrays.agreement)
         for name, source, chosen in ((QUERIES, queries, has_pairs), (PASSAGES, passages, needed)):
             (self._beside / name).mkdir()
             copy_text_store(self._beside / name, source, np.flatnonzero(chosen))

@@ -37,6 +37,12 @@ class PairRows:
     negatives: NDArray[np.integer]
     values: NDArray[np.float32]
 
+    def only(self, kept: NDArray[np.bool_]) -> PairRows:
+        """The pairs where `kept` is true."""
+        if kept.all():
+            return self
+        return PairRows(self.queries[kept], self.positives[kept], self.negatives[kept], self.values[kept])
+
 
 class RowSpool:
     """A file of pairs, and how many there are of each query.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyserini_tasb.cli import main
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.data.ensemble import EnsembleReport, write_ensemble
 
@@ -37,7 +38,7 @@ def test_mean_is_the_oracle_s(tmp_path, bytes_at_once):
 
 
 ids = st.integers(0, 4)
-pairs = st.lists(st.tuples(ids, ids, ids), min_size=1, max_size=30)
+pairs = st.lists(st.tuples(ids, ids, ids).filter(lambda pair: pair[1] != pair[2]), min_size=1, max_size=30)
 scores = st.floats(-20, 20)
 
 
@@ -84,6 +85,7 @@ def test_other_files_may_be_compressed_in_another_order_and_have_more(tmp_path):
         ("1.0\tnan\tq1\tp1\tn1", "score 'nan' is not a finite number"),
         ("1_0\t2.0\tq1\tp1\tn1", "score '1_0' is not a finite number"),
         ("1.0\t2.0\tq1\t\tn1", "id '' is empty"),
+        ("1.0\t2.0\tq1\tp1\tp1", "passage p1 is the positive and the negative"),
         ("1.0\t2.0\tq1\tp1 \tn1", "id 'p1 ' is empty or begins or ends with white space"),
         (b"1.0\t2.0\tq1\tp\xff\tn1", "not UTF-8"),
     ],
@@ -133,3 +135,22 @@ def test_fewer_than_two_files_or_one_twice_or_none_is_refused(tmp_path):
 def test_one_of_several_parts_without_a_query_is_no_fault(tmp_path):
     files = [written(tmp_path, name, [(1, 2, "only", "p", "n")]) for name in ("a.tsv", "b.tsv")]
     assert write_ensemble(files, tmp_path / "mean.tsv", bytes_at_once=1).pairs == 1
+
+
+def test_a_teacher_whose_columns_are_swapped_does_not_hide_in_the_mean(tmp_path, capsys):
+    ids = [(f"q{number}", "p1", "p2") for number in range(10)]
+    files = [
+        written(tmp_path, "good.tsv", [(20, 0, *row) for row in ids]),
+        written(tmp_path, "swapped.tsv", [(1, 2, *row) for row in ids]),
+    ]
+    command = ["score", "--ensemble", *map(str, files), "--output", str(tmp_path / "mean.tsv")]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert f"{files[1]}\n" in error
+    assert "in 100 % of the pairs the teacher puts the negative first: are the columns swapped?" in error
+    assert not (tmp_path / "mean.tsv").exists()
+    assert main([*command, "--allow-reversed"]) == 0
+    output = capsys.readouterr().out
+    assert f"{files[0]} agrees with the labels in 100 % of 10 pairs (0 % against, 0 % tied)\n" in output
+    assert f"{files[1]} agrees with the labels in 0 % of 10 pairs (100 % against, 0 % tied)\n" in output
+    assert "the mean agrees with the labels in 100 % of 10 pairs (0 % against, 0 % tied)\n" in output

@@ -12,12 +12,12 @@ from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import read_qrels, read_topics
 from pyserini_tasb.texts.text_store import write_text_store
 from pyserini_tasb.train.data.mining import command as mine_command
-from tests.conftest import TINY, TINY_MODEL, plain_vectors
+from tests.conftest import DATA, TINY, TINY_MODEL, plain_vectors
 
 DEFAULTS = {
     "index": None, "dense_index": None, "encoder": None, "run_file": None, "depth": 200, "skip_top": 0,
     "per_query": 50, "sampling": "stratified", "score_with": None, "margin_cutoff": None, "min_relevance": 1,
-    "seed": 0, "threads": 1, "device": "cpu",
+    "seed": 0, "threads": 1, "device": "cpu", "keep_query": False, "allow_reversed": False,
 }  # fmt: skip
 
 
@@ -109,6 +109,7 @@ def test_the_same_bytes_whatever_the_threads_and_other_ones_for_another_seed(
     options = {"index": str(lucene_index)}
     if kind == "dense":
         options = {"dense_index": str(faiss_index), "encoder": str(TINY_MODEL), "score_with": str(TINY_MODEL)}
+        options["allow_reversed"] = True  # what the teacher itself found scores higher than most positives
     for name, changed in {"one": {}, "four": {"threads": 4}, "seed": {"seed": 1}}.items():
         tiny(tmp_path / name, depth=60, per_query=7, sampling="random", **options | changed)
     one, four, seed = ((tmp_path / name).read_bytes() for name in ("one", "four", "seed"))
@@ -235,6 +236,55 @@ def test_a_negative_too_close_to_one_positive_serves_another(handmade, tmp_path,
     rows = handmade(score_with=str(TINY_MODEL), margin_cutoff=cutoff)
     assert [row[3] for row in rows if row[4] == "d1"] == [high]
     assert "pairs left out: the negative is too close to that positive" in capsys.readouterr().out
+
+
+SELF = DATA / "self"
+OWN = {
+    "topics": str(SELF / "queries.tsv"), "qrels": str(SELF / "qrels.txt"),
+    "collection": str(SELF / "collection.jsonl"), "run_file": str(SELF / "run.txt"),
+}  # fmt: skip
+
+
+def test_a_query_is_never_its_own_negative(tmp_path, capsys):
+    assert mine(tmp_path / "pairs.tsv", **OWN) == [["a1", "a2", "a4"], ["a3", "a4", "a2"]]
+    assert "2 are the query itself (--keep-query keeps them)" in capsys.readouterr().out
+    assert len(mine(tmp_path / "kept.tsv", **OWN, keep_query=True)) == 4
+    assert "0 are the query itself" in capsys.readouterr().out
+
+
+def test_what_is_the_query_itself_is_not_drawn(tmp_path):
+    rows = mine(tmp_path / "pairs.tsv", **OWN, sampling="top", per_query=1)
+    assert rows == [["a1", "a2", "a4"], ["a3", "a4", "a2"]]
+
+
+def test_a_teacher_that_contradicts_the_labels_is_refused(handmade, tmp_path, capsys):
+    margins = {row[4]: float(row[0]) - float(row[1]) for row in handmade(score_with=str(TINY_MODEL))}
+    report = capsys.readouterr().out
+    share = 100 * sum(margin > 0 for margin in margins.values()) / len(margins)
+    assert f"{TINY_MODEL} agrees with the labels in {share:.3g} % of 3 pairs" in report
+    before = (tmp_path / "pairs.tsv").read_bytes()
+    # The passage that the teacher likes least becomes the only positive.
+    scores = {"d2": 0.0} | {docid: -margin for docid, margin in margins.items()}
+    worst = min(scores, key=scores.get)
+    (tmp_path / "qrels.txt").write_text(f"q1 0 {worst} 1\n")
+    with pytest.raises(TasbError) as caught:
+        handmade(score_with=str(TINY_MODEL))
+    assert "in 100 % of the pairs the teacher puts the negative first" in caught.value.found
+    assert (tmp_path / "pairs.tsv").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "docs.jsonl", "topics.tsv", "qrels.txt", "run.txt", "pairs.tsv"
+    }  # fmt: skip
+    handmade(score_with=str(TINY_MODEL), allow_reversed=True)
+    assert "warning: in 100 % of the pairs" in capsys.readouterr().out
+
+
+def test_topics_without_hits_and_judged_queries_that_are_no_topics_are_named(handmade, tmp_path, capsys):
+    (tmp_path / "topics.tsv").write_text("q1\tfast sort\nq5\tnot in the run\n")
+    (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq5 0 d1 1\nq6 0 d1 1\nq7 0 d1 0\n")
+    handmade()
+    report = capsys.readouterr().out
+    assert "1 topics have no hit that can be a negative: q5\n  1 topics of these have no hits at all: q5\n" in report
+    assert "1 judged queries are no topics: q6\n" in report
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_documents_alone_are_enough_to_mine(tmp_path, lucene_index, suitable_jav
             collection=str(tmp_path / "pseudo" / "collection"), index=str(lucene_index), dense_index=None,
             encoder=None, run_file=None, output=str(tmp_path / "pairs.tsv"), depth=30, skip_top=0, per_query=4,
             sampling="top", score_with=None, margin_cutoff=None, min_relevance=1, seed=0, threads=1, device=None,
+            keep_query=False, allow_reversed=False,
         )
     )  # fmt: skip
     rows = [line.split("\t") for line in (tmp_path / "pairs.tsv").read_text().splitlines()]

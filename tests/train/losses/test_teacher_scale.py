@@ -128,6 +128,17 @@ def test_teachers_that_are_far_apart_raise_a_warning(other, warned):
         assert "cannot follow both" in warning
 
 
+@pytest.mark.parametrize("deviation", [0.0, 1e-8])  # fp32 scores of one difference differ in their last bits
+def test_margins_that_are_all_equal_are_said_to_be_and_not_to_be_rescaled(deviation):
+    equal = statistics(deviation, mean=0.5)
+    warning = scale_warning({"pairwise": equal, "in-batch": statistics(5.4)})
+    assert "The pairwise teacher's margins deviate by 0 (mean 0.5): they are all equal" in warning
+    assert "Rescale them" not in warning
+    with pytest.raises(TasbError, match="all of them"):
+        MarginRescale.fit(equal)
+    assert "Rescale them" in scale_warning({"pairwise": equal, "in-batch": MarginStatistics.of(COSINES)})
+
+
 def test_teachers_that_say_nothing_are_not_judged():
     assert scale_warning({}) is None
     assert scale_warning({"pairwise": statistics(0.0, count=1)}) is None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_qrels, load_topics
 from pyserini_tasb.texts.collections import open_collection, store_collection
+from pyserini_tasb.texts.text_store import fill_text_store
 from pyserini_tasb.train.data.mining.counts import REMOVALS, TOPIC_FAULTS, MiningCounts
 from pyserini_tasb.train.data.mining.mine import (
     Candidates,
@@ -46,15 +47,22 @@ def run(arguments: argparse.Namespace) -> int:
         positives = usable_positives(topics, qrels, passages, rules, counts)
         _require_positives(arguments, counts, positives)
         searched = {qid: topics[qid] for qid in positives}
+        queries = _queries(searched, opened, arguments)
         teacher = None
         if arguments.score_with:
             from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
 
             teacher = load_scorer(arguments.score_with, ScoringOptions(arguments.device))
         rankings = _rankings(arguments, searched)
-        for query in mine_negatives(rankings, positives, passages, rules, counts, topics=topics, teacher=teacher):
+        for query in mine_negatives(rankings, positives, passages, rules, counts, topics=queries, teacher=teacher):
             _write(file, query, passages, rules, counts)
         _require_pairs(arguments, counts)
+        counts.agreement.require(
+            where=f"--score-with {arguments.score_with}",
+            allowed=arguments.allow_reversed,
+            do="use a model that was trained for relevance, and the qrels of this collection; --margin-cutoff 0 leaves "
+            "out what scores above its positive",
+        )
     print(report(counts, rules, arguments))
     return 0
 
@@ -83,6 +91,7 @@ def _rules(arguments: argparse.Namespace) -> MiningRules:
         sampling=arguments.sampling,
         margin_cutoff=arguments.margin_cutoff,
         min_relevance=arguments.min_relevance,
+        keep_query=arguments.keep_query,
         seed=arguments.seed,
     )
 
@@ -92,6 +101,12 @@ def _passages(path: Path, opened: ExitStack, *, beside: Path) -> TextStore:
     collection = open_collection(path)
     folder = opened.enter_context(tempfile.TemporaryDirectory(prefix=f"{beside.name}.passages.", dir=beside.parent))
     return store_collection(Path(folder), collection, str(path))
+
+
+def _queries(searched: Mapping[str, str], opened: ExitStack, arguments: argparse.Namespace) -> TextStore:
+    output = Path(arguments.output)
+    folder = tempfile.TemporaryDirectory(prefix=f"{output.name}.queries.", dir=output.parent)
+    return fill_text_store(Path(opened.enter_context(folder)), searched.items(), arguments.topics)
 
 
 def _rankings(arguments: argparse.Namespace, topics: Mapping[str, str]) -> Iterator[Ranking]:
@@ -144,9 +159,9 @@ def report(counts: MiningCounts, rules: MiningRules, arguments: argparse.Namespa
     lines = [f"{counts.topics} topics, {counts.positives} positives"]
     for kind, what in TOPIC_FAULTS.items():
         if number := getattr(counts, kind):
-            examples = counts.examples[kind]
-            more = ", …" if number > len(examples) else ""
-            lines.append(f"  {number} topics {what}: {', '.join(examples)}{more}")
+            lines.append(f"  {number} topics {what}: {counts.named(kind)}")
+    if counts.without_topic:
+        lines.append(f"  {counts.without_topic} judged queries are no topics: {counts.named('without_topic')}")
     if counts.positives_without_text:
         lines.append(f"  {counts.positives_without_text} positives are not in the collection, or empty there")
     lines.append(f"{counts.hits} hits at depth {arguments.depth}")
@@ -157,4 +172,7 @@ def report(counts: MiningCounts, rules: MiningRules, arguments: argparse.Namespa
         lines.append(f"  {counts.pairs_too_close} pairs left out: the negative is too close to that positive")
         lines.append(f"  {counts.positives_without_pair} positives are left without a pair")
     lines.append(f"{counts.pairs} pairs in {arguments.output}")
+    if arguments.score_with:
+        lines.append(f"{arguments.score_with} {counts.agreement}")
+        lines += [f"  warning: {warning}" for warning in [counts.agreement.warning] if warning]
     return "\n".join(lines)

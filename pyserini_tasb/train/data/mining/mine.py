@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.texts.by_index import ListedTexts
 from pyserini_tasb.texts.text_lookup import TextLookup
-from pyserini_tasb.train.data.mining.false_negatives import PassageDigests, too_close
+from pyserini_tasb.train.data.mining.false_negatives import PassageDigests, QueryItself, too_close
 from pyserini_tasb.train.data.mining.negative_sampling import SAMPLING, query_randomness
+from pyserini_tasb.train.store.agreement import Agreement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +36,7 @@ class MiningRules:
         margin_cutoff: a negative is not paired with a positive of which the teacher's score is less than this above
             its own, in the teacher's units; None: no such limit.
         min_relevance: the lowest grade of a positive.
+        keep_query: a passage that is the query itself may be a negative.
         seed: of the draw.
     """
 
@@ -44,6 +45,7 @@ class MiningRules:
     sampling: str = "stratified"
     margin_cutoff: float | None = None
     min_relevance: int = 1
+    keep_query: bool = False
     seed: int = 0
 
 
@@ -69,7 +71,10 @@ class Candidates:
 def usable_positives(
     topics: Mapping[str, str], qrels: Qrels, passages: TextStore, rules: MiningRules, counts: MiningCounts
 ) -> dict[str, NDArray[np.int64]]:
-    """The positives of each topic that has any with a text, as indices of passages; the other topics are counted."""
+    """The positives of each topic that has any with a text, as indices of passages; the others are counted.
+
+    So are queries with positives that are no topics.
+    """
     positives, with_text = {}, TextLookup(passages)
     for qid in topics:
         counts.topics += 1
@@ -87,6 +92,9 @@ def usable_positives(
             positives[qid] = found
         counts.positives += len(docids)
         counts.positives_without_text += len(docids) - len(found)
+    for qid, judged in qrels.items():
+        if qid not in topics and any(grade >= rules.min_relevance for grade in judged.values()):
+            counts.note("without_topic", qid)
     return positives
 
 
@@ -97,7 +105,7 @@ def mine_negatives(
     rules: MiningRules,
     counts: MiningCounts,
     *,
-    topics: Mapping[str, str],
+    topics: TextStore,
     teacher: PairScorer | None = None,
 ) -> Iterator[Candidates]:
     """Choose each ranked query's negatives; with a teacher, score them and the positives.
@@ -110,13 +118,13 @@ def mine_negatives(
         passages: the collection.
         rules: how to choose.
         counts: what happened is added here.
-        topics: qid → query, for the teacher.
+        topics: the queries.
         teacher: scores pairs; needed for a margin cutoff.
 
     Yields:
         queries with at least one negative; a pair that is too close may still be among them (`pairs_of` leaves it out).
     """
-    guarded = _guarded(rankings, positives, passages, rules, counts)
+    guarded = _guarded(rankings, positives, passages, rules, counts, topics=topics)
     if teacher is None:
         yield from _drawn(guarded, rules, counts)
         return
@@ -136,6 +144,9 @@ def pairs_of(query: Candidates, rules: MiningRules, counts: MiningCounts) -> NDA
     counts.positives_without_pair += int((~keep.any(axis=1)).sum())
     pairs: NDArray[np.intp] = np.argwhere(keep)
     counts.pairs += len(pairs)
+    if query.taught is not None:
+        of_positives, of_negatives = query.taught
+        counts.agreement += Agreement.of(of_positives[pairs[:, 0]] - of_negatives[pairs[:, 1]])
     return pairs
 
 
@@ -145,29 +156,37 @@ def _guarded(
     passages: TextStore,
     rules: MiningRules,
     counts: MiningCounts,
+    *,
+    topics: TextStore,
 ) -> Iterator[Candidates]:
     with_text, digests = TextLookup(passages), PassageDigests(passages)
+    query_itself = None if rules.keep_query else QueryItself(topics, passages)
     for ranking in rankings:
         relevant = positives[ranking.qid]
         rows, scores = with_text.indices(ranking.docids), ranking.scores
         counts.hits += len(rows)
+        if not len(rows):
+            counts.note("without_hits", ranking.qid)
         # A hit is counted under the first of these that removes it.
         left = np.flatnonzero(counts.keep("hits_without_text", rows < 0))
         left = left[counts.keep("known_positives", np.isin(rows[left], relevant))]
         left = left[counts.keep("same_text", digests.same_text(rows[left], relevant))]
+        if query_itself:
+            queries = np.full(len(left), topics.indices([ranking.qid]))
+            left = left[counts.keep("query_itself", query_itself.found(queries, rows[left]))]
         left = left[counts.keep("skipped_top", left < rules.skip_top)]
         yield Candidates(ranking.qid, relevant, rows[left], scores[left])
 
 
 def _taught(
-    queries: Sequence[Candidates], teacher: PairScorer, topics: Mapping[str, str], passages: TextStore
+    queries: Sequence[Candidates], teacher: PairScorer, topics: TextStore, passages: TextStore
 ) -> Iterator[Candidates]:
     sizes = [len(query.positives) + len(query.negatives) for query in queries]
     passage_rows = [part for query in queries for part in (query.positives, query.negatives)]
     scores = teacher.score_pairs(
-        ListedTexts([topics[query.qid] for query in queries]),
+        topics,
         passages,
-        np.repeat(np.arange(len(queries), dtype=np.int64), sizes),
+        np.repeat(topics.indices([query.qid for query in queries]), sizes),
         np.concatenate([np.empty(0, dtype=np.int64), *passage_rows]),
     )
     start = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 # Chinese characters and Japanese kana stand without spaces; each counts as a word.
-_CHARACTER = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
-_WORD = re.compile(rf"{_CHARACTER}|(?:(?!{_CHARACTER})\w)(?:(?!{_CHARACTER})[^\s])*")
+CHARACTER = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+_WORD = re.compile(rf"{CHARACTER}|(?:(?!{CHARACTER})\w)(?:(?!{CHARACTER})[^\s])*")
 # Not the full stop after an initial, as in "J. Wegstein".
 _SENTENCE_END = re.compile(r"(?<!\s\w)[.!?]+[\"')\]\u201d\u2019]*(?=\s|$)|[\u3002\uff01\uff1f]+|\n\s*\n")
 

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from pyserini_tasb.folder_lock import lock_file
 from pyserini_tasb.texts.collections import open_collection, store_collection
 from pyserini_tasb.train.data.ensemble import write_ensemble
 from pyserini_tasb.train.data.id_pairs import IdPairs
+from pyserini_tasb.train.store.agreement import Agreement
 
 if TYPE_CHECKING:
     import argparse
@@ -42,11 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ensemble(output: Path, arguments: argparse.Namespace) -> str:
-    report = write_ensemble([Path(file) for file in arguments.ensemble], output)
+    def check(file: Path, agreement: Agreement) -> None:
+        agreement.require(where=str(file), allowed=arguments.allow_reversed)
+
+    report = write_ensemble([Path(file) for file in arguments.ensemble], output, check=check)
     files = len(arguments.ensemble)
     summary = f"{output}: {report.pairs:,} pairs, {report.scores:,} distinct scores, means of {files} files"
     if report.unused:
         summary += f"\n  {report.unused:,} scores are left out: {arguments.ensemble[0]} has no pair with them"
+    for name, agreement in zip((*arguments.ensemble, "the mean"), report.agreements, strict=True):
+        summary += _agreement(f"\n  {name}", agreement)
     return summary
 
 
@@ -81,14 +88,30 @@ def _score(output: Path, arguments: argparse.Namespace) -> str:
         before, start = part.count, time.monotonic()
         windows.score_windows(scorer, queries, passages, table, part)
         seconds = time.monotonic() - start
-        margins = table.write(output, part.scores())
+        margins = table.write(
+            output,
+            part.scores(),
+            check=partial(
+                Agreement.require,
+                where=" ".join(arguments.pairs),
+                allowed=arguments.allow_reversed,
+                do="put the columns in order, or use a model that was trained for relevance (the scores are kept in "
+                f"{output.name}.part: the same command goes on from there)",
+            ),
+        )
         part.remove()
     earlier = f" ({before:,} of them from an earlier run)" if before else ""
     return (
         f"{output}: {len(table.rows):,} pairs, {len(table.distinct):,} distinct scores{earlier}; scored in "
         f"{seconds:.1f} s: {(len(table.distinct) - before) / seconds:,.1f} pairs/s; "
         f"margins: mean {margins.mean:.4g}, deviation {margins.deviation:.4g}"
+        + _agreement(f"\n  {arguments.model}", margins.agreement)
     )
+
+
+def _agreement(teacher: str, agreement: Agreement) -> str:
+    warning = f"\n  warning: {agreement.warning}" if agreement.warning else ""
+    return f"{teacher} {agreement}{warning}"
 
 
 def _require_fitting_options(arguments: argparse.Namespace) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from pyserini_tasb.texts.text_lookup import TextLookup
+from pyserini_tasb.train.store.agreement import Agreement
 from pyserini_tasb.whole_file import whole_text_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,10 +33,12 @@ class Margins:
     Args:
         mean: over all rows.
         deviation: standard deviation over all rows.
+        agreement: with the rows' labels.
     """
 
     mean: float
     deviation: float
+    agreement: Agreement
 
 
 class PairTable:
@@ -79,7 +83,7 @@ class PairTable:
         """Of the distinct pairs. They are numbers of texts: compare it only where the texts are the same."""
         return hashlib.sha256(self.distinct.data).hexdigest()
 
-    def write(self, path: Path, scores: NDArray[np.float32]) -> Margins:
+    def write(self, path: Path, scores: NDArray[np.float32], check: Callable[[Agreement], None]) -> Margins:
         """Write `pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid` for each row.
 
         Scores have the fewest digits that read back as the same float32.
@@ -87,11 +91,13 @@ class PairTable:
         Args:
             path: the file; it is there only once it is whole.
             scores: [distinct] of the distinct pairs.
+            check: gets the agreement with the labels before the file is there, and may raise an error.
 
         Raises:
             TasbError: the file cannot be written.
         """
         mean = squares = 0.0
+        agreement = Agreement()
         with whole_text_file(path) as file, tqdm(total=len(self.rows), desc=f"write {path.name}", unit=" rows") as bar:
             for start in range(0, len(self.rows), ROWS_AT_ONCE):
                 keys = self.rows[start : start + ROWS_AT_ONCE]
@@ -106,8 +112,10 @@ class PairTable:
                 offset = float(margins.mean()) - mean
                 mean += offset * share
                 squares += float(margins.var()) * len(keys) + offset**2 * start * share
+                agreement += Agreement.of(margins)
                 bar.update(len(keys))
-        return Margins(mean, float(np.sqrt(squares / len(self.rows))))
+            check(agreement)
+        return Margins(mean, float(np.sqrt(squares / len(self.rows))), agreement)
 
 
 def _keys(queries: NDArray[np.integer], passages: NDArray[np.integer]) -> NDArray[np.uint64]:
