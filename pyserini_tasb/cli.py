@@ -22,6 +22,7 @@ from pyserini_tasb.cli_rerank_depths import add_rerank_depths_verb
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.index_manifest import ALLOW_OTHER
 from pyserini_tasb.plugin.startup import register
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     module, _, function = arguments.run.partition(":")
     if getattr(arguments, "backend", None):
         os.environ["PYSERINI_TASB_BACKEND"] = arguments.backend  # which worker processes see as well
+    if getattr(arguments, "allow_other_encoder", False):
+        os.environ[ALLOW_OTHER] = "1"  # which Pyserini's adapted searchers see as well
     register()  # for a checkout that is not installed: no start-up hook there
     try:
         return int(getattr(importlib.import_module(module), function)(arguments))
@@ -85,7 +88,8 @@ def _add_encoders(verbs: Any) -> None:
 
 
 def _add_doctor(verbs: Any) -> None:
-    parser = _verb(verbs, "doctor", "pyserini_tasb.environment.doctor:run", "check this machine; say what to type")
+    parser = _verb(verbs, "doctor", "pyserini_tasb.index.check:run", "check this machine, or indexes; say what to type")
+    parser.add_argument("folders", nargs="*", metavar="INDEX", help="indexes and vector folders to check instead")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.evaluate import load_topics
 from pyserini_tasb.index.sharded_index import ShardedIndex
 from pyserini_tasb.index.threads import use_threads
+from pyserini_tasb.index_manifest import require_encoder
 from pyserini_tasb.pipelines.search.latency import latency_table, measure_latency
 from pyserini_tasb.pipelines.search.run_file import write_ranked
 from pyserini_tasb.rerank.command import default_tag
@@ -20,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the run at `arguments.output`; 0.
 
     Raises:
-        TasbError: a name or path that leads nowhere, a damaged index, one of another dimension, or a run that cannot
-            be written.
+        TasbError: a name or path that leads nowhere, a damaged index, one of another dimension or encoder, or a run
+            that cannot be written.
     """
     topics = load_topics(arguments.topics)
     index = ShardedIndex([Path(path) for path in arguments.index], mapped=not arguments.in_memory)
@@ -30,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     # Nothing kept: topics come once, and in a measurement each has to be encoded.
     encoder = TasbQueryEncoder(arguments.encoder, device=arguments.device, queries_kept=0)
+    for path in index.paths:
+        require_encoder(path, encoder)
     if not arguments.in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
         for shard in range(len(index.paths)):
             index.open(shard, encoder.dimension)
@@ -45,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{arguments.output}: {len(topics)} queries, {sum(map(len, found)):,} hits, {len(index.paths)} folders searched"
     )
+    if warning := index.short_lists_warning(found, arguments.hits, encoder.dimension):
+        print(f"tasb search: warning: {warning}", file=sys.stderr)
     if arguments.latency:
         print(f"{threads} threads, {arguments.hits} hits, {len(topics)} different queries")
         print(latency_table(measure_latency(encoder, index, list(topics.values()), arguments.hits)))
