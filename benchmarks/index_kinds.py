@@ -70,13 +70,14 @@ def table(reports: list[dict[str, Any]]) -> str:
     lines = [
         f"{first['vectors']:,} vectors of {first['dimension']} dimensions, {first['threads']} threads",
         f"queries: {first['queries']}",
-        f"{'kind':14}{'MB':>10}{'build s':>10}{'recall@10':>11}{'recall@100':>12}{'p50 ms':>10}{'p99 ms':>10}",
+        f"{'kind':14}{'MB':>10}{'build s':>10}{'recall@10':>11}{'recall@100':>12}{'recall@1000':>13}"
+        f"{'p50 ms':>10}{'p99 ms':>10}",
     ]
     for row in reports:
         quality = row["quality"]
         lines.append(
             f"{row['kind']:14}{row['bytes'] / 1e6:10.1f}{row['seconds']:10.1f}{quality['recall']['10']:11.4f}"
-            f"{quality['recall']['100']:12.4f}{quality['p50']:10.2f}{quality['p99']:10.2f}"
+            f"{quality['recall']['100']:12.4f}{quality['recall']['1000']:13.4f}{quality['p50']:10.2f}{quality['p99']:10.2f}"
         )
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.texts.manifest import read_manifest, verify_files, write_manifest
+from pyserini_tasb.texts.manifest import DAMAGED, read_manifest, verify_files, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -175,7 +175,8 @@ def _advised(folder: Path) -> Iterator[None]:
     try:
         yield
     except TasbError as error:
-        raise TasbError(expected=error.expected, found=error.found, do=advice, where=error.where) from error
+        do = advice if error.do == DAMAGED else error.do
+        raise TasbError(expected=error.expected, found=error.found, do=do, where=error.where) from error
     except (TypeError, KeyError, AttributeError) as error:
         raise TasbError(
             where=str(folder / INDEX_MANIFEST),

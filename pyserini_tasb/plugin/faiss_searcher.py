@@ -17,9 +17,6 @@ from pyserini_tasb.plugin.dimension import check_dimension
 from pyserini_tasb.plugin.mapped_index import map_when_asked
 from pyserini_tasb.plugin.names import names_tasb
 
-# What Pyserini's `AutoQueryEncoder` calls what we know by another name.
-STOCK_OPTIONS = {"pooling": "pooling", "normalise": "l2_norm"}
-
 
 def adapt(namespace: dict[str, Any]) -> None:
     """Let `FaissSearcher(index, "tasb")`, and so Pyserini's servers, know our names."""
@@ -72,8 +69,9 @@ def require_belonging(folder: Path, encoder: Any) -> None:
         from pyserini_tasb.encode.encoder_identity import weights_digest
         from pyserini_tasb.model.checkpoint import find_checkpoint
 
-        found = {}
+        found: dict[str, Any] = {}
         with contextlib.suppress(TasbError, OSError):
             found["weights"] = weights_digest(find_checkpoint(model, allow_bin=True, download=False))
-        found |= {key: getattr(encoder, name) for key, name in STOCK_OPTIONS.items() if hasattr(encoder, name)}
+        if hasattr(encoder, "pooling") and hasattr(encoder, "l2_norm"):
+            found |= {"pooling": encoder.pooling, "normalise": bool(encoder.l2_norm)}
         require_among(known, found, f"{type(encoder).__name__} of {model}", str(folder))

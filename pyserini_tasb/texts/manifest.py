@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
+DAMAGED = "the store is damaged: build it again"
 
 
 def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, Any], *, name: str = MANIFEST) -> None:
@@ -121,4 +122,4 @@ def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
 
 
 def _damaged(path: Path, expected: str, found: str) -> TasbError:
-    return TasbError(where=str(path), expected=expected, found=found, do="the store is damaged: build it again")
+    return TasbError(where=str(path), expected=expected, found=found, do=DAMAGED)
