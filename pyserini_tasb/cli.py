@@ -22,7 +22,6 @@ from pyserini_tasb.cli_rerank_depths import add_rerank_depths_verb
 from pyserini_tasb.cli_scoring import add_scoring_verbs
 from pyserini_tasb.cli_training import add_training_verbs
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.index_manifest import ALLOW_OTHER
 from pyserini_tasb.plugin.startup import register
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(arguments, "backend", None):
         os.environ["PYSERINI_TASB_BACKEND"] = arguments.backend  # which worker processes see as well
     if getattr(arguments, "allow_other_encoder", False):
+        from pyserini_tasb.index_manifest import ALLOW_OTHER  # imports numpy
+
         os.environ[ALLOW_OTHER] = "1"  # which Pyserini's adapted searchers see as well
     register()  # for a checkout that is not installed: no start-up hook there
     try:
