@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.environment import doctor
-from pyserini_tasb.environment.finding import Finding, ok, problem, warning
+from pyserini_tasb.environment.finding import Finding, ok
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.index.faiss_folder import INDEX, is_faiss_folder, is_lucene_folder, open_folder
 from pyserini_tasb.index_manifest import INDEX_MANIFEST, index_encoders, verify_index
@@ -43,8 +42,8 @@ def check_folder(folder: Path) -> list[Finding]:
     except TasbError as error:
         found = f"{error.where}: expected {error.expected}, found {error.found}; {error.do}"
         return [Finding(name, "problem", found)]
-    found = "neither a Faiss nor a Lucene index, nor a folder of `tasb encode`"
-    return [problem(name, found, f"ls {shlex.quote(name)}")]
+    found = "neither a Faiss nor a Lucene index, nor a folder of `tasb encode`: check the path"
+    return [Finding(name, "problem", found)]
 
 
 def _checked_index(folder: Path) -> str:
@@ -58,11 +57,8 @@ def _checked_index(folder: Path) -> str:
 def _foreign(folder: Path) -> Finding:
     if is_faiss_folder(folder):
         open_folder(folder)
-    return warning(
-        str(folder),
-        f"no {INDEX_MANIFEST}: not an index of ours, or of an earlier version; its files cannot be checked",
-        f"tasb index --vectors VECTORS --output {shlex.quote(str(folder) + '.new')}",
-    )
+    found = f"no {INDEX_MANIFEST}: not an index of ours, or of an earlier version; its files cannot be checked"
+    return Finding(str(folder), "warning", found)
 
 
 def _checked_vectors(folder: Path) -> str:
