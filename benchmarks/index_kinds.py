@@ -24,6 +24,15 @@ from pyserini_tasb.cli import main as main_of_tasb
 from pyserini_tasb.index.kinds import KINDS, LUCENE_KINDS
 from pyserini_tasb.index.report import REPORT
 
+COLUMNS = {
+    "MB": 10,
+    "build s": 10,
+    "recall@10": 11,
+    "recall@100": 12,
+    "recall@1000": 13,
+    "p50 ms": 10,
+    "p99 ms": 10,
+}
 COMPONENTS = 500
 CENTRE_SCALE = 0.5
 ROWS_AT_ONCE = 10_000
@@ -70,13 +79,13 @@ def table(reports: list[dict[str, Any]]) -> str:
     lines = [
         f"{first['vectors']:,} vectors of {first['dimension']} dimensions, {first['threads']} threads",
         f"queries: {first['queries']}",
-        f"{'kind':14}{'MB':>10}{'build s':>10}{'recall@10':>11}{'recall@100':>12}{'p50 ms':>10}{'p99 ms':>10}",
+        "kind".ljust(14) + "".join(name.rjust(width) for name, width in COLUMNS.items()),
     ]
     for row in reports:
         quality = row["quality"]
         lines.append(
             f"{row['kind']:14}{row['bytes'] / 1e6:10.1f}{row['seconds']:10.1f}{quality['recall']['10']:11.4f}"
-            f"{quality['recall']['100']:12.4f}{quality['p50']:10.2f}{quality['p99']:10.2f}"
+            f"{quality['recall']['100']:12.4f}{quality['recall']['1000']:13.4f}{quality['p50']:10.2f}{quality['p99']:10.2f}"
         )
     return "\n".join(lines)
 

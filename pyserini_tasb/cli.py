@@ -38,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(arguments, "backend", None):
         os.environ["PYSERINI_TASB_BACKEND"] = arguments.backend  # which worker processes see as well
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
+    if getattr(arguments, "allow_other_encoder", False):
+        from pyserini_tasb.index_manifest import ALLOW_OTHER  # imports numpy
+
+        os.environ[ALLOW_OTHER] = "1"  # which Pyserini's adapted searchers see as well
     register()  # for a checkout that is not installed: no start-up hook there
     try:
         return int(getattr(importlib.import_module(module), function)(arguments))
@@ -87,7 +91,8 @@ def _add_encoders(verbs: Any) -> None:
 
 
 def _add_doctor(verbs: Any) -> None:
-    parser = _verb(verbs, "doctor", "pyserini_tasb.environment.doctor:run", "check this machine; say what to type")
+    parser = _verb(verbs, "doctor", "pyserini_tasb.index.check:run", "check this machine, or indexes; say what to type")
+    parser.add_argument("folders", nargs="*", metavar="INDEX", help="indexes and vector folders to check instead")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
 
 

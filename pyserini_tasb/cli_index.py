@@ -37,6 +37,14 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: %(default)s)")
     parser.add_argument("--queries", metavar="NAME|PATH", help="topics to measure it with, encoded by --encoder")
     parser.add_argument("--encoder", metavar="NAME", help="of --queries")
+    parser.add_argument(
+        "--query-encoder",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="encoders that may search the index, beside the one that made the vectors",
+    )
     add_backend_option(parser)
     add_threads_option(parser)
 
@@ -53,6 +61,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_remove_query_option(parser)
     parser.add_argument("--in-memory", action="store_true", help="read each index whole instead of mapping its file")
+    add_allow_other_option(parser)
     parser.add_argument("--latency", action="store_true", help="measure encoding and search in batches of 1, 10, 2000")
     parser.add_argument(
         "--latency-queries",
@@ -63,6 +72,15 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
     add_backend_option(parser)
     add_threads_option(parser)
+
+
+def add_allow_other_option(parser: argparse.ArgumentParser) -> None:
+    """`--allow-other-encoder`, for a verb that opens an index with a query encoder."""
+    parser.add_argument(
+        "--allow-other-encoder",
+        action="store_true",
+        help="also an encoder that the index does not list: its scores mean nothing, unless you know better",
+    )
 
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
-from pyserini_tasb.cli_index import add_remove_query_option
+from pyserini_tasb.cli_index import add_allow_other_option, add_remove_query_option
 from pyserini_tasb.cli_scoring import add_allow_reversed
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--dense-index", metavar="DIR", help="a Faiss index, with --encoder")
     source.add_argument("--run", dest="run_file", metavar="NAME|PATH", help="an existing run")
     parser.add_argument("--encoder", metavar="NAME", help="of --dense-index")
+    add_allow_other_option(parser)
     parser.add_argument("--output", required=True, metavar="TSV", help="pairs, for `tasb data pairs --scored-pairs`")
     parser.add_argument("--depth", type=int, default=200, metavar="N", help="hits to look at (default: %(default)s)")
     parser.add_argument("--skip-top", type=int, default=0, metavar="N", help="leave out the first N hits")

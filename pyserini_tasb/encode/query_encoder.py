@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.index_manifest import EncoderIdentity
     from pyserini_tasb.recipes.types import Backend
 
 QUERIES_KEPT = 4_096  # 13 MB of vectors of 768 dimensions
@@ -57,12 +59,18 @@ class TasbQueryEncoder:
                 found="no encoder_dir" + (", but encoded queries" if others.get("encoded_query_dir") else ""),
                 do="pass `tasb` (pre-encoded queries are read by Pyserini's own `QueryEncoder`)",
             )
+        self.name = encoder_dir
         card = encoder_card(encoder_dir)
         self._card = card.model_copy(update={"precision": reduced(card.precision)}) if fp16 else card
         self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend, one_by_one=True)
         self._cache = QueryCache(queries_kept)
         self._prefix = self._card.query_prefix if prefix is None else f"{prefix} "
         self.dimension = self._encoder.dimension
+
+    @functools.cached_property
+    def identity(self) -> EncoderIdentity | None:
+        """What an index of this encoder's passages is recognised by; None for exports of earlier versions."""
+        return self._encoder.identity(self.name)
 
     def encode(self, query: str, max_length: int | None = None, **others: Any) -> NDArray[np.float32]:
         """The vector [dimension] of one query. `others` (a topic's further fields, say) are not used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.encode.backends.by_length import vectors_by_length
+from pyserini_tasb.encode.encoder_identity import encoder_identity
 from pyserini_tasb.encode.loading import Models
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encode.backends.model import Model
     from pyserini_tasb.encode.precision import Precision
+    from pyserini_tasb.index_manifest import EncoderIdentity
     from pyserini_tasb.recipes import EncoderCard
     from pyserini_tasb.recipes.types import Backend
 
@@ -56,6 +58,14 @@ class TextEncoder:
     def tokenizer(self) -> Any:
         """The tokenizer, as one of transformers."""
         return self._tokenizer.hugging_face
+
+    def identity(self, name: str) -> EncoderIdentity | None:
+        """What its vectors are comparable by; see `encoder_identity`.
+
+        Args:
+            name: as `--encoder` was given it.
+        """
+        return encoder_identity(name, self.card, self._tokenizer)
 
     def encode(
         self,

@@ -36,13 +36,18 @@ NAME_WIDTH = 20
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what every check found; return 1 where there is a problem (warnings do not count), else 0."""
+    return report(CHECKS, as_json=arguments.json)
+
+
+def report(checks: Mapping[str, Callable[[], list[Finding]]], *, as_json: bool) -> int:
+    """Run checks and print what each found; return 1 where there is a problem, else 0."""
     findings = []
-    for finding in examine(CHECKS):
+    for finding in examine(checks):
         findings.append(finding)
-        if not arguments.json:
+        if not as_json:
             print(as_text(finding), flush=True)
     problems, warnings = (sum(finding.status == status for finding in findings) for status in ("problem", "warning"))
-    if arguments.json:
+    if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         print(f"\n{problems} problem(s), {warnings} warning(s)" if problems or warnings else "\nall well")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,18 @@ from pyserini_tasb.index.kinds import LUCENE_KINDS, recipe_of
 from pyserini_tasb.index.lucene_build import LuceneBuild
 from pyserini_tasb.index.quality import Build, measure
 from pyserini_tasb.index.report import IndexReport, folder_bytes
-from pyserini_tasb.index.sample_queries import sample_queries
+from pyserini_tasb.index.sample_queries import open_query_encoder, sample_queries
 from pyserini_tasb.index.threads import use_threads
 from pyserini_tasb.index.vector_source import VectorSource, open_vectors
+from pyserini_tasb.index.weakness import quality_warning
+from pyserini_tasb.index_manifest import write_index_manifest
 from pyserini_tasb.texts.new_folder import new_folder
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from pyserini_tasb.index_manifest import EncoderIdentity
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,11 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
     threads = use_threads(arguments.threads)
     build = _build(arguments, source, threads)
     # What can be wrong with the queries is found out before the index is built.
-    queries, described = sample_queries(source, arguments.queries, arguments.encoder, arguments.seed)
+    encoders = _encoders(arguments.query_encoder, source)
+    queries, described = sample_queries(source, encoders, arguments.queries, arguments.encoder, arguments.seed)
     with new_folder(output) as folder:
         start = time.monotonic()
         build.write(source, folder)
         seconds = time.monotonic() - start
+        write_index_manifest(folder, encoders)  # before the report, which nobody searches with
+        quality = measure(build, folder, source, queries)
         report = IndexReport(
             kind=arguments.kind,
             recipe=build.described,
@@ -48,11 +58,32 @@ def run(arguments: argparse.Namespace) -> int:
             seconds=seconds,
             threads=threads,
             queries=described,
-            quality=measure(build, folder, source, queries),
+            quality=quality,
+            encoders=[encoder.name for encoder in encoders],
+            warning=quality_warning(quality, source.count, build.advice(folder)),
         )
         report.write(folder)
     print(report.text())
+    if report.warning:
+        print(f"tasb index: warning: {report.warning}", file=sys.stderr)
     return 0
+
+
+def _encoders(names: Sequence[str], source: VectorSource) -> list[EncoderIdentity]:
+    """Those that belong to an index of the vectors: what encoded them, and further ones by name."""
+    encoders = list(source.encoders)
+    for name in names:
+        identity = open_query_encoder(name, source, "--query-encoder").identity
+        if identity is None:
+            raise TasbError(
+                where=f"--query-encoder {name}",
+                expected="an encoder whose weights are known",
+                found="a model that an earlier version exported, without saying what it was made of",
+                do="export it again (`tasb export`), or name the model that it was exported from",
+            )
+        if all(known.differences(asdict(identity)) for known in encoders):
+            encoders.append(identity)
+    return encoders
 
 
 def _build(arguments: argparse.Namespace, source: VectorSource, threads: int) -> Build:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.index.faiss_folder import DOCID, INDEX, faiss_message, open_folder
 from pyserini_tasb.index.vector_source import sampled_rows
+from pyserini_tasb.index.weakness import faiss_advice
 from pyserini_tasb.whole_file import whole_file, whole_text_file
 
 if TYPE_CHECKING:
@@ -108,6 +109,10 @@ class FaissBuild:
             return rows
 
         return search
+
+    def advice(self, folder: Path) -> str:
+        """What would give better answers, as options of `tasb index`."""
+        return faiss_advice(open_folder(folder).index)
 
 
 def set_parameters(index: Any, parameters: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.index.docid_file import DocidFile
+from pyserini_tasb.index_manifest import index_encoders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +61,10 @@ def open_docids(path: Path) -> DocidFile:
     """The docids of a Faiss folder.
 
     Raises:
-        TasbError: it is not a Faiss folder, or the file cannot be read.
+        TasbError: it is not a Faiss folder, one of its files has not the size that we wrote, or cannot be read.
     """
     _require_files(path)
+    index_encoders(path)  # looks at the sizes
     return DocidFile(path / DOCID)
 
 

@@ -27,6 +27,10 @@ INDEXERS = {
 # Of the JVM's heap, which is a quarter of the machine's memory; Anserini's 4 GB can be more than that.
 BUFFER_MEGABYTES = 1_024
 NOT_AMONG = -1
+LUCENE_ADVICE = {
+    "lucene-flat": "take another --kind",
+    "lucene-hnsw": "search with a larger `--ef-search`, or take `--kind lucene-flat`, which looks at every vector",
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,10 @@ class LuceneBuild:
             java.start()
             pipes.feed(java)
         _require_all(folder, source.count)
+        (folder / "write.lock").unlink(missing_ok=True)  # Lucene's, which no reader needs
 
     def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search:
-        """Search what was written, as Pyserini does by default: HNSW with efSearch 100.
+        """Search what was written as our encoders do: HNSW with efSearch 100, or as many as hits are asked for.
 
         Args:
             folder: of the index.
@@ -71,14 +76,34 @@ class LuceneBuild:
         from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
 
         searchers: dict[str, Any] = {"lucene-flat": LuceneFlatDenseSearcher, "lucene-hnsw": LuceneHnswDenseSearcher}
-        searcher = searchers[self.kind](str(folder)).searcher
+        opened = searchers[self.kind](str(folder))
+        searcher = opened.searcher
         row_of = docids_at(source, among)
 
         def search(query: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
+            if self.kind == "lucene-hnsw":
+                widen_search(opened, depth)
             hits = searcher.search(query[0].tolist(), depth)
             return np.array([row_of.get(hit.docid, NOT_AMONG) for hit in hits], np.int64)
 
         return search
+
+    def advice(self, folder: Path) -> str:
+        """What would give better answers."""
+        return LUCENE_ADVICE[self.kind]
+
+
+def widen_search(searcher: Any, depth: int) -> None:
+    """HNSW returns efSearch hits at most, by default 100: make it at least what is asked for.
+
+    Args:
+        searcher: Pyserini's `LuceneHnswDenseSearcher`.
+        depth: hits that will be asked for.
+    """
+    from jnius import cast
+
+    arguments = cast("io/anserini/search/HnswDenseSearcher$Args", searcher.searcher.args)
+    arguments.efSearch = max(arguments.efSearch, depth)
 
 
 def _indexer(kind: str, collection: str, folder: Path, threads: int) -> Any:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Search = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
     """One query's vector [1, dimension] and a depth → the rows found [at most depth]."""
 
-DEPTHS = (10, 100)
+DEPTHS = (10, 100, 1_000)  # the last is what `tasb search` asks for
+TIES = 100
 WARM_UP = 3
 
 
@@ -30,11 +31,14 @@ class Quality:
     """Measured with sample queries.
 
     Args:
-        recall: depth → share of the exact top that the index finds, mean over queries.
+        recall: depth → share of the exact top that a search for so many hits finds, mean over queries. Where there are
+            fewer vectors than that, all of them are the exact top.
+        hits: depth → how many such a search finds, mean over queries.
         p50, p99: milliseconds of one query, searched alone to the greatest depth.
     """
 
     recall: dict[int, float]
+    hits: dict[int, float]
     p50: float
     p99: float
 
@@ -46,6 +50,9 @@ class Build(Protocol):
     def described(self) -> str: ...
     def write(self, source: VectorSource, folder: Path) -> None: ...
     def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search: ...
+    def advice(self, folder: Path) -> str:
+        """What would give better answers."""
+        ...
 
 
 def measure(build: Build, folder: Path, source: VectorSource, queries: NDArray[np.float32]) -> Quality:
@@ -57,19 +64,22 @@ def measure(build: Build, folder: Path, source: VectorSource, queries: NDArray[n
         source: the vectors that it is of.
         queries: [queries, dimension].
     """
-    depth = max(DEPTHS)
     # Deeper than is looked at: what ties with the last hit that counts is as good as that one.
-    scores, rows = exact_top(source, queries, 2 * depth)
+    scores, rows = exact_top(source, queries, max(DEPTHS) + TIES)
     search = build.search(folder, source, rows)
-    for query in queries[:WARM_UP]:
-        search(query[np.newaxis], depth)
-    found, milliseconds = [], []
-    for query in queries:
-        start = time.perf_counter()
-        found.append(search(query[np.newaxis], depth))
-        milliseconds.append(1000 * (time.perf_counter() - start))
+    recall, hits = {}, {}
+    for depth in DEPTHS:  # each by a search of its own: graphs and refinements look further when asked for more
+        for query in queries[:WARM_UP]:
+            search(query[np.newaxis], depth)
+        found, milliseconds = [], []
+        for query in queries:
+            start = time.perf_counter()
+            found.append(search(query[np.newaxis], depth))
+            milliseconds.append(1000 * (time.perf_counter() - start))
+        recall[depth] = _recall(scores, rows, found, depth)
+        hits[depth] = float(np.mean([len(each) for each in found]))
     p50, p99 = np.percentile(milliseconds, (50, 99))
-    return Quality({at: _recall(scores, rows, found, at) for at in DEPTHS}, float(p50), float(p99))
+    return Quality(recall, hits, float(p50), float(p99))
 
 
 def _recall(scores: NDArray[np.float32], rows: NDArray[np.int64], found: list[NDArray[np.int64]], depth: int) -> float:

@@ -29,6 +29,8 @@ class IndexReport:
         threads: it was built with, and searched with.
         queries: which the quality was measured with, in words.
         quality: recall and latency.
+        encoders: that belong to the index.
+        warning: what is weak about it; empty if nothing is.
     """
 
     kind: str
@@ -40,6 +42,8 @@ class IndexReport:
     threads: int
     queries: str
     quality: Quality
+    encoders: list[str]
+    warning: str
 
     def write(self, folder: Path) -> None:
         """Write it into the index's folder.
@@ -58,7 +62,8 @@ class IndexReport:
             f"  built    in {self.seconds:,.1f} s with {self.threads} threads\n"
             f"  finds    {recall} of exact search\n"
             f"  takes    p50 {self.quality.p50:.2f} ms, p99 {self.quality.p99:.2f} ms a query, {self.threads} threads\n"
-            f"  queries  {self.queries}"
+            f"  queries  {self.queries}\n"
+            f"  encoder  {', '.join(self.encoders) or 'not known: the vectors do not say it (--query-encoder NAME)'}"
         )
 
 

@@ -13,6 +13,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.index.faiss_folder import open_docids, open_folder
 from pyserini_tasb.index.ranking import NO_HITS, Hits
 from pyserini_tasb.index.search import search_folder
+from pyserini_tasb.index.weakness import faiss_advice, short_lists_warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,19 @@ class ShardedIndex:
                     found[batch] = self.merged(found[batch], hits, shard, depth)
                     progress.update(len(hits))
         return found
+
+    def short_lists_warning(self, found: Sequence[Hits], depth: int, dimension: int) -> str:
+        """Which lists of a search are shorter than asked, and what to do; empty if none is.
+
+        Args:
+            found: what `search` found.
+            depth: that it was asked for.
+            dimension: of the queries.
+        """
+        lengths = [len(hits) for hits in found]
+        if min(lengths, default=depth) >= depth:
+            return ""
+        return short_lists_warning(lengths, depth, self.docids, faiss_advice(self.open(0, dimension).index))
 
     def _search_one(
         self, shard: int, queries: NDArray[np.float32], depth: int, batch_size: int

@@ -8,12 +8,15 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.index.faiss_folder import INDEX, open_folder
+from pyserini_tasb.index_manifest import index_encoders, verify_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pyserini_tasb.index_manifest import EncoderIdentity
 
 ROWS_AT_ONCE = 65_536
 
@@ -25,6 +28,11 @@ class VectorSource(Protocol):
     def dimension(self) -> int: ...
     @property
     def count(self) -> int: ...
+    @property
+    def encoders(self) -> tuple[EncoderIdentity, ...]:
+        """What encoded the vectors, or is known to make queries for them; empty where nobody wrote it down."""
+        ...
+
     def blocks(self, rows: int = ROWS_AT_ONCE) -> Iterator[tuple[list[str], NDArray[Any]]]:
         """Docids and vectors [at most rows, dimension], until all have come."""
         ...
@@ -34,7 +42,7 @@ class FlatIndexVectors:
     """The vectors of a flat Faiss folder, which keeps them as they are; read from the file block by block.
 
     Raises:
-        TasbError: not a Faiss folder, or an index that keeps something else than the vectors.
+        TasbError: not a Faiss folder, a damaged one, or an index that keeps something else than the vectors.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +58,8 @@ class FlatIndexVectors:
             )
         self.dimension = int(self._folder.index.d)
         self.count = int(self._folder.index.ntotal)
+        self.encoders = index_encoders(path)
+        verify_index(path)
 
     def blocks(self, rows: int = ROWS_AT_ONCE) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Docids and vectors [at most rows, dimension], until all have come."""

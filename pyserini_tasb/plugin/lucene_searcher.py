@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.encode import TasbQueryEncoder
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.index.lucene_build import widen_search
+from pyserini_tasb.index_manifest import require_encoder
 from pyserini_tasb.plugin.dimension import check_dimension
 from pyserini_tasb.plugin.names import names_tasb
 
@@ -22,7 +25,7 @@ FLAT_LIMIT = 1000  # FlatDenseSearcher's DUMMY_EF_SEARCH
 def adapt(namespace: dict[str, Any]) -> None:
     """Let both searchers take `encoder="tasb"`, and return inner products."""
     _adapt(namespace["LuceneFlatDenseSearcher"], _refuse_beyond_limit)
-    _adapt(namespace["LuceneHnswDenseSearcher"], _widen_search)
+    _adapt(namespace["LuceneHnswDenseSearcher"], widen_search)
 
 
 def _adapt(searcher: Any, reach: Callable[[Any, int], None]) -> None:
@@ -38,6 +41,7 @@ def _adapt(searcher: Any, reach: Callable[[Any, int], None]) -> None:
         stock_init(*bound.args, **bound.kwargs)
         if self._tasb is not None:
             check_dimension(self.index_dir, _dimension(self), self._tasb)
+            require_encoder(Path(self.index_dir), self._tasb)
 
     @functools.wraps(stock_search)
     def search(self: Any, q: str, k: int = 10) -> Any:
@@ -68,14 +72,6 @@ def _our_encoder(encoder: Any) -> TasbQueryEncoder | None:
 def _dimension(searcher: Any) -> int:
     leaf = searcher.searcher.reader.leaves().get(0).reader()
     return int(leaf.getFieldInfos().fieldInfo(VECTOR_FIELD).getVectorDimension())
-
-
-def _widen_search(searcher: Any, depth: int) -> None:
-    """HNSW returns efSearch hits at most, by default 100: make it at least what is asked for."""
-    from jnius import cast
-
-    arguments = cast("io/anserini/search/HnswDenseSearcher$Args", searcher.searcher.args)
-    arguments.efSearch = max(arguments.efSearch, depth)
 
 
 def _refuse_beyond_limit(searcher: Any, depth: int) -> None:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
+DAMAGED = "the store is damaged: build it again"
 
 
-def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, Any]) -> None:
+def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, Any], *, name: str = MANIFEST) -> None:
     """Write the manifest of the finished files in `folder`; a store inside it is covered by its own manifest.
 
     Args:
@@ -23,8 +24,9 @@ def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, 
         kind: e.g. `pair store`.
         version: of the format.
         content: what else the manifest says.
+        name: of the manifest's file.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != name)
     paths += sorted(folder.glob(f"*/{MANIFEST}"))
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in paths
@@ -32,19 +34,19 @@ def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, 
     fingerprint = hashlib.sha256(json.dumps([kind, version, files], sort_keys=True).encode()).hexdigest()
     manifest = {"format": _format(kind), "version": version, "fingerprint": fingerprint, **content, "files": files}
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
-def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
+def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST) -> dict[str, Any]:
     """Read the manifest; every file it lists is there in full size.
 
     Raises:
         TasbError: not such a store, of a newer format, or a file is missing or has another size.
     """
-    if not (folder / MANIFEST).is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST} in it"
+    if not (folder / name).is_file():
+        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {name} in it"
         raise _not_a_store(folder, kind, found)
-    manifest = _parse(folder, kind)
+    manifest = _parse(folder / name, kind)
     if manifest["format"] != _format(kind):
         raise _not_a_store(folder, kind, str(manifest["format"]))
     if manifest["version"] != version:
@@ -54,8 +56,8 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
             found=f"version {manifest['version']}",
             do="install the pyserini-tasb that wrote it, or build it again",
         )
-    for name, file in manifest["files"].items():
-        path = folder / name
+    for listed, file in manifest["files"].items():
+        path = folder / listed
         size = path.stat().st_size if path.is_file() else None
         if size != file["bytes"]:
             found = "no such file" if size is None else f"{size} bytes"
@@ -63,13 +65,13 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
     return manifest
 
 
-def verify_files(folder: Path) -> None:
+def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
     """Compare every file with its checksum; reads all of them.
 
     Raises:
         TasbError: naming the first file that is different.
     """
-    for path, wanted in _checksums(folder).items():
+    for path, wanted in _checksums(folder / name).items():
         found = checksum(path) if path.is_file() else "no such file"
         if found != wanted:
             raise _damaged(path, f"sha256 {wanted}", found)
@@ -77,7 +79,7 @@ def verify_files(folder: Path) -> None:
 
 def listed_files(folder: Path) -> list[str]:
     """The files that the manifest lists, and those that the manifests of its sub-folders list; relative paths."""
-    return [path.relative_to(folder).as_posix() for path in _checksums(folder)]
+    return [path.relative_to(folder).as_posix() for path in _checksums(folder / MANIFEST)]
 
 
 def checksum(path: Path) -> str:
@@ -86,24 +88,23 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _checksums(folder: Path) -> dict[Path, str]:
+def _checksums(manifest: Path) -> dict[Path, str]:
     found = {}
-    for name, file in _parse(folder, "store")["files"].items():
-        path = folder / name
+    for name, file in _parse(manifest, "store")["files"].items():
+        path = manifest.parent / name
         found[path] = str(file["sha256"])
         if path.name == MANIFEST and path.is_file():
-            found.update(_checksums(path.parent))
+            found.update(_checksums(path))
     return found
 
 
-def _parse(folder: Path, kind: str) -> dict[str, Any]:
-    path = folder / MANIFEST
+def _parse(path: Path, kind: str) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _damaged(path, "JSON", str(error)) from error
     if not isinstance(manifest, dict) or not {"format", "version", "files"} <= manifest.keys():
-        raise _not_a_store(folder, kind, f"a {MANIFEST} of something else")
+        raise _not_a_store(path.parent, kind, f"a {path.name} of something else")
     return manifest
 
 
@@ -121,4 +122,4 @@ def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
 
 
 def _damaged(path: Path, expected: str, found: str) -> TasbError:
-    return TasbError(where=str(path), expected=expected, found=found, do="the store is damaged: build it again")
+    return TasbError(where=str(path), expected=expected, found=found, do=DAMAGED)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.conftest import TINY_MODEL, Collection
+from pyserini_tasb.cli import main
+from pyserini_tasb.index_manifest import ALLOW_OTHER
+from tests.conftest import TINY, TINY_MODEL, Collection
 from tests.encode.corpus.vector_folders import write_vector_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MORE = 400
@@ -49,3 +53,39 @@ def exact(vectors: Vectors, collection: Collection) -> dict[str, dict[str, float
         qid: dict(zip(vectors.docids, row.tolist(), strict=True))
         for qid, row in zip(collection.topics, scores, strict=True)
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Digests of models are not kept in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a test allows them; what `--allow-other-encoder` sets is gone after a test."""
+    monkeypatch.setenv(ALLOW_OTHER, "0")
+
+
+@pytest.fixture(scope="session")
+def encoded_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `tasb encode` makes of the tiny collection, and a flat index in it. Not to be changed."""
+    output = tmp_path_factory.mktemp("encoded") / "vectors"
+    options = ["--encoder", f"tasb:{TINY_MODEL}", "--corpus", str(TINY / "corpus.jsonl"), "--output", str(output)]
+    assert main(["encode", *options, "--unit-size", "50", "--format", "faiss", "--device", "cpu"]) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with other weights: vectors of the same dimension that mean something else."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(TINY_MODEL, tmp_path_factory.mktemp("other") / "tasb-other")
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: tensor.flip(0) for name, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    return folder

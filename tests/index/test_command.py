@@ -112,7 +112,7 @@ def test_measured_with_queries(vectors, tmp_path):
     topics = str(TINY / "topics.tsv")
     assert index(vectors, tmp_path / "index", "--queries", topics, "--encoder", f"tasb:{TINY_MODEL}") == 0
     assert report(tmp_path / "index")["queries"].startswith("10 queries of ")
-    assert report(tmp_path / "index")["quality"]["recall"] == {"10": 1, "100": 1}
+    assert report(tmp_path / "index")["quality"]["recall"] == {"10": 1, "100": 1, "1000": 1}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ class TextTokenizer(Protocol):
     def hugging_face(self) -> Any:
         """The same as a tokenizer of transformers."""
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+
     def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
         """Ids of each text, special tokens included, at most `max_length` of them.
 

@@ -37,6 +37,8 @@ class ExportAbout(Strict):
     """What is known of an exported model.
 
     Args:
+        source_digest: of the files that it was made of.
+        source_weights: a digest of the tensors in them; earlier versions did not write it.
         attention_layers: those whose attention is of all tokens.
         attention_fused: so many of them compute it in one operator.
         weight_bits: of int8 weights; 8 are too many for CPUs whose products saturate.
@@ -53,6 +55,7 @@ class ExportAbout(Strict):
     pad_id: int
     vocabulary: int
     source_digest: str
+    source_weights: str | None = None
     attention_layers: int
     attention_fused: int
     weight_bits: WeightBits = 8

@@ -36,6 +36,11 @@ class HuggingFaceTokenizer:
         self.pad_id = int(self.hugging_face.pad_token_id or 0)
         self._lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """As of `TextTokenizer`."""
+        return dict(self.hugging_face.get_vocab())
+
     def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
         """As of `TextTokenizer`."""
         with self._lock:
@@ -86,6 +91,11 @@ class FileTokenizer:
     def words(self) -> int:
         """How many tokens it knows."""
         return int(self._tokenizer.get_vocab_size())
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """As of `TextTokenizer`."""
+        return dict(self._tokenizer.get_vocab())
 
     def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
         """As of `TextTokenizer`."""

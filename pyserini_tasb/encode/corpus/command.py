@@ -101,7 +101,6 @@ def _finish(job: EncodeJob, formats: Sequence[str]) -> None:
         if target.exists():
             print(f"{target}: is there already")
             continue
-        vectors.verify()
         with new_folder(target) as beside:
             FORMATS[name](vectors, beside)
         print(f"{target}: {_bytes(target) / vectors.count:,.0f} bytes a passage")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.encode.corpus.vector_manifest import VectorManifest
+from pyserini_tasb.encode.corpus.vector_manifest import ENCODERS, VectorManifest
 from pyserini_tasb.recipes import encoder_card
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ class EncodeJob:
         return {**self.options, "corpus": plan.fingerprint, "computed by": encoder.computes(self.precision)}
 
     def manifest(self, plan: CorpusPlan, encoder: TextEncoder) -> VectorManifest:
-        """The manifest of the folder."""
-        about = {"encoder": self.encoder, **self.about(plan, encoder)}
+        """The manifest of the folder.
+
+        The encoder's identity is not compared when a command goes on: earlier versions wrote none, and the card's
+        digest says more.
+        """
+        identity = encoder.identity(self.encoder)
+        about = {
+            "encoder": self.encoder,
+            ENCODERS: [asdict(identity)] if identity else [],
+            **self.about(plan, encoder),
+        }
         return VectorManifest(encoder.dimension, self.dtype, plan.records, plan.unit_size, about)

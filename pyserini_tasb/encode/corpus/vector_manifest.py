@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
+ENCODERS = "encoders"  # of `about`: what encoded the passages, as an index of the vectors has to know it
 FORMAT, VERSION = "pyserini-tasb vector folder", 1
 DTYPES = ("float32", "float16")
 

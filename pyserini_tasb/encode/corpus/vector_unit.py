@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNITS = "units"
+FILES = (".npy", ".docids")
 DO = "remove the unit's three files and encode the corpus again with the same command: it makes only what is missing"
 
 
@@ -62,7 +63,7 @@ class VectorUnit:
             file.write(np.ascontiguousarray(vectors).data)
         write_whole(self.path(".docids"), "".join(f"{docid}\n" for docid in docids))
         info: dict[str, Any] = {"of": self.of, "rows": len(docids)}
-        for suffix in (".npy", ".docids"):
+        for suffix in FILES:
             info[suffix] = {"bytes": self.path(suffix).stat().st_size, "sha256": _sha256(self.path(suffix))}
         write_whole(self.path(".json"), json.dumps(info) + "\n")
 
@@ -73,14 +74,18 @@ class VectorUnit:
             TasbError: it is damaged, or of other vectors than the folder's.
         """
         info = read_sidecar(self.path(".json"))
-        if info.get("of") != self.of or info.get("rows") != rows:
+        files = [info.get(suffix) for suffix in FILES]
+        described = all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in files)
+        if info.get("of") != self.of or info.get("rows") != rows or not described:
             raise TasbError(
                 where=str(self.path(".json")),
                 expected=f"a unit of {rows} passages, by the model and of the corpus that manifest.json tells",
-                found=f"one of {info['rows']} passages, of something else" if "rows" in info else "no such thing",
+                found=f"one of {info['rows']} passages, of something else"
+                if described and "rows" in info
+                else "no such thing",
                 do=DO,
             )
-        for suffix in (".npy", ".docids"):
+        for suffix in FILES:
             path = self.path(suffix)
             size = path.stat().st_size if path.is_file() else None
             if size != info[suffix]["bytes"]:
@@ -94,7 +99,7 @@ class VectorUnit:
             TasbError: one is different.
         """
         info = read_sidecar(self.path(".json"))
-        for suffix in (".npy", ".docids"):
+        for suffix in FILES:
             wanted, found = info[suffix]["sha256"], _sha256(self.path(suffix))
             if found != wanted:
                 path = str(self.path(suffix))

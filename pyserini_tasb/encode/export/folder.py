@@ -16,6 +16,7 @@ from pyserini_tasb.encode.backends.onnx_folder import ExportAbout, is_exported, 
 from pyserini_tasb.encode.backends.onnx_graph import OnnxGraph
 from pyserini_tasb.encode.backends.pytorch import Torch
 from pyserini_tasb.encode.backends.tokenizers import TOKENIZER, FileTokenizer
+from pyserini_tasb.encode.encoder_identity import weights_digest
 from pyserini_tasb.encode.export.accuracy import measure, require_accuracy
 from pyserini_tasb.encode.export.graph import fuse, optimise, trace
 from pyserini_tasb.encode.export.packages import PACKAGES, require_packages
@@ -93,6 +94,7 @@ def export_model(
         pad_id=tokenizer.pad_id,
         vocabulary=len(model.module.transformer.get_input_embeddings().weight),
         source_digest=folder_digest(source),
+        source_weights=weights_digest(source),
         attention_layers=int(model.module.transformer.config.num_hidden_layers) - model.module.first_token_only,
         attention_fused=fused,
         weight_bits=bits,

@@ -55,6 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         fused = search.fused(topics, stop)
         tag = arguments.tag or recipe.name
         hits = write_run_tables(Path(arguments.output), fused, tag, form=arguments.output_format)
+    for retriever in search.retrievers:
+        if warning := retriever.warning:
+            print(f"tasb hybrid: warning: {retriever.name}: {warning}", file=sys.stderr)
     searched = ", ".join(retriever.name for retriever in search.retrievers)
     print(f"{arguments.output}: {len(topics)} queries, {hits:,} hits of {searched}")
     return 0

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.index.search import search_folder
 from pyserini_tasb.index.sharded_index import ShardedIndex
+from pyserini_tasb.index.weakness import faiss_advice, short_lists_warning
+from pyserini_tasb.index_manifest import require_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,13 +35,17 @@ class FaissRetriever:
             depend on what else is in the model's batch.
 
     Raises:
-        TasbError: not such a folder, a damaged one, or vectors of another dimension than the encoder's.
+        TasbError: not such a folder, a damaged one, vectors of another dimension than the encoder's, or an encoder
+            that does not belong to the index.
     """
 
     def __init__(self, name: str, folder: Path, encoder: TasbQueryEncoder, topics: Topics) -> None:
         self.name = name
         self._encoder, self._topics = encoder, topics
         self._rows = {qid: row for row, qid in enumerate(topics)}
+        require_encoder(folder, encoder)
+        self._lengths: list[int] = []
+        self._asked = 0
         self._folder = ShardedIndex([folder]).open(0, encoder.dimension)
 
     @functools.cached_property
@@ -50,10 +56,18 @@ class FaissRetriever:
         """As `Retriever`; Faiss has been told its threads for the whole process."""
         docids = self._folder.docids
         found = search_folder(self._folder, self._vectors[[self._rows[qid] for qid in topics]], hits)
+        self._asked = hits
+        self._lengths += map(len, found)
         return {
             qid: dict(zip((docids[row] for row in of.rows.tolist()), of.scores.tolist(), strict=True))
             for qid, of in zip(topics, found, strict=True)
         }
+
+    @property
+    def warning(self) -> str:
+        """As `Retriever`."""
+        advice = faiss_advice(self._folder.index)
+        return short_lists_warning(self._lengths, self._asked, self._folder.docids, advice)
 
     def has_any(self, docids: Iterable[str]) -> bool:
         """As `Retriever`; reads docids until one is among them."""

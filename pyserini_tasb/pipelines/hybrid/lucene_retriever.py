@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.index.weakness import short_lists_warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,11 +23,14 @@ class LuceneRetriever:
         name: for messages.
         searcher: `LuceneSearcher`, `LuceneImpactSearcher`, `LuceneFlatDenseSearcher` or `LuceneHnswDenseSearcher`.
         reader: Lucene's, of the same index.
+        advice: what to do where lists are short; empty where they may well be, as for BM25.
     """
 
-    def __init__(self, name: str, searcher: Any, reader: Any) -> None:
+    def __init__(self, name: str, searcher: Any, reader: Any, advice: str = "") -> None:
         self.name = name
-        self._searcher, self._reader = searcher, reader
+        self._searcher, self._reader, self._advice = searcher, reader, advice
+        self._lengths: list[int] = []
+        self._asked = 0
 
     def search(self, topics: Topics, hits: int, threads: int) -> Run:
         """As `Retriever`.
@@ -41,11 +45,20 @@ class LuceneRetriever:
             without = [qid for qid in topics if qid not in found]
             if without:  # some searchers only log what fails in their threads
                 raise self._unanswered(topics, f"none for {', '.join(without[:3])}{', …' if len(without) > 3 else ''}")
+            self._asked = hits
+            self._lengths += [len(found[qid]) for qid in topics]
             return {qid: self._scores(qid, found[qid]) for qid in topics}
         except jnius.JavaException as error:
             raise self._unanswered(topics, str(error).partition("\n")[0]) from error
         finally:
             jnius.detach()  # a thread that ends attached to the JVM leaves it something to keep
+
+    @property
+    def warning(self) -> str:
+        """As `Retriever`."""
+        if not self._advice:
+            return ""
+        return short_lists_warning(self._lengths, self._asked, range(self._reader.numDocs()), self._advice)
 
     def _unanswered(self, topics: Topics, found: str) -> TasbError:
         return TasbError(

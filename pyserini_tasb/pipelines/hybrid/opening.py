@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.index.faiss_folder import is_faiss_folder, is_lucene_folder
+from pyserini_tasb.index.lucene_build import LUCENE_ADVICE
 from pyserini_tasb.pipelines.hybrid.faiss_retriever import FaissRetriever
 from pyserini_tasb.pipelines.hybrid.index_folder import content_of, index_folder
 from pyserini_tasb.pipelines.hybrid.lucene_retriever import LuceneRetriever
@@ -58,7 +59,8 @@ def _open_dense(source: FusionInput, folder: Path, topics: Topics, device: str) 
     from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
 
     searcher = LuceneHnswDenseSearcher if content == "HNSW vectors" else LuceneFlatDenseSearcher
-    return LuceneRetriever(_said(source), searcher(str(folder), encoder=encoder), reader)
+    advice = LUCENE_ADVICE["lucene-hnsw" if content == "HNSW vectors" else "lucene-flat"]
+    return LuceneRetriever(_said(source), searcher(str(folder), encoder=encoder), reader, advice)
 
 
 def _open_sparse(source: FusionInput, folder: Path) -> Retriever:

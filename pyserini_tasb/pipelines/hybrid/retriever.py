@@ -30,6 +30,11 @@ class Retriever(Protocol):
         """
         ...
 
+    @property
+    def warning(self) -> str:
+        """What is weak about all that was found so far, and what to do; empty if nothing is."""
+        ...
+
     def has_any(self, docids: Iterable[str]) -> bool:
         """Whether at least one of the documents is in the index."""
         ...

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.sidecar import read_sidecar
+from pyserini_tasb.texts.manifest import checksum
 from pyserini_tasb.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -79,6 +80,13 @@ class QueryVectors:
                 found=f"vectors of {found.get('queries')} queries by `{found.get('encoder')}`, texts or weights differ",
                 do="name another file with --vectors, or remove this one",
             )
+        elif "sha256" in found and checksum(path) != found["sha256"]:
+            raise TasbError(
+                where=str(path),
+                expected=f"sha256 {found['sha256']}, as {path.name}.json says",
+                found="other bytes: the file was changed or damaged",
+                do="remove it, to encode again",
+            )
         try:
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -112,7 +120,12 @@ class QueryVectors:
                 file.flush()
                 os.fsync(file.fileno())
                 _write_json(progress, {"fingerprint": self._fingerprint, "rows": rows.stop, "bytes": file.tell()})
-        about = {"fingerprint": self._fingerprint, "encoder": self._encoder, "queries": len(self._texts)}
+        about = {
+            "fingerprint": self._fingerprint,
+            "encoder": self._encoder,
+            "queries": len(self._texts),
+            "sha256": checksum(part),
+        }
         _write_json(_beside(path, ".json"), about)
         part.replace(path)
         progress.unlink(missing_ok=True)

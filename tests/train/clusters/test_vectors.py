@@ -104,6 +104,20 @@ def test_vectors_of_other_queries_or_another_model_are_refused(texts, tmp_path):
         QueryVectors(texts, str(moved)).read_or_encode(path, no_note)
 
 
+def test_a_changed_byte_is_refused(texts, tmp_path):
+    path = tmp_path / "vectors.npy"
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TasbError, match=r"(?s)vectors\.npy.*sha256.*changed or damaged"):
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    sidecar = json.loads((tmp_path / "vectors.npy.json").read_text())
+    del sidecar["sha256"]  # as earlier versions wrote it
+    (tmp_path / "vectors.npy.json").write_text(json.dumps(sidecar))
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+
+
 def test_vectors_from_elsewhere_are_taken_with_a_note(texts, tmp_path):
     path, notes = tmp_path / "vectors.npy", []
     np.save(path, np.ones((100, DIMENSION), dtype=np.float16))

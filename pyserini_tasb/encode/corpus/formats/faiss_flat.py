@@ -1,4 +1,4 @@
-"""The folder that `pyserini.search.faiss` opens: a flat inner-product index, and `docid`."""
+"""The folder that `pyserini.search.faiss` opens: a flat inner-product index, `docid`, and our manifest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.encode.corpus.formats.docid_file import docid_file
+from pyserini_tasb.index_manifest import write_index_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,12 @@ ROWS = 4096
 
 
 def write_faiss_flat(vectors: VectorFolder, folder: Path) -> None:
-    """Write `index`, an `IndexFlatIP` of fp32, and `docid` into an empty folder; memory does not grow with them."""
+    """Write an `IndexFlatIP` of fp32, its docids and its manifest into an empty folder, in memory of constant size."""
+    _write_index(vectors, folder)
+    write_index_manifest(folder, vectors.encoders)
+
+
+def _write_index(vectors: VectorFolder, folder: Path) -> None:
     import faiss
 
     header = flat_header(vectors.dimension, vectors.count)

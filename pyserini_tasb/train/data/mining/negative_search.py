@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -73,7 +74,8 @@ def dense_rankings(
         device: where queries are encoded: `cpu`, `cuda:0`, …
 
     Raises:
-        TasbError: no such index or encoder, or the index holds vectors of another size.
+        TasbError: no such index or encoder, the index holds vectors of another size, or the encoder does not belong
+            to it.
     """
     folder = Path(index)
     absent = [name for name in ("index", "docid") if not (folder / name).is_file()]
@@ -87,7 +89,19 @@ def dense_rankings(
     searcher = open_index(index, TasbQueryEncoder(encoder, device=device))
     if searcher is None:
         raise _not_an_index(index, "a Faiss index", "no such folder, and no prebuilt index of that name")
-    return _search(searcher, topics, depth, threads)
+    return _with_warning(_search(searcher, topics, depth, threads), searcher, depth)
+
+
+def _with_warning(rankings: Iterator[Ranking], searcher: Any, depth: int) -> Iterator[Ranking]:
+    """The rankings; after the last of them, a warning if some were short."""
+    from pyserini_tasb.index.weakness import faiss_advice, short_lists_warning
+
+    lengths = []
+    for ranking in rankings:
+        lengths.append(len(ranking.docids))
+        yield ranking
+    if warning := short_lists_warning(lengths, depth, searcher.docids, faiss_advice(searcher.index)):
+        print(f"tasb data mine: warning: {warning}", file=sys.stderr)
 
 
 def run_rankings(run: str, topics: Mapping[str, str], *, depth: int) -> Iterator[Ranking]:
