@@ -43,7 +43,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME",
-        help="encoders that may search the index, beside the one that made the vectors",
+        help="encoders that may search the index, besides the one that made the vectors",
     )
     add_backend_option(parser)
     add_threads_option(parser)
@@ -66,7 +66,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency-queries",
         metavar="NAME|PATH",
-        help="topics to measure with (default: --topics); each text counts once",
+        help="topics that --latency times (default: --topics); each text counts once",
     )
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the encoder's name)")
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
@@ -79,7 +79,7 @@ def add_allow_other_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-other-encoder",
         action="store_true",
-        help="also an encoder that the index does not list: its scores mean nothing, unless you know better",
+        help="search with an encoder that the index does not list, although its scores may mean nothing",
     )
 
 

@@ -42,7 +42,9 @@ def add_regression_verbs(verbs: Any, verb: Verb) -> None:
     )
     parser.add_argument("--download", action="store_true", help="let Pyserini download what is missing, however big")
     parser.add_argument(
-        "--allow-commands", action="store_true", help="run what files of others say, as you would run their programs"
+        "--allow-commands",
+        action="store_true",
+        help="run any command of files from elsewhere, if you trust their authors",
     )
     parser.add_argument(
         "--allow-higher", nargs="+", default=[], metavar="GLOB", help="regressions whose higher values are explained"

@@ -25,13 +25,13 @@ ALLOW_OTHER = "PYSERINI_TASB_ALLOW_OTHER_ENCODER"
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """What makes the vectors of two encoders comparable.
+    """The properties that two encoders share if their vectors are comparable.
 
-    Name and place of the model do not count, nor what queries and passages may differ in: prefixes, length caps,
-    precision and back end.
+    Name and place of the model do not count. Neither do properties that may differ between queries and passages:
+    prefixes, length caps, precision and back end.
 
     Args:
-        name: as `--encoder` was given it, for people.
+        name: what `--encoder` was given, for people.
         weights: a digest of the tensors.
         tokenizer: a digest of the vocabulary, and of what becomes of a sample text.
         pooling: `cls`, `mean` or `last`.
@@ -45,7 +45,7 @@ class EncoderIdentity:
     normalise: bool
 
     def differences(self, others: Mapping[str, Any]) -> list[str]:
-        """What differs from another encoder, in words.
+        """The differences from another encoder, in words.
 
         Args:
             others: what is known of the other encoder, by the names of this class's fields.
@@ -65,7 +65,7 @@ class HasIdentity(Protocol):
 
     @property
     def name(self) -> str:
-        """As `--encoder` was given it."""
+        """The name that `--encoder` was given."""
 
     @property
     def identity(self) -> EncoderIdentity | None:
@@ -77,13 +77,13 @@ def write_index_manifest(folder: Path, encoders: Sequence[EncoderIdentity]) -> N
 
     Args:
         folder: with the index's files and nothing else.
-        encoders: none where it is not known what the vectors are of.
+        encoders: empty where it is not known what made the vectors.
     """
     write_manifest(folder, KIND, VERSION, {"encoders": [asdict(each) for each in encoders]}, name=INDEX_MANIFEST)
 
 
 def index_encoders(folder: Path) -> tuple[EncoderIdentity, ...]:
-    """The encoders that belong to an index, after a look at the sizes of its files; none where nobody wrote them down.
+    """The encoders that belong to an index, whose files' sizes are checked; none where nobody wrote them down.
 
     Raises:
         TasbError: a file is missing or has another size, or the manifest is damaged.
@@ -95,7 +95,7 @@ def index_encoders(folder: Path) -> tuple[EncoderIdentity, ...]:
 
 
 def verify_index(folder: Path) -> None:
-    """Compare the files of an index with their checksums; reads all of them. Nothing, where there is no manifest.
+    """Compare the files of an index with their checksums; reads all of them. Does nothing without a manifest.
 
     Raises:
         TasbError: naming the first file that is different.
@@ -122,7 +122,7 @@ def require_encoder(folder: Path, encoder: HasIdentity) -> None:
         encoder: whose identity is asked for only where the index lists encoders.
 
     Raises:
-        TasbError: it does not belong to it, or the index is damaged.
+        TasbError: the encoder does not belong to the index, or the index is damaged.
     """
     known = index_encoders(folder)
     identity = encoder.identity if known else None
@@ -153,7 +153,7 @@ def require_among(known: Sequence[EncoderIdentity], found: Mapping[str, Any], na
         expected=f"an encoder that belongs to these vectors: {', '.join(each.name for each in known)}",
         found=f"{name}, which has {' and '.join(differences)}: its scores would mean nothing",
         do="name that encoder; or, if this one was trained for these passages, list it when the index is made "
-        f"(`tasb index --query-encoder`); --allow-other-encoder or {ALLOW_OTHER}=1 searches all the same",
+        f"(`tasb index --query-encoder`); --allow-other-encoder or {ALLOW_OTHER}=1 searches anyway",
     )
 
 

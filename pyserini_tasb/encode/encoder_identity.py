@@ -1,4 +1,4 @@
-"""What an encoder's vectors are comparable by: the weights, the tokenizer, pooling and normalisation."""
+"""The identity of an encoder: weights, tokenizer, pooling and normalisation, which make its vectors comparable."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ EMBEDDINGS = "embeddings."
 
 
 def encoder_identity(name: str, card: EncoderCard, tokenizer: TextTokenizer) -> EncoderIdentity | None:
-    """The identity of an encoder; None for an exported model that does not say which weights it was made of.
+    """The identity of an encoder; None for an exported model that does not say which weights it was made from.
 
     Args:
-        name: as `--encoder` was given it.
+        name: what `--encoder` was given.
         card: of the encoder.
-        tokenizer: which it uses.
+        tokenizer: of the encoder.
 
     Raises:
         TasbError: no such model, or weights that cannot be read.
@@ -49,7 +49,7 @@ def encoder_identity(name: str, card: EncoderCard, tokenizer: TextTokenizer) -> 
     if not is_exported(folder):
         return EncoderIdentity(name, weights_digest(folder), digest, card.pooling, card.normalise)
     about = read_about(folder)
-    if about.source_weights is None:  # of an earlier version
+    if about.source_weights is None:  # exported by an earlier version
         return None
     return EncoderIdentity(name, about.source_weights, digest, about.pooling, about.normalise)
 
@@ -57,7 +57,7 @@ def encoder_identity(name: str, card: EncoderCard, tokenizer: TextTokenizer) -> 
 def tokenizer_digest(tokenizer: TextTokenizer) -> str:
     """A digest of a tokenizer's vocabulary, and of the tokens that a sample text becomes.
 
-    Not of its files, which differ from version to version of the library that writes them.
+    Its files do not count: they differ between versions of the library that writes them.
     """
     behaviour = [sorted(tokenizer.vocabulary.items()), tokenizer.token_ids([SAMPLE], None, SAMPLE_TOKENS)]
     return hashlib.sha256(json.dumps(behaviour).encode()).hexdigest()
@@ -66,10 +66,10 @@ def tokenizer_digest(tokenizer: TextTokenizer) -> str:
 def weights_digest(folder: Path) -> str:
     """A digest of a model's tensors: names, shapes and bytes, whatever the format of the files and their order there.
 
-    It is kept in the user's cache, by path, size and time of change of the files, as 270 MB take a third of a second.
+    The user's cache keeps it, by path, size and time of change of the files: 270 MB take a third of a second.
 
     Args:
-        folder: of a model of torch.
+        folder: a model with weights of torch.
 
     Raises:
         TasbError: weights that cannot be read.
@@ -115,7 +115,7 @@ def _tensors_digest(files: list[Path]) -> str:
 
 
 def _safe_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
-    """Name, shape and bytes of each tensor that is not a count of positions, which some versions save as well."""
+    """Name, shape and bytes of each tensor but the numbers of positions, which some versions save as well."""
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
             length = int.from_bytes(content[:8], "little")
@@ -130,7 +130,7 @@ def _safe_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
             where=str(file),
             expected="weights in safetensors",
             found=str(error),
-            do="check that the file is whole; `git lfs pull` fetches what was only named",
+            do="check that the file is whole; `git lfs pull` replaces a pointer by the file",
         ) from error
 
 

@@ -69,7 +69,7 @@ class TasbQueryEncoder:
 
     @functools.cached_property
     def identity(self) -> EncoderIdentity | None:
-        """What an index of this encoder's passages is recognised by; None for exports of earlier versions."""
+        """The identity that an index of this encoder's passages lists; None for exports of earlier versions."""
         return self._encoder.identity(self.name)
 
     def encode(self, query: str, max_length: int | None = None, **others: Any) -> NDArray[np.float32]:

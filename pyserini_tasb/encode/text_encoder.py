@@ -60,10 +60,10 @@ class TextEncoder:
         return self._tokenizer.hugging_face
 
     def identity(self, name: str) -> EncoderIdentity | None:
-        """What its vectors are comparable by; see `encoder_identity`.
+        """The identity that makes its vectors comparable; see `encoder_identity`.
 
         Args:
-            name: as `--encoder` was given it.
+            name: what `--encoder` was given.
         """
         return encoder_identity(name, self.card, self._tokenizer)
 

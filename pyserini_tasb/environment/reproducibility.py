@@ -1,9 +1,9 @@
-"""The same bytes from the same model and texts: what MKL, which multiplies matrices for torch on x86, must be told.
+"""The same bytes from the same model and texts: the setting of MKL, which multiplies matrices for torch on x86.
 
-On processors of other makers than Intel, MKL chooses its kernel by where the numbers lie in memory. The last bits of a
+On processors that are not Intel's, MKL chooses its kernel by where the numbers lie in memory. The last bits of a
 vector then change from run to run (measured with torch 2.13 on AMD EPYC, with AVX2 and with AVX-512; not seen on
 Intel). Its mode of conditional numerical reproducibility ends that. In this mode `AUTO` takes the fastest instructions
-of each processor. There is no other fast setting on AMD's: MKL takes `AVX2` and `AVX512` for `AUTO` (MKL_VERBOSE=1).
+of each processor. On AMD's no other setting is fast: MKL reads `AVX2` and `AVX512` as `AUTO` (MKL_VERBOSE=1).
 
 oneDNN (bf16), Faiss, NumPy and ONNX Runtime need nothing: they gave the same bytes at every address that was tried.
 """
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     import torch
 
 VARIABLE, SETTING = "MKL_CBWR", "AUTO"
-# Bytes behind a multiple of 64, at which torch itself would put every tensor.
+# Bytes after a multiple of 64; torch itself puts every tensor at such a multiple.
 OFFSETS = range(0, 64, 4)
 
 
 def request_reproducibility() -> None:
-    """Ask MKL for reproducible products in this process and its children, unless the user has asked for anything.
+    """Ask MKL for reproducible products in this process and its children, unless the user has set the variable.
 
-    MKL reads the variable when it first multiplies: before that, this has to run.
+    This must run before MKL first multiplies: only then it reads the variable.
     """
     os.environ.setdefault(VARIABLE, SETTING)
 
 
 def ensure_reproducibility() -> None:
-    """As `request_reproducibility`; say so, once, where it comes too late because torch has multiplied already."""
+    """Request reproducibility; say once where the request is too late, because torch has multiplied already."""
     own_choice = os.environ.get(VARIABLE, SETTING) != SETTING
     request_reproducibility()
     if not own_choice and products_depend_on_alignment():
@@ -41,7 +41,7 @@ def ensure_reproducibility() -> None:
 
 @functools.cache
 def products_depend_on_alignment() -> bool:
-    """Whether torch multiplies the same small matrices to other bytes at other addresses, in this process."""
+    """True if torch's product of the same small matrices has other bytes at other addresses, in this process."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -55,7 +55,7 @@ def products_depend_on_alignment() -> bool:
 
 
 def _at(offset: int, values: torch.Tensor) -> torch.Tensor:
-    """A copy of fp32 `values` whose first byte lies `offset` bytes behind a multiple of 64."""
+    """A copy of fp32 `values` whose first byte lies `offset` bytes after a multiple of 64."""
     import torch
 
     space = torch.empty(values.numel() + 32, dtype=torch.float32)

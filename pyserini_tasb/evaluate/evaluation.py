@@ -133,10 +133,10 @@ def _by_provider(measures: Iterable[Measure]) -> dict[Any, list[Measure]]:
 def _with_plain_ids(
     provider: Any, measures: Sequence[Measure], qrels: Qrels, run: Run
 ) -> dict[Measure, dict[str, float]]:
-    """A provider's values where ids are numbers to it: gdeval reads `P-1` as 1, and splits docids at white space.
+    """A provider's values, with numbers in place of ids: gdeval reads `P-1` as 1, and splits docids at white space.
 
-    It gets the queries of the run, as some refuse others; those that the run lacks have the measure's default.
-    Docids are numbered in their order, which decides ties.
+    The provider gets only queries of the run, because some providers refuse others; queries that the run lacks have
+    the measure's default. Docids are numbered in their order, which decides ties.
     """
     plain_qrels, plain_run = {}, {}
     for number, (qid, ranking) in enumerate(run.items(), 1):
@@ -164,17 +164,17 @@ def _without_cutoff(measure: Measure) -> Measure:
 def _computed_by(
     provider: Any, measures: Sequence[Measure], qrels: Qrels, run: Run, names: Mapping[str, str] | None = None
 ) -> dict[Measure, dict[str, float]]:
-    """Measure → qid → value, of exactly the queries of the qrels.
+    """Measure → qid → value, for exactly the queries of the qrels.
 
     Args:
         provider: one of ir-measures'.
         measures: that it supports.
         qrels: qid → docid → grade.
         run: qid → docid → score.
-        names: qid → what the result and errors call the query, if it is not that.
+        names: qid → the name of the query in the result and in errors; by default the qid.
 
     Raises:
-        TasbError: it fails, or gives values for other queries, for one twice, or not for all.
+        TasbError: the provider fails, or gives values for other queries, for one twice, or not for all.
     """
     names = names or dict(zip(qrels, qrels, strict=True))
     values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}

@@ -72,7 +72,7 @@ def load_run(name: str | Path, *, remove_query: bool = False) -> Run:
 
     Args:
         name: the file's path, or the bundled run's name.
-        remove_query: as if the file had no line whose docid is the query's id.
+        remove_query: read the file as if it had no line whose docid is the query's id.
 
     Raises:
         TasbError: nothing by that name or path, or a faulty file.

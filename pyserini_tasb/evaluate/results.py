@@ -27,7 +27,7 @@ class Results:
         cutoff: documents of each query that `unjudged` is of.
         unjudged: run → share, 0 to 1, of its documents without a judgment; empty if that means nothing here.
         dropped: run → how many of its queries lost their own document; empty if it was not to be dropped.
-        own_relevant: judged queries whose own document the qrels call relevant, where it was to be dropped.
+        own_relevant: how many queries have their own document relevant in the qrels; 0 if it was not to be dropped.
     """
 
     qrels: str

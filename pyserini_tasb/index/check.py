@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check `arguments.folders`, or where none is given the machine; 1 where there is a problem, else 0."""
+    """Check `arguments.folders`, or the machine where none is given; return 1 where there is a problem, else 0."""
     if not arguments.folders:
         return doctor.run(arguments)
     checks = {path: functools.partial(check_folder, Path(path)) for path in arguments.folders}
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 def check_folder(folder: Path) -> list[Finding]:
     """Compare an index or a vector folder with its checksums; reads all of it.
 
-    Faiss folders that are not ours have none: only whether the two files open and belong together is seen.
+    Faiss folders that are not ours have no checksums: their two files must open and belong together.
     """
     from pyserini_tasb.encode.corpus.vector_manifest import MANIFEST
 

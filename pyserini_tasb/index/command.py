@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         start = time.monotonic()
         build.write(source, folder)
         seconds = time.monotonic() - start
-        write_index_manifest(folder, encoders)  # before the report, which nobody searches with
+        write_index_manifest(folder, encoders)  # before the report, which belongs to no search
         quality = measure(build, folder, source, queries)
         report = IndexReport(
             kind=arguments.kind,
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _encoders(names: Sequence[str], source: VectorSource) -> list[EncoderIdentity]:
-    """Those that belong to an index of the vectors: what encoded them, and further ones by name."""
+    """The encoders that belong to an index of the vectors: those that encoded them, and further ones by name."""
     encoders = list(source.encoders)
     for name in names:
         identity = open_query_encoder(name, source, "--query-encoder").identity
@@ -78,7 +78,7 @@ def _encoders(names: Sequence[str], source: VectorSource) -> list[EncoderIdentit
             raise TasbError(
                 where=f"--query-encoder {name}",
                 expected="an encoder whose weights are known",
-                found="a model that an earlier version exported, without saying what it was made of",
+                found="a model that an earlier version exported, without saying what it was made from",
                 do="export it again (`tasb export`), or name the model that it was exported from",
             )
         if all(known.differences(asdict(identity)) for known in encoders):

@@ -111,7 +111,7 @@ class FaissBuild:
         return search
 
     def advice(self, folder: Path) -> str:
-        """What would give better answers, as options of `tasb index`."""
+        """Options of `tasb index` that would give better answers."""
         return faiss_advice(open_folder(folder).index)
 
 

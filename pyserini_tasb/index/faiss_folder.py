@@ -61,10 +61,10 @@ def open_docids(path: Path) -> DocidFile:
     """The docids of a Faiss folder.
 
     Raises:
-        TasbError: it is not a Faiss folder, one of its files has not the size that we wrote, or cannot be read.
+        TasbError: it is not a Faiss folder, or one of its files has another size than we wrote, or cannot be read.
     """
     _require_files(path)
-    index_encoders(path)  # looks at the sizes
+    index_encoders(path)  # checks the sizes
     return DocidFile(path / DOCID)
 
 

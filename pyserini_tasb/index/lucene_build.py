@@ -66,7 +66,7 @@ class LuceneBuild:
         (folder / "write.lock").unlink(missing_ok=True)  # Lucene's, which no reader needs
 
     def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search:
-        """Search what was written as our encoders do: HNSW with efSearch 100, or as many as hits are asked for.
+        """Search the index as with our encoders: HNSW with efSearch 100, or the number of hits where that is larger.
 
         Args:
             folder: of the index.
@@ -89,12 +89,12 @@ class LuceneBuild:
         return search
 
     def advice(self, folder: Path) -> str:
-        """What would give better answers."""
+        """Advice on how to get better answers."""
         return LUCENE_ADVICE[self.kind]
 
 
 def widen_search(searcher: Any, depth: int) -> None:
-    """HNSW returns efSearch hits at most, by default 100: make it at least what is asked for.
+    """Raise efSearch to the depth: HNSW returns at most efSearch hits, by default 100.
 
     Args:
         searcher: Pyserini's `LuceneHnswDenseSearcher`.

@@ -31,9 +31,9 @@ class Quality:
     """Measured with sample queries.
 
     Args:
-        recall: depth → share of the exact top that a search for so many hits finds, mean over queries. Where there are
-            fewer vectors than that, all of them are the exact top.
-        hits: depth → how many such a search finds, mean over queries.
+        recall: depth → share of the exact top that a search for that many hits finds, mean over queries. Where there
+            are fewer vectors than that, all of them are the exact top.
+        hits: depth → how many hits that search finds, mean over queries.
         p50, p99: milliseconds of one query, searched alone to the greatest depth.
     """
 
@@ -51,7 +51,7 @@ class Build(Protocol):
     def write(self, source: VectorSource, folder: Path) -> None: ...
     def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search: ...
     def advice(self, folder: Path) -> str:
-        """What would give better answers."""
+        """Advice on how to get better answers."""
         ...
 
 

@@ -54,7 +54,7 @@ class Hits:
         return Hits(self.scores[kept], self.rows[kept])
 
     def without(self, docid: str, docids: Sequence[str], depth: int) -> Hits:
-        """The first `depth` of all but one docid, in their order.
+        """The first `depth` hits that do not have the given docid, in their order.
 
         Args:
             docid: the one that is dropped.

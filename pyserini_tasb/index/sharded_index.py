@@ -84,7 +84,7 @@ class ShardedIndex:
         return found
 
     def short_lists_warning(self, found: Sequence[Hits], depth: int, dimension: int) -> str:
-        """Which lists of a search are shorter than asked, and what to do; empty if none is.
+        """A warning about lists of a search that are shorter than asked, with what to do; empty if none is.
 
         Args:
             found: what `search` found.

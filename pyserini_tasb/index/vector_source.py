@@ -30,7 +30,7 @@ class VectorSource(Protocol):
     def count(self) -> int: ...
     @property
     def encoders(self) -> tuple[EncoderIdentity, ...]:
-        """What encoded the vectors, or is known to make queries for them; empty where nobody wrote it down."""
+        """The encoders that belong to the vectors; empty where nobody wrote them down."""
         ...
 
     def blocks(self, rows: int = ROWS_AT_ONCE) -> Iterator[tuple[list[str], NDArray[Any]]]:

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from pyserini_tasb.index.quality import Quality
 
 LEAST_RECALL = 0.9
-MORE = 4  # times as much to look at, as a next try
+MORE = 4  # the next try looks at so many times as much
 OTHER_KIND = "take another --kind (flat and fp16 look at every vector)"
 
 
 def quality_warning(quality: Quality, count: int, advice: str) -> str:
-    """What is weak about a new index, and what to do; empty if nothing is.
+    """A warning about weak answers of a new index, with what to do; empty if they are not weak.
 
     Args:
         quality: as measured.
@@ -33,7 +33,7 @@ def quality_warning(quality: Quality, count: int, advice: str) -> str:
 
 
 def short_lists_warning(lengths: Sequence[int], asked: int, docids: Sequence[object], advice: str) -> str:
-    """How many lists of hits are shorter than asked, and what to do; empty if none is.
+    """A warning about lists of hits that are shorter than asked, with what to do; empty if none is.
 
     Args:
         lengths: of each query's list.
@@ -55,7 +55,7 @@ def short_lists_warning(lengths: Sequence[int], asked: int, docids: Sequence[obj
 
 
 def faiss_advice(index: Any) -> str:
-    """What gives better answers than a Faiss index, as options of `tasb index`."""
+    """Options of `tasb index` that give better answers than this Faiss index."""
     import faiss
 
     advice = []

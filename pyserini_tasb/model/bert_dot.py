@@ -60,7 +60,7 @@ class BertDot(torch.nn.Module):
             mask = attention_mask.unsqueeze(-1).float()
             vectors = (tokens.float() * mask).sum(dim=1) / mask.sum(dim=1)
         else:
-            # On whichever side the padding is: the tokens' numbers grow, and padding has 0.
+            # Right for padding on either side: the tokens' numbers grow, and padding has 0.
             last = (attention_mask.cumsum(dim=1) * attention_mask).argmax(dim=1)
             vectors = tokens.gather(1, last[:, None, None].expand(-1, -1, tokens.shape[2]))[:, 0].float()
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
@@ -84,7 +84,7 @@ def load_bert_dot(
 
     loaded = load_pretrained(AutoModel, folder, precision, allow_bin=allow_bin, unused=UNUSED)
     if pooling == "last":
-        loaded.config.use_cache = False  # of keys and values, for tokens that a causal model would write next
+        loaded.config.use_cache = False  # which keeps keys and values for writing further tokens
     if pooling == "cls":
         require_first_token_reads_all(loaded, folder, do=LAST_INSTEAD)
     return BertDot(loaded, pooling, normalise).eval()

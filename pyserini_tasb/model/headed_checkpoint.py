@@ -2,7 +2,7 @@
 
 Weights are named `bert_model.…` and by the head. The authors' config.json only names the transformer that training
 started from; ours has that of the transformer under `transformer`, and what the head needs beside. Both have a
-`model_type` that transformers does not know: with that of the transformer, which ours had before, it found no weight
+`model_type` that transformers does not know. Ours had that of the transformer before: then transformers found no weight
 under the names it looked for, and began with random numbers.
 """
 

@@ -66,7 +66,7 @@ def kind_of(folder: Path, *, pooling: Pooling = "cls") -> Kind:
 
 
 def require_bi_encoder(folder: Path, *, pooling: Pooling = "cls") -> None:
-    """Check that a folder holds a model that makes one vector of a text; arguments as of `kind_of`.
+    """Check that a folder holds a model that makes one vector of a text; it takes the arguments of `kind_of`.
 
     Raises:
         TasbError: one that scores pairs, or nothing.

@@ -1,4 +1,4 @@
-"""Models of Hugging Face's own classes, with all of their weights, and whether what is read from them can work."""
+"""Models of Hugging Face's own classes, with all of their weights, and checks that their outputs depend on texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_pretrained(
     with load_errors_explained(folder):
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     architecture = next(iter(config.architectures or ()), config.model_type)
-    # A T5's encoder, saved alone, is read as a whole T5 as well.
+    # A T5's encoder that was saved without its decoder is read as a whole T5, too.
     has_decoder = getattr(config, "is_encoder_decoder", False) or architecture.endswith("EncoderModel")
     if auto_class is AutoModel and has_decoder:
         raise TasbError(
@@ -72,7 +72,7 @@ def load_pretrained(
             "random numbers",
             do=ONE_MODEL,
         )
-    left_out = _of_further_layers(model, report["unexpected_keys"])
+    left_out = _further_layers(model, report["unexpected_keys"])
     if left_out:
         raise TasbError(
             where=str(folder),
@@ -83,8 +83,8 @@ def load_pretrained(
     return model
 
 
-def _of_further_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
-    """Names in the file that differ from a name in the model by numbers only.
+def _further_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Names of weights in the file that differ from a name in the model by numbers only.
 
     Other weights that the model does not take are those of heads, which a bi-encoder leaves out.
     """
@@ -98,7 +98,7 @@ def _of_further_layers(model: Any, unexpected: Iterable[str]) -> list[str]:
 
 
 def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) -> None:
-    """Refuse a causal model (GPT-2, Llama), of whose first token's vector all texts would have the same.
+    """Refuse a causal model (GPT-2, Llama): the vector of its first token is the same for all texts.
 
     Args:
         transformer: a Hugging Face model with `last_hidden_state`.
@@ -106,20 +106,20 @@ def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) ->
         do: the remedy, for the message.
 
     Raises:
-        TasbError: it does not.
+        TasbError: its first token does not read the others.
     """
     if not first_token_reads_all(transformer):
         raise TasbError(
             where=str(folder),
             expected="a model whose first token reads the whole text, where that token's vector is used",
-            found=f"a causal model ({type(transformer).__name__}): all texts that begin with one token, as texts do, "
-            "would have one vector",
+            found=f"a causal model ({type(transformer).__name__}): all texts begin with the "
+            "same token, and would have the same vector",
             do=do,
         )
 
 
 def first_token_reads_all(transformer: Any) -> bool:
-    """Whether the vector of a text's first token depends on the tokens behind it."""
+    """True if the vector of a text's first token depends on the tokens behind it."""
 
     def first_vectors(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         vectors: torch.Tensor = transformer(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
@@ -129,9 +129,9 @@ def first_token_reads_all(transformer: Any) -> bool:
 
 
 def depends_on_text(outputs: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], transformer: Any) -> bool:
-    """Whether a model's outputs differ for texts that have their first token in common, and no other.
+    """True if a model's outputs differ for texts that have their first token in common, and no other.
 
-    It is tried: attention is set up in as many ways as there are kinds of models.
+    The model is tried, because each kind of model sets up attention in its own way.
 
     Args:
         outputs: [texts, ...] of token ids and mask [texts, tokens].

@@ -1,4 +1,4 @@
-"""What a model folder tells sentence-transformers about vectors: written for our models, and compared with a card."""
+"""Files that tell sentence-transformers how a folder makes vectors: written for our models, compared with cards."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FLAG = "pooling_mode_"
 # Since version 6 one key has the name that these flags had before; both versions read the flags.
 FLAGS: dict[Pooling, str] = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
 NAMES = {flag: str(pooling) for pooling, flag in FLAGS.items()} | {"lasttoken": "last"}
-KNOWN = ("Transformer", "Pooling", "Normalize", "Dropout")  # what a card has keys for, and what does nothing in use
+KNOWN = ("Transformer", "Pooling", "Normalize", "Dropout")  # described by a card, or without effect in use
 
 
 def write_sentence_transformers_files(folder: Path, card: EncoderCard, *, dimension: int, longest: int) -> None:
     """Let `SentenceTransformer(folder)` make the card's vectors and compare them as we do.
 
-    It has one length cap for all texts: the passages'.
+    sentence-transformers has one length cap for all texts: it gets the passages'.
 
     Args:
         folder: a whole model of Hugging Face.
@@ -57,10 +57,10 @@ def write_sentence_transformers_files(folder: Path, card: EncoderCard, *, dimens
 
 
 def make_tokenizer_plain(tokenizer: Any) -> None:
-    """Let a tokenizer of Hugging Face give others what a model of ours was trained on: ids, padded on the right.
+    """Let a tokenizer of Hugging Face give other programs what training gave the model: ids, padded on the right.
 
-    With padding on the left, first tokens and positions are elsewhere; and to a GPT-2 the numbers of segments, which
-    we never give, are further words.
+    Padding on the left would move first tokens and positions. A GPT-2 would read the numbers of segments, which
+    training never gives, as further words.
     """
     tokenizer.padding_side = "right"
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
@@ -69,10 +69,10 @@ def make_tokenizer_plain(tokenizer: Any) -> None:
 
 
 def contradiction(card: EncoderCard, folder: Path) -> str:
-    """How the vectors that a folder was made for differ from those that a card reads; empty if it does not say, or not.
+    """The differences between the vectors that a folder was made for and those that a card reads; empty without any.
 
-    What a card says outright is right. What it leaves to defaults may be a mistake, and so may be a folder named
-    without a card.
+    A key that the card sets is right. A key that it leaves at its default may be a mistake, and so may be all keys of
+    a folder named without a card.
 
     Raises:
         TasbError: files of sentence-transformers that cannot be read.
@@ -105,7 +105,7 @@ def contradiction(card: EncoderCard, folder: Path) -> str:
 
 
 def _pooling(config: Path) -> str:
-    """Ours where we have it, else theirs."""
+    """Our name of the pooling where we have one, else theirs."""
     said = _read(config, dict)
     modes = said.get("pooling_mode") or [key.removeprefix(FLAG) for key, value in said.items() if value is True]
     names = [modes] if isinstance(modes, str) else [name for name in modes if name != "include_prompt"]

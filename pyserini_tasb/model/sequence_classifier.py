@@ -43,7 +43,7 @@ def load_sequence_classifier(
     """Load a folder for inference.
 
     Raises:
-        TasbError: more than two labels, parameters without weights, or one score for whatever it reads.
+        TasbError: more than two labels, parameters without weights, or the same score for all texts.
     """
     from transformers import AutoModelForSequenceClassification
 

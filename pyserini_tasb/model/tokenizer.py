@@ -71,7 +71,7 @@ def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]],
         where: which model or tokenizer it is about, for the message.
 
     Raises:
-        TasbError: it does not, so that the first token is a word.
+        TasbError: it puts none there, so the first token is a word.
     """
     empty, text = token_ids(["", "what ranks"])
     if not empty or len(text) == 1 or empty[0] != text[0]:
@@ -80,8 +80,8 @@ def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]],
             expected="a tokenizer that puts [CLS] (or a token like it) before every text, where that token's vector "
             "is used",
             found="one that does not: the vector would be that of a text's first word",
-            do="copy the tokenizer's files of the transformer that this model was trained from; a bi-encoder that was "
-            "trained to use its last token needs a card with `pooling: last`",
+            do="copy the tokenizer's files from the transformer that this model was trained from; a bi-encoder that was"
+            " trained to use its last token needs a card with `pooling: last`",
         )
 
 

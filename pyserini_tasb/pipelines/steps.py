@@ -159,7 +159,7 @@ class Pipeline:
 
 
 def _import_nothing_from_the_folder() -> dict[str, str]:
-    """Variables for `python -m`, which otherwise takes `pyserini` or `numpy` from its working directory first."""
+    """Environment variables without which `python -m` would import `numpy` from its working directory first."""
     places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in places)}
 

@@ -1,4 +1,4 @@
-"""Adapt `FaissSearcher`: encoder names, and whether index and encoder belong together, before the first search.
+"""Adapt `FaissSearcher`: encoder names, and a check before the first search that index and encoder belong together.
 
 Its methods are replaced in place. A subclass would switch off PRF, which Pyserini offers to this exact type only.
 """
@@ -48,7 +48,7 @@ def adapt(namespace: dict[str, Any]) -> None:
 
 
 def require_belonging(folder: Path, encoder: Any) -> None:
-    """Refuse a query encoder that does not belong to an index of ours, and an index whose files were cut off.
+    """Refuse a query encoder that does not belong to an index of ours, and an index whose files were cut short.
 
     Pyserini's own encoders are refused where they are known to differ: by the weights of their model, if it is on this
     machine, and by `pooling` and `l2_norm` where they have these. Encoded queries and unknown models pass.
@@ -58,7 +58,7 @@ def require_belonging(folder: Path, encoder: Any) -> None:
         encoder: a query encoder, or None.
 
     Raises:
-        TasbError: it does not belong to it, or the index is damaged.
+        TasbError: the encoder does not belong to the index, or the index is damaged.
     """
     if isinstance(encoder, TasbQueryEncoder):
         require_encoder(folder, encoder)

@@ -56,8 +56,8 @@ def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = 
         raise _schema_error(path, recipe, node, error) from None
 
 
-def lines_of(path: Path) -> Callable[..., int | None]:
-    """What gives the line of a key of a YAML file, or of the innermost part of its location that the file has."""
+def line_finder(path: Path) -> Callable[..., int | None]:
+    """A function that gives the line of a key of a YAML file, or of the innermost part of its location that exists."""
     node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     return lambda *location: _line_of(node, location)
 

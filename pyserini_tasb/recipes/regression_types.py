@@ -51,7 +51,7 @@ class Source(Strict):
         kind: of source.
         reference: a table, a 2CR condition or, for what was measured, the command.
         date: of what was measured.
-        checkpoints: the models that the number is of, by hub id; one that nobody published has a name all the same.
+        checkpoints: the models behind the number, by hub id; one that nobody published has a name too.
     """
 
     kind: Literal["paper", "pyserini-2cr", "anserini", "measured"]
@@ -129,7 +129,7 @@ class Resources(Strict):
 class Regression(Recipe):
     """A condition whose numbers are checked.
 
-    `checkpoints` are the models that its run is of, by hub id, where these are not those of `models` and `runs_of`.
+    `checkpoints` are the models that made its run, by hub id, where these are not those of `models` and `runs_of`.
     """
 
     topics: str

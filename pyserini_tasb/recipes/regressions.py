@@ -30,7 +30,7 @@ def regression(name: str) -> Regression:
 
 
 def regression_file(name: str) -> Path:
-    """The file of the regression of that name, or at that path; errors as of `regression`."""
+    """The file of the regression of that name, or at that path; raises the errors of `regression`."""
     return _file("regressions", name)
 
 

@@ -34,7 +34,7 @@ class ConditionStage:
     Args:
         kind: index, search, fuse or rerank.
         step: the command, its name and what it makes; what it reads is known only when it runs.
-        refused: what of the command needs `--allow-commands`.
+        refused: the parts of the command that need `--allow-commands`.
     """
 
     kind: StageKind
@@ -52,7 +52,7 @@ class Condition:
         stages: in order; first those of the regressions whose runs it needs.
         prebuilt: what Pyserini downloads, of all of these stages.
         models: the weights that all of these stages need.
-        checkpoints: the models that the run is of, by hub id or path.
+        checkpoints: the models that made the run, by hub id or path.
         runs: files or bundled names of the runs that it needs.
         command: that runs it.
     """
@@ -89,7 +89,7 @@ class Condition:
 
     @property
     def recorded_as(self) -> str:
-        """What its record is called: values with and without the queries' own documents are not compared."""
+        """The name of its record: values with and without the queries' own documents are not compared."""
         return f"{self.name}.remove-query" if self.regression.remove_query else self.name
 
 
@@ -117,7 +117,7 @@ def resolve(
         about: the regression.
         topics: its topic set, if that is in no file.
         archives: what Pyserini downloads for it, if that is in no files.
-        file: that the regression stands in; None for one that the installed Pyserini brings.
+        file: the regression's; None for one that the installed Pyserini brings.
         named: the arguments of `tasb regress` that mean it.
         above: names of the regressions that need this one's run.
 
@@ -206,7 +206,7 @@ def _checkpoint(encoder: str) -> str:
 
 
 def _require_its_own_numbers(condition: Condition) -> None:
-    """Another checkpoint's number judges nothing; sources that name none are believed."""
+    """Refuse another checkpoint's number under `expected`; a source that names no checkpoint is believed."""
     expected = condition.regression.expected
     for block in expected if expected != "measure" else ():
         named = block.source.checkpoints

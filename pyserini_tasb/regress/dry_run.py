@@ -49,7 +49,7 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
     if options.evaluates:
         yield f"  evaluate: {shlex.join(condition.evaluation)}"
         if about.expected == "measure":
-            yield "  expected: nothing published of these checkpoints and parameters; the first run is recorded"
+            yield "  expected: nothing published for these checkpoints and parameters; the first run is recorded"
         else:
             for block in about.expected:
                 values = ", ".join(f"{measure} {as_printed(value, measure)}" for measure, value in block.values.items())

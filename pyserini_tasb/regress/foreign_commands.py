@@ -1,4 +1,4 @@
-"""Which commands a regression of somebody else may run: a stage is any `python -m`, and a YAML file travels.
+"""The commands that a regression of somebody else may run: a stage is any `python -m`, and YAML files are shared.
 
 docs/regressions.md says what is allowed, why, and what such a file can still do.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import own_folder
-from pyserini_tasb.recipes.loading import lines_of
+from pyserini_tasb.recipes.loading import line_finder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 # `pyserini.search` itself, `pyserini.2cr` and `pyserini.eval` hand what they get to a shell or to `eval`.
 MODULES = re.compile(r"pyserini\.(encode|fusion|index|search\.[a-z]+)(\.[a-z_]+)*", re.ASCII)
-# Of the others, some run commands that a file names, or write where it says.
+# Some of the other verbs run commands that a file names, or write where it says.
 VERBS = ("demo", "encode", "evaluate", "expand", "fuse", "hybrid", "index", "rerank", "search")
 URL_OR_FILE_OF_ARGUMENTS = re.compile(r"^@|://")
-# Absolute, in a home or above the folder; also behind `--option=`. URLs are among these, and files of arguments.
+# Absolute, in a home or above the folder; also after `--option=`. URLs and files of arguments match as well.
 OUTSIDE = re.compile(r"^@|(^|^-\w|[=,:;\s])[/~\\]|(^|[/=,:;\s\\])\.\.([/\\]|$)")
-# What follows these is read, so it may lie anywhere; spelt out, as an abbreviation may stand for another option.
+# A path after these is only read, so it may lie anywhere. No abbreviations: they may stand for another option.
 READ = {"--collection", "--corpus", "--encoder", "--index", "--input", "--model", "--qrels"}
 READ |= {"--queries", "--recipe", "--run", "--runs", "--topics", "--vectors"}
 # Pyserini runs code that comes with models of these classes, which it takes from a model's name, too.
@@ -37,15 +37,15 @@ ALLOWED = f"pyserini.encode, .fusion, .index.…, .search.…, or pyserini_tasb 
 
 
 def refusals(regression: Regression, file: Path | None) -> list[list[str]]:
-    """What of each stage's command needs `--allow-commands`, with file and line; nothing in the package's own files.
+    """The parts of each stage's command that need `--allow-commands`, with file and line; none in our own files.
 
     Args:
         regression: whose stages.
-        file: that it stands in; None for one that the installed Pyserini brings.
+        file: the regression's; None for one that the installed Pyserini brings.
     """
     if file is None or file.resolve().is_relative_to(own_folder("regressions").resolve()):
         return [[] for _ in regression.stages]
-    line = lines_of(file)
+    line = line_finder(file)
     return [
         [f"{file}:{line('stages', number, 'command', place)}: {fault}" for place, fault in _faults(stage.command)]
         for number, stage in enumerate(regression.stages)
@@ -53,10 +53,10 @@ def refusals(regression: Regression, file: Path | None) -> list[list[str]]:
 
 
 def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> None:
-    """Check that all that would run may run.
+    """Check that every command that would run is allowed.
 
     Raises:
-        TasbError: naming every command that may not.
+        TasbError: naming every command that is not.
     """
     if options.allow_commands:
         return
@@ -64,8 +64,8 @@ def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> Non
     found = dict.fromkeys(fault for stage in stages for fault in stage.refused)
     if found:
         raise TasbError(
-            expected=f"in files that are not this package's own, commands of {ALLOWED}, and no paths outside of the "
-            "folder of outputs but to read from",
+            expected=f"in files that are not this package's own, commands of {ALLOWED}, and paths outside of the "
+            "folder of outputs only to read from",
             found="\n    ".join(["", *found]),
             do="read these commands (--dry-run); if you trust who wrote them, add --allow-commands",
         )

@@ -18,7 +18,7 @@ class RunOptions:
     Args:
         kind: of the stages that run, or `evaluate`; None for all of them.
         download: let Pyserini and the hub download what is missing.
-        allow_commands: run whatever files of others say, as `foreign_commands` does not.
+        allow_commands: run also the commands that `foreign_commands` refuses.
     """
 
     kind: str | None = None

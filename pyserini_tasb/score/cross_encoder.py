@@ -56,7 +56,7 @@ class CrossEncoderScorer:
         self._model = model.to(self._device)
         self._tokenizer: Any = load_tokenizer(folder)
         require_vocabulary(self._tokenizer, model.transformer, str(folder))
-        if isinstance(model, BertCat) or self._joins_without_a_sign(model):
+        if isinstance(model, BertCat) or self._joins_without_separator(model):
             require_cls_token(lambda texts: self._tokenizer(texts)["input_ids"], str(folder))
         self._max_length = min(options.max_length or MAX_LENGTH, longest_text(self._tokenizer, model.transformer))
         self._require_room(folder)
@@ -72,10 +72,10 @@ class CrossEncoderScorer:
             scores[block] = self._scores(queries.texts(query_rows[block]), passages.texts(passage_rows[block]))
         return scores
 
-    def _joins_without_a_sign(self, model: SequenceClassifier) -> bool:
-        """Whether query and passage would be one text to a model that is scored from its first token.
+    def _joins_without_separator(self, model: SequenceClassifier) -> bool:
+        """True if query and passage would be one text to a model that scores from its first token.
 
-        Causal classifiers are scored from the last one, and may be trained so.
+        Causal classifiers score from the last token, and may be trained on one text.
         """
         special: int = self._tokenizer.num_special_tokens_to_add(pair=True)
         return not special and first_token_reads_all(model.transformer.base_model)

@@ -1,4 +1,4 @@
-"""What a student's run leaves behind: a folder for transformers and sentence-transformers, with cards of both kinds."""
+"""The result of a student's run: a folder for transformers and sentence-transformers, a model card, an encoder card."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def encoded_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `tasb encode` makes of the tiny collection, and a flat index in it. Not to be changed."""
+    """A vector folder of the tiny collection, with a flat index in it. Tests must not change it."""
     output = tmp_path_factory.mktemp("encoded") / "vectors"
     options = ["--encoder", f"tasb:{TINY_MODEL}", "--corpus", str(TINY / "corpus.jsonl"), "--output", str(output)]
     assert main(["encode", *options, "--unit-size", "50", "--format", "faiss", "--device", "cpu"]) == 0

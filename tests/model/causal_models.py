@@ -66,7 +66,7 @@ def causal_model(folder: Path, kind: str, *, head: bool = False, **config: objec
 
 
 def last_vectors(folder: Path, texts: list[str], max_length: int = 64) -> torch.Tensor:
-    """What `pooling: last` is: the last token's last hidden state, text by text, nothing batched."""
+    """The definition of `pooling: last`: the last token's last hidden state, text by text, nothing batched."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()

@@ -1,4 +1,4 @@
-"""What a regression that somebody sent may run."""
+"""The commands that a regression that somebody sent may run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stage(*command, name="small.search"):
 
 
 def refused(small, *command):
-    """What is said about a stage of this command."""
+    """The faults found in a stage of this command."""
     (of_stage,) = load_condition(str(small.regression(stages=[stage(*command)], run=RUN))).stages
     return list(of_stage.refused)
 

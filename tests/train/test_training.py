@@ -214,7 +214,7 @@ def test_a_name_that_is_taken_is_refused_before_training(training_set, tmp_path)
 
 @pytest.fixture(scope="module")
 def reversed_pairs(training_set, tmp_path_factory):
-    """The pairs of the training set with the scores' columns swapped, in a store that was built all the same."""
+    """The pairs of the training set with the scores' columns swapped, in a store that was built anyway."""
     folder = tmp_path_factory.mktemp("reversed")
     source = training_set.pairs.parent
     rows = [line.split("\t") for line in (source / "scores.tsv").read_text().splitlines()]

@@ -41,7 +41,7 @@ def cpu_has_int8() -> bool:
 
 
 def int8_weight_bits() -> WeightBits:
-    """The bits of int8 weights on this CPU: x86 without VNNI adds two products in 16 bits, which 8 would saturate."""
+    """The bits of int8 weights on this CPU: 7 on x86 without VNNI, where sums of two 8-bit products saturate."""
     return 7 if platform.machine() in {"x86_64", "AMD64"} and not cpu_has_int8() else 8
 
 

@@ -13,6 +13,7 @@ from pyserini_tasb.encode.backends.machine import WeightBits
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.model.checkpoint import EXPORTED_WEIGHTS
 from pyserini_tasb.recipes.types import Pooling, Strict
+from pyserini_tasb.texts.manifest import checksum
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,13 +38,13 @@ class ExportAbout(Strict):
     """What is known of an exported model.
 
     Args:
-        source_digest: of the files that it was made of.
+        source_digest: of the files that it was made from.
         source_weights: a digest of the tensors in them; earlier versions did not write it.
         attention_layers: those whose attention is of all tokens.
         attention_fused: so many of them compute it in one operator.
         weight_bits: of int8 weights; 8 are too many for CPUs whose products saturate.
         files: graph, tokenizer and configuration → bytes and SHA-256; none where an earlier version exported.
-        own_digest: of all the rest of `export.json`.
+        own_digest: of all other keys of `export.json`.
     """
 
     format: Literal[1] = 1
@@ -72,15 +73,15 @@ def write_about(about: ExportAbout, folder: Path) -> None:
     (folder / EXPORT).write_text(text + "\n", encoding="utf-8")
 
 
-def listed_files(folder: Path) -> dict[str, tuple[int, str]]:
+def sizes_and_digests(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file of a folder with its bytes and SHA-256, for `ExportAbout`."""
     return {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with the files that `export.json` lists, or with itself; empty if nothing is.
+    """The damage to the files that `export.json` lists, or to itself; empty if there is none.
 
-    Files are read once a process, as long as their size and time stay: 0.3 s for the 265 MB of DistilBERT.
+    Each file is read once a process while its size and time of change stay: 0.3 s for the 265 MB of DistilBERT.
     """
     try:
         about = read_about(folder)
@@ -125,7 +126,7 @@ def is_exported(folder: Path) -> bool:
 
 
 def _digest_of_rest(about: dict[str, Any]) -> str:
-    # Of the file's own keys: a later version's `ExportAbout` may have more.
+    # Over the keys that the file has: a later version's `ExportAbout` may have more.
     rest = {key: value for key, value in about.items() if key != "own_digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -137,8 +138,7 @@ def _sha256(path: Path) -> str:
 
 @functools.lru_cache
 def _digest(path: Path, _state: tuple[int, int]) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return checksum(path)
 
 
 def read_about(folder: Path) -> ExportAbout:

@@ -38,7 +38,7 @@ class HuggingFaceTokenizer:
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """As of `TextTokenizer`."""
+        """See `TextTokenizer`."""
         return dict(self.hugging_face.get_vocab())
 
     def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
@@ -94,7 +94,7 @@ class FileTokenizer:
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """As of `TextTokenizer`."""
+        """See `TextTokenizer`."""
         return dict(self._tokenizer.get_vocab())
 
     def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:

@@ -28,10 +28,10 @@ class VectorFolder:
         count: how many there are.
         dtype: in which they are stored, float32 or float16.
         about: what they are of: `card` and `corpus` (digests), `encoder`, `max_length`, `precision`.
-        encoders: what encoded them; empty in folders of earlier versions.
+        encoders: those that encoded them; empty in folders of earlier versions.
 
     Args:
-        path: what `tasb encode` wrote. Sizes are looked at; a unit's checksums are compared before it is first read.
+        path: what `tasb encode` wrote. Sizes are checked; a unit's checksums are compared before it is first read.
 
     Raises:
         TasbError: not a vector folder, not finished, damaged, or with units of several models.
@@ -65,7 +65,7 @@ class VectorFolder:
             rows: at most so many in a block.
 
         Raises:
-            TasbError: a unit differs from its checksums; nothing of it was handed out.
+            TasbError: a unit differs from its checksums; none of its vectors were yielded.
         """
         for unit in self._units:
             self._verify(unit)
@@ -75,7 +75,7 @@ class VectorFolder:
                 yield docids[start : start + rows], vectors[start : start + rows]
 
     def verify(self) -> None:
-        """Compare with their checksums all units that were not read yet.
+        """Compare all units that were not read yet with their checksums.
 
         Raises:
             TasbError: naming the first that is different.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
-ENCODERS = "encoders"  # of `about`: what encoded the passages, as an index of the vectors has to know it
+ENCODERS = "encoders"  # a key of `about`: the encoders of the passages, which an index of the vectors lists
 FORMAT, VERSION = "pyserini-tasb vector folder", 1
 DTYPES = ("float32", "float16")
 

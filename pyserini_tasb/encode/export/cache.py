@@ -35,12 +35,12 @@ def cache_folder() -> Path:
 
 
 def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
-    """Whether the card's model has been exported before, and nothing of it is damaged."""
+    """True if the card's model has been exported before, and none of its files is damaged."""
     return _is_whole(_place(card, precision))
 
 
 def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
-    """The folder of the card's exported model, which is exported now if it never was, or if what is there is damaged.
+    """The folder of the card's exported model; exports it first where there is no export, or a damaged one.
 
     Two processes that need it at once both export it; the first to be done puts its folder in place, and the other
     takes that one.

@@ -12,7 +12,7 @@ import yaml
 
 from pyserini_tasb.encode.backends.by_length import vectors_by_length
 from pyserini_tasb.encode.backends.machine import int8_weight_bits
-from pyserini_tasb.encode.backends.onnx_folder import ExportAbout, is_exported, listed_files, write_about
+from pyserini_tasb.encode.backends.onnx_folder import ExportAbout, is_exported, sizes_and_digests, write_about
 from pyserini_tasb.encode.backends.onnx_graph import OnnxGraph
 from pyserini_tasb.encode.backends.pytorch import Torch
 from pyserini_tasb.encode.backends.tokenizers import TOKENIZER, FileTokenizer
@@ -100,7 +100,7 @@ def export_model(
         weight_bits=bits,
         accuracy=accuracy,
         versions={name: version(name) for name in ("onnxruntime", "torch", "transformers", *PACKAGES)},
-        files=listed_files(folder),  # all but `export.json` and the card, which is for its owner to change
+        files=sizes_and_digests(folder),  # all but `export.json` and the card, which its owner may change
     )
     write_about(about, folder)
     _write_card(card, folder, precision)

@@ -50,7 +50,7 @@ def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
 
     Args:
         path: the file.
-        remove_query: as if the file had no line whose docid is the query's id, and ranks were counted without it.
+        remove_query: read the file as if it had no line whose docid is the query's id; ranks are counted without it.
 
     Raises:
         TasbError: as `read_run` and `read_msmarco_run`, of which this is the fast form.

@@ -91,7 +91,7 @@ class RunTable:
         return RunTable(qids, starts, self.docids.take(rows, axis=0), self.scores.take(rows))
 
     def without_own_documents(self, *, by_rank: bool = False) -> RunTable:
-        """The same without each query's own document, whose docid is the query's id; a query without another is gone.
+        """The same without each query's own document, whose docid is the query's id; a query with no other is dropped.
 
         Args:
             by_rank: scores are 1 / rank, and ranks are counted anew.

@@ -65,7 +65,7 @@ class FaissRetriever:
 
     @property
     def warning(self) -> str:
-        """As `Retriever`."""
+        """See `Retriever`."""
         advice = faiss_advice(self._folder.index)
         return short_lists_warning(self._lengths, self._asked, self._folder.docids, advice)
 

@@ -41,7 +41,7 @@ class HybridSearch:
         hits: documents that each retriever is asked for.
         threads: that each retriever may use.
         batch_size: queries of a block; the hits of a few blocks are in memory at a time.
-        remove_query: a document whose docid is the query's id is none of a retriever's hits.
+        remove_query: drop the document whose docid is the query's id from each retriever's hits.
     """
 
     retrievers: Sequence[Retriever]
@@ -113,7 +113,7 @@ class HybridSearch:
     def _hits(self, retriever: Retriever, block: Topics) -> Run:
         if not self.remove_query:
             return retriever.search(block, self.hits, self.threads)
-        # One deeper, so that as many hits are left.
+        # One hit more, so that `hits` are left without the query's own document.
         found = without_own_documents(retriever.search(block, self.hits + 1, self.threads))
         return {qid: dict(itertools.islice(ranking.items(), self.hits)) for qid, ranking in found.items()}
 

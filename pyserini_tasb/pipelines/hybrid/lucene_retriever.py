@@ -23,7 +23,7 @@ class LuceneRetriever:
         name: for messages.
         searcher: `LuceneSearcher`, `LuceneImpactSearcher`, `LuceneFlatDenseSearcher` or `LuceneHnswDenseSearcher`.
         reader: Lucene's, of the same index.
-        advice: what to do where lists are short; empty where they may well be, as for BM25.
+        advice: what to do where lists are short; empty where that is normal, as for BM25.
     """
 
     def __init__(self, name: str, searcher: Any, reader: Any, advice: str = "") -> None:
@@ -55,7 +55,7 @@ class LuceneRetriever:
 
     @property
     def warning(self) -> str:
-        """As `Retriever`."""
+        """See `Retriever`."""
         if not self._advice:
             return ""
         return short_lists_warning(self._lengths, self._asked, range(self._reader.numDocs()), self._advice)

@@ -21,7 +21,7 @@ class Retriever(Protocol):
     def name(self) -> str: ...
 
     def search(self, topics: Topics, hits: int, threads: int) -> Run:
-        """What a run file of these topics would say, best first, scores as they are read back from it.
+        """The content of a run file of these topics, best first, with scores as they are read back from it.
 
         Args:
             topics: the queries; those that find nothing have no hits.
@@ -32,7 +32,7 @@ class Retriever(Protocol):
 
     @property
     def warning(self) -> str:
-        """What is weak about all that was found so far, and what to do; empty if nothing is."""
+        """A warning about short lists in all that was found so far, with what to do; empty if none is."""
         ...
 
     def has_any(self, docids: Iterable[str]) -> bool:

@@ -70,8 +70,8 @@ def depth_curve(first: NamedRun, reranked: NamedRun, qrels: Qrels, measure: str,
             where=reranked.name,
             expected=f"a re-ranking of {first.name}, at least of the top {depths[0]} of every query",
             found=f"scores of the top {reach}",
-            do="name after --first-stage the run that was re-ranked, or a smaller depth first; if re-ranked with "
-            "--remove-query, add it",
+            do="name after --first-stage the run that was re-ranked, or a smaller depth first; if it was re-ranked "
+            "with --remove-query, add it",
         )
     return DepthCurve(
         first.name,

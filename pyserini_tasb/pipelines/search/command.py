@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
         for shard in range(len(index.paths)):
             index.open(shard, encoder.dimension)
-    # One deeper, so that as many hits are left.
+    # One hit more, so that `--hits` are left without the query's own document.
     depth = arguments.hits + arguments.remove_query
     found = index.search(encoder.encode_batch(list(topics.values())), depth, arguments.batch_size)
     warning = index.short_lists_warning(found, depth, encoder.dimension)

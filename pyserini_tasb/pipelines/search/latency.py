@@ -42,12 +42,12 @@ class BatchTimes:
 def measure_latency(
     encoder: TasbQueryEncoder, index: ShardedIndex, queries: Sequence[str], depth: int
 ) -> list[BatchTimes]:
-    """Time batches of the sizes in `BATCHES` that the queries suffice for, each size after a batch that is not timed.
+    """Time batches of each size in `BATCHES` that is not above the number of queries, after one that is not timed.
 
     Args:
         encoder: of the queries; one that keeps vectors of earlier queries would be timed doing nothing.
         index: to search.
-        queries: all different, as the encoder encodes equal ones once; batches take them in turn.
+        queries: all different, because the encoder encodes equal ones once; batches take them in turn.
         depth: hits of each query.
     """
     batches = {size: _encoded(encoder, queries, size, count) for size, count in BATCHES.items() if size <= len(queries)}
@@ -64,7 +64,7 @@ def measure_latency(
 
 
 def latency_table(times: Sequence[BatchTimes]) -> str:
-    """As text: a line for each batch size, those too that were left out."""
+    """The times as text: a line for each batch size, and for each that was left out."""
     columns = [f"{part} {value}" for part in ("encode", "search", "total") for value in ("avg", "p50", "p99")]
     lines = ["milliseconds a batch".ljust(26) + "".join(name.rjust(12) for name in columns)]
     for row in times:

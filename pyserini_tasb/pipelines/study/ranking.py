@@ -116,7 +116,7 @@ class _Found:
 
     def __init__(self, task: LoadedTask, queries: NDArray[np.float32]) -> None:
         self._task, self._queries = task, queries
-        self._depth = task.depth + task.remove_query  # so that as many are left
+        self._depth = task.depth + task.remove_query  # so that `depth` are left
         self._scores = np.empty((len(queries), 0), dtype=np.float32)
         self._docids = np.empty((len(queries), 0), dtype=object)
 

@@ -24,7 +24,7 @@ class PaperRow(Strict):
     Args:
         system: as the paper calls it.
         facts: a cell for each of the table's `facts`; none of them known, if empty.
-        checkpoints: the models that all of the row's values are of, by hub id, as in regressions.
+        checkpoints: the models behind all of the row's values, by hub id, as in regressions.
         cited: topic set → the paper's values, by the table's measures; None where it has none.
         measured: what follows the topic set in names of conditions that measure the same; the first that has a value.
     """

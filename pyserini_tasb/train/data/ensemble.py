@@ -39,7 +39,7 @@ class EnsembleReport:
         pairs: lines written.
         scores: distinct (query, passage) among them.
         unused: (query, passage) with a score in another file but not in the first; they are not written.
-        agreements: of each file's scores with the labels, and of the means.
+        agreements: those of each file's scores with the labels, and last that of the means.
     """
 
     pairs: int
@@ -65,8 +65,8 @@ def write_ensemble(
         files: two or more scored-pairs files, `pos_score qid …` in five columns separated by tabs, plain or gzip.
         path: the file to write; replaced only when everything is on disk.
         bytes_at_once: of one file's text in memory.
-        check: gets each file, and `path`, with the agreement of its scores with the labels before `path` is there; may
-            raise an error. A teacher whose columns are swapped does not show in the mean of several.
+        check: called before `path` exists, with each file (and with `path`) and the agreement of its scores with the
+            labels; may raise an error. The mean of several teachers hides one whose columns are swapped.
 
     Raises:
         TasbError: fewer than two files, or one twice; faulty lines, all of which are named; a score that a file

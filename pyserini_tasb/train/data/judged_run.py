@@ -73,7 +73,7 @@ class JudgedRun:
         return [self._of_qrels.faults, self._of_run.faults]
 
     def rows(self, queries: TextLookup, passages: TextLookup, guard: NegativeGuard | None = None) -> Iterator[PairRows]:
-        """The pairs whose negatives `guard` keeps, query by query. What it removes is not drawn.
+        """The pairs whose negatives `guard` keeps, query by query. A negative that it removes is not drawn.
 
         Raises:
             TasbError: once all pairs are made: a query or a passage has no text.

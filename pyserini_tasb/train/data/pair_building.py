@@ -39,7 +39,7 @@ if TYPE_CHECKING:
             """Of each file; filled while `rows` is read."""
 
         def rows(self, queries: TextLookup, passages: TextLookup, guard: NegativeGuard) -> Iterator[PairRows]:
-            """The pairs whose negatives stay, in chunks."""
+            """The pairs whose negatives `guard` keeps, in chunks."""
 
 
 def build_from_ids(
@@ -64,7 +64,7 @@ def build_from_ids(
         known: qid → docids known relevant beyond the pairs; those without a text are left out.
         recipe: what the manifest says of the sources.
         keep_query: keep negatives that are the query itself.
-        allow_reversed: build of a teacher that contradicts most labels, too.
+        allow_reversed: build also from a teacher that contradicts most labels.
         overwrite: replace a store in `folder`, once the new one is complete.
 
     Raises:
@@ -114,7 +114,7 @@ def build_from_triples(
         folder: absent or empty, unless `overwrite`.
         source: the triples.
         recipe: what the manifest says of the sources.
-        allow_reversed: build of a teacher that contradicts most labels, too.
+        allow_reversed: build also from a teacher that contradicts most labels.
         overwrite: replace a store in `folder`, once the new one is complete.
 
     Raises:
@@ -156,7 +156,7 @@ def store_queries(folder: Path, queries: str) -> TextStore:
 def _indices(
     known: Mapping[str, Mapping[str, int]], queries: TextLookup, passages: TextLookup
 ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], int]:
-    """Queries and passages of what is known relevant, and for how much of it only the passage has no text."""
+    """Indices of the queries and passages known relevant; and how many have a text for the query, but no passage's."""
     of_query = np.repeat(queries.indices(list(known)), [len(docids) for docids in known.values()])
     of_passage = passages.indices([docid for docids in known.values() for docid in docids])
     with_text = (of_query >= 0) & (of_passage >= 0)

@@ -1,4 +1,4 @@
-"""In how many pairs a teacher agrees with the labels: it scores the positive above the negative."""
+"""A teacher's agreement with the labels: in how many pairs it scores the positive above the negative."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 1 << 20
 # all-MiniLM-L6-v2 is against 5 % of the demo's pairs, whose negatives are BM25's; the published TAS-B against 17 % of
-# TREC-DL's among its own first 100 hits, the hardest negatives that there are.
+# TREC-DL's among its own first 100 hits, which are the hardest negatives.
 ODD_SHARE = 0.2
 # Scores are stored in fp32: differences that should be equal differ in their last bits.
 RELATIVE_ERROR = 1e-6
@@ -23,7 +23,7 @@ RELATIVE_ERROR = 1e-6
 
 @dataclass(frozen=True)
 class Agreement:
-    """Pairs by what a teacher says of them. A tie is for neither side, and counted on neither.
+    """Pairs by what a teacher says of them. A tie counts for neither side.
 
     Attributes:
         agreeing: the positive scores above the negative.
@@ -62,12 +62,12 @@ class Agreement:
 
     @property
     def contradicts(self) -> bool:
-        """Whether the teacher puts the negative first in more than half of the pairs that it does not tie."""
+        """True if the teacher puts the negative first in more than half of the pairs that it does not tie."""
         return self.against > self.agreeing
 
     @property
     def warning(self) -> str | None:
-        """What looks wrong, as a sentence; None if nothing does."""
+        """A sentence on what looks wrong; None if nothing does."""
         if self._pairs > 1 and self.tied == self._pairs:
             return "the teacher ties every pair: its scores say nothing; check them"
         if self.against <= ODD_SHARE * (self.agreeing + self.against):
@@ -110,5 +110,5 @@ class Agreement:
 
 
 def all_equal(mean: float, deviation: float) -> bool:
-    """Whether margins of this mean and deviation differ by nothing but rounding."""
+    """True if margins of this mean and deviation differ by nothing but rounding."""
     return deviation <= RELATIVE_ERROR * abs(mean)

@@ -46,7 +46,7 @@ class PassageDigests:
         return np.isin(self.digests(candidates), self.digests(positives))
 
     def digests(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """[rows] of the texts at these indices."""
+        """[rows] digests of the texts at these indices."""
         new = np.unique(rows[self._digests[rows] == 0])
         self._digests[new] = [text_digest(text) for text in self._passages.texts(new)]
         return self._digests[rows]
@@ -56,7 +56,7 @@ class QueryItself:
     """Finds passages that are their query: ArguAna, Quora and CQADupStack take queries from the collection.
 
     A passage is the query if it has the query's text, apart from white space and letter case; or if it has the query's
-    id and at least 90 % of its words. Equal ids alone say nothing.
+    id and at least 90 % of its words. Equal ids by themselves say nothing.
 
     Memory: 16 bytes for each query and 4 for each passage, and a digest of 8 for each text whose first letters are
     those of the other side's.
@@ -97,7 +97,7 @@ def share_of_words(query: str, passage: str) -> float:
 
 
 def same_texts(ones: Spans, others: Spans) -> NDArray[np.bool_]:
-    """Which texts equal their partners apart from white space and letter case."""
+    """True where a text equals its partner apart from white space and letter case."""
     same: NDArray[np.bool_] = ~_differ(*(_letters(texts.first_bytes(FIRST_BYTES)) for texts in (ones, others)))
     for row in np.flatnonzero(same).tolist():
         same[row] = text_digest(ones.string(row)) == text_digest(others.string(row))
@@ -120,7 +120,7 @@ def _differ(ones: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.
 
 
 class NegativeGuard:
-    """Which negatives of a pair store may stay; counts the others.
+    """A check of which negatives of a pair store may stay; it counts the others.
 
     Args:
         queries: texts with ids.

@@ -73,7 +73,7 @@ def usable_positives(
 ) -> dict[str, NDArray[np.int64]]:
     """The positives of each topic that has any with a text, as indices of passages; the others are counted.
 
-    So are queries with positives that are no topics.
+    Queries that have positives and are no topics are counted as well.
     """
     positives, with_text = {}, TextLookup(passages)
     for qid in topics:
