@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
 from pyserini_tasb.cli_index import (
-    add_allow_other_option,
+    add_allow_other_encoder_option,
     add_remove_query_option,
     add_threads_option,
     at_least_one,
@@ -51,6 +51,6 @@ def add_hybrid_verb(verbs: Any, verb: Verb) -> None:
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the recipe's name)")
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the recipe's")
-    add_allow_other_option(parser)
+    add_allow_other_encoder_option(parser)
     add_backend_option(parser)
     add_threads_option(parser)

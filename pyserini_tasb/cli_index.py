@@ -61,7 +61,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_remove_query_option(parser)
     parser.add_argument("--in-memory", action="store_true", help="read each index whole instead of mapping its file")
-    add_allow_other_option(parser)
+    add_allow_other_encoder_option(parser)
     parser.add_argument("--latency", action="store_true", help="measure encoding and search in batches of 1, 10, 2000")
     parser.add_argument(
         "--latency-queries",
@@ -74,7 +74,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     add_threads_option(parser)
 
 
-def add_allow_other_option(parser: argparse.ArgumentParser) -> None:
+def add_allow_other_encoder_option(parser: argparse.ArgumentParser) -> None:
     """`--allow-other-encoder`, for a verb that opens an index with a query encoder."""
     parser.add_argument(
         "--allow-other-encoder",

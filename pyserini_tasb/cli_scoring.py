@@ -32,12 +32,12 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--collection", metavar="PATH", help="TSV, JSONL, Lucene index or text store")
     parser.add_argument("--queries", metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
     parser.add_argument("--output", required=True, metavar="TSV", help="pos_score neg_score qid pos_pid neg_pid")
-    add_allow_reversed(parser)
+    add_allow_reversed_option(parser)
     _add_model_options(parser)
 
 
-def add_allow_reversed(parser: argparse.ArgumentParser) -> None:
-    """Add the switch for teachers that contradict the labels."""
+def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
+    """`--allow-reversed`, for a verb that reads or makes a teacher's scores."""
     parser.add_argument(
         "--allow-reversed",
         action="store_true",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli_encoding import add_backend_option
-from pyserini_tasb.cli_index import add_allow_other_option, add_remove_query_option
-from pyserini_tasb.cli_scoring import add_allow_reversed
+from pyserini_tasb.cli_index import add_allow_other_encoder_option, add_remove_query_option
+from pyserini_tasb.cli_scoring import add_allow_reversed_option
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +69,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of --negatives-per-query (default: %(default)s)")
     parser.add_argument("--skip-bad", action="store_true", help="count faulty lines instead of stopping")
     _add_keep_query(parser)
-    add_allow_reversed(parser)
+    add_allow_reversed_option(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the store at --output")
 
 
@@ -82,7 +82,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--dense-index", metavar="DIR", help="a Faiss index, with --encoder")
     source.add_argument("--run", dest="run_file", metavar="NAME|PATH", help="an existing run")
     parser.add_argument("--encoder", metavar="NAME", help="of --dense-index")
-    add_allow_other_option(parser)
+    add_allow_other_encoder_option(parser)
     parser.add_argument("--output", required=True, metavar="TSV", help="pairs, for `tasb data pairs --scored-pairs`")
     parser.add_argument("--depth", type=int, default=200, metavar="N", help="hits to look at (default: %(default)s)")
     parser.add_argument("--skip-top", type=int, default=0, metavar="N", help="leave out the first N hits")
@@ -95,7 +95,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
         "--margin-cutoff", type=float, metavar="M", help="with --score-with: drop pairs whose margin is below M"
     )
     _add_keep_query(parser)
-    add_allow_reversed(parser)
+    add_allow_reversed_option(parser)
     parser.add_argument(
         "--min-relevance", type=int, default=1, metavar="N", help="of a positive (default: %(default)s)"
     )

@@ -57,7 +57,7 @@ def _checked_index(folder: Path) -> str:
 def _foreign(folder: Path) -> Finding:
     if is_faiss_folder(folder):
         open_folder(folder)
-    found = f"no {INDEX_MANIFEST}: not an index of ours, or of an earlier version; its files cannot be checked"
+    found = f"no {INDEX_MANIFEST}: not an index of ours, or one of an earlier version: its files cannot be checked"
     return Finding(str(folder), "warning", found)
 
 

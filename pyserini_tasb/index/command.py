@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         start = time.monotonic()
         build.write(source, folder)
         seconds = time.monotonic() - start
-        write_index_manifest(folder, encoders)  # before the report, which belongs to no search
+        write_index_manifest(folder, encoders)  # before the report, which it does not list
         quality = measure(build, folder, source, queries)
         report = IndexReport(
             kind=arguments.kind,
