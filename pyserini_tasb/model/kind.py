@@ -58,7 +58,7 @@ def kind_of(folder: Path, *, pooling: Pooling = "cls") -> Kind:
             where=str(folder / CONFIG),
             expected="a bi-encoder (a transformer without a head), BERT_Cat, ColBERT, a sequence classifier, or a T5",
             found=architecture
-            + (", a causal model, whose first token reads nothing behind it" if causal else "")
+            + (", a causal model, whose first token reads nothing after it" if causal else "")
             + (", an encoder-decoder" if config.get("is_encoder_decoder") else ""),
             do=f"choose a model that was trained to rank{CAUSAL_BI_ENCODER if causal else ''}",
         )

@@ -119,7 +119,7 @@ def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) ->
 
 
 def first_token_reads_all(transformer: Any) -> bool:
-    """True if the vector of a text's first token depends on the tokens behind it."""
+    """True if the vector of a text's first token depends on the tokens after it."""
 
     def first_vectors(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         vectors: torch.Tensor = transformer(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
