@@ -153,7 +153,8 @@ def require_among(known: Sequence[EncoderIdentity], found: Mapping[str, Any], na
         expected=f"an encoder that belongs to these vectors: {', '.join(each.name for each in known)}",
         found=f"{name}, which has {' and '.join(differences)}: its scores would mean nothing",
         do="name that encoder; or, if this one was trained for these passages, list it when the index is made "
-        f"(`tasb index --query-encoder`); --allow-other-encoder or {ALLOW_OTHER}=1 searches anyway",
+        f"(`tasb index --query-encoder`); `tasb search`, `hybrid` and `data mine` take it anyway with "
+        f"--allow-other-encoder, all commands with {ALLOW_OTHER}=1",
     )
 
 

@@ -5,7 +5,7 @@ vector then change from run to run (measured with torch 2.13 on AMD EPYC, with A
 Intel). Its mode of conditional numerical reproducibility ends that. In this mode `AUTO` takes the fastest instructions
 of each processor. On AMD's no other setting is fast: MKL reads `AVX2` and `AVX512` as `AUTO` (MKL_VERBOSE=1).
 
-oneDNN (bf16), Faiss, NumPy and ONNX Runtime need nothing: they gave the same bytes at every address that was tried.
+oneDNN (bf16), Faiss, NumPy and ONNX Runtime need nothing: they gave the same bytes at each of 16 alignments.
 """
 
 from __future__ import annotations
