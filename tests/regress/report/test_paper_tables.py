@@ -83,7 +83,7 @@ def test_cited_values_are_shown_as_cited(reported):
     assert "\n| TAS-B | none |  | 64 | TAS-B b96 (not published) | *0.722* |" in markdown
     b256 = "sebastian-hofstaetter/distilbert-dot-tas\\_b-b256-msmarco"
     assert f"\n| TAS-B, measured here | none |  |  | {b256} | 0.7210 |" in markdown
-    assert "<td>TAS-B b96 (not published)</td>" in reported.html
+    assert '<td class="checkpoints">TAS-B b96 (not published)</td>' in reported.html
 
 
 @pytest.mark.parametrize(
