@@ -66,7 +66,7 @@ def tokenizer_digest(tokenizer: TextTokenizer) -> str:
 def weights_digest(folder: Path) -> str:
     """A digest of a model's tensors: names, shapes and bytes, whatever the format of the files and their order there.
 
-    The user's cache keeps it, by path, size and time of change of the files: 270 MB take a third of a second.
+    The user's cache keeps it, by path, size and times of the files: 270 MB take a third of a second.
 
     Args:
         folder: a model with weights of torch.
@@ -76,7 +76,9 @@ def weights_digest(folder: Path) -> str:
     """
     files = _weight_files(folder)
     key = str(folder.absolute())
-    state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    # Archives and `cp -p` set the time of modification, which two versions may share; nobody sets that of the change.
+    stats = [(file.name, file.stat()) for file in files]
+    state = [[name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in stats]
     kept = cache_folder().with_name(DIGESTS)
     known = read_sidecar(kept)
     if known.get(key, {}).get("state") == state:

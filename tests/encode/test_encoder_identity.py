@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -98,7 +99,8 @@ def test_an_exported_model_is_the_one_that_it_was_made_of(exported_tiny, exporte
 def test_an_export_of_an_earlier_version_is_not_known(exported_tiny, tmp_path):
     earlier = shutil.copytree(exported_tiny, tmp_path / "earlier")
     about = json.loads((earlier / "export.json").read_text())
-    del about["source_weights"], about["own_digest"]  # which an earlier version did not write
+    for key in ("source_weights", "files", "own_digest"):
+        del about[key]
     (earlier / "export.json").write_text(json.dumps(about))
     assert identity(earlier) is None
 
@@ -109,6 +111,17 @@ def test_weights_are_read_once(copy, monkeypatch):
     assert weights_digest(copy) == first
     save_file(load_file(TINY_MODEL / "model.safetensors"), copy / "model.safetensors", {"format": "pt"})
     assert weights_digest(copy) == "read again"
+
+
+def test_other_weights_of_the_same_size_and_time(copy):
+    """As packages install files, whose times are those in the archive, and as `cp -p` copies them."""
+    file = copy / "model.safetensors"
+    first, stat = weights_digest(copy), file.stat()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert weights_digest(copy) != first
 
 
 def test_a_cache_that_cannot_be_written(copy, tmp_path, monkeypatch):

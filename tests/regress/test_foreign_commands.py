@@ -106,6 +106,11 @@ def test_refused(small, command):
         ("pyserini.fusion", "--method", "rrf", "--runs", "/runs/a", "../b", "--output", RUN),
         ("pyserini_tasb", "search", "--encoder", "tasb:/models/mine", "--index=/indexes/mine", "--output", RUN),
         ("pyserini_tasb", "search", "--encoder", "tasb:minilm", "--output", RUN),
+        ("pyserini_tasb", "search", "--latency", "--latency-queries", "/queries.tsv", "--output", RUN),
+        ("pyserini_tasb", "hybrid", "--dense-index", "/a", "/b", "--sparse-index", "/c", "--output", RUN),
+        ("pyserini_tasb", "index", "--vectors", "/v", "--query-encoder", "/models/mine", "--output", "x"),
+        ("pyserini_tasb", "expand", "--collection", "/c", "--predictions", "/p.txt", "--output", "x"),
+        ("pyserini_tasb", "evaluate", "--runs", "/a", "/b", "--baseline", "/a", "--qrels", "/q"),
         ("pyserini_tasb", "rerank", "--allow-bin", "--model", "castorini/duot5-3b-msmarco", "--output", RUN),
     ],
 )
