@@ -12,11 +12,13 @@ from pyserini_tasb.evaluate.columnar import InOrder, load_run_table, write_run_t
 from pyserini_tasb.fuse.compatibility import require_compatible
 from pyserini_tasb.fuse.fusing import fuse_tables
 from pyserini_tasb.fuse.fusion import DEPTH, RRF_K, Fusion
-from pyserini_tasb.fuse.recipe import fusion_of, require_runs, weight_note
+from pyserini_tasb.fuse.recipe import fusion_of, remove_query_note, require_runs, weight_note
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
+    from pyserini_tasb.evaluate.columnar import RunTable
     from pyserini_tasb.recipes import FusionRecipe
 
 # What a recipe says, --set changes; without one these do.
@@ -36,10 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     _require_distinct(arguments.runs)
     load = functools.partial(load_run_table, remove_query=arguments.remove_query)
     tables = dict(zip(arguments.runs, InOrder(load, arguments.runs), strict=True))
+    _require_hits(tables)
     notes = require_compatible(tables)
     if recipe and not arguments.weights:
         depth = max(int(table.lengths.max(initial=0)) for table in tables.values())
-        notes += filter(None, [weight_note(recipe, depth)])
+        notes += filter(None, [weight_note(recipe, depth), remove_query_note(recipe, removed=arguments.remove_query)])
     for note in notes:
         print(f"tasb fuse: note: {note}", file=sys.stderr)
     fused = fuse_tables(list(tables.values()), fusion)
@@ -83,6 +86,17 @@ def _require_distinct(names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TasbError(expected="different runs", found=f"{', '.join(twice)} more than once", do="give each run once")
+
+
+def _require_hits(tables: Mapping[str, RunTable]) -> None:
+    emptied = [name for name, table in tables.items() if not table.qids]  # a file without lines is refused when read
+    if emptied:
+        raise TasbError(
+            where=", ".join(emptied),
+            expected="documents besides those whose id is their query's",
+            found="none: --remove-query drops all",
+            do="leave out --remove-query, if queries and documents only happen to have the same ids",
+        )
 
 
 def _said(fusion: Fusion, runs: int) -> str:

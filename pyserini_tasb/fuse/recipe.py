@@ -71,6 +71,18 @@ def weight_note(recipe: FusionRecipe, depth: int) -> str | None:
     )
 
 
+def remove_query_note(recipe: FusionRecipe, *, removed: bool) -> str | None:
+    """A note where a recipe was tuned without queries' own documents, and they are in now.
+
+    Args:
+        recipe: whose weights are used.
+        removed: whether `--remove-query` was given.
+    """
+    if removed or not recipe.provenance.remove_query:
+        return None
+    return f"the weights of {recipe.name} were tuned with --remove-query, which is not given here"
+
+
 def _theoretical_minimum(source: FusionInput) -> float | None:
     if source.theoretical_minimum is not None:
         return source.theoretical_minimum

@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, read_run, write_run
 from pyserini_tasb.fuse import Fusion, fuse_runs
+from pyserini_tasb.recipes import fusion_recipe
 
 REAL = ["dl19-passage.tasb", "dl19-passage.bm25"]
 
@@ -165,6 +167,27 @@ def test_a_query_s_own_document_has_no_part_in_normalisation_and_ranks(fuse, tmp
     assert "1 of 2 queries of" in printed.err  # sparse has nothing else for b
     status, output, _ = fuse("--method", "rrf", "--runs", dense, sparse, "--remove-query")
     assert read_run(output)["a"] == {"d": 1 / 63 + 1 / 61, "c": 1 / 62 + 1 / 62, "b": 1 / 61}
+
+
+def test_a_run_of_own_documents_only_is_refused_when_they_are_dropped(fuse, tmp_path):
+    run, own = tmp_path / "run", tmp_path / "own"
+    run.write_text("a Q0 a 1 2 t\na Q0 b 2 1 t\n")
+    own.write_text("a Q0 a 1 9 t\n")
+    status, output, printed = fuse("--method", "rrf", "--runs", run, own, "--remove-query")
+    assert (status, output.exists()) == (2, False)
+    assert f"{own}\n" in printed.err
+    assert "none: --remove-query drops all" in printed.err
+
+
+def test_a_recipe_that_was_tuned_without_own_documents_says_so_when_they_are_in(fuse, tmp_path):
+    recipe = tmp_path / "own.yaml"
+    source = fusion_recipe("tasb+bm25")
+    provenance = source.provenance.model_copy(update={"remove_query": True})
+    values = source.model_copy(update={"name": "own", "provenance": provenance}).model_dump(mode="json")
+    recipe.write_text(yaml.safe_dump(values))
+    for option, said in (([], True), (["--remove-query"], False)):
+        _, _, printed = fuse("--recipe", recipe, "--runs", *REAL, *option)
+        assert ("own were tuned with --remove-query, which is not given here" in printed.err) == said
 
 
 @pytest.mark.parametrize("form", ["trec", "msmarco"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.evaluate import load_topics
 from pyserini_tasb.evaluate.columnar import write_run_tables
-from pyserini_tasb.fuse.recipe import fusion_of, weight_note
+from pyserini_tasb.fuse.recipe import fusion_of, remove_query_note, weight_note
 from pyserini_tasb.index.threads import use_threads
 from pyserini_tasb.interruption import StopRequest
 from pyserini_tasb.pipelines.hybrid.hybrid_search import HybridSearch
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     fusion = fusion_of(recipe)
     topics = load_topics(arguments.topics)
     depth = arguments.hits or recipe.depth
-    if note := weight_note(recipe, depth):
+    for note in filter(None, [weight_note(recipe, depth), remove_query_note(recipe, removed=arguments.remove_query)]):
         print(f"tasb hybrid: note: {note}", file=sys.stderr)
     threads = use_threads(arguments.threads)
     search = HybridSearch(
