@@ -13,10 +13,10 @@ import hypothesis
 import numpy as np
 import pytest
 
-from pyserini_tasb.environment.reproducibility import request_reproducibility
+from pyserini_tasb.environment.reproducibility import copied_to, request_reproducibility
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DATA = Path(__file__).parent / "data"
 TINY_MODEL = DATA / "tiny-tasb"
@@ -161,6 +161,24 @@ def assert_top_hits(run: Path, expected: dict[str, dict[str, float]], depth: int
         assert hits == pytest.approx({docid: expected[qid][docid] for docid in hits}, abs=tolerance)
         worst_needed = sorted(expected[qid].values(), reverse=True)[depth - 1]
         assert min(hits.values()) >= worst_needed - tolerance
+
+
+@pytest.fixture
+def weights_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Give models that are loaded from now on weights at other addresses: so many bytes after multiples of 64."""
+    from pyserini_tasb.encode.backends.pytorch import TorchModel
+
+    init = TorchModel.__init__
+
+    def move(offset: int) -> None:
+        def moved(self, folder, module, device):
+            for place, parameter in enumerate(module.parameters()):
+                parameter.data = copied_to((offset + 4 * place) % 64, parameter.data)
+            init(self, folder, module, device)
+
+        monkeypatch.setattr(TorchModel, "__init__", moved)
+
+    return move
 
 
 @pytest.fixture(scope="session")

@@ -47,14 +47,14 @@ def products_depend_on_alignment() -> bool:
     generator = torch.Generator().manual_seed(0)
     rows, weights = (torch.randn(count, 64, generator=generator) for count in (3, 32))
     products = {
-        torch.nn.functional.linear(_at(offset, rows), _at(other, weights)).numpy().tobytes()
+        torch.nn.functional.linear(copied_to(offset, rows), copied_to(other, weights)).numpy().tobytes()
         for offset in OFFSETS
         for other in OFFSETS
     }
     return len(products) > 1
 
 
-def _at(offset: int, values: torch.Tensor) -> torch.Tensor:
+def copied_to(offset: int, values: torch.Tensor) -> torch.Tensor:
     """A copy of fp32 `values` whose first byte lies `offset` bytes after a multiple of 64."""
     import torch
 

@@ -114,7 +114,7 @@ def test_weights_are_read_once(copy, monkeypatch):
 
 
 def test_other_weights_of_the_same_size_and_time(copy):
-    """As packages install files, whose times are those in the archive, and as `cp -p` copies them."""
+    """Packages are installed with the times of their archive, and `cp -p` keeps times, too."""
     file = copy / "model.safetensors"
     first, stat = weights_digest(copy), file.stat()
     content = bytearray(file.read_bytes())

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from pyserini_tasb import TasbDocumentEncoder
-from pyserini_tasb.encode.backends.pytorch import TorchModel
 from pyserini_tasb.environment.checks.packages import check_torch
-from pyserini_tasb.environment.reproducibility import OFFSETS, _at, products_depend_on_alignment
+from pyserini_tasb.environment.reproducibility import OFFSETS, products_depend_on_alignment
 from tests.conftest import TINY, TINY_MODEL
 
 needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch multiplies without MKL")
@@ -83,19 +82,12 @@ def test_doctor_says_whether_products_are_reproducible():
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_vectors_are_the_same_bytes_at_every_alignment_of_the_weights(pooling, collection, tmp_path, monkeypatch):
+def test_vectors_are_the_same_bytes_at_every_alignment_of_the_weights(pooling, collection, tmp_path, weights_at):
     """Texts one by one as well: the smaller a product, the more kernels there are to choose from."""
-    card = tmp_path / "card.yaml"
+    card, vectors = tmp_path / "card.yaml", set()
     card.write_text(f"name: aligned\nmodel: {TINY_MODEL}\npooling: {pooling}\nbackend: torch\n")
-    init, vectors = TorchModel.__init__, set()
     for offset in OFFSETS:
-
-        def moved(self, folder, module, device, offset=offset):
-            for place, parameter in enumerate(module.parameters()):
-                parameter.data = _at((offset + 4 * place) % 64, parameter.data)
-            init(self, folder, module, device)
-
-        monkeypatch.setattr(TorchModel, "__init__", moved)
+        weights_at(offset)
         encoder = TasbDocumentEncoder(f"tasb:{card}")
         one_by_one = [encoder.encode([text]) for text in collection.titles[:6]]
         vectors.add(np.concatenate([encoder.encode(collection.texts[:30]), *one_by_one]).tobytes())

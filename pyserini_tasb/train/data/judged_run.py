@@ -180,7 +180,7 @@ def relevant_passages(qrels: str, relevant_grade: int) -> dict[str, dict[str, in
 
 
 def _kept(query: int, negatives: list[str], passages: TextLookup, guard: NegativeGuard) -> list[str]:
-    """Those that the guard keeps, and those without text."""
+    """Docids that the guard keeps, and docids without text."""
     indices = passages.indices(negatives)
     with_text = np.flatnonzero(indices >= 0)
     kept = np.ones(len(negatives), np.bool_)

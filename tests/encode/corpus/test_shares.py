@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from pyserini_tasb.folder_lock import lock_file
 from tests.conftest import TINY, TINY_MODEL, run_tasb
@@ -28,6 +30,34 @@ def test_shards_one_after_the_other_the_last_makes_the_formats(encoded, tmp_path
     assert "are left to other shards" in capsys.readouterr().out
     assert units_of(tmp_path / "out") == units_of(encoded)
     assert contents(tmp_path / "out" / "faiss") == contents(encoded / "faiss")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_shards_and_what_is_resumed_at_other_addresses_of_the_weights(collection, tmp_path, weights_at, threads):
+    """Passages one by one: the smaller a product, the more kernels there are to choose from."""
+    corpus, folders = tmp_path / "corpus.jsonl", {}
+    passages = zip(collection.docids[:6], collection.titles, strict=False)
+    corpus.write_text("".join(json.dumps({"id": docid, "contents": title}) + "\n" for docid, title in passages))
+    with threads_of_torch(threads):
+        for name, shards, offset in (("whole", ["0/1"], 0), ("shards", ["1/2", "0/2"], 20), ("resumed", ["0/1"], 36)):
+            folders[name] = tmp_path / name
+            if name == "resumed":
+                shutil.copytree(folders["whole"], folders[name])
+                for unit in (1, 2, 4):
+                    (folders[name] / "units" / f"{unit:06}.json").unlink()
+            for number, shard in enumerate(shards):
+                weights_at(offset + 12 * number)
+                assert encode(folders[name], "--unit-size", 1, "--shard", shard, corpus=corpus) == 0
+    whole, *others = map(units_of, folders.values())
+    assert others == [whole, whole]
+
+
+@contextlib.contextmanager
+def threads_of_torch(count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_torchrun(encoded, tmp_path):
