@@ -91,7 +91,7 @@ class PairTable:
         Args:
             path: the file; it is there only once it is whole.
             scores: [distinct] of the distinct pairs.
-            check: gets the agreement with the labels before the file is there, and may raise an error.
+            check: is called with the agreement before the file is put in place; an error from it leaves no file.
 
         Raises:
             TasbError: the file cannot be written.
