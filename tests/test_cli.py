@@ -11,8 +11,7 @@ import sys
 import pytest
 
 from pyserini_tasb import __version__
-from pyserini_tasb.cli import main
-from tests.conftest import run_module
+from tests.command_line import TASB, tasb, tasb_process
 
 HEAVY = ("torch", "numpy", "transformers", "pydantic", "faiss", "jnius", "yaml", "scipy", "ir_measures")
 
@@ -20,7 +19,7 @@ HEAVY = ("torch", "numpy", "transformers", "pydantic", "faiss", "jnius", "yaml",
 def test_help_is_quick_and_imports_nothing_heavy():
     def help_report():
         return subprocess.run(
-            [sys.executable, "-X", "importtime", "-m", "pyserini_tasb", "--help"], capture_output=True, text=True,
+            [sys.executable, "-X", "importtime", *TASB, "--help"], capture_output=True, text=True,
             check=True, env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
         )  # fmt: skip
 
@@ -36,13 +35,13 @@ def test_help_is_quick_and_imports_nothing_heavy():
 
 def test_version(capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["--version"])
+        tasb("--version")
     assert exit_.value.code == 0
     assert __version__ in capsys.readouterr().out
 
 
 def test_unknown_verb():
-    done = run_module("pyserini_tasb", "nonsense", check=False)
+    done = tasb_process("nonsense", check=False)
     assert done.returncode == 2
     assert "invalid choice: 'nonsense'" in done.stderr
 
@@ -52,12 +51,12 @@ def test_encoders(capsys, tmp_path, monkeypatch):
     (tmp_path / "encoders").mkdir()
     card = tmp_path / "encoders" / "mine.yaml"
     card.write_text("name: mine\nmodel: /nowhere\n")
-    assert main(["encoders"]) == 0
+    assert tasb("encoders") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("tasb:")] == [
         "tasb:margin-mse", "tasb:mine", "tasb:minilm", "tasb:tasb"
     ]  # fmt: skip
-    assert main(["encoders", "--json"]) == 0
+    assert tasb("encoders", "--json") == 0
     rows = {row["encoder"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["tasb:mine"]["card"] == str(card)
     assert rows["tasb:mine"]["weights"] == ""
@@ -69,7 +68,7 @@ def test_encoders(capsys, tmp_path, monkeypatch):
 def test_a_mistake_in_a_card_is_told_without_traceback(tmp_path):
     (tmp_path / "encoders").mkdir()
     (tmp_path / "encoders" / "mine.yaml").write_text("name: mine\nmodle: org/model\n")
-    done = run_module("pyserini_tasb", "encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
+    done = tasb_process("encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "did you mean `model`?" in done.stderr
