@@ -35,7 +35,12 @@ def tasb_raising(*arguments: object) -> int:
 
 def parse(*arguments: object) -> argparse.Namespace:
     """What `tasb …` would run with: nothing is run."""
-    return build_parser().parse_args([str(argument) for argument in arguments])
+    return parser().parse_args([str(argument) for argument in arguments])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The tree of verbs and options."""
+    return build_parser()
 
 
 def tasb_argv(*arguments: object) -> list[str]:
