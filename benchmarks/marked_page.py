@@ -5,6 +5,7 @@ SCRIPT | python benchmarks/marked_page.py docs/PAGE.md
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ MARKED = re.compile(r"(?<=, up to the end mark\. -->\n).*(?=<!-- The end mark\. 
 
 
 def main() -> None:
-    page = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, help="a page with the two marks")
+    page = parser.parse_args().page
     text = page.read_text(encoding="utf-8")
     if not MARKED.search(text):
         sys.exit(f"{page}: expected the marks <!-- Written by …, up to the end mark. --> and <!-- The end mark. -->")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.environment.reproducibility import copied_to, request_reproducibility
+from tests.processes import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,29 +84,6 @@ def expected_scores(collection: Collection) -> dict[str, dict[str, float]]:
         qid: dict(zip(collection.docids, row.tolist(), strict=True))
         for qid, row in zip(collection.topics, scores, strict=True)
     }
-
-
-def run_module(*arguments: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
-    """`python -m MODULE …` in a process of its own."""
-    command = [sys.executable, "-m", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    if check and done.returncode:
-        pytest.fail(f"{' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
-
-
-def run_tasb(processes: int, *arguments: object) -> None:
-    """`tasb …` in one process of its own, or in several that train together."""
-    several = [
-        "torch.distributed.run",
-        "--standalone",
-        "--local-addr",
-        "127.0.0.1",
-        "--nproc-per-node",
-        processes,
-        "-m",
-    ]
-    run_module(*(several if processes > 1 else []), "pyserini_tasb", *arguments)
 
 
 def encode_corpus(corpus: Path, output: Path, *options: str, encoder: object = TINY_MODEL) -> None:

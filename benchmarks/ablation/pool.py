@@ -5,6 +5,7 @@ python benchmarks/ablation/pool.py data/tested.tsv pool.tsv
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from pyserini_tasb.evaluate import load_qrels, load_run
 YEARS = ("dl19", "dl20")
 
 
-def main(tested: Path, output: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tested", type=Path, help="TSV of passages")
+    parser.add_argument("output", type=Path, help="gets those lines of it")
+    arguments = parser.parse_args()
+    copy_pool(arguments.tested, arguments.output)
+
+
+def copy_pool(tested: Path, output: Path) -> None:
     """Copy the lines of these passages."""
     wanted: set[str] = set()
     for year in YEARS:
@@ -29,4 +38,4 @@ def main(tested: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main()

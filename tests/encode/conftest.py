@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.encode import loading
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 
 WORDS = 2224
@@ -70,7 +70,7 @@ def exported_tiny(tmp_path_factory):
 
 def export(encoder, folder, *options):
     sample = ["--sample", str(TINY / "corpus.jsonl"), str(TINY / "topics.tsv")]
-    assert main(["export", "--encoder", str(encoder), "--output", str(folder), *sample, *options]) == 0
+    assert tasb("export", "--encoder", encoder, "--output", folder, *sample, *options) == 0
     return folder
 
 

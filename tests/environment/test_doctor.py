@@ -3,13 +3,13 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pyserini_tasb.environment import doctor
 from pyserini_tasb.environment.finding import Finding, ok, problem, warning
+from tests.command_line import tasb_argv
 
 FINE = ok("Python", "3.12.1")
 KNOWN = warning("hub", "does not answer", "export HF_HUB_OFFLINE=1")
@@ -67,7 +67,7 @@ def test_a_check_that_fails_is_a_line_and_the_others_still_run(
 
 def test_on_this_machine():
     done = subprocess.run(
-        [sys.executable, "-m", "pyserini_tasb", "doctor", "--json"],
+        tasb_argv("doctor", "--json"),
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -14,6 +14,7 @@ import torch
 from pyserini_tasb import TasbDocumentEncoder
 from pyserini_tasb.environment.checks.packages import check_torch
 from pyserini_tasb.environment.reproducibility import OFFSETS, products_depend_on_alignment
+from tests.command_line import TASB
 from tests.conftest import TINY, TINY_MODEL
 
 needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch multiplies without MKL")
@@ -43,10 +44,10 @@ def modes(done):
 @pytest.mark.parametrize(
     "begin",
     [
-        lambda output: ["-m", "pyserini_tasb", "encode", *corpus_options(output), "--unit-size", 20, "--processes", 2],
+        lambda output: [*TASB, "encode", *corpus_options(output), "--unit-size", 20, "--processes", 2],
         lambda output: [
             *["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", 2],
-            *["-m", "pyserini_tasb", "encode", *corpus_options(output), "--unit-size", 20],
+            *[*TASB, "encode", *corpus_options(output), "--unit-size", 20],
         ],
         lambda output: [
             *["-m", "pyserini.encode", "input", "--corpus", TINY / "corpus.jsonl", "--fields", "title", "text"],

@@ -7,16 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, load_topics, paired_test, recall_curve
 from pyserini_tasb.evaluate.recall_plot import draw_recall
+from tests.command_line import tasb
 from tests.conftest import DATA
 
 DL19 = ("evaluate", "--qrels", "dl19-passage", "--runs")
 
 
 def test_headline_table_with_defaults_and_baseline(capsys):
-    assert main([*DL19, "dl19-passage.tasb", "dl19-passage.bm25", "--baseline", "dl19-passage.bm25"]) == 0
+    assert tasb(*DL19, "dl19-passage.tasb", "dl19-passage.bm25", "--baseline", "dl19-passage.bm25") == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         "run                nDCG@10          AP(rel=2)@1000   R(rel=2)@1000    RR(rel=2)@10",
@@ -31,7 +31,7 @@ def test_headline_table_with_defaults_and_baseline(capsys):
 
 
 def test_baseline_that_is_not_among_the_runs_comes_first(capsys):
-    assert main([*DL19, "dl19-passage.tasb", "--baseline", "dl19-passage.bm25", "--measures", "nDCG@10"]) == 0
+    assert tasb(*DL19, "dl19-passage.tasb", "--baseline", "dl19-passage.bm25", "--measures", "nDCG@10") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "run                nDCG@10",
@@ -41,7 +41,7 @@ def test_baseline_that_is_not_among_the_runs_comes_first(capsys):
 
 
 def test_without_baseline_there_is_no_legend_and_a_run_named_twice_counts_once(capsys):
-    assert main([*DL19, "dl19-passage.tasb", "dl19-passage.tasb", "--measures", "nDCG@10"]) == 0
+    assert tasb(*DL19, "dl19-passage.tasb", "dl19-passage.tasb", "--measures", "nDCG@10") == 0
     assert (
         capsys.readouterr().out
         == "run                nDCG@10\ndl19-passage.tasb  0.7210\n\n43 queries of dl19-passage\n"
@@ -61,7 +61,7 @@ def one_query(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("one_query")
 def test_json_is_valid_and_complete(capsys):
     runs = ["--runs", "half.run", "none.run", "--baseline", "all.run", "--measures", "RR@10", "--json"]
-    assert main(["evaluate", "--qrels", "qrels.txt", *runs]) == 0
+    assert tasb("evaluate", "--qrels", "qrels.txt", *runs) == 0
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -80,21 +80,21 @@ def test_json_is_valid_and_complete(capsys):
 
 @pytest.mark.usefixtures("one_query")
 def test_queries_that_a_run_lacks_are_noted(capsys):
-    assert main(["evaluate", "--qrels", "qrels.txt", "--runs", "all.run", "half.run", "--measures", "AP"]) == 0
+    assert tasb("evaluate", "--qrels", "qrels.txt", "--runs", "all.run", "half.run", "--measures", "AP") == 0
     printed = capsys.readouterr()
     assert printed.err == "tasb evaluate: note: half.run lacks 1 of 2 judged queries, which count as 0: 008\n"
 
 
 def test_json_holds_the_value_of_every_query_and_the_whole_test(capsys):
-    assert main([*DL19, "dl19-passage.tasb", "--baseline", "dl19-passage.bm25", "--measures", "nDCG@10", "--json"]) == 0
-    bm25, tasb = json.loads(capsys.readouterr().out)["runs"]
+    assert tasb(*DL19, "dl19-passage.tasb", "--baseline", "dl19-passage.bm25", "--measures", "nDCG@10", "--json") == 0
+    bm25, dense = json.loads(capsys.readouterr().out)["runs"]
     qrels = load_qrels("dl19-passage")
-    expected = [evaluate_run(load_run(run["run"]), qrels, ["nDCG@10"]).per_query["nDCG@10"] for run in (bm25, tasb)]
-    for run, values in zip((bm25, tasb), expected, strict=True):
+    expected = [evaluate_run(load_run(run["run"]), qrels, ["nDCG@10"]).per_query["nDCG@10"] for run in (bm25, dense)]
+    for run, values in zip((bm25, dense), expected, strict=True):
         assert list(run["per_query"]["nDCG@10"]) == list(qrels)
         assert np.array_equal(list(run["per_query"]["nDCG@10"].values()), values)
     test = paired_test(expected[1], expected[0])
-    assert tasb["against_baseline"]["nDCG@10"] == vars(test) | {"interval": list(test.interval)}
+    assert dense["against_baseline"]["nDCG@10"] == vars(test) | {"interval": list(test.interval)}
     assert test.p < 1e-5
     assert test.wins + test.ties + test.losses == test.n == 43
 
@@ -102,7 +102,7 @@ def test_json_holds_the_value_of_every_query_and_the_whole_test(capsys):
 @pytest.mark.usefixtures("one_query")
 def test_significance_over_several_runs_is_corrected_and_says_so(capsys):
     runs = ["--runs", "half.run", "none.run", "--baseline", "all.run", "--measures", "RR"]
-    assert main(["evaluate", "--qrels", "qrels.txt", *runs]) == 0
+    assert tasb("evaluate", "--qrels", "qrels.txt", *runs) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == ["half.run  0.5000 -0.5000", "none.run  0.0000 -1.0000†"]
     assert lines[-1].endswith("† p < 0.05 (paired t-test, Holm-corrected for 2 runs)")
@@ -112,7 +112,7 @@ def test_significance_over_several_runs_is_corrected_and_says_so(capsys):
 def test_table_on_a_terminal_without_unicode(monkeypatch):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
-    main(["evaluate", "--qrels", "qrels.txt", "--runs", "none.run", "--baseline", "all.run", "--measures", "RR"])
+    tasb("evaluate", "--qrels", "qrels.txt", "--runs", "none.run", "--baseline", "all.run", "--measures", "RR")
     stdout.flush()
     assert b"-1.0000*\n" in stdout.buffer.getvalue()
     assert b"* p < 0.05" in stdout.buffer.getvalue()
@@ -138,7 +138,7 @@ def evaluate(*arguments):
 
 @pytest.mark.usefixtures("three_runs")
 def test_letters_name_the_runs_that_a_run_is_better_than(capsys):
-    assert main(evaluate("--all-pairs", "--measures", "RR", "Success@1", "--test", "randomisation")) == 0
+    assert tasb(*evaluate("--all-pairs", "--measures", "RR", "Success@1", "--test", "randomisation")) == 0
     how = "p < 0.05 (randomisation test, Holm-corrected for 3 pairs)"
     assert capsys.readouterr().out.splitlines() == [
         "   run       RR        Success@1",
@@ -160,14 +160,14 @@ def test_terminal_without_unicode(monkeypatch, tmp_path):
     ):
         stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
         monkeypatch.setattr(sys, "stdout", stdout)
-        main(evaluate("--measures", "RR", *arguments))
+        tasb(*evaluate("--measures", "RR", *arguments))
         stdout.flush()
         assert all(part in stdout.buffer.getvalue() for part in expected)
 
 
 @pytest.mark.usefixtures("three_runs")
 def test_markdown(capsys):
-    assert main(evaluate("--all-pairs", "--measures", "RR", "--markdown", "--unjudged")) == 0
+    assert tasb(*evaluate("--all-pairs", "--measures", "RR", "--markdown", "--unjudged")) == 0
     assert capsys.readouterr().out.splitlines()[:5] == [
         "|  | run | RR | unjudged@10 |",
         "| --- | --- | --- | --- |",
@@ -176,7 +176,7 @@ def test_markdown(capsys):
         "| c | poor.run | 0.1833 | 81.8% |",
     ]
     per_query = ["--per-query", "1", "--topics", "topics.tsv"]
-    assert main(evaluate("--baseline", "good.run", "--measures", "RR", "--markdown", *per_query)) == 0
+    assert tasb(*evaluate("--baseline", "good.run", "--measures", "RR", "--markdown", *per_query)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "| fair.run | 0.5000 -0.5000<sup>†</sup> |" in lines
     assert "**RR, where poor.run differs most from good.run**" in lines
@@ -185,7 +185,7 @@ def test_markdown(capsys):
 
 @pytest.mark.usefixtures("three_runs")
 def test_details_of_every_comparison(capsys):
-    assert main(evaluate("--baseline", "good.run", "--measures", "RR", "Success@1", "--details")) == 0
+    assert tasb(*evaluate("--baseline", "good.run", "--measures", "RR", "Success@1", "--details")) == 0
     details = capsys.readouterr().out.partition("RR:\n\n")[2].splitlines()
     test = paired_test([1 / 5, 1 / 6] * 4, [1] * 8)
     low, high = test.interval
@@ -212,24 +212,24 @@ def test_details_of_every_comparison(capsys):
 
 def test_queries_that_changed_most_with_the_texts_of_bundled_topics(capsys):
     arguments = ["dl19-passage.tasb", "--baseline", "dl19-passage.bm25", "--measures", "nDCG@10", "--per-query", "2"]
-    assert main([*DL19, *arguments]) == 0
+    assert tasb(*DL19, *arguments) == 0
     lines = capsys.readouterr().out.splitlines()[-5:]
     assert lines[0] == "nDCG@10, where dl19-passage.tasb differs most from dl19-passage.bm25:"
     assert lines[2].split() == ["qid", "dl19-passage.tasb", "dl19-passage.bm25", "difference", "topic"]
     qrels, topics = load_qrels("dl19-passage"), load_topics("dl19-passage")
-    tasb, bm25 = (
+    dense, bm25 = (
         evaluate_run(load_run(f"dl19-passage.{name}"), qrels, ["nDCG@10"]).per_query["nDCG@10"]
         for name in ("tasb", "bm25")
     )
-    for line, index in zip(lines[3:], np.argsort(-abs(tasb - bm25)), strict=False):
+    for line, index in zip(lines[3:], np.argsort(-abs(dense - bm25)), strict=False):
         qid = list(qrels)[index]
-        numbers = [f"{tasb[index]:.4f}", f"{bm25[index]:.4f}", f"{tasb[index] - bm25[index]:+.4f}"]
+        numbers = [f"{dense[index]:.4f}", f"{bm25[index]:.4f}", f"{dense[index] - bm25[index]:+.4f}"]
         assert line.split() == [qid, *numbers, *topics[qid].split()]
 
 
 @pytest.mark.usefixtures("three_runs")
 def test_notes_on_queries_and_documents_without_judgments(capsys):
-    assert main(evaluate("--measures", "RR@5")) == 0
+    assert tasb(*evaluate("--measures", "RR@5")) == 0
     share = "90.0% of the documents in the top 5 of poor.run have no judgment, which counts as not relevant"
     assert [line.removeprefix("tasb evaluate: note: ") for line in capsys.readouterr().err.splitlines()] == [
         "good.run ends at depth 2, before RR@5",
@@ -243,17 +243,17 @@ def test_where_only_relevant_documents_were_judged_the_share_is_shown_when_asked
     monkeypatch.chdir(tmp_path)
     (tmp_path / "qrels.txt").write_text("1 0 a 1\n")
     (tmp_path / "x.run").write_text("1 Q0 b 1 2 t\n1 Q0 a 2 1 t\n")
-    assert main(["evaluate", "--qrels", "qrels.txt", "--runs", "x.run", "--measures", "RR@2", "--unjudged"]) == 0
+    assert tasb("evaluate", "--qrels", "qrels.txt", "--runs", "x.run", "--measures", "RR@2", "--unjudged") == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines()[:2] == ["run    RR@2    unjudged@2", "x.run  0.5000  50.0%"]
     assert "50.0%" in printed.err
-    assert main(["evaluate", "--qrels", "qrels.txt", "--runs", "x.run", "--measures", "RR@2"]) == 0
+    assert tasb("evaluate", "--qrels", "qrels.txt", "--runs", "x.run", "--measures", "RR@2") == 0
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("three_runs")
 def test_json_of_pairs_changes_and_notes(capsys):
-    assert main(evaluate("--all-pairs", "--measures", "RR@5", "--json", "--test", "randomisation", "--seed", "3")) == 0
+    assert tasb(*evaluate("--all-pairs", "--measures", "RR@5", "--json", "--test", "randomisation", "--seed", "3")) == 0
     document = json.loads(capsys.readouterr().out)
     pairs = document["pairs"]["RR@5"]
     assert [(pair["run"], pair["other"]) for pair in pairs] == [
@@ -264,7 +264,7 @@ def test_json_of_pairs_changes_and_notes(capsys):
     assert poor["queries_without_judgments"] == ["other"]
     assert poor["unjudged"] == {"cutoff": 5, "share": 0.9}
     assert len(document["notes"]) == 4
-    assert main(evaluate("--baseline", "good.run", "--measures", "RR", "--json", "--per-query", "1")) == 0
+    assert tasb(*evaluate("--baseline", "good.run", "--measures", "RR", "--json", "--per-query", "1")) == 0
     document = json.loads(capsys.readouterr().out)
     assert "pairs" not in document
     change = {"qid": "q0", "topic": None, "value": 0.5, "baseline": 1.0}
@@ -273,7 +273,7 @@ def test_json_of_pairs_changes_and_notes(capsys):
 
 def test_recall_plot_is_of_the_grade_that_the_qrels_ask_for(tmp_path):
     names = ["dl19-passage.tasb", "dl19-passage.bm25"]
-    assert main([*DL19, *names, "--measures", "nDCG@10", "--recall-plot", str(tmp_path / "recall.png")]) == 0
+    assert tasb(*DL19, *names, "--measures", "nDCG@10", "--recall-plot", tmp_path / "recall.png") == 0
     curves = {name: recall_curve(load_run(name), load_qrels("dl19-passage"), 2) for name in names}
     draw_recall(curves, "dl19-passage", 2, tmp_path / "expected.png")
     assert (tmp_path / "recall.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
@@ -291,7 +291,7 @@ def test_recall_plot_is_of_the_grade_that_the_qrels_ask_for(tmp_path):
     ],
 )
 def test_options_that_do_not_go_together(capsys, arguments, message):
-    assert main([*DL19, "dl19-passage.tasb", *arguments]) == 2
+    assert tasb(*DL19, "dl19-passage.tasb", *arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert message in printed.err
@@ -303,7 +303,7 @@ def test_options_that_do_not_go_together(capsys, arguments, message):
 )
 def test_options_that_the_parser_refuses(capsys, arguments):
     with pytest.raises(SystemExit) as exit_:
-        main([*DL19, "dl19-passage.tasb", *arguments])
+        tasb(*DL19, "dl19-passage.tasb", *arguments)
     assert exit_.value.code == 2
 
 
@@ -320,7 +320,7 @@ def test_options_that_the_parser_refuses(capsys, arguments):
     ],
 )
 def test_mistakes_end_with_status_2_and_print_nothing_else(capsys, arguments, message):
-    assert main(["evaluate", *arguments]) == 2
+    assert tasb("evaluate", *arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert message in printed.err
@@ -335,7 +335,7 @@ def test_queries_that_are_documents_are_dropped_from_every_run(capsys, tmp_path)
     without.write_text("a1 Q0 a4 1 8 t\na1 Q0 a2 2 7 t\na3 Q0 a4 1 8 t\n")  # already without; ranks 2 and 1
     arguments = [*SELF, str(without), "--measures", "nDCG@10", "--json"]
     for option, value, dropped in (([], (0.63092975 + 0.5) / 2, None), (["--remove-query"], (1 + 0.63092975) / 2, 2)):
-        assert main([*arguments, *option]) == 0
+        assert tasb(*arguments, *option) == 0
         document = json.loads(capsys.readouterr().out)
         given, other = document["runs"]
         assert given["overall"]["nDCG@10"] == pytest.approx(value)
@@ -352,7 +352,7 @@ def test_what_else_is_shown_is_without_them_too(capsys, tmp_path):
     other.write_text("a1 Q0 a4 1 8 t\na1 Q0 a2 2 7 t\na3 Q0 a4 1 8 t\n")
     shown = ["--baseline", str(other), "--per-query", "2", "--unjudged", "--measures", "RR@2"]
     plot = ["--recall-plot", str(tmp_path / "recall.png")]
-    assert main([*SELF, *shown, *plot, "--remove-query"]) == 0
+    assert tasb(*SELF, *shown, *plot, "--remove-query") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1:3] == [
         [str(other), "0.7500", "33.3%"],
@@ -372,10 +372,10 @@ def test_ids_that_coincide_by_chance_are_pointed_at(capsys, tmp_path):
     (tmp_path / "qrels.txt").write_text("1 0 1 1\n1 0 9 1\n2 0 2 0\n")
     (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n1 Q0 9 2 1 t\n2 Q0 2 1 1 t\n")
     files = ["--qrels", str(tmp_path / "qrels.txt"), "--runs", str(tmp_path / "run.txt"), "--measures", "RR"]
-    assert main(["evaluate", *files, "--remove-query"]) == 0
+    assert tasb("evaluate", *files, "--remove-query") == 0
     assert "calls 1 documents relevant that have their query's id; are queries and documents" in capsys.readouterr().err
-    assert main(["evaluate", *files]) == 0
+    assert tasb("evaluate", *files) == 0
     assert "dropped" not in capsys.readouterr().err
     (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n2 Q0 2 1 1 t\n")
-    assert main(["evaluate", *files, "--remove-query"]) == 2
+    assert tasb("evaluate", *files, "--remove-query") == 2
     assert "none of them; the run has no document" in capsys.readouterr().err

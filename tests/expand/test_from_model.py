@@ -6,14 +6,13 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.expand import from_model
 from pyserini_tasb.interruption import StopRequest
+from tests.command_line import tasb, tasb_argv
 from tests.conftest import TINY, TINY_MODEL
 from tests.pipelines.hybrid.lucene_indexes import index_folder
 
@@ -51,7 +50,7 @@ def arguments_of(collection, model, output, *options):
 
 
 def expand(*arguments):
-    return main(arguments_of(*arguments))
+    return tasb(*arguments_of(*arguments))
 
 
 def files(folder):
@@ -114,7 +113,7 @@ def test_a_passage_is_found_by_a_predicted_query(expanded, collection, tmp_path)
 
 def test_killed_and_taken_up_again(corpus, t5, expanded, tmp_path):
     output = tmp_path / "expanded"
-    command = [sys.executable, "-m", "pyserini_tasb", *arguments_of(corpus, t5, output, *OPTIONS)]
+    command = tasb_argv(*arguments_of(corpus, t5, output, *OPTIONS))
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         while len(list((tmp_path / "expanded.work" / "passages").glob("*.jsonl"))) < 2:

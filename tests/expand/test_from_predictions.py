@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from pyserini_tasb.cli import main
+from tests.command_line import tasb
 from tests.pipelines.hybrid.lucene_indexes import index_folder
 
 PASSAGES = {
@@ -32,7 +32,7 @@ def expand(tmp_path, collection, capsys):
     def run(*predictions, options=()):
         output = tmp_path / "expanded"
         arguments = ["--collection", collection, "--predictions", *predictions, "--output", output, *options]
-        status = main(["expand", *map(str, arguments)])
+        status = tasb("expand", *arguments)
         printed = capsys.readouterr()
         return status, output, printed.out if status == 0 else printed.err
 

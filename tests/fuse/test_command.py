@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import pytest
 import yaml
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, read_run, write_run
 from pyserini_tasb.fuse import Fusion, fuse_runs
 from pyserini_tasb.recipes import fusion_recipe
+from tests.command_line import tasb, tasb_argv
 
 REAL = ["dl19-passage.tasb", "dl19-passage.bm25"]
 
@@ -23,7 +22,7 @@ def fuse(tmp_path, capsys):
 
     def run(*arguments, name="out.txt"):
         output = tmp_path / name
-        status = main(["fuse", *map(str, arguments), "--output", str(output)])
+        status = tasb("fuse", *arguments, "--output", output)
         return status, output, capsys.readouterr()
 
     return run
@@ -92,18 +91,7 @@ def test_same_bytes_whatever_the_hash_seed(tmp_path):
     outputs = []
     for seed in ("0", "1", "2"):
         output = tmp_path / f"{seed}.txt"
-        command = [
-            sys.executable,
-            "-m",
-            "pyserini_tasb",
-            "fuse",
-            "--method",
-            "rrf",
-            "--runs",
-            *REAL,
-            "--output",
-            str(output),
-        ]
+        command = tasb_argv("fuse", "--method", "rrf", "--runs", *REAL, "--output", output)
         subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True)
         outputs.append(output.read_bytes())
     assert len(set(outputs)) == 1

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.index_manifest import ALLOW_OTHER
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL, Collection
 from tests.encode.corpus.vector_folders import write_vector_folder
 
@@ -74,7 +74,7 @@ def encoded_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vector folder of the tiny collection, with a flat index in it. Tests must not change it."""
     output = tmp_path_factory.mktemp("encoded") / "vectors"
     options = ["--encoder", f"tasb:{TINY_MODEL}", "--corpus", str(TINY / "corpus.jsonl"), "--output", str(output)]
-    assert main(["encode", *options, "--unit-size", "50", "--format", "faiss", "--device", "cpu"]) == 0
+    assert tasb("encode", *options, "--unit-size", "50", "--format", "faiss", "--device", "cpu") == 0
     return output
 
 

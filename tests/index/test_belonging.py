@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbError, TasbQueryEncoder
-from pyserini_tasb.cli import main
 from pyserini_tasb.index_manifest import ALLOW_OTHER, INDEX_MANIFEST, index_encoders
 from pyserini_tasb.plugin.startup import register
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL, read_scores
 from tests.encode.corpus.vector_folders import write_vector_folder
 from tests.index.faiss_folders import write_faiss_folder
@@ -21,10 +21,6 @@ OWN = f"tasb:{TINY_MODEL}"
 REFUSED = (
     r"(?s)an encoder that belongs to these vectors: tasb:.*tiny-tasb.*other weights.*--query-encoder.*" + ALLOW_OTHER
 )
-
-
-def tasb(*arguments):
-    return main([str(argument) for argument in arguments])
 
 
 def build(vectors, output, *options):

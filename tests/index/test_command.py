@@ -7,13 +7,12 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 
 import faiss
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import main
+from tests.command_line import tasb, tasb_argv
 from tests.conftest import TINY, TINY_MODEL
 from tests.encode.corpus.vector_folders import write_vector_folder
 from tests.index.stock import recall, search
@@ -31,7 +30,7 @@ FAISS_KINDS = {
 
 
 def index(vectors, output, *options):
-    return main(["index", "--vectors", str(vectors.folder), "--output", str(output), "--threads", "1", *options])
+    return tasb("index", "--vectors", vectors.folder, "--output", output, "--threads", "1", *options)
 
 
 def report(folder):
@@ -77,7 +76,7 @@ def test_parameters_of_the_search_stay_in_the_index(vectors, tmp_path):
 @pytest.mark.parametrize("kind", ["lucene-flat", "lucene-hnsw"])
 def test_stock_pyserini_searches_lucene_indexes(kind, vectors, exact, tmp_path):
     arguments = ["--vectors", str(vectors.folder), "--output", str(tmp_path / "index"), "--threads", "2"]
-    assert main(["index", *arguments, "--kind", kind]) == 0
+    assert tasb("index", *arguments, "--kind", kind) == 0
     assert report(tmp_path / "index")["quality"]["recall"]["100"] >= 0.95
     options = ["--dense", f"--{kind.removeprefix('lucene-')}", "--hits", 50]
     found = search("pyserini.search.lucene", tmp_path / "index", tmp_path / "run", *options)
@@ -96,14 +95,14 @@ def test_the_same_seed_gives_the_same_bytes(vectors, tmp_path):
 def test_a_flat_faiss_folder_is_as_good_a_source(vectors, tmp_path):
     assert index(vectors, tmp_path / "flat") == 0
     again = ["--vectors", str(tmp_path / "flat"), "--output", str(tmp_path / "again"), "--threads", "1"]
-    assert main(["index", *again]) == 0
+    assert tasb("index", *again) == 0
     for file in ("index", "docid"):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "flat" / file).read_bytes()
 
 
 def test_half_precision_vectors(vectors, tmp_path):
     write_vector_folder(tmp_path / "half", vectors.docids, vectors.vectors.astype(np.float16))
-    assert main(["index", "--vectors", str(tmp_path / "half"), "--output", str(tmp_path / "index")]) == 0
+    assert tasb("index", "--vectors", tmp_path / "half", "--output", tmp_path / "index") == 0
     kept = faiss.read_index(str(tmp_path / "index" / "index")).reconstruct_n(0, len(vectors.docids))
     assert np.array_equal(kept, vectors.vectors.astype(np.float16).astype(np.float32))
 
@@ -155,7 +154,7 @@ def test_a_full_disk(limit, vectors, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     # The index has 66,989 bytes.
-    command = [sys.executable, "-m", "pyserini_tasb", "index", "--vectors", vectors.folder, "--output", tmp_path / "i"]
+    command = tasb_argv("index", "--vectors", vectors.folder, "--output", tmp_path / "i")
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=no_more)
     assert done.returncode == 2
     assert "File too large" in done.stderr

@@ -7,17 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.encode.corpus.vector_folder import VectorFolder
 from pyserini_tasb.encode.corpus.vector_unit import VectorUnit
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.plugin.startup import register
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 from tests.index.faiss_folders import write_faiss_folder
-
-
-def tasb(*arguments):
-    return main([str(argument) for argument in arguments])
 
 
 def flip(path, at=-1):

@@ -7,17 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.index.weakness import short_lists_warning
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL, read_scores
 from tests.encode.corpus.vector_folders import write_vector_folder
 from tests.index.faiss_folders import write_faiss_folder
 
 ENCODER = f"tasb:{TINY_MODEL}"
-
-
-def tasb(*arguments):
-    return main([str(argument) for argument in arguments])
 
 
 def build(vectors, output, *options):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import TASB
 from tests.conftest import DIMENSION, TINY, TINY_MODEL, assert_top_hits
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,7 @@ def test_recipes_are_found(installed, checkout, at, tmp_path, monkeypatch):
     where = checkout if at == "checkout" else at
     code = "from pyserini_tasb.recipes import encoder_cards; print(*encoder_cards())"
     assert installed.run("-c", code, cwd=where).stdout == "margin-mse minilm tasb\n"
-    done = installed.run("-m", "pyserini_tasb", "encoders", cwd=where)
+    done = installed.run(*TASB, "encoders", cwd=where)
     assert "tasb:margin-mse" in done.stdout
 
 

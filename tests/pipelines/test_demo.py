@@ -15,7 +15,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.pipelines import demo, demo_steps
 from pyserini_tasb.pipelines.steps import Step
 from pyserini_tasb.recipes import encoder_card
-from tests.conftest import run_module
+from tests.command_line import tasb_process
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first_run(folder) -> subprocess.CompletedProcess[str]:
-    return run_module("pyserini_tasb", "demo", "--output", folder)
+    return tasb_process("demo", "--output", folder)
 
 
 def table(folder) -> dict[str, dict[str, float]]:
@@ -79,7 +79,7 @@ def test_every_command_is_printed_before_its_time(first_run):
 def test_a_second_run_runs_nothing_and_prints_the_same_results(first_run, folder):
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     start = time.monotonic()
-    again = run_module("pyserini_tasb", "demo", "--output", folder)
+    again = tasb_process("demo", "--output", folder)
     assert time.monotonic() - start < 10
     assert again.stdout.count("done before") == len(demo.STEPS)
     assert again.stdout.partition("BM25 with Anserini's")[2] == first_run.stdout.partition("BM25 with Anserini's")[2]
@@ -123,8 +123,8 @@ def test_its_regressions_are_green_on_the_finished_demo(first_run, folder, tmp_p
     output = tmp_path / "out"
     (output / ".tasb-steps").mkdir(parents=True)
     (output / "cacm-demo").symlink_to(folder)
-    done = run_module(
-        "pyserini_tasb", "regress", "cacm.tasb-demo", "cacm.hybrid", "--output", output,
+    done = tasb_process(
+        "regress", "cacm.tasb-demo", "cacm.hybrid", "--output", output,
         env={**os.environ, "PYSERINI_TASB_HOME": str(tmp_path / "home")},
     )  # fmt: skip
     assert re.search(r"\n2 conditions: (2 OK\*?|1 OK\*?, 1 OK\*?);", done.stdout), done.stdout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from pyserini_tasb.cli import main
+from tests.command_line import tasb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def regress(output, capsys) -> Callable[..., Done]:
     """`tasb regress …` with the folder of outputs, for files whose commands are the tests' own."""
 
     def run(*arguments: object) -> Done:
-        status = main(["regress", *map(str, arguments), "--output", str(output), "--allow-commands"])
+        status = tasb("regress", *arguments, "--output", output, "--allow-commands")
         return Done(status, *capsys.readouterr(), output)
 
     return run

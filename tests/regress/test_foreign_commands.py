@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.recipes import own_folder
 from pyserini_tasb.regress.condition import load_condition
 from pyserini_tasb.regress.two_cr.reading import conditions_of
 from pyserini_tasb.regress.two_cr.source_files import two_cr_file
+from tests.command_line import tasb
 from tests.regress.conftest import Done
 
 RUN = "runs/small.txt"
@@ -21,7 +21,7 @@ def regress(output, capsys):
     """`tasb regress …` without `--allow-commands`."""
 
     def run(*arguments):
-        status = main(["regress", *map(str, arguments), "--output", str(output)])
+        status = tasb("regress", *arguments, "--output", output)
         return Done(status, *capsys.readouterr(), output)
 
     return run

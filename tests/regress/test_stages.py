@@ -12,8 +12,8 @@ import time
 import pytest
 import yaml
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.regress import command, condition
+from tests.command_line import tasb
 from tests.regress.conftest import counts
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_the_commands_and_leaves_a_resumable_state(small, stages, ou
     # Started in the background of a script, the tests have SIGINT ignored, and so would the child.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pyserini_tasb.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from tests.command_line import tasb; sys.exit(tasb(*sys.argv[1:]))"
     )
     arguments = ["regress", first, slow, "--jobs", "2", "--output", output, "--allow-commands"]
     command_line = [sys.executable, "-c", program, *map(str, arguments)]
@@ -244,7 +244,7 @@ def test_its_commands_drop_them_too(regress, small):
 @pytest.mark.parametrize("verb", condition._VERBS)
 def test_the_commands_that_are_told_to_drop_them_can(verb, capsys):
     with pytest.raises(SystemExit):
-        main([verb, "--help"])
+        tasb(verb, "--help")
     assert "--remove-query" in capsys.readouterr().out
 
 

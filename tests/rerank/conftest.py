@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyserini_tasb.cli import build_parser
-from pyserini_tasb.rerank.command import run
+from tests.command_line import tasb_raising
 from tests.conftest import TINY, TINY_MODEL
 from tests.rerank.models import MAKERS
 
@@ -41,7 +40,7 @@ class Job:
         return replace(self, more=more, **changes)
 
     def __call__(self) -> Path:
-        assert run(build_parser().parse_args(self.arguments)) == 0
+        assert tasb_raising(*self.arguments) == 0
         return self.output
 
 

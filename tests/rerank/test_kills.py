@@ -21,9 +21,9 @@ EVERY_MOMENT = """
 
     import numpy as np
 
-    from pyserini_tasb.cli import main
     from pyserini_tasb.rerank import partial_run, run_lines
     from pyserini_tasb.score import pair_scorer
+    from tests.command_line import tasb
 
     folder, model = Path(sys.argv[1]), sys.argv[2]
     output, scored = folder / "out.run", folder / "scored"
@@ -72,7 +72,7 @@ EVERY_MOMENT = """
             for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink"), (Path, "mkdir")):
                 before_and_after(owner, name)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            os._exit(main(arguments))
+            os._exit(tasb(*arguments))
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         return status, scored.read_text()
 
@@ -124,8 +124,8 @@ def test_a_kill_at_any_moment(tmp_path):
 UNTIL_THE_FOURTH = """
     import sys, time
 
-    from pyserini_tasb.cli import main
     from pyserini_tasb.score.bi_encoder import BiEncoderScorer
+    from tests.command_line import tasb
 
     calls, score_pairs = [], BiEncoderScorer.score_pairs
 
@@ -137,7 +137,7 @@ UNTIL_THE_FOURTH = """
         return score_pairs(self, *sides)
 
     BiEncoderScorer.score_pairs = waiting
-    main(sys.argv[1:])
+    tasb(*sys.argv[1:])
 """
 
 

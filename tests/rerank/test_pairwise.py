@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_run
 from pyserini_tasb.evaluate.ranking import ranked_docids
 from pyserini_tasb.score import list_scorer
+from tests.command_line import tasb
 from tests.rerank.fakes import RankScorer
 from tests.score.tiny_t5 import DUO, PlainT5, make_t5
 
@@ -49,7 +49,7 @@ def test_the_top_50_unless_it_is_said(job, collection, monkeypatch, capsys):
     qid = next(iter(collection.topics))
     job.run.write_text("".join(f"{qid} Q0 {docid} 0 {60 - n} t\n" for n, docid in enumerate(collection.docids[:60])))
     arguments = [argument for argument in job.arguments if argument not in ("--depth", str(job.depth))]
-    assert main([*arguments, *PAIRWISE]) == 0
+    assert tasb(*arguments, *PAIRWISE) == 0
     assert "1 queries, 50 passages" in capsys.readouterr().out
     assert len(load_run(job.output)[qid]) == 50
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyserini_tasb.cli import build_parser
-from pyserini_tasb.train.data.scoring.command import run
+from tests.command_line import tasb_raising
 from tests.conftest import TINY, TINY_MODEL
 
 WINDOW, ROWS_AT_ONCE = 16, 20
@@ -28,17 +27,13 @@ class WatchedScorer:
         return [pair for call in self.calls for pair in call]
 
 
-def parsed(*options):
-    return build_parser().parse_args(["score", *map(str, options)])
-
-
 def options_of(output, pairs, model=TINY_MODEL):
     return ["--output", output, "--model", model, "--pairs", pairs, *TEXTS, "--device", "cpu"]
 
 
 def tasb_score(output, pairs, *options, model=TINY_MODEL):
     """What is given twice counts the second time."""
-    return run(parsed(*options_of(output, pairs, model), *options))
+    return tasb_raising("score", *options_of(output, pairs, model), *options)
 
 
 def written(path, rows, columns=""):

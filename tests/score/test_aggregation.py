@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import build_parser
 from pyserini_tasb.score.aggregation import AGGREGATIONS, aggregate
+from tests.command_line import parse
 
 PLAIN = {
     "sum": lambda forth, _: sum(forth),
@@ -50,7 +50,7 @@ def test_nothing_to_compare(method, passages):
 
 def test_the_command_knows_them_all():
     with pytest.raises(SystemExit):
-        build_parser().parse_args(["rerank", "--pairwise", "median"])
+        parse("rerank", "--pairwise", "median")
     needed = ["--run", "r", "--model", "m", "--topics", "t", "--collection", "c", "--output", "o"]
     for method in AGGREGATIONS:
-        assert build_parser().parse_args(["rerank", *needed, "--pairwise", method]).pairwise == method
+        assert parse("rerank", *needed, "--pairwise", method).pairwise == method

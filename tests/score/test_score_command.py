@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.cli import main
 from pyserini_tasb.folder_lock import lock_file
 from pyserini_tasb.texts import write_text_store
 from pyserini_tasb.texts.collections import open_collection
-from pyserini_tasb.train.data.scoring.command import run
+from tests.command_line import tasb, tasb_raising
 from tests.conftest import TINY, TINY_MODEL, plain_vectors
-from tests.score.commands import WINDOW, WatchedScorer, options_of, parsed, tasb_score, written
+from tests.score.commands import WINDOW, WatchedScorer, options_of, tasb_score, written
 
 pytestmark = pytest.mark.usefixtures("small_windows")
 
@@ -79,7 +78,7 @@ def test_every_row_gets_the_model_s_two_scores(
 ):
     model = TINY_MODEL if kind == "bi-encoder" else cross_encoder
     output = tmp_path / "new" / "out.tsv"
-    assert main(["score", *map(str, options_of(output, pairs, model))]) == 0
+    assert tasb("score", *options_of(output, pairs, model)) == 0
     found, scores = read(output)
     assert found == rows
     expected = plain_scores(model, collection, distinct)
@@ -149,7 +148,7 @@ def test_no_input_is_replaced(tmp_path, pairs, option):
     first = () if option == "--ensemble" else ("--model", TINY_MODEL)
     options = [part for pair in given.items() if option != "--ensemble" or pair[0] == option for part in pair]
     with pytest.raises(TasbError, match="one of the input files"):
-        run(parsed(*first, *options, "--output", output, "--overwrite"))
+        tasb_raising("score", *first, *options, "--output", output, "--overwrite")
     assert output.read_text() == "precious"
 
 
@@ -208,7 +207,7 @@ def test_pickled_weights_only_if_told_to(tmp_path, pairs, uninterrupted):
 )
 def test_options_that_do_not_go_together(tmp_path, options, found):
     with pytest.raises(TasbError) as caught:
-        run(parsed(*options, "--output", tmp_path / "new" / "out.tsv"))
+        tasb_raising("score", *options, "--output", tmp_path / "new" / "out.tsv")
     assert caught.value.found == found
     assert not (tmp_path / "new").exists()
 
@@ -222,7 +221,7 @@ def test_lengths_without_room_for_a_text(tmp_path, pairs, option):
 
 def test_a_model_that_is_not_there_is_told_before_anything_is_read(tmp_path, pairs, capsys):
     options = options_of(tmp_path / "out.tsv", pairs, tmp_path / "nowhere")
-    assert main(["score", *map(str, options), "--collection", "nowhere"]) == 2
+    assert tasb("score", *options, "--collection", "nowhere") == 2
     assert f"no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
 
 
@@ -236,15 +235,15 @@ def test_an_ensemble(tmp_path, capsys):
     files[0].write_text("1\t2\tq1\tp1\tp2\n")
     files[1].write_text("5\t7\tq1\tp1\tp2\n0\t1\tq2\tp1\tp2\n")
     options = ("score", "--ensemble", *files, "--output", tmp_path / "mean.tsv", "--allow-reversed")
-    assert main([*map(str, options)]) == 0
+    assert tasb(*options) == 0
     assert (tmp_path / "mean.tsv").read_text() == "3.0\t4.5\tq1\tp1\tp2\n"
     summary = capsys.readouterr().out
     assert "mean.tsv: 1 pairs, 2 distinct scores, means of 2 files" in summary
     assert f"2 scores are left out: {files[0]} has no pair with them" in summary
-    assert main([*map(str, options)]) == 2
+    assert tasb(*options) == 2
     assert "add --overwrite" in capsys.readouterr().err
     files[0].write_text("2\t2\tq1\tp1\tp2\n")
-    assert main([*map(str, options), "--overwrite"]) == 0
+    assert tasb(*options, "--overwrite") == 0
     assert (tmp_path / "mean.tsv").read_text() == "3.5\t4.5\tq1\tp1\tp2\n"
 
 

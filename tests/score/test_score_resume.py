@@ -23,12 +23,12 @@ KILLED = f"""
 import os, signal, sys
 from pathlib import Path
 import torch
-from pyserini_tasb.cli import main
 from pyserini_tasb.score.bi_encoder import BiEncoderScorer
 from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
 from pyserini_tasb.texts.text_store import TextStore
 from pyserini_tasb.train.data.scoring import pair_table, windows
 from pyserini_tasb.train.data.scoring.score_part import ScorePart
+from tests.command_line import tasb
 
 def die_at(number, owner, name, before=lambda *arguments: None):
     calls, method = [], getattr(owner, name)
@@ -59,7 +59,7 @@ for moment, place in MOMENTS.items():
     child = os.fork()
     if not child:
         die_at(*place)
-        main(["score", *sys.argv[2:], "--output", str(Path(sys.argv[1], moment, "out.tsv"))])
+        tasb("score", *sys.argv[2:], "--output", Path(sys.argv[1], moment, "out.tsv"))
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, moment
 """

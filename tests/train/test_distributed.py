@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from pyserini_tasb import TasbError
 from pyserini_tasb.train.distributed import processes_of_torchrun
-from tests.conftest import run_tasb
+from tests.command_line import tasb_processes
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "passage_max_length": 40}
 # An odd batch: the processes' shares differ in size.
@@ -24,7 +24,7 @@ def runs(training_set, tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"processes-{processes}")
         data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
         config = training_set.config(folder, student={"model": str(training_set.model), **NO_DROPOUT}, data=data, **RUN)
-        run_tasb(processes, "train", config, "--set", "device=cpu")
+        tasb_processes(processes, "train", config, "--set", "device=cpu")
         folders[processes] = folder / "run"
     return folders
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -14,7 +13,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes import load_recipe
 from pyserini_tasb.train.config import TrainConfig
 from pyserini_tasb.train.run_folder import claimed
-from tests.conftest import run_module
+from tests.command_line import tasb_argv, tasb_process
 
 STEPS = 60
 RUN = {
@@ -41,12 +40,12 @@ def configuration(training_set):
 @pytest.fixture(scope="module")
 def uninterrupted(configuration, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    run_module("pyserini_tasb", "train", configuration(folder))
+    tasb_process("train", configuration(folder))
     return folder / "run"
 
 
 def start(config, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pyserini_tasb", "train", str(config), *options]
+    command = tasb_argv("train", config, *options)
     # Started in the background, a process ignores SIGINT; a user's does not.
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -86,7 +85,7 @@ def test_killed_at_random_moments(configuration, uninterrupted, tmp_path):
         process.kill()
         process.communicate()
     assert not (run / "model").exists()
-    done = run_module("pyserini_tasb", "train", config, "--resume")
+    done = tasb_process("train", config, "--resume")
     assert "going on after step" in done.stdout
     assert same_model(run, uninterrupted)
     assert measured(run) == measured(uninterrupted)
@@ -120,16 +119,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(configuration, uninterrupted, tmp_pa
     assert f"stopped after step {stopped_after}, which is saved" in said
     assert f"tasb train {config} --resume" in said
     assert (run / "checkpoints" / f"step-{stopped_after:08d}").is_dir()
-    run_module("pyserini_tasb", "train", config, "--resume")
+    tasb_process("train", config, "--resume")
     assert same_model(run, uninterrupted)
 
 
 def test_another_run_does_not_go_on_there(configuration, uninterrupted, tmp_path):
     config = configuration(tmp_path)
     (tmp_path / "run").symlink_to(uninterrupted)
-    again = run_module("pyserini_tasb", "train", config, check=False)
+    again = tasb_process("train", config, check=False)
     assert again.returncode == 2
     assert "add --resume" in again.stderr
-    other = run_module("pyserini_tasb", "train", config, "--resume", "--set", "loss.alpha=0.5", check=False)
+    other = tasb_process("train", config, "--resume", "--set", "loss.alpha=0.5", check=False)
     assert other.returncode == 2
     assert "`loss.alpha`: 0.5, was 0.75" in other.stderr

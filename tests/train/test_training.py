@@ -13,9 +13,9 @@ import yaml
 from safetensors.torch import load_file
 
 from pyserini_tasb import TasbQueryEncoder
-from pyserini_tasb.cli import main
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.command import run
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL, assert_top_hits, encode_corpus, plain_vectors, run_module
 from tests.model.causal_models import causal_model, last_vectors, tokenizer_without_cls
 
@@ -222,8 +222,8 @@ def reversed_pairs(training_set, tmp_path_factory):
     options = {"--scored-pairs": folder / "swapped.tsv", "--collection": source / "collection.tsv"}
     options |= {"--queries": source / "queries.tsv", "--output": folder / "pairs"}
     words = [str(word) for option in options.items() for word in option]
-    assert main(["data", "pairs", *words]) == 2
-    assert main(["data", "pairs", *words, "--allow-reversed"]) == 0
+    assert tasb("data", "pairs", *words) == 2
+    assert tasb("data", "pairs", *words, "--allow-reversed") == 0
     return folder / "pairs"
 
 
@@ -249,18 +249,18 @@ def test_pairs_whose_teacher_contradicts_the_labels(verb, training_set, reversed
         kept = {key: values[key] for key in ("data", "batch_size", "max_steps", "workers", "precision")}
         config.write_text(yaml.safe_dump(teacher | kept))
     command = ["train", str(config)] if verb == "train" else ["teach", "cat", str(config)]
-    assert main(command) == 2
+    assert tasb(*command) == 2
     error = capsys.readouterr().err
     assert "95.3 % of the pairs the teacher puts the negative first: are the columns swapped?" in error
     assert "`data: {allow_reversed: true}`" in error
     assert not (tmp_path / "run").exists()
-    assert main([*command, "--set", "data.allow_reversed=true"]) == 0
+    assert tasb(*command, "--set", "data.allow_reversed=true") == 0
     output = capsys.readouterr().out
     assert "pairs: the teacher agrees with the labels in 4.61 % of" in output
     assert "warning: in 95.3 % of the pairs the teacher puts the negative first" in output
     # Whoever built the store with --allow-reversed has decided.
     other = ("name=again", f"output={tmp_path / 'again'}", f"data.pairs={reversed_pairs}")
-    assert main([*command, "--set", *other]) == 0
+    assert tasb(*command, "--set", *other) == 0
     assert "warning: in 95.3 % of the pairs" in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from pyserini_tasb.cli import main
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def words(
 
 def encode(output: Path, *options: object, **inputs: Path) -> int:
     """The exit status."""
-    return main(words(output, *options, **inputs))
+    return tasb(*words(output, *options, **inputs))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

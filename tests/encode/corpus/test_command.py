@@ -142,7 +142,7 @@ def test_options_that_cannot_be(options, said, tmp_path, capsys):
 
 
 def test_no_torch_where_no_model_is_needed(encoded):
-    script = "import sys; from pyserini_tasb.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    script = "import sys; from tests.command_line import tasb; tasb(*sys.argv[1:]); print('torch' in sys.modules)"
     arguments = ["--encoder", TINY_MODEL, "--corpus", TINY / "corpus.jsonl", "--output", encoded, "--max-length", "256"]
     command = [sys.executable, "-c", script, "encode", *arguments, "--format", "faiss"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

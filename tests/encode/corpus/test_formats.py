@@ -12,6 +12,7 @@ import pytest
 
 from pyserini_tasb.encode.corpus.formats import FORMATS, faiss_flat
 from pyserini_tasb.encode.corpus.vector_folder import VectorFolder
+from tests.command_line import parse
 from tests.conftest import DIMENSION, TINY, TINY_MODEL, assert_top_hits, run_module
 from tests.encode.corpus.vector_folders import write_vector_folder
 
@@ -26,10 +27,8 @@ LUCENE = (
 
 
 def test_the_registry_is_what_the_command_line_offers():
-    from pyserini_tasb.cli import build_parser
-
     given = ["encode", "--encoder", "e", "--corpus", "c", "--output", "o", "--format", *FORMATS]
-    assert build_parser().parse_args(given).format == list(FORMATS)
+    assert parse(*given).format == list(FORMATS)
 
 
 def test_faiss_folder(encoded, expected_scores, tmp_path):

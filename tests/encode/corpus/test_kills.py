@@ -11,6 +11,7 @@ import time
 
 import psutil
 
+from tests.command_line import tasb_argv
 from tests.conftest import TINY, TINY_MODEL
 from tests.encode.corpus.conftest import contents, encode
 
@@ -20,9 +21,9 @@ RANDOM_MOMENTS = """
     import json, os, random, signal, sys
     from pathlib import Path
 
-    from pyserini_tasb.cli import main
     from pyserini_tasb.encode.text_encoder import TextEncoder
     from pyserini_tasb.recipes import encoder_card
+    from tests.command_line import tasb
 
     arguments, left = sys.argv[1:], 0
     TextEncoder(encoder_card(arguments[2]))  # imports, once for all, what takes longest
@@ -45,7 +46,7 @@ RANDOM_MOMENTS = """
         if not child:
             left = moments
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            os._exit(main(arguments))
+            os._exit(tasb(*arguments))
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink"), (TextEncoder, "encode_tokens")):
@@ -75,7 +76,7 @@ def test_ten_random_moments(encoded, tmp_path):
 def test_two_processes_and_the_one_that_started_them(encoded, tmp_path):
     options = ["--max-length", 256, "--processes", 2]
     arguments = ["--encoder", TINY_MODEL, "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "out"]
-    command = [sys.executable, "-m", "pyserini_tasb", "encode", *arguments, *options, "--unit-size", 20]
+    command = tasb_argv("encode", *arguments, *options, "--unit-size", 20)
     with subprocess.Popen(
         [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as first:

@@ -102,9 +102,9 @@ def test_a_flipped_bit_reaches_no_format(own_copy, capsys):
 # Files end there, as on a full disk.
 WITH_LARGEST_FILE = """
 import resource, sys
-from pyserini_tasb.cli import main
+from tests.command_line import tasb
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-sys.exit(main(sys.argv[2:]))
+sys.exit(tasb(*sys.argv[2:]))
 """
 
 

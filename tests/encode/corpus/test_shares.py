@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from pyserini_tasb.folder_lock import lock_file
-from tests.conftest import TINY, TINY_MODEL, run_tasb
+from tests.command_line import tasb_processes
+from tests.conftest import TINY, TINY_MODEL
 from tests.encode.corpus.conftest import contents, encode
 
 
@@ -63,7 +64,7 @@ def threads_of_torch(count):
 def test_torchrun(encoded, tmp_path):
     arguments = ["--encoder", TINY_MODEL, "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "out"]
     options = ["--max-length", 256, "--unit-size", 20, "--device", "cpu", "--format", "faiss"]
-    run_tasb(2, "encode", *arguments, *options)
+    tasb_processes(2, "encode", *arguments, *options)
     assert units_of(tmp_path / "out") == units_of(encoded)
     assert contents(tmp_path / "out" / "faiss") == contents(encoded / "faiss")
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
-from pyserini_tasb.cli import main
 from pyserini_tasb.encode.backends import machine
 from pyserini_tasb.encode.backends.machine import cpu_has_int8, int8_weight_bits
 from pyserini_tasb.encode.export import accuracy, backend, graph, packages
 from pyserini_tasb.encode.export.sample import built_in_sample
 from pyserini_tasb.encode.model_digest import model_digest
 from pyserini_tasb.recipes import encoder_card
+from tests.command_line import tasb
 from tests.conftest import DIMENSION, TINY, TINY_MODEL, plain_vectors
 from tests.encode.conftest import cosines, export
 from tests.model.causal_models import causal_model, last_vectors, tokenizer_without_cls
@@ -214,10 +214,10 @@ def test_the_command_says_what_came_out(tmp_path, capsys):
 def test_too_much_is_lost(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(accuracy.FLOORS, "int8", (0.9, 0.99999, 0.8))
     arguments = ["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out"), "--precision", "int8"]
-    assert main(arguments) == 2
+    assert tasb(*arguments) == 2
     assert re.search(r"on average 0\.99999,[\s\S]*found: +cosine 0\.9[\s\S]*--force", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
-    assert main([*arguments, "--force"]) == 0
+    assert tasb(*arguments, "--force") == 0
     assert (tmp_path / "out" / "model.onnx").exists()
 
 
@@ -242,25 +242,25 @@ def test_floors(name, cosine_min, cosine_mean, top, fits):
 
 def test_what_is_there_stays(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
-    assert main(["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path)]) == 2
+    assert tasb("export", "--encoder", TINY_MODEL, "--output", tmp_path) == 2
     assert "a new or empty folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_packages_that_are_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(packages, "PACKAGES", ("onnx", "no_such_package"))
-    assert main(["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out")]) == 2
+    assert tasb("export", "--encoder", TINY_MODEL, "--output", tmp_path / "out") == 2
     assert "pip install 'pyserini-tasb[onnx]'" in capsys.readouterr().err
 
 
 def test_an_export_is_not_exported_again(exported_tiny, tmp_path, capsys):
-    assert main(["export", "--encoder", str(exported_tiny), "--output", str(tmp_path / "out")]) == 2
+    assert tasb("export", "--encoder", exported_tiny, "--output", tmp_path / "out") == 2
     assert "exported already" in capsys.readouterr().err
 
 
 def test_a_model_that_is_too_large(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(graph, "MOST_BYTES", 100_000)
-    assert main(["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out")]) == 2
+    assert tasb("export", "--encoder", TINY_MODEL, "--output", tmp_path / "out") == 2
     assert "of weights in fp32, for one ONNX file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

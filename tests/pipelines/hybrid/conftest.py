@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from pyserini_tasb.cli import main
+from tests.command_line import tasb
 from tests.conftest import TINY_MODEL
 from tests.encode.corpus.vector_folders import write_vector_folder
 from tests.index.faiss_folders import write_faiss_folder
@@ -43,7 +43,7 @@ def indexes(collection, tmp_path_factory) -> Indexes:
     write_vector_folder(folder / "vectors", collection.docids, vectors, unit_size=200)
     for kind in ("lucene-flat", "lucene-hnsw"):
         arguments = ["--vectors", folder / "vectors", "--output", folder / kind, "--kind", kind]
-        assert main(["index", *map(str, arguments)]) == 0
+        assert tasb("index", *arguments) == 0
     passages = {
         docid: f"{title} {text}"
         for docid, title, text in zip(collection.docids, collection.titles, collection.texts, strict=True)

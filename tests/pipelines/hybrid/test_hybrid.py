@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pyserini_tasb.cli import main
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 from tests.pipelines.hybrid.lucene_indexes import run_stock
 
 ENCODER = f"tasb:{TINY_MODEL}"
 TOPICS = TINY / "topics.tsv"
-
-
-def tasb(*arguments):
-    return main([str(argument) for argument in arguments])
 
 
 def tasb_hybrid(recipe, output, *options, topics=TOPICS):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
+from tests.command_line import tasb_argv
 from tests.index.faiss_folders import write_faiss_folder
 from tests.pipelines.hybrid.lucene_indexes import index_documents
 from tests.pipelines.hybrid.test_hybrid import ENCODER, TOPICS, tasb_hybrid
@@ -119,7 +119,7 @@ def test_interrupted(indexes, tmp_path):
     arguments = ["hybrid", "--recipe", "tasb+bm25", "--topics", topics, "--output", output, *given]
     # A shell without job control would let its background processes ignore Ctrl-C.
     process = subprocess.Popen(
-        [sys.executable, "-m", "pyserini_tasb", *map(str, arguments)],
+        tasb_argv(*arguments),
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509

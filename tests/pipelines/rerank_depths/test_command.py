@@ -7,9 +7,9 @@ import csv
 import pytest
 from matplotlib import image
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import load_run, write_run
 from pyserini_tasb.evaluate.ranking import ranked_docids
+from tests.command_line import tasb
 
 FIRST = "dl19-passage.bm25"
 
@@ -29,9 +29,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def depths(tmp_path, capsys):
     def run(*arguments, name="depths.png"):
-        status = main(
-            ["rerank-depths", "--qrels", "dl19-passage", *map(str, arguments), "--output", str(tmp_path / name)]
-        )
+        status = tasb("rerank-depths", "--qrels", "dl19-passage", *arguments, "--output", tmp_path / name)
         return status, tmp_path / name, capsys.readouterr()
 
     return run

@@ -8,12 +8,12 @@ import shutil
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.encode import TasbQueryEncoder
 from pyserini_tasb.index import faiss_folder
 from pyserini_tasb.index.sharded_index import ShardedIndex
 from pyserini_tasb.pipelines.search import latency
 from pyserini_tasb.pipelines.search.latency import measure_latency
+from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL, read_scores
 from tests.index.faiss_folders import write_faiss_folder
 from tests.index.stock import search as stock_search
@@ -22,7 +22,7 @@ from tests.index.stock import search as stock_search
 def tasb_search(indexes, run, *options, topics=TINY / "topics.tsv"):
     paths = [str(path) for path in indexes]
     encoder = ["--encoder", f"tasb:{TINY_MODEL}", "--topics", str(topics), "--threads", "1"]
-    return main(["search", "--index", *paths, *encoder, "--output", str(run), *map(str, options)])
+    return tasb("search", "--index", *paths, *encoder, "--output", run, *options)
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,6 @@ def test_dropping_in_evaluation_is_dropping_in_search(folders, own_topics, tmp_p
     command = ["evaluate", "--qrels", tmp_path / "qrels.txt", "--runs", tmp_path / "with", tmp_path / "without"]
     values = []
     for option in ([], ["--remove-query"]):
-        assert main([*map(str, command), "--measures", "nDCG@10", *option]) == 0
+        assert tasb(*command, "--measures", "nDCG@10", *option) == 0
         values += [line.split()[1] for line in capsys.readouterr().out.splitlines()[-4:-2]]
     assert values[0] < values[1] == values[2] == values[3]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from pyserini_tasb.cli import build_parser
 from pyserini_tasb.evaluate import write_run
-from pyserini_tasb.pipelines.study.command import run
+from tests.command_line import tasb_raising
 from tests.conftest import TINY, TINY_MODEL
 from tests.rerank.models import make_bert_cat
 from tests.train.conftest import training_set  # noqa: F401 - a fixture
@@ -43,7 +42,7 @@ class Study:
         return path
 
     def __call__(self, *options: str, **changes: object) -> int:
-        return run(build_parser().parse_args(["study", str(self.write(**changes)), *options]))
+        return tasb_raising("study", self.write(**changes), *options)
 
     @property
     def output(self) -> Path:

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -20,7 +19,8 @@ from pyserini_tasb.pipelines.study.document import read_document
 from pyserini_tasb.pipelines.study.ranking import runs_of
 from pyserini_tasb.pipelines.study.task import load_tasks
 from pyserini_tasb.score.pair_scorer import ScoringOptions
-from tests.conftest import TINY, TINY_MODEL, run_module
+from tests.command_line import tasb_argv, tasb_process
+from tests.conftest import TINY, TINY_MODEL
 from tests.pipelines.study.conftest import Study, study_values
 
 CELLS = {"none+random": [1], "both+random": [1], "both+tas": [1, 2]}
@@ -64,8 +64,8 @@ def test_every_cell_is_trained_and_measured(finished):
 def test_values_are_those_of_our_own_commands(finished, tmp_path, bm25):
     cell = finished.cell("both+tas", 2)
     (card,) = (cell / "run" / "model").glob("*.yaml")
-    run_module(
-        "pyserini_tasb", "rerank", "--run", bm25, "--topics", TINY / "topics.tsv", "--depth", 15,
+    tasb_process(
+        "rerank", "--run", bm25, "--topics", TINY / "topics.tsv", "--depth", 15,
         "--collection", TINY / "corpus.jsonl", "--model", f"tasb:{card}", "--output", tmp_path / "run.txt",
     )  # fmt: skip
     expected, found = load_run(tmp_path / "run.txt"), load_run(cell / "runs" / "rerank.txt")
@@ -161,7 +161,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(study, capsys):
 
 def test_two_processes_share_a_study(finished, training_set, bm25, tmp_path):
     study = Study(tmp_path, study_values(tmp_path, training_set, bm25) | {"name": finished.values["name"] + "-shared"})
-    command = [sys.executable, "-m", "pyserini_tasb", "study", str(study.write())]
+    command = tasb_argv("study", study.write())
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -177,7 +177,7 @@ def test_two_processes_share_a_study(finished, training_set, bm25, tmp_path):
 
 def test_what_another_process_is_at_is_left_to_it_and_waited_for(study):
     path = study.write(cells=[{"levels": {"teachers": ["none", "both"]}, "seeds": [1]}])
-    command = [sys.executable, "-m", "pyserini_tasb", "study", str(path)]
+    command = tasb_argv("study", path)
     said = []
     with locked_folder(study.cell("none+random")):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -195,7 +195,7 @@ def test_killed_at_any_time_it_ends_in_the_same_models_and_values(finished, trai
     study = Study(tmp_path, study_values(tmp_path, training_set, bm25) | {"name": finished.values["name"] + "-killed"})
     study.values["rows"] = dict(finished.values["rows"])
     study.values["train"]["checkpoint"] = {"every": 2}
-    command = [sys.executable, "-m", "pyserini_tasb", "study", str(study.write())]
+    command = tasb_argv("study", study.write())
     second = study.cell("both+random") / "run" / "metrics.jsonl"
     for happened in (second.exists, (study.cell("both+tas") / "training.json").exists):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -214,7 +214,7 @@ def test_killed_at_any_time_it_ends_in_the_same_models_and_values(finished, trai
 
 def test_interrupted_it_says_how_to_go_on(study):
     study.values["train"]["max_steps"] = 10_000
-    command = [sys.executable, "-m", "pyserini_tasb", "study", str(study.write(cells=[{"seeds": [1]}]))]
+    command = tasb_argv("study", study.write(cells=[{"seeds": [1]}]))
     log = study.cell("none+random") / "run" / "metrics.jsonl"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         while not (log.exists() and log.read_text().count("step") > 3):

@@ -7,11 +7,11 @@ import csv
 import pytest
 import yaml
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import evaluate_run, load_qrels, load_run, write_run
 from pyserini_tasb.fuse import fuse_runs
 from pyserini_tasb.fuse.recipe import fusion_of
 from pyserini_tasb.recipes import fusion_recipe
+from tests.command_line import tasb
 
 RUNS_19 = ["dl19-passage.tasb", "dl19-passage.bm25"]
 RUNS_20 = ["dl20-passage.tasb", "dl20-passage.bm25"]
@@ -24,7 +24,7 @@ def tune(tmp_path, capsys):
 
     def run(*arguments, name="mine.yaml"):
         output = tmp_path / name
-        status = main(["tune", *map(str, arguments), "--output", str(output)])
+        status = tasb("tune", *arguments, "--output", output)
         return status, output, capsys.readouterr()
 
     return run
@@ -119,7 +119,7 @@ def test_some_queries_to_tune_on_and_the_others_to_test_on(tune, tmp_path):
 @pytest.mark.parametrize("search", ["coordinate", "random"])
 def test_three_runs(tune, tmp_path, search):
     third = tmp_path / "third.txt"
-    assert main(["fuse", "--method", "rrf", "--runs", *RUNS_19, "--output", str(third)]) == 0
+    assert tasb("fuse", "--method", "rrf", "--runs", *RUNS_19, "--output", third) == 0
     status, output, _ = tune(
         "--recipe", "tasb+bm25+doct5query", "--runs", *RUNS_19, third, "--qrels", "dl19-passage",
         "--measure", "RR(rel=2)@10",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.pipelines.study.comparison import compare
 from pyserini_tasb.pipelines.study.document import document_of
+from tests.command_line import tasb
 from tests.pipelines.study.test_comparison import entries, study
 from tests.regress.conftest import STAGE_MODULE, Small
 
@@ -59,7 +59,7 @@ def reported(tmp_path_factory) -> Reported:
         environment.setenv("PYSERINI_CACHE", str(folder / "cache"))
         environment.setenv("PYTHONPATH", f"{folder}{os.pathsep}{Path(__file__).parents[3]}")
         names = [*BUNDLED, "dl19-passage.tasb", *map(str, _hostile_conditions(Small(folder)))]
-        status = main(["regress", *names, "--output", str(outputs), "--report", str(report), "--allow-commands"])
+        status = tasb("regress", *names, "--output", outputs, "--report", report, "--allow-commands")
     return Reported(status, outputs, report)
 
 

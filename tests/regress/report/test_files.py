@@ -13,20 +13,20 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.pipelines.study.document import DOCUMENT
 from pyserini_tasb.regress.report.content import content_of
 from pyserini_tasb.regress.report.log_tail import log_tail
 from pyserini_tasb.regress.report.markdown import escaped, fenced
 from pyserini_tasb.regress.report.page import as_page
 from pyserini_tasb.regress.report.saved_results import read_results
+from tests.command_line import tasb
 from tests.regress.report.conftest import HOSTILE
 
 FILES = ["index.html", "junit.xml", "report.md"]
 
 
 def report(capsys, *arguments: object) -> tuple[int, str, str]:
-    status = main(["report", *map(str, arguments)])
+    status = tasb("report", *arguments)
     return status, *capsys.readouterr()
 
 

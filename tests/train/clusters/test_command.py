@@ -7,10 +7,9 @@ import json
 
 import pytest
 
-from pyserini_tasb.cli import build_parser
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.clusters.cluster_file import clusters_of, read_clusters
-from pyserini_tasb.train.clusters.command import run
+from tests.command_line import tasb_raising
 from tests.conftest import TINY_MODEL
 from tests.train.clusters.stores import pair_store
 
@@ -19,8 +18,7 @@ def cluster(queries, output, *, picture=False, **options):
     """Run the command; what it wrote into statistics.json."""
     chosen = {"encoder": TINY_MODEL, "batch_size": 8, **options, "queries": queries, "output": output}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
-    arguments = build_parser().parse_args(["cluster", *flags, *(["--picture"] if picture else [])])
-    assert run(arguments) == 0
+    assert tasb_raising("cluster", *flags, *(["--picture"] if picture else [])) == 0
     return json.loads((output / "statistics.json").read_bytes())
 
 

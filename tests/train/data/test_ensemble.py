@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyserini_tasb.cli import main
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.train.data.ensemble import EnsembleReport, write_ensemble
+from tests.command_line import tasb
 
 ORACLE = json.loads((Path(__file__).parents[2] / "data" / "train" / "oracle_ensemble.json").read_text())
 GOOD = "1.0\t0.5\tq1\tp1\tn1\n"
@@ -144,12 +144,12 @@ def test_a_teacher_whose_columns_are_swapped_does_not_hide_in_the_mean(tmp_path,
         written(tmp_path, "swapped.tsv", [(1, 2, *row) for row in ids]),
     ]
     command = ["score", "--ensemble", *map(str, files), "--output", str(tmp_path / "mean.tsv")]
-    assert main(command) == 2
+    assert tasb(*command) == 2
     error = capsys.readouterr().err
     assert f"{files[1]}\n" in error
     assert "in 100 % of the pairs the teacher puts the negative first: are the columns swapped?" in error
     assert not (tmp_path / "mean.tsv").exists()
-    assert main([*command, "--allow-reversed"]) == 0
+    assert tasb(*command, "--allow-reversed") == 0
     output = capsys.readouterr().out
     assert f"{files[0]} agrees with the labels in 100 % of 10 pairs (0 % against, 0 % tied)\n" in output
     assert f"{files[1]} agrees with the labels in 0 % of 10 pairs (100 % against, 0 % tied)\n" in output

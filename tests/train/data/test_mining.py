@@ -8,10 +8,10 @@ from collections import defaultdict
 import pytest
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import read_qrels, read_topics
 from pyserini_tasb.texts.text_store import write_text_store
 from pyserini_tasb.train.data.mining import command as mine_command
+from tests.command_line import tasb
 from tests.conftest import DATA, TINY, TINY_MODEL, plain_vectors
 
 DEFAULTS = {
@@ -138,11 +138,11 @@ def test_as_typed(handmade, tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("topics.tsv", "qrels.txt", "docs.jsonl", "run.txt", "typed.tsv")]
     options = ["--topics", "--qrels", "--collection", "--run", "--output"]
     typed = [word for pair in zip(options, files, strict=True) for word in pair]
-    assert main(["data", "mine", *typed]) == 0
+    assert tasb("data", "mine", *typed) == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td1\nq1\td2\td3\nq1\td2\td5\n"
-    assert main(["data", "mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1"]) == 0
+    assert tasb("data", "mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td3\n"
-    assert main(["data", "mine", *typed, "--margin-cutoff", "1"]) == 2
+    assert tasb("data", "mine", *typed, "--margin-cutoff", "1") == 2
     assert "no --score-with" in capsys.readouterr().err
 
 

@@ -13,7 +13,6 @@ import time
 import numpy as np
 import pytest
 
-from pyserini_tasb.cli import build_parser, main
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluate import load_qrels, load_topics
 from pyserini_tasb.recipes.loading import load_recipe
@@ -25,6 +24,7 @@ from pyserini_tasb.train.data.msmarco.recipe import prepare
 from pyserini_tasb.train.data.msmarco.transfer import Patience
 from pyserini_tasb.train.store.pair_store import open_pair_store
 from pyserini_tasb.train.validation.build import build_validation_set
+from tests.command_line import parse, tasb
 from tests.train.data.msmarco_miniature import make_miniature, md5_of
 from tests.train.data.msmarco_server import Served, running_server
 
@@ -117,7 +117,7 @@ def test_the_next_commands_fit_the_files(miniature, source, tmp_path):
     assert option(cluster, "--clusters") == "2000"
     for program, *given in (validation, cluster, train):
         assert program == "tasb"
-        assert build_parser().parse_args(given).verb == given[0]
+        assert parse(*given).verb == given[0]
     topics, qrels = load_topics(option(search, "--topics")), load_qrels(option(validation, "--qrels"))
     made = build_validation_set(
         config.data.validation,
@@ -234,7 +234,7 @@ def test_dev_queries_of_other_qrels(miniature, source, tmp_path):
 
 
 def run(tmp_path, *options):
-    return main(["data", "msmarco", "--output", str(tmp_path / "out"), *options])
+    return tasb("data", "msmarco", "--output", tmp_path / "out", *options)
 
 
 def test_command_with_nothing_at_hand(tmp_path, capsys):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.cli import main
 from pyserini_tasb.evaluate import read_qrels, read_topics
 from pyserini_tasb.texts.documents import Document, read_documents
 from pyserini_tasb.train.data.mining import command as mine_command
@@ -22,6 +21,7 @@ from pyserini_tasb.train.data.pseudo_queries.build import (
     pseudo_query,
 )
 from pyserini_tasb.train.data.pseudo_queries.leading_sentences import first_words, leading_sentences, word_count
+from tests.command_line import tasb
 from tests.conftest import TINY
 
 DEFAULTS = {"source": "auto", "min_words": 3, "max_words": 25, "limit": None, "seed": 0, "write_collection": False}
@@ -225,7 +225,7 @@ def test_what_stands_in_the_output_folder_stays(tmp_path):
 def test_as_typed(tmp_path):
     (tmp_path / "docs.tsv").write_text("7\tone two three. more\n")
     files = ["--collection", str(tmp_path / "docs.tsv"), "--output", str(tmp_path / "out")]
-    assert main(["data", "pseudo-queries", *files, "--from", "sentence", "--write-collection"]) == 0
+    assert tasb("data", "pseudo-queries", *files, "--from", "sentence", "--write-collection") == 0
     assert (tmp_path / "out" / "queries.tsv").read_text() == "pseudo-7\tone two three.\n"
     assert (tmp_path / "out" / "qrels.txt").read_text() == "pseudo-7 0 7 1\n"
     assert (tmp_path / "out" / "collection" / "documents.jsonl").read_text() == '{"id": "7", "contents": "more"}\n'

@@ -22,7 +22,8 @@ from pyserini_tasb.train.in_batch import load_in_batch_teacher
 from pyserini_tasb.train.sampling import Tokenising, build_sampler, training_batches
 from pyserini_tasb.train.store import open_pair_store
 from pyserini_tasb.train.student import load_student
-from tests.conftest import TINY_MODEL, run_tasb
+from tests.command_line import tasb_processes
+from tests.conftest import TINY_MODEL
 
 CAPS = {"query_max_length": 20, "passage_max_length": 40}
 
@@ -89,7 +90,7 @@ def test_a_colbert_trains_a_student_in_one_process_or_two(training_set, colbert,
             student={"model": str(TINY_MODEL), "dropout": 0.0, "attention_dropout": 0.0, **CAPS},
             batch_size=5,
         )
-        run_tasb(processes, "train", config, "--set", "device=cpu")
+        tasb_processes(processes, "train", config, "--set", "device=cpu")
         lines = map(json.loads, (folder / "run" / "metrics.jsonl").read_text().splitlines())
         losses[processes] = [line["in_batch"] for line in lines if line["kind"] == "step"]
     assert len(losses[1]) == 8

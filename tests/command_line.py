@@ -1,0 +1,68 @@
+"""The command line for tests, who start it by these functions only: in this process, or in processes of its own.
+
+Arguments may be of any type: each is passed on as its `str()`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.cli import build_parser, main
+from tests.processes import run_module
+
+if TYPE_CHECKING:
+    import argparse
+    import subprocess
+
+MODULE = "pyserini_tasb"
+# Starts the command line in whatever Python these arguments are given to.
+TASB = ("-m", MODULE)
+
+
+def tasb(*arguments: object) -> int:
+    """`tasb …` in this process: the exit status. What argparse refuses is a `SystemExit`."""
+    return main([str(argument) for argument in arguments])
+
+
+def tasb_raising(*arguments: object) -> int:
+    """`tasb …` in this process, whose errors and interruptions are raised and not printed."""
+    parsed = parse(*arguments)
+    module, _, function = parsed.run.partition(":")
+    return getattr(importlib.import_module(module), function)(parsed)
+
+
+def parse(*arguments: object) -> argparse.Namespace:
+    """What `tasb …` would run with: nothing is run."""
+    return parser().parse_args([str(argument) for argument in arguments])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The tree of verbs and options."""
+    return build_parser()
+
+
+def tasb_argv(*arguments: object) -> list[str]:
+    """`tasb …` as the words of a process."""
+    return [sys.executable, *TASB, *map(str, arguments)]
+
+
+def tasb_process(*arguments: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+    """`tasb …` in a process of its own.
+
+    Args:
+        arguments: what stands behind `tasb`.
+        check: fail the test if the exit status is not 0.
+        options: of `subprocess.run`.
+    """
+    return run_module(MODULE, *arguments, check=check, **options)
+
+
+def tasb_processes(number: int, *arguments: object) -> None:
+    """`tasb …` in one process of its own, or in several that work together."""
+    if number == 1:
+        tasb_process(*arguments)
+        return
+    torchrun = ("torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", number)
+    run_module(*torchrun, *TASB, *arguments)

