@@ -24,12 +24,12 @@ import torch
 from gemm import gemm_peaks
 from random_distilbert import model_to_measure
 
-from pyserini_tasb.encode.backends.machine import cpu_has_int8, threads
-from pyserini_tasb.encode.precision import ACCURACY, cpu_has_bf16
-from pyserini_tasb.encode.text_encoder import TextEncoder
+from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.environment.java import ensure_java
-from pyserini_tasb.model.checkpoint import find_checkpoint
-from pyserini_tasb.recipes import encoder_card
+from pyserini_tasb.environment.processor import cpu_has_int8, threads
+from pyserini_tasb.models.backends import ACCURACY, cpu_has_bf16
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Encode = Callable[[list[str]], NDArray[np.float32]]
+
 
 MAX_LENGTH = 256  # Pyserini's default
 PYSERINI_BATCH = 64  # its default, too

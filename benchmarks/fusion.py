@@ -22,8 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pyserini_tasb.evaluate.columnar import RunTable, read_run_table, write_run_tables
-from pyserini_tasb.evaluate.columnar.packed_text import pack
+from pyserini_tasb.formats.run_reader import read_run_table
+from pyserini_tasb.formats.run_table import RunTable
+from pyserini_tasb.formats.run_writer import write_run_tables
+from pyserini_tasb.formats.text_columns import pack
 
 LEAST_RATIO, MOST_GIGABYTES = 10.0, 1.0
 DOCUMENTS = 8_841_823  # of MS MARCO

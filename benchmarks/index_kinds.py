@@ -20,9 +20,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pyserini_tasb.cli import main as main_of_tasb
-from pyserini_tasb.index.kinds import KINDS, LUCENE_KINDS
-from pyserini_tasb.index.report import REPORT
+from pyserini_tasb.cli.main import main as main_of_tasb
+from pyserini_tasb.indexes.build import KINDS, LUCENE_KINDS, REPORT
 
 COLUMNS = {
     "MB": 10,

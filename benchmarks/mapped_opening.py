@@ -16,9 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pyserini_tasb.encode.corpus.formats.faiss_flat import flat_header
+from pyserini_tasb.encoding.vector_formats import flat_header
 from pyserini_tasb.environment.java import ensure_java
-from pyserini_tasb.plugin.mapped_index import SWITCH
+from pyserini_tasb.plugin.searchers import SWITCH
 
 # In a process of its own: what has been imported, and what is resident, is then the same for both.
 OPEN = """

@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from pyserini_tasb.whole_file import write_whole
+from pyserini_tasb.artifacts import write_whole
 
 MARKED = re.compile(r"(?<=, up to the end mark\. -->\n).*(?=<!-- The end mark\. -->\n)", re.DOTALL)
 

@@ -81,7 +81,7 @@ def write_sources(folder: Path, rows: int) -> dict[str, float]:
 
 def build(folder: Path, rows: int) -> dict[str, float]:
     """`tasb data pairs` on these files."""
-    from pyserini_tasb.train.data.pairs_command import run
+    from pyserini_tasb.data.pairs import run
 
     given = {"collection": f"{folder}/collection.tsv", "queries": f"{folder}/queries.tsv"}
     absent = dict.fromkeys(("triples", "qrels", "negatives", "known_positives", "negatives_per_query"))
@@ -97,7 +97,7 @@ def build(folder: Path, rows: int) -> dict[str, float]:
 def open_store(folder: Path, rows: int) -> dict[str, float]:
     """Open the store, imports included, and look at its size."""
     start = time.perf_counter()
-    from pyserini_tasb.train.store.pair_store import open_pair_store
+    from pyserini_tasb.data.pair_store import open_pair_store
 
     store = open_pair_store(folder / "store")
     seconds, mebibytes = time.perf_counter() - start, _mebibytes("VmRSS")

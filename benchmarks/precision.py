@@ -19,15 +19,18 @@ import faiss
 import numpy as np
 import torch
 
-from pyserini_tasb.cli import main as main_of_tasb
-from pyserini_tasb.encode.backends.machine import threads
-from pyserini_tasb.encode.text_encoder import TextEncoder
-from pyserini_tasb.evaluate import Run, read_qrels, read_topics, write_run
-from pyserini_tasb.recipes import encoder_card
-from pyserini_tasb.texts.collections import open_collection
+from pyserini_tasb.cli.main import main as main_of_tasb
+from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.environment.processor import threads
+from pyserini_tasb.formats.collections import open_collection
+from pyserini_tasb.formats.qrels import read_qrels
+from pyserini_tasb.formats.runs import Run, write_run
+from pyserini_tasb.formats.topics import read_topics
+from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
-    from pyserini_tasb.recipes import EncoderCard
+    from pyserini_tasb.recipes.types import EncoderCard
+
 
 BASELINE, *OTHERS = (("torch", "fp32"), ("onnx", "fp32"), ("torch", "bf16"), ("onnx", "int8"))
 DEPTH = 100

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from random_distilbert import model_to_measure
 
-from pyserini_tasb.encode.backends.machine import cpu_has_int8, threads
-from pyserini_tasb.encode.text_encoder import TextEncoder
+from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.environment.java import ensure_java
-from pyserini_tasb.model.checkpoint import find_checkpoint
-from pyserini_tasb.recipes import encoder_card
+from pyserini_tasb.environment.processor import cpu_has_int8, threads
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+
 
 BATCHES = (1, 10, 2_000)
 OURS = (("torch", "fp32"), ("onnx", "fp32"), ("torch", "bf16"), ("onnx", "int8"))

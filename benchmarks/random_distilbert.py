@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import DistilBertConfig, DistilBertModel
 
-from pyserini_tasb.model.checkpoint import find_checkpoint
-from pyserini_tasb.model.tokenizer import load_tokenizer
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

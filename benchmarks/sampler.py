@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.train.sampling import STRATEGIES, Sampler, build_sampler
+from pyserini_tasb.training.sampling import STRATEGIES, Sampler, build_sampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
 
 WANTED = 2_000
 SEED = 1

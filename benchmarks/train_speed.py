@@ -155,10 +155,10 @@ def sentence_transformers(options: dict) -> int:
     from torch.utils.data import BatchSampler, SequentialSampler
     from transformers import TrainerCallback
 
-    from pyserini_tasb.model.checkpoint import find_checkpoint
-    from pyserini_tasb.train.config import TrainConfig
-    from pyserini_tasb.train.sampling import build_sampler
-    from pyserini_tasb.train.store import open_pair_store
+    from pyserini_tasb.data.pair_store import open_pair_store
+    from pyserini_tasb.models.checkpoints import find_checkpoint
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.sampling import build_sampler
 
     class InOrder(SentenceTransformerTrainer):
         def get_batch_sampler(self, dataset, batch_size, drop_last, **_):

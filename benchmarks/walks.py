@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     Files = dict[str, list[str]]  # the functions of each file, both in the order in which they are first entered
 
+
 PACKAGE = f"{Path(pyserini_tasb.__file__).parent}{os.sep}"
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 CORPUS, TOPICS, QRELS = (DATA / "tiny" / name for name in ("corpus.jsonl", "topics.tsv", "qrels.txt"))
@@ -205,7 +206,7 @@ def line_to_fused_line(_: Trace) -> None:
 
 def tasb(*arguments: object) -> None:
     """The command line, in this process."""
-    from pyserini_tasb.cli import main as command_line
+    from pyserini_tasb.cli.main import main as command_line
 
     status = command_line([str(argument) for argument in arguments])
     if status:

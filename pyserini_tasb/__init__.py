@@ -8,8 +8,8 @@ __version__ = "0.1.0"
 __all__ = ["TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register"]
 
 _HOME_OF = {
-    "TasbDocumentEncoder": "pyserini_tasb.encode",
-    "TasbQueryEncoder": "pyserini_tasb.encode",
+    "TasbDocumentEncoder": "pyserini_tasb.encoding.encoders",
+    "TasbQueryEncoder": "pyserini_tasb.encoding.encoders",
     "TasbError": "pyserini_tasb.errors",
     "register": "pyserini_tasb.plugin.startup",
 }

@@ -2,6 +2,6 @@
 
 import sys
 
-from pyserini_tasb.cli import main
+from pyserini_tasb.cli.main import main
 
 sys.exit(main())

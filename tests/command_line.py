@@ -9,12 +9,13 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.cli import build_parser, main
+from pyserini_tasb.cli.main import build_parser, main
 from tests.processes import run_module
 
 if TYPE_CHECKING:
     import argparse
     import subprocess
+
 
 MODULE = "pyserini_tasb"
 # Starts the command line in whatever Python these arguments are given to.

@@ -10,8 +10,8 @@ import yaml
 
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
-from tests.pipelines.hybrid.lucene_indexes import index_documents
-from tests.regress.conftest import Small
+from tests.regression.conftest import Small
+from tests.retrieval.hybrid.lucene_indexes import index_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,11 +11,12 @@ import hypothesis
 import numpy as np
 import pytest
 
-from pyserini_tasb.environment.reproducibility import copied_to, request_reproducibility
+from pyserini_tasb.environment.processor import copied_to, request_reproducibility
 from tests.processes import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
 
 DATA = Path(__file__).parent / "data"
 TINY_MODEL = DATA / "tiny-tasb"
@@ -142,7 +143,7 @@ def assert_top_hits(run: Path, expected: dict[str, dict[str, float]], depth: int
 @pytest.fixture
 def weights_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Give models that are loaded from now on weights at other addresses: so many bytes after multiples of 64."""
-    from pyserini_tasb.encode.backends.pytorch import TorchModel
+    from pyserini_tasb.models.backends import TorchModel
 
     init = TorchModel.__init__
 

@@ -7,13 +7,13 @@ import textwrap
 
 import pytest
 
+from pyserini_tasb.artifacts import lock_file, locked_folder
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.folder_lock import lock_file, locked_folder
 
 HOLDER = """
     import sys, time
     from pathlib import Path
-    from pyserini_tasb.folder_lock import locked_folder
+    from pyserini_tasb.artifacts import locked_folder
     with locked_folder(Path(sys.argv[1])):
         print("here", flush=True)
         time.sleep(60)

@@ -6,8 +6,11 @@ import re
 
 import pytest
 
-from pyserini_tasb import TasbError, recipes
-from pyserini_tasb.recipes import EncoderCard, FusionRecipe, Regression, encoder_card, fusion_recipe, load_recipe
+from pyserini_tasb import TasbError
+from pyserini_tasb.recipes import lookup
+from pyserini_tasb.recipes.loading import load_recipe
+from pyserini_tasb.recipes.lookup import encoder_card, fusion_recipe
+from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Regression
 
 KINDS = {"encoders": EncoderCard, "fusion": FusionRecipe, "regressions": Regression}
 
@@ -21,13 +24,13 @@ def user_encoders(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_shipped_recipes_are_valid_and_named_as_their_files(kind):
-    for path in recipes.own_folder(kind).glob("*.yaml"):
+    for path in lookup.own_folder(kind).glob("*.yaml"):
         assert load_recipe(path, KINDS[kind]).name == path.stem
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_worked_example_in_each_folder_is_valid(kind, tmp_path):
-    readme = (recipes.own_folder(kind) / "README.md").read_text()
+    readme = (lookup.own_folder(kind) / "README.md").read_text()
     examples = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     assert examples
     for example in examples:
@@ -38,13 +41,13 @@ def test_the_worked_example_in_each_folder_is_valid(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_key_is_explained_in_the_folders_readme(kind):
-    readme = (recipes.own_folder(kind) / "README.md").read_text()
+    readme = (lookup.own_folder(kind) / "README.md").read_text()
     assert {key for key in KINDS[kind].model_fields if f"`{key}`" not in readme} == set()
 
 
 def test_shipped_encoders(tmp_path, monkeypatch):
     monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))  # not where other tests' training leaves its cards
-    assert list(recipes.encoder_cards()) == ["margin-mse", "minilm", "tasb"]
+    assert list(lookup.encoder_cards()) == ["margin-mse", "minilm", "tasb"]
     tasb = encoder_card("tasb")
     assert (tasb.pooling, tasb.normalise, tasb.query_max_length) == ("cls", False, 512)
     assert encoder_card("sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco") == tasb
@@ -64,7 +67,7 @@ def test_user_folder_wins(user_encoders):
     assert encoder_card("tasb").pooling == "mean"
     assert encoder_card("tasb").model == str(user_encoders / "mine")  # relative to the card
     assert encoder_card("tasb:nickname").model == "org/other"
-    assert list(recipes.encoder_cards()) == ["margin-mse", "minilm", "other", "tasb"]
+    assert list(lookup.encoder_cards()) == ["margin-mse", "minilm", "other", "tasb"]
 
 
 def test_a_cards_path(tmp_path):
@@ -118,7 +121,7 @@ def test_misspelt_name():
 def test_shipped_fusions_say_whether_they_are_tuned(tmp_path, monkeypatch):
     monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
     names = ["rrf", "tasb+bm25", "tasb+bm25+doct5query", "tasb+doct5query"]
-    assert list(recipes.recipe_files("fusion")) == names
+    assert list(lookup.recipe_files("fusion")) == names
     assert [name for name in names if fusion_recipe(name).provenance.tuned] == ["tasb+bm25"]
     assert [each.kind for each in fusion_recipe("tasb+bm25+doct5query").inputs] == ["dense", "bm25", "doct5query"]
 

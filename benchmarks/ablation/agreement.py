@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.evaluate import Run, load_run
-from pyserini_tasb.evaluate.layout import markdown_table
+from pyserini_tasb.formats.named import load_run
+from pyserini_tasb.tables import markdown_table
+
+if TYPE_CHECKING:
+    from pyserini_tasb.formats.runs import Run
 
 TASKS = ("dl19", "dl20")
 OTHERS = ("ColBERT", "BERT_CAT", "MiniLM")

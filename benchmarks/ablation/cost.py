@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.evaluate.layout import markdown_table
-from pyserini_tasb.pipelines.study.config import StudyConfig
-from pyserini_tasb.pipelines.study.grid import grid
-from pyserini_tasb.recipes import load_recipe
-from pyserini_tasb.score.pair_scorer import ScoringOptions, load_scorer
-from pyserini_tasb.train.assembly import assemble
-from pyserini_tasb.train.distributed import Processes
-from pyserini_tasb.train.sampling import training_batches
-from pyserini_tasb.train.step import Stepper
+from pyserini_tasb.recipes.loading import load_recipe
+from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
+from pyserini_tasb.tables import markdown_table
+from pyserini_tasb.training.assembly import assemble
+from pyserini_tasb.training.batches import training_batches
+from pyserini_tasb.training.distributed import Processes
+from pyserini_tasb.training.loop import Stepper
+from pyserini_tasb.training.study import StudyConfig, grid
 
 if TYPE_CHECKING:
-    from pyserini_tasb.train.config import TrainConfig
+    from pyserini_tasb.training.config import TrainConfig
+
 
 MEASURED = ("none", "pairwise", "in-batch", "both")
 NAMES = {

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pyserini_tasb.evaluate.layout import markdown_table
-from pyserini_tasb.pipelines.study.config import StudyConfig
-from pyserini_tasb.pipelines.study.grid import grid
-from pyserini_tasb.recipes import load_recipe
-from pyserini_tasb.train.assembly import Assembly, assemble
-from pyserini_tasb.train.distributed import Processes
-from pyserini_tasb.train.sampling import training_batches
+from pyserini_tasb.recipes.loading import load_recipe
+from pyserini_tasb.tables import markdown_table
+from pyserini_tasb.training.assembly import Assembly, assemble
+from pyserini_tasb.training.batches import training_batches
+from pyserini_tasb.training.distributed import Processes
+from pyserini_tasb.training.study import StudyConfig, grid
 
 JUDGES = {"ColBERT": "colbert/model", "MiniLM": "tasb:minilm"}
 SAMPLINGS = ("random", "tas")

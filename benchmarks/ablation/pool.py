@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pyserini_tasb.evaluate import load_qrels, load_run
+from pyserini_tasb.formats.named import load_qrels, load_run
 
 YEARS = ("dl19", "dl20")
 

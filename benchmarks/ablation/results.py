@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.evaluate.layout import markdown_table
-from pyserini_tasb.pipelines.study.document import read_document
+from pyserini_tasb.tables import markdown_table
+from pyserini_tasb.training.study_report import read_document
 
 if TYPE_CHECKING:
-    from pyserini_tasb.pipelines.study.document import StudyDocument
+    from pyserini_tasb.training.study_report import StudyDocument
+
 
 BELOW, ABOVE = "untrained", "MiniLM"
 TASKS = ("dl19", "dl20")

@@ -19,7 +19,7 @@ from pathlib import Path
 from steps import RESULTS, steps
 
 from pyserini_tasb.environment.java import find_java, java_environment
-from pyserini_tasb.pipelines.steps import Pipeline, StepFailedError
+from pyserini_tasb.regression.steps import Pipeline, StepFailedError
 
 MARKED_PAGE = Path(__file__).resolve().parents[1] / "marked_page.py"
 

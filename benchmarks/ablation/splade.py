@@ -22,13 +22,14 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM
 
-from pyserini_tasb.encode.batching import batches_by_length
-from pyserini_tasb.encode.padding import padded
-from pyserini_tasb.evaluate import load_run, load_topics, write_run
-from pyserini_tasb.texts.collections import open_collection
+from pyserini_tasb.formats.collections import open_collection
+from pyserini_tasb.formats.named import load_run, load_topics
+from pyserini_tasb.formats.runs import write_run
+from pyserini_tasb.models.batches import batches_by_length, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
 
 Vectors = dict[str, csr_matrix]
 TOKENS_PER_BATCH = 4_096

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyserini_tasb.pipelines.steps import Step
+from pyserini_tasb.regression.steps import Step
 
 HERE = Path(__file__).resolve().parent
 STUDY = HERE.parent / "ablation.yaml"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from topic_set import MEASURES, RELEVANT
 
-from pyserini_tasb.evaluate.layout import markdown_table
+from pyserini_tasb.tables import markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from tuned import LINEAR
 
-from pyserini_tasb.palette import COLOURS
-from pyserini_tasb.pipelines.tune.curve_picture import as_png, figure_of_panels, finish
-from pyserini_tasb.recipes import fusion_recipe
+from pyserini_tasb.plots import COLOURS, as_png, figure_of_panels, finish
+from pyserini_tasb.recipes.lookup import fusion_recipe
 
 if TYPE_CHECKING:
     from typing import Any

@@ -20,7 +20,7 @@ from tuned import shuffled_values, tuned_rows
 from tuned_tables import pooled_table, shuffles_line, tuned_table
 from untuned import untuned_tables
 
-from pyserini_tasb.whole_file import write_whole
+from pyserini_tasb.artifacts import write_whole
 
 HERE = Path(__file__).resolve()
 MARKED_PAGE = HERE.parents[1] / "marked_page.py"

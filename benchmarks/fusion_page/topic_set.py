@@ -5,15 +5,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyserini_tasb.evaluate import Qrels, Run, evaluate_run, load_qrels
-from pyserini_tasb.evaluate.columnar import RunTable, load_run_table
-from pyserini_tasb.evaluate.columnar.run_table import concatenated
-from pyserini_tasb.fuse import Fusion, fuse_tables
-from pyserini_tasb.pipelines.tune.tuning_set import TuningSet
+from pyserini_tasb.evaluation.measures import evaluate_run
+from pyserini_tasb.formats.named import load_qrels
+from pyserini_tasb.formats.run_reader import load_run_table
+from pyserini_tasb.formats.run_table import RunTable, concatenated
+from pyserini_tasb.fusion.fusing import Fusion, fuse_tables
+from pyserini_tasb.fusion.tuning_set import TuningSet
+
+if TYPE_CHECKING:
+    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.runs import Run
 
 # The grade from which TREC-DL counts a passage as relevant.
 RELEVANT = 2

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from topic_set import MEASURES
 
-from pyserini_tasb.fuse import Fusion
-from pyserini_tasb.fuse.recipe import fusion_of
-from pyserini_tasb.pipelines.tune.held_out import cross_validated, folds_of, tuned_on
-from pyserini_tasb.pipelines.tune.ranked_measures import ranked_measure
-from pyserini_tasb.pipelines.tune.trial import FOLDS, remembering
-from pyserini_tasb.pipelines.tune.weight_search import Grid, GridSearch
-from pyserini_tasb.recipes import fusion_recipe
+from pyserini_tasb.fusion.fuse import fusion_of
+from pyserini_tasb.fusion.fusing import Fusion
+from pyserini_tasb.fusion.trials import FOLDS, cross_validated, folds_of, remembering, tuned_on
+from pyserini_tasb.fusion.tuning_set import ranked_measure
+from pyserini_tasb.fusion.weight_search import Grid, GridSearch
+from pyserini_tasb.recipes.lookup import fusion_recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from topic_set import PerQuery, TopicSet
 
-    from pyserini_tasb.pipelines.tune.held_out import PerQuery as OfWeights
+    from pyserini_tasb.fusion.trials import PerQuery as OfWeights
+
 
 BORROWED, BORROWED_FROM = 0.12, "TCT-ColBERT"
 SHUFFLES = 20

@@ -9,8 +9,8 @@ import numpy as np
 from topic_set import MEASURES
 from tuned import SHUFFLES
 
-from pyserini_tasb.evaluate.layout import markdown_table
-from pyserini_tasb.evaluate.significance import paired_tests
+from pyserini_tasb.evaluation.significance import paired_tests
+from pyserini_tasb.tables import markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from topic_set import PerQuery, TopicSet
     from tuned import Row
 
-    from pyserini_tasb.evaluate import PairedTest
+    from pyserini_tasb.evaluation.significance import PairedTest
 
 
 def tuned_table(topics: TopicSet, rows: Sequence[Row]) -> str:

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 from topic_set import MEASURES
 
-from pyserini_tasb.evaluate.layout import markdown_table
-from pyserini_tasb.evaluate.significance import paired_tests
-from pyserini_tasb.fuse import Fusion
-from pyserini_tasb.fuse.methods import METHODS
-from pyserini_tasb.fuse.normalisations import NORMALISATIONS
+from pyserini_tasb.evaluation.significance import paired_tests
+from pyserini_tasb.fusion.fusing import Fusion
+from pyserini_tasb.fusion.methods import METHODS
+from pyserini_tasb.fusion.normalisations import NORMALISATIONS
+from pyserini_tasb.tables import markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from topic_set import PerQuery, TopicSet
+
 
 # A dot product such as TAS-B's has no lowest score; without one, `theoretical-min` could not be shown.
 MINIMUMS = (0.0, 0.0)

@@ -1,1 +1,1 @@
-"""The machine underneath: which Java Pyserini gets, and `tasb doctor`."""
+"""The machine underneath: its Java, its processor, and the packages that pip chose."""

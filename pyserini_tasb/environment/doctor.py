@@ -6,17 +6,25 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.environment.checks.caches import check_caches
-from pyserini_tasb.environment.checks.java import check_java
-from pyserini_tasb.environment.checks.network import check_hub
-from pyserini_tasb.environment.checks.overlays import check_faiss, check_onnxruntime
-from pyserini_tasb.environment.checks.packages import check_pyserini, check_python, check_torch, check_transformers
-from pyserini_tasb.environment.checks.startup import check_startup_hook
-from pyserini_tasb.environment.finding import Finding, problem
+from pyserini_tasb.environment.checks import (
+    Finding,
+    check_caches,
+    check_faiss,
+    check_hub,
+    check_java,
+    check_onnxruntime,
+    check_pyserini,
+    check_python,
+    check_startup_hook,
+    check_torch,
+    check_transformers,
+    problem,
+)
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Mapping
+
 
 CHECKS: dict[str, Callable[[], list[Finding]]] = {
     "Python": check_python,

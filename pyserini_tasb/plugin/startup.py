@@ -19,9 +19,9 @@ _ADAPTED = "__pyserini_tasb__"
 
 # Modules adapted once they have run: module → the adapter, called with the module's namespace.
 MODULES = {
-    "pyserini.encode": "pyserini_tasb.plugin.class_maps:adapt",
-    "pyserini.search.faiss._searcher": "pyserini_tasb.plugin.faiss_searcher:adapt",
-    "pyserini.search.lucene._hnsw_searcher": "pyserini_tasb.plugin.lucene_searcher:adapt",
+    "pyserini.encode": "pyserini_tasb.plugin.commands:adapt_class_maps",
+    "pyserini.search.faiss._searcher": "pyserini_tasb.plugin.searchers:adapt_faiss_searcher",
+    "pyserini.search.lucene._hnsw_searcher": "pyserini_tasb.plugin.searchers:adapt_lucene_searcher",
 }
 # Modules that `python -m` runs: adapted once their functions are defined, just before their main block.
 COMMANDS = {

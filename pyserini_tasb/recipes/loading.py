@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 Location = tuple[str | int, ...]
 

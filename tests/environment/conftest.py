@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from pyserini_tasb.environment.java import HOME_VARIABLES
-from pyserini_tasb.environment.java_home import VECTOR_MODULE
+from pyserini_tasb.environment.java import HOME_VARIABLES, VECTOR_MODULE
 
 if TYPE_CHECKING:
     from pathlib import Path

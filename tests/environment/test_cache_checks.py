@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from pyserini_tasb.environment.checks import caches
+from pyserini_tasb.environment import checks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyserini_tasb.environment.finding import Finding
+    from pyserini_tasb.environment.checks import Finding
 
 
 class Usage(NamedTuple):
@@ -22,12 +22,12 @@ def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYSERINI_CACHE", str(tmp_path / "pyserini"))
     monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path / "recipes"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(caches.ENOUGH))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(checks.ENOUGH))
     monkeypatch.chdir(tmp_path)
 
 
 def look() -> dict[str, Finding]:
-    return {finding.name: finding for finding in caches.check_caches()}
+    return {finding.name: finding for finding in checks.check_caches()}
 
 
 def test_folders_come_from_the_environment_and_need_not_exist(tmp_path: Path):
@@ -40,7 +40,7 @@ def test_folders_come_from_the_environment_and_need_not_exist(tmp_path: Path):
 
 
 def test_little_room(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(caches.ENOUGH - 1))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(checks.ENOUGH - 1))
     finding = look()["Hugging Face cache"]
     assert (finding.status, finding.remedy) == ("warning", "export HF_HUB_CACHE=/a/folder/with/room")
 

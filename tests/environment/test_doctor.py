@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyserini_tasb.environment import doctor
-from pyserini_tasb.environment.finding import Finding, ok, problem, warning
+from pyserini_tasb.environment.checks import Finding, ok, problem, warning
 from tests.command_line import tasb_argv
 
 FINE = ok("Python", "3.12.1")

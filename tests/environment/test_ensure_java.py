@@ -15,6 +15,7 @@ from pyserini_tasb.environment.java import Java, candidates, find_java
 if TYPE_CHECKING:
     from tests.environment.conftest import MakeJava
 
+
 pytest.importorskip("jnius_config")
 
 ROOT = Path(__file__).parents[2]

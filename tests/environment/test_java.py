@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from tests.environment.conftest import MakeJava
 
+
 pytestmark = pytest.mark.usefixtures("no_java")
 
 

@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyserini_tasb.environment.checks.java import check_java
+from pyserini_tasb.environment.checks import check_java
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pyserini_tasb.environment.finding import Finding
+    from pyserini_tasb.environment.checks import Finding
     from tests.environment.conftest import MakeJava
 
     Look = Callable[[], dict[str, Finding]]
+
 
 pytestmark = pytest.mark.usefixtures("no_java")
 pytest.importorskip("jnius_config")

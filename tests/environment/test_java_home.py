@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyserini_tasb.environment.java_home import read_command, read_home
+from pyserini_tasb.environment.java import read_command, read_home
 
 if TYPE_CHECKING:
     from pathlib import Path

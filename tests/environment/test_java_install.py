@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyserini_tasb.environment import java_install
+from pyserini_tasb.environment import java
 from pyserini_tasb.environment.java import install_advice
 
 
@@ -42,7 +42,7 @@ def test_linux_that_does_not_say_which(monkeypatch: pytest.MonkeyPatch):
 
 def test_conda_first(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CONDA_PREFIX", "/opt/conda")
-    assert install_advice() == java_install.CONDA
+    assert install_advice() == java.CONDA
 
 
 def test_macos(monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from pyserini_tasb.environment.checks import network
+from pyserini_tasb.environment import checks
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
@@ -41,40 +41,40 @@ def silent():
 
 
 def test_any_answer_counts(server: str):
-    assert network.answers(server)
+    assert checks.answers(server)
 
 
 def test_a_silent_server_does_not_hold_us(silent: str):
     start = time.monotonic()
-    assert not network.answers(silent, patience=0.3)
+    assert not checks.answers(silent, patience=0.3)
     assert time.monotonic() - start < 2
 
 
 def test_a_slow_resolver_does_not_hold_us(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(2) or [])
     start = time.monotonic()
-    assert not network.answers("http://hub.test", patience=0.2)
+    assert not checks.answers("http://hub.test", patience=0.2)
     assert time.monotonic() - start < 1
 
 
 def test_nobody_there():
     with socket.create_server(("127.0.0.1", 0)) as closing:
         port = closing.getsockname()[1]
-    assert not network.answers(f"http://127.0.0.1:{port}")
+    assert not checks.answers(f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_no_address_at_all():
-    assert not network.answers("huggingface")
+    assert not checks.answers("huggingface")
 
 
 def test_hub(monkeypatch: pytest.MonkeyPatch, server: str):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", server)
-    (finding,) = network.check_hub()
+    (finding,) = checks.check_hub()
     assert finding.status == "ok"
-    monkeypatch.setattr(network, "answers", lambda _: False)
-    (finding,) = network.check_hub()
+    monkeypatch.setattr(checks, "answers", lambda _: False)
+    (finding,) = checks.check_hub()
     assert (finding.status, finding.remedy) == ("warning", "export HF_HUB_OFFLINE=1")
 
 
@@ -83,6 +83,6 @@ def test_offline_on_purpose_asks_nobody(monkeypatch: pytest.MonkeyPatch):
         raise AssertionError("asked")
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(network, "answers", refuse)
-    (finding,) = network.check_hub()
+    monkeypatch.setattr(checks, "answers", refuse)
+    (finding,) = checks.check_hub()
     assert finding.status == "ok"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from pyserini_tasb.environment.checks import packages
+from pyserini_tasb.environment import checks
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     def pretend(**versions: str) -> None:
-        monkeypatch.setattr(packages, "installed", versions.get)
+        monkeypatch.setattr(checks, "installed", versions.get)
 
     return pretend
 
@@ -34,31 +34,31 @@ def test_thresholds_are_those_of_pyproject():
         return ".".join(map(str, numbers))
 
     assert set(str(required["pyserini"]).split(",")) == {
-        f">={dotted(packages.PYSERINI)}",
-        f"<{dotted(packages.NOT_PYSERINI)}",
+        f">={dotted(checks.PYSERINI)}",
+        f"<{dotted(checks.NOT_PYSERINI)}",
     }
-    assert str(required["transformers"]) == f">={dotted(packages.TRANSFORMERS)}"
-    assert str(required["openai"]) == f"<{dotted(packages.OPENAI_REFUSING_EMPTY_KEYS)}"
-    assert project["requires-python"] == f">={dotted(packages.PYTHON)}"
+    assert str(required["transformers"]) == f">={dotted(checks.TRANSFORMERS)}"
+    assert str(required["openai"]) == f"<{dotted(checks.OPENAI_REFUSING_EMPTY_KEYS)}"
+    assert project["requires-python"] == f">={dotted(checks.PYTHON)}"
 
 
 def test_release():
-    assert packages.release("2.14.1+cu130") == (2, 14, 1)
-    assert packages.release("5.0.0rc1") == (5, 0, 0)
+    assert checks.release("2.14.1+cu130") == (2, 14, 1)
+    assert checks.release("5.0.0rc1") == (5, 0, 0)
 
 
 @pytest.mark.parametrize("found", [{}, {"pyserini": "1.5.0"}, {"pyserini": "3.0"}])
 def test_pyserini_missing_or_out_of_range(install, found: dict[str, str]):
     install(**found)
-    (finding,) = packages.check_pyserini()
-    assert (finding.status, finding.remedy) == ("problem", packages.INSTALL_PYSERINI)
+    (finding,) = checks.check_pyserini()
+    assert (finding.status, finding.remedy) == ("problem", checks.INSTALL_PYSERINI)
 
 
 @pytest.mark.parametrize("pyserini", ["1.6.0", "2.0.0"])
 @pytest.mark.parametrize(("openai", "status"), [("2.33.0", "ok"), ("2.34.0", "problem"), ("3.54.0", "problem")])
 def test_openai_clash(install, pyserini: str, openai: str, status: str):
     install(pyserini=pyserini, openai=openai)
-    findings = packages.check_pyserini()
+    findings = checks.check_pyserini()
     assert only(findings, "Pyserini").status == "ok"
     assert only(findings, "openai").status == status
     assert only(findings, "openai").remedy == (None if status == "ok" else "pip install 'openai<2.34'")
@@ -67,21 +67,21 @@ def test_openai_clash(install, pyserini: str, openai: str, status: str):
 def test_openai_clash_is_hidden_by_a_key(install, monkeypatch: pytest.MonkeyPatch):
     install(pyserini="1.6.0", openai="3.0")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    finding = only(packages.check_pyserini(), "openai")
+    finding = only(checks.check_pyserini(), "openai")
     assert finding.status == "ok"
     assert "only while OPENAI_API_KEY is set" in finding.found
 
 
 def test_later_pyserini_does_not_care_about_openai(install):
     install(pyserini="2.3.0", openai="3.54.0")
-    assert [finding.name for finding in packages.check_pyserini()] == ["Pyserini"]
+    assert [finding.name for finding in checks.check_pyserini()] == ["Pyserini"]
 
 
 @pytest.mark.parametrize(("online", "status"), [(True, "ok"), (False, "warning")])
 def test_pyserini_2_4_0_offline(install, monkeypatch: pytest.MonkeyPatch, online: bool, status: str):
     install(pyserini="2.4.0")
-    monkeypatch.setattr(packages, "answers", lambda _: online)
-    (finding,) = packages.check_pyserini()
+    monkeypatch.setattr(checks, "answers", lambda _: online)
+    (finding,) = checks.check_pyserini()
     assert finding.status == status
     assert "downloads index metadata whenever it is imported" in finding.found
     assert (finding.remedy is None) == online
@@ -89,12 +89,12 @@ def test_pyserini_2_4_0_offline(install, monkeypatch: pytest.MonkeyPatch, online
 
 @pytest.mark.parametrize(("found", "status"), [("4.57.0", "ok"), ("4.56.2", "problem"), (None, "problem")])
 def test_transformers(monkeypatch: pytest.MonkeyPatch, found: str | None, status: str):
-    monkeypatch.setattr(packages, "installed", lambda _: found)
-    assert packages.check_transformers()[0].status == status
+    monkeypatch.setattr(checks, "installed", lambda _: found)
+    assert checks.check_transformers()[0].status == status
 
 
 def test_torch_is_described():
-    finding, *_ = packages.check_torch()
+    finding, *_ = checks.check_torch()
     assert finding.status == "ok"
     assert finding.found.startswith(version("torch"))
     assert "GPU: " in finding.found
@@ -102,6 +102,6 @@ def test_torch_is_described():
 
 def test_torch_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    finding, *_ = packages.check_torch()
+    finding, *_ = checks.check_torch()
     assert finding.status == "problem"
     assert "pip install" in str(finding.remedy)

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from pyserini_tasb import TasbDocumentEncoder
-from pyserini_tasb.environment.checks.packages import check_torch
-from pyserini_tasb.environment.reproducibility import OFFSETS, products_depend_on_alignment
+from pyserini_tasb.environment.checks import check_torch
+from pyserini_tasb.environment.processor import OFFSETS, products_depend_on_alignment
 from tests.command_line import TASB
 from tests.conftest import TINY, TINY_MODEL
 
 needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch multiplies without MKL")
 ENCODE = f"from pyserini_tasb import TasbQueryEncoder; TasbQueryEncoder({str(TINY_MODEL)!r}).encode('a query')"
-ASK = "from pyserini_tasb.environment.reproducibility import products_depend_on_alignment as depends; print(depends())"
+ASK = "from pyserini_tasb.environment.processor import products_depend_on_alignment as depends; print(depends())"
 MULTIPLY = "import torch; torch.ones(3, 64) @ torch.ones(64, 32)"
 
 

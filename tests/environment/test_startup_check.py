@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pyserini_tasb.environment.checks import startup
+from pyserini_tasb.environment import checks
 from pyserini_tasb.plugin.startup import SWITCH
 
 ROOT = Path(__file__).parents[2]
@@ -20,40 +20,40 @@ def bare_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     monkeypatch.setattr("sys.executable", str(venv / "bin" / "python"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.delenv(startup.SWITCH, raising=False)
+    monkeypatch.delenv(checks.AUTOLOAD_SWITCH, raising=False)
     (site_packages,) = venv.glob("lib/python*/site-packages")
-    monkeypatch.setattr(startup, "_site_folders", lambda: [str(site_packages)])
+    monkeypatch.setattr(checks, "_site_folders", lambda: [str(site_packages)])
     return site_packages
 
 
 def check():
-    (finding,) = startup.check_startup_hook()
+    (finding,) = checks.check_startup_hook()
     return finding
 
 
 def test_live(bare_python: Path):
     (bare_python / "checkout.pth").write_text(f"{ROOT}\n")
-    (bare_python / startup.START_FILE).write_text((ROOT / "startup" / startup.START_FILE).read_text())
+    (bare_python / checks.START_FILE).write_text((ROOT / "startup" / checks.START_FILE).read_text())
     assert check().status == "ok"
 
 
 @pytest.mark.usefixtures("bare_python")
 def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(startup, "__file__", str(ROOT / "pyserini_tasb" / "environment" / "checks" / "startup.py"))
+    monkeypatch.setattr(checks, "__file__", str(ROOT / "pyserini_tasb" / "environment" / "checks.py"))
     finding = check()
     assert (finding.status, finding.remedy) == ("problem", f"pip install -e {ROOT}")
     assert "where only `tasb` works" in finding.found
 
 
 def test_start_file_that_does_nothing(bare_python: Path):
-    (bare_python / startup.START_FILE).write_text("import sys\n")
+    (bare_python / checks.START_FILE).write_text("import sys\n")
     assert "did not run" in check().found
 
 
 @pytest.mark.usefixtures("bare_python")
 def test_outside_site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    package = tmp_path / "target" / "pyserini_tasb" / "environment" / "checks"
-    monkeypatch.setattr(startup, "__file__", str(package / "startup.py"))
+    package = tmp_path / "target" / "pyserini_tasb" / "environment"
+    monkeypatch.setattr(checks, "__file__", str(package / "checks.py"))
     finding = check()
     assert "target is no site-packages folder" in finding.found
     assert finding.remedy == "import pyserini_tasb; pyserini_tasb.register()"

@@ -113,10 +113,10 @@ def test_wheel_holds_what_users_need_and_nothing_else(distributions):
         "pyserini_tasb/_data/encoders/tasb.yaml",
         "pyserini_tasb/_data/fusion/README.md",
         "pyserini_tasb/_data/regressions/data/README.md",
-        "pyserini_tasb/pipelines/cacm/cacm.tar.gz",
-        "pyserini_tasb/regress/report/templates/index.html",
-        "pyserini_tasb/regress/report/templates/report.css",
-        "pyserini_tasb/regress/report/templates/report.js",
+        "pyserini_tasb/formats/cacm/cacm.tar.gz",
+        "pyserini_tasb/regression/templates/index.html",
+        "pyserini_tasb/regression/templates/report.css",
+        "pyserini_tasb/regression/templates/report.js",
         "pyserini_tasb/_data/regressions/paper/table-6.yaml",
     ):
         assert wanted in names
@@ -138,7 +138,7 @@ def test_hook_is_live(installed):
 def test_recipes_are_found(installed, checkout, at, tmp_path, monkeypatch):
     monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))  # not where other tests' training leaves its cards
     where = checkout if at == "checkout" else at
-    code = "from pyserini_tasb.recipes import encoder_cards; print(*encoder_cards())"
+    code = "from pyserini_tasb.recipes.lookup import encoder_cards; print(*encoder_cards())"
     assert installed.run("-c", code, cwd=where).stdout == "margin-mse minilm tasb\n"
     done = installed.run(*TASB, "encoders", cwd=where)
     assert "tasb:margin-mse" in done.stdout

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.index.docid_file import DocidFile
-from pyserini_tasb.plugin.mapped_index import SWITCH
+from pyserini_tasb.indexes.faiss_folder import DocidFile
+from pyserini_tasb.plugin.searchers import SWITCH
 from pyserini_tasb.plugin.startup import register
 from tests.conftest import TINY_MODEL
-from tests.index.stock import search
+from tests.indexes.stock import search
 
 
 @pytest.fixture

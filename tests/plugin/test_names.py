@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyserini_tasb.plugin.names import names_tasb
+from pyserini_tasb.plugin.commands import names_tasb
 
 OURS = [
     "tasb",

@@ -1,0 +1,192 @@
+"""A t-SNE picture of sample clusters with example queries, as the paper's Figure 1, in any script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_tasb.artifacts import whole_file
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.data.cluster_statistics import SampleCluster
+    from pyserini_tasb.data.kmeans import Metric
+
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; each cluster has a shape and a number besides.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+OPACITY = 0.85
+INCHES, DOTS_PER_INCH = (13.0, 7.2), 150
+LONGEST_EXAMPLE = 200  # characters; far more than fit
+LARGE_CLUSTER = 80  # pixels: three times the height of its number
+FEWEST_QUERIES = 5
+
+
+def draw_clusters(
+    path: Path,
+    samples: Sequence[SampleCluster],
+    vectors: NDArray[np.float32],
+    *,
+    metric: Metric,
+    title: str,
+    subtitle: str,
+    seed: int,
+) -> None:
+    """Write the picture (PNG).
+
+    Args:
+        path: the file.
+        samples: at most 8 clusters.
+        vectors: [queries, dimension] of all queries.
+        metric: of the clusters; t-SNE takes distances that go with it.
+        title: the headline.
+        subtitle: the line below.
+        seed: of t-SNE.
+
+    Raises:
+        TasbError: too few queries for a picture, or the file cannot be written.
+
+    Source: arXiv:2104.06967, Figure 1.
+    """
+    import matplotlib.style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    typeface = typeface_for([title, subtitle, *(example for sample in samples for example in sample.examples)])
+    points = _t_sne(vectors, samples, metric, seed)
+    with matplotlib.style.context("default"), matplotlib.rc_context({"font.family": list(typeface.families)}):
+        figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH)
+        FigureCanvasAgg(figure)  # measures texts
+        figure.text(0.02, 0.955, title, size=15, weight="bold", va="center", parse_math=False)
+        figure.text(0.02, 0.915, subtitle, size=10.5, color="#444444", va="center", parse_math=False)
+        _draw_map(figure.add_axes((0.02, 0.03, 0.52, 0.855)), points)
+        _draw_examples(figure.add_axes((0.555, 0.03, 0.435, 0.855)), samples, typeface)
+        with whole_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def _t_sne(
+    vectors: NDArray[np.float32], samples: Sequence[SampleCluster], metric: Metric, seed: int
+) -> list[NDArray[np.float32]]:
+    """Points [queries, 2] of each sample."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    rows = [sample.rows for sample in samples]
+    count = sum(map(len, rows))
+    if count < FEWEST_QUERIES:
+        raise TasbError(
+            expected=f"at least {FEWEST_QUERIES} queries in clusters of 3 or more, to draw",
+            found=f"{count}",
+            do="leave --picture out",
+        )
+    with threadpool_limits(1):  # sums over several threads round differently from run to run
+        tsne = TSNE(
+            metric="cosine" if metric == "spherical" else "euclidean",
+            perplexity=min(30.0, (count - 1) / 4),
+            init="pca",
+            random_state=seed,
+        )
+        points: NDArray[np.float32] = tsne.fit_transform(vectors[np.concatenate(rows)])
+    return np.split(points, np.cumsum([len(drawn) for drawn in rows])[:-1])
+
+
+def _draw_map(axes: Any, points: list[NDArray[np.float32]]) -> None:
+    from matplotlib.patheffects import withStroke
+
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("#BBBBBB")
+    for cluster, colour, marker in zip(points, COLOURS, MARKERS, strict=False):
+        axes.scatter(*cluster.T, s=20, c=colour, marker=marker, linewidths=0.3, edgecolors="#333333", alpha=OPACITY)
+    axes.margins(0.06)
+    axes.autoscale_view()
+    halo = [withStroke(linewidth=4, foreground="white")]
+    for number, cluster in enumerate(points, 1):
+        x, y = np.median(cluster, axis=0)
+        low, high = axes.transData.transform([(x, edge) for edge in np.quantile(cluster[:, 1], (0.1, 0.9))])[:, 1]
+        label = {"s": str(number), "size": 16, "weight": "bold", "ha": "center", "path_effects": halo}
+        if high - low > LARGE_CLUSTER:
+            axes.text(x, y, va="center", **label)
+        else:  # in the middle, it would hide the points
+            axes.text(x, cluster[:, 1].max(), va="bottom", **label)
+
+
+def _draw_examples(axes: Any, samples: Sequence[SampleCluster], typeface: Typeface) -> None:
+    axes.set(xlim=(0, 1), ylim=(len(COLOURS), 0))
+    axes.axis("off")
+    for number, (sample, colour, marker) in enumerate(zip(samples, COLOURS, MARKERS, strict=False), 1):
+        top = number - 0.95
+        axes.scatter(0.02, top + 0.13, s=75, c=colour, marker=marker, linewidths=0.5, edgecolors="#333333")
+        axes.text(0.05, top + 0.13, f"{number}", size=12, weight="bold", va="center")
+        about = f"{sample.size:,} queries, line {sample.line} of the cluster file"
+        axes.text(0.085, top + 0.13, about, size=9, color="#444444", va="center")
+        for line, example in enumerate(sample.examples, 1):
+            place = (0.085, top + 0.13 + 0.23 * line)
+            text = axes.text(*place, typeface.drawable(example), size=10.5, va="center", parse_math=False)
+            _cut_to_axes(text)
+
+
+def _cut_to_axes(text: Any) -> None:
+    """Cut a text that runs over the right edge of its axes, and end it with an ellipsis."""
+    kept, edge = text.get_text()[:LONGEST_EXAMPLE], text.axes.bbox.x1
+    while kept and text.get_window_extent().x1 > edge:
+        kept = kept[:-1]
+        text.set_text(kept.rstrip() + "…")
+
+
+# --------
+# Fonts for text in any script: matplotlib's own first, then whatever is installed.
+
+OWN_FAMILY = "DejaVu Sans"
+NOT_DRAWABLE = "\N{WHITE SQUARE}"
+# It has a glyph for everything, which shows the block's name, not the character.
+PLACEHOLDERS = "Last Resort"
+
+
+@dataclass(frozen=True)
+class Typeface:
+    """Font families to try in turn, and the characters that none of them has."""
+
+    families: tuple[str, ...]
+    missing: frozenset[str]
+
+    def drawable(self, text: str) -> str:
+        """The text with a square for each character that cannot be drawn."""
+        return "".join(NOT_DRAWABLE if character in self.missing else character for character in text)
+
+
+def typeface_for(texts: Iterable[str]) -> Typeface:
+    """As few families as are found to draw all characters of `texts`."""
+    from matplotlib import font_manager
+
+    characters = set().union(*texts)
+    unprintable = {character for character in characters if not character.isprintable()}
+    missing = characters - unprintable - _characters(font_manager.findfont(OWN_FAMILY))
+    families = [OWN_FAMILY]
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)):
+        if not missing:
+            break
+        if font.style == "normal" and PLACEHOLDERS not in font.name and font.name not in families:
+            drawn = missing & _characters(font.fname)
+            if drawn:
+                families.append(font.name)
+                missing -= drawn
+    return Typeface(tuple(families), frozenset(missing | unprintable))
+
+
+def _characters(font_file: str) -> set[str]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        charmap: Mapping[int, int] = FT2Font(font_file).get_charmap()
+    except (OSError, RuntimeError):  # a damaged font
+        return set()
+    return {chr(code) for code in charmap}

@@ -1,0 +1,160 @@
+"""Query vectors: encoded, and kept in a file so that a second run need not encode again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pyserini_tasb.artifacts import checksum, read_sidecar, whole_file
+from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.models.checkpoints import model_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+TRAINING_QUERY_TOKENS = 30  # Section 4.1
+QUERIES_AT_ONCE = 2_048
+
+
+class QueryVectors:
+    """Vectors of queries by one encoder, queries cut as in training (30 tokens).
+
+    Args:
+        texts: the queries.
+        encoder: what `--encoder` takes.
+        device: `cpu`, `cuda:0`, …
+
+    Raises:
+        TasbError: no such encoder, or its weights are not here.
+    """
+
+    def __init__(self, texts: Sequence[str], encoder: str, device: str = "cpu") -> None:
+        self._texts, self._encoder, self._device = texts, encoder, device
+        self._fingerprint = _fingerprint(texts, encoder)
+
+    def encode(self) -> NDArray[np.float32]:
+        """Vectors [queries, dimension], with progress on stderr."""
+        encode, dimension = self._model()
+        vectors = np.empty((len(self._texts), dimension), dtype=np.float32)
+        for rows in self._chunks(0):
+            vectors[rows] = encode(self._texts[rows])
+        return vectors
+
+    def read_or_encode(self, path: Path, note: Callable[[str], None]) -> NDArray[np.float32]:
+        """Vectors [queries, dimension] of a `.npy` file, which is made if it is not there.
+
+        `PATH.json` beside it says what it is of. An interrupted run leaves `PATH.part`, and the next goes on from it.
+
+        Args:
+            path: the file.
+            note: is told, in a sentence, when nothing says what the file's vectors are of.
+
+        Raises:
+            TasbError: the file's vectors are of other queries or of another encoder; or it cannot be written.
+        """
+        if path.exists():
+            return self._read(path, note)
+        advice = "check the path, its permissions and the space on the disk"
+        with os_errors_explained(path, expected="a place to write the vectors", do=advice):
+            self._encode_to(path)
+        return self._read(path, note)
+
+    def _read(self, path: Path, note: Callable[[str], None]) -> NDArray[np.float32]:
+        found = read_sidecar(_beside(path, ".json"))
+        if not found:
+            note(f"{path}: no {path.name}.json beside it says what the vectors are of; taken as they are")
+        elif found.get("fingerprint") != self._fingerprint:
+            raise TasbError(
+                where=str(path),
+                expected=f"vectors of these {len(self._texts)} queries by `{self._encoder}`",
+                found=f"vectors of {found.get('queries')} queries by `{found.get('encoder')}`, texts or weights differ",
+                do="name another file with --vectors, or remove this one",
+            )
+        elif "sha256" in found and checksum(path) != found["sha256"]:
+            raise TasbError(
+                where=str(path),
+                expected=f"sha256 {found['sha256']}, as {path.name}.json says",
+                found="other bytes: the file was changed or damaged",
+                do="remove it, to encode again",
+            )
+        try:
+            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise TasbError(
+                where=str(path), expected="vectors in a .npy file", found=str(error), do="remove it, to encode again"
+            ) from error
+        if vectors.ndim != 2 or len(vectors) != len(self._texts) or vectors.dtype.kind != "f":
+            raise TasbError(
+                where=str(path),
+                expected=f"floating-point numbers [{len(self._texts)}, dimension]",
+                found=f"{vectors.dtype} {list(vectors.shape)}",
+                do="name another file with --vectors, or remove this one to encode again",
+            )
+        return np.asarray(vectors, dtype=np.float32)
+
+    def _encode_to(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part, progress = _beside(path, ".part"), _beside(path, ".part.json")
+        done = read_sidecar(progress)
+        resumes = done.get("fingerprint") == self._fingerprint and part.exists()
+        encode, dimension = self._model()
+        # Written, not memory-mapped: on a full disk a mapped page kills the process, a write says what is wrong.
+        with part.open("r+b" if resumes else "wb") as file:
+            if resumes:
+                file.truncate(file.seek(done["bytes"]))
+            else:
+                shape = (len(self._texts), dimension)
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for rows in self._chunks(done["rows"] if resumes else 0):
+                file.write(encode(self._texts[rows]).astype("<f4", copy=False).tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+                _write_json(progress, {"fingerprint": self._fingerprint, "rows": rows.stop, "bytes": file.tell()})
+        about = {
+            "fingerprint": self._fingerprint,
+            "encoder": self._encoder,
+            "queries": len(self._texts),
+            "sha256": checksum(part),
+        }
+        _write_json(_beside(path, ".json"), about)
+        part.replace(path)
+        progress.unlink(missing_ok=True)
+
+    def _model(self) -> tuple[Callable[[Sequence[str]], NDArray[np.float32]], int]:
+        from pyserini_tasb.encoding.encoders import TasbQueryEncoder
+
+        encoder = TasbQueryEncoder(self._encoder, device=self._device)
+        return lambda texts: encoder.encode_batch(texts, max_length=TRAINING_QUERY_TOKENS), encoder.dimension
+
+    def _chunks(self, start: int) -> Any:
+        with tqdm(total=len(self._texts), initial=start, desc="encoding", unit="query") as bar:
+            for first in range(start, len(self._texts), QUERIES_AT_ONCE):
+                rows = slice(first, min(first + QUERIES_AT_ONCE, len(self._texts)))
+                yield rows
+                bar.update(rows.stop - rows.start)
+
+
+def _fingerprint(texts: Sequence[str], encoder: str) -> str:
+    """A digest of all that the vectors depend on, except versions and hardware."""
+    digest = hashlib.sha256(f"{model_digest(encoder)} {TRAINING_QUERY_TOKENS}".encode())
+    for text in texts:
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with whole_file(path) as file:
+        file.write(json.dumps(content).encode())

@@ -1,0 +1,408 @@
+"""`tasb data validation`: a validation set from topics, qrels, a baseline run and a collection."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from pyserini_tasb.artifacts import new_folder, refuse_occupied, write_manifest
+from pyserini_tasb.data.validation_set import (
+    BASELINE,
+    CANDIDATES,
+    KIND,
+    OFFSETS,
+    PASSAGES,
+    QRELS,
+    QUERIES,
+    VERSION,
+    ValidationSet,
+)
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
+from pyserini_tasb.formats.collections import StoredCollection, open_collection
+from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
+from pyserini_tasb.formats.runs import without_own_documents, write_run
+from pyserini_tasb.formats.text_store import TextStore, copy_text_store, fill_text_store
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.formats.collections import Collection
+    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.topics import Topics
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build the validation set at `arguments.output` and say what is in it.
+
+    Raises:
+        TasbError: a name or path that leads nowhere, a faulty file, data that does not belong together, or a folder
+            that is in the way.
+    """
+    folder = Path(arguments.output).expanduser()
+    refuse_occupied(folder, overwrite=arguments.overwrite)
+    parse_measures([arguments.stratify_by])
+    options = ValidationOptions(
+        size=arguments.queries_sampled,
+        sampling=arguments.sampling,
+        stratify_by=arguments.stratify_by,
+        strata=arguments.strata,
+        depth=arguments.depth,
+        min_relevance=arguments.min_relevance,
+        remove_query=arguments.remove_query,
+        seed=arguments.seed,
+    )
+    collection = open_collection(Path(arguments.collection).expanduser())
+    made = build_validation_set(
+        folder,
+        topics=load_topics(arguments.topics),
+        qrels=load_qrels(arguments.qrels),
+        run=load_run(arguments.baseline_run),
+        passages=collection.store if isinstance(collection, StoredCollection) else _shown(collection),
+        options=options,
+        sources={
+            "topics": arguments.topics,
+            "qrels": arguments.qrels,
+            "run": arguments.baseline_run,
+            "collection": arguments.collection,
+        },
+        overwrite=arguments.overwrite,
+    )
+    print("\n".join(summary(made)))
+    return 0
+
+
+def _shown(collection: Collection) -> Iterator[tuple[str, str]]:
+    yield from tqdm(collection, desc="reading the collection", unit=" passages", unit_scale=True)
+
+
+def summary(made: ValidationSet) -> list[str]:
+    """What a validation set holds, in lines for a reader."""
+    what = made.description
+    each = what["candidates"] / what["queries"]
+    lines = [
+        f"{made.folder}: {what['queries']:,} of {what['queries_usable']:,} queries, {what['passages']:,} passages",
+        f"{each:.1f} candidates a query; {what['candidates_added']:,} relevant passages were not in the run",
+    ]
+    lines += [f"left out: {count:,} judged queries, {why}" for why, count in what["queries_left_out"].items()]
+    if what["strata"]:
+        strata = ", ".join(f"{stratum['sampled']:,} of {stratum['queries']:,}" for stratum in what["strata"])
+        lines.append(f"strata by {what['options']['stratify_by']}, lowest first: {strata}")
+    values = ", ".join(f"{measure} {value:.4f}" for measure, value in what["baseline"].items())
+    lines.append(f"the baseline run on these queries: {values}")
+    return lines
+
+
+# --------
+# Building a validation set from topics, qrels, a baseline run and a collection.
+
+BASELINE_MEASURES = ("nDCG@10", "RR@10", "R@100")
+MISSING_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """How a validation set is made of its sources.
+
+    Args:
+        size: the most queries; None takes all.
+        sampling: `uniform`, or `stratified` over the values of a measure of the baseline run.
+        stratify_by: that measure, by its ir-measures name.
+        strata: of equal width; each gives up to `size` // `strata` queries.
+        depth: how many of the baseline run's best are candidates.
+        min_relevance: the lowest grade of a relevant passage; all of them are candidates.
+        remove_query: the document whose docid is the query's id is no candidate, retrieved or judged.
+        seed: of the sample.
+
+    Raises:
+        TasbError: a number that is too small.
+    """
+
+    size: int | None = 3_200
+    sampling: Literal["uniform", "stratified"] = "uniform"
+    stratify_by: str = "RR@10"
+    strata: int = 5
+    depth: int = 100
+    min_relevance: int = 1
+    remove_query: bool = False
+    seed: int = 208_973_249
+
+    def __post_init__(self) -> None:
+        lowest = {"size": 1, "strata": 1, "depth": 1, "min_relevance": 1, "seed": 0}
+        wrong = [
+            f"{name} {value}"
+            for name, least in lowest.items()
+            if (value := getattr(self, name)) is not None and value < least
+        ]
+        if wrong:
+            raise TasbError(expected="1 or more (a seed may be 0)", found=", ".join(wrong), do="give larger numbers")
+
+
+def build_validation_set(
+    folder: Path,
+    *,
+    topics: Topics,
+    qrels: Qrels,
+    run: Run,
+    passages: TextStore | Iterable[tuple[str, str]],
+    options: ValidationOptions | None = None,
+    sources: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> ValidationSet:
+    """Write a validation set; `folder` is there only once it is complete. Same input, same seed: same bytes.
+
+    Judged queries that cannot be evaluated (no text, no relevant passage, no results in the run) are left out and
+    counted in the description.
+
+    Args:
+        folder: absent or empty, unless `overwrite`.
+        topics: qid → text; those that are not judged do not matter.
+        qrels: qid → docid → grade.
+        run: the baseline, qid → docid → score.
+        passages: (docid, text), read once; or a text store.
+        options: see `ValidationOptions`.
+        sources: what the data came from, for the description.
+        overwrite: replace a validation set in `folder`.
+
+    Raises:
+        TasbError: topics, qrels and run have no query in common, candidates have no text, or `folder` is in the way.
+    """
+    chosen = options or ValidationOptions()
+    refuse_occupied(folder, overwrite=overwrite)
+    if chosen.remove_query:
+        run, qrels = without_own_documents(run), without_own_documents(qrels)
+    usable = usable_queries(topics, qrels, run, chosen.min_relevance)
+    positions, strata = _sampled(usable.qids, qrels, run, chosen)
+    candidates = {
+        qid: candidates_of(run[qid], qrels[qid], chosen.depth, chosen.min_relevance)
+        for qid in (usable.qids[position] for position in positions.tolist())
+    }
+    baseline = {qid: of_query.retrieved for qid, of_query in candidates.items()}
+    judged = {qid: of_query.grades for qid, of_query in candidates.items()}
+    with new_folder(folder, overwrite=overwrite) as beside:
+        fill_text_store(_made(beside / QUERIES), ((qid, topics[qid]) for qid in candidates), "topics")
+        stored = _write_passages(_made(beside / PASSAGES), candidates.values(), passages)
+        indices = stored.indices([docid for of_query in candidates.values() for docid in of_query.docids])
+        sizes = [len(of_query.docids) for of_query in candidates.values()]
+        np.save(beside / CANDIDATES, indices.astype(np.uint32))
+        np.save(beside / OFFSETS, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+        write_run(beside / BASELINE, baseline, "baseline")
+        _write_qrels(beside / QRELS, judged)
+        description = {
+            "sources": dict(sources or {}),
+            "options": asdict(chosen),
+            "queries": len(candidates),
+            "queries_usable": len(usable.qids),
+            "queries_left_out": usable.left_out,
+            "strata": strata,
+            "passages": len(stored),
+            "candidates": len(indices),
+            "candidates_added": sum(len(of_query.added) for of_query in candidates.values()),
+            "baseline": evaluate_run(baseline, judged, BASELINE_MEASURES).overall,
+        }
+        write_manifest(beside, KIND, VERSION, {"description": description})
+    return ValidationSet(folder)
+
+
+def _sampled(
+    qids: Sequence[str], qrels: Qrels, run: Run, options: ValidationOptions
+) -> tuple[NDArray[np.int64], list[dict[str, int]]]:
+    """Positions in `qids`, and how many queries each stratum has and gives."""
+    size = len(qids) if options.size is None else options.size
+    if options.sampling == "uniform":
+        return uniform_sample(len(qids), size, options.seed), []
+    evaluation = evaluate_run({qid: run[qid] for qid in qids}, {qid: qrels[qid] for qid in qids}, [options.stratify_by])
+    (values,) = evaluation.per_query.values()
+    strata_of = equal_width_strata(values, options.strata)
+    positions = stratified_sample(strata_of, options.strata, size, options.seed)
+    counts = (np.bincount(of, minlength=options.strata).tolist() for of in (strata_of, strata_of[positions]))
+    return positions, [{"queries": queries, "sampled": sampled} for queries, sampled in zip(*counts, strict=True)]
+
+
+def _write_passages(
+    folder: Path, candidates: Iterable[Candidates], passages: TextStore | Iterable[tuple[str, str]]
+) -> TextStore:
+    """The candidates' texts, each once, in the order of the collection."""
+    needed = dict.fromkeys(docid for of_query in candidates for docid in of_query.docids)
+    if isinstance(passages, TextStore):
+        indices = passages.indices(list(needed))
+        _require_found([docid for docid, index in zip(needed, indices.tolist(), strict=True) if index < 0], len(needed))
+        return copy_text_store(folder, passages, np.sort(indices))
+    stored = fill_text_store(folder, _only(needed, passages), "collection")
+    if len(stored) < len(needed):
+        here = set(stored.ids(np.arange(len(stored))))
+        _require_found([docid for docid in needed if docid not in here], len(needed))
+    return stored
+
+
+def _only(needed: Mapping[str, None], passages: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((docid, text) for docid, text in passages if docid in needed)
+
+
+def _require_found(missing: Sequence[str], needed: int) -> None:
+    if missing:
+        shown = ", ".join(missing[:MISSING_SHOWN]) + (", …" if len(missing) > MISSING_SHOWN else "")
+        raise TasbError(
+            expected="a text in the collection for every candidate",
+            found=f"none for {len(missing)} of {needed} passages: {shown}",
+            do="give the collection that run and qrels belong to",
+        )
+
+
+def _write_qrels(path: Path, qrels: Qrels) -> None:
+    lines = (f"{qid} 0 {docid} {grade}\n" for qid, judged in qrels.items() for docid, grade in judged.items())
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+# --------
+# What a query's passages are ranked among: the best of a baseline run, and every relevant passage.
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """One query's.
+
+    Attributes:
+        retrieved: docid → score in the baseline run, best first.
+        added: relevant passages that are not among them.
+        grades: docid → grade, of those of both that are judged.
+    """
+
+    retrieved: dict[str, float]
+    added: list[str]
+    grades: dict[str, int]
+
+    @property
+    def docids(self) -> list[str]:
+        """All, those that were retrieved first."""
+        return [*self.retrieved, *self.added]
+
+
+def candidates_of(
+    ranking: Mapping[str, float], judged: Mapping[str, int], depth: int, min_relevance: int
+) -> Candidates:
+    """The candidates of a query.
+
+    Args:
+        ranking: docid → score in the baseline run; ties are broken as trec_eval does.
+        judged: docid → grade.
+        depth: how many of the run's best.
+        min_relevance: the lowest grade of a relevant passage.
+    """
+    best = heapq.nlargest(depth, ((score, docid) for docid, score in ranking.items()))
+    retrieved = {docid: score for score, docid in best}
+    added = [docid for docid, grade in judged.items() if grade >= min_relevance and docid not in retrieved]
+    grades = {docid: grade for docid, grade in judged.items() if docid in retrieved or grade >= min_relevance}
+    return Candidates(retrieved, added, grades)
+
+
+@dataclass(frozen=True)
+class UsableQueries:
+    """Queries that can be evaluated.
+
+    Attributes:
+        qids: of those with a text, a relevant passage and results, in the order of the topics.
+        left_out: why others of the judged queries cannot → how many.
+    """
+
+    qids: list[str]
+    left_out: dict[str, int]
+
+
+def usable_queries(topics: Topics, qrels: Qrels, run: Run, min_relevance: int) -> UsableQueries:
+    """The queries that all three know.
+
+    Raises:
+        TasbError: there is not one.
+    """
+    with_relevant = {qid for qid, judged in qrels.items() if any(grade >= min_relevance for grade in judged.values())}
+    with_text = [qid for qid in topics if qid in with_relevant]
+    usable = [qid for qid in with_text if run.get(qid)]
+    if not usable:
+        raise TasbError(
+            expected=f"queries with a text in the topics, a passage of grade {min_relevance} or more in the qrels, and "
+            "results in the run",
+            found=f"none; the topics have {_examples(topics)}, the qrels {_examples(qrels)} ({len(with_relevant)} with "
+            f"such a passage), the run {_examples(run)}",
+            do="check that topics, qrels and run belong together",
+        )
+    left_out = {
+        "no relevant passage": len(qrels) - len(with_relevant),
+        "not among the topics": len(with_relevant) - len(with_text),
+        "no results in the run": len(with_text) - len(usable),
+    }
+    return UsableQueries(usable, {why: count for why, count in left_out.items() if count})
+
+
+def _examples(qids: Iterable[str]) -> str:
+    listed = list(qids)
+    return ", ".join(listed[:3]) + (f", … ({len(listed)} queries)" if len(listed) > 3 else "")
+
+
+# --------
+# Which of the judged queries are evaluated: a uniform sample, as the paper says, or strata, as its script does.
+
+
+def uniform_sample(queries: int, size: int, seed: int) -> NDArray[np.int64]:
+    """`size` positions below `queries`, ascending, each set of them as likely as another; all, if there are fewer."""
+    return _sample(np.arange(queries), size, np.random.default_rng(seed))
+
+
+def stratified_sample(strata_of: NDArray[np.int64], strata: int, size: int, seed: int) -> NDArray[np.int64]:
+    """Up to `size` // `strata` positions of each stratum, ascending.
+
+    What one stratum lacks the others do not make up for: the released script asks for 4,000 queries in 5 strata and
+    gets the paper's 3,200, as one of them is empty.
+
+    Args:
+        strata_of: [queries] the stratum of each.
+        strata: how many there are.
+        size: the most queries in all.
+        seed: of the sample.
+
+    Raises:
+        TasbError: not one query for each stratum.
+    """
+    if size < strata:
+        raise TasbError(
+            expected="at least one query for each stratum",
+            found=f"{size} queries in {strata} strata",
+            do="ask for more queries, or for fewer strata",
+        )
+    generator = np.random.default_rng(seed)
+    samples = [_sample(np.flatnonzero(strata_of == stratum), size // strata, generator) for stratum in range(strata)]
+    return np.sort(np.concatenate(samples))
+
+
+def equal_width_strata(values: NDArray[np.float64], strata: int) -> NDArray[np.int64]:
+    """[queries] the stratum of each value: `strata` ranges of equal width from the lowest to the highest.
+
+    A value on a border belongs to the range above; the last range is closed. All values equal: all are in stratum 0.
+    """
+    lowest, highest = values.min(), values.max()
+    if lowest == highest:
+        return np.zeros(len(values), np.int64)
+    # (highest - lowest) * i / strata, in this order: 0.6 then is in the range that begins with 0.6.
+    borders = lowest + (highest - lowest) * np.arange(1, strata) / strata
+    return np.searchsorted(borders, values, side="right").astype(np.int64)
+
+
+def _sample(positions: NDArray[np.int64], size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    if len(positions) <= size:
+        return positions
+    return np.sort(generator.choice(positions, size, replace=False))

@@ -1,0 +1,159 @@
+"""The early-stopping set: queries, each with its candidates, on which a model is measured during training."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_tasb.artifacts import read_manifest
+from pyserini_tasb.evaluation.measures import evaluate_run
+from pyserini_tasb.formats.arrays import open_array
+from pyserini_tasb.formats.qrels import read_qrels
+from pyserini_tasb.formats.runs import read_run
+from pyserini_tasb.formats.text_store import TextStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.evaluation.measures import RunEvaluation
+    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.runs import Run
+
+
+KIND, VERSION = "validation set", 1
+QUERIES, PASSAGES = "queries", "passages"
+OFFSETS, CANDIDATES = "offsets.npy", "candidates.npy"
+QRELS, BASELINE = "qrels.txt", "baseline.txt"
+
+
+class ValidationSet:
+    """A validation set's folder (paper, Section 4.3).
+
+    Attributes:
+        folder: where it is.
+        fingerprint: changes when the content does.
+        description: how it was made, as its manifest says: sources, sampling, counts, the baseline run's measures.
+        queries: texts, to be encoded.
+        passages: texts, each of them once; to be encoded.
+        offsets: [queries + 1]; the candidates of query i are `candidates[offsets[i]:offsets[i + 1]]`.
+        candidates: [n] indices of passages.
+
+    Args:
+        folder: what `build_validation_set` wrote.
+
+    Raises:
+        TasbError: not a validation set, or damaged, or of a newer format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = read_manifest(folder, KIND, VERSION)
+        self.folder = folder
+        self.fingerprint: str = manifest["fingerprint"]
+        self.description: dict[str, Any] = manifest["description"]
+        self.queries = TextStore(folder / QUERIES)
+        self.passages = TextStore(folder / PASSAGES)
+        self.offsets: NDArray[np.int64] = open_array(folder / OFFSETS, np.int64)
+        self.candidates: NDArray[np.uint32] = open_array(folder / CANDIDATES, np.uint32)
+
+    @functools.cached_property
+    def qrels(self) -> Qrels:
+        """The judgments of the candidates; every relevant passage is one."""
+        return read_qrels(self.folder / QRELS)
+
+    @functools.cached_property
+    def baseline_run(self) -> Run:
+        """The run that the candidates come from, as deep as they."""
+        return read_run(self.folder / BASELINE)
+
+    def baseline(self, measure: str = "nDCG@10") -> float:
+        """What the baseline run reaches on these queries.
+
+        Raises:
+            TasbError: a measure that is misspelt or cannot be computed here.
+        """
+        return _overall(evaluate_run(self.baseline_run, self.qrels, [measure]))
+
+    def products(self, query_vectors: NDArray[np.float32], passage_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Dot products [candidates] of every candidate with its query, in the order of `candidates`.
+
+        Args:
+            query_vectors: [queries, dimension], in the order of `queries`.
+            passage_vectors: [passages, dimension], in the order of `passages`.
+
+        Raises:
+            ValueError: vectors of another number of queries or passages.
+        """
+        if (len(query_vectors), len(passage_vectors)) != (len(self.queries), len(self.passages)):
+            raise ValueError(
+                f"expected vectors of {len(self.queries)} queries and {len(self.passages)} passages, found "
+                f"{len(query_vectors)} and {len(passage_vectors)}"
+            )
+        bounds = zip(query_vectors, self.offsets[:-1], self.offsets[1:], strict=True)
+        return np.concatenate([passage_vectors[self.candidates[start:end]] @ vector for vector, start, end in bounds])
+
+    def measure(self, scores: NDArray[np.float32], measure: str = "nDCG@10") -> float:
+        """The mean over queries of a measure, with candidates ranked by these scores; ties as trec_eval breaks them.
+
+        Args:
+            scores: [candidates], in the order of `candidates`.
+            measure: its ir-measures name.
+
+        Returns:
+            NaN if a score is not finite: such a model has no ranking.
+
+        Raises:
+            TasbError: a measure that is misspelt or cannot be computed here.
+        """
+        run = self.run(scores)
+        return math.nan if run is None else _overall(evaluate_run(run, self.qrels, [measure]))
+
+    def run(self, scores: NDArray[np.float32]) -> Run | None:
+        """The candidates with these scores; None if one is not finite. The argument is that of `measure`."""
+        if not np.isfinite(scores).all():
+            return None
+        run: Run = {}
+        for qid, start, end in zip(self._qids, self.offsets[:-1], self.offsets[1:], strict=True):
+            docids = [self._docids[candidate] for candidate in self.candidates[start:end].tolist()]
+            run[qid] = dict(zip(docids, scores[start:end].tolist(), strict=True))
+        return run
+
+    @functools.cached_property
+    def _qids(self) -> list[str]:
+        return self.queries.ids(np.arange(len(self.queries)))
+
+    @functools.cached_property
+    def _docids(self) -> list[str]:
+        return self.passages.ids(np.arange(len(self.passages)))
+
+
+def _overall(evaluation: RunEvaluation) -> float:
+    (value,) = evaluation.overall.values()
+    return value
+
+
+# --------
+# Whether early stopping looks at queries that are trained on, which would flatter every evaluation.
+
+QUERIES_SHOWN = 3
+
+
+def overlap_warning(validation: TextStore, training: TextStore) -> str | None:
+    """A warning, if queries of both have the same text but for case and white space; their ids do not count."""
+    held_out = {_key(text) for _, text in validation}
+    shared = {key: id_ for id_, text in training if (key := _key(text)) in held_out}
+    if not shared:
+        return None
+    shown = ", ".join(list(shared.values())[:QUERIES_SHOWN]) + (", …" if len(shared) > QUERIES_SHOWN else "")
+    return (
+        f"{len(shared):,} of {len(validation):,} validation queries are also trained on ({shown}): evaluations "
+        "will be too good, and early stopping late. `tasb data validation` with the topics of another split avoids it."
+    )
+
+
+def _key(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,1 +1,0 @@
-"""What computes vectors: PyTorch, or ONNX Runtime with a folder that `tasb export` wrote."""

@@ -1,1 +1,0 @@
-"""`tasb encode`: a corpus to vectors, in units that are finished or not there, whatever happens meanwhile."""

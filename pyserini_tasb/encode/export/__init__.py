@@ -1,1 +1,0 @@
-"""`tasb export`: a card's model as a graph for ONNX Runtime."""

@@ -1,0 +1,299 @@
+"""The two encoder classes that Pyserini (or you) call, and the text encoder inside them."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from pyserini_tasb.encoding.identity import encoder_identity
+from pyserini_tasb.encoding.loading import Models
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.models.backends import reduced
+from pyserini_tasb.models.batches import vectors_by_length
+from pyserini_tasb.recipes.lookup import encoder_card
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.encoding.index_manifest import EncoderIdentity
+    from pyserini_tasb.models.backends import Model
+    from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
+
+
+class TextEncoder:
+    """Tokenise, batch by length, run the model.
+
+    Args:
+        card: which model, how it pools, and what computes it.
+        device: `cpu`, `cuda:0`, …; None: a GPU if the back end has one.
+        tokenizer: a hub id or folder, where it is not the model's own.
+        backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
+        one_by_one: texts will come singly, and are short: `auto` looks at latency.
+
+    Raises:
+        TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
+    """
+
+    def __init__(
+        self,
+        card: EncoderCard,
+        device: str | None = "cpu",
+        tokenizer: str | None = None,
+        *,
+        backend: Backend | None = None,
+        one_by_one: bool = False,
+    ) -> None:
+        self.card = card
+        self._models = Models(card, device, backend, one_by_one=one_by_one)
+        self.device = self._models.device
+        model = self._models.at(card.precision)
+        self.dimension = model.dimension
+        self._tokenizer = model.tokenizer(tokenizer)
+        self.pad_id = self._tokenizer.pad_id
+        # A tokenizer that knows no limit says 10**30.
+        self.longest = min(self._tokenizer.longest, model.longest or card.passage_max_length)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, as one of transformers."""
+        return self._tokenizer.hugging_face
+
+    def identity(self, name: str) -> EncoderIdentity | None:
+        """The identity that makes its vectors comparable; see `encoder_identity`.
+
+        Args:
+            name: what `--encoder` was given.
+        """
+        return encoder_identity(name, self.card, self._tokenizer)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int,
+        precision: Precision | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors [texts, dimension], row i for text i.
+
+        Args:
+            texts: what to encode.
+            pairs: second segments, one for each text: `[CLS] text [SEP] pair [SEP]`.
+            max_length: tokens kept of each text, special tokens included.
+            precision: to compute in, or better; by default the card's.
+        """
+        token_ids = self._tokenizer.token_ids(texts, pairs, min(max_length, self.longest)) if len(texts) else []
+        return self.encode_tokens(token_ids, precision=precision)
+
+    def encode_tokens(
+        self, token_ids: Sequence[Sequence[int]], *, precision: Precision | None = None
+    ) -> NDArray[np.float32]:
+        """Vectors [texts, dimension] of texts that this model's tokenizer has tokenised, special tokens included."""
+        model = self._model(precision)
+        return vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=self.dimension)
+
+    def tokens_per_batch(self, precision: Precision | None = None) -> int:
+        """How many tokens `encode_tokens` gives the model at once, padding included."""
+        return self._model(precision).tokens_per_batch
+
+    def computes(self, precision: Precision | None = None) -> str:
+        """Back end and number format, such as `onnx fp32`."""
+        return self._models.name(precision or self.card.precision)
+
+    def _model(self, precision: Precision | None) -> Model:
+        return self._models.at(precision or self.card.precision)
+
+
+# --------
+# Vectors of queries that were asked lately.
+
+Query: TypeAlias = tuple[str, int]
+"""A text, and how many tokens of it are kept."""
+
+
+class QueryCache:
+    """The most recently used vectors, for any number of threads.
+
+    Args:
+        size: how many; 0 keeps none.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._vectors: OrderedDict[Query, NDArray[np.float32]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def known(self, queries: Iterable[Query]) -> dict[Query, NDArray[np.float32]]:
+        """The vectors [dimension] of those queries that are here."""
+        found = {}
+        with self._lock:
+            for query in queries:
+                if query in self._vectors:
+                    self._vectors.move_to_end(query)
+                    found[query] = self._vectors[query]
+        return found
+
+    def add(self, queries: Iterable[Query], vectors: NDArray[np.float32]) -> None:
+        """Keep vectors [queries, dimension]; those used longest ago make room."""
+        with self._lock:
+            for query, vector in zip(queries, vectors, strict=True):
+                self._vectors[query] = vector.copy()  # or the whole batch would stay in memory
+                self._vectors.move_to_end(query)
+            while len(self._vectors) > self._size:
+                self._vectors.popitem(last=False)
+
+
+# --------
+# The query encoder, with the signature Pyserini calls.
+
+QUERIES_KEPT = 4_096  # 13 MB of vectors of 768 dimensions
+
+
+class TasbQueryEncoder:
+    """Queries to vectors, for every place where Pyserini takes a query encoder. Needs no Pyserini and no JVM.
+
+    Args:
+        encoder_dir: what `--encoder` takes: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
+        tokenizer_name: a tokenizer that is not the model's own.
+        device: `cpu`, `cuda:0`, …
+        prefix: put before each query with a space, as Pyserini's `--query-prefix`; replaces the card's prefix.
+        fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
+        backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
+        queries_kept: so many vectors of queries are kept, for when they are asked again; 0 to encode each time.
+        others: Pyserini derives some arguments from substrings of the encoder's name; the card knows better.
+
+    Raises:
+        TasbError: no such encoder, or its weights are not here.
+    """
+
+    def __init__(
+        self,
+        encoder_dir: str | None = None,
+        tokenizer_name: str | None = None,
+        device: str = "cpu",
+        prefix: str | None = None,
+        fp16: bool = False,
+        *,
+        backend: Backend | None = None,
+        queries_kept: int = QUERIES_KEPT,
+        **others: Any,
+    ) -> None:
+        if not encoder_dir:
+            raise TasbError(
+                expected="encoder_dir: the encoder's name, folder or hub id",
+                found="no encoder_dir" + (", but encoded queries" if others.get("encoded_query_dir") else ""),
+                do="pass `tasb` (pre-encoded queries are read by Pyserini's own `QueryEncoder`)",
+            )
+        self.name = encoder_dir
+        card = encoder_card(encoder_dir)
+        self._card = card.model_copy(update={"precision": reduced(card.precision)}) if fp16 else card
+        self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend, one_by_one=True)
+        self._cache = QueryCache(queries_kept)
+        self._prefix = self._card.query_prefix if prefix is None else f"{prefix} "
+        self.dimension = self._encoder.dimension
+
+    @functools.cached_property
+    def identity(self) -> EncoderIdentity | None:
+        """The identity that an index of this encoder's passages lists; None for exports of earlier versions."""
+        return self._encoder.identity(self.name)
+
+    def encode(self, query: str, max_length: int | None = None, **others: Any) -> NDArray[np.float32]:
+        """The vector [dimension] of one query. `others` (a topic's further fields, say) are not used."""
+        vector: NDArray[np.float32] = self.encode_batch([query], max_length)[0]
+        return vector
+
+    def encode_batch(self, queries: Sequence[str], max_length: int | None = None) -> NDArray[np.float32]:
+        """Vectors [queries, dimension].
+
+        Args:
+            queries: `None` and empty queries become the vector of the empty text.
+            max_length: tokens kept of a query, special tokens included, if fewer than the card's cap.
+        """
+        cap = min(max_length or self._card.query_max_length, self._card.query_max_length)
+        asked = [(self._prefix + (query or ""), cap) for query in queries]
+        vectors = self._cache.known(asked)
+        new = [query for query in dict.fromkeys(asked) if query not in vectors]
+        if new:
+            encoded = self._encoder.encode([text for text, _ in new], max_length=cap)
+            vectors.update(zip(new, encoded, strict=True))
+            self._cache.add(new, encoded)
+        return np.stack([vectors[query] for query in asked]) if asked else np.empty((0, self.dimension), np.float32)
+
+
+# --------
+# The passage encoder, with the signature Pyserini calls.
+
+
+class TasbDocumentEncoder:
+    """Passages to vectors, for every place where Pyserini takes a document encoder. Needs no Pyserini and no JVM.
+
+    Args:
+        model_name: what `--encoder` takes: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
+        tokenizer_name: a tokenizer that is not the model's own.
+        device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
+        prefix: put before each passage with a space, as Pyserini's `--prefix`; replaces the card's prefix.
+        backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
+        others: Pyserini derives some arguments from substrings of the encoder's name; the card knows better.
+
+    Raises:
+        TasbError: no such encoder, or its weights are not here.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        tokenizer_name: str | None = None,
+        device: str | None = None,
+        prefix: str | None = None,
+        *,
+        backend: Backend | None = None,
+        **others: Any,
+    ) -> None:
+        self._card = encoder_card(model_name)
+        self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend)
+        self._prefix = self._card.passage_prefix if prefix is None else f"{prefix} "
+        self.dimension = self._encoder.dimension
+
+    def encode(
+        self,
+        texts: Sequence[str | None],
+        titles: Sequence[str | None] | None = None,
+        max_length: int | None = None,
+        add_sep: bool = False,
+        fp16: bool = False,
+        **others: Any,
+    ) -> NDArray[np.float32]:
+        """Vectors [passages, dimension], row i for passage i.
+
+        Args:
+            texts: the passages; `None` (Pyserini's word for an empty field) is the empty text.
+            titles: one for each passage, put before it; absent ones leave the passage alone.
+            max_length: tokens kept of a passage, special tokens included, if fewer than the card's cap.
+            add_sep: title and passage as two segments (`[CLS] title [SEP] passage [SEP]`) instead of one text.
+            fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
+            others: a collection's further fields, which Pyserini passes along.
+        """
+        passages = [text or "" for text in texts]
+        pairs = None
+        if titles is not None:
+            headings = [title or "" for title in titles]
+            if add_sep:
+                passages, pairs = headings, passages
+            else:
+                passages = [f"{title} {text}".strip() for title, text in zip(headings, passages, strict=True)]
+        cap = self._card.passage_max_length
+        return self._encoder.encode(
+            [self._prefix + passage for passage in passages],
+            pairs,
+            max_length=min(max_length or cap, cap),
+            precision=reduced(self._card.precision) if fp16 else None,
+        )

@@ -1,0 +1,259 @@
+"""What is asked of `tasb encode`: which units are this process's share, and whether a folder is of the same job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb.artifacts import LOCK, HeldError, lock_file
+from pyserini_tasb.encoding.plan import kept_plan, plan_corpus
+from pyserini_tasb.encoding.vectors import ENCODERS, MANIFEST, UNITS, VectorManifest, read_vector_manifest
+from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.formats.collections import Corpus
+from pyserini_tasb.recipes.lookup import encoder_card
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pyserini_tasb.encoding.encoders import TextEncoder
+    from pyserini_tasb.encoding.plan import CorpusPlan
+    from pyserini_tasb.recipes.types import EncoderCard, Precision
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """A corpus, an encoder and a folder.
+
+    Args:
+        encoder: what `--encoder` takes.
+        card_digest: of its card and model.
+        corpus: paths of the collections.
+        output: the vector folder.
+        max_length: tokens kept of a passage; by default the card's.
+        precision: to compute in; by default the card's.
+        dtype: to store in, `float32` or `float16`.
+        device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
+    """
+
+    encoder: str
+    card_digest: str
+    corpus: tuple[str, ...]
+    output: Path
+    max_length: int | None
+    precision: Precision | None
+    dtype: str
+    device: str | None
+
+    @property
+    def card(self) -> EncoderCard:
+        """The encoder's card."""
+        return encoder_card(self.encoder)
+
+    @property
+    def passage_max_length(self) -> int:
+        """Tokens kept of a passage, special tokens included."""
+        return min(self.max_length or self.card.passage_max_length, self.card.passage_max_length)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What decides the vectors, apart from the corpus."""
+        return {
+            "card": self.card_digest,
+            "max_length": self.passage_max_length,
+            "precision": self.precision or self.card.precision,
+        }
+
+    def about(self, plan: CorpusPlan, encoder: TextEncoder) -> dict[str, object]:
+        """All that decides the vectors; where `auto` chooses, machines differ in what computes."""
+        return {**self.options, "corpus": plan.fingerprint, "computed by": encoder.computes(self.precision)}
+
+    def manifest(self, plan: CorpusPlan, encoder: TextEncoder) -> VectorManifest:
+        """The manifest of the folder.
+
+        The encoder's identity is not compared when a command goes on: earlier versions wrote none, and the card's
+        digest says more.
+        """
+        identity = encoder.identity(self.encoder)
+        about = {
+            "encoder": self.encoder,
+            ENCODERS: [asdict(identity)] if identity else [],
+            **self.about(plan, encoder),
+        }
+        return VectorManifest(encoder.dimension, self.dtype, plan.records, plan.unit_size, about)
+
+
+# --------
+# Which units of a corpus this command does, where several commands share them out.
+
+
+@dataclass(frozen=True)
+class Share:
+    """Every `of`-th unit, from `index` on.
+
+    Args:
+        index: from 0.
+        of: how many shares there are.
+        waits: whether the command waits for the other shares, to make the outputs.
+        makes_outputs: whether this command is the one that makes them.
+    """
+
+    index: int = 0
+    of: int = 1
+    waits: bool = False
+    makes_outputs: bool = True
+
+    def numbers(self, units: int) -> range:
+        """Its units, of so many."""
+        return range(self.index, units, self.of)
+
+
+def share_of(shard: str | None) -> Share:
+    """The share that `--shard i/n` names, or the one of a process that `torchrun` started.
+
+    Raises:
+        TasbError: no such share, or both.
+    """
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if shard is None:
+        rank = int(os.environ.get("RANK", "0"))
+        return Share(rank, ranks, waits=ranks > 1, makes_outputs=rank == 0)
+    if ranks > 1:
+        raise TasbError(
+            expected="units shared out by --shard or by torchrun",
+            found=f"--shard {shard} and {ranks} processes of torchrun",
+            do="leave out one of them",
+        )
+    index, slash, of = shard.partition("/")
+    if not (slash and index.isdecimal() and of.isdecimal() and int(index) < int(of)):
+        raise TasbError(
+            expected="--shard i/n with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines", found=shard, do="count from 0"
+        )
+    return Share(int(index), int(of))
+
+
+# --------
+# Vectors of two models, two corpora or two sets of options never come into one folder.
+
+# What is told for a digest, which says nothing to a reader.
+DIFFERENT = {"card": "another encoder (its card, tokenizer or weights)", "corpus": "another corpus, or a changed one"}
+
+
+def folder_manifest(folder: Path) -> VectorManifest | None:
+    """The manifest of a folder that was begun; None if nothing was.
+
+    Raises:
+        TasbError: something else is in the folder.
+    """
+    return read_vector_manifest(folder) if (folder / MANIFEST).exists() else None
+
+
+def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any]) -> None:
+    """Refuse to go on in a folder whose vectors are of something else.
+
+    Args:
+        folder: the vector folder.
+        manifest: its manifest.
+        asked: values of the manifest or of its `about`, as they would be now.
+
+    Raises:
+        TasbError: naming what differs; nothing was changed.
+    """
+    known = {**vars(manifest), **manifest.about}
+    differences = [
+        DIFFERENT.get(name, f"{name} {known.get(name)}, not {value}")
+        for name, value in asked.items()
+        if known.get(name) != value
+    ]
+    if differences:
+        raise TasbError(
+            where=str(folder),
+            expected="a new folder, or one begun by this same command",
+            found="vectors of " + "; ".join(differences),
+            do="give the command it was begun with, or choose another --output; what is there was not changed",
+        )
+
+
+# --------
+# What comes before the first vector: is it the same command, and is the corpus sound?
+
+UNIT_SIZE = 16_384
+PLAN = "corpus.json"
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
+    """The plan of the corpus, from the folder or by reading the corpus once.
+
+    Args:
+        job: what is asked. Its folder is made.
+        unit_size: passages of each unit; by default what the folder was begun with.
+
+    Raises:
+        TasbError: a folder of something else, a faulty corpus, or the folder cannot be written to.
+    """
+    manifest = folder_manifest(job.output)
+    if manifest is not None:
+        asked = {**job.options, "dtype": job.dtype, "unit_size": unit_size or manifest.unit_size}
+        require_same(job.output, manifest, asked)  # before the corpus is read: that takes a while
+        unit_size = manifest.unit_size
+    corpus, path = Corpus(job.corpus), job.output / PLAN
+    with _alone(job.output):
+        plan = kept_plan(path, corpus, unit_size or UNIT_SIZE)
+        if plan is None:
+            plan = plan_corpus(corpus, unit_size or UNIT_SIZE, ", ".join(job.corpus))
+            if manifest is not None:
+                require_same(job.output, manifest, {"corpus": plan.fingerprint})
+            plan.write(path)
+    if plan.empty:
+        more = ", …" if plan.empty > len(plan.empty_examples) else ""
+        print(
+            f"{plan.empty:,} of {plan.records:,} passages are empty and get the vector of the empty text: "
+            f"{', '.join(plan.empty_examples)}{more}",
+            file=sys.stderr,
+        )
+    return plan
+
+
+def begin(job: EncodeJob, plan: CorpusPlan, encoder: TextEncoder) -> VectorManifest:
+    """The manifest of the folder, written unless an earlier try or another process did.
+
+    Args:
+        job: what is asked.
+        plan: of its corpus.
+        encoder: that will compute.
+
+    Raises:
+        TasbError: a folder of something else, or it cannot be written to.
+    """
+    with _alone(job.output):
+        manifest = folder_manifest(job.output)
+        if manifest is None:
+            manifest = job.manifest(plan, encoder)
+            manifest.write(job.output)
+        else:
+            now = {"dimension": encoder.dimension, **job.about(plan, encoder)}
+            require_same(job.output, manifest, now)
+    return manifest
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Processes that begin together come one after the other: the first reads the corpus, the others what it found."""
+    with contextlib.ExitStack() as stack:
+        advice = "check the folder, its permissions and the space on the disk, or choose another --output"
+        with os_errors_explained(output, expected="a folder that can be written to", do=advice):
+            (output / UNITS).mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    stack.enter_context(lock_file(output / LOCK))
+                    break
+                except HeldError:
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+            for path in output.glob("*.json.*.part"):
+                path.unlink()  # of a process that was killed while it wrote
+        yield

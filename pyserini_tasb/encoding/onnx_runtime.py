@@ -1,0 +1,170 @@
+"""ONNX Runtime as a back end: a model that is not exported yet is exported once, the first time."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.artifacts import new_folder
+from pyserini_tasb.encoding.export_graph import missing_packages, require_packages
+from pyserini_tasb.environment.processor import cpu_has_int8, int8_weight_bits
+from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.models.backends import ACCURACY, backend
+from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest
+from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, is_exported, read_about
+
+if TYPE_CHECKING:
+    from pyserini_tasb.encoding.export import ExportPrecision
+    from pyserini_tasb.recipes.types import EncoderCard, Precision
+
+
+# Of how models are exported: a new one makes all be exported again.
+VERSION = 2
+ABANDONED_SECONDS = 3_600
+
+
+def cache_folder() -> Path:
+    """Where exported models are kept: under `$XDG_CACHE_HOME`, or `~/.cache`."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "pyserini-tasb" / "onnx"
+
+
+def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
+    """True if the card's model has been exported before, and none of its files is damaged."""
+    return _is_whole(_place(card, precision))
+
+
+def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
+    """The folder of the card's exported model; exports it first where there is no export, or a damaged one.
+
+    Two processes that need it at once both export it; the first to be done puts its folder in place, and the other
+    takes that one.
+
+    Raises:
+        TasbError: packages are missing, the model lost too much accuracy, or the disk refuses.
+    """
+    target = _place(card, precision)
+    if _is_whole(target):
+        return target
+    if target.exists():
+        print(f"pyserini-tasb: {target} is damaged ({damage(target) or 'no graph'})", file=sys.stderr)
+    require_packages()
+    from pyserini_tasb.encoding.export import built_in_sample, export_model
+
+    print(f"pyserini-tasb: exporting {card.model} to ONNX in {precision}, once, into {target}", file=sys.stderr)
+    advice = "check the folder and the disk, or set XDG_CACHE_HOME to another folder"
+    with os_errors_explained(target.parent, expected="a folder to keep exported models in", do=advice):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
+        own = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}")
+        with new_folder(own) as folder:
+            export_model(card, folder, precision, built_in_sample())
+        _put_in_place(own, target)
+    return target
+
+
+def _place(card: EncoderCard, precision: ExportPrecision) -> Path:
+    source = find_checkpoint(card.model, allow_bin=card.allow_bin)
+    parts = [VERSION, folder_digest(source), card.pooling, card.normalise, precision]
+    if precision == "int8":
+        parts.append(int8_weight_bits())
+    return cache_folder() / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _is_whole(folder: Path) -> bool:
+    return is_exported(folder) and not damage(folder)
+
+
+def _put_in_place(own: Path, target: Path) -> None:
+    if target.is_dir() and not _is_whole(target):
+        shutil.rmtree(target)
+    try:
+        own.rename(target)
+    except OSError:
+        if not _is_whole(target):
+            raise
+        shutil.rmtree(own)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what killed exports of this model left."""
+    for path in target.parent.glob(f"{target.name}.*"):
+        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+# --------
+# ONNX Runtime: fp32, and int8 where the CPU multiplies it. What is no exported model is exported the first time.
+
+
+@backend("onnx")
+class OnnxRuntime:
+    """See `Backend`."""
+
+    def best_device(self) -> str:
+        """A GPU if ONNX Runtime is built for one."""
+        return "cuda:0" if has_gpu() else "cpu"
+
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
+        """See `Backend`. A model that is exported already has one precision."""
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        if is_exported(folder):
+            return _precision_of(folder, precision)
+        # The int8 operators are the CPU's.
+        return "int8" if precision == "int8" and device == "cpu" and cpu_has_int8() else "fp32"
+
+    def lacks(self, card: EncoderCard, precision: Precision) -> str:
+        """The packages for an export, where none is in the cache."""
+        missing = missing_packages()
+        return "" if not missing or is_cached(card, _of_graph(precision)) else " and ".join(missing)
+
+    def load(self, card: EncoderCard, precision: Precision, device: str) -> OnnxModel:
+        """See `Backend`. The first time, this exports the model."""
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        if not is_exported(folder):
+            return OnnxModel(cached_export(card, _of_graph(precision)), device)
+        _warn_of_saturation(folder)
+        return OnnxModel(folder, device)
+
+
+def _precision_of(folder: Path, asked: Precision) -> Precision:
+    """What an exported model computes in.
+
+    Raises:
+        TasbError: less accurate than asked.
+    """
+    found = read_about(folder).precision
+    if ACCURACY[found] < ACCURACY[asked]:
+        raise TasbError(
+            where=str(folder),
+            expected=f"a model of precision {asked} or better",
+            found=f"one that was exported in {found}",
+            do="name the folder's encoder card (`--encoder tasb:FOLDER/NAME.yaml`), which asks for no more; "
+            "or export the model again with --precision fp32",
+        )
+    return found
+
+
+@functools.cache
+def _warn_of_saturation(folder: Path) -> None:
+    about = read_about(folder)
+    if about.precision == "int8" and about.weight_bits > int8_weight_bits():
+        print(
+            f"pyserini-tasb: {folder} was exported on a CPU with VNNI instructions. This CPU has none: its int8 "
+            "products saturate, and vectors can be far from exact. Export the model again here, or take fp32",
+            file=sys.stderr,
+        )
+
+
+def _of_graph(precision: Precision) -> ExportPrecision:
+    return "int8" if precision == "int8" else "fp32"

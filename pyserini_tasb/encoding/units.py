@@ -1,0 +1,233 @@
+"""Units of a corpus, one after the other: tokenised ahead, sorted by length, encoded, written whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from tqdm import tqdm
+
+from pyserini_tasb.artifacts import HeldError, lock_file
+from pyserini_tasb.encoding.job import begin
+from pyserini_tasb.encoding.tokenising import TokenisedUnits
+from pyserini_tasb.encoding.vectors import UNITS, VectorUnit
+from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.models.batches import batches_by_length
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.encoding.encoders import TextEncoder
+    from pyserini_tasb.encoding.job import EncodeJob
+    from pyserini_tasb.encoding.plan import CorpusPlan
+    from pyserini_tasb.encoding.tokenising import TokenisedUnit
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What the model has done.
+
+    Args:
+        passages: in the batch.
+        tokens: of them.
+        tokens_with_padding: what the model computed.
+    """
+
+    passages: int
+    tokens: int
+    tokens_with_padding: int
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """Whom the work is for.
+
+    Args:
+        report: is told of every batch.
+        stopped: asked before every batch; if it says so, the unit at hand is given up.
+    """
+
+    report: Callable[[EncodedBatch], None]
+    stopped: Callable[[], bool]
+
+
+class EncodingProgress:
+    """A bar; a context manager.
+
+    Args:
+        done: passages encoded by earlier tries.
+        total: passages.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        self.passages = self._tokens = self._tokens_with_padding = 0
+        self._bar = tqdm(total=total, initial=done, desc="encoding", unit=" passages", smoothing=0.05)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.close()
+
+    def add(self, batch: EncodedBatch) -> None:
+        """Show that a batch is encoded."""
+        self.passages += batch.passages
+        self._tokens += batch.tokens
+        self._tokens_with_padding += batch.tokens_with_padding
+        self._bar.set_postfix_str(f"{self.padding:.1%} padding", refresh=False)
+        self._bar.update(batch.passages)
+
+    @property
+    def padding(self) -> float:
+        """The share of what the model computed that was padding."""
+        return 1 - self._tokens / max(1, self._tokens_with_padding)
+
+
+# --------
+# The vectors of one unit: sorted by length, batched by tokens.
+
+
+def encode_unit(
+    encoder: TextEncoder,
+    unit: TokenisedUnit,
+    job: EncodeJob,
+    supervisor: Supervisor,
+) -> NDArray[Any] | None:
+    """Vectors [passages, dimension] in corpus order; None if it was stopped.
+
+    Args:
+        encoder: the model.
+        unit: the passages.
+        job: says the precision to compute in, and the type to store in.
+        supervisor: is told of every batch, and may stop the work.
+
+    Raises:
+        TasbError: a number is not finite in that type.
+    """
+    vectors = np.empty((len(unit.docids), encoder.dimension), dtype=job.dtype)
+    texts = unit.texts()
+    # As large as the encoder's own batches, so that each call is one of them.
+    budget = encoder.tokens_per_batch(job.precision)
+    for batch in batches_by_length(unit.lengths.tolist(), budget):
+        if supervisor.stopped():
+            return None
+        # numpy's integers do for the model, which makes tensors of them.
+        batch_texts: list[Any] = [texts[row] for row in batch]
+        with np.errstate(over="ignore"):  # refused below
+            vectors[batch] = encoder.encode_tokens(batch_texts, precision=job.precision)
+        tokens, longest = int(unit.lengths[batch].sum()), int(unit.lengths[batch].max())
+        supervisor.report(EncodedBatch(len(batch), tokens, longest * len(batch)))
+    not_finite = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(not_finite):
+        raise TasbError(
+            where=f"passage {unit.docids[not_finite[0]]}",
+            expected=f"vectors of finite {job.dtype} numbers",
+            found=f"{len(not_finite)} of the unit's {len(unit.docids)} passages have others",
+            do="store with --dtype fp32, compute with --precision fp32; if that is no help, the weights are damaged",
+        )
+    return vectors
+
+
+# --------
+# Units of a job, one after the other: tokenised ahead, encoded, written whole.
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def encode_units(
+    job: EncodeJob,
+    plan: CorpusPlan,
+    numbers: Sequence[int],
+    supervisor: Supervisor,
+) -> None:
+    """Encode units and write them. Those that other processes are at work on are waited for.
+
+    Args:
+        job: what is asked.
+        plan: of its corpus.
+        numbers: of the units.
+        supervisor: is told of every batch, and may stop the work.
+
+    Raises:
+        TasbError: the model is not here, the folder is of something else, the corpus was changed, or the disk refuses.
+    """
+    from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
+    from pyserini_tasb.models.checkpoints import find_checkpoint
+    from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
+
+    encoder = TextEncoder(job.card, _device(job.device))
+    manifest = begin(job, plan, encoder)
+    tokenizer = open_prefixed_tokenizer(
+        find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),
+        prefix=job.card.passage_prefix,
+        max_length=min(job.passage_max_length, encoder.longest),
+    )
+    # Where the CPU computes, tokenising leaves the cores to it; a GPU waits for every one of them.
+    threads = 1 if encoder.device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
+    left = [VectorUnit(job.output, number, manifest.digest) for number in numbers]
+    with TokenisedUnits(tokenizer, job.corpus, plan, threads) as tokenised:
+        while left and not supervisor.stopped():
+            _encode_free_units(job, encoder, tokenised, left, supervisor)
+            left = [unit for unit in left if not unit.finished]
+            if left and not supervisor.stopped():
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _encode_free_units(
+    job: EncodeJob,
+    encoder: TextEncoder,
+    tokenised: TokenisedUnits,
+    units: Sequence[VectorUnit],
+    supervisor: Supervisor,
+) -> None:
+    by_number = {unit.number: unit for unit in units}
+    for passages in tokenised.units(_free(units)):
+        unit = by_number[passages.number]
+        with contextlib.suppress(HeldError), _lock(unit):
+            if unit.finished:
+                continue
+            vectors = encode_unit(encoder, passages, job, supervisor)
+            if vectors is None:
+                return
+            for path in (job.output / UNITS).glob(f"{unit.number:06}.*.part"):
+                path.unlink()  # of a process that was killed while it wrote
+            unit.write(passages.docids, vectors)
+
+
+def _free(units: Sequence[VectorUnit]) -> Iterator[int]:
+    """The units that are to be done and that nobody is at work on."""
+    for unit in units:
+        with contextlib.suppress(HeldError):
+            with _lock(unit):
+                is_free = not unit.finished
+            if is_free:
+                yield unit.number
+
+
+@contextlib.contextmanager
+def _lock(unit: VectorUnit) -> Iterator[None]:
+    advice = "check the folder, its permissions and the space on the disk"
+    with contextlib.ExitStack() as stack:
+        with os_errors_explained(unit.path(".lock"), expected="a folder that can be written to", do=advice):
+            stack.enter_context(lock_file(unit.path(".lock")))
+        yield
+
+
+def _device(asked: str | None) -> str | None:
+    """Of torchrun's processes on one machine, each has a GPU of its own; else the back end looks for one."""
+    rank = os.environ.get("LOCAL_RANK")
+    if asked or rank is None:
+        return asked
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    # Not run here: no GPU on the machine that wrote this.
+    return f"cuda:{int(rank) % torch.cuda.device_count()}"

@@ -1,1 +1,0 @@
-"""What `tasb doctor` looks at. Each check returns its lines, and imports a heavy package only inside itself."""

@@ -1,0 +1,164 @@
+"""What the processor offers: cores, instructions for int8, and the setting under which products repeat to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+
+VARIABLE, SETTING = "MKL_CBWR", "AUTO"
+# Bytes after a multiple of 64; torch itself puts every tensor at such a multiple.
+OFFSETS = range(0, 64, 4)
+
+
+def request_reproducibility() -> None:
+    """Ask MKL for reproducible products in this process and its children, unless the user has set the variable.
+
+    This must run before MKL first multiplies: only then it reads the variable.
+    """
+    os.environ.setdefault(VARIABLE, SETTING)
+
+
+def ensure_reproducibility() -> None:
+    """Request reproducibility; say once where the request is too late, because torch has multiplied already."""
+    own_choice = os.environ.get(VARIABLE, SETTING) != SETTING
+    request_reproducibility()
+    if not own_choice and products_depend_on_alignment():
+        _say_too_late()
+
+
+@functools.cache
+def products_depend_on_alignment() -> bool:
+    """True if torch's product of the same small matrices has other bytes at other addresses, in this process."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    rows, weights = (torch.randn(count, 64, generator=generator) for count in (3, 32))
+    products = {
+        torch.nn.functional.linear(copied_to(offset, rows), copied_to(other, weights)).numpy().tobytes()
+        for offset in OFFSETS
+        for other in OFFSETS
+    }
+    return len(products) > 1
+
+
+def copied_to(offset: int, values: torch.Tensor) -> torch.Tensor:
+    """A copy of fp32 `values` whose first byte lies `offset` bytes after a multiple of 64."""
+    import torch
+
+    space = torch.empty(values.numel() + 32, dtype=torch.float32)
+    start = (-space.data_ptr() % 64 + offset) // space.element_size()
+    return space[start : start + values.numel()].view(values.shape).copy_(values)
+
+
+@functools.cache
+def _say_too_late() -> None:
+    print(
+        "pyserini-tasb: torch multiplied matrices before our first model was loaded, so that the last bits of vectors "
+        f"can differ from run to run on this processor. To prevent it, set {VARIABLE}={SETTING} before Python starts",
+        file=sys.stderr,
+    )
+
+
+# --------
+# What this machine lets a process compute with: cores, and instructions for int8.
+
+WeightBits = Literal[7, 8]
+
+# VNNI and AMX of x86, the dot product and matrix instructions of ARM.
+_INT8 = re.compile(r"\b(avx512_vnni|avx_vnni|amx_int8|asimddp|i8mm)\b")
+_AMX = re.compile(r"\bamx_bf16\b")
+
+
+def threads(root: Path = Path("/")) -> int:
+    """How many threads to compute with: OMP_NUM_THREADS, or as many as the process may use cores.
+
+    Those are the physical cores that its affinity allows, no more than its control groups grant it time for.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    # macOS knows no affinity.
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = len({_core_of(cpu, root) for cpu in allowed})
+    return max(1, int(min([cores, *_granted_by_version_2(root), *_granted_by_version_1(root)])))
+
+
+def cpu_has_int8() -> bool:
+    """Whether this CPU multiplies int8 matrices itself; without, int8 is no faster, and less accurate on x86."""
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    return _says(_INT8)
+
+
+def int8_weight_bits() -> WeightBits:
+    """The bits of int8 weights on this CPU: 7 on x86 without VNNI, where sums of two 8-bit products saturate."""
+    return 7 if platform.machine() in {"x86_64", "AMD64"} and not cpu_has_int8() else 8
+
+
+def cpu_has_amx() -> bool:
+    """Whether this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
+    return _says(_AMX)
+
+
+def _says(instructions: re.Pattern[str]) -> bool:
+    try:
+        return instructions.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")) is not None
+    except OSError:
+        return False
+
+
+def _core_of(cpu: int, root: Path) -> str:
+    """Whatever is the same for the hyper-threads of one core."""
+    siblings = root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+    try:
+        return siblings.read_text(encoding="ascii").strip()
+    except OSError:
+        return str(cpu)
+
+
+def _granted_by_version_2(root: Path) -> list[float]:
+    """CPUs' worth of time for the process's control group and for each above it."""
+    found = []
+    mount = root / "sys/fs/cgroup"
+    for group in _groups(root, ""):
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = (mount / folder / "cpu.max").read_text(encoding="ascii").split()
+                found.append(int(quota) / int(period))  # `max` is no number: no limit
+    return found
+
+
+def _granted_by_version_1(root: Path) -> list[float]:
+    found = []
+    mount = root / "sys/fs/cgroup/cpu"
+    for group in _groups(root, "cpu"):
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):
+                quota = int((mount / folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+                period = int((mount / folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
+                if quota > 0:  # -1: no limit
+                    found.append(quota / period)
+    return found
+
+
+def _groups(root: Path, controller: str) -> list[Path]:
+    """The process's control groups of a controller, relative to their mount; version 2 has the controller ""."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    rows = (line.split(":", 2) for line in lines)
+    return [Path(path.lstrip("/")) for _, controllers, path in rows if controller in controllers.split(",")]

@@ -1,0 +1,1 @@
+"""Runs against judgments: measures, significance, query by query, pictures."""

@@ -1,0 +1,105 @@
+"""Recall at every cutoff, as numbers and as a picture (Figure 3 of the TAS-B paper)."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.formats.runs import ranked_docids
+from pyserini_tasb.plots import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.formats.qrels import Qrels
+
+
+DEEPEST = 1_000
+
+
+def recall_curve(run: Mapping[str, Mapping[str, float]], qrels: Qrels, grade: int = 1) -> NDArray[np.float64]:
+    """Mean recall at cutoffs 1, 2, 3, …, as `R(rel=grade)@cutoff`: over all judged queries, missing ones as 0.
+
+    Args:
+        run: qid → docid → score.
+        qrels: qid → docid → grade.
+        grade: from which a document is relevant.
+
+    Returns:
+        [cutoffs]: as many as the run's deepest ranking of a judged query has documents, 1,000 at most.
+    """
+    depth = max((len(run[qid]) for qid in qrels if qid in run), default=0)
+    gains = np.zeros(min(depth, DEEPEST))
+    for qid, judged in qrels.items():
+        relevant = {docid for docid, judgment in judged.items() if judgment >= grade}
+        for rank, docid in enumerate(ranked_docids(run.get(qid, {}))[: len(gains)]):
+            if docid in relevant:
+                gains[rank] += 1 / len(relevant)
+    return gains.cumsum() / len(qrels)
+
+
+# --------
+# Recall at cutoffs as a picture, as Figure 3 of the TAS-B paper.
+
+# Beside the colours, for prints in grey.
+LINES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)), (0, (1, 3)))
+CUTOFFS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+
+
+def draw_recall(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int, picture: Path) -> None:
+    """Write `recall_figure` as a PNG.
+
+    Raises:
+        TasbError: the file cannot be written.
+    """
+    drawn = io.BytesIO()
+    recall_figure(curves, qrels, grade).savefig(drawn, format="png", metadata={"Software": None})
+    write_whole(picture, drawn.getvalue())
+
+
+def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int) -> Figure:
+    """A line for each run up to its depth, the cutoffs on a logarithmic axis.
+
+    Args:
+        curves: name of the run → recall at cutoffs 1, 2, 3, …, of `recall_curve`.
+        qrels: what they are called.
+        grade: from which a document was relevant.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Without pyplot, which would look for a display.
+    figure = Figure(figsize=(7, 4.4 + 0.22 * len(curves)), dpi=140, layout="constrained")
+    FigureCanvasAgg(figure)
+    panel: Any = figure.subplots()
+    _draw_lines(panel, curves)
+    deepest = max(map(len, curves.values()))
+    panel.set_xscale("log")
+    panel.set_xlim(1, max(deepest * 1.06, 2))
+    shown = [cutoff for cutoff in CUTOFFS if cutoff <= deepest]
+    panel.set_xticks(shown, [f"{cutoff:,}" for cutoff in shown])
+    panel.minorticks_off()
+    panel.set_ylim(bottom=0)
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.2f}".removeprefix("0"))
+    panel.set_xlabel("cutoff")
+    panel.set_ylabel(f"recall (rel={grade})")
+    panel.set_title(f"Recall at cutoffs, {qrels}", fontsize=11)
+    panel.grid(visible=True, color="#e4e4e4", linewidth=0.7)
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, fontsize=9, loc="outside lower center")
+    return figure
+
+
+def _draw_lines(panel: Any, curves: Mapping[str, NDArray[np.float64]]) -> None:
+    # The best at the end comes first in the legend, as the lines lie; a run's colour is by its place among those given.
+    for number, (name, curve) in sorted(enumerate(curves.items()), key=lambda item: -item[1][1][-1]):
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+        panel.plot(range(1, len(curve) + 1), curve, label=name, linewidth=1.8, color=colour, linestyle=line)
+        panel.plot(len(curve), curve[-1], "o", color=colour, markersize=4)

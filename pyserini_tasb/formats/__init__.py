@@ -1,0 +1,1 @@
+"""Runs, judgments, topics and corpora: the files that others read and write."""

@@ -1,0 +1,163 @@
+"""Names to topics, qrels and runs: a path, then what this package bundles, then Pyserini."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.qrels import Qrels, read_qrels
+from pyserini_tasb.formats.runs import Run, read_run, without_own_documents
+from pyserini_tasb.formats.topics import Topics, read_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+Kind = Literal["topics", "qrels", "run"]
+
+BUNDLED_SUFFIX: dict[Kind, str] = {"topics": ".tsv.gz", "qrels": ".txt.gz", "run": ".top100.txt.gz"}
+# Pyserini's other names for the same; it calls the topics of 2020 `dl20` and their qrels `dl20-passage`.
+ALIASES = {
+    "dl20": "dl20-passage",
+    "msmarco-passage-dev": "msmarco-passage-dev-subset",
+    "msmarco-passage.dev": "msmarco-passage-dev-subset",
+    "msmarco-passage.dev-subset": "msmarco-passage-dev-subset",
+    "msmarco-v1-passage-dev": "msmarco-passage-dev-subset",
+    "msmarco-v1-passage.dev": "msmarco-passage-dev-subset",
+}
+FILE_SUFFIXES = (".csv", ".gz", ".json", ".jsonl", ".qrels", ".run", ".trec", ".tsv", ".txt")
+
+
+def bundled_files(kind: Kind) -> dict[str, Path]:
+    """The files of one kind that this package ships, by the name a user types."""
+    from pyserini_tasb.recipes.lookup import own_folder  # brings pydantic, which takes a while
+
+    suffix = BUNDLED_SUFFIX[kind]
+    paths = sorted((own_folder("regressions") / "data").glob(f"{kind}.*{suffix}"))
+    return {path.name.removeprefix(f"{kind}.").removesuffix(suffix): path for path in paths}
+
+
+def canonical_name(name: str) -> str:
+    """The bundled name behind Pyserini's other names; any other name as it is."""
+    return ALIASES.get(name, name)
+
+
+def load_topics(name: str | Path) -> Topics:
+    """Queries by id: from a TSV or JSONL file, a bundled set (`dl19-passage`), or Pyserini's titles.
+
+    Pyserini makes a number of an all-digit id, so that `007` comes back as `7`; files and bundled sets do not.
+
+    Raises:
+        TasbError: nothing by that name or path, or a faulty file.
+    """
+    path = _local_file("topics", name)
+    return read_topics(path) if path else _pyserini_topics(str(name))
+
+
+def load_qrels(name: str | Path) -> Qrels:
+    """Judgments: from a TREC file, a bundled set (`dl19-passage`), or Pyserini's.
+
+    Raises:
+        TasbError: nothing by that name or path, or a faulty file.
+    """
+    return read_qrels(_local_file("qrels", name) or _pyserini_qrels_file(str(name)))
+
+
+def load_run(name: str | Path, *, remove_query: bool = False) -> Run:
+    """A run: from a TREC file, or a bundled one (`dl19-passage.tasb`).
+
+    Args:
+        name: the file's path, or the bundled run's name.
+        remove_query: read the file as if it had no line whose docid is the query's id.
+
+    Raises:
+        TasbError: nothing by that name or path, or a faulty file.
+    """
+    run = read_run(run_file(name))
+    return {qid: ranking for qid, ranking in without_own_documents(run).items() if ranking} if remove_query else run
+
+
+def run_file(name: str | Path) -> Path:
+    """The file of a run: the path itself, or that of a bundled one (`dl19-passage.tasb`).
+
+    Raises:
+        TasbError: nothing by that name or path.
+    """
+    path = _local_file("run", name)
+    if path is None:
+        raise _not_found("run", str(name), "no such file, and no bundled run of that name")
+    return path
+
+
+def _local_file(kind: Kind, name: str | Path) -> Path | None:
+    path = Path(name).expanduser()
+    if path.exists() and not path.is_dir():
+        return path
+    bundled = bundled_files(kind).get(canonical_name(str(name)))
+    if bundled is None and (isinstance(name, Path) or _looks_like_path(name)):
+        raise _not_found(kind, str(name), "a folder" if path.is_dir() else "no such file")
+    return bundled
+
+
+def _looks_like_path(name: str) -> bool:
+    return os.sep in name or name.startswith(("~", ".")) or name.endswith(FILE_SUFFIXES)
+
+
+def _pyserini_topics(name: str) -> Topics:
+    try:
+        with _printing_to_stderr():
+            from pyserini.search import get_topics
+
+            titles = {str(qid): fields.get("title") for qid, fields in get_topics(name).items()}
+    except Exception as error:  # Java, the network and Pyserini each raise their own
+        raise _not_found("topics", name, _said_pyserini(error)) from error
+    without = [qid for qid, title in titles.items() if not title]
+    if without or not titles:
+        found = f"Pyserini's topics have no title for {len(without)} of {len(titles)} queries"
+        raise _not_found("topics", name, found)
+    return {qid: str(title) for qid, title in titles.items()}
+
+
+def _pyserini_qrels_file(name: str) -> Path:
+    try:
+        with _printing_to_stderr():
+            from pyserini.search import get_qrels_file
+
+            return Path(get_qrels_file(name))
+    except Exception as error:  # as above
+        raise _not_found("qrels", name, _said_pyserini(error)) from error
+
+
+@contextlib.contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """Send to stderr what Java prints (`Downloading …`), which would stand in the middle of a command's JSON."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _said_pyserini(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"not bundled, and Pyserini says {type(error).__name__}: {lines[0] if lines else 'nothing more'}"
+
+
+def _not_found(kind: Kind, name: str, found: str) -> TasbError:
+    bundled = list(bundled_files(kind))
+    close = difflib.get_close_matches(name, bundled, n=1, cutoff=0.5)
+    return TasbError(
+        where=f"{kind} `{name}`",
+        expected=f"a file, or a bundled name ({', '.join(bundled)})"
+        + ("" if kind == "run" else ", or a name Pyserini knows"),
+        found=found,
+        do=f"did you mean `{close[0]}`? Otherwise give the path of a file" if close else "give the path of a file",
+    )

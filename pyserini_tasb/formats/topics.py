@@ -1,0 +1,79 @@
+"""Topics: queries by their ids, as TSV or JSONL."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, TypeAlias
+
+from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+Topics: TypeAlias = dict[str, str]
+"""qid → text of the query, in the file's order."""
+
+QID_FIELDS = ("qid", "id", "_id")
+TEXT_FIELDS = ("text", "contents", "title", "query")
+
+
+def read_topics(path: Path) -> Topics:
+    """Read topics, plain or gzip; a file whose first line opens a JSON object is JSONL. Ids stay strings.
+
+    Raises:
+        TasbError: the file cannot be read or is empty, or lines are faulty: not two columns, not the JSON expected,
+            no text, an id with white space or a second time, not UTF-8. All are named.
+    """
+    topics: Topics = {}
+    expected = f"qid TAB text, or of JSON with one of {', '.join(QID_FIELDS)} and one of {', '.join(TEXT_FIELDS)}"
+    faults = LineFaults(path, expected=expected)
+    parse: Callable[[str], tuple[str, str]] | None = None
+    with open_lines(path) as lines:
+        for number, ended in enumerate(lines, 1):
+            line = ended.rstrip("\r\n")
+            if not line.strip():
+                continue
+            if parse is None:
+                parse = _parse_json if line.lstrip().startswith("{") else _parse_tsv
+            try:
+                require_utf8(line)
+                _add_topic(topics, *parse(line))
+            except ValueError as error:
+                faults.add(number, str(error))
+    faults.finish(records=len(topics))
+    return topics
+
+
+def _parse_tsv(line: str) -> tuple[str, str]:
+    columns = line.split("\t")
+    if len(columns) != 2:
+        raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs")
+    return columns[0], columns[1]
+
+
+def _parse_json(line: str) -> tuple[str, str]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
+    qid = next((record[field] for field in QID_FIELDS if field in record), None)
+    if isinstance(qid, bool) or not isinstance(qid, str | int):
+        raise ValueError(f"no id in {', '.join(QID_FIELDS)}: a string or an integer")  # noqa: TRY004
+    text = next((record[field] for field in TEXT_FIELDS if record.get(field)), "")
+    if not isinstance(text, str):
+        raise ValueError("the text is not a string")  # noqa: TRY004
+    return str(qid), text
+
+
+def _add_topic(topics: Topics, qid: str, text: str) -> None:
+    if qid.split() != [qid]:
+        raise ValueError(f"the id {qid!r} is empty or has white space in it")
+    if not text.strip():
+        raise ValueError(f"no text for query {qid}")
+    if qid in topics:
+        raise ValueError(f"query {qid} a second time")
+    topics[qid] = text

@@ -1,0 +1,1 @@
+"""Several runs to one: methods, normalisations, and weights that are tuned."""

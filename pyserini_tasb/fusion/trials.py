@@ -1,0 +1,204 @@
+"""Which queries weights are tuned on and which they are tested on, and how the two are kept apart."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.lines import LineFaults, columns_of, open_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.fusion.tuning_set import RankedMeasure, TuningSet
+    from pyserini_tasb.fusion.weight_search import Search
+
+    Queries = NDArray[np.int64]
+    PerQuery = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What was found on queries that had no part in the choice.
+
+    Attributes:
+        weights: of each fold, [folds, runs].
+        values: of each query tested on, each under its own fold's weights.
+    """
+
+    weights: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        """Over the queries."""
+        return float(self.values.mean())
+
+
+def folds_of(queries: int, folds: int, seed: int) -> list[Queries]:
+    """Query numbers in parts of about equal size, shuffled by the seed.
+
+    Raises:
+        TasbError: fewer than two parts, or more than there are queries.
+    """
+    if not 2 <= folds <= queries:
+        raise TasbError(
+            expected=f"2 to {queries} folds, as there are {queries} queries", found=f"{folds}", do="e.g. --folds 5"
+        )
+    return np.array_split(np.random.default_rng(seed).permutation(queries), folds)
+
+
+def tuned_on(per_query: PerQuery, queries: Queries, search: Search, runs: int) -> NDArray[np.float64]:
+    """The best weights for the mean over some queries, shape (runs,)."""
+    return search.best(lambda weights: per_query(weights)[queries].mean(axis=0), runs)
+
+
+def cross_validated(per_query: PerQuery, folds: Sequence[Queries], search: Search, runs: int) -> HeldOut:
+    """Each fold's queries under the weights found on all the others."""
+    values = np.zeros(sum(map(len, folds)))
+    weights = []
+    for number, tested in enumerate(folds):
+        others = np.concatenate([fold for other, fold in enumerate(folds) if other != number])
+        chosen = tuned_on(per_query, np.sort(others), search, runs)
+        values[tested] = per_query(chosen[None, :])[tested, 0]
+        weights.append(chosen)
+    return HeldOut(np.stack(weights), values)
+
+
+# --------
+# Which queries are tuned on, which are tested on, and how the two are kept apart.
+
+FOLDS = 5
+_REMEMBERED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What tuning found.
+
+    Attributes:
+        weights: the ones chosen, shape (runs,).
+        tuned_value: the measure's mean over the queries tuned on.
+        held_out: what was held out, in words.
+        held_out_value: the mean over queries that had no part in the choice.
+        own_best: what tuning on those very queries would have shown.
+        fold_weights: [folds, runs] of a cross-validation; empty otherwise.
+    """
+
+    weights: NDArray[np.float64]
+    tuned_value: float
+    held_out: str
+    held_out_value: float
+    own_best: float
+    fold_weights: NDArray[np.float64]
+
+    @property
+    def gap(self) -> float:
+        """By how much tuning on the queries one reports flatters."""
+        return self.own_best - self.held_out_value
+
+
+def remembering(queries: TuningSet, measure: RankedMeasure) -> PerQuery:
+    """The measure of each query under weights; folds ask for the same grid again and again."""
+
+    @functools.lru_cache(maxsize=_REMEMBERED)
+    def values(weights: bytes, runs: int) -> NDArray[np.float64]:
+        return queries.values(np.frombuffer(weights).reshape(-1, runs), measure)
+
+    return lambda weights: values(np.ascontiguousarray(weights).tobytes(), weights.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Some queries of a set, to tune on or to test on.
+
+    Attributes:
+        per_query: the measure of each query of the set under weights.
+        queries: the numbers of those meant.
+    """
+
+    per_query: PerQuery
+    queries: Queries
+
+    def best(self, search: Search, runs: int) -> NDArray[np.float64]:
+        """The best weights for them, shape (runs,)."""
+        return tuned_on(self.per_query, self.queries, search, runs)
+
+    def mean(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the measure, for each choice of weights, [weights]."""
+        return np.asarray(self.per_query(weights)[self.queries].mean(axis=0))
+
+
+def by_folds(train: Side, folds: Sequence[Queries], said: str, search: Search, runs: int) -> Outcome:
+    """Tuned on all queries; its worth by cross-validation."""
+    weights = train.best(search, runs)
+    tuned = float(train.mean(weights[None, :])[0])
+    held_out = cross_validated(train.per_query, folds, search, runs)
+    return Outcome(weights, tuned, said, held_out.mean, tuned, held_out.weights)
+
+
+def by_test(train: Side, test: Side, said: str, search: Search, runs: int) -> Outcome:
+    """Tuned on some queries, tested on others."""
+    weights, best = train.best(search, runs), test.best(search, runs)
+    return Outcome(
+        weights,
+        float(train.mean(weights[None, :])[0]),
+        said,
+        float(test.mean(weights[None, :])[0]),
+        float(test.mean(best[None, :])[0]),
+        np.zeros((0, runs)),
+    )
+
+
+def split(qids: Sequence[str], path: Path, *, allow_overlap: bool) -> tuple[Queries, Queries]:
+    """Numbers of the queries that a file names, and of the others (of all, where overlap is allowed).
+
+    Raises:
+        TasbError: the file cannot be read, names a query that is not judged, or leaves nothing on one side.
+    """
+    named = _read_qids(path)
+    unknown = sorted(named - set(qids))
+    trained = np.flatnonzero([qid in named for qid in qids])
+    tested = np.arange(len(qids)) if allow_overlap else np.flatnonzero([qid not in named for qid in qids])
+    if unknown or not len(tested):
+        found = f"{', '.join(unknown[:3])}, not judged" if unknown else "all of them, so that none is left to test on"
+        raise TasbError(where=str(path), expected="some of the judged queries", found=found, do="name fewer queries")
+    return trained, tested
+
+
+def require_apart(trained: Sequence[str], tested: Sequence[str], *, allow_overlap: bool) -> None:
+    """Refuse to report on queries that were tuned on.
+
+    Raises:
+        TasbError: a query is in both.
+    """
+    both = sorted(set(trained) & set(tested))
+    if both and not allow_overlap:
+        raise TasbError(
+            expected="other queries to test on than to tune on",
+            found=f"{len(both)} in both: {', '.join(both[:3])}",
+            do="give other qrels, or --allow-overlap if that is what you want to see",
+        )
+
+
+def _read_qids(path: Path) -> set[str]:
+    qids: set[str] = set()
+    faults = LineFaults(path, expected="one qid")
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                columns = columns_of(line)
+                if len(columns) > 1:
+                    faults.add(number, f"{len(columns)} columns")
+                qids.update(columns)
+            except ValueError as error:
+                faults.add(number, str(error))
+    faults.finish(records=len(qids))
+    return qids

@@ -1,0 +1,74 @@
+"""`tasb doctor INDEX …`: whether the files of indexes and vector folders are those that were written."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.encoding.index_manifest import INDEX_MANIFEST, index_encoders, verify_index
+from pyserini_tasb.environment import doctor
+from pyserini_tasb.environment.checks import Finding, ok
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.indexes.faiss_folder import INDEX, is_faiss_folder, is_lucene_folder, open_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check `arguments.folders`, or the machine where none is given; return 1 where there is a problem, else 0."""
+    if not arguments.folders:
+        return doctor.run(arguments)
+    checks = {path: functools.partial(check_folder, Path(path)) for path in arguments.folders}
+    return doctor.report(checks, as_json=arguments.json)
+
+
+def check_folder(folder: Path) -> list[Finding]:
+    """Compare an index or a vector folder with its checksums; reads all of it.
+
+    Faiss folders that are not ours have no checksums: their two files must open and belong together.
+    """
+    from pyserini_tasb.encoding.vectors import MANIFEST
+
+    name = str(folder)
+    try:
+        if (folder / INDEX_MANIFEST).is_file():
+            return [ok(name, _checked_index(folder))]
+        if is_faiss_folder(folder) or is_lucene_folder(folder):
+            return [_foreign(folder)]
+        if (folder / MANIFEST).is_file():
+            return [ok(name, _checked_vectors(folder)), *_checked_formats(folder)]
+    except TasbError as error:
+        found = f"{error.where}: expected {error.expected}, found {error.found}; {error.do}"
+        return [Finding(name, "problem", found)]
+    found = "neither a Faiss nor a Lucene index, nor a folder of `tasb encode`: check the path"
+    return [Finding(name, "problem", found)]
+
+
+def _checked_index(folder: Path) -> str:
+    encoders = index_encoders(folder)
+    if is_faiss_folder(folder):
+        open_folder(folder)
+    verify_index(folder)
+    return f"every file is as it was written; encoders: {', '.join(each.name for each in encoders) or 'not known'}"
+
+
+def _foreign(folder: Path) -> Finding:
+    if is_faiss_folder(folder):
+        open_folder(folder)
+    found = f"no {INDEX_MANIFEST}: not an index of ours, or one of an earlier version: its files cannot be checked"
+    return Finding(str(folder), "warning", found)
+
+
+def _checked_vectors(folder: Path) -> str:
+    from pyserini_tasb.encoding.vectors import VectorFolder
+
+    vectors = VectorFolder(folder)
+    vectors.verify()
+    return f"{vectors.count:,} vectors; every unit is as it was written"
+
+
+def _checked_formats(folder: Path) -> list[Finding]:
+    """The index that `tasb encode --format faiss` put into a vector folder."""
+    return check_folder(folder / "faiss") if (folder / "faiss" / INDEX).is_file() else []

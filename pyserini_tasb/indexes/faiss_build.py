@@ -1,0 +1,185 @@
+"""Build a Faiss index of any kind: train it on a sample, add the vectors block by block."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pyserini_tasb.artifacts import whole_file, whole_text_file
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
+from pyserini_tasb.indexes.quality import faiss_advice
+from pyserini_tasb.indexes.vector_source import sampled_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.indexes.build import FaissRecipe
+    from pyserini_tasb.indexes.quality import Search
+    from pyserini_tasb.indexes.vector_source import VectorSource
+
+
+# Faiss's k-means draws 256 vectors a centroid from what it gets, and warns below 39.
+VECTORS_PER_LIST = 64
+LEAST_SAMPLE = 100_000
+WRITTEN_AT_ONCE = 1 << 24
+NOT_FOUND = -1  # Faiss's label where there are fewer hits than asked for
+
+
+def make_index(recipe: FaissRecipe, dimension: int) -> Any:
+    """Faiss's object for a recipe, untrained; inner product all through.
+
+    Raises:
+        TasbError: Faiss does not know the factory string, or makes of it an index for other distances.
+    """
+    import faiss
+
+    with _faiss_errors_explained("a factory string for inner products", recipe.factory):
+        index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
+    others = [type(part).__name__ for part in _parts(index) if part.metric_type != faiss.METRIC_INNER_PRODUCT]
+    if others:
+        raise TasbError(
+            where=f"--kind {recipe.factory}",
+            expected="an index for inner products",
+            found=f"one by other distances, which Faiss makes of it without a word: {', '.join(others)}",
+            do="choose another kind of index",
+        )
+    for part in _parts(index):
+        if hasattr(part, "do_polysemous_training"):
+            # Minutes of annealing for a search by Hamming distance, which is off unless asked for.
+            part.do_polysemous_training = False
+    return index
+
+
+@dataclass(frozen=True)
+class FaissBuild:
+    """How to make a Faiss index, and to search it.
+
+    Args:
+        recipe: of the index.
+        sample: vectors to train on, drawn at random; by default 64 for each inverted list, and no less than 100,000.
+        seed: of the sample.
+    """
+
+    recipe: FaissRecipe
+    sample: int | None = None
+    seed: int = 0
+
+    @property
+    def described(self) -> str:
+        """In words, for a report."""
+        return ", ".join(filter(None, (self.recipe.factory, self.recipe.parameters)))
+
+    def write(self, source: VectorSource, folder: Path) -> None:
+        """Write the files `index` and `docid` over all vectors, into an existing folder.
+
+        The index is held in memory, the vectors are not. The same source, recipe and seed give the same index but for
+        graphs (HNSW), whose edges depend on which of several threads came first.
+
+        Raises:
+            TasbError: a recipe that Faiss refuses, or the disk is full.
+        """
+        index = make_index(self.recipe, source.dimension)
+        set_parameters(index, self.recipe.parameters)  # a name that Faiss does not know is better known now
+        if not index.is_trained:
+            _train(index, sampled_rows(source, self.sample or _sample_size(index), self.seed), self.recipe)
+        with (
+            whole_text_file(folder / DOCID) as docid_file,
+            tqdm(total=source.count, desc="adding", unit=" vectors") as progress,
+        ):
+            for docids, vectors in source.blocks():
+                docid_file.writelines(f"{docid}\n" for docid in docids)
+                index.add(np.ascontiguousarray(vectors, np.float32))
+                progress.update(len(docids))
+        _write(index, folder / INDEX)
+
+    def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search:
+        """Search what was written, read into memory."""
+        index = open_folder(folder, mapped=False).index
+
+        def search(query: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
+            _, found = index.search(query, depth)
+            rows: NDArray[np.int64] = found[found != NOT_FOUND]
+            return rows
+
+        return search
+
+    def advice(self, folder: Path) -> str:
+        """Options of `tasb index` that would give better answers."""
+        return faiss_advice(open_folder(folder).index)
+
+
+def set_parameters(index: Any, parameters: str) -> None:
+    """Set parameters of the search, `nprobe=64,k_factor_rf=4` say; Faiss keeps them in its file.
+
+    Raises:
+        TasbError: Faiss knows no such parameter of this index.
+    """
+    import faiss
+
+    space: Any = faiss.ParameterSpace()
+    with _faiss_errors_explained("parameters of this index, as faiss.ParameterSpace takes them", parameters):
+        space.set_index_parameters(index, parameters)
+
+
+def _sample_size(index: Any) -> int:
+    import faiss
+
+    inverted = faiss.try_extract_index_ivf(index)
+    return max(LEAST_SAMPLE, VECTORS_PER_LIST * inverted.nlist if inverted else 0)
+
+
+def _train(index: Any, sample: NDArray[np.float32], recipe: FaissRecipe) -> None:
+    import faiss
+
+    print(f"training on {len(sample):,} vectors drawn at random")
+    inverted: Any = faiss.try_extract_index_ivf(index)
+    on_gpu = inverted and faiss.get_num_gpus() > 0
+    if on_gpu:  # not run here: no GPU on the machine that wrote this
+        centroids = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(inverted.d))
+        inverted.clustering_index = centroids
+    with _faiss_errors_explained(f"enough vectors to train {recipe.factory}", f"{len(sample):,}"):
+        index.train(sample)
+    if on_gpu:
+        inverted.clustering_index = None
+
+
+def _write(index: Any, path: Path) -> None:
+    import faiss
+
+    with whole_file(path) as file:
+        # Not by the file's name: Faiss ignores an error at closing, and with it a disk that is full by then.
+        writer: Any = faiss.PyCallbackIOWriter(file.write, WRITTEN_AT_ONCE)  # type: ignore[attr-defined]
+        faiss.write_index(index, writer)
+
+
+def _parts(index: Any) -> Iterator[Any]:
+    """The index and what it is made of, as far as that compares vectors."""
+    import faiss
+
+    index = faiss.downcast_index(index)
+    yield index
+    for name in ("base_index", "refine_index", "index", "storage", "quantizer"):
+        part = getattr(index, name, None)
+        if part is not None:
+            yield from _parts(part)
+
+
+@contextlib.contextmanager
+def _faiss_errors_explained(expected: str, given: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise TasbError(
+            where="Faiss",
+            expected=expected,
+            found=f"{given}; Faiss says: {faiss_message(error)}",
+            do="see https://github.com/facebookresearch/faiss/wiki/The-index-factory",
+        ) from error

@@ -1,0 +1,188 @@
+"""A Faiss folder as Pyserini knows it: the files `index` and `docid`."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from pyserini_tasb.encoding.index_manifest import index_encoders
+from pyserini_tasb.errors import TasbError, os_errors_explained
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+NEWLINE = ord("\n")
+BYTES_AT_ONCE = 1 << 26
+
+
+class DocidFile(Sequence[str]):
+    """Docids read from the file when they are asked for: 8 bytes of memory each, where a list of strings takes 60.
+
+    As Pyserini reads them: white space at the end of a line does not count.
+
+    Raises:
+        TasbError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        expected = "a file of docids, one a line"
+        with (
+            os_errors_explained(path, expected=expected, do="check the path and its permissions"),
+            path.open("rb") as file,
+        ):
+            # An empty file cannot be mapped.
+            empty = path.stat().st_size == 0
+            self._bytes: mmap.mmap | bytes = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._ends = _line_ends(self._bytes)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        row %= len(self)
+        start = int(self._ends[row - 1]) + 1 if row else 0
+        return self._bytes[start : int(self._ends[row])].decode().rstrip()
+
+
+def _line_ends(content: mmap.mmap | bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Where each line ends, the last one without its newline too."""
+    found = [
+        np.flatnonzero(np.frombuffer(content[start : start + BYTES_AT_ONCE], np.uint8) == NEWLINE) + start
+        for start in range(0, len(content), BYTES_AT_ONCE)
+    ]
+    if len(content) and content[len(content) - 1] != NEWLINE:
+        found.append(np.array([len(content)]))
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+# --------
+# Opening a Faiss folder as Pyserini knows it: the files `index` and `docid`.
+
+INDEX, DOCID = "index", "docid"
+# Below, a file is read: nothing is won by mapping it, and Faiss 1.15 crashes on a mapped one that ends in its header.
+LEAST_MAPPED = 1 << 20
+_CPP_PLACE = re.compile(r"^Error in .*? at \S+:\d+: (Error: )?")
+
+
+@dataclass(frozen=True)
+class FaissFolder:
+    """An open index.
+
+    Args:
+        path: the folder.
+        index: Faiss's own object.
+        docids: of row i, the docid.
+    """
+
+    path: Path
+    index: Any
+    docids: DocidFile
+
+
+def open_folder(path: Path, *, mapped: bool = True) -> FaissFolder:
+    """Open a Faiss folder and check that its two files belong together.
+
+    Args:
+        path: the folder.
+        mapped: leave the vectors of a large index in the file, to be read as the search comes to them; otherwise
+            read all of it.
+
+    Raises:
+        TasbError: not such a folder, a damaged file, or as many docids as vectors there are not.
+    """
+    docids = open_docids(path)
+    index = read_index(path / INDEX, mapped=mapped)
+    if index.ntotal != len(docids):
+        raise TasbError(
+            where=str(path / DOCID),
+            expected=f"{index.ntotal} docids, one for each vector in {INDEX}",
+            found=str(len(docids)),
+            do="one of the two files is of another index or was cut off: make the index again",
+        )
+    return FaissFolder(path, index, docids)
+
+
+def open_docids(path: Path) -> DocidFile:
+    """The docids of a Faiss folder.
+
+    Raises:
+        TasbError: it is not a Faiss folder, or one of its files has another size than we wrote, or cannot be read.
+    """
+    _require_files(path)
+    index_encoders(path)  # checks the sizes
+    return DocidFile(path / DOCID)
+
+
+def read_index(file: Path, *, mapped: bool) -> Any:
+    """Faiss's object for an index file.
+
+    Raises:
+        TasbError: Faiss cannot read it, or knows no mapping yet.
+    """
+    import faiss
+
+    try:
+        # Of all kinds of index, this flag leaves the large arrays in the file (1.15: flat, quantised, HNSW, IVF).
+        flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
+        return faiss.read_index(str(file), flags if file.stat().st_size >= LEAST_MAPPED else 0)
+    except AttributeError as error:
+        raise TasbError(
+            expected="Faiss 1.11 or newer, which maps index files",
+            found=f"Faiss {faiss.__version__}",
+            do="pip install -U faiss-cpu, or open the index without mapping",
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        raise TasbError(
+            where=str(file),
+            expected="a whole Faiss index",
+            found=f"Faiss says: {faiss_message(error)}",
+            do="the file was cut off or is something else: copy or make it again",
+        ) from error
+
+
+def is_faiss_folder(path: Path) -> bool:
+    """Whether it is one as Pyserini writes them."""
+    return (path / INDEX).is_file() and (path / DOCID).is_file()
+
+
+def is_lucene_folder(path: Path) -> bool:
+    """Whether it is a Lucene index, of whatever, instead."""
+    return any(path.glob("segments_*"))
+
+
+def faiss_message(error: BaseException) -> str:
+    """What Faiss says, without the C++ function and line before it."""
+    return _CPP_PLACE.sub("", str(error)).strip() or type(error).__name__
+
+
+def _require_files(path: Path) -> None:
+    if is_faiss_folder(path):
+        return
+    is_lucene = is_lucene_folder(path)
+    here = sorted(file.name for file in path.iterdir())[:5] if path.is_dir() else []
+    raise TasbError(
+        where=str(path),
+        expected=f"a Faiss folder with the files `{INDEX}` and `{DOCID}`",
+        found="a Lucene index" if is_lucene else _listing(path, here),
+        do="search it with `python -m pyserini.search.lucene --dense`" if is_lucene else "check the path",
+    )
+
+
+def _listing(path: Path, here: list[str]) -> str:
+    if not path.exists():
+        return "no such folder"
+    return f"a folder with {', '.join(here)}" if here else "an empty folder" if path.is_dir() else "a file"

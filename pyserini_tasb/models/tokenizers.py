@@ -1,0 +1,267 @@
+"""Tokenizers: of transformers, with a prefix for other processes, or of `tokenizer.json` alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+    from pyserini_tasb.models.backends import TextTokenizer
+    from pyserini_tasb.recipes.types import Pooling
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer, also where config.json does not say which kind it is.
+
+    Raises:
+        TasbError: the folder has none, or a broken one.
+    """
+    from transformers import AutoTokenizer
+
+    from pyserini_tasb.models.headed_checkpoint import transformer_config
+
+    config = transformer_config(folder)
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), config=config, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise TasbError(
+            where=str(folder),
+            expected="the model's tokenizer: tokenizer.json, or vocab.txt with tokenizer_config.json",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            do="copy the tokenizer's files of the transformer that this model was trained from",
+        ) from error
+
+
+def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
+    """Check that a tokenizer has words, and no more than the transformer knows.
+
+    Args:
+        tokenizer: of Hugging Face.
+        transformer: of Hugging Face.
+        where: which model or tokenizer it is about, for the message.
+
+    Raises:
+        TasbError: it has none, or more.
+    """
+    vocabulary = tokenizer.get_vocab()
+    # Of a folder without a vocabulary, transformers 5 makes a tokenizer that knows only its special tokens.
+    if vocabulary.keys() <= set(tokenizer.all_special_tokens):
+        raise TasbError(
+            where=where,
+            expected="a tokenizer's vocabulary: tokenizer.json or vocab.txt",
+            found="none: every word would be unknown",
+            do="copy the tokenizer's files of the transformer that this model was trained from",
+        )
+    tokens, rows = max(vocabulary.values()) + 1, len(transformer.get_input_embeddings().weight)
+    if tokens > rows:
+        raise TasbError(
+            where=where,
+            expected=f"a tokenizer of at most {rows} tokens, as many as the model has embeddings",
+            found=f"one of {tokens}",
+            do="check that tokenizer and weights come from the same model",
+        )
+
+
+def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]], where: str) -> None:
+    """Check that a tokenizer puts a token of its own before every text, as BERT's puts [CLS].
+
+    Args:
+        token_ids: gives those of each text, special tokens included.
+        where: which model or tokenizer it is about, for the message.
+
+    Raises:
+        TasbError: it puts none there, so the first token is a word.
+    """
+    empty, text = token_ids(["", "what ranks"])
+    if not empty or len(text) == 1 or empty[0] != text[0]:
+        raise TasbError(
+            where=where,
+            expected="a tokenizer that puts [CLS] (or a token like it) before every text, where that token's vector "
+            "is used",
+            found="one that does not: the vector would be that of a text's first word",
+            do="copy the tokenizer's files from the transformer that this model was trained from; a bi-encoder that was"
+            " trained to use its last token needs a card with `pooling: last`",
+        )
+
+
+def longest_text(tokenizer: Any, transformer: Any) -> int:
+    """The most tokens that a text may have; 10**30 if there is no limit, as tokenizers say it."""
+    longest = int(tokenizer.model_max_length)
+    positions = getattr(transformer.config, "max_position_embeddings", None)
+    return min(longest, int(positions)) if positions else longest
+
+
+# --------
+# A model's tokenizer with a prefix and a length cap, light enough to be sent to other processes.
+
+
+@dataclass(frozen=True)
+class PrefixedTokenizer:
+    """Turns texts into token ids.
+
+    Args:
+        tokenizer: set up to truncate, and not to pad.
+        prefix: put before every text.
+    """
+
+    # The Rust tokenizer itself: processes that only tokenise need not import transformers and torch, which takes
+    # seconds and 250 MB each.
+    tokenizer: Tokenizer
+    prefix: str
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast([self.prefix + text for text in texts])]
+
+
+def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> PrefixedTokenizer:
+    """The tokenizer of a Hugging Face model folder; the ids are those that its `AutoTokenizer` gives.
+
+    Args:
+        folder: with the tokenizer's files.
+        prefix: put before every text.
+        max_length: tokens kept of each text, special tokens included.
+
+    Raises:
+        TasbError: it has no fast tokenizer, or `max_length` leaves no room for text.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    whole = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    if not whole.is_fast:
+        raise TasbError(
+            where=str(folder),
+            expected="a model with a fast tokenizer (tokenizer.json)",
+            found=type(whole).__name__,
+            do="convert it: AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)",
+        )
+    special = whole.num_special_tokens_to_add()
+    if max_length <= special:
+        raise TasbError(
+            expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
+            found=str(max_length),
+            do="raise it: student.query_max_length or student.passage_max_length to train, --max-length to encode",
+        )
+    tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(min(max_length, whole.model_max_length), direction=whole.truncation_side)
+    return PrefixedTokenizer(tokenizer, prefix)
+
+
+# --------
+# Tokenizers: of transformers, and of `tokenizer.json` alone, which needs neither transformers nor torch.
+
+TOKENIZER = "tokenizer.json"
+NO_LIMIT = 10**30  # as transformers says it
+
+
+class HuggingFaceTokenizer:
+    """A tokenizer of transformers.
+
+    Args:
+        name: a folder or a hub id.
+    """
+
+    def __init__(self, name: str) -> None:
+        from transformers import AutoTokenizer
+
+        self.hugging_face: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        self.longest = int(self.hugging_face.model_max_length)
+        self.pad_id = int(self.hugging_face.pad_token_id or 0)
+        self._lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """See `TextTokenizer`."""
+        return dict(self.hugging_face.get_vocab())
+
+    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
+        """As of `TextTokenizer`."""
+        with self._lock:
+            token_ids: list[list[int]] = self.hugging_face(
+                list(texts),
+                list(pairs) if pairs is not None else None,
+                truncation=True,
+                max_length=max_length,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+        return token_ids
+
+
+class FileTokenizer:
+    """The tokenizer of a folder's `tokenizer.json`.
+
+    Args:
+        folder: with that file.
+        pad_id: the id of padding.
+
+    Raises:
+        TasbError: the file is not there or damaged.
+    """
+
+    def __init__(self, folder: Path, pad_id: int) -> None:
+        from tokenizers import Tokenizer
+
+        self._folder = folder
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # it raises nothing more specific
+            raise TasbError(
+                where=str(folder / TOKENIZER), expected="a tokenizer", found=str(error), do="export the model again"
+            ) from error
+        self._tokenizer.no_padding()
+        self.pad_id = pad_id
+        self.longest = _stated_limit(folder / "tokenizer_config.json")
+        self._lock = Lock()  # the tokenizer keeps its truncation between calls
+
+    @cached_property
+    def hugging_face(self) -> Any:
+        """The same as a tokenizer of transformers, which imports torch."""
+        return HuggingFaceTokenizer(str(self._folder)).hugging_face
+
+    @property
+    def words(self) -> int:
+        """How many tokens it knows."""
+        return int(self._tokenizer.get_vocab_size())
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """See `TextTokenizer`."""
+        return dict(self._tokenizer.get_vocab())
+
+    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
+        """As of `TextTokenizer`."""
+        inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        with self._lock:
+            self._tokenizer.enable_truncation(max_length)
+            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(inputs)]
+
+
+def _stated_limit(config: Path) -> int:
+    try:
+        return int(json.loads(config.read_text(encoding="utf-8")).get("model_max_length", NO_LIMIT))
+    except FileNotFoundError:
+        return NO_LIMIT
+
+
+def require_pooled_token(tokenizer: TextTokenizer, pooling: Pooling, where: str) -> None:
+    """Check that there is a [CLS] to pool, with CLS pooling.
+
+    Raises:
+        TasbError: the tokenizer puts none before a text.
+    """
+    if pooling == "cls":
+        require_cls_token(lambda texts: tokenizer.token_ids(texts, None, 512), where)

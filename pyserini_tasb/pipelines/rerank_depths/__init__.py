@@ -1,1 +1,0 @@
-"""How deep to re-rank: a measure at each depth, of one pass to the deepest."""

@@ -1,1 +1,0 @@
-"""`tasb search`: topics through a query encoder to Faiss indexes, to a run."""

@@ -1,0 +1,49 @@
+"""Things by name, and what to say of a name that is none."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Generic[Entry]):
+    """Entries of one kind by name.
+
+    Args:
+        kind: what an entry is called in errors, e.g. `fusion method`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, name: str, entry: Entry) -> None:
+        """Make `entry` known as `name`."""
+        self._entries[name] = entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __getitem__(self, name: str) -> Entry:
+        """The entry of that name.
+
+        Raises:
+            TasbError: there is none; the nearest name is suggested.
+        """
+        if name not in self._entries:
+            folded = {known.lower(): known for known in self._entries}
+            close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+            raise TasbError(
+                expected=f"a {self._kind}: {', '.join(self._entries)}",
+                found=f"`{name}`",
+                do=f"did you mean `{folded[close[0]]}`?" if close else "choose one of them",
+            )
+        return self._entries[name]

@@ -1,1 +1,0 @@
-"""Regressions: named conditions are run, and their numbers judged."""

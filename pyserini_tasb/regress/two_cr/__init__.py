@@ -1,1 +1,0 @@
-"""Pyserini's own two-click reproductions (2CR): read, and written."""

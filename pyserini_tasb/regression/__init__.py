@@ -1,0 +1,1 @@
+"""Regressions: named conditions are run, their numbers are judged, and a report shows them."""

@@ -1,0 +1,193 @@
+"""Results as files: of a condition, and of what was measured here before."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
+
+from pyserini_tasb.artifacts import read_sidecar, write_whole
+from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.recipes.lookup import user_folder
+from pyserini_tasb.recipes.types import Strict
+from pyserini_tasb.regression.needs import Need
+from pyserini_tasb.regression.stages import StageOutcome
+from pyserini_tasb.regression.verdicts import Check, Recall, Verdict, worst
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+RESULTS = "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A condition's outcome; docs/regressions.md has every key.
+
+    Args:
+        name: of the regression.
+        description: its.
+        date: when it began, ISO 8601, UTC.
+        topics: names of the topic set, its topics and qrels.
+        versions: that the numbers can depend on.
+        machine: on which it ran.
+        run: the file or bundled name of the run.
+        stages: each command with its time and log.
+        checks: each expected and cited value.
+        per_query: measure → qid → value.
+        recall: at every cutoff, for plots.
+        notes: on the run, such as judged queries that it lacks.
+        needs: what was missing; nothing ran then.
+        failure: why there are no numbers, where a command or the evaluation failed.
+        moved: package → version of the last OK, version now; of a check that failed.
+        last_ok: the date of that.
+    """
+
+    name: str
+    description: str
+    date: str
+    topics: Mapping[str, str]
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+    run: str
+    stages: tuple[StageOutcome, ...] = ()
+    checks: tuple[Check, ...] = ()
+    per_query: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    recall: Recall | None = None
+    notes: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+    failure: str | None = None
+    moved: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    last_ok: str | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst check's; None where only stages were asked for."""
+        if self.failure is not None:
+            return Verdict.FAIL
+        if self.needs:
+            return Verdict.MISSING
+        verdicts = [check.verdict for check in self.checks if check.verdict is not None]
+        return worst(verdicts) if verdicts else None
+
+    def save(self, folder: Path) -> Path:
+        """Write it to `folder`/results; return the file.
+
+        Raises:
+            TasbError: it cannot be written.
+        """
+        path = folder / RESULTS / f"{self.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        document = {"verdict": self.verdict, **dataclasses.asdict(self)}
+        write_whole(path, json.dumps(document, indent=1, default=_as_json) + "\n")
+        return path
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no place in a result")
+
+
+# --------
+# Results as `tasb regress` left them.
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Every condition's latest, sorted by name.
+
+    Args:
+        folder: of the outputs, in which `results/` is.
+
+    Raises:
+        TasbError: there are none, or a file is damaged.
+    """
+    files = sorted((folder / RESULTS).glob("*.json"))
+    if not files:
+        raise TasbError(
+            where=str(folder / RESULTS),
+            expected="results of conditions (NAME.json)",
+            found="none",
+            do="run `tasb regress` first, or give the folder that was its --output",
+        )
+    adapter = TypeAdapter(Result)
+    # What result.py imports for annotations alone.
+    names = {"Mapping": Mapping, "Check": Check, "Need": Need, "Recall": Recall, "StageOutcome": StageOutcome}
+    adapter.rebuild(_types_namespace=names)
+    return [_read(path, adapter) for path in files]
+
+
+def _read(path: Path, adapter: TypeAdapter[Result]) -> Result:
+    do = "run that condition again, or remove the file"
+    with os_errors_explained(path, expected="a condition's result", do=do):
+        text = path.read_bytes()
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the file"
+        found = f"{where}: {fault['msg']}"
+        raise TasbError(where=str(path), expected="a condition's result", found=found, do=do) from error
+
+
+# --------
+# What was measured here before: values that nobody has published, and under which versions all was well.
+
+
+def default_folder() -> Path:
+    """In the user's home: outputs come and go."""
+    return user_folder("regressions") / "recorded"
+
+
+class Record(Strict):
+    """Of one regression, in a file of its own.
+
+    Args:
+        values: measure → value of the first run, where nobody has published one.
+        date: of that run.
+        last_ok: versions under which its checks were last passed.
+        last_ok_date: when.
+    """
+
+    values: dict[str, FiniteFloat] = Field(default_factory=dict)
+    date: dt.date | None = None
+    last_ok: dict[str, str] = Field(default_factory=dict)
+    last_ok_date: dt.date | None = None
+
+
+class Recorded:
+    """The records in a folder; damaged ones count as absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path_of(self, name: str) -> Path:
+        """The file of the regression of that name."""
+        return self.folder / f"{name}.json"
+
+    def of(self, name: str) -> Record:
+        """What is known of it; an empty record if nothing is."""
+        try:
+            return Record.model_validate(read_sidecar(self.path_of(name)))
+        except ValidationError:
+            return Record()
+
+    def add_values(self, name: str, values: Mapping[str, float], date: dt.date) -> None:
+        """Keep values of measures that have none."""
+        known = self.of(name)
+        self._save(name, known, values={**values, **known.values}, date=known.date or date)
+
+    def passed(self, name: str, versions: Mapping[str, str], date: dt.date) -> None:
+        """Note that its checks were passed."""
+        self._save(name, self.of(name), last_ok=dict(versions), last_ok_date=date)
+
+    def _save(self, name: str, known: Record, **news: Any) -> None:
+        with os_errors_explained(self.folder, expected="a folder to write to", do="choose another with --recorded"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path_of(name), known.model_copy(update=news).model_dump_json(indent=1) + "\n")

@@ -1,0 +1,216 @@
+"""Stages run, each at most once however many conditions need it; and what their results depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import platform
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.artifacts import installed_versions
+from pyserini_tasb.environment.java import find_java, java_environment
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.named import run_file
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.recipes.lookup import encoder_card, recipe_files
+from pyserini_tasb.regression.needs import lay_out_topics, topics_environment, unpacked
+from pyserini_tasb.regression.steps import Pipeline, StepFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyserini_tasb.regression.condition import Condition, ConditionStage
+    from pyserini_tasb.regression.steps import Step
+
+
+PACKAGES = (
+    "pyserini",
+    "transformers",
+    "tokenizers",
+    "torch",
+    "faiss-cpu",
+    "faiss-gpu",
+    "onnxruntime",
+    "numpy",
+    "ir-measures",
+    "pytrec-eval-terrier",
+)
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that numbers can depend on, of the Anserini jar that Pyserini brings, and of Java."""
+    found = installed_versions(PACKAGES)
+    jar = _anserini_version()
+    if jar:
+        found["anserini"] = jar
+    java = find_java()
+    if java:
+        found["java"] = str(java.version)
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Of what kind this one is."""
+    return {"system": platform.platform(), "processor": _processor(), "cpus": str(os.cpu_count())}
+
+
+def command_environment() -> dict[str, str]:
+    """Variables for commands: a Java that Pyserini runs on, and one order of equal scores in its hybrid search."""
+    java = find_java()
+    return {**(java_environment(java) if java else {}), "PYTHONHASHSEED": "0"}
+
+
+def moved(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    """Versions that differ, before and now; None where it was not installed."""
+    names = sorted({*before, *now})
+    return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
+
+
+def _anserini_version() -> str | None:
+    spec = importlib.util.find_spec("pyserini")  # imported, it would start a JVM
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for jar in (Path(folder) / "resources" / "jars").glob("anserini-*-fatjar.jar"):
+            return jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar")
+    return None
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1] if model else platform.machine()
+
+
+# --------
+# What a stage reads: all that its command names and this machine has.
+
+
+def inputs_of(step: Step, condition: Condition, folder: Path) -> tuple[str, ...]:
+    """Paths, relative to `folder` or absolute, on whose content it depends what the step makes.
+
+    Paths that the command names, its outputs apart; bundled runs, pre-built archives, encoders' weights and fusion
+    recipes that it names.
+    """
+    known: dict[str, Path] = {archive.name: unpacked(archive) for archive in condition.prebuilt}
+    known |= {run: path for run in condition.runs if (path := _bundled_run(run))}
+    known |= recipe_files("fusion")
+    for model in condition.models:
+        try:
+            known[model.encoder] = find_checkpoint(encoder_card(model.encoder).model, allow_bin=True, download=False)
+        except TasbError:  # its command will get it, or say why not
+            continue
+    found = []
+    for argument in step.arguments[2:]:  # after `-m` and the module
+        if argument in step.outputs:
+            continue
+        if argument in known:
+            found.append(str(known[argument]))
+        elif (folder / argument).exists():
+            found.append(argument)
+    return tuple(dict.fromkeys(found))
+
+
+def _bundled_run(run: str) -> Path | None:
+    try:
+        return run_file(run)
+    except TasbError:  # a file that an earlier stage makes
+        return None
+
+
+# --------
+# Stages run, each at most once however many conditions need it.
+
+HOME = "home"
+SECONDS_FOR_CTRL_C = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StageOutcome:
+    """How a stage ended.
+
+    Args:
+        name: of the step.
+        stage: index, search, fuse, rerank or evaluate.
+        command: program and arguments, `python` being the interpreter that ran this.
+        seconds: wall time of the run that made what is there; None where it failed.
+        reused: it had finished in an earlier run, of which nothing has changed since.
+        log: what the command printed, relative to the folder of outputs; None of `evaluate`, which is no process.
+        failure: the end of that, where it failed.
+    """
+
+    name: str
+    stage: str
+    command: tuple[str, ...]
+    seconds: float | None
+    reused: bool
+    log: str | None
+    failure: str | None = None
+
+
+class StageRunner:
+    """Runs stages in one folder, for conditions in several threads.
+
+    Args:
+        folder: of the outputs: new, empty, or of an earlier run.
+        versions: on which outputs depend.
+        resume: leave alone what an earlier run finished, if its command, inputs and versions are the same.
+        on_screen: show how far a command is.
+
+    Raises:
+        TasbError: the folder has other things in it, or cannot be made.
+    """
+
+    def __init__(self, folder: Path, versions: Mapping[str, str], *, resume: bool, on_screen: bool) -> None:
+        self.folder = folder
+        self.stop = threading.Event()
+        self._resume, self._on_screen = resume, on_screen
+        topics = topics_environment(folder / HOME)
+        self._pipeline = Pipeline(folder, command_environment() | topics, versions)
+        lay_out_topics(folder / HOME)  # only in a folder that the pipeline has taken for its own
+        self._outcomes: dict[str, StageOutcome] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def run(self, stage: ConditionStage, condition: Condition) -> StageOutcome:
+        """Run it, unless it has run or failed here already or is to be reused.
+
+        Raises:
+            KeyboardInterrupt: the runner's `stop` is set.
+        """
+        name = stage.step.name
+        with self._locks.setdefault(name, threading.Lock()):
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            if name not in self._outcomes:
+                self._outcomes[name] = self._run(stage, condition)
+            return self._outcomes[name]
+
+    def _run(self, stage: ConditionStage, condition: Condition) -> StageOutcome:
+        step = dataclasses.replace(stage.step, inputs=inputs_of(stage.step, condition, self.folder))
+        outcome = StageOutcome(
+            name=step.name,
+            stage=stage.kind,
+            command=("python", *step.arguments),
+            seconds=None,
+            reused=False,
+            log=str(self._pipeline.log_of(step).relative_to(self.folder)),
+        )
+        took = self._pipeline.finished(step) if self._resume else None
+        if took is not None:
+            print(f"{condition.name}: {step.command}\n  done before, in {took:.1f} s", flush=True)
+            return dataclasses.replace(outcome, seconds=took, reused=True)
+        print(f"{condition.name}: {step.command}", flush=True)
+        try:
+            took = self._pipeline.execute(step, on_screen=self._on_screen, stop=self.stop)
+        except StepFailedError as error:
+            # Ctrl-C on a terminal reaches the command as well, which may end before the first thread has seen it.
+            if self.stop.wait(SECONDS_FOR_CTRL_C):
+                raise KeyboardInterrupt from error
+            return dataclasses.replace(outcome, failure=str(error))
+        print(f"{condition.name}: {stage.kind} done in {took:.1f} s", flush=True)
+        return dataclasses.replace(outcome, seconds=took)

@@ -1,0 +1,183 @@
+"""A pipeline of commands that goes on where it stopped: a step that finished is not run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb.artifacts import file_state, installed_versions, write_whole
+from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.workers import printable, run_child
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from threading import Event
+
+
+STAMPS = ".tasb-steps"
+LOGS = "logs"
+LOG_LINES_SHOWN = 20
+# Of other versions of these, a step's outputs may be different.
+PACKAGES = ("pyserini", "torch", "transformers", "faiss-cpu", "faiss-gpu")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a pipeline; all paths are relative to the pipeline's folder, where the command runs.
+
+    Args:
+        name: unique in the pipeline, fit for a file name.
+        summary: what it does, for the reader of the screen.
+        arguments: what follows `python`, e.g. `("-m", "pyserini.search.lucene", …)`.
+        inputs: files and folders it reads; when they change, it runs again.
+        outputs: files and folders it makes; they are removed before it runs.
+        stdout: one more output: gets the command's standard output, which else goes to the log.
+    """
+
+    name: str
+    summary: str
+    arguments: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    stdout: str | None = None
+
+    @property
+    def command(self) -> str:
+        """The command as one would type it."""
+        redirection = f" > {shlex.quote(self.stdout)}" if self.stdout else ""
+        return shlex.join(("python", *self.arguments)) + redirection
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """All that it makes."""
+        return (*self.outputs, self.stdout) if self.stdout else self.outputs
+
+
+class StepFailedError(Exception):
+    """A step's command failed; the text has the end of its log."""
+
+
+class Pipeline:
+    """A folder in which steps run, each at most once.
+
+    Args:
+        folder: new, empty, or of an earlier run.
+        environment: variables for the commands, over this process's own.
+        versions: on which what the commands make depends; by default those of PACKAGES.
+
+    Raises:
+        TasbError: the folder has other things in it, or cannot be made.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], versions: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self._environment = {**os.environ, **environment, **_import_nothing_from_the_folder()}
+        self._versions = dict(versions) if versions is not None else installed_versions(PACKAGES)
+        _claim(folder)
+
+    def run(self, steps: Sequence[Step]) -> dict[str, float]:
+        """Run what has not finished yet; return the wall seconds that each step takes, or took when it ran.
+
+        Raises:
+            StepFailedError: a command failed, or did not make what it should.
+        """
+        seconds = {}
+        for number, step in enumerate(steps, 1):
+            print(f"\n[{number}/{len(steps)}] {step.summary}\n$ {step.command}", flush=True)
+            took = self.finished(step)
+            if took is None:
+                took = self.execute(step)
+                print(f"  done in {took:.1f} s", flush=True)
+            else:
+                print(f"  done before, in {took:.1f} s", flush=True)
+            seconds[step.name] = took
+        return seconds
+
+    def log_of(self, step: Step) -> Path:
+        """What its command prints."""
+        return self.folder / LOGS / f"{step.name}.log"
+
+    def execute(self, step: Step, *, on_screen: bool = True, stop: Event | None = None) -> float:
+        """Run a step, finished or not; return its wall seconds. `on_screen` and `stop` as in `run_child`.
+
+        Raises:
+            StepFailedError: the command failed, or did not make what it should.
+        """
+        stamp_file = self.folder / STAMPS / f"{step.name}.json"
+        stamp_file.unlink(missing_ok=True)
+        for product in step.products:
+            path = self.folder / product
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        log = self.log_of(step)
+        start = time.monotonic()
+        status = run_child(
+            [sys.executable, *step.arguments],
+            folder=self.folder,
+            environment=self._environment,
+            log=log,
+            stdout=self.folder / step.stdout if step.stdout else None,
+            on_screen=on_screen,
+            stop=stop,
+        )
+        seconds = time.monotonic() - start
+        absent = [product for product in step.products if not (self.folder / product).exists()]
+        if status or absent:
+            reason = f"exited with status {status}" if status else f"did not make {', '.join(absent)}"
+            raise StepFailedError(f"step {step.name} {reason}; the end of {log}:\n{_end_of(log)}")
+        stamp = {**self._conditions(step), "seconds": seconds}
+        write_whole(stamp_file, json.dumps(stamp, indent=1))
+        return seconds
+
+    def finished(self, step: Step) -> float | None:
+        """The seconds that the step took; None if it did not finish, or something it depends on is different now."""
+        try:
+            stamp: dict[str, Any] = json.loads((self.folder / STAMPS / f"{step.name}.json").read_bytes())
+            now = self._conditions(step)
+        except (OSError, ValueError):
+            return None
+        return float(stamp["seconds"]) if {**stamp, **now} == stamp else None
+
+    def _conditions(self, step: Step) -> dict[str, Any]:
+        paths = (*step.inputs, *step.products)
+        return {
+            "command": step.command,
+            "versions": self._versions,
+            "files": {path: file_state(self.folder / path) for path in paths},
+        }
+
+
+def _import_nothing_from_the_folder() -> dict[str, str]:
+    """Environment variables without which `python -m` would import `numpy` from its working directory first."""
+    places = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in places)}
+
+
+def _claim(folder: Path) -> None:
+    with os_errors_explained(folder, expected="a folder to write to", do="choose another folder with --output"):
+        if folder.exists() and any(folder.iterdir()) and not (folder / STAMPS).is_dir():
+            raise TasbError(
+                where=str(folder),
+                expected="a folder that is new, empty, or of an earlier run: results in it are replaced",
+                found="other files",
+                do="choose another folder with --output",
+            )
+        (folder / STAMPS).mkdir(parents=True, exist_ok=True)
+        (folder / LOGS).mkdir(exist_ok=True)
+
+
+def _end_of(log: Path) -> str:
+    lines = log.read_bytes().decode(errors="replace").replace("\r\n", "\n").split("\n")
+    last_states = [line.rpartition("\r")[2] for line in lines]  # a progress bar overwrites itself
+    shown = [printable(line) for line in last_states if line.strip()][-LOG_LINES_SHOWN:]
+    return "\n".join(f"  {line}" for line in shown)

@@ -1,0 +1,344 @@
+"""Pyserini's own two-click reproductions (2CR), read as conditions of ours."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shlex
+import string
+import subprocess
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.recipes.lookup import prebuilt, recipe_files
+from pyserini_tasb.recipes.types import (
+    ExpectedValues,
+    MeasureArguments,
+    Prebuilt,
+    Regression,
+    Resources,
+    Source,
+    Stage,
+    TopicSet,
+)
+from pyserini_tasb.regression.condition import REMOVE_QUERY, Condition, resolve
+from pyserini_tasb.regression.stages import command_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class TopicScores(BaseModel):
+    """Scores on one set of topics: a list with one mapping, label → value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    topic_key: str
+    eval_key: str
+    scores: tuple[dict[str, float], ...] = Field(min_length=1)
+
+
+class TwoCrCondition(BaseModel):
+    """A command with `$topics` and `$output`, and its scores. How a page shows it is nothing to us."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    display: str
+    command: str
+    topics: tuple[TopicScores, ...]
+
+
+class TwoCrFile(BaseModel):
+    """All conditions of a collection."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    conditions: tuple[TwoCrCondition, ...]
+
+
+# How the names of regressions begin that are Pyserini's conditions: then come collection, condition and topics.
+IMPORTED = "2cr."
+# What `${…}` in a command stands for (pyserini/2cr/msmarco.py).
+VARIABLES = {"dense_threads": "16", "dense_batch_size": "512", "sparse_threads": "16", "sparse_batch_size": "128"}
+
+
+# --------
+# trec_eval's arguments as ir-measures' names.
+
+_NAMES = {
+    "map": "AP",
+    "ndcg": "nDCG",
+    "recall": "R",
+    "recip_rank": "RR",
+    "P": "P",
+    "success": "Success",
+    "num_ret": "NumRet",
+}
+_GRADED = ("ndcg",)
+
+
+def measure_of(trec_eval: str) -> str:
+    """The measure that trec_eval prints, e.g. `AP(rel=2)@100` for `-c -l 2 -M 100 -m map`.
+
+    Raises:
+        TasbError: arguments that mean something else here, or nothing.
+    """
+    parser = _Parser(prog="trec_eval", add_help=False)
+    parser.add_argument("-c", action="store_true")
+    parser.add_argument("-l", type=int)
+    parser.add_argument("-M", type=int)
+    parser.add_argument("-m", required=True)
+    try:
+        found = parser.parse_args(trec_eval.split())
+        name, _, cutoff = found.m.replace("_cut", "").partition(".")
+        measure = _NAMES[name]
+    except (ValueError, KeyError) as error:
+        raise _unknown(trec_eval, str(error)) from error
+    if not found.c:
+        raise _unknown(trec_eval, "no -c: queries that a run lacks would not count")
+    grade = f"(rel={found.l})" if found.l and name not in _GRADED else ""
+    depth = cutoff or found.M
+    return f"{measure}{grade}" + (f"@{depth}" if depth else "")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _unknown(trec_eval: str, found: str) -> TasbError:
+    return TasbError(
+        expected=f"trec_eval arguments: -c, [-l GRADE], [-M DEPTH], -m one of {', '.join(_NAMES)}, with .CUTOFF",
+        found=f"`{trec_eval}`: {found}",
+        do="run this condition with Pyserini itself",
+    )
+
+
+# --------
+# What the installed Pyserini says in its files, read without importing it: that would start a JVM.
+
+DEFINITIONS = "trec_eval_metric_definitions"
+# The only way to Pyserini's table of indexes is to import it; 1.6 and 2.x name the size differently.
+_ASK = """
+import json, sys
+from pyserini import prebuilt_index_info as tables
+found = {}
+for table, kind in (("TF", "lucene"), ("IMPACT", "lucene"), ("LUCENE_HNSW", "lucene"), ("LUCENE_FLAT", "lucene"),
+                    ("FAISS", "faiss")):
+    entries = getattr(tables, table + "_INDEX_INFO", {})
+    for name in sys.argv[1:]:
+        if name in entries and name not in found:
+            entry = entries[name]
+            found[name] = {
+                "name": name, "kind": kind, "md5": entry["md5"], "records": entry.get("documents"),
+                "archive": entry.get("filename") or entry["urls"][0].rsplit("/", 1)[-1],
+                "bytes": entry.get("size compressed (bytes)") or entry.get("size"),
+            }
+print(json.dumps(found))
+"""
+
+
+@functools.cache
+def two_cr_file(collection: str) -> TwoCrFile:
+    """Pyserini's conditions for a collection, e.g. `msmarco-v1-passage`.
+
+    Raises:
+        TasbError: Pyserini has none, or in another schema than for MS MARCO.
+    """
+    folder = _folder()
+    path = folder / f"{collection}.yaml"
+    if path.parent != folder or not path.is_file():
+        known = sorted(file.stem for file in folder.glob("msmarco-*.yaml"))
+        raise TasbError(
+            where=str(path),
+            expected=f"a 2CR file of the installed Pyserini: {', '.join(known)}",
+            found="no such file",
+            do="name one of them before the colon",
+        )
+    try:
+        return TwoCrFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise TasbError(
+            where=str(path),
+            expected="conditions with `topics`, each with topic_key, eval_key and scores, as for MS MARCO",
+            found=f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}",
+            do="run this one with Pyserini itself",
+        ) from error
+
+
+def measure_arguments(collection: str) -> dict[str, dict[str, str]]:
+    """Of a collection's qrels: label → arguments of trec_eval.
+
+    Raises:
+        TasbError: this Pyserini keeps them elsewhere.
+    """
+    path = _folder() / "msmarco.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        names = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
+        if isinstance(node, ast.Assign) and names == [DEFINITIONS]:
+            found: dict[str, dict[str, dict[str, str]]] = ast.literal_eval(node.value)
+            if collection in found:
+                return found[collection]
+    raise TasbError(
+        where=str(path),
+        expected=f"{DEFINITIONS} with {collection}",
+        found="none",
+        do="use a Pyserini whose 2CR is like that of 1.6 to 2.3",
+    )
+
+
+def index_archives(names: list[str]) -> list[Prebuilt]:
+    """What Pyserini would download for these indexes; paths and other names are left out.
+
+    Raises:
+        TasbError: Pyserini does not start.
+    """
+    asked = subprocess.run(
+        [sys.executable, "-c", _ASK, *names],
+        env={**os.environ, **command_environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        raise TasbError(
+            expected="a Pyserini that says which indexes it knows",
+            found=(asked.stderr.strip().splitlines() or ["nothing"])[-1],
+            do="see `tasb doctor`",
+        )
+    entries: dict[str, Any] = json.loads(asked.stdout.strip().splitlines()[-1])
+    return [Prebuilt.model_validate(entry) for entry in entries.values()]
+
+
+def _folder() -> Path:
+    spec = importlib.util.find_spec("pyserini")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(place) / "2cr").is_dir():
+            return Path(place) / "2cr"
+    raise TasbError(expected="Pyserini with its 2CR files", found="none", do="pip install pyserini")
+
+
+# --------
+# Pyserini's conditions as ours.
+
+TOLERANCE = 0.0005
+REASON = "what 2CR itself lets pass; here to both sides"
+IN_MEMORY = 1.2  # a Faiss index as an archive, and as Faiss and a search hold it
+UNPACKING = 2.2  # the archive, and what is in it, which is hardly larger
+
+
+def conditions_of(name: str) -> list[Condition]:
+    """Conditions of Pyserini's own, one for each of their topics.
+
+    Args:
+        name: `COLLECTION:CONDITION`, e.g. `msmarco-v1-passage:distilbert-kd-tasb-pytorch`; CONDITION may be a pattern.
+
+    Raises:
+        TasbError: no such condition, or one that is not a single `python -m` command.
+    """
+    collection, _, wanted = name.partition(":")
+    known = two_cr_file(collection).conditions
+    conditions = [condition for condition in known if fnmatchcase(condition.name, wanted)]
+    if not conditions:
+        raise TasbError(
+            expected=f"--2cr {collection}:CONDITION, with one of {', '.join(condition.name for condition in known)}",
+            found=f"`{name}`",
+            do="name a condition after the colon",
+        )
+    arguments = measure_arguments(collection)
+    regressions = [
+        (f"{collection}:{condition.name}", _regression(collection, condition, scores, topics), topics)
+        for condition in conditions
+        for scores in condition.topics
+        for topics in [_topic_set(scores, arguments[scores.eval_key])]
+    ]
+    archives = _archives([indexes_in(about.stages[0].command) for _, about, _ in regressions])
+    return [
+        resolve(_with_resources(about, own), topics, own, named=("--2cr", its_name))
+        for (its_name, about, topics), own in zip(regressions, archives, strict=True)
+    ]
+
+
+def indexes_in(command: Sequence[str]) -> list[str]:
+    """The values of every `--index`."""
+    return [value for option, value in itertools.pairwise(command) if option == "--index"]
+
+
+def _regression(collection: str, condition: TwoCrCondition, scores: TopicScores, topics: TopicSet) -> Regression:
+    name = re.sub(r"[^a-z0-9._+-]", "-", f"{IMPORTED}{collection}.{condition.name}.{scores.topic_key}".lower())
+    run = f"runs/{name}.txt"
+    values = {"topics": scores.topic_key, "output": run, **VARIABLES}
+    python, option, *command = shlex.split(string.Template(condition.command).safe_substitute(values))
+    if (python, option) != ("python", "-m"):
+        raise TasbError(
+            where=f"2CR condition {collection}:{condition.name}",
+            expected="a command that begins with `python -m`",
+            found=f"`{condition.command}`",
+            do="run this one with Pyserini itself",
+        )
+    source = Source(kind="pyserini-2cr", reference=f"{collection}: {condition.name}")
+    labelled = {label: value for block in scores.scores for label, value in block.items()}
+    measures = {known.label: known.measure for known in topics.measures}
+    return Regression(
+        name=name,
+        description=condition.display,
+        topics=scores.eval_key,
+        remove_query=REMOVE_QUERY in command,
+        resources=Resources(disk_gb=0, memory_gb=0, java=True),
+        stages=(Stage(stage="search", command=tuple(command), outputs=(run,)),),
+        run=run,
+        expected=(
+            ExpectedValues(
+                source=source,
+                values={measures[label]: value for label, value in labelled.items()},
+                tolerance=TOLERANCE,
+                reason=REASON,
+            ),
+        ),
+    )
+
+
+def _topic_set(scores: TopicScores, arguments: Mapping[str, str]) -> TopicSet:
+    return TopicSet(
+        name=scores.eval_key,
+        topics=scores.topic_key,
+        qrels=scores.eval_key,
+        measures=tuple(
+            MeasureArguments(measure=measure_of(given), trec_eval=given, label=label)
+            for label, given in arguments.items()
+        ),
+    )
+
+
+def _archives(names_of_each: Sequence[Sequence[str]]) -> list[tuple[Prebuilt, ...]]:
+    """For each condition, what Pyserini downloads; Pyserini is asked, once, only for what no file of ours has."""
+    wanted = {name for names in names_of_each for name in names}
+    ours = recipe_files("regressions/prebuilt")
+    known = {name: prebuilt(name) for name in wanted if name in ours}
+    unknown = sorted(wanted - known.keys())
+    known |= {archive.name: archive for archive in (index_archives(unknown) if unknown else ())}
+    return [tuple(known[name] for name in names if name in known) for names in names_of_each]
+
+
+def _with_resources(about: Regression, archives: Sequence[Prebuilt]) -> Regression:
+    read_whole = sum(archive.bytes for archive in archives if archive.kind == "faiss")
+    resources = Resources(
+        disk_gb=round(sum(archive.bytes for archive in archives) * UNPACKING / 1e9, 1),
+        memory_gb=round(read_whole * IN_MEMORY / 1e9, 1),
+        java=True,
+    )
+    return about.model_copy(update={"resources": resources})

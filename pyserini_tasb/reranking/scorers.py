@@ -1,0 +1,259 @@
+"""Scorers of pairs of a query and a passage: which class a model's name leads to, and the bi-encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.kinds import Kind, kind_of
+from pyserini_tasb.recipes.lookup import encoder_card
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.formats.text_store import Texts
+    from pyserini_tasb.recipes.types import EncoderCard, Precision
+
+
+LEAST_TOKENS = 3  # [CLS], a word, [SEP]; below what special tokens take, tokenizers cut nothing at all
+
+
+class PairScorer(Protocol):
+    """A model that scores pairs of a query and a passage."""
+
+    def score_pairs(
+        self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Scores [pairs], in fp32, of query `query_rows[i]` with passage `passage_rows[i]`.
+
+        Args:
+            queries: texts of queries.
+            passages: texts of passages.
+            query_rows: [pairs] indices into `queries`.
+            passage_rows: [pairs] indices into `passages`.
+        """
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How to compute.
+
+    Args:
+        device: `cpu`, `cuda:0`, …; None: a GPU if torch has one.
+        precision: None: a bi-encoder's card's, else fp32.
+        query_max_length: tokens kept of a query; None: what the model is used with. Cross-encoders take no notice.
+        max_length: tokens kept of a passage, or of all that is read together (cross-encoders, T5); None: as above.
+        answers: the words with which a T5 answers "not relevant" and "relevant"; None: those it is known for.
+
+    Raises:
+        TasbError: lengths that leave no room for a text.
+    """
+
+    device: str | None = None
+    precision: Precision | None = None
+    query_max_length: int | None = None
+    max_length: int | None = None
+    answers: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, found in (("--query-max-length", self.query_max_length), ("--max-length", self.max_length)):
+            if found is not None and found < LEAST_TOKENS:
+                raise TasbError(
+                    expected=f"{name} of at least {LEAST_TOKENS}: special tokens count",
+                    found=str(found),
+                    do="raise it, or leave it out",
+                )
+
+    @property
+    def found_device(self) -> str:
+        """The device, looked for if none was named."""
+        import torch
+
+        return self.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin: bool = False) -> PairScorer:
+    """The scorer that a model's name means.
+
+    Args:
+        model: what `--encoder` takes (an encoder card's name or path), or a folder or hub id of a BERT_CAT, a ColBERT,
+            a monoT5 or any other cross-encoder; config.json says which of them it is.
+        options: how to compute.
+        allow_bin: accept weights in `pytorch_model.bin`, as the authors published them.
+
+    Raises:
+        TasbError: no such model, or one that scores nothing.
+    """
+    card, folder = find_model(model, allow_bin=allow_bin)
+    kind, options = kind_of(folder, pooling=card.pooling), options or ScoringOptions()
+    if options.answers and kind != "seq2seq":
+        raise TasbError(
+            where=str(folder),
+            expected="a T5, which answers with words, for --answers",
+            found=f"a model of the kind `{kind}`",
+            do="leave out --answers",
+        )
+    return LOADERS[kind](card, folder, options)
+
+
+def find_model(model: str, *, allow_bin: bool) -> tuple[EncoderCard, Path]:
+    """A model's card, which says whether pickled weights are accepted, and its folder; arguments as of `load_scorer`.
+
+    Raises:
+        TasbError: no such model.
+    """
+    card = encoder_card(model)
+    if allow_bin:
+        card = card.model_copy(update={"allow_bin": True})
+    return card, find_checkpoint(card.model, allow_bin=card.allow_bin)
+
+
+def _bi_encoder(card: EncoderCard, _folder: Path, options: ScoringOptions) -> PairScorer:
+
+    return BiEncoderScorer(card, options)
+
+
+def _cross_encoder(card: EncoderCard, folder: Path, options: ScoringOptions) -> PairScorer:
+    from pyserini_tasb.reranking.transformer_scorers import CrossEncoderScorer
+
+    return CrossEncoderScorer(folder, options, allow_bin=card.allow_bin)
+
+
+def _colbert(_card: EncoderCard, folder: Path, options: ScoringOptions) -> PairScorer:
+    from pyserini_tasb.reranking.transformer_scorers import ColBertScorer
+
+    return ColBertScorer(folder, options)
+
+
+def _mono_t5(card: EncoderCard, folder: Path, options: ScoringOptions) -> PairScorer:
+    from pyserini_tasb.reranking.t5_scorers import MonoT5Scorer
+
+    return MonoT5Scorer(card, folder, options)
+
+
+LOADERS: dict[Kind, Callable[[EncoderCard, Path, ScoringOptions], PairScorer]] = {
+    "bert-dot": _bi_encoder,
+    "bert-cat": _cross_encoder,
+    "sequence-classifier": _cross_encoder,
+    "colbert": _colbert,
+    "seq2seq": _mono_t5,
+}
+
+
+# --------
+# What can score a query's passages against each other.
+
+
+@runtime_checkable
+class ListScorer(Protocol):
+    """A model whose score of a passage depends on the passages beside it."""
+
+    def score_list(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
+        """Scores [passages], in fp32.
+
+        Args:
+            query: its text.
+            passages: texts of all of them.
+        """
+
+
+def load_list_scorer(model: str, aggregation: str, options: ScoringOptions, *, allow_bin: bool = False) -> ListScorer:
+    """The duoT5 that a model's name means.
+
+    Args:
+        model: a folder or hub id.
+        aggregation: a key of `AGGREGATIONS`.
+        options: how to compute.
+        allow_bin: accept weights in `pytorch_model.bin`, as the authors published them.
+
+    Raises:
+        TasbError: no such model, or one that compares nothing.
+    """
+    from pyserini_tasb.models.headed_checkpoint import CONFIG
+    from pyserini_tasb.models.kinds import kind_of
+
+    card, folder = find_model(model, allow_bin=allow_bin)
+    kind = kind_of(folder, pooling=card.pooling)
+    if kind != "seq2seq":
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected="a duoT5, for --pairwise",
+            found=f"a model of the kind `{kind}`",
+            do="leave out --pairwise, or name a duoT5",
+        )
+    from pyserini_tasb.reranking.t5_scorers import DuoT5Scorer
+
+    return DuoT5Scorer(card, folder, options, aggregation)
+
+
+# --------
+# Score (query, passage) pairs with the encoder that a card names: the dot product of their vectors.
+
+TEXTS_PER_BLOCK = 1_024
+PAIRS_PER_PRODUCT = 4_096
+
+
+class BiEncoderScorer:
+    """A bi-encoder that scores pairs.
+
+    Args:
+        card: which model, and how it pools.
+        options: how to compute.
+    """
+
+    def __init__(self, card: EncoderCard, options: ScoringOptions) -> None:
+        if options.precision is not None:
+            card = card.model_copy(update={"precision": options.precision})
+        self._encoder = TextEncoder(card, options.found_device)
+        self._card = card
+        self._query_max_length = options.query_max_length or card.query_max_length
+        self._passage_max_length = options.max_length or card.passage_max_length
+
+    def score_pairs(
+        self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """As of `PairScorer`.
+
+        Each query and passage that occurs is encoded once a call. In memory are the vectors of all these queries, of
+        one block of passages, and some 30 bytes for each pair.
+        """
+        distinct, query_of_pair = np.unique(query_rows, return_inverse=True)
+        vectors = np.empty((len(distinct), self._encoder.dimension), dtype=np.float32)
+        for start, texts in _blocks(queries, distinct, "queries"):
+            vectors[start : start + len(texts)] = self._encoder.encode(
+                [self._card.query_prefix + text for text in texts], max_length=self._query_max_length
+            )
+        by_passage = np.argsort(passage_rows, kind="stable")
+        distinct, first_pair = np.unique(passage_rows[by_passage], return_index=True)
+        first_pair = np.append(first_pair, len(by_passage))
+        scores = np.empty(len(passage_rows), dtype=np.float32)
+        for start, texts in _blocks(passages, distinct, "passages"):
+            block = self._encoder.encode(
+                [self._card.passage_prefix + text for text in texts], max_length=self._passage_max_length
+            )
+            for first in range(first_pair[start], first_pair[start + len(texts)], PAIRS_PER_PRODUCT):
+                pairs = by_passage[first : min(first + PAIRS_PER_PRODUCT, first_pair[start + len(texts)])]
+                passage_of_pair = np.searchsorted(distinct, passage_rows[pairs]) - start
+                scores[pairs] = np.einsum("ij,ij->i", vectors[query_of_pair[pairs]], block[passage_of_pair])
+        return scores
+
+
+def _blocks(texts: Texts, rows: NDArray[np.int64], what: str) -> Iterator[tuple[int, list[str]]]:
+    """Each block's position in `rows`, and its texts."""
+    from tqdm import tqdm
+
+    # One block is done before a bar is worth drawing: re-ranking comes here for every query.
+    short = len(rows) <= TEXTS_PER_BLOCK
+    with tqdm(total=len(rows), desc=f"encode {what}", unit=f" {what}", mininterval=1.0, disable=short) as progress:
+        for start in range(0, len(rows), TEXTS_PER_BLOCK):
+            block = texts.texts(rows[start : start + TEXTS_PER_BLOCK])
+            yield start, block
+            progress.update(len(block))

@@ -1,0 +1,1 @@
+"""Search in one index or in many, and hybrid search by a fusion recipe."""

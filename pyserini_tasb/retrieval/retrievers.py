@@ -1,0 +1,292 @@
+"""What is searched for one input of a recipe: a Faiss folder, or a Lucene index through Pyserini's searchers."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pyserini_tasb.encoding.index_manifest import require_encoder
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.records import LuceneCollection
+from pyserini_tasb.indexes.faiss_folder import is_faiss_folder, is_lucene_folder
+from pyserini_tasb.indexes.lucene_build import LUCENE_ADVICE
+from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
+from pyserini_tasb.indexes.search import ShardedIndex, search_folder
+from pyserini_tasb.retrieval.inputs import DENSE, content_of, index_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.encoding.encoders import TasbQueryEncoder
+    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.recipes.types import FusionInput
+    from pyserini_tasb.retrieval.inputs import Content
+
+
+class Retriever(Protocol):
+    """An open index, with what its queries need.
+
+    Attributes:
+        name: for messages: the kind of input, and the index.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def search(self, topics: Topics, hits: int, threads: int) -> Run:
+        """The content of a run file of these topics, best first, with scores as they are read back from it.
+
+        Args:
+            topics: the queries; those that find nothing have no hits.
+            hits: documents of each query.
+            threads: to search with.
+        """
+        ...
+
+    @property
+    def warning(self) -> str:
+        """A warning about short lists in all that was found so far, with what to do; empty if none is."""
+        ...
+
+    def has_any(self, docids: Iterable[str]) -> bool:
+        """Whether at least one of the documents is in the index."""
+        ...
+
+
+# --------
+# Dense retrieval from a Faiss folder, as `tasb search` does it.
+
+
+class FaissRetriever:
+    """A Faiss folder, its file mapped, and a query encoder.
+
+    The search is that of `tasb search`, not `FaissSearcher.batch_search`: there the last bits of a score depend on
+    which queries are searched together, and which of equal scores is kept last is left open.
+
+    Args:
+        name: for messages.
+        folder: with the files `index` and `docid`.
+        encoder: of the queries.
+        topics: all that will be searched for. They are encoded together, with the first search: a vector's last bits
+            depend on what else is in the model's batch.
+
+    Raises:
+        TasbError: not such a folder, a damaged one, vectors of another dimension than the encoder's, or an encoder
+            that does not belong to the index.
+    """
+
+    def __init__(self, name: str, folder: Path, encoder: TasbQueryEncoder, topics: Topics) -> None:
+        self.name = name
+        self._encoder, self._topics = encoder, topics
+        self._rows = {qid: row for row, qid in enumerate(topics)}
+        require_encoder(folder, encoder)
+        self._lengths: list[int] = []
+        self._asked = 0
+        self._folder = ShardedIndex([folder]).open(0, encoder.dimension)
+
+    @functools.cached_property
+    def _vectors(self) -> NDArray[np.float32]:
+        return self._encoder.encode_batch(list(self._topics.values()))
+
+    def search(self, topics: Topics, hits: int, threads: int) -> Run:
+        """As `Retriever`; Faiss has been told its threads for the whole process."""
+        docids = self._folder.docids
+        found = search_folder(self._folder, self._vectors[[self._rows[qid] for qid in topics]], hits)
+        self._asked = hits
+        self._lengths += map(len, found)
+        return {
+            qid: dict(zip((docids[row] for row in of.rows.tolist()), of.scores.tolist(), strict=True))
+            for qid, of in zip(topics, found, strict=True)
+        }
+
+    @property
+    def warning(self) -> str:
+        """See `Retriever`."""
+        advice = faiss_advice(self._folder.index)
+        return short_lists_warning(self._lengths, self._asked, self._folder.docids, advice)
+
+    def has_any(self, docids: Iterable[str]) -> bool:
+        """As `Retriever`; reads docids until one is among them."""
+        wanted = set(docids)
+        return any(docid in wanted for docid in self._folder.docids)
+
+
+# --------
+# Retrieval from a Lucene index, through one of Pyserini's own searchers.
+
+# Pyserini writes scores with so many digits behind the point.
+DECIMALS = 6
+
+
+class LuceneRetriever:
+    """Any of Pyserini's searchers that have `batch_search`: BM25, impact, flat and HNSW vectors.
+
+    Args:
+        name: for messages.
+        searcher: `LuceneSearcher`, `LuceneImpactSearcher`, `LuceneFlatDenseSearcher` or `LuceneHnswDenseSearcher`.
+        reader: Lucene's, of the same index.
+        advice: what to do where lists are short; empty where that is normal, as for BM25.
+    """
+
+    def __init__(self, name: str, searcher: Any, reader: Any, advice: str = "") -> None:
+        self.name = name
+        self._searcher, self._reader, self._advice = searcher, reader, advice
+        self._lengths: list[int] = []
+        self._asked = 0
+
+    def search(self, topics: Topics, hits: int, threads: int) -> Run:
+        """As `Retriever`.
+
+        Raises:
+            TasbError: Anserini cannot answer a query, or the index has a docid twice.
+        """
+        import jnius
+
+        try:
+            found = self._searcher.batch_search(list(topics.values()), list(topics), hits, threads)
+            without = [qid for qid in topics if qid not in found]
+            if without:  # some searchers only log what fails in their threads
+                raise self._unanswered(topics, f"none for {', '.join(without[:3])}{', …' if len(without) > 3 else ''}")
+            self._asked = hits
+            self._lengths += [len(found[qid]) for qid in topics]
+            return {qid: self._scores(qid, found[qid]) for qid in topics}
+        except jnius.JavaException as error:
+            raise self._unanswered(topics, str(error).partition("\n")[0]) from error
+        finally:
+            jnius.detach()  # a thread that ends attached to the JVM leaves it something to keep
+
+    @property
+    def warning(self) -> str:
+        """See `Retriever`."""
+        if not self._advice:
+            return ""
+        return short_lists_warning(self._lengths, self._asked, range(self._reader.numDocs()), self._advice)
+
+    def _unanswered(self, topics: Topics, found: str) -> TasbError:
+        return TasbError(
+            where=self.name,
+            expected=f"an answer to each of {len(topics)} queries, from {next(iter(topics))} on",
+            found=found,
+            do="search for them with `python -m pyserini.search.lucene --threads 1 --batch-size 1` to see which fails",
+        )
+
+    def _scores(self, qid: str, hits: Any) -> dict[str, float]:
+        # round() gives the very number that is read where the score was printed.
+        scores = {hit.docid.strip(): round(hit.score, DECIMALS) for hit in hits}
+        if len(scores) < len(hits):
+            raise TasbError(
+                where=self.name,
+                expected="each docid once",
+                found=f"{len(hits)} hits for query {qid}, but only {len(scores)} docids",
+                do="index the collection again without repeated documents",
+            )
+        return scores
+
+    def has_any(self, docids: Iterable[str]) -> bool:
+        """As `Retriever`."""
+        from pyserini.pyclass import autoclass
+
+        term = autoclass("org.apache.lucene.index.Term")
+        return any(self._reader.docFreq(term("id", docid)) for docid in docids)
+
+
+# --------
+# From a recipe's input to its retriever: which of Pyserini's searchers, and whether the index is of that kind.
+
+_KIND_OF: dict[Content, str] = {"terms": "a Lucene index of terms", "nothing to search": "an empty Lucene index"}
+
+
+def open_retriever(source: FusionInput, topics: Topics, device: str) -> Retriever:
+    """Open what an input is searched in; `source.index` is given.
+
+    Args:
+        source: of a recipe.
+        topics: all that will be searched for.
+        device: of a dense input's encoder.
+
+    Raises:
+        TasbError: no such index, one of another kind or dimension, or an encoder that nobody knows.
+    """
+    folder = index_folder(str(source.index))
+    if source.kind in DENSE:
+        return _open_dense(source, folder, topics, device)
+    return _open_sparse(source, folder)
+
+
+def _open_dense(source: FusionInput, folder: Path, topics: Topics, device: str) -> Retriever:
+    if not is_faiss_folder(folder) and not is_lucene_folder(folder):
+        raise _of_other_kind(source, "a Faiss folder, or a Lucene index of vectors", "neither")
+    from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
+
+    # Nothing kept: topics come once.
+    encoder = TasbQueryEncoder(source.encoder, device=device, queries_kept=0)
+    if is_faiss_folder(folder):
+        return FaissRetriever(_said(source), folder, encoder, topics)
+    reader = LuceneCollection(folder).open()
+    content = content_of(reader)
+    if content in _KIND_OF:
+        raise _of_other_kind(source, "a Faiss folder, or a Lucene index of vectors", _KIND_OF[content])
+    from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
+
+    searcher = LuceneHnswDenseSearcher if content == "HNSW vectors" else LuceneFlatDenseSearcher
+    advice = LUCENE_ADVICE["lucene-hnsw" if content == "HNSW vectors" else "lucene-flat"]
+    return LuceneRetriever(_said(source), searcher(str(folder), encoder=encoder), reader, advice)
+
+
+def _open_sparse(source: FusionInput, folder: Path) -> Retriever:
+    if not is_lucene_folder(folder):
+        raise _of_other_kind(
+            source, "a Lucene index", "a Faiss folder" if is_faiss_folder(folder) else "something else"
+        )
+    reader = LuceneCollection(folder).open()
+    content = content_of(reader)
+    if content != "terms":
+        found = _KIND_OF.get(content, f"one of {content}")
+        raise _of_other_kind(source, "a Lucene index of terms", found)
+    searcher = _impact_searcher(source, folder) if source.kind == "impact" else _bm25_searcher(source, folder)
+    return LuceneRetriever(_said(source), searcher, reader)
+
+
+def _bm25_searcher(source: FusionInput, folder: Path) -> Any:
+    from pyserini.search.lucene import LuceneSearcher
+    from pyserini.search.lucene.__main__ import set_bm25_parameters
+
+    searcher = LuceneSearcher(str(folder))
+    with redirect_stdout(sys.stderr):  # it prints what it sets
+        # Where the recipe says nothing, it knows the parameters of some of Pyserini's own indexes by their names.
+        set_bm25_parameters(searcher, source.index, source.k1, source.b)
+    return searcher
+
+
+def _impact_searcher(source: FusionInput, folder: Path) -> Any:
+    from pyserini.search.lucene import LuceneImpactSearcher
+
+    searcher = LuceneImpactSearcher(str(folder), source.encoder)
+    if searcher.query_encoder is None:
+        raise TasbError(
+            where=str(folder),
+            expected="a query encoder that Pyserini has for impact indexes, or a JSONL file of encoded queries",
+            found=f"`{source.encoder}`",
+            do="give the recipe's impact input such an `encoder`: a name with unicoil, splade or slim in it",
+        )
+    return searcher
+
+
+def _said(source: FusionInput) -> str:
+    return f"{source.kind} ({source.index})"
+
+
+def _of_other_kind(source: FusionInput, expected: str, found: str) -> TasbError:
+    return TasbError(
+        where=source.index,
+        expected=expected,
+        found=found,
+        do="check which index is --dense-index and which --sparse-index",
+    )

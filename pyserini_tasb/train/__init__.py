@@ -1,1 +1,0 @@
-"""Training: pair store, clusters, sampler, losses, teachers, validation, checkpoints, loop."""

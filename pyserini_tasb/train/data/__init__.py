@@ -1,1 +1,0 @@
-"""From what people have to a pair store: `tasb data …`."""

@@ -1,1 +1,0 @@
-"""Hard negatives: `tasb data mine`."""

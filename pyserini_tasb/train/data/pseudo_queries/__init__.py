@@ -1,1 +1,0 @@
-"""Queries for a collection that has none: `tasb data pseudo-queries`."""

@@ -1,1 +1,0 @@
-"""A model's scores of training pairs: `tasb score`."""

@@ -1,1 +1,0 @@
-"""Training the teachers: `tasb teach cat`, `tasb teach colbert`."""

@@ -1,0 +1,267 @@
+"""A training run's folder, and the whole state of the run in it: written at once or not at all, read back exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pyserini_tasb.artifacts import installed_versions, locked_folder, whole_text_file
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import torch
+
+    from pyserini_tasb.training.config import RunConfig
+
+
+WEIGHTS, OPTIMISER, STATE, CHECKSUMS = "model.safetensors", "optimiser.safetensors", "state.json", "checksums.json"
+PREFIX, UNFINISHED = "step-", ".part"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a step depends on, besides the configuration and the data.
+
+    Args:
+        step: steps done.
+        model: the student's weights.
+        optimiser: moments and counts of the optimiser.
+        state: the rest, as JSON: early stopping, loss scale, margins' scale, seconds so far.
+    """
+
+    step: int
+    model: dict[str, torch.Tensor]
+    optimiser: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+class CheckpointFolder:
+    """A run's checkpoints.
+
+    Args:
+        folder: holds one folder for each, `step-00001000`.
+        keep: how many of the newest stay when another is written.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self._keep = folder, keep
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint after `step` steps is."""
+        return self.folder / f"{PREFIX}{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are here, ascending."""
+        return sorted(int(path.name.removeprefix(PREFIX)) for path in self.folder.glob(f"{PREFIX}{'[0-9]' * 8}"))
+
+    def save(self, checkpoint: Checkpoint, best: int | None) -> None:
+        """Write a checkpoint, then remove those that are neither among the newest nor after step `best`.
+
+        Raises:
+            TasbError: it cannot be written, for example because the disk is full; what was there before is still.
+        """
+        final = self.path(checkpoint.step)
+        beside = final.with_name(final.name + UNFINISHED)
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            _write(beside, checkpoint)
+            if final.exists():  # an earlier try of the same step, damaged: `latest` would have taken a good one
+                shutil.rmtree(final)
+            beside.rename(final)
+            _sync(self.folder)
+        except Exception as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            if not _is_file_error(error):
+                raise
+            raise self._not_saved(error) from error
+        for step in self.steps()[: -self._keep]:
+            if step != best:
+                shutil.rmtree(self.path(step))
+
+    def latest(self) -> Checkpoint | None:
+        """The newest undamaged checkpoint."""
+        for step in reversed(self.steps()):
+            try:
+                return self.read(step)
+            except TasbError as error:
+                print(f"tasb train: skipping a damaged checkpoint\n{error}", file=sys.stderr)
+        return None
+
+    def read(self, step: int) -> Checkpoint:
+        """The checkpoint after `step` steps.
+
+        Raises:
+            TasbError: a file is absent, or not as it was written.
+        """
+        from safetensors.torch import load_file
+
+        folder = self.path(step)
+        try:
+            checksums: dict[str, str] = json.loads((folder / CHECKSUMS).read_bytes())
+            wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if _sha256(folder / name) != checksums.get(name)]
+        except (OSError, ValueError) as error:
+            raise _damaged(folder, str(error)) from error
+        if wrong:
+            raise _damaged(folder, f"{', '.join(wrong)} with another checksum")
+        return Checkpoint(
+            step, load_file(folder / WEIGHTS), load_file(folder / OPTIMISER), json.loads((folder / STATE).read_bytes())
+        )
+
+    def _not_saved(self, error: Exception) -> TasbError:
+        steps = self.steps()
+        last = f"the last good one is {self.path(steps[-1])}" if steps else "there is no earlier one"
+        return TasbError(
+            where=str(self.folder),
+            expected="a checkpoint to be written",
+            found=f"{error} ({last})",
+            do="make room, then type the same command with --resume",
+        )
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in checkpoint.model.items()}, folder / WEIGHTS)
+    save_file(checkpoint.optimiser, folder / OPTIMISER)
+    (folder / STATE).write_text(json.dumps(checkpoint.state, indent=1), encoding="utf-8")
+    checksums = {name: _sha256(folder / name) for name in (WEIGHTS, OPTIMISER, STATE)}
+    (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1), encoding="utf-8")
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_file_error(error: Exception) -> bool:
+    from safetensors import SafetensorError
+
+    return isinstance(error, (OSError, SafetensorError))
+
+
+def _damaged(folder: Path, found: str) -> TasbError:
+    return TasbError(
+        where=str(folder),
+        expected=f"{WEIGHTS}, {OPTIMISER} and {STATE} as {CHECKSUMS} has them",
+        found=found,
+        do="remove the folder; training goes on from the checkpoint before it",
+    )
+
+
+# --------
+# A training run's folder: which configuration made it, and whether a run may go on in it.
+
+CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.jsonl"
+CHECKPOINTS, MODEL, TENSORBOARD, CURVES = "checkpoints", "model", "tensorboard", "curves.png"
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyserini")
+# What may change when a run goes on: how long it trains and how it is watched, not what it trains.
+FREE_TO_CHANGE = {
+    "description", "output", "max_steps", "workers", "log_every", "checkpoint", "validation.patience", "device",
+    "data.allow_reversed",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def claimed(config: RunConfig, *, resume: bool) -> Iterator[None]:
+    """Make the run's folder, or check that the run in it is this one; save the configuration and versions.
+
+    Raises:
+        TasbError: the folder has a run that was not asked to go on, one of another configuration, or one that is still
+            going on.
+    """
+    with locked_folder(config.output):
+        _begin(config, resume=resume)
+        yield
+
+
+def _begin(config: RunConfig, *, resume: bool) -> None:
+    folder = config.output
+    values = resolved(config)
+    if (folder / CONFIG).exists():
+        if not resume:
+            raise TasbError(
+                where=str(folder),
+                expected="a folder without a training run in it",
+                found=f"the run that {CONFIG} there describes",
+                do="add --resume to go on with it, or choose another `output`",
+            )
+        _require_same(folder, values)
+        _compare_versions(folder)
+    # The configuration last: where it is, a run has begun.
+    with whole_text_file(folder / VERSIONS) as file:
+        json.dump(versions(), file, indent=1)
+    with whole_text_file(folder / CONFIG) as file:
+        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """Every key with its value, defaults too."""
+    return config.model_dump(mode="json")
+
+
+def versions() -> dict[str, str]:
+    """What the bits of a result depend on besides configuration and data."""
+    import torch
+
+    return installed_versions(PACKAGES) | {"threads": str(torch.get_num_threads())}
+
+
+def _require_same(folder: Path, values: dict[str, Any]) -> None:
+    before = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+    now = _flat(values)
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not FREE_TO_CHANGE & {key, key.partition(".")[0]}
+    ]
+    if changed:
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected="the configuration that the run began with",
+            found="; ".join(f"`{key}`: {now.get(key)!r}, was {before.get(key)!r}" for key in changed),
+            do="change it back to go on with this run, or choose another `output` for a new one",
+        )
+
+
+def _compare_versions(folder: Path) -> None:
+    before: dict[str, str] = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+    now = versions()
+    changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        print(
+            f"tasb train: the run began with others of these, so its result will not be the same bits as if it had "
+            f"never stopped: {', '.join(changed)}",
+            file=sys.stderr,
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,217 @@
+"""The configurations of `tasb train` and `tasb teach`: one YAML file each, every key checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pyserini_tasb.recipes.types import Pooling, Recipe, Strict
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class RunData(Strict):
+    """Folders that `tasb data` made."""
+
+    pairs: Path
+    validation: Path | None = None
+    allow_reversed: bool = False  # train on pairs whose teacher contradicts most labels
+
+
+class MarginsConfig(Strict):
+    """Deviation, and mean if given, that a teacher's margins are brought to. Without a mean, zero stays zero."""
+
+    mean: float | None = None
+    deviation: float = Field(gt=0)
+
+
+class OptimiserConfig(Strict):
+    """The paper's optimiser is Adam at 7e-6."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(default=7e-6, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(default=1e-8, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+
+
+class ScheduleConfig(Strict):
+    """The learning rate's course."""
+
+    name: Literal["constant", "cosine", "linear", "released"] = "constant"
+    warmup_steps: int = Field(default=1_000, ge=0)
+    floor: float = Field(default=0.0, ge=0, le=1)
+
+
+class ValidationConfig(Strict):
+    """Early stopping on approximate retrieval (paper, Section 4.3)."""
+
+    every: Positive = 4_000
+    patience: Positive = 30
+    measure: str = "nDCG@10"
+
+
+class CheckpointConfig(Strict):
+    """How often the whole state is saved, and how many states are kept beside the best."""
+
+    every: Positive = 1_000
+    keep: Positive = 2
+
+
+class RunConfig(Recipe):
+    """All of one training run but the model, what it learns from, and its losses. Paths: from the working directory."""
+
+    output: Path
+    data: RunData
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    validation: ValidationConfig = ValidationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    batch_size: int = Field(default=32, ge=2)
+    accumulate: Positive = 1  # batches to one optimiser step
+    max_steps: Positive | None = None
+    gradient_cache: bool = False
+    tokens_per_forward: Positive | None = None  # None: by the device
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    seed: int = Field(default=208_973_249, ge=0, lt=2**63)
+    workers: int = Field(default=1, ge=0)
+    log_every: Positive = 10
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.max_steps is None and self.data.validation is None:
+            raise ValueError("training would never end: give max_steps, or data.validation for early stopping")
+        if self.schedule.name in {"cosine", "linear"} and self.max_steps is None:
+            raise ValueError(f"schedule.name {self.schedule.name} needs max_steps: else it has no end to go down to")
+        return self
+
+
+# --------
+# The configuration of `tasb train`: one YAML file, every key checked.
+
+
+class StudentConfig(Strict):
+    """Where training starts, and how texts become vectors. Token caps count special tokens."""
+
+    model: str
+    pooling: Pooling = "cls"
+    normalise: bool = False
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    query_max_length: int = Field(default=30, ge=3)
+    passage_max_length: int = Field(default=200, ge=3)
+    dropout: float | None = Field(default=None, ge=0, lt=1)  # None: as the model's own config.json says
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    allow_bin: bool = False
+
+
+class DataConfig(RunData):
+    """Folders and files that `tasb data` and `tasb cluster` made."""
+
+    clusters: Path | None = None
+
+
+class SamplingConfig(Strict):
+    """How a batch is composed (paper, Section 3)."""
+
+    strategy: Literal["random", "tas", "tas-balanced"] = "tas-balanced"
+    clusters_per_batch: Positive = 1
+    bins: Positive = 10
+    binning: Literal["equal-width", "quantile"] = "equal-width"
+    lowest_margin: float | None = None
+    highest_margin: float | None = None
+
+
+class LossConfig(Strict):
+    """Pairwise + alpha times in-batch (paper, Eq. 8)."""
+
+    pairwise: Literal["margin-mse", "ranknet"] | None = "margin-mse"
+    in_batch: Literal[
+        "margin-mse", "margin-mse-eq7", "margin-mse-released", "kldiv", "listnet", "lambdarank"
+    ] | None = "margin-mse"  # fmt: skip
+    alpha: float = Field(default=0.75, ge=0)
+
+
+class TeacherConfig(Strict):
+    """The in-batch teacher, a bi-encoder or a ColBERT, and the scale that both teachers' margins are brought to."""
+
+    in_batch: str | None = None
+    rescale: MarginsConfig | None = None
+    allow_bin: bool = False
+
+
+class TrainConfig(RunConfig):
+    """All of one training run of a student."""
+
+    student: StudentConfig
+    data: DataConfig
+    sampling: SamplingConfig = SamplingConfig()
+    loss: LossConfig = LossConfig()
+    teacher: TeacherConfig = TeacherConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.sampling.strategy != "random" and self.data.clusters is None:
+            raise ValueError(f"sampling.strategy {self.sampling.strategy} needs data.clusters (see `tasb cluster`)")
+        if self.loss.pairwise is None and self.loss.in_batch is None:
+            raise ValueError("loss.pairwise and loss.in_batch are both absent")
+        if self.loss.in_batch is not None and self.teacher.in_batch is None:
+            raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
+        return self
+
+
+# --------
+# The configurations of `tasb teach cat` and `tasb teach colbert`.
+
+
+class TeacherModel(Strict):
+    """Where training starts. Token caps count special tokens, and each side's own."""
+
+    model: str
+    query_max_length: int = Field(default=30, ge=3)
+    passage_max_length: int = Field(default=200, ge=3)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    allow_bin: bool = False
+
+
+class ColBertModel(TeacherModel):
+    """With what its compressor and its queries look like.
+
+    Unless they are given, a ColBERT that is taught further keeps its own, and a new one has a dimension of 128 and 8
+    [MASK] tokens.
+    """
+
+    dimension: int | None = Field(default=None, ge=1)
+    query_masks: int | None = Field(default=None, ge=0)
+
+
+class TeachConfig(RunConfig):
+    """All of one training run of a teacher. Batches are random: clusters are for the student."""
+
+    teacher: TeacherModel
+    loss: Literal["ranknet", "margin-mse"]
+    rescale: MarginsConfig | None = None
+
+    @model_validator(mode="after")
+    def _rescales_margins(self) -> Self:
+        if self.rescale is not None and self.loss != "margin-mse":
+            raise ValueError(f"rescale is for the margins of loss margin-mse; {self.loss} learns from labels")
+        return self
+
+
+class TeachCatConfig(TeachConfig):
+    """Of BERT_CAT: RankNet on triples, as the paper's teachers; or Margin-MSE on another teacher's scores."""
+
+    loss: Literal["ranknet", "margin-mse"] = "ranknet"
+
+
+class TeachColBertConfig(TeachConfig):
+    """Of ColBERT: Margin-MSE on BERT_CAT's scores."""
+
+    teacher: ColBertModel
+    loss: Literal["ranknet", "margin-mse"] = "margin-mse"

@@ -1,0 +1,401 @@
+"""All losses: pairwise, in batch, and both together (paper, Section 2.3)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from pyserini_tasb.errors import TasbError
+
+
+@dataclass(frozen=True)
+class InBatchScores:
+    """Scores of b queries with the b positives and the b negatives of their batch.
+
+    Attributes:
+        positives: [b, b], row i and column j: s(q_i, p_j+). The diagonal holds the queries' own positives.
+        negatives: [b, b], s(q_i, p_j-). The diagonal holds their own negatives.
+
+    Raises:
+        ValueError: another shape.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+
+    def __post_init__(self) -> None:
+        _require_squares(self.positives, self.negatives)
+
+    @property
+    def size(self) -> int:
+        """b, the number of queries."""
+        return len(self.positives)
+
+    def to(self, precision: torch.dtype) -> InBatchScores:
+        """The same in another floating-point type."""
+        return InBatchScores(self.positives.to(precision), self.negatives.to(precision))
+
+    def detach(self) -> InBatchScores:
+        """The same without gradients."""
+        return InBatchScores(self.positives.detach(), self.negatives.detach())
+
+    def margins(self) -> InBatchScores:
+        """How far each passage is below the query's own positive: s(q_i, p_i+) - s(q_i, p_j), for both blocks."""
+        own = self.positives.diagonal().unsqueeze(1)
+        return InBatchScores(own - self.positives, own - self.negatives)
+
+    def lists(self) -> Tensor:
+        """One list a query, [b, 2b]: all positives, then all negatives."""
+        return torch.cat([self.positives, self.negatives], dim=1)
+
+
+@dataclass(frozen=True)
+class KnownPositives:
+    """Which of a batch's passages are known to be relevant to which of its queries, and so are no negatives of them.
+
+    Attributes:
+        positives: bool [b, b], True where p_j+ is known relevant to q_i. Its diagonal, the own positives, is not read.
+        negatives: bool [b, b], True where p_j- is. The diagonal is True for a query whose own negative is relevant.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+
+    def __post_init__(self) -> None:
+        _require_squares(self.positives, self.negatives)
+        if {self.positives.dtype, self.negatives.dtype} != {torch.bool}:
+            raise ValueError(f"expected bool masks, found {self.positives.dtype} and {self.negatives.dtype}")
+
+    @classmethod
+    def none(cls, size: int, device: torch.device | str = "cpu") -> KnownPositives:
+        """Masks for a batch of `size` queries in which nothing more is known."""
+        empty = torch.zeros(size, size, dtype=torch.bool, device=device)
+        return cls(empty, empty)
+
+    @property
+    def size(self) -> int:
+        """b, the number of queries."""
+        return len(self.positives)
+
+    def other_passages(self) -> tuple[Tensor, Tensor]:
+        """For both blocks bool [b, b], True where passage j is another query's and not known relevant to query i."""
+        others = ~torch.eye(self.size, dtype=torch.bool, device=self.positives.device)
+        return others & ~self.positives, others & ~self.negatives
+
+    def lists(self) -> Tensor:
+        """Masks [b, 2b], True for what leaves a query's list (`InBatchScores.lists`); never the own positive."""
+        own = torch.eye(self.size, dtype=torch.bool, device=self.positives.device)
+        return torch.cat([self.positives & ~own, self.negatives], dim=1)
+
+
+def _require_squares(positives: Tensor, negatives: Tensor) -> None:
+    size = len(positives) if positives.ndim else 0
+    if positives.shape != (size, size) or negatives.shape != (size, size):
+        raise ValueError(f"expected two matrices [b, b], found {tuple(positives.shape)} and {tuple(negatives.shape)}")
+
+
+# --------
+# The two axes of losses, and what every loss gets: full precision, checked shapes, a teacher without gradient.
+
+PairwiseLoss: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(student's scores of the positives [b], of the negatives [b], teacher's margins [b] or None) → scalar."""
+
+InBatchLoss: TypeAlias = Callable[[InBatchScores, InBatchScores, KnownPositives], Tensor]
+"""(student's scores, teacher's scores, what to mask) → scalar."""
+
+PAIRWISE: dict[str, PairwiseLoss] = {}
+IN_BATCH: dict[str, InBatchLoss] = {}
+
+
+def pairwise_loss(name: str) -> Callable[[PairwiseLoss], PairwiseLoss]:
+    """Decorator: register a pairwise loss. It is given vectors of one length and one type, fp64 or fp32."""
+
+    def register(loss: PairwiseLoss) -> PairwiseLoss:
+        @functools.wraps(loss)
+        def guarded(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor | None) -> Tensor:
+            given = [student_positives, student_negatives, *([] if teacher_margins is None else [teacher_margins])]
+            if len({tensor.shape for tensor in given}) > 1 or student_positives.ndim != 1:
+                # [b, 1] against [b] would broadcast to [b, b] and train on nonsense.
+                raise ValueError(f"{name}: expected vectors of one length, found {[tuple(t.shape) for t in given]}")
+            precision = _precision(student_positives)
+            with torch.autocast(student_positives.device.type, enabled=False):
+                return loss(
+                    student_positives.to(precision),
+                    student_negatives.to(precision),
+                    None if teacher_margins is None else teacher_margins.detach().to(precision),
+                )
+
+        PAIRWISE[name] = guarded
+        return guarded
+
+    return register
+
+
+def in_batch_loss(name: str) -> Callable[[InBatchLoss], InBatchLoss]:
+    """Decorator: register an in-batch loss. It is given matrices of one size and one type, fp64 or fp32."""
+
+    def register(loss: InBatchLoss) -> InBatchLoss:
+        @functools.wraps(loss)
+        def guarded(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
+            sizes = [student.size, teacher.size, known.size]
+            if len(set(sizes)) > 1:
+                raise ValueError(f"{name}: expected one batch size of student, teacher and masks, found {sizes}")
+            precision = _precision(student.positives)
+            with torch.autocast(student.positives.device.type, enabled=False):
+                return loss(student.to(precision), teacher.detach().to(precision), known)
+
+        IN_BATCH[name] = guarded
+        return guarded
+
+    return register
+
+
+def _precision(scores: Tensor) -> torch.dtype:
+    """fp64 stays; else fp32, whatever autocast made of the model: scores near 100 would be rounded to 1/16 in fp16."""
+    return torch.float64 if scores.dtype == torch.float64 else torch.float32
+
+
+# --------
+# Losses of a query's own positive and negative.
+
+
+@pairwise_loss("margin-mse")
+def margin_mse(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor | None) -> Tensor:
+    """Margin-MSE: the student's margins become the teacher's (paper, Eq. 6; Hofstätter et al. 2020, arXiv 2010.02666).
+
+    Margins rather than scores, so the student is free in where each query's scores lie.
+
+    Args:
+        student_positives: [b] scores of the own positives.
+        student_negatives: [b] scores of the own negatives.
+        teacher_margins: [b] teacher's score of the positive minus that of the negative.
+
+    Raises:
+        TasbError: there are no margins.
+    """
+    if teacher_margins is None:
+        raise TasbError(
+            expected="teacher scores or margins for the loss `margin-mse`",
+            found="pairs with labels alone",
+            do="train with the loss `ranknet`, or score the pairs with a teacher first",
+        )
+    return functional.mse_loss(student_positives - student_negatives, teacher_margins)
+
+
+@pairwise_loss("ranknet")
+def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margins: Tensor | None) -> Tensor:
+    """RankNet: cross-entropy of "the positive is above the negative" (Burges et al., ICML 2005). From labels alone.
+
+    The loss of the paper's teachers and of its baseline without a teacher (Table 4, first row).
+
+    Args:
+        student_positives: [b] scores of the own positives.
+        student_negatives: [b] scores of the own negatives.
+    """
+    return functional.softplus(student_negatives - student_positives).mean()
+
+
+# --------
+# Margin-MSE with every other passage of the batch as a negative (paper, Eq. 7), in three readings of that equation.
+#
+# A query's own positive is paired with each passage; the student's margin becomes the in-batch teacher's.
+
+
+@in_batch_loss("margin-mse")
+def margin_mse_mean(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
+    """The mean over other queries' positives and the mean over their negatives, halved and added.
+
+    Passages known to be relevant to the query are no negatives of it, and left out of the means. Where nothing is
+    known this is the released code's form, for which alpha = 0.75 was chosen. A batch of one query has no other
+    passages: 0.
+
+    Args:
+        student: scores, [b, b] twice.
+        teacher: likewise.
+        known: what is left out.
+    """
+    positives, negatives = _errors(student, teacher)
+    other_positives, other_negatives = known.other_passages()
+    return (_mean_square(positives, other_positives) + _mean_square(negatives, other_negatives)) / 2
+
+
+@in_batch_loss("margin-mse-eq7")
+def margin_mse_eq7(student: InBatchScores, teacher: InBatchScores, _known: KnownPositives) -> Tensor:
+    """Eq. 7 as printed: the sum over all pairs, divided by 2b; about b times `margin-mse`.
+
+    It includes the own negative (and the own positive, whose margin is 0 for both), and masks nothing.
+
+    Args:
+        student: scores, [b, b] twice.
+        teacher: likewise.
+    """
+    positives, negatives = _errors(student, teacher)
+    return (positives.square().sum() + negatives.square().sum()) / (2 * student.size)
+
+
+@in_batch_loss("margin-mse-released")
+def margin_mse_released(student: InBatchScores, teacher: InBatchScores, _known: KnownPositives) -> Tensor:
+    """As the authors' matchmaker library computes it: `margin-mse` without a mask for known positives.
+
+    Args:
+        student: scores, [b, b] twice.
+        teacher: likewise.
+    """
+    return margin_mse_mean(student, teacher, KnownPositives.none(student.size, student.positives.device))
+
+
+def _errors(student: InBatchScores, teacher: InBatchScores) -> tuple[Tensor, Tensor]:
+    """Student's margin minus teacher's, [b, b] for the positives and for the negatives."""
+    ours, theirs = student.margins(), teacher.margins()
+    return ours.positives - theirs.positives, ours.negatives - theirs.negatives
+
+
+def _mean_square(errors: Tensor, keep: Tensor) -> Tensor:
+    # Left out before it is squared: 0 times an infinite error would be NaN.
+    return torch.where(keep, errors, 0.0).square().sum() / keep.sum().clamp(min=1)
+
+
+# --------
+# Losses of a query's whole list: all positives and all negatives of the batch (paper, Section 5.1 and Table 3).
+#
+# Passages known to be relevant to the query, other than its own positive, leave its list.
+
+
+@in_batch_loss("kldiv")
+def kl_divergence(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
+    """KL divergence of the student's softmax from the teacher's over each list, mean over queries (Table 3, KLDiv).
+
+    Never negative. (The released code passes softmax where torch expects log-softmax, and is.)
+
+    Args:
+        student: scores, [b, b] twice.
+        teacher: likewise.
+        known: what leaves the lists.
+    """
+    absent = known.lists()
+    ours, theirs = _log_softmax(student.lists(), absent), _log_softmax(teacher.lists(), absent)
+    return (_softmax(teacher.lists(), absent) * (theirs - ours)).sum(dim=1).mean()
+
+
+@in_batch_loss("listnet")
+def listnet(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
+    """ListNet: cross-entropy of the student's top-one probabilities with the teacher's (Cao et al., ICML 2007).
+
+    `kldiv` plus the teacher's entropy, so its gradient is the same; mean over queries (Table 3, ListNet).
+
+    Args:
+        student: scores, [b, b] twice.
+        teacher: likewise.
+        known: what leaves the lists.
+    """
+    absent = known.lists()
+    return -(_softmax(teacher.lists(), absent) * _log_softmax(student.lists(), absent)).sum(dim=1).mean()
+
+
+def _softmax(scores: Tensor, absent: Tensor) -> Tensor:
+    return scores.masked_fill(absent, -float("inf")).softmax(dim=1)
+
+
+def _log_softmax(scores: Tensor, absent: Tensor) -> Tensor:
+    """Log-softmax over what is in the list; 0 for what is not, where -inf times probability 0 would be NaN."""
+    return scores.masked_fill(absent, -float("inf")).log_softmax(dim=1).masked_fill(absent, 0.0)
+
+
+# --------
+# LambdaRank in the form nDCG-Loss2 (paper, Table 3; Wang et al., CIKM 2018, "The LambdaLoss Framework").
+
+# As the released code turns teacher scores into labels: softmax, and 2 more for what gets more than 0.1 %.
+RELEVANT_PROBABILITY = 0.001
+RELEVANT_BONUS = 2.0
+PAIRS_AT_ONCE = 2**24  # a batch of 4,096 has 2.7e11
+
+
+@in_batch_loss("lambdarank")
+def lambdarank(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
+    """nDCG-Loss2 of each query's list with labels from the teacher, mean over queries.
+
+    The labels are the teacher's softmax over the list, and 2 more where that exceeds 0.001.
+
+    The released code sums over queries. The mean keeps alpha's meaning for every batch size, as in the other losses;
+    alpha times the batch size gives the released weight. (It also clamps probabilities at 1e-6, which stops the
+    gradient of pairs that are wrong by more than 14; here they keep it.)
+
+    Args:
+        student: scores, [b, b] twice.
+        teacher: likewise.
+        known: what leaves the lists.
+    """
+    absent = known.lists()
+    probabilities = teacher.lists().masked_fill(absent, -float("inf")).softmax(dim=1)
+    labels = probabilities + RELEVANT_BONUS * (probabilities > RELEVANT_PROBABILITY)
+    scores = student.lists()
+    queries = max(1, PAIRS_AT_ONCE // scores.shape[1] ** 2)
+    # The way back computes each chunk again, so that only one chunk's pairs are ever in memory.
+    losses = [
+        checkpoint(ndcg_loss2, *chunk, use_reentrant=False, preserve_rng_state=False)
+        for chunk in zip(*(torch.split(values, queries) for values in (scores, labels, absent)), strict=True)
+    ]
+    return torch.cat(losses).mean()
+
+
+def ndcg_loss2(scores: Tensor, labels: Tensor, absent: Tensor) -> Tensor:
+    """-Σ log2 sigmoid(s_i - s_j)^w_ij over pairs with label i above label j; one value a list, [lists].
+
+    w_ij = |1/D_|i-j| - 1/D_|i-j|+1| · |G_i - G_j|, with ranks by descending score, D_r = log2(1 + r), and gains
+    G = (2^label - 1) / maxDCG. Weights are constants: no gradient goes through them. Equal scores are ranked in the
+    list's order, so their weights depend on it.
+
+    Args:
+        scores: [lists, length].
+        labels: [lists, length], 0 or more.
+        absent: bool [lists, length], True for what is not in the list.
+    """
+    order = scores.detach().masked_fill(absent, -float("inf")).argsort(dim=1, descending=True, stable=True)
+    # 0 instead of a score that may be infinite, which would make the gradient NaN even where nothing uses it.
+    scores, labels, present = (values.gather(1, order) for values in (scores.masked_fill(absent, 0.0), labels, ~absent))
+    ranks = torch.arange(1, scores.shape[1] + 1, device=scores.device, dtype=scores.dtype)
+    discounts = torch.log2(1 + ranks)
+
+    gains = (torch.exp2(labels) - 1) * present
+    ideal = (gains.sort(dim=1, descending=True).values / discounts).sum(dim=1, keepdim=True)
+    gains = gains / ideal.clamp(min=torch.finfo(gains.dtype).tiny)
+
+    by_distance = functional.pad(1 / discounts - 1 / torch.log2(2 + ranks), (1, 0))  # of ranks 0, 1, 2, … apart
+    positions = torch.arange(scores.shape[1], device=scores.device)
+    weights = by_distance[(positions[:, None] - positions).abs()] * (gains[:, :, None] - gains[:, None, :]).abs()
+    above = (labels[:, :, None] > labels[:, None, :]) & present[:, :, None] & present[:, None, :]
+    costs = functional.softplus(scores[:, None, :] - scores[:, :, None]) / math.log(2)
+    return torch.where(above, weights * costs, 0.0).sum(dim=(1, 2))
+
+
+# --------
+# Dual supervision: a pairwise and an in-batch teacher together.
+
+
+def dual_supervision(pairwise: Tensor | None, in_batch: Tensor | None, alpha: float) -> Tensor:
+    """Pairwise loss + alpha · in-batch loss (paper, Eq. 8). An absent part counts as 0.
+
+    Args:
+        pairwise: scalar.
+        in_batch: scalar.
+        alpha: the paper has 0.75, to bring both into the same range.
+
+    Raises:
+        ValueError: both parts are absent.
+    """
+    weighted = None if in_batch is None else alpha * in_batch
+    parts = [part for part in (pairwise, weighted) if part is not None]
+    if not parts:
+        raise ValueError("expected a pairwise loss, an in-batch loss or both, found neither")
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]

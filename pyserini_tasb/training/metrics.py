@@ -1,0 +1,183 @@
+"""`metrics.jsonl`, one line for a step or an evaluation; and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.lines import LineFaults, open_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+Kind = Literal["step", "evaluation"]
+Record: TypeAlias = dict[str, Any]
+"""`kind` (`step` or `evaluation`), `step`, and what was measured. A number that is not finite is null."""
+
+BLOCK = 65_536
+_EXPECTED = "JSON objects with `kind` and `step`"
+
+
+class MetricsLog:
+    """Appends records, each in one unbuffered write: a killed process loses at most half of the last line.
+
+    Records come in the order of their steps. Whoever saves a checkpoint of step k first appends all that belongs to
+    step k, then calls `sync`: so that `truncate_to(path, k)` gives the log of a run that ended there.
+
+    Args:
+        path: the file; it is made if it is not there, and an unfinished last line is removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        _remove_unfinished_line(path)
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, kind: Kind, step: int, values: Mapping[str, Any]) -> None:
+        """Write one record.
+
+        Args:
+            kind: what happened.
+            step: after how many steps.
+            values: numbers (NumPy's too), strings, None.
+
+        Raises:
+            OSError: the disk refuses, or has no room for the whole line.
+        """
+        record = {"kind": kind, "step": step} | {key: _json_value(value) for key, value in values.items()}
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+
+    def sync(self) -> None:
+        """Return once everything appended is on the disk, and not only with the operating system."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def truncate_to(path: Path, step: int) -> None:
+    """Drop the records of steps after `step`, and what a killed process or a power cut left at the end.
+
+    The file is cut at one place, which the file system does whole or not at all.
+
+    Raises:
+        TasbError: a line that is no record, with records to keep after it.
+    """
+    if not path.exists():
+        return
+    end = position = 0
+    faulty = None
+    with path.open("r+b") as file:
+        for number, line in enumerate(file, 1):
+            position += len(line)
+            record = _record_of(line) if line.endswith(b"\n") else None
+            if record is None:
+                faulty = faulty or number
+            elif record["step"] > step:
+                break
+            elif faulty:
+                raise TasbError(
+                    where=f"{path}:{faulty}", expected=_EXPECTED, found="another line", do="mend or remove that line"
+                )
+            else:
+                end = position
+        file.truncate(end)
+        os.fsync(file.fileno())
+
+
+def read_metrics(path: Path) -> Iterator[Record]:
+    """The records of a log, in its order; of a run that goes on, too.
+
+    Raises:
+        TasbError: the file cannot be read, or lines other than an unfinished last one are no records; all are named.
+    """
+    faults = LineFaults(path, expected=_EXPECTED)
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                break
+            record = _record_of(line)
+            if record is None:
+                faults.add(number, "not such an object")
+            else:
+                yield record
+    faults.finish(records=1)  # a run that was stopped before its first record is no fault
+
+
+def _record_of(line: bytes | str) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    is_record = isinstance(record, dict) and isinstance(record.get("step"), int) and isinstance(record.get("kind"), str)
+    return record if is_record else None
+
+
+def _json_value(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    number = value.item() if hasattr(value, "item") else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+def _remove_unfinished_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        size = position = file.seek(0, os.SEEK_END)
+        end = 0
+        while position and not end:
+            start = max(0, position - BLOCK)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            end = start + newline + 1 if newline >= 0 else 0
+            position = start
+        if end < size:
+            file.truncate(end)
+
+
+# --------
+# Scalars for TensorBoard, where it is installed.
+
+
+class TensorBoard:
+    """Writes events that `tensorboard --logdir FOLDER` shows; does nothing where the package `tensorboard` is not here.
+
+    Args:
+        folder: of the event files.
+        done: steps done before, when a run is resumed: events of later steps are hidden.
+    """
+
+    def __init__(self, folder: Path, *, done: int = 0) -> None:
+        self._writer: Any = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+
+    def append(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Write numbers by their names; those that are None or not finite are left out."""
+        if self._writer is not None:
+            for name, value in values.items():
+                if value is not None and math.isfinite(value):
+                    self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()

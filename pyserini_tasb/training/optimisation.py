@@ -1,0 +1,216 @@
+"""The optimiser, and the learning rate at each step: a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from pyserini_tasb.training.config import RunConfig
+    from pyserini_tasb.training.distributed import Processes
+
+
+Factor: TypeAlias = Callable[[int], float]
+"""step (from 0) → factor on the base learning rate."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a schedule is made from.
+
+    Attributes:
+        warmup_steps: steps over which the factor rises to 1.
+        max_steps: where training ends at the latest; None if only early stopping ends it.
+        floor: the factor at the end.
+    """
+
+    warmup_steps: int
+    max_steps: int | None
+    floor: float
+
+
+SCHEDULES: dict[str, Callable[[Course], Factor]] = {}
+
+
+def schedule(name: str) -> Callable[[Callable[[Course], Factor]], Callable[[Course], Factor]]:
+    """Decorator: register a function that makes a schedule."""
+
+    def register(build: Callable[[Course], Factor]) -> Callable[[Course], Factor]:
+        SCHEDULES[name] = build
+        return build
+
+    return register
+
+
+def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = None, floor: float = 0.0) -> Factor:
+    """The factor on the base learning rate by step, from 0.
+
+    Args:
+        name: `constant`, `cosine`, `linear` or `released`.
+        warmup_steps: the factor rises linearly over these, from 1/warmup_steps at step 0: no step is trained at 0.
+        max_steps: training's last step plus one; `cosine` and `linear` end there.
+        floor: the factor they end at, 0 to 1.
+
+    Raises:
+        TasbError: no such schedule, or one that needs more steps than there are.
+    """
+    if name not in SCHEDULES:
+        raise TasbError(
+            expected=f"a learning-rate schedule: {', '.join(SCHEDULES)}", found=f"`{name}`", do="choose one of these"
+        )
+    return SCHEDULES[name](Course(warmup_steps, max_steps, floor))
+
+
+@schedule("constant")
+def constant(course: Course) -> Factor:
+    """1 after the warm-up: early stopping gives a decay no end to go down to (paper, Section 4.2: Adam, 7e-6)."""
+    return lambda step: _warmup(step, course.warmup_steps)
+
+
+@schedule("cosine")
+def cosine(course: Course) -> Factor:
+    """After the warm-up half a cosine from 1 to the floor, where it stays.
+
+    Raises:
+        TasbError: no `max_steps`, or the warm-up lasts as long.
+    """
+    return _decay(course, "cosine", lambda progress: (1 + math.cos(math.pi * progress)) / 2)
+
+
+@schedule("linear")
+def linear(course: Course) -> Factor:
+    """After the warm-up a straight line from 1 to the floor, where it stays.
+
+    Raises:
+        TasbError: no `max_steps`, or the warm-up lasts as long.
+    """
+    return _decay(course, "linear", lambda progress: 1 - progress)
+
+
+# The released code's settings for MS MARCO, in batches and in its scheduler's steps.
+RELEASED_BATCHES_PER_STEP = 100
+RELEASED_WARMUP = 1
+RELEASED_STEPS = 8_500
+
+
+@schedule("released")
+def released(_course: Course) -> Factor:
+    """As the authors' matchmaker library does, whatever the course: a cosine that is stepped every 100 batches.
+
+    The first 101 batches are trained at 0, and after 850,000 it rises again.
+    """
+
+    def factor(step: int) -> float:
+        # Stepped at the end of batches 100, 200, …; batch 0 is the one before them all.
+        taken = max(0, step - 1) // RELEASED_BATCHES_PER_STEP
+        if taken < RELEASED_WARMUP:
+            return taken / RELEASED_WARMUP
+        return (1 + math.cos(math.pi * (taken - RELEASED_WARMUP) / (RELEASED_STEPS - RELEASED_WARMUP))) / 2
+
+    return factor
+
+
+def _warmup(step: int, warmup_steps: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+def _decay(course: Course, name: str, shape: Callable[[float], float]) -> Factor:
+    if course.max_steps is None or course.max_steps <= course.warmup_steps:
+        raise TasbError(
+            expected=f"max_steps, above the {course.warmup_steps} warm-up steps, for the schedule `{name}`",
+            found="none" if course.max_steps is None else str(course.max_steps),
+            do="give max_steps, or use the schedule `constant` and early stopping",
+        )
+    # The floor is the factor of the last step, which is trained too.
+    length = max(1, course.max_steps - 1 - course.warmup_steps)
+
+    def factor(step: int) -> float:
+        if step < course.warmup_steps:
+            return _warmup(step, course.warmup_steps)
+        progress = min(1.0, (step - course.warmup_steps) / length)
+        return course.floor + (1 - course.floor) * shape(progress)
+
+    return factor
+
+
+# --------
+# The optimiser: its kind, its learning rate at each step, and its update.
+
+KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+class Optimisation:
+    """One update of the weights after each step.
+
+    Args:
+        parameters: what is trained.
+        config: optimiser and schedule.
+        fp16: whether the loss has to be scaled up so that fp16 gradients do not vanish (GPUs without bf16).
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter], config: RunConfig, *, fp16: bool) -> None:
+        self._parameters = parameters
+        self._clip_norm = config.optimiser.clip_norm
+        self._rate = config.optimiser.learning_rate
+        self._factor = build_schedule(
+            config.schedule.name,
+            warmup_steps=config.schedule.warmup_steps,
+            max_steps=config.max_steps,
+            floor=config.schedule.floor,
+        )
+        self._optimiser = KINDS[config.optimiser.name](
+            parameters,
+            lr=self._rate,
+            betas=config.optimiser.betas,
+            eps=config.optimiser.epsilon,
+            weight_decay=config.optimiser.weight_decay,
+            fused=True,
+        )
+        self._scaler = torch.amp.GradScaler(enabled=fp16)
+
+    def scaled(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss to back-propagate."""
+        scaled: torch.Tensor = self._scaler.scale(loss)
+        return scaled
+
+    def update(self, step: int, processes: Processes) -> tuple[float, float]:
+        """Move the weights by their gradients and clear these; return the learning rate and the gradients' norm."""
+        rate = self._rate * self._factor(step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        processes.sum_gradients(self._parameters)
+        self._scaler.unscale_(self._optimiser)
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self._clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._optimiser.zero_grad(set_to_none=True)
+        return rate, float(norm)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """All that an update depends on: tensors `PARAMETER.NAME`, and the loss scale."""
+        states = self._optimiser.state_dict()["state"]
+        tensors = {
+            f"{number}.{name}": torch.as_tensor(value)
+            for number, state in states.items()
+            for name, value in state.items()
+        }
+        return tensors, self._scaler.state_dict()
+
+    def restore(self, tensors: dict[str, torch.Tensor], scaler: dict[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        whole = self._optimiser.state_dict()
+        whole["state"] = {}
+        for key, tensor in tensors.items():
+            number, _, name = key.partition(".")
+            whole["state"].setdefault(int(number), {})[name] = tensor
+        self._optimiser.load_state_dict(whole)
+        self._scaler.load_state_dict(scaler)

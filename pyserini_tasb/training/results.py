@@ -1,0 +1,240 @@
+"""What a run leaves: the best weights in a plain folder, its curves, its model card and its encoder card."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.data.validation_set import ValidationSet
+from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.models.sentence_transformers_folder import make_tokenizer_plain, write_sentence_transformers_files
+from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text
+from pyserini_tasb.recipes.lookup import encoder_card, encoder_cards, own_folder, user_folder
+from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
+from pyserini_tasb.training.checkpoints import CURVES, METRICS, MODEL, VERSIONS, resolved, versions
+from pyserini_tasb.training.curves import draw_curves
+from pyserini_tasb.training.metrics import read_metrics
+from pyserini_tasb.training.model_card import Number, Provenance, write_encoder_model_card
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyserini_tasb.training.assembly import Assembly
+    from pyserini_tasb.training.loop import Trainer
+    from pyserini_tasb.training.students import Trainable
+
+
+def load_best(parts: Trainable, trainer: Trainer) -> int:
+    """Give the model its weights of the best evaluation, or without a validation set of the last step; which it is."""
+    best = trainer.done if trainer.stopping.best_step is None else trainer.stopping.best_step
+    parts.model.load_state_dict(trainer.checkpoints.read(best).model)
+    return best
+
+
+@contextmanager
+def model_folder(output: Path, tokenizer: Any) -> Iterator[Path]:
+    """A folder to save the model in, with its tokenizer; it takes its place in `output` at the end of the block."""
+    folder = output / MODEL
+    beside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    yield beside
+    tokenizer.save_pretrained(beside)
+    for path in beside.rglob("*"):  # safetensors writes weights for their owner's eyes only
+        if path.is_file():
+            path.chmod((beside / "tokenizer_config.json").stat().st_mode)
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier ending of this run; its checkpoints can make it again
+    beside.rename(folder)
+
+
+def provenance(parts: Trainable, trainer: Trainer, base_model: str, best: int) -> Provenance:
+    """Draw the curves, copy what belongs beside the model, and say where it comes from."""
+    config = parts.config
+    folder = config.output / MODEL
+    validation = None if config.data.validation is None else ValidationSet(config.data.validation)
+    baseline = None if validation is None else validation.baseline(config.validation.measure)
+    draw_curves(config.output / METRICS, config.output / CURVES, title=config.name, baseline=baseline, best_step=best)
+    for name in (CURVES, VERSIONS):
+        shutil.copy2(config.output / name, folder / name)
+    return Provenance(
+        base_model=base_model,
+        data=without_folders(_data(parts, validation)),
+        parameters=without_folders({"steps trained": trainer.done, **resolved(config), "versions": versions()}),
+        numbers=_numbers(parts, trainer, validation, baseline),
+        curves=CURVES,
+    )
+
+
+def without_folders(values: Any) -> Any:
+    """The same with file names in place of paths, which are nobody's business once a model is published."""
+    if isinstance(values, dict):
+        return {key: without_folders(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [without_folders(value) for value in values]
+    return Path(values).name if isinstance(values, str) and Path(values).is_absolute() else values
+
+
+def _data(parts: Trainable, validation: ValidationSet | None) -> dict[str, Any]:
+    manifest = {key: value for key, value in parts.store.manifest.items() if key not in {"files", "format", "version"}}
+    data: dict[str, Any] = {"pair store": manifest}
+    return data if validation is None else data | {"validation set": validation.description}
+
+
+def _numbers(
+    parts: Trainable, trainer: Trainer, validation: ValidationSet | None, baseline: float | None
+) -> list[Number]:
+    best = trainer.stopping
+    if validation is None or baseline is None or best.best_value is None:
+        return []
+    on, measure = f"validation set, {len(validation.queries):,} queries", parts.config.validation.measure
+    evaluations = [record for record in read_metrics(parts.config.output / METRICS) if record["kind"] == "evaluation"]
+    return [
+        Number(f"this model (step {best.best_step:,})", on, measure, best.best_value),
+        Number("before training", on, measure, evaluations[0]["value"]),
+        Number("the run that the candidates come from", on, measure, baseline),
+    ]
+
+
+# --------
+# The result of a student's run: a folder for transformers and sentence-transformers, a model card, an encoder card.
+
+
+def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
+    """Write the best model; return its card, and where the card is."""
+    config, model = parts.config, parts.student.model
+    best = load_best(parts, trainer)
+    # A new one: the one that training used remembers its last truncation.
+    tokenizer, card = load_tokenizer(parts.student.folder), _card(parts, trainer, best)
+    longest = longest_text(tokenizer, model.transformer)
+    make_tokenizer_plain(tokenizer)
+    with model_folder(config.output, tokenizer) as folder:
+        model.transformer.save_pretrained(folder)
+        write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
+    written = provenance(parts, trainer, config.student.model, best)
+    write_encoder_model_card(config.output / MODEL, card, written, dimension=model.dimension)
+    return card, write_encoder_card(card)
+
+
+def _card(parts: Assembly, trainer: Trainer, best: int) -> EncoderCard:
+    config, student = parts.config, parts.config.student
+    published: tuple[PublishedNumber, ...] = ()
+    if trainer.stopping.best_value is not None:
+        number = PublishedNumber(
+            collection="validation set",
+            measure=config.validation.measure,
+            value=round(trainer.stopping.best_value, 4),
+            source=f"tasb train, step {best}",
+        )
+        published = (number,)
+    return EncoderCard(
+        name=config.name,
+        description=config.description or f"trained by tasb train from {without_folders(student.model)}",
+        model=str((config.output / MODEL).resolve()),
+        pooling=student.pooling,
+        normalise=student.normalise,
+        query_prefix=student.query_prefix,
+        passage_prefix=student.passage_prefix,
+        published=published,
+    )
+
+
+# --------
+# The encoder card of a trained model, which makes `--encoder tasb:NAME` work.
+
+# Also when they are the defaults: they are what a reader looks for or changes.
+SHOWN_ALWAYS = ("name", "model", "pooling", "normalise", "query_max_length", "passage_max_length")
+
+
+def check_card_name(name: str, model_folder: Path) -> Path:
+    """Where `write_encoder_card` will put the card. Call it before training: afterwards is late to hear of a mistake.
+
+    Raises:
+        TasbError: `name` cannot be a card's; this package ships a card of that name; the user has one, for another
+            model, or one with `name` for an alias; or the user's folder cannot be written to.
+    """
+    _require_name(name)
+    path = user_folder("encoders") / f"{name}.yaml"
+    shipped = own_folder("encoders") / path.name
+    if shipped.exists():
+        raise _taken(name, f"the encoder of that name that comes with pyserini-tasb ({shipped})")
+    if path.exists():
+        model = encoder_card(str(path)).model
+        if Path(model).resolve() != model_folder.resolve():
+            raise _taken(name, f"the card {path}, whose model is {model}")
+    for other in encoder_cards().values():
+        if name in other.aliases:
+            raise _taken(name, f"an alias of `tasb:{other.name}`")
+    _require_writable(path.parent)
+    return path
+
+
+def write_encoder_card(card: EncoderCard) -> Path:
+    """Write a model's card into the user's folder of encoders; return its path.
+
+    Another goes into the model's folder, `MODEL/NAME.yaml`, and moves with it: `--encoder tasb:MODEL/NAME.yaml` works
+    wherever the folder is. Cards written before for the same model are replaced.
+
+    Args:
+        card: its `model` is the folder that `save_pretrained` wrote; its token caps are those of search.
+
+    Raises:
+        TasbError: as `check_card_name`, or the disk refuses; cards that were there before still are.
+    """
+    folder = Path(card.model).resolve()
+    path = check_card_name(card.name, folder)
+    write_whole(folder / path.name, _as_yaml(card.model_copy(update={"model": "."})))
+    write_whole(path, _as_yaml(card.model_copy(update={"model": str(folder)})))
+    return path
+
+
+def _as_yaml(card: EncoderCard) -> str:
+    values = card.model_dump(mode="json")
+    shown = {
+        key: values[key]
+        for key, field in EncoderCard.model_fields.items()
+        if key in SHOWN_ALWAYS or getattr(card, key) != field.get_default()
+    }
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110)
+    return f"# Written by `tasb train`; every key is explained in encoders/README.md of pyserini-tasb.\n{text}"
+
+
+def _require_name(name: str) -> None:
+    try:
+        EncoderCard(name=name, model=".")
+        is_name = not name.endswith((".yaml", ".yml"))  # `tasb:….yaml` is a card's path
+    except ValidationError:
+        is_name = False
+    if not is_name:
+        like = re.sub(r"\.ya?ml$", "", re.sub(r"[^a-z0-9._+-]+", "-", name.lower())).strip("._+-")
+        raise TasbError(
+            expected="a name of small letters, digits and any of . _ + - (first a letter or digit), not a file's",
+            found=f"`{name}`",
+            do=f"set `name` to something like `{like or 'my-model'}`",
+        )
+
+
+def _taken(name: str, by: str) -> TasbError:
+    return TasbError(
+        expected=f"a name without an encoder yet, for `--encoder tasb:{name}`",
+        found=by,
+        do="choose another `name`, or remove that card",
+    )
+
+
+def _require_writable(folder: Path) -> None:
+    with os_errors_explained(
+        folder,
+        expected="a folder that an encoder card can be written to",
+        do="mend the folder or its disk, or set PYSERINI_TASB_HOME to another folder",
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError("no permission to write there")

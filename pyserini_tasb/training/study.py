@@ -1,0 +1,373 @@
+"""`tasb study`: a grid of training runs, each measured on the same tasks, as one table and one picture."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from pyserini_tasb.artifacts import HeldError, locked_folder, whole_text_file
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.named import load_run
+from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.recipes.loading import load_recipe, set_key
+from pyserini_tasb.recipes.types import Recipe, Strict
+from pyserini_tasb.reranking.scorers import ScoringOptions
+from pyserini_tasb.training import study_cells as rows
+from pyserini_tasb.training.config import TrainConfig
+from pyserini_tasb.training.study_cells import (
+    Row,
+    TrainingInterruptedError,
+    ensure_trained,
+    load_tasks,
+    model_of,
+    runs_of,
+    what_is_trained,
+)
+from pyserini_tasb.training.study_report import TABLE, Entry, write_report
+from pyserini_tasb.training.train import same_command
+from pyserini_tasb.workers import INTERRUPTED
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from pyserini_tasb.formats.runs import Run
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what of a study is not done, unless only a report is wanted; 1 where a row failed, which stops no other.
+
+    Raises:
+        TasbError: a configuration, a task or a model that is none; nothing has been trained then.
+    """
+    config = load_recipe(Path(arguments.config), StudyConfig, arguments.set)
+    study = StudyRun(config, same_command("study", arguments))
+    try:
+        failed = {} if arguments.report_only else study.run()
+    except TrainingInterruptedError:
+        return INTERRUPTED
+    measured, wanted = study.report()
+    print((config.output / TABLE).read_text(encoding="utf-8"))
+    for name, error in failed.items():
+        print(f"tasb study: {name} failed\n{error}", file=sys.stderr)
+    if arguments.report_only:
+        print(f"measured: {measured} of {wanted} models")
+    return 1 if failed else 0
+
+
+# --------
+# The configuration of `tasb study`.
+
+LEVEL = r"^[a-z0-9][a-z0-9.-]*$"
+NAME = r"^[A-Za-z0-9][\w .+-]*$"  # of a row, and of its folder
+ALWAYS_SHOWN = 2  # axes, in the label of a cell
+Settings = dict[str, Any]
+"""Keys of a training configuration, `key` or `section.key`, and their values."""
+
+
+class Selection(Strict):
+    """Cells that are trained: every combination of these levels with every seed."""
+
+    levels: dict[str, list[str]] = Field(default={})  # axis → levels; an axis that is not here has its first level
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
+
+
+class Task(Strict):
+    """Queries with judgments, for which passages are ranked: those of a run, or a whole collection."""
+
+    topics: str
+    qrels: str
+    collection: Path
+    run: str | None = None  # to be re-ranked; None: the collection is searched exhaustively
+    depth: int = Field(default=100, ge=1)
+    remove_query: bool = False  # drop the document whose docid is the query's id
+    measures: list[str] = Field(default=["nDCG@10"], min_length=1)
+
+
+class OtherRow(Strict):
+    """A row beside the cells: a model that is not trained here, or runs as they are."""
+
+    model: str | None = None
+    runs: dict[str, str] = Field(default={})  # task → run
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.model is None) != bool(self.runs):
+            raise ValueError("give `model`, or `runs` (task: run)")
+        return self
+
+
+class StudyConfig(Recipe):
+    """A study. Paths: from the working directory."""
+
+    output: Path
+    train: dict[str, Any]  # a training configuration but for name, output and seed
+    axes: Annotated[
+        dict[str, Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Settings], Field(min_length=1)]],
+        Field(min_length=1),
+    ]
+    cells: Annotated[list[Selection], Field(min_length=1)]
+    tasks: Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Task], Field(min_length=1)]
+    rows: dict[Annotated[str, Field(pattern=NAME)], OtherRow] = Field(default={})
+    # letter → what a row is compared with: a row, or the cell that differs in the levels given
+    letters: dict[Annotated[str, Field(pattern=r"^[a-z]$")], str | dict[str, str]] = Field(default={})
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str | None = None
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for number, selection in enumerate(self.cells, 1):
+            for axis, levels in selection.levels.items():
+                self._require_levels(f"cells, entry {number}", axis, levels)
+        for name, row in self.rows.items():
+            _require(f"rows.{name}", row.runs, self.tasks)
+        for letter, reference in self.letters.items():
+            if isinstance(reference, str):
+                _require(f"letters.{letter}", [reference], self.rows)
+            else:
+                for axis, level in reference.items():
+                    self._require_levels(f"letters.{letter}", axis, [level])
+        return self
+
+    def meaning_of(self, letter: str) -> str:
+        """What rows are compared with, for readers."""
+        meant = self.letters[letter]
+        if isinstance(meant, str):
+            return meant
+        if set(meant) == set(self.axes):
+            return self.label_of([meant[axis] for axis in self.axes])
+        return " and ".join(f"{axis} {level}" for axis, level in meant.items())
+
+    def label_of(self, cell: Sequence[str]) -> str:
+        """A cell for readers: of the third and further axes, only levels that are not the first."""
+        first = [next(iter(levels)) for levels in self.axes.values()]
+        return " · ".join(level for axis, level in enumerate(cell) if axis < ALWAYS_SHOWN or level != first[axis])
+
+    def _require_levels(self, where: str, axis: str, levels: list[str]) -> None:
+        _require(where, [axis], self.axes)
+        _require(f"{where}, {axis}", levels, self.axes[axis])
+
+
+def _require(where: str, names: Any, known: dict[str, Any]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"{where}: no `{unknown[0]}` among {', '.join(known) or 'none'}")
+
+
+# --------
+# The cells of a study: which training configurations, with which seeds, under which names.
+
+TRAINING = "train.yaml"
+SET_HERE = ("name", "output", "seed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of the axes' levels, with one seed.
+
+    Args:
+        levels: a level of every axis, in the order of the axes.
+        seed: of training.
+        folder: has all of it.
+        config: its training.
+    """
+
+    levels: tuple[str, ...]
+    seed: int
+    folder: Path
+    config: TrainConfig
+
+
+def grid(study: StudyConfig) -> list[Cell]:
+    """Every cell once, in the order of the configuration; its training configuration is written into its folder.
+
+    Raises:
+        TasbError: a key that the study itself sets, two axes that set one key, or a training configuration that is
+            none; nothing has been trained then.
+    """
+    _require_free(study)
+    wanted: dict[tuple[tuple[str, ...], int], None] = {}
+    for selection in study.cells:
+        levels = [selection.levels.get(axis) or [next(iter(named))] for axis, named in study.axes.items()]
+        wanted |= dict.fromkeys(itertools.product(itertools.product(*levels), selection.seeds))
+    return [_cell(study, levels, seed) for levels, seed in wanted]
+
+
+def _cell(study: StudyConfig, levels: tuple[str, ...], seed: int) -> Cell:
+    folder = study.output / "cells" / "+".join(levels) / f"seed-{seed}"
+    values = copy.deepcopy(study.train)
+    values |= {"name": f"{study.name}.{'+'.join(levels)}.{seed}", "output": str(folder / "run"), "seed": seed}
+    setters: dict[str, str] = {}
+    for axis, level in zip(study.axes, levels, strict=True):
+        for key, value in study.axes[axis][level].items():
+            if key in setters:
+                raise TasbError(
+                    where=f"axes.{axis}.{level}",
+                    expected="axes that set different keys",
+                    found=f"`{key}`, which axes.{setters[key]} sets, too",
+                    do="leave it to one of them, or do not combine these two levels in `cells`",
+                )
+            setters[key] = f"{axis}.{level}"
+            set_key(values, key, value)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_text_file(folder / TRAINING) as file:
+        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+    return Cell(levels, seed, folder, load_recipe(folder / TRAINING, TrainConfig))
+
+
+def _require_free(study: StudyConfig) -> None:
+    keys = [*study.train, *(key for axis in study.axes.values() for level in axis.values() for key in level)]
+    taken = [key for key in SET_HERE if key in keys]
+    if taken:
+        raise TasbError(
+            where=f"study {study.name}",
+            expected=f"`train` and `axes` without {', '.join(SET_HERE)}: each cell has its own",
+            found=", ".join(f"`{key}`" for key in taken),
+            do="remove it; seeds stand in `cells`",
+        )
+
+
+# --------
+# Doing what of a study is not done, beside other processes that do the same.
+
+SECONDS_BETWEEN_LOOKS = 2
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """A model's row: in its folder, or to be done.
+
+    Args:
+        title: of this row alone.
+        name: of the table's line that it is part of, as in `Entry`.
+        levels: as in `Entry`.
+        folder: where the row is or will be, and its runs.
+        about: what it depends on.
+        model: makes the model that is measured, and says how many seconds a pair of its training took, if any.
+    """
+
+    title: str
+    name: str
+    levels: tuple[str, ...] | None
+    folder: Path
+    about: dict[str, Any]
+    model: Callable[[], tuple[str, float | None]]
+
+    def row(self) -> Row | None:
+        """What was measured, by whatever process; None if nothing was, or of something else."""
+        return rows.saved(self.folder, self.about)
+
+
+class StudyRun:
+    """A study, in this process.
+
+    Args:
+        study: its configuration.
+        to_go_on: the command for that, shown when training is interrupted.
+
+    Raises:
+        TasbError: a configuration, a task or a model that is none; nothing has been trained then.
+    """
+
+    def __init__(self, study: StudyConfig, to_go_on: str) -> None:
+        self._study, self._to_go_on = study, to_go_on
+        self._tasks = load_tasks(study.tasks)
+        self._options = ScoringOptions(study.device, study.precision)
+        self._measuring = {"tasks": {task.name: task.digest for task in self._tasks}, "precision": study.precision}
+        self._given = {
+            name: self._valued({task: load_run(path) for task, path in other.runs.items()}, {})
+            for name, other in study.rows.items()
+            if other.model is None
+        }
+        others = [self._other(name, other.model) for name, other in study.rows.items() if other.model is not None]
+        self._measurements = [*others, *map(self._cell, grid(study))]
+
+    def run(self) -> dict[str, TasbError]:
+        """Do what is not done, in order, leaving to other processes what they are at; end when all is done.
+
+        Returns:
+            Title → why, of the rows that failed here. A row that failed stops no other.
+
+        Raises:
+            TrainingInterruptedError: by Ctrl-C or SIGTERM.
+        """
+        failed: dict[str, TasbError] = {}
+        left, told = self._measurements, set[str]()
+        while left:
+            held = [measurement for measurement in left if not self._settled(measurement, failed)]
+            for measurement in held:
+                if measurement.title not in told:
+                    told.add(measurement.title)
+                    print(f"{measurement.title}: left to another process", flush=True)
+            if held == left:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            left = held
+        return failed
+
+    def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
+        """Whether a row is there or has failed, in the end; not so if another process is at it."""
+        if measurement.row() is not None:
+            print(f"{measurement.title}: done before", flush=True)
+            return True
+        try:
+            with locked_folder(measurement.folder):
+                if measurement.row() is None:  # another process may have ended just now
+                    print(f"\n{measurement.title}", flush=True)
+                    self._measure(measurement)
+        except HeldError:
+            return False
+        except TasbError as error:
+            failed[measurement.title] = error
+            print(f"failed: {error}", file=sys.stderr, flush=True)
+        else:
+            self.report()  # a grid grows over days
+        return True
+
+    def _measure(self, measurement: _Measurement) -> None:
+        model, seconds = measurement.model()
+        runs = runs_of(model, self._tasks, self._options)
+        row = self._valued(runs, measurement.about, seconds)
+        rows.save(row, runs, measurement.folder, re.sub(r"[^\w.+-]+", "_", measurement.title))
+
+    def report(self) -> tuple[int, int]:
+        """Write what is known by now.
+
+        Returns:
+            How many models are measured, of how many that are to be.
+        """
+        entries = {name: Entry(name, None, []) for name in self._study.rows}  # in the order of the configuration
+        for name, row in self._given.items():
+            entries[name].rows.append(row)
+        found = [(each, saved) for each in self._measurements if (saved := each.row()) is not None]
+        for each, saved in found:
+            entries.setdefault(each.name, Entry(each.name, each.levels, [])).rows.append(saved)
+        write_report(self._study, [entry for entry in entries.values() if entry.rows])
+        return len(found), len(self._measurements)
+
+    def _other(self, name: str, model: str) -> _Measurement:
+        about = {"model": model_digest(model), **self._measuring}
+        return _Measurement(name, name, None, self._study.output / "rows" / name, about, lambda: (model, None))
+
+    def _cell(self, cell: Cell) -> _Measurement:
+        training = what_is_trained(cell.config)
+
+        def trained() -> tuple[str, float | None]:
+            seconds = ensure_trained(cell, training, self._to_go_on)
+            return model_of(cell), seconds
+
+        name = "+".join(cell.levels)
+        about = {"training": training, **self._measuring}
+        return _Measurement(f"{name}, seed {cell.seed}", name, cell.levels, cell.folder, about, trained)
+
+    def _valued(self, runs: dict[str, Run], about: dict[str, Any], seconds: float | None = None) -> Row:
+        values = {task.name: task.values(runs[task.name]) for task in self._tasks if task.name in runs}
+        return Row(values, about, seconds)

@@ -1,0 +1,378 @@
+"""One cell of a study: trained, its tasks ranked, and what was measured kept in a file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.data.pair_store import open_pair_store
+from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
+from pyserini_tasb.formats.collections import open_collection
+from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
+from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
+from pyserini_tasb.formats.runs import ranked_docids, without_own_documents, write_run
+from pyserini_tasb.models.checkpoints import find_checkpoint, model_digest
+from pyserini_tasb.models.kinds import kind_of
+from pyserini_tasb.recipes.lookup import encoder_card
+from pyserini_tasb.reranking.rerank import rerank, top_of_run
+from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
+from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
+from pyserini_tasb.training.metrics import read_metrics
+from pyserini_tasb.training.train import train_student
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.recipes.types import EncoderCard
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.study import Cell, Task
+
+
+Values = dict[str, dict[str, float]]
+"""measure → qid → value."""
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task with all that it names, but for a collection that is searched: that is read for every model.
+
+    Args:
+        name: of the task.
+        topics: qid → text, of the judged queries alone.
+        qrels: of those.
+        measures: ir-measures' names.
+        depth: passages of each query that are re-ranked or found.
+        collection: where the passages are.
+        tops: qid → docids to be re-ranked; None where the collection is searched.
+        passages: docid → text of those.
+        remove_query: a document whose docid is the query's id is neither ranked nor measured.
+    """
+
+    name: str
+    topics: Topics
+    qrels: Qrels
+    measures: tuple[str, ...]
+    depth: int
+    collection: Path
+    tops: dict[str, list[str]] | None
+    passages: dict[str, str]
+    remove_query: bool
+
+    def values(self, run: Run) -> Values:
+        """What a run is worth, query by query."""
+        if self.remove_query:
+            run = without_own_documents(run)
+        evaluation = evaluate_run(run, self.qrels, self.measures, name=self.name)
+        return {
+            measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
+            for measure, values in evaluation.per_query.items()
+        }
+
+    @property
+    def digest(self) -> str:
+        """Of what the values depend on, besides the model; a collection that is searched counts by path and size."""
+        size = self.collection.stat().st_size if self.collection.is_file() else None
+        content = (self.topics, self.qrels, self.measures, self.depth, self.tops, self.passages)
+        searched = (
+            None if self.tops is not None else (str(self.collection), size, *(["remove_query"] * self.remove_query))
+        )
+        return hashlib.sha256(json.dumps([*content, searched]).encode()).hexdigest()
+
+
+def load_tasks(tasks: Mapping[str, Task]) -> list[LoadedTask]:
+    """Read them, so that what is wrong with one is known before anything is trained.
+
+    Raises:
+        TasbError: a name that leads nowhere, a faulty file, judged queries without a text, or passages without one.
+    """
+    return [_load(name, task) for name, task in tasks.items()]
+
+
+def _load(name: str, task: Task) -> LoadedTask:
+    qrels, topics = load_qrels(task.qrels), load_topics(task.topics)
+    require_topics(qrels, topics, where=f"tasks.{name}: {task.topics}")
+    tops, passages = None, {}
+    if task.run is None:
+        open_collection(task.collection)
+    else:
+        first = load_run(task.run, remove_query=task.remove_query)
+        run = {qid: ranking for qid, ranking in first.items() if qid in qrels}
+        tops = top_of_run(run, task.depth, where=f"tasks.{name}: {task.run}")
+        docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
+        passages = read_passages(task.collection, docids)
+        require_texts(docids, passages, where=f"tasks.{name}: {task.collection}")
+    return LoadedTask(
+        name,
+        {qid: topics[qid] for qid in qrels},
+        qrels,
+        tuple(map(str, parse_measures(task.measures))),
+        task.depth,
+        task.collection,
+        tops,
+        passages,
+        task.remove_query,
+    )
+
+
+# --------
+# A cell's training: begun, gone on with, or done.
+
+STATE = "training.json"
+OF_A_FOLDER = ("name", "description", "output", "workers", "log_every", "checkpoint", "device")
+NO_PART_OF_A_MODEL: dict[str, Any] = {**dict.fromkeys(OF_A_FOLDER, True), "data": {"allow_reversed"}}
+SETTLED = 0.2  # of a run's steps: by then caches are warm
+
+
+class TrainingInterruptedError(Exception):
+    """Somebody asked training to stop; its state is saved."""
+
+
+def what_is_trained(config: TrainConfig) -> dict[str, Any]:
+    """All that a cell's model depends on, but versions and hardware."""
+    return {
+        "config": config.model_dump(mode="json", exclude=NO_PART_OF_A_MODEL),
+        "pairs": open_pair_store(config.data.pairs).fingerprint,
+        "clusters": None if config.data.clusters is None else _file_digest(config.data.clusters),
+        "student": _model_digest(config.student.model, allow_bin=config.student.allow_bin),
+        "teacher": None
+        if config.teacher.in_batch is None
+        else _model_digest(config.teacher.in_batch, allow_bin=config.teacher.allow_bin),
+    }
+
+
+def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | None:
+    """Train a cell's model to the end, unless it is; return the seconds of training that a pair took.
+
+    A finished model's checkpoints are removed: together they would be as large as many models.
+
+    Args:
+        cell: to be trained.
+        about: `what_is_trained`.
+        to_go_on: the command for that, to be shown when training is interrupted.
+
+    Raises:
+        TrainingInterruptedError: by Ctrl-C or SIGTERM.
+        TasbError: what is in the cell's folder was trained on something else, or training failed.
+    """
+    about = json.loads(json.dumps(about))
+    state = _read(cell.folder / STATE)
+    if state is None:
+        state = {"about": about, "finished": False}
+        write_whole(cell.folder / STATE, json.dumps(state, indent=1))
+    elif state["about"] != about:
+        changed = sorted(key for key in about if state["about"].get(key) != about[key])
+        raise TasbError(
+            where=str(cell.folder),
+            expected="a cell that was trained on what the study now says",
+            found=f"one with another {', '.join(changed)} ({STATE} has it)",
+            do="change it back, remove that folder to train the cell anew, or choose another `output` for a new study",
+        )
+    if not state["finished"]:
+        if train_student(cell.config, resume=True, to_go_on=to_go_on):
+            raise TrainingInterruptedError
+        state |= {"finished": True, "seconds_per_pair": _seconds_per_pair(cell.config.output / METRICS)}
+        write_whole(cell.folder / STATE, json.dumps(state, indent=1))
+    shutil.rmtree(cell.config.output / CHECKPOINTS, ignore_errors=True)
+    seconds: float | None = state["seconds_per_pair"]
+    return seconds
+
+
+def model_of(cell: Cell) -> str:
+    """The trained model, as `--model` takes it."""
+    return str(cell.config.output / MODEL / f"{cell.config.name}.yaml")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return state
+
+
+def _seconds_per_pair(metrics: Path) -> float | None:
+    """The median over a run's steps without its first ones; None if no step says."""
+    speeds = [record.get("pairs_per_second") for record in read_metrics(metrics) if record["kind"] == "step"]
+    settled = [speed for speed in speeds[int(len(speeds) * SETTLED) :] if speed]
+    return 1 / float(np.median(settled)) if settled else None
+
+
+@functools.cache
+def _model_digest(model: str, *, allow_bin: bool) -> str:
+    return model_digest(model, allow_bin=allow_bin)
+
+
+@functools.cache
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --------
+# A model's runs of a study's tasks. Each passage of a collection is encoded once, whatever tasks want it.
+
+PASSAGES_AT_ONCE = 4_096
+
+
+def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, Run]:
+    """Rank every task's passages with a model.
+
+    Args:
+        model: what `--model` of `tasb rerank` takes.
+        tasks: to be ranked.
+        options: how to compute; lengths are the model's.
+
+    Returns:
+        task → run; without the tasks that search, where the model scores pairs and makes no vectors.
+
+    Raises:
+        TasbError: no such model, or one that scores nothing.
+    """
+    card = encoder_card(model)
+    folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+    if kind_of(folder, pooling=card.pooling) == "bert-dot":
+        return _by_vectors(card.model_copy(update={"precision": options.precision or card.precision}), tasks, options)
+    scorer = load_scorer(model, options)
+    runs: dict[str, Run] = {}
+    for task in tasks:
+        if task.tops is not None:
+            run = {qid: {docid: -float(rank) for rank, docid in enumerate(docids)} for qid, docids in task.tops.items()}
+            queries = rerank(run, task.topics, task.passages, scorer, task.depth)
+            runs[task.name] = {
+                query.qid: dict(zip(query.docids, query.scores.tolist(), strict=True))
+                for query in tqdm(queries, desc=task.name, total=len(run), unit=" queries", mininterval=1.0)
+            }
+    return runs
+
+
+def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, Run]:
+    encoder = TextEncoder(card, options.found_device)
+    rankings: dict[str, _Ranking] = {}
+    for task in tasks:
+        texts = [card.query_prefix + text for text in task.topics.values()]
+        vectors = encoder.encode(texts, max_length=card.query_max_length)
+        rankings[task.name] = _Found(task, vectors) if task.tops is None else _Reranked(task.tops, task, vectors)
+    for path in dict.fromkeys(task.collection for task in tasks):
+        here = [task for task in tasks if task.collection == path]
+        searched = any(task.tops is None for task in here)
+        passages: Iterable[tuple[str, str]] = open_collection(path)
+        if not searched:
+            passages = dict(itertools.chain.from_iterable(task.passages.items() for task in here)).items()
+        stream = iter(tqdm(passages, desc=path.name, unit=" passages", mininterval=1.0))
+        while batch := list(itertools.islice(stream, PASSAGES_AT_ONCE)):
+            texts = [card.passage_prefix + text for _, text in batch]
+            vectors = encoder.encode(texts, max_length=card.passage_max_length)
+            for task in here:
+                rankings[task.name].add([docid for docid, _ in batch], vectors)
+    return {name: ranking.run() for name, ranking in rankings.items()}
+
+
+class _Ranking(Protocol):
+    """Scores of one task's queries with passages that come batch by batch."""
+
+    def add(self, docids: list[str], vectors: NDArray[np.float32]) -> None: ...
+
+    def run(self) -> Run: ...
+
+
+class _Reranked:
+    """Of the passages that a run has for each query."""
+
+    def __init__(self, tops: dict[str, list[str]], task: LoadedTask, queries: NDArray[np.float32]) -> None:
+        self._query_of = {qid: queries[row] for row, qid in enumerate(task.topics) if qid in tops}
+        self._qids: dict[str, list[str]] = {}
+        for qid, docids in tops.items():
+            for docid in docids:
+                self._qids.setdefault(docid, []).append(qid)
+        self._run: Run = {qid: {} for qid in tops}
+
+    def add(self, docids: list[str], vectors: NDArray[np.float32]) -> None:
+        for docid, vector in zip(docids, vectors, strict=True):
+            for qid in self._qids.get(docid, ()):
+                self._run[qid][docid] = float(self._query_of[qid] @ vector)
+
+    def run(self) -> Run:
+        return self._run
+
+
+class _Found:
+    """Of all passages, the best of each query; in memory are these alone."""
+
+    def __init__(self, task: LoadedTask, queries: NDArray[np.float32]) -> None:
+        self._task, self._queries = task, queries
+        self._depth = task.depth + task.remove_query  # so that `depth` are left
+        self._scores = np.empty((len(queries), 0), dtype=np.float32)
+        self._docids = np.empty((len(queries), 0), dtype=object)
+
+    def add(self, docids: list[str], vectors: NDArray[np.float32]) -> None:
+        names = np.broadcast_to(np.array(docids, dtype=object), (len(self._queries), len(docids)))
+        scores = np.hstack([self._scores, self._queries @ vectors.T])
+        found = np.hstack([self._docids, names])
+        best = np.argpartition(-scores, min(self._depth, scores.shape[1]) - 1, axis=1)[:, : self._depth]
+        self._scores = np.take_along_axis(scores, best, axis=1)
+        self._docids = np.take_along_axis(found, best, axis=1)
+
+    def run(self) -> Run:
+        rankings = zip(self._task.topics, self._docids.tolist(), self._scores.tolist(), strict=True)
+        run = {qid: dict(zip(docids, scores, strict=True)) for qid, docids, scores in rankings}
+        if not self._task.remove_query:
+            return run
+        return {
+            qid: {docid: ranking[docid] for docid in ranked_docids(ranking)[: self._task.depth]}
+            for qid, ranking in without_own_documents(run).items()
+        }
+
+
+# --------
+# What was measured of one model, in a file that says of what.
+
+ROW, RUNS = "row.json", "runs"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a study's table, of one seed.
+
+    Args:
+        values: task → measure → qid → value; without the tasks that the model cannot rank.
+        about: what they depend on.
+        seconds_per_pair: of training, the median; None for a model that was not trained here.
+    """
+
+    values: dict[str, Values]
+    about: dict[str, Any]
+    seconds_per_pair: float | None = None
+
+
+def save(row: Row, runs: Mapping[str, Run], folder: Path, tag: str) -> None:
+    """Write a row and its runs; the row comes last, so that where it is the rest is, too."""
+    (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    for task, run in runs.items():
+        write_run(folder / RUNS / f"{task}.txt", run, tag)
+    write_whole(folder / ROW, json.dumps(asdict(row), indent=1))
+
+
+def saved(folder: Path, about: dict[str, Any]) -> Row | None:
+    """The row in a folder, if there is one and it is of this."""
+    try:
+        row = Row(**json.loads((folder / ROW).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return row if row.about == json.loads(json.dumps(about)) else None

@@ -1,0 +1,327 @@
+"""Work beside this process: children that end with it, commands with a log, threads, and a polite end on Ctrl-C."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import multiprocessing
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+
+from pyserini_tasb.errors import TasbError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+    from threading import Event
+    from types import FrameType
+
+
+INTERRUPTED = 130  # exit status
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Notes the first signal while it is entered; a second one does what it always does."""
+
+    def __init__(self) -> None:
+        self.made = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.made = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C: it is the first one's to handle. Here it arrives afterwards."""
+    resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# --------
+# Processes that work for this one: started anew, ended with it, their errors raised here.
+
+SECONDS_TO_STOP = 60.0
+
+
+@dataclass(frozen=True)
+class _Failure:
+    mendable: dict[str, Any] | None
+    traceback: str
+
+
+class Child:
+    """A process that runs a function of one connection, whose other end is here.
+
+    It ends when its connection does, be that `stop` or the death of this process.
+
+    Args:
+        work: a function of a module.
+        name: what the process does, for messages.
+        may_start_others: whether it has processes of its own.
+    """
+
+    def __init__(self, work: Callable[[Connection], None], name: str, *, may_start_others: bool = False) -> None:
+        # Started anew, not forked: a forked process inherits locks of threads that it does not have.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._name = name
+        self._process = context.Process(target=_run, args=(work, theirs), name=name, daemon=not may_start_others)
+        with interrupts_held_back():
+            self._process.start()
+        theirs.close()
+
+    def send(self, message: object) -> None:
+        """Say something to it; that it is dead is told by `receive`."""
+        with contextlib.suppress(ConnectionError):
+            self.connection.send(message)
+
+    def receive(self) -> Any:
+        """What it says next.
+
+        Raises:
+            TasbError: what it raised, or that it died.
+        """
+        try:
+            message = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise self._death() from error
+        if not isinstance(message, _Failure):
+            return message
+        if message.mendable is None:
+            raise RuntimeError(f"{self._name}:\n{message.traceback}")
+        raise TasbError(**message.mendable)
+
+    def hang_up(self) -> None:
+        """Have it end after the step it is in."""
+        self.connection.close()
+
+    def stop(self) -> None:
+        """End it after the step it is in, and wait for that."""
+        self.hang_up()
+        self._process.join(SECONDS_TO_STOP)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+
+    def _death(self) -> TasbError:
+        self._process.join(SECONDS_TO_STOP)
+        code = self._process.exitcode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
+        return TasbError(
+            expected=f"{self._name} to go on (process {self._process.pid})",
+            found=f"it ended with {how}",
+            do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
+            "--processes",
+        )
+
+
+def _run(work: Callable[[Connection], None], connection: Connection) -> None:
+    with contextlib.suppress(EOFError, ConnectionError):  # the other end is gone: nothing more to do
+        try:
+            work(connection)
+        except TasbError as error:
+            mendable = {"expected": error.expected, "found": error.found, "do": error.do, "where": error.where}
+            connection.send(_Failure(mendable, ""))
+        except (EOFError, ConnectionError):
+            raise
+        except Exception:  # noqa: BLE001 - raised again by the other end
+            connection.send(_Failure(None, traceback.format_exc()))
+
+
+# --------
+# Run a command: everything it prints into a log, its latest line on the screen.
+
+LINE_ENDS = re.compile(rb"[\r\n]+")  # a progress bar overwrites itself: each \r begins its next state
+COMMAND_SECONDS_TO_STOP = 10
+
+
+def run_child(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    stdout: Path | None = None,
+    on_screen: bool = True,
+    stop: Event | None = None,
+) -> int:
+    """Run `command` in `folder` and return its exit status.
+
+    Args:
+        command: program and arguments.
+        folder: working directory.
+        environment: all its environment variables.
+        log: gets standard error, and standard output unless `stdout` is given.
+        stdout: gets standard output.
+        on_screen: show how far it is.
+        stop: ends the command once it is set; a thread other than the first never sees Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: `stop` was set.
+    """
+    with ExitStack() as stack:
+        log_file = stack.enter_context(log.open("wb"))
+        output: IO[bytes] | int = stack.enter_context(stdout.open("wb")) if stdout else subprocess.PIPE
+        errors = subprocess.PIPE if stdout else subprocess.STDOUT
+        child = stack.enter_context(
+            subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+            )
+        )
+        pipe = child.stderr if stdout else child.stdout
+        assert pipe is not None  # noqa: S101 - for mypy: one of the two was asked for
+        try:
+            _follow(pipe, log_file, _Screen() if on_screen else None, stop)
+            return child.wait()
+        except BaseException:
+            _stop(child)
+            raise
+
+
+def _follow(pipe: IO[bytes], log: IO[bytes], screen: _Screen | None, stop: Event | None) -> None:
+    while True:
+        if stop and stop.is_set():
+            raise KeyboardInterrupt
+        readable, _, _ = select.select([pipe], [], [], 1)
+        data = os.read(pipe.fileno(), 65_536) if readable else None
+        if data == b"":
+            break
+        if data:
+            log.write(data)
+            log.flush()
+        if screen:
+            screen.show(data or b"")
+    if screen:
+        screen.clear()
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(COMMAND_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+class _Screen:
+    """The seconds so far and the latest line: in place on a terminal, elsewhere a line every half minute."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._every = 0.2 if self._terminal else 30
+        self._start = self._shown = time.monotonic()
+        self._text = b""
+
+    def show(self, data: bytes) -> None:
+        self._text = (self._text + data)[-1000:]
+        now = time.monotonic()
+        if now - self._shown < self._every:
+            return
+        self._shown = now
+        lines = [line for line in LINE_ENDS.split(self._text) if line.strip()]
+        latest = lines[-1].decode(errors="replace").strip() if lines else ""
+        line = printable(f"  {now - self._start:.0f} s  {latest}".rstrip())
+        if self._terminal:
+            print(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+        else:
+            print(line, flush=True)
+
+    def clear(self) -> None:
+        if self._terminal:
+            print("\r\033[K", end="", flush=True)
+
+
+def printable(text: str) -> str:
+    """`text` without control characters, and with `?` for what standard output cannot encode."""
+    encoding = sys.stdout.encoding or "ascii"
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text).encode(encoding, "replace").decode(encoding)
+
+
+# --------
+# Blocks through threads: numpy lets go of the interpreter, so that they use as many cores.
+
+Result = TypeVar("Result")
+Further = TypeVar("Further")
+MOST_THREADS = 4  # reading and writing, which one thread does, is no faster with more
+
+
+class _ThisThread(threading.local):
+    works = False
+
+    def begin(self) -> None:
+        self.works = True
+
+
+_this_thread = _ThisThread()
+
+
+class InOrder(Iterable[Result]):
+    """A function of each item, in the order of the items, of which only a few are in memory at a time.
+
+    Within such a function, others have no threads of their own.
+
+    Args:
+        function: called in any thread.
+        items: can be gone through as often as these can.
+    """
+
+    def __init__(self, function: Callable[[Any], Result], items: Iterable[Any]) -> None:
+        self._function, self._items = function, items
+
+    def then(self, further: Callable[[Result], Further]) -> InOrder[Further]:
+        """`further` of each result, by the thread that has it: two pools of threads would wait for one another."""
+        function = self._function
+        return InOrder(lambda item: further(function(item)), self._items)
+
+    def __iter__(self) -> Iterator[Result]:
+        return map(self._function, self._items) if _this_thread.works else self._in_threads()
+
+    def _in_threads(self) -> Iterator[Result]:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = min(MOST_THREADS, cores)
+        waiting: collections.deque[Future[Result]] = collections.deque()
+        with ThreadPoolExecutor(threads, initializer=_this_thread.begin) as pool:
+            try:
+                for item in self._items:
+                    waiting.append(pool.submit(self._function, item))
+                    if len(waiting) > threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)

@@ -1,0 +1,171 @@
+"""`tasb expand --predictions`: the published forms, and what does not fit the collection."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from tests.command_line import tasb
+from tests.retrieval.hybrid.lucene_indexes import index_folder
+
+PASSAGES = {
+    "p0": "Sparse retrieval counts words.",
+    "p7": "Dense retrieval has vectors.",
+    "p3": "Queries are short.",
+}
+PREDICTED = [["what is sparse", "zygote  words"], [], ["how long is a query", "what is sparse"]]
+
+
+@pytest.fixture
+def collection(tmp_path):
+    path = tmp_path / "collection.tsv"
+    path.write_text("".join(f"{docid}\t{text}\n" for docid, text in PASSAGES.items()))
+    return path
+
+
+@pytest.fixture
+def expand(tmp_path, collection, capsys):
+    """Run `tasb expand`: exit status, the folder, what it said."""
+
+    def run(*predictions, options=()):
+        output = tmp_path / "expanded"
+        arguments = ["--collection", collection, "--predictions", *predictions, "--output", output, *options]
+        status = tasb("expand", *arguments)
+        printed = capsys.readouterr()
+        return status, output, printed.out if status == 0 else printed.err
+
+    return run
+
+
+@pytest.fixture
+def refused(expand):
+    """Run `tasb expand`, which is to fail and to leave nothing; what it said."""
+
+    def run(*predictions, options=()):
+        status, output, said = expand(*predictions, options=options)
+        assert status == 2
+        assert not list(output.parent.glob("expanded*"))
+        return said
+
+    return run
+
+
+def as_text(path, samples=PREDICTED):
+    path.write_text("".join(" ".join(queries) + "\n" for queries in samples))
+    return path
+
+
+def as_jsonl(path, docids=tuple(PASSAGES), samples=PREDICTED):
+    records = [{"id": docid, "predicted_queries": queries} for docid, queries in zip(docids, samples, strict=True)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def read(folder):
+    return {path.name: [json.loads(line) for line in path.open()] for path in sorted(folder.iterdir())}
+
+
+EXPANDED = [
+    {"id": "p0", "contents": "Sparse retrieval counts words. what is sparse zygote words"},
+    {"id": "p7", "contents": "Dense retrieval has vectors."},
+    {"id": "p3", "contents": "Queries are short. how long is a query what is sparse"},
+]
+
+
+def test_a_line_of_queries_for_each_passage(expand, tmp_path):
+    path = tmp_path / "predictions.txt.gz"
+    path.write_bytes(gzip.compress(as_text(tmp_path / "plain").read_bytes()))
+    status, output, said = expand(path)
+    assert status == 0
+    assert read(output) == {"000000.jsonl": EXPANDED}
+    assert "3 passages" in said
+    assert f"--input {output}" in said
+
+
+def test_samples_side_by_side(expand, tmp_path):
+    first = as_text(tmp_path / "sample000", [queries[:1] for queries in PREDICTED])
+    second = as_text(tmp_path / "sample001", [queries[1:] for queries in PREDICTED])
+    _, output, _ = expand(first, second)
+    assert read(output) == {"000000.jsonl": EXPANDED}
+
+
+def test_jsonl_in_one_file_and_in_several(expand, tmp_path):
+    docids = list(PASSAGES)
+    parts = [
+        as_jsonl(tmp_path / "0.jsonl", docids[:1], PREDICTED[:1]),
+        as_jsonl(tmp_path / "1.jsonl", docids[1:], PREDICTED[1:]),
+    ]
+    _, output, _ = expand(*parts, options=["--shard-size", 2])
+    assert read(output) == {"000000.jsonl": EXPANDED[:2], "000001.jsonl": EXPANDED[2:]}
+    output.rename(tmp_path / "of parts")
+    _, output, _ = expand(as_jsonl(tmp_path / "all.jsonl"), options=["--shard-size", 2])
+    assert read(output) == read(tmp_path / "of parts")
+
+
+def test_a_passage_is_found_by_a_predicted_query(expand, tmp_path):
+    from pyserini.search.lucene import LuceneSearcher
+
+    _, output, _ = expand(as_text(tmp_path / "predictions.txt"))
+    index = index_folder(output, tmp_path / "index")
+    assert [hit.docid for hit in LuceneSearcher(str(index)).search("zygote")] == ["p0"]
+
+
+@pytest.mark.parametrize("write", [as_text, as_jsonl])
+def test_more_or_fewer_predictions_than_passages(write, refused, tmp_path, collection):
+    options = [] if write is as_text else [["p0", "p7"], [*PASSAGES, "p9", "p10"]]
+    few = write(tmp_path / "few", *options[:1], samples=PREDICTED[:2])
+    said = refused(few)
+    assert f"3 predictions, one for each passage of {collection}" in said
+    assert "found:    2" in said
+    many = write(tmp_path / "many", *options[1:], samples=[*PREDICTED, ["a"], ["b"]])
+    said = refused(many)
+    assert "3 predictions" in said
+    assert "found:    5" in said
+
+
+def test_samples_of_unequal_length(refused, tmp_path):
+    one, other = as_text(tmp_path / "one"), as_text(tmp_path / "other", PREDICTED[:2])
+    said = refused(one, other)
+    assert f"{other}\n  expected: 3 lines, as {one} has\n  found:    2" in said
+
+
+def test_predictions_in_another_order(refused, tmp_path, collection):
+    path = as_jsonl(tmp_path / "other.jsonl", ["p0", "p3", "p7"])
+    said = refused(path)
+    assert f"{path}:2" in said
+    assert f"a prediction for p7, the passage at {collection}:2" in said
+    assert "one for p3" in said
+
+
+def test_faulty_lines_are_all_named(refused, tmp_path):
+    path = tmp_path / "faulty.jsonl"
+    path.write_text('{"id": "p0", "predicted_queries": "a"}\n{"id": true, "predicted_queries": []}\n{"id": "p3"\n')
+    said = refused(path)
+    for line, fault in ((1, "predicted_queries is not a list"), (2, "no id"), (3, "Expecting ',' delimiter")):
+        assert f"{path}:{line}: {fault}" in said
+    path.write_bytes(b"a\nb\xff\nc\n")
+    assert f"{path}:2: not UTF-8" in refused(path)
+    assert "no such file" in refused(tmp_path / "absent").lower()
+
+
+def test_a_docid_twice(refused, tmp_path, collection):
+    collection.write_text("p0\ta\np0\tb\np3\tc\n")
+    said = refused(as_text(tmp_path / "predictions"))
+    assert "p0" in said
+    assert f"{collection}:2" in said
+
+
+def test_a_folder_that_is_there(expand, tmp_path):
+    (tmp_path / "expanded").mkdir()
+    (tmp_path / "expanded" / "mine.jsonl").write_text("mine")
+    status, output, said = expand(as_text(tmp_path / "predictions"))
+    assert status == 2
+    assert "something is there already" in said
+    assert [path.read_text() for path in output.iterdir()] == ["mine"]
+
+
+def test_options_of_a_model(refused, tmp_path):
+    said = refused(as_text(tmp_path / "predictions"), options=["--samples", 3, "--seed", 0, "--allow-bin"])
+    assert "--predictions and --samples, --seed, --allow-bin" in said

@@ -1,0 +1,7 @@
+"""The vectors of the tests of indexes."""
+
+from __future__ import annotations
+
+from tests.indexes.conftest import exact, vectors
+
+__all__ = ["exact", "vectors"]

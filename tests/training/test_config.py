@@ -1,0 +1,99 @@
+"""A training configuration: every key is checked, every fault says what was meant."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.recipes.loading import load_recipe
+from pyserini_tasb.training.config import TrainConfig
+
+LEAST = {
+    "name": "mine",
+    "output": "run",
+    "student": {"model": "m"},
+    "data": {"pairs": "p", "clusters": "c"},
+    "teacher": {"in_batch": "tasb:minilm"},
+    "max_steps": 10,
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(*overrides: str, **sections: object) -> TrainConfig:
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(LEAST | sections, sort_keys=False))
+        return load_recipe(path, TrainConfig, overrides)
+
+    return load
+
+
+def test_defaults_are_the_papers(load):
+    config = load()
+    assert (config.batch_size, config.loss.alpha, config.optimiser.name, config.optimiser.learning_rate) == (
+        32, 0.75, "adam", 7e-6,
+    )  # fmt: skip
+    assert (config.sampling.strategy, config.sampling.clusters_per_batch, config.sampling.bins) == (
+        "tas-balanced",
+        1,
+        10,
+    )
+    assert (config.student.query_max_length, config.student.passage_max_length) == (30, 200)
+    assert (config.validation.every, config.validation.patience, config.validation.measure) == (4000, 30, "nDCG@10")
+
+
+def test_overrides_are_yaml_and_win(load):
+    config = load("batch_size=96", "optimiser.learning_rate=2e-5", "teacher.rescale={mean: 5, deviation: 2.5}")
+    assert config.batch_size == 96
+    assert config.optimiser.learning_rate == 2e-5
+    assert config.teacher.rescale.deviation == 2.5
+
+
+@pytest.mark.parametrize("override", ["batch_size", "=3", "loss..alpha=1", "a.=2", "seed=[1"])
+def test_what_is_no_override(load, override):
+    with pytest.raises(TasbError, match=r"key=value or section\.key=value"):
+        load(override)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"batchsize": 3}, "did you mean `batch_size`"),
+        ({"learning_rate": 3}, "did you mean `optimiser.learning_rate`"),
+        ({"optimiser": {"learning_rte": 3}}, "did you mean `optimiser.learning_rate`"),
+        ({"optimiser": {"warmup_steps": 3}}, "did you mean `schedule.warmup_steps`"),
+        ({"colour": 3}, "remove `colour`"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_a_suggestion(load, sections, said):
+    with pytest.raises(TasbError) as error:
+        load(**sections)
+    assert "unknown key" in error.value.found
+    assert said in error.value.do
+
+
+def test_a_fault_inside_a_section_is_named_with_its_line(load, tmp_path):
+    with pytest.raises(TasbError) as error:
+        load(optimiser={"name": "adam", "learning_rate": -1})
+    lines = (tmp_path / "config.yaml").read_text().splitlines()
+    line = 1 + lines.index("  learning_rate: -1")
+    assert f"line {line}: `optimiser.learning_rate`" in error.value.found
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"max_steps": None}, "training would never end"),
+        ({"data": {"pairs": "p"}}, "needs data.clusters"),
+        ({"teacher": {}}, "loss.in_batch needs teacher.in_batch"),
+        ({"loss": {"pairwise": None, "in_batch": None}}, "both absent"),
+        (
+            {"max_steps": None, "schedule": {"name": "cosine"}, "data": LEAST["data"] | {"validation": "v"}},
+            "needs max_steps",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together(load, sections, said):
+    with pytest.raises(TasbError, match=said):
+        load(**sections)

@@ -1,0 +1,134 @@
+"""A run that is killed and goes on ends in the same bits as one that never stopped."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.recipes.loading import load_recipe
+from pyserini_tasb.training.checkpoints import claimed
+from pyserini_tasb.training.config import TrainConfig
+from tests.command_line import tasb_argv, tasb_process
+
+STEPS = 60
+RUN = {
+    "max_steps": STEPS,
+    "workers": 1,
+    "checkpoint": {"every": 5, "keep": 1},
+    "validation": {"every": 10, "patience": 100},
+    "student": {"dropout": 0.1, "attention_dropout": 0.1, "passage_max_length": 40},
+    "optimiser": {"learning_rate": 1e-3, "name": "adamw", "clip_norm": 1.0},
+    "accumulate": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def configuration(training_set):
+    def write(folder):
+        student = {"model": str(training_set.model), **RUN["student"]}
+        data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
+        return training_set.config(folder, **RUN | {"student": student, "data": data})
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(configuration, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    tasb_process("train", configuration(folder))
+    return folder / "run"
+
+
+def start(config, *options: str) -> subprocess.Popen[str]:
+    command = tasb_argv("train", config, *options)
+    # Started in the background, a process ignores SIGINT; a user's does not.
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )  # fmt: skip
+
+
+def steps_logged(run) -> int:
+    path = run / "metrics.jsonl"
+    return path.read_text().count('"kind": "step"') if path.exists() else 0
+
+
+def wait_for_step(process, run, step: int) -> None:
+    while steps_logged(run) < step:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.005)
+
+
+def same_model(run, other) -> bool:
+    return all((run / "model" / name).read_bytes() == (other / "model" / name).read_bytes()
+               for name in ("model.safetensors", "config.json", "tokenizer.json"))  # fmt: skip
+
+
+def measured(run) -> list[str]:
+    """The log without times."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [line.partition(', "pairs_per_second"')[0].partition(', "seconds"')[0] for line in lines]
+
+
+def test_killed_at_random_moments(configuration, uninterrupted, tmp_path):
+    config, run = configuration(tmp_path), tmp_path / "run"
+    moments = random.Random(time.time_ns())
+    for kill in range(3):
+        process = start(config, "--resume")
+        wait_for_step(process, run, moments.randrange(1 + 15 * kill, 15 + 15 * kill))
+        time.sleep(moments.random() * 0.2)  # inside a step, an evaluation or a checkpoint
+        process.kill()
+        process.communicate()
+    assert not (run / "model").exists()
+    done = tasb_process("train", config, "--resume")
+    assert "going on after step" in done.stdout
+    assert same_model(run, uninterrupted)
+    assert measured(run) == measured(uninterrupted)
+
+
+@pytest.mark.parametrize("written", ["json.dump", "yaml.safe_dump"])
+def test_killed_while_it_begins(configuration, tmp_path, monkeypatch, written):
+    config = load_recipe(configuration(tmp_path), TrainConfig)
+
+    def killed(*_arguments: object, **_options: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as context:
+        context.setattr(f"pyserini_tasb.training.checkpoints.{written}", killed)
+        with pytest.raises((InterruptedError, TasbError)), claimed(config, resume=True):
+            pass
+    with claimed(config, resume=True):
+        pass
+    with pytest.raises(TasbError, match="add --resume"), claimed(config, resume=False):
+        pass
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(configuration, uninterrupted, tmp_path):
+    config, run = configuration(tmp_path), tmp_path / "run"
+    process = start(config)
+    wait_for_step(process, run, 12)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    stopped_after = steps_logged(run)
+    assert f"stopped after step {stopped_after}, which is saved" in said
+    assert f"tasb train {config} --resume" in said
+    assert (run / "checkpoints" / f"step-{stopped_after:08d}").is_dir()
+    tasb_process("train", config, "--resume")
+    assert same_model(run, uninterrupted)
+
+
+def test_another_run_does_not_go_on_there(configuration, uninterrupted, tmp_path):
+    config = configuration(tmp_path)
+    (tmp_path / "run").symlink_to(uninterrupted)
+    again = tasb_process("train", config, check=False)
+    assert again.returncode == 2
+    assert "add --resume" in again.stderr
+    other = tasb_process("train", config, "--resume", "--set", "loss.alpha=0.5", check=False)
+    assert other.returncode == 2
+    assert "`loss.alpha`: 0.5, was 0.75" in other.stderr

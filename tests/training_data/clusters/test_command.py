@@ -1,0 +1,152 @@
+"""`tasb cluster` from queries to files, with the tiny model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from pyserini_tasb.data.cluster_file import clusters_of, read_clusters
+from pyserini_tasb.errors import TasbError
+from tests.command_line import tasb_raising
+from tests.conftest import TINY_MODEL
+from tests.training_data.clusters.stores import pair_store
+
+
+def cluster(queries, output, *, picture=False, **options):
+    """Run the command; what it wrote into statistics.json."""
+    chosen = {"encoder": TINY_MODEL, "batch_size": 8, **options, "queries": queries, "output": output}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+    assert tasb_raising("cluster", *flags, *(["--picture"] if picture else [])) == 0
+    return json.loads((output / "statistics.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def queries(collection):
+    """Some 200 queries: topics, titles, and the first words of texts."""
+    texts = [*collection.topics.values(), *collection.titles]
+    texts += [" ".join(text.split()[:7]) for text in collection.texts if text.strip()]
+    return {f"q{number}": " ".join(text.split()) for number, text in enumerate(texts[:200])}
+
+
+@pytest.fixture(scope="module")
+def queries_file(queries, tmp_path_factory):
+    path = tmp_path_factory.mktemp("queries") / "queries.tsv"
+    path.write_text("".join(f"{qid}\t{text}\n" for qid, text in queries.items()))
+    return path
+
+
+def test_clusters_statistics_and_picture(queries, queries_file, tmp_path, capsys):
+    statistics = cluster(queries_file, tmp_path / "out", picture=True)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "clusters.png",
+        "clusters.tsv",
+        "statistics.json",
+    ]
+    clusters = read_clusters(tmp_path / "out" / "clusters.tsv")
+    assert sorted(qid for qids in clusters for qid in qids) == sorted(queries)
+    lengths = [len(qids) for qids in clusters]
+    assert statistics["k_means"]["clusters"] == len(queries) // 24 == 8
+    assert statistics["sizes"]["min"] == min(lengths)
+    assert statistics["sizes"]["max"] == max(lengths)
+    assert statistics["sizes"]["mean"] == pytest.approx(sum(lengths) / len(lengths))
+    assert statistics["sizes"]["empty"] == 8 - len(lengths)
+    assert statistics["queries"] == {"source": str(queries_file), "clustered": 200, "without_pairs": 0}
+    assert (statistics["encoder"]["name"], statistics["encoder"]["query_tokens"]) == (str(TINY_MODEL), 30)
+    assert (statistics["k_means"]["metric"], statistics["k_means"]["seed"]) == ("spherical", 1234)
+    assert len(statistics["k_means"]["objective"]) == statistics["k_means"]["iterations"] + 1
+    assert "the released code" in statistics["k_means"]["objective_is"]
+    assert {"python", "pyserini-tasb", "numpy", "torch", "transformers"} < statistics["versions"].keys()
+    digest = hashlib.sha256((tmp_path / "out" / "clusters.tsv").read_bytes()).hexdigest()
+    assert statistics["clusters_sha256"] == digest
+    printed = capsys.readouterr()
+    assert "200 queries in 8 clusters" in printed.out
+    assert "spherical k-means" in printed.out
+    assert "encoding" in printed.err
+    assert "k-means" in printed.err
+
+
+def test_same_input_and_seed_same_bytes(queries_file, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        cluster(queries_file, tmp_path / name, seed=seed)
+    a, b, c = ([(tmp_path / run / name).read_bytes() for name in ("clusters.tsv", "statistics.json")] for run in "abc")
+    assert a == b
+    assert all(one != other for one, other in zip(a, c, strict=True))
+
+
+def test_metrics_differ_and_the_output_says_which(queries_file, tmp_path, capsys):
+    cluster(queries_file, tmp_path / "spherical")
+    capsys.readouterr()
+    statistics = cluster(queries_file, tmp_path / "euclidean", metric="euclidean")
+    assert "Eq. 10" in capsys.readouterr().out
+    assert statistics["k_means"]["metric"] == "euclidean"
+    one, other = (tmp_path / metric / "clusters.tsv" for metric in ("spherical", "euclidean"))
+    assert one.read_bytes() != other.read_bytes()
+    # What Eq. 10 sums is the mean of the objective once the centroids are the means of their clusters.
+    assert statistics["inertia"] / 200 == pytest.approx(statistics["k_means"]["objective"][-1], rel=0.01)
+
+
+def test_vectors_are_kept_and_reused(queries_file, tmp_path):
+    first = cluster(queries_file, tmp_path / "a", vectors=str(tmp_path / "vectors.npy"))
+    second = cluster(queries_file, tmp_path / "b", vectors=str(tmp_path / "vectors.npy"))
+    assert first == second == cluster(queries_file, tmp_path / "c")
+
+
+def test_a_pair_store_in_and_its_indices_out(queries, tmp_path, capsys):
+    store = pair_store(tmp_path / "pairs", queries)
+    statistics = cluster(tmp_path / "pairs", tmp_path / "out")
+    assert statistics["queries"]["clustered"] == 200
+    clusters = clusters_of(tmp_path / "out" / "clusters.tsv", store)
+    assert sorted(index for indices in clusters for index in indices) == list(range(200))
+    assert "note" not in capsys.readouterr().err
+
+
+def test_labels(queries, queries_file, tmp_path, capsys):
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("".join(f"q{number}\tL{number % 3}\n" for number in range(150)))
+    statistics = cluster(queries_file, tmp_path / "out", labels=str(labels))
+    assert (statistics["labels"]["queries"], statistics["labels"]["labels"]) == (150, 3)
+    assert 1 / 3 < statistics["labels"]["purity"] < 1
+    assert f"purity {statistics['labels']['purity']:.3f} (random " in capsys.readouterr().out
+
+
+def test_a_number_of_clusters_that_makes_them_small_is_warned_about(queries_file, tmp_path, capsys):
+    assert cluster(queries_file, tmp_path / "out", clusters=30)["k_means"]["clusters"] == 30
+    assert "6.7 queries on average, fewer than a batch of 8" in capsys.readouterr().err
+
+
+def test_fewer_queries_than_a_batch(queries_file, tmp_path):
+    with pytest.raises(TasbError, match="as a batch takes"):
+        cluster(queries_file, tmp_path / "out", batch_size=201)
+
+
+@pytest.mark.parametrize("option", [{"clusters": 200}, {"clusters": 0}, {"iterations": 0}, {"labels": "absent.tsv"}])
+def test_impossible_options_are_refused_before_anything_is_encoded(queries_file, tmp_path, option, capsys):
+    with pytest.raises(TasbError):
+        cluster(queries_file, tmp_path / "out", **option)
+    assert "encoding" not in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_picture_of_an_earlier_run_does_not_stay(queries_file, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "clusters.png").touch()
+    cluster(queries_file, tmp_path / "out", clusters=5)
+    assert not (tmp_path / "out" / "clusters.png").exists()
+
+
+def test_output_that_is_a_file(queries_file):
+    with pytest.raises(TasbError, match="a folder to write to"):
+        cluster(queries_file, queries_file)
+
+
+def test_faulty_queries(tmp_path):
+    (tmp_path / "queries.tsv").write_text("1\tone\n2\n1\tagain\n")
+    with pytest.raises(TasbError, match=r"(?s)queries\.tsv:2: .*queries\.tsv:3: query 1 a second time"):
+        cluster(tmp_path / "queries.tsv", tmp_path / "out")
+
+
+def test_a_folder_that_is_no_pair_store(tmp_path):
+    with pytest.raises(TasbError, match="pair store"):
+        cluster(tmp_path, tmp_path / "out")

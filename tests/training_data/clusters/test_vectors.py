@@ -1,0 +1,156 @@
+"""Query vectors and their file, with the tiny model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from pyserini_tasb.data import query_vectors
+from pyserini_tasb.data.query_vectors import QueryVectors
+from pyserini_tasb.errors import TasbError
+from tests.conftest import DIMENSION, TINY_MODEL, plain_vectors
+
+CHUNK = 16
+
+
+@pytest.fixture(scope="module")
+def texts(collection):
+    return [*collection.topics.values(), *collection.titles][:100]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(query_vectors, "QUERIES_AT_ONCE", CHUNK)
+
+
+class InterruptedTexts(list):
+    """Texts whose reader is interrupted after three chunks, as by Ctrl-C."""
+
+    def __getitem__(self, rows):
+        if rows.start >= 3 * CHUNK:
+            raise KeyboardInterrupt
+        return super().__getitem__(rows)
+
+
+class WatchedTexts(list):
+    """Texts that note which chunks were read."""
+
+    def __init__(self, texts):
+        super().__init__(texts)
+        self.starts = []
+
+    def __getitem__(self, rows):
+        self.starts.append(rows.start)
+        return super().__getitem__(rows)
+
+
+def no_note(text):
+    pytest.fail(text)
+
+
+def test_queries_are_cut_at_30_tokens_as_in_training(texts):
+    long = max(texts, key=len)
+    found = QueryVectors([long, texts[-1]], str(TINY_MODEL)).encode()
+    assert np.abs(found - plain_vectors(TINY_MODEL, [long, texts[-1]], max_length=30)).max() < 1e-4
+    assert np.abs(found[0] - plain_vectors(TINY_MODEL, [long])).max() > 0.1
+
+
+def test_a_file_is_made_once_and_read_afterwards(texts, tmp_path):
+    path = tmp_path / "new" / "vectors.npy"
+    found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    assert np.array_equal(found, QueryVectors(texts, str(TINY_MODEL)).encode())
+    assert sorted(file.name for file in path.parent.iterdir()) == ["vectors.npy", "vectors.npy.json"]
+    watched = WatchedTexts(texts)
+    assert np.array_equal(QueryVectors(watched, str(TINY_MODEL)).read_or_encode(path, no_note), found)
+    assert watched.starts == []
+
+
+def test_an_interrupted_file_goes_on_where_it_stopped(texts, tmp_path):
+    whole, broken = tmp_path / "whole.npy", tmp_path / "broken.npy"
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(whole, no_note)
+    with pytest.raises(KeyboardInterrupt):
+        QueryVectors(InterruptedTexts(texts), str(TINY_MODEL)).read_or_encode(broken, no_note)
+    assert not broken.exists()
+    with (tmp_path / "broken.npy.part").open("ab") as part:
+        part.write(b"half of a chunk")  # as a kill in the middle of writing leaves it
+    watched = WatchedTexts(texts)
+    QueryVectors(watched, str(TINY_MODEL)).read_or_encode(broken, no_note)
+    assert watched.starts == [48, 64, 80, 96]
+    assert broken.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_part_of_other_queries_is_not_used(texts, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        QueryVectors(InterruptedTexts(texts), str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy", no_note)
+    others = texts[::-1]
+    found = QueryVectors(others, str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy", no_note)
+    assert np.array_equal(found, QueryVectors(others, str(TINY_MODEL)).encode())
+
+
+def test_vectors_of_other_queries_or_another_model_are_refused(texts, tmp_path):
+    path = tmp_path / "vectors.npy"
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    with pytest.raises(TasbError, match="vectors of these 99 queries"):
+        QueryVectors(texts[1:], str(TINY_MODEL)).read_or_encode(path, no_note)
+    moved = shutil.copytree(TINY_MODEL, tmp_path / "moved")
+    QueryVectors(texts, str(moved)).read_or_encode(path, no_note)  # the same weights
+    config = json.loads((moved / "config.json").read_bytes())
+    (moved / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.3}))
+    with pytest.raises(TasbError, match="texts or weights differ"):
+        QueryVectors(texts, str(moved)).read_or_encode(path, no_note)
+
+
+def test_a_changed_byte_is_refused(texts, tmp_path):
+    path = tmp_path / "vectors.npy"
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TasbError, match=r"(?s)vectors\.npy.*sha256.*changed or damaged"):
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    sidecar = json.loads((tmp_path / "vectors.npy.json").read_text())
+    del sidecar["sha256"]  # as earlier versions wrote it
+    (tmp_path / "vectors.npy.json").write_text(json.dumps(sidecar))
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+
+
+def test_vectors_from_elsewhere_are_taken_with_a_note(texts, tmp_path):
+    path, notes = tmp_path / "vectors.npy", []
+    np.save(path, np.ones((100, DIMENSION), dtype=np.float16))
+    found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, notes.append)
+    assert (found.dtype, found.shape) == (np.float32, (100, DIMENSION))
+    assert len(notes) == 1
+    assert "taken as they are" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.ones((99, 4), dtype=np.float32), r"float32 \[99, 4\]"),
+        (np.ones(100, dtype=np.float32), r"float32 \[100\]"),
+        (np.ones((100, 4), dtype=np.int32), r"int32 \[100, 4\]"),
+    ],
+)
+def test_arrays_that_do_not_fit(texts, tmp_path, array, found):
+    np.save(tmp_path / "vectors.npy", array)
+    with pytest.raises(TasbError, match=found):
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "vectors.npy", [].append)
+
+
+def test_pickles_and_other_files_are_refused(texts, tmp_path):
+    np.save(tmp_path / "pickle.npy", np.array([{}] * 100, dtype=object), allow_pickle=True)
+    (tmp_path / "text.npy").write_text("not an array")
+    (tmp_path / "empty.npy").touch()
+    for name in ("pickle.npy", "text.npy", "empty.npy"):
+        with pytest.raises(TasbError, match=rf"{name}(?s:.*)vectors in a .npy file"):
+            QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / name, [].append)
+
+
+def test_nowhere_to_write(texts, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TasbError, match="a place to write the vectors"):
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "file" / "vectors.npy", no_note)

@@ -1,0 +1,339 @@
+"""`tasb data mine`: negatives out of real BM25 and dense rankings, and out of a run made by hand."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+
+import pytest
+
+from pyserini_tasb import TasbError
+from pyserini_tasb.data import mining as mine_command
+from pyserini_tasb.formats.qrels import read_qrels
+from pyserini_tasb.formats.text_store import write_text_store
+from pyserini_tasb.formats.topics import read_topics
+from tests.command_line import tasb
+from tests.conftest import DATA, TINY, TINY_MODEL, plain_vectors
+
+DEFAULTS = {
+    "index": None, "dense_index": None, "encoder": None, "run_file": None, "depth": 200, "skip_top": 0,
+    "per_query": 50, "sampling": "stratified", "score_with": None, "margin_cutoff": None, "min_relevance": 1,
+    "seed": 0, "threads": 1, "device": "cpu", "keep_query": False, "allow_reversed": False,
+}  # fmt: skip
+
+
+def mine(output, **options):
+    """The rows written."""
+    assert mine_command.run(argparse.Namespace(**DEFAULTS | {"output": str(output)} | options)) == 0
+    return [line.split("\t") for line in output.read_text().splitlines()]
+
+
+def tiny(output, **options):
+    sources = {"topics": TINY / "topics.tsv", "qrels": TINY / "qrels.txt", "collection": TINY / "corpus.jsonl"}
+    return mine(output, **{name: str(path) for name, path in sources.items()} | options)
+
+
+def negatives_of(rows):
+    by_query = defaultdict(set)
+    for qid, _, negative in rows:
+        by_query[qid].add(negative)
+    return by_query
+
+
+@pytest.fixture
+def handmade(tmp_path):
+    """Five passages that the run ranks for q1 in the order of their ids; d2 is relevant and d4 has its text."""
+    texts = {"d1": "merge sort", "d2": "quick sort", "d3": "heap sort", "d4": "Quick\tSORT ", "d5": "radix sort"}
+    (tmp_path / "docs.jsonl").write_text(
+        "".join(f'{{"id": "{docid}", "text": "{text}"}}\n'.replace("\t", "\\t") for docid, text in texts.items())
+    )
+    (tmp_path / "topics.tsv").write_text("q1\tfast sort\n")
+    (tmp_path / "qrels.txt").write_text("q1 0 d2 1\n")
+    ranked = [*texts, "elsewhere"]
+    (tmp_path / "run.txt").write_text(
+        "".join(f"q1 Q0 {docid} {rank} {10 - rank} tag\n" for rank, docid in enumerate(ranked, 1))
+    )
+
+    def run(output=tmp_path / "pairs.tsv", **options):
+        sources = {"topics": "topics.tsv", "qrels": "qrels.txt", "collection": "docs.jsonl", "run_file": "run.txt"}
+        return mine(output, **{name: str(tmp_path / file) for name, file in sources.items()} | options)
+
+    return run
+
+
+def test_bm25_negatives_are_hits_but_no_positives(lucene_index, suitable_java, tmp_path, capsys):
+    from pyserini.search.lucene import LuceneSearcher
+
+    rows = tiny(tmp_path / "pairs.tsv", index=str(lucene_index), depth=20, per_query=1000)
+    searcher, topics, qrels = (
+        LuceneSearcher(str(lucene_index)),
+        read_topics(TINY / "topics.tsv"),
+        read_qrels(TINY / "qrels.txt"),
+    )
+    expected = {
+        qid: {hit.docid for hit in searcher.search(text, 20)} - qrels[qid].keys() for qid, text in topics.items()
+    }
+    assert negatives_of(rows) == expected
+    # Every positive with every negative.
+    assert len(rows) == sum(len(qrels[qid]) * len(negatives) for qid, negatives in expected.items())
+    assert f"{len(rows)} pairs in" in capsys.readouterr().out
+
+
+def test_dense_negatives_scored_by_a_card(faiss_index, suitable_java, tmp_path, collection, expected_scores, capsys):
+    cutoff = 0.75
+    rows = tiny(
+        tmp_path / "pairs.tsv", dense_index=str(faiss_index), encoder=str(TINY_MODEL), depth=60, per_query=5,
+        score_with=str(TINY_MODEL), margin_cutoff=cutoff,
+    )  # fmt: skip
+    passages = [f"{title} {text}".strip() for title, text in zip(collection.titles, collection.texts, strict=True)]
+    vectors = dict(zip(collection.docids, plain_vectors(TINY_MODEL, passages), strict=True))
+    queries = dict(zip(collection.topics, plain_vectors(TINY_MODEL, list(collection.topics.values())), strict=True))
+    qrels = read_qrels(TINY / "qrels.txt")
+    assert rows
+    for positive_score, negative_score, qid, positive, negative in rows:
+        assert float(positive_score) == pytest.approx(queries[qid] @ vectors[positive], abs=1e-3)
+        assert float(negative_score) == pytest.approx(queries[qid] @ vectors[negative], abs=1e-3)
+        assert float(positive_score) - float(negative_score) > cutoff
+        assert positive in qrels[qid]
+        assert negative not in qrels[qid]
+        assert sum(score > expected_scores[qid][negative] + 1e-3 for score in expected_scores[qid].values()) < 60
+    assert max(map(len, negatives_of([row[2:] for row in rows]).values())) == 5
+    report = capsys.readouterr().out
+    assert "are too close to every positive (--margin-cutoff)" in report
+    assert f"{len(rows)} pairs in" in report
+
+
+@pytest.mark.parametrize("kind", ["bm25", "dense"])
+def test_the_same_bytes_whatever_the_threads_and_other_ones_for_another_seed(
+    kind, lucene_index, faiss_index, suitable_java, tmp_path
+):
+    options = {"index": str(lucene_index)}
+    if kind == "dense":
+        options = {"dense_index": str(faiss_index), "encoder": str(TINY_MODEL), "score_with": str(TINY_MODEL)}
+        options["allow_reversed"] = True  # what the teacher itself found scores higher than most positives
+    for name, changed in {"one": {}, "four": {"threads": 4}, "seed": {"seed": 1}}.items():
+        tiny(tmp_path / name, depth=60, per_query=7, sampling="random", **options | changed)
+    one, four, seed = ((tmp_path / name).read_bytes() for name in ("one", "four", "seed"))
+    assert one == four
+    assert one != seed
+
+
+def test_a_querys_draw_does_not_depend_on_the_other_queries(lucene_index, suitable_java, tmp_path):
+    all_rows = tiny(tmp_path / "all.tsv", index=str(lucene_index), per_query=7)
+    (tmp_path / "one.tsv").write_text((TINY / "topics.tsv").read_text().splitlines(keepends=True)[5])
+    rows = tiny(tmp_path / "some.tsv", index=str(lucene_index), per_query=7, topics=str(tmp_path / "one.tsv"))
+    assert rows == [row for row in all_rows if row[0] == "12"]
+
+
+def test_the_guard_removes_and_counts(handmade, capsys):
+    assert handmade() == [["q1", "d2", negative] for negative in ("d1", "d3", "d5")]
+    report = capsys.readouterr().out
+    assert "6 hits at depth 200" in report
+    assert "1 are not in the collection" in report
+    assert "1 are positives" in report
+    assert "1 have the text of a positive" in report
+    assert "3 negatives of 1 queries: at most 50 each, stratified by scores of the search" in report
+
+
+def test_as_typed(handmade, tmp_path, capsys):
+    files = [str(tmp_path / name) for name in ("topics.tsv", "qrels.txt", "docs.jsonl", "run.txt", "typed.tsv")]
+    options = ["--topics", "--qrels", "--collection", "--run", "--output"]
+    typed = [word for pair in zip(options, files, strict=True) for word in pair]
+    assert tasb("data", "mine", *typed) == 0
+    assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td1\nq1\td2\td3\nq1\td2\td5\n"
+    assert tasb("data", "mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
+    assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td3\n"
+    assert tasb("data", "mine", *typed, "--margin-cutoff", "1") == 2
+    assert "no --score-with" in capsys.readouterr().err
+
+
+def test_depth_skipped_ranks_and_the_top(handmade):
+    assert handmade(depth=4) == [["q1", "d2", "d1"], ["q1", "d2", "d3"]]
+    assert handmade(skip_top=1) == [["q1", "d2", "d3"], ["q1", "d2", "d5"]]
+    assert handmade(sampling="top", per_query=2) == [["q1", "d2", "d1"], ["q1", "d2", "d3"]]
+
+
+def test_positives_below_the_wanted_grade_are_none(handmade, tmp_path):
+    (tmp_path / "qrels.txt").write_text("q1 0 d2 2\nq1 0 d3 1\n")
+    assert {row[2] for row in handmade(min_relevance=2)} == {"d1", "d3", "d5"}
+    assert {row[2] for row in handmade()} == {"d1", "d5"}
+
+
+def test_topics_and_positives_without_what_they_need_are_counted(handmade, tmp_path, capsys):
+    (tmp_path / "topics.tsv").write_text("q1\tfast sort\nq2\tunjudged\nq3\tgone\nq4\tirrelevant\nq5\tnot in the run\n")
+    (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq1 0 gone 1\nq3 0 gone 1\nq4 0 d1 0\nq5 0 d1 1\n")
+    assert {row[0] for row in handmade()} == {"q1"}
+    report = capsys.readouterr().out
+    for line in (
+        "5 topics, 4 positives",
+        "1 topics have no qrels: q2",
+        "1 topics have no positive with a text in the collection: q3",
+        "1 topics have no positive (--min-relevance): q4",
+        "1 topics have no hit that can be a negative: q5",
+        "2 positives are not in the collection",
+    ):
+        assert line in report
+
+
+def test_an_empty_passage_is_neither_positive_nor_negative(handmade, tmp_path, capsys):
+    with (tmp_path / "docs.jsonl").open("a") as file:
+        file.write('{"id": "elsewhere", "text": " "}\n{"id": "empty", "text": ""}\n')
+    (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq1 0 empty 1\n")
+    assert handmade() == [["q1", "d2", negative] for negative in ("d1", "d3", "d5")]
+    assert "1 positives are not in the collection, or empty there" in capsys.readouterr().out
+
+
+def test_a_text_store_is_read_where_it_is(handmade, tmp_path):
+    store = tmp_path / "store"
+    write_text_store(store, [("d1", "merge sort"), ("d2", "quick sort")])
+    assert handmade(collection=str(store)) == [["q1", "d2", "d1"]]
+
+
+def test_scores_do_not_change_what_top_and_random_draw(handmade):
+    for sampling in ("top", "random"):
+        unscored = handmade(sampling=sampling, per_query=2)
+        scored = handmade(sampling=sampling, per_query=2, score_with=str(TINY_MODEL))
+        assert [row[2:] for row in scored] == unscored
+        with_cutoff = handmade(sampling=sampling, per_query=2, score_with=str(TINY_MODEL), margin_cutoff=-1e9)
+        assert [row[2:] for row in with_cutoff] == unscored
+        # In other batches the last digits are others.
+        for one, other in zip(with_cutoff, scored, strict=True):
+            assert list(map(float, one[:2])) == pytest.approx(list(map(float, other[:2])), rel=1e-6)
+
+
+def rank_first(tmp_path, docid):
+    """A run in which this passage is far ahead."""
+    others = [other for other in ("d1", "d3", "d5") if other != docid]
+    scores = {docid: 100.0} | dict.fromkeys(others, 1.0)
+    (tmp_path / "run.txt").write_text("".join(f"q1 Q0 {hit} 1 {score} tag\n" for hit, score in scores.items()))
+
+
+def test_strata_are_of_the_teachers_scores(handmade, tmp_path):
+    scored = {row[4]: float(row[1]) for row in handmade(score_with=str(TINY_MODEL))}
+    worst = min(scored, key=scored.get)
+    rank_first(tmp_path, worst)
+    assert [row[2] for row in handmade(per_query=1)] == [worst]
+    assert [row[4] for row in handmade(per_query=1, score_with=str(TINY_MODEL))] != [worst]
+
+
+def test_what_the_cutoff_removes_is_not_drawn(handmade, tmp_path):
+    rows = handmade(score_with=str(TINY_MODEL))
+    margins = {row[4]: float(row[0]) - float(row[1]) for row in rows}
+    closest = min(margins, key=margins.get)
+    rank_first(tmp_path, closest)
+    cutoff = margins[closest] + 1e-4  # in other batches the last digits are others
+    assert sum(margin > cutoff for margin in margins.values()) == len(margins) - 1
+    (row,) = handmade(score_with=str(TINY_MODEL), margin_cutoff=cutoff, sampling="top", per_query=1)
+    assert row[4] != closest
+
+
+def test_a_negative_too_close_to_one_positive_serves_another(handmade, tmp_path, capsys):
+    (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq1 0 d5 1\n")
+    rows = handmade(score_with=str(TINY_MODEL))
+    scores = {row[3]: float(row[0]) for row in rows} | {row[4]: float(row[1]) for row in rows}
+    low, high = sorted(("d2", "d5"), key=scores.get)
+    # Between the two positives' margins to d1, so that d1 is clear of the higher one only.
+    cutoff = (scores[low] + scores[high]) / 2 - scores["d1"]
+    rows = handmade(score_with=str(TINY_MODEL), margin_cutoff=cutoff)
+    assert [row[3] for row in rows if row[4] == "d1"] == [high]
+    assert "pairs left out: the negative is too close to that positive" in capsys.readouterr().out
+
+
+SELF = DATA / "self"
+OWN = {
+    "topics": str(SELF / "queries.tsv"), "qrels": str(SELF / "qrels.txt"),
+    "collection": str(SELF / "collection.jsonl"), "run_file": str(SELF / "run.txt"),
+}  # fmt: skip
+
+
+def test_a_query_is_never_its_own_negative(tmp_path, capsys):
+    assert mine(tmp_path / "pairs.tsv", **OWN) == [["a1", "a2", "a4"], ["a3", "a4", "a2"]]
+    assert "2 are the query itself (--keep-query keeps them)" in capsys.readouterr().out
+    assert len(mine(tmp_path / "kept.tsv", **OWN, keep_query=True)) == 4
+    assert "0 are the query itself" in capsys.readouterr().out
+
+
+def test_what_is_the_query_itself_is_not_drawn(tmp_path):
+    rows = mine(tmp_path / "pairs.tsv", **OWN, sampling="top", per_query=1)
+    assert rows == [["a1", "a2", "a4"], ["a3", "a4", "a2"]]
+
+
+def test_a_teacher_that_contradicts_the_labels_is_refused(handmade, tmp_path, capsys):
+    margins = {row[4]: float(row[0]) - float(row[1]) for row in handmade(score_with=str(TINY_MODEL))}
+    report = capsys.readouterr().out
+    share = 100 * sum(margin > 0 for margin in margins.values()) / len(margins)
+    assert f"{TINY_MODEL} agrees with the labels in {share:.3g} % of 3 pairs" in report
+    before = (tmp_path / "pairs.tsv").read_bytes()
+    # The passage that the teacher likes least becomes the only positive.
+    scores = {"d2": 0.0} | {docid: -margin for docid, margin in margins.items()}
+    worst = min(scores, key=scores.get)
+    (tmp_path / "qrels.txt").write_text(f"q1 0 {worst} 1\n")
+    with pytest.raises(TasbError) as caught:
+        handmade(score_with=str(TINY_MODEL))
+    assert "in 100 % of the pairs the teacher puts the negative first" in caught.value.found
+    assert (tmp_path / "pairs.tsv").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "docs.jsonl", "topics.tsv", "qrels.txt", "run.txt", "pairs.tsv"
+    }  # fmt: skip
+    handmade(score_with=str(TINY_MODEL), allow_reversed=True)
+    assert "warning: in 100 % of the pairs" in capsys.readouterr().out
+
+
+def test_topics_without_hits_and_judged_queries_that_are_no_topics_are_named(handmade, tmp_path, capsys):
+    (tmp_path / "topics.tsv").write_text("q1\tfast sort\nq5\tnot in the run\n")
+    (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq5 0 d1 1\nq6 0 d1 1\nq7 0 d1 0\n")
+    handmade()
+    report = capsys.readouterr().out
+    assert "1 topics have no hit that can be a negative: q5\n  1 topics of these have no hits at all: q5\n" in report
+    assert "1 judged queries are no topics: q6\n" in report
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dense_index": "x", "run_file": None}, "no --encoder"),
+        ({"encoder": "tasb"}, "--encoder tasb alone"),
+        ({"threads": 0}, "--threads at least 1"),
+        ({"margin_cutoff": 1.0}, "no --score-with"),
+        ({"skip_top": 200}, "--skip-top 200"),
+        ({"per_query": 0}, "--per-query at least 1"),
+        ({"collection": "/nowhere"}, "no such file"),
+        ({"min_relevance": 3}, "1 no positive, 0 no positive with a text"),
+    ],
+)
+def test_wrong_options_leave_everything_as_it_was(handmade, tmp_path, options, message):
+    (tmp_path / "pairs.tsv").write_text("before")
+    files = sorted(tmp_path.iterdir())
+    with pytest.raises(TasbError, match=message):
+        handmade(**options)
+    assert (tmp_path / "pairs.tsv").read_text() == "before"
+    assert sorted(tmp_path.iterdir()) == files
+
+
+def test_no_pairs_at_all_is_an_error_that_says_why(handmade, tmp_path):
+    (tmp_path / "run.txt").write_text("q1 Q0 d2 1 2 tag\nq1 Q0 unknown 2 1 tag\n")
+    with pytest.raises(TasbError, match=r"2 hits for 1 topics, of which 1 are not in the collection.*1 are positives"):
+        handmade()
+    assert not (tmp_path / "pairs.tsv").exists()
+
+
+def test_an_output_folder_that_is_not_there(handmade, tmp_path):
+    with pytest.raises(TasbError, match="No such file"):
+        handmade(output=tmp_path / "absent" / "pairs.tsv")
+
+
+def test_indexes_that_are_none(handmade, tmp_path, suitable_java):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TasbError, match="segments"):
+        handmade(run_file=None, index=str(tmp_path / "empty"))
+    with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
+        handmade(run_file=None, index="nosuchindex")
+    with pytest.raises(TasbError, match="no file `index`, `docid`"):
+        handmade(run_file=None, dense_index=str(tmp_path / "empty"), encoder=str(TINY_MODEL))
+    with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
+        handmade(run_file=None, dense_index="nosuchindex", encoder=str(TINY_MODEL))
+
+
+def test_an_index_of_vectors_is_no_bm25_index(handmade, faiss_index, suitable_java):
+    with pytest.raises(TasbError, match="a Lucene index"):
+        handmade(run_file=None, index=str(faiss_index))

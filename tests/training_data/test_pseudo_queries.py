@@ -1,0 +1,232 @@
+"""`tasb data pseudo-queries`: out of titles and leading sentences."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from pyserini_tasb import TasbError
+from pyserini_tasb.data import mining as mine_command
+from pyserini_tasb.data import pseudo_queries as pseudo_queries_command
+from pyserini_tasb.data.false_negatives import first_words, leading_sentences, word_count
+from pyserini_tasb.data.pseudo_queries import (
+    PseudoQuery,
+    PseudoQueryCounts,
+    PseudoQueryRules,
+    choose_documents,
+    pseudo_query,
+)
+from pyserini_tasb.formats.collections import Document, read_documents
+from pyserini_tasb.formats.qrels import read_qrels
+from pyserini_tasb.formats.topics import read_topics
+from tests.command_line import tasb
+from tests.conftest import TINY
+
+DEFAULTS = {"source": "auto", "min_words": 3, "max_words": 25, "limit": None, "seed": 0, "write_collection": False}
+
+
+def make(collection, output, **options):
+    namespace = argparse.Namespace(**DEFAULTS | {"collection": str(collection), "output": str(output)} | options)
+    assert pseudo_queries_command.run(namespace) == 0
+
+
+def chosen(documents, **rules):
+    counts = PseudoQueryCounts()
+    return choose_documents(documents, PseudoQueryRules(**rules), counts), counts
+
+
+def test_titles_of_the_tiny_collection(collection, tmp_path, capsys):
+    make(TINY / "corpus.jsonl", tmp_path / "pseudo")
+    queries, qrels = read_topics(tmp_path / "pseudo" / "queries.tsv"), read_qrels(tmp_path / "pseudo" / "qrels.txt")
+    assert queries.keys() == qrels.keys()
+    titles = dict(zip(collection.docids, collection.titles, strict=True))
+    for qid, query in queries.items():
+        (docid,) = qrels[qid]
+        assert qid == f"pseudo-{docid}"
+        # One title is too long, and where it is too short, the document's first sentence stands in.
+        assert query == first_words(titles[docid], 25) or word_count(titles[docid]) < 3
+    # Five reports of a glossary have one title.
+    shared = [docid for docid, title in titles.items() if title.startswith("Glossary of Computer Engineering")]
+    assert len(shared) == 5
+    assert not {f"pseudo-{docid}" for docid in shared} & queries.keys()
+    report = capsys.readouterr().out
+    assert "123 documents" in report
+    assert "5 whose query other documents share" in report
+    assert f"{len(queries)} pseudo-queries" in report
+    assert not (tmp_path / "pseudo" / "collection").exists()
+
+
+def test_passages_without_their_queries(collection, tmp_path):
+    make(TINY / "corpus.jsonl", tmp_path / "pseudo", source="title", write_collection=True)
+    lines = (tmp_path / "pseudo" / "collection" / "documents.jsonl").read_text().splitlines()
+    passages = {record["id"]: record["contents"] for record in map(json.loads, lines)}
+    # Of every document the title is gone, query or not, so that nothing but the text tells them apart.
+    assert passages == dict(zip(collection.docids, collection.texts, strict=True))
+
+
+def test_documents_alone_are_enough_to_mine(tmp_path, lucene_index, suitable_java):
+    make(TINY / "corpus.jsonl", tmp_path / "pseudo", limit=20, write_collection=True)
+    mine_command.run(
+        argparse.Namespace(
+            topics=str(tmp_path / "pseudo" / "queries.tsv"), qrels=str(tmp_path / "pseudo" / "qrels.txt"),
+            collection=str(tmp_path / "pseudo" / "collection"), index=str(lucene_index), dense_index=None,
+            encoder=None, run_file=None, output=str(tmp_path / "pairs.tsv"), depth=30, skip_top=0, per_query=4,
+            sampling="top", score_with=None, margin_cutoff=None, min_relevance=1, seed=0, threads=1, device=None,
+            keep_query=False, allow_reversed=False,
+        )
+    )  # fmt: skip
+    rows = [line.split("\t") for line in (tmp_path / "pairs.tsv").read_text().splitlines()]
+    assert len({qid for qid, _, _ in rows}) == 20
+    assert all(qid == f"pseudo-{positive}" != f"pseudo-{negative}" for qid, positive, negative in rows)
+
+
+def test_limit_draws_by_seed_and_docid():
+    documents = [Document(f"d{number}", f"the title number {number}", "text") for number in range(500)]
+    all_of_them, counts = chosen(documents, limit=50)
+    assert (counts.queries, counts.beyond_limit) == (50, 450)
+    assert np.array_equal(all_of_them, chosen(documents, limit=50)[0])
+    assert not np.array_equal(all_of_them, chosen(documents, limit=50, seed=1)[0])
+    assert np.array_equal(all_of_them[::-1], chosen(documents[::-1], limit=50)[0])
+    # Uniform: neither the first nor the last are preferred.
+    assert 10 < all_of_them[:250].sum() < 40
+    more = chosen(documents, limit=60)[0]
+    assert (all_of_them <= more).all()
+
+
+def test_what_is_left_out_is_counted():
+    documents = [
+        Document("1", "A good long title", "text"),
+        Document("2", "Short", ""),
+        Document("3", "a  GOOD long title", "other text"),
+        Document("4", "", ""),
+        Document("5", "A title without a text", ""),
+        Document("6", "Another good title", "text"),
+    ]
+    mask, counts = chosen(documents, source="title")
+    assert mask.tolist() == [False] * 5 + [True]
+    assert counts == PseudoQueryCounts(
+        documents=6, without_source=1, too_short=1, nothing_left=1, shared=2, beyond_limit=0, queries=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "rules", "expected"),
+    [
+        (("A title of words", "Text. More."), {}, ("A title of words", "Text. More.")),
+        (("Short", "One two three. Four."), {}, ("One two three.", "Short Four.")),
+        (("A title", "One two three. Four."), {"source": "sentence"}, ("One two three.", "A title Four.")),
+        (("", "No. Not yet! Now it is\nenough? Rest"), {"min_words": 5}, ("No. Not yet! Now it is enough?", "Rest")),
+        (("", "By J. B. Wegstein. Rest"), {}, ("By J. B. Wegstein.", "Rest")),
+        (("", "one two three four five six"), {"max_words": 4}, ("one two three four", "five six")),
+        (("", "One two three four five. Six."), {"max_words": 4}, ("One two three four", "Six.")),
+        (("one two three four", "Text"), {"max_words": 3}, ("one two three", "Text")),
+        (("", "機械学習。検索"), {}, ("機械学習。", "検索")),
+    ],
+)  # fmt: skip
+def test_queries_and_what_is_left(document, rules, expected):
+    assert pseudo_query(Document("d", *document), PseudoQueryRules(**rules)) == PseudoQuery(*expected)
+
+
+@pytest.mark.parametrize(
+    ("document", "rules", "fault"),
+    [
+        (("", "Text of a document. More."), {"source": "title"}, "without_source"),
+        (("A title of words", ""), {"source": "sentence"}, "without_source"),
+        (("A title of words", ""), {}, "nothing_left"),
+        (("", "Only one sentence here."), {}, "nothing_left"),
+        (("A title of words", "Only one sentence here."), {"source": "sentence"}, "nothing_left"),
+        (("One", "two"), {}, "too_short"),
+        (("One", "Text is long enough. More."), {"source": "title"}, "too_short"),
+    ],
+)
+def test_documents_without_a_query(document, rules, fault):
+    assert pseudo_query(Document("d", *document), PseudoQueryRules(**rules)) == fault
+
+
+def test_words():
+    assert word_count("don't  stop - now, U.S. 3.5") == 5
+    assert word_count("機械 learning") == 3
+    assert word_count(" … ") == 0
+    assert first_words("a, b. c", 2) == "a, b."
+    assert first_words("a b", 5) == "a b"
+    assert leading_sentences("no end", 1) == "no end"
+
+
+def test_titles_of_every_form(tmp_path):
+    lines = [
+        {"id": "1", "title": " T ", "text": " text "},
+        {"_id": "2", "contents": "A title\nline one\nline two"},
+        {"docid": 3, "contents": "no title\n"},
+        {"id": "4", "title": "A title", "contents": "A title and text"},
+        {"id": "5", "title": "A title", "contents": "other text"},
+        {"id": "6", "title": None, "text": "text"},
+    ]
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert list(read_documents(tmp_path / "docs")) == [
+        Document("1", "T", "text"),
+        Document("2", "A title", "line one line two"),
+        Document("3", "", "no title"),
+        Document("4", "A title", "and text"),
+        Document("5", "A title", "other text"),
+        Document("6", "", "text"),
+    ]
+    (tmp_path / "docs.tsv").write_text("7\tplain text\n")
+    assert list(read_documents(tmp_path / "docs.tsv")) == [Document("7", "", "plain text")]
+
+
+def test_sentences_of_a_lucene_index(lucene_index, suitable_java, tmp_path):
+    make(lucene_index, tmp_path / "pseudo", source="sentence")
+    queries = read_topics(tmp_path / "pseudo" / "queries.tsv")
+    assert queries["pseudo-CACM-0001"].startswith("Preliminary Report-International Algebraic Language CACM")
+
+
+def test_faulty_lines_are_all_named_and_nothing_is_written(tmp_path):
+    (tmp_path / "docs.jsonl").write_text('{"id": "1", "text": "x"}\n{"text": "x"}\n{"id": "a b", "text": "x"}\n[]\n')
+    with pytest.raises(TasbError) as error:
+        make(tmp_path / "docs.jsonl", tmp_path / "pseudo")
+    for number in (2, 3, 4):
+        assert f"docs.jsonl:{number}: " in str(error.value)
+    assert not (tmp_path / "pseudo").exists()
+
+
+def test_a_docid_twice(tmp_path):
+    (tmp_path / "docs.tsv").write_text("1\tone two three. more\n2\tfour five six. more\n1\tseven eight nine. more\n")
+    with pytest.raises(TasbError, match="documents 3"):
+        make(tmp_path / "docs.tsv", tmp_path / "pseudo")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_words": 0}, "--min-words 0"),
+        ({"min_words": 9, "max_words": 8}, "--max-words 8"),
+        ({"limit": 0}, "--limit 0"),
+        ({"source": "title"}, "none of 1: 1 without a title"),
+    ],
+)
+def test_wrong_options(tmp_path, options, message):
+    (tmp_path / "docs.tsv").write_text("1\tone two three. more\n")
+    with pytest.raises(TasbError, match=message):
+        make(tmp_path / "docs.tsv", tmp_path / "pseudo", **options)
+    assert not (tmp_path / "pseudo").exists()
+
+
+def test_what_stands_in_the_output_folder_stays(tmp_path):
+    (tmp_path / "pseudo").mkdir()
+    (tmp_path / "pseudo" / "queries.tsv").write_text("mine")
+    with pytest.raises(TasbError, match="something is there already"):
+        make(tmp_path / "not looked for yet", tmp_path / "pseudo")
+    assert (tmp_path / "pseudo" / "queries.tsv").read_text() == "mine"
+
+
+def test_as_typed(tmp_path):
+    (tmp_path / "docs.tsv").write_text("7\tone two three. more\n")
+    files = ["--collection", str(tmp_path / "docs.tsv"), "--output", str(tmp_path / "out")]
+    assert tasb("data", "pseudo-queries", *files, "--from", "sentence", "--write-collection") == 0
+    assert (tmp_path / "out" / "queries.tsv").read_text() == "pseudo-7\tone two three.\n"
+    assert (tmp_path / "out" / "qrels.txt").read_text() == "pseudo-7 0 7 1\n"
+    assert (tmp_path / "out" / "collection" / "documents.jsonl").read_text() == '{"id": "7", "contents": "more"}\n'
