@@ -1,6 +1,6 @@
 """Passages a second of each back end beside Pyserini's AutoDocumentEncoder; exits with 1 below a floor.
 
-    python benchmarks/encode.py --collection collection.tsv
+    python benchmarks/encode.py --corpus collection.tsv
 
 Real passages, a model of DistilBERT's size, all in one process with the same threads, by turns; of the ratios to
 Pyserini in the same round the median counts. Pyserini gets its own batches of 64 in the order of the file, ours what
@@ -49,7 +49,7 @@ OURS = (("torch", "fp32"), ("onnx", "fp32"), ("torch", "bf16"), ("onnx", "int8")
 def main() -> int:
     """Measure by turns, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--collection", required=True, type=Path, help="pid TAB text")
+    parser.add_argument("--corpus", required=True, type=Path, help="pid TAB text")
     parser.add_argument("--passages", type=int, default=512, help="spread over the collection (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--model", help="what --encoder takes; default: random weights of DistilBERT's size")
@@ -57,7 +57,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(threads())
     with model_to_measure(arguments.model) as model:
-        passages = sample(arguments.collection, arguments.passages)
+        passages = sample(arguments.corpus, arguments.passages)
         result = measure(model, passages, arguments.rounds)
     return report(result, arguments.output)
 

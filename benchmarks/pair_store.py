@@ -80,7 +80,7 @@ def write_sources(folder: Path, rows: int) -> dict[str, float]:
 
 
 def build(folder: Path, rows: int) -> dict[str, float]:
-    """`tasb data pairs` on these files."""
+    """`tasb pairs` on these files."""
     from pyserini_tasb.data.pairs import run
 
     given = {"collection": f"{folder}/collection.tsv", "queries": f"{folder}/queries.tsv"}

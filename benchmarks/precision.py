@@ -24,7 +24,7 @@ from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.qrels import read_qrels
-from pyserini_tasb.formats.runs import Run, write_run
+from pyserini_tasb.formats.runs import RunDict, write_run
 from pyserini_tasb.formats.topics import read_topics
 from pyserini_tasb.recipes.lookup import encoder_card
 
@@ -66,7 +66,7 @@ def compare(card: EncoderCard, collection: Path, folder: Path) -> int:
     return main_of_tasb(["evaluate", "--qrels", str(collection / "qrels.txt"), *chosen])
 
 
-def search(encoder: TextEncoder, collection: Path) -> Run:
+def search(encoder: TextEncoder, collection: Path) -> RunDict:
     """The best passages of every judged query."""
     judged = read_qrels(collection / "qrels.txt")
     topics = {qid: text for qid, text in read_topics(collection / "queries.tsv").items() if qid in judged}

@@ -1,6 +1,6 @@
 """Milliseconds a query: encoding beside Pyserini's AutoQueryEncoder, and exact search; exits with 1 below a floor.
 
-    python benchmarks/query_latency.py --queries queries.tsv
+    python benchmarks/query_latency.py --topics queries.tsv
 
 Real queries, a model of DistilBERT's size, all in one process with the same threads, by turns; of the ratios of p50 to
 Pyserini's in the same round the median counts. Batches as in Table 1 of the TAS-B paper. Flat search of random vectors
@@ -49,7 +49,7 @@ READS = 10
 def main() -> int:
     """Measure by turns, print tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", required=True, type=Path, help="qid TAB text")
+    parser.add_argument("--topics", required=True, type=Path, help="qid TAB text")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--singly", type=int, default=200, help="queries one by one in a round (default: %(default)s)")
     parser.add_argument("--vectors", type=int, default=200_000, help="that are searched (default: %(default)s)")
@@ -57,12 +57,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("query_latency.json"), help="default: %(default)s")
     arguments = parser.parse_args()
     torch.set_num_threads(threads())
-    with arguments.queries.open(encoding="utf-8") as file:
+    with arguments.topics.open(encoding="utf-8") as file:
         texts = dict.fromkeys(line.rstrip("\n").partition("\t")[2] for line in file)
     wanted = max(*BATCHES, arguments.singly)
     queries = list(itertools.islice(texts, wanted))
     if len(queries) < wanted:  # what is missing would be timed as nothing
-        parser.error(f"--queries has {len(queries)} different queries; {wanted} are needed")
+        parser.error(f"--topics has {len(queries)} different queries; {wanted} are needed")
     with model_to_measure(arguments.model) as model:
         encoding = measure_encoding(model, queries, arguments.singly, arguments.rounds)
     searching = measure_search(arguments.vectors, encoding["dimension"])

@@ -1,6 +1,6 @@
 """Re-rank the real TAS-B and BM25 top 100 of TREC-DL 2019 and 2020 with several models, and evaluate at each depth.
 
-    python benchmarks/rerank_depths.py --collection collection.tsv --models minilm=tasb:minilm --splade --output DIR
+    python benchmarks/rerank_depths.py --corpus collection.tsv --models minilm=tasb:minilm --splade --output DIR
 
 Each model scores each top 100 once; what is there already is not scored again. Printed in Markdown, for each year: what
 re-ranking the top 100 is worth (paired t-tests against the first stage), and nDCG@10 at each depth, which is drawn as
@@ -22,7 +22,7 @@ YEARS, FIRST_STAGES = ("dl19-passage", "dl20-passage"), ("bm25", "tasb")
 def main() -> int:
     """Re-rank, evaluate, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--collection", required=True, help="the passages of MS MARCO, or those of the runs")
+    parser.add_argument("--corpus", required=True, help="the passages of MS MARCO, or those of the runs")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME=MODEL", help="what tasb rerank takes")
     parser.add_argument("--splade", action="store_true", help="with SPLADE-tiny as well")
     parser.add_argument("--precision", default="bf16", help="default: %(default)s")
@@ -41,7 +41,7 @@ def main() -> int:
 
 def reranked_runs(arguments: argparse.Namespace, year: str, first: str) -> list[Path]:
     runs = []
-    texts = ["--run", first, "--topics", year, "--collection", arguments.collection]
+    texts = ["--run", first, "--topics", year, "--corpus", arguments.corpus]
     for name, model in (each.split("=", 1) for each in arguments.models):
         runs.append(arguments.output / f"{first}.{name}.txt")
         if not runs[-1].exists():

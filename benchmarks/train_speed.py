@@ -1,6 +1,6 @@
 """Training steps a second and peak memory: `tasb train` against sentence-transformers' trainer with MarginMSELoss.
 
-    python benchmarks/train_speed.py --collection collection.tsv --queries queries.tsv
+    python benchmarks/train_speed.py --corpus collection.tsv --topics queries.tsv
 
 Same model, texts, token caps, batches in the same order, optimiser, threads and precision; each in a process of its
 own, by turns. First both train without dropout, and their losses must agree; then with the model's dropout, for time.
@@ -29,8 +29,8 @@ RATE = 1e-5
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--collection", required=True, type=Path, help="pid TAB text")
-    parser.add_argument("--queries", required=True, type=Path, help="qid TAB text")
+    parser.add_argument("--corpus", required=True, type=Path, help="pid TAB text")
+    parser.add_argument("--topics", required=True, type=Path, help="qid TAB text")
     parser.add_argument("--steps", type=int, default=8, help="steps of each process; the first two are not counted")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each kind")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -77,7 +77,7 @@ def build_pairs(arguments: argparse.Namespace, folder: Path) -> None:
     random = np.random.default_rng(1)
     qids, pids = (
         [line.split("\t", 1)[0] for line in path.open(encoding="utf-8")]
-        for path in (arguments.queries, arguments.collection)
+        for path in (arguments.topics, arguments.corpus)
     )
     with (folder / "pairs.tsv").open("w") as out:
         for qid in qids[: 64 * arguments.batch_size]:
@@ -85,8 +85,8 @@ def build_pairs(arguments: argparse.Namespace, folder: Path) -> None:
             out.write(
                 f"{random.normal(5, 2):.3f}\t{random.normal(0, 2):.3f}\t{qid}\t{pids[positive]}\t{pids[negative]}\n"
             )
-    command = ["data", "pairs", "--output", folder / "pairs", "--collection", arguments.collection]
-    command += ["--queries", arguments.queries, "--scored-pairs", folder / "pairs.tsv"]
+    command = ["pairs", "--output", folder / "pairs", "--corpus", arguments.corpus]
+    command += ["--topics", arguments.topics, "--scored-pairs", folder / "pairs.tsv"]
     subprocess.run([sys.executable, "-m", "pyserini_tasb", *map(str, command)], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -103,7 +103,7 @@ def run(
     else:
         options = {"pairs": str(folder / "pairs"), "output": str(output), "precision": precision, "dropout": dropout}
         options |= {"steps": arguments.steps, "batch_size": arguments.batch_size, "max_length": arguments.max_length}
-        command = [__file__, "--collection", "-", "--queries", "-", "--child", json.dumps(options)]
+        command = [__file__, "--corpus", "-", "--topics", "-", "--child", json.dumps(options)]
     environment = os.environ | {"PYSERINI_TASB_HOME": str(folder / "home"), "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=subprocess.STDOUT)

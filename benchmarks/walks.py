@@ -5,7 +5,7 @@
 
 query to vector: stock `python -m pyserini.search.faiss` searches a flat index for one query with `--encoder tasb:CARD`,
     from the start-up hook to the written run.
-scored pair to gradient: `tasb data pairs` makes a store of scored pairs, and `tasb train` begins to train on it, up to
+scored pair to gradient: `tasb pairs` makes a store of scored pairs, and `tasb train` begins to train on it, up to
     the optimiser's first step. Training is the paper's: TAS-balanced batches, both losses, an in-batch teacher.
 line of a run to line of a fused run: `tasb fuse` of two runs, linear, min-max.
 
@@ -63,7 +63,7 @@ workers: 0
 """
 SEARCH = "--topics topic.tsv --index index --encoder tasb:tiny --output run.txt"
 PAIRS = "--scored-pairs scored.tsv --output pairs"
-FUSE = "--runs dense.txt sparse.txt --method linear --normalisation min-max --weights 1 0.5 --output fused.txt"
+FUSE = "--runs dense.txt sparse.txt --method linear --normalization min-max --weights 1 0.5 --output fused.txt"
 
 
 def main() -> int:
@@ -113,7 +113,7 @@ def prepare(folder: Path) -> None:
     corpus = ["input", "--corpus", CORPUS, *f"{fields} output --embeddings index --to-faiss {encode}".split()]
     python(folder, "-m", "pyserini.encode", *corpus)
     cluster = "--encoder tasb:tiny --clusters 2 --batch-size 4 --output clusters"
-    python(folder, "-m", "pyserini_tasb", "cluster", "--queries", TOPICS, *cluster.split())
+    python(folder, "-m", "pyserini_tasb", "cluster", "--topics", TOPICS, *cluster.split())
 
 
 def files_of(walk: str, folder: Path) -> Files:
@@ -189,7 +189,7 @@ def query_to_vector(_: Trace) -> None:
 
 def pair_to_gradient(trace: Trace) -> None:
     """Scored pairs become a store; a batch of them becomes the gradient that the optimiser is given."""
-    tasb("data", "pairs", *PAIRS.split(), "--collection", CORPUS, "--queries", TOPICS)
+    tasb("pairs", *PAIRS.split(), "--corpus", CORPUS, "--topics", TOPICS)
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     register_optimizer_step_pre_hook(trace.stop)

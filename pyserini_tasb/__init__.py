@@ -1,18 +1,34 @@
-"""TAS-B for Pyserini: `--encoder tasb` wherever Pyserini takes an encoder.
+"""TAS-B for Pyserini: `--encoder tasb` wherever Pyserini takes an encoder, and every verb of `tasb` as a function.
 
-This module is imported at every interpreter start (by the start-up hook), so it imports nothing itself.
+    import pyserini_tasb as tasb
+
+    vectors = tasb.encode("documents", encoder="tasb", output="vectors")
+    dense = tasb.search(tasb.index(vectors, output="index"), topics="dl19-passage")
+
+This module is imported at every interpreter start (by the start-up hook), so it imports nothing until it is asked.
 """
 
 __version__ = "0.1.0"
 
-__all__ = ["TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register"]
-
+# Each public name, and the chapter that it stands in.
 _HOME_OF = {
-    "TasbDocumentEncoder": "pyserini_tasb.encoding.encoders",
-    "TasbQueryEncoder": "pyserini_tasb.encoding.encoders",
-    "TasbError": "pyserini_tasb.errors",
-    "register": "pyserini_tasb.plugin.startup",
+    "Run": "formats.run",
+    "TasbDocumentEncoder": "encoding.encoders",
+    "TasbError": "errors",
+    "TasbQueryEncoder": "encoding.encoders",
+    "register": "plugin.startup",
+    "search": "retrieval.search",
 }
+
+__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register", "search"]
+
+TYPE_CHECKING = False  # typing's own constant would cost its import
+if TYPE_CHECKING:
+    from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
+    from pyserini_tasb.errors import TasbError
+    from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.retrieval.search import search
 
 
 def __getattr__(name: str) -> object:
@@ -20,4 +36,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

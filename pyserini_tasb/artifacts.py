@@ -271,7 +271,7 @@ def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
         where=str(folder),
         expected=f"a {kind}",
         found=found,
-        do="check the path; `tasb data pairs` builds pair stores, `tasb data validation` validation sets",
+        do="check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets",
     )
 
 

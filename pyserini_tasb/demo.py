@@ -149,13 +149,13 @@ _BM25_STEPS = (
     ),
 )
 
-_QUERIES = ("--collection", "training/queries/collection", "--queries", "training/queries/queries.tsv")
+_QUERIES = ("--corpus", "training/queries/collection", "--topics", "training/queries/queries.tsv")
 _TRAINING_STEPS = (
     Step(
         name="pseudo-queries",
         summary="Make queries of the titles of documents with an abstract: no judgment of CACM's is used to train",
         arguments=(
-            *(*TASB, "data", "pseudo-queries", "--collection", "cacm/titled", "--from", "title"),
+            *(*TASB, "pseudo-queries", "--corpus", "cacm/titled", "--from", "title"),
             *("--write-collection", "--output", "training/queries"),
         ),
         inputs=("cacm",),
@@ -176,8 +176,8 @@ _TRAINING_STEPS = (
         name="mine",
         summary="Find negatives with BM25; the pairwise teacher scores them and the positives",
         arguments=(
-            *(*TASB, "data", "mine", "--topics", "training/queries/queries.tsv"),
-            *("--qrels", "training/queries/qrels.txt", "--collection", "training/queries/collection"),
+            *(*TASB, "mine", "--topics", "training/queries/queries.tsv"),
+            *("--qrels", "training/queries/qrels.txt", "--corpus", "training/queries/collection"),
             *("--index", "training/bm25", "--depth", "100", "--per-query", "8"),
             *("--score-with", ENCODERS["minilm"], "--output", "training/scored.tsv"),
         ),
@@ -188,7 +188,7 @@ _TRAINING_STEPS = (
         name="pairs",
         summary="Put them into a store",
         arguments=(
-            *(*TASB, "data", "pairs", "--scored-pairs", "training/scored.tsv", *_QUERIES),
+            *(*TASB, "pairs", "--scored-pairs", "training/scored.tsv", *_QUERIES),
             *("--known-positives", "training/queries/qrels.txt", "--output", "training/pairs"),
         ),
         inputs=("training/queries", "training/scored.tsv"),
@@ -198,7 +198,7 @@ _TRAINING_STEPS = (
         name="cluster",
         summary="Cluster the queries into topics",
         arguments=(
-            *(*TASB, "cluster", "--queries", "training/pairs", "--encoder", ENCODERS["minilm"]),
+            *(*TASB, "cluster", "--topics", "training/pairs", "--encoder", ENCODERS["minilm"]),
             *("--output", "training/clusters"),
         ),
         inputs=("training/pairs",),

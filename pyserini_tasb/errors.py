@@ -1,32 +1,76 @@
-"""The one exception a user of this package is meant to read."""
+"""The one exception a user of this package is meant to read, and how its text names an argument."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+_MENTION = re.compile("\ue000(\\w+)(?:=([^\ue001]*))?\ue001")
 
 
 class TasbError(Exception):
-    """A mistake its reader can mend: what was expected, what was found, what to do.
+    """A mistake its reader can fix: what was expected, what was found, what to do.
 
     Commands print it without a traceback and exit with status 2 (`tasb`) or 1 (stock Pyserini commands).
 
     Args:
         expected: what would have been right.
-        found: what stood there instead.
+        found: what was found instead.
         do: the next step, as something to type or change.
         where: the file, or `file:line`, it was found in.
+
+    Arguments are mentioned by `argument(…)`: callers of the function read `hits=`, users of the command `--hits`.
     """
 
     def __init__(self, *, expected: str, found: str, do: str, where: str | None = None) -> None:
-        self.expected, self.found, self.do, self.where = expected, found, do, where
+        self._marked = (expected, found, do, where)
+        self.expected, self.found, self.do = (_in_python(text) for text in (expected, found, do))
+        self.where = where if where is None else _in_python(where)
+        super().__init__(self.worded(Argument.__str__))
+
+    def worded(self, mention: Callable[[Argument], str]) -> str:
+        """The whole text, with each mentioned argument as `mention` writes it."""
+        expected, found, do, where = (text and _reworded(text, mention) for text in self._marked)
         lines = [where] if where else []
-        lines += [f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"]
-        super().__init__("\n".join(lines))
+        return "\n".join([*lines, f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"])
+
+
+class Argument:
+    """An argument of a verb in a message: `hits=` or `hits=10` in Python, `--hits` or `--hits 10` on the command line.
+
+    In an f-string it becomes a mark that `TasbError` resolves. In a log message, hand it over for a `%s`.
+
+    Args:
+        name: the parameter's name.
+        value: the value to suggest, if any.
+    """
+
+    def __init__(self, name: str, value: str | None = None) -> None:
+        self.name, self.value = name, value
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value or ''}"
+
+    def __format__(self, spec: str) -> str:
+        return f"\ue000{self.name}{'' if self.value is None else f'={self.value}'}\ue001"
+
+
+def argument(name: str, value: object = None) -> Argument:
+    """The mention of an argument, for a message; see `Argument`."""
+    return Argument(name, None if value is None else repr(value))
+
+
+def _reworded(text: str, mention: Callable[[Argument], str]) -> str:
+    return _MENTION.sub(lambda found: mention(Argument(found[1], found[2])), text)
+
+
+def _in_python(text: str) -> str:
+    return _reworded(text, Argument.__str__)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ Arguments may be of any type: each is passed on as its `str()`.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,8 +29,7 @@ def tasb(*arguments: object) -> int:
 def tasb_raising(*arguments: object) -> int:
     """`tasb …` in this process, whose errors and interruptions are raised and not printed."""
     parsed = parse(*arguments)
-    module, _, function = parsed.run.partition(":")
-    return getattr(importlib.import_module(module), function)(parsed)
+    return parsed.called.run(parsed)
 
 
 def parse(*arguments: object) -> argparse.Namespace:

@@ -27,23 +27,22 @@ from tests.command_line_options import options_table, verbs
 from tests.conftest import DATA
 
 HEAVY = ("torch", "numpy", "transformers", "pydantic", "faiss", "jnius", "yaml", "scipy", "ir_measures")
-VERBS = {" ".join(words): tree for words, tree in verbs(parser()) if tree.get_default("run")}
+VERBS = {" ".join(words): tree for words, tree in verbs(parser()) if tree.get_default("called")}
 
 NEEDS = {
     "encode": "--encoder model --corpus corpus.jsonl --output new --device cpu --max-length 64",
     "export": "--encoder model --output new --sample corpus.jsonl topics.tsv",
-    "data pairs": "--collection corpus.jsonl --queries topics.tsv --output new",
-    "data mine": "--topics topics.tsv --qrels qrels.txt --collection corpus.jsonl --output new.tsv",
-    "data pseudo-queries": "--collection corpus.jsonl --output new",
-    "data validation": "--topics topics.tsv --qrels qrels.txt --run bm25.run --collection corpus.jsonl --output new",
-    "data msmarco": "--output new --skip-download",
-    "cluster": "--queries topics.tsv --encoder model --output new --batch-size 4",
+    "pairs": "--corpus corpus.jsonl --topics topics.tsv --output new",
+    "mine": "--topics topics.tsv --qrels qrels.txt --corpus corpus.jsonl --output new.tsv",
+    "pseudo-queries": "--corpus corpus.jsonl --output new",
+    "validation-set": "--topics topics.tsv --qrels qrels.txt --run bm25.run --corpus corpus.jsonl --output new",
+    "msmarco": "--output new --skip-download",
+    "cluster": "--topics topics.tsv --encoder model --output new --batch-size 4",
     "train": "train.yaml",
-    "teach cat": "teach.yaml",
-    "teach colbert": "teach.yaml",
+    "teach": "--kind cat teach.yaml",
     "study": "study.yaml",
-    "score": "--pairs scored.tsv --collection corpus.jsonl --queries topics.tsv --output new.tsv",
-    "rerank": "--run bm25.run --model model --topics topics.tsv --collection corpus.jsonl --output new.run",
+    "score": "--pairs scored.tsv --corpus corpus.jsonl --topics topics.tsv --output new.tsv",
+    "rerank": "--run bm25.run --model model --topics topics.tsv --corpus corpus.jsonl --output new.run",
     "rerank-depths": "--qrels qrels.txt --first-stage bm25.run dense.run --depths 5 10 --output new.png",
     "index": "--vectors vectors --output new --threads 1",
     "search": "--index index --encoder model --topics topics.tsv --output new.run --threads 1",
@@ -52,21 +51,21 @@ NEEDS = {
     "tune": "--recipe tasb+bm25 --runs dense.run bm25.run --qrels qrels.txt --output new.yaml --grid 0:1:0.5",
     "hybrid": "--recipe tasb+bm25 --set depth=20 --encoder model --dense-index index --sparse-index FOLDER/bm25/index "
     "--topics topics.tsv --output new.run",
-    "expand": "--collection corpus.jsonl --output new",
+    "expand": "--corpus corpus.jsonl --output new",
     "report": "--output new",
 }
 PREPARED = (
     f"encode {NEEDS['encode']} --output vectors",
     f"index {NEEDS['index']} --output index",
-    f"data pairs {NEEDS['data pairs']} --scored-pairs scored.tsv --output pairs",
-    f"data validation {NEEDS['data validation']} --output validation",
+    f"pairs {NEEDS['pairs']} --scored-pairs scored.tsv --output pairs",
+    f"validation-set {NEEDS['validation-set']} --output validation",
     "train train.yaml --set output=trained-before",
-    "teach cat teach.yaml --set output=taught-before",
+    "teach --kind cat teach.yaml --set output=taught-before",
     "study study.yaml --set output=studied-before",
     "regress ok.yaml --output regressed",
 )
 # Verbs of which nothing here succeeds: they take long, or need files that are not here.
-SUCCEED_ELSEWHERE = {"data msmarco": "tests/training_data/test_msmarco_recipe.py", "demo": "tests/test_demo.py"}
+SUCCEED_ELSEWHERE = {"msmarco": "tests/training_data/test_msmarco_recipe.py", "demo": "tests/test_demo.py"}
 
 
 @dataclass(frozen=True)
@@ -116,43 +115,39 @@ USAGE = [
     # no verb, an unknown one
     usage("", "the following arguments are required: VERB"),
     usage("nonsense", "argument VERB: invalid choice: 'nonsense' (choose from …)"),
-    usage("data", "the following arguments are required: KIND", "data"),
-    usage("data nonsense", "argument KIND: invalid choice: 'nonsense' (choose from …)", "data"),
-    usage("teach", "the following arguments are required: TEACHER", "teach"),
-    usage("teach dpr teach.yaml", "argument TEACHER: invalid choice: 'dpr' (choose from …)", "teach"),
+    usage("teach --kind dpr teach.yaml", "argument --kind: invalid choice: 'dpr' (choose from …)", "teach"),
     # what every verb needs
     usage("encode", "the following arguments are required: --encoder, --corpus, --output"),
     usage("export", "the following arguments are required: --encoder, --output"),
-    usage("data pairs --triples t.tsv", "the following arguments are required: --output"),
-    usage("data mine", "the following arguments are required: --topics, --qrels, --collection, --output"),
-    usage("data pseudo-queries", "the following arguments are required: --collection, --output"),
-    usage("data validation", "the following arguments are required: --topics, --qrels, --run, --collection, --output"),
-    usage("data msmarco", "the following arguments are required: --output"),
-    usage("cluster", "the following arguments are required: --queries, --encoder, --output"),
+    usage("pairs --triples t.tsv", "the following arguments are required: --output"),
+    usage("mine", "the following arguments are required: --topics, --qrels, --corpus, --output"),
+    usage("pseudo-queries", "the following arguments are required: --corpus, --output"),
+    usage("validation-set", "the following arguments are required: --topics, --qrels, --run, --corpus, --output"),
+    usage("msmarco", "the following arguments are required: --output"),
+    usage("cluster", "the following arguments are required: --topics, --encoder, --output"),
     usage("train", "the following arguments are required: CONFIG.yaml"),
-    usage("teach cat", "the following arguments are required: CONFIG.yaml"),
-    usage("teach colbert", "the following arguments are required: CONFIG.yaml"),
+    usage("teach", "the following arguments are required: --kind, CONFIG.yaml"),
     usage("study", "the following arguments are required: CONFIG.yaml"),
     usage("score --model model", "the following arguments are required: --output"),
-    usage("rerank", "the following arguments are required: --run, --model, --topics, --collection, --output"),
+    usage("rerank", "the following arguments are required: --run, --model, --topics, --corpus, --output"),
     usage("rerank-depths", "the following arguments are required: --qrels, --first-stage, --output"),
     usage("index", "the following arguments are required: --vectors, --output"),
-    usage("search", "the following arguments are required: --index, --encoder, --topics, --output"),
+    usage("search", "the following arguments are required: --index, --topics, --output"),
     usage("evaluate", "the following arguments are required: --qrels, --runs"),
     usage("fuse", "the following arguments are required: --runs, --output"),
     usage("tune", "the following arguments are required: --recipe, --runs, --qrels, --output"),
     usage("hybrid", "the following arguments are required: --recipe, --topics, --output"),
-    usage("expand", "the following arguments are required: --collection, --output"),
+    usage("expand", "the following arguments are required: --corpus, --output"),
     usage("report", "the following arguments are required: --output"),
-    usage("data pairs …", "one of the arguments --scored-pairs --triples --qrels is required"),
-    usage("data mine …", "one of the arguments --index --dense-index --run is required"),
+    usage("pairs …", "one of the arguments --scored-pairs --triples --qrels is required"),
+    usage("mine …", "one of the arguments --index --dense-index --run is required"),
     usage("score …", "one of the arguments --model --ensemble is required"),
     usage("fuse …", "one of the arguments --recipe --method is required"),
     usage("expand …", "one of the arguments --predictions --model is required"),
     # options that exclude each other
     usage("encode … --processes 2 --shard 0/2", "argument --shard: not allowed with argument --processes"),
-    usage("data pairs … --triples t --qrels q", "argument --qrels: not allowed with argument --triples"),
-    usage("data mine … --index i --run r", "argument --run: not allowed with argument --index"),
+    usage("pairs … --triples t --qrels q", "argument --qrels: not allowed with argument --triples"),
+    usage("mine … --index i --run r", "argument --run: not allowed with argument --index"),
     usage("score … --model m --ensemble a b", "argument --ensemble: not allowed with argument --model"),
     usage("evaluate … --baseline b --all-pairs", "argument --all-pairs: not allowed with argument --baseline"),
     usage("evaluate … --json --markdown", "argument --markdown: not allowed with argument --json"),
@@ -216,7 +211,7 @@ REFUSED = [
     refused("hybrid … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
     refused("fuse … --method rff", "", "a fusion method: borda, …, isr", "`rff`", "did you mean `rrf`?"),
     refused(
-        "fuse … --method combsum --normalisation minmax",
+        "fuse … --method combsum --normalization minmax",
         "", "a normalisation: none, …, rank", "`minmax`", "did you mean `min-max`?",
     ),
     refused(
@@ -258,18 +253,18 @@ REFUSED = [
     ),
     # files that are missing, or not what they should be
     refused("encode … --corpus nowhere.jsonl", "…/nowhere.jsonl", NO_COLLECTION, "no such file or folder", "check …"),
-    refused("data pairs … --scored-pairs nowhere.tsv", "nowhere.tsv", *NO_FILE),
-    refused("data pseudo-queries … --collection no.tsv", "no.tsv", NO_COLLECTION, "no such file…", "check …"),
-    refused("data validation … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
-    refused("data mine … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
+    refused("pairs … --scored-pairs nowhere.tsv", "nowhere.tsv", *NO_FILE),
+    refused("pseudo-queries … --corpus no.tsv", "no.tsv", NO_COLLECTION, "no such file…", "check …"),
+    refused("validation-set … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
+    refused("mine … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
     refused(
-        "data msmarco …", "--skip-download", "all files on this machine, as nothing is to be downloaded",
+        "msmarco …", "--skip-download", "all files on this machine, as nothing is to be downloaded",
         "none of\n    collection.tsv or …", "name their folder with --source, or leave out --skip-download",
     ),
-    refused("cluster … --queries nowhere.tsv", "nowhere.tsv", *NO_FILE),
+    refused("cluster … --topics nowhere.tsv", "nowhere.tsv", *NO_FILE),
     refused("train nowhere.yaml", "nowhere.yaml", "a recipe file", "No such file or directory", "check the path"),
-    refused("teach cat nowhere.yaml", "nowhere.yaml", "a recipe file", "No such file or directory", "check the path"),
-    refused("teach colbert no.yaml", "no.yaml", "a recipe file", "No such file or directory", "check the path"),
+    refused("teach --kind cat no.yaml", "no.yaml", "a recipe file", "No such file or directory", "check the path"),
+    refused("teach --kind colbert no.yaml", "no.yaml", "a recipe file", "No such file or directory", "check the path"),
     refused("study nowhere.yaml", "nowhere.yaml", "a recipe file", "No such file or directory", "check the path"),
     refused("rerank … --run nowhere.run", "run `nowhere.run`", NO_RUN, "no such file", "give the path of a file"),
     refused("rerank-depths … --first-stage no no", "run `no`", NO_RUN, "no such file…", "…give the path of a file"),
@@ -297,22 +292,22 @@ REFUSED = [
     refused("report … --studies nowhere", "nowhere/study.json", "a study's results", "No such file or directory", "…"),
     # options that need each other, or do not go together
     refused(
-        "data pairs --scored-pairs scored.tsv --output new", "", "--scored-pairs with --collection and --queries",
-        "no --collection, no --queries", "add or remove these options",
+        "pairs --scored-pairs scored.tsv --output new", "", "--scored-pairs with --corpus and --topics",
+        "no --corpus, no --topics", "add or remove these options",
     ),
     refused(
-        "data mine … --dense-index index", "", "--encoder with --dense-index", "no --encoder",
+        "mine … --dense-index index", "", "--encoder with --dense-index", "no --encoder",
         "name the encoder that the index was made with",
     ),
     refused(
-        "data mine … --run bm25.run --margin-cutoff 1", "", "a teacher's scores for --margin-cutoff",
+        "mine … --run bm25.run --margin-cutoff 1", "", "a teacher's scores for --margin-cutoff",
         "no --score-with", "add --score-with ENCODER",
     ),
     refused(
-        "score --model model --pairs scored.tsv --output new.tsv", "", "--model with --pairs, --collection, --queries",
-        "no --collection, no --queries", "add or remove these options",
+        "score --model model --pairs scored.tsv --output new.tsv", "", "--model with --pairs, --corpus, --topics",
+        "no --corpus, no --topics", "add or remove these options",
     ),
-    refused("index … --queries topics.tsv", "", "--queries and --encoder together", "--queries alone", "give both, …"),
+    refused("index … --topics topics.tsv", "", "--topics and --encoder together", "--topics alone", "give both, …"),
     refused("search … --latency-queries topics.tsv", "", "--latency-queries with --latency", "no --latency", "add it"),
     refused(
         "evaluate … --seed 3",
@@ -337,10 +332,10 @@ REFUSED = [
     refused("encode … --processes 0", "", "--processes of at least 1", "0", "…"),
     refused("encode … --shard 3/3", "", "--shard i/n with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines", "3/3", "…"),
     refused(
-        "data pseudo-queries … --min-words 30",
+        "pseudo-queries … --min-words 30",
         "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "mend one of them",
     ),
-    refused("data validation … --strata 0", "", "1 or more (a seed may be 0)", "strata 0", "give larger numbers"),
+    refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "strata 0", "give larger numbers"),
     refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
     refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "say how many passages to re-rank"),
     refused("rerank-depths … --depths 0", "", "depths of 1 or more, …", "…", "see `tasb rerank-depths --help`"),
@@ -352,7 +347,7 @@ REFUSED = [
     refused("regress ok.yaml --jobs 0", "", "--jobs 1 or more", "0", "leave it out, or say how many"),
     # a teacher whose columns are swapped
     refused(
-        "data pairs … --scored-pairs reversed.tsv", "reversed.tsv",
+        "pairs … --scored-pairs reversed.tsv", "reversed.tsv",
         "a teacher that scores most positives above their negatives",
         "in 100 % of the pairs …: are the columns swapped?",
         "put the columns in order; if it is meant like that, add --allow-reversed",
@@ -365,17 +360,17 @@ REFUSED = [
     ),
     # something at --output that is not replaced
     refused("export … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
-    refused("data pairs … --scored-pairs scored.tsv --output occupied", "occupied", *OCCUPIED, "…add --overwrite …"),
-    refused("data pairs … --scored-pairs scored.tsv --output pairs --keep-query", "pairs", *OCCUPIED, "…--overwrite…"),
+    refused("pairs … --scored-pairs scored.tsv --output occupied", "occupied", *OCCUPIED, "…add --overwrite …"),
+    refused("pairs … --scored-pairs scored.tsv --output pairs --keep-query", "pairs", *OCCUPIED, "…--overwrite…"),
     refused(
-        "data pairs … --scored-pairs scored.tsv --output occupied --overwrite", "occupied",
+        "pairs … --scored-pairs scored.tsv --output occupied --overwrite", "occupied",
         "a store to replace, and nothing else in its folder", "…", "choose another folder, or move these files away",
     ),
-    refused("data pseudo-queries … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
-    refused("data validation … --output validation", "validation", *OCCUPIED, "…add --overwrite to replace a store"),
+    refused("pseudo-queries … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
+    refused("validation-set … --output validation", "validation", *OCCUPIED, "…add --overwrite to replace a store"),
     refused("train … --set output=trained-before", "trained-before", *TRAINED_BEFORE),
-    refused("teach cat … --set output=taught-before", "taught-before", *TRAINED_BEFORE),
-    refused("teach colbert … --set output=taught-before", "taught-before", *TRAINED_BEFORE),
+    refused("teach … --kind cat --set output=taught-before", "taught-before", *TRAINED_BEFORE),
+    refused("teach … --kind colbert --set output=taught-before", "taught-before", *TRAINED_BEFORE),
     refused("score … --model model --output mine.txt", "mine.txt", "nothing there yet", "a file", "…--overwrite…"),
     refused("rerank … --output mine.txt", "mine.txt", "a new file", "something is there already", "…--overwrite…"),
     refused("index … --output index", "index", *OCCUPIED, "choose another folder, or remove this one"),
@@ -438,39 +433,39 @@ DONE = [
         new="new/config.json new/export.json new/model.onnx new/tokenizer*.json new/*.yaml",
     ),
     done(
-        "data pairs … --scored-pairs scored.tsv",
+        "pairs … --scored-pairs scored.tsv",
         f"scored.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\nnew\n{SUMMARY_OF_PAIRS}  built in …\n",
         new=PAIRS,
     ),
     done(
-        "data pairs … --scored-pairs scored.tsv --output pairs",
+        "pairs … --scored-pairs scored.tsv --output pairs",
         f"pairs\n{SUMMARY_OF_PAIRS}built before, from the same sources with the same options; …\n",
     ),
     done(
-        "data pairs … --scored-pairs scored.tsv --output pairs --keep-query --overwrite",
+        "pairs … --scored-pairs scored.tsv --output pairs --keep-query --overwrite",
         f"scored.tsv: …\npairs\n{SUMMARY_OF_PAIRS}  built in …\n",
         changed="pairs/manifest.json",
     ),
-    done("data pairs … --scored-pairs reversed.tsv --allow-reversed", "reversed.tsv: …\nnew\n…", new=PAIRS),
+    done("pairs … --scored-pairs reversed.tsv --allow-reversed", "reversed.tsv: …\nnew\n…", new=PAIRS),
     done(
-        "data mine … --run bm25.run --sampling top --per-query 2",
+        "mine … --run bm25.run --sampling top --per-query 2",
         "10 topics, 44 positives\n… hits at depth 200\n  0 are not in the collection, …\n"
         "20 negatives of 10 queries: at most 2 each, top\n88 pairs in new.tsv\n",
         new="new.tsv",
     ),
-    done("data mine … --run bm25.run --output mine.txt", "…pairs in mine.txt\n", changed="mine.txt"),
+    done("mine … --run bm25.run --output mine.txt", "…pairs in mine.txt\n", changed="mine.txt"),
     done(
-        "data pseudo-queries …",
+        "pseudo-queries …",
         "123 documents: …\n116 pseudo-queries in new/queries.tsv, their documents in new/qrels.txt\n",
         new="new/qrels.txt new/queries.tsv",
     ),
     done(
-        "data validation …",
+        "validation-set …",
         "new: 10 of 10 queries, … passages\n… candidates a query; …\nthe baseline run on these queries: nDCG@10 …\n",
         new=f"{STORE} new/baseline.txt new/candidates.npy new/offsets.npy new/qrels.txt",
     ),
     done(
-        "data validation … --seed 5 --output validation --overwrite", "validation: …",
+        "validation-set … --seed 5 --output validation --overwrite", "validation: …",
         changed="validation/manifest.json",
     ),
     done(
@@ -492,11 +487,11 @@ DONE = [
     ),
     done("train … --set output=occupied", "…", "…", new="occupied/config.yaml occupied/*"),
     done(
-        "teach cat …", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n", STEPS,
+        "teach … --kind cat", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n", STEPS,
         new=files_of_training("taught"),
     ),
     done(
-        "teach colbert …", f"{TRAINED}model taught/model\nuse   tasb train …\nuse   tasb rerank …\n", STEPS,
+        "teach … --kind colbert", f"{TRAINED}model taught/model\nuse   tasb train …\nuse   tasb rerank …\n", STEPS,
         new=files_of_training("taught"),
     ),
     done(
@@ -680,8 +675,8 @@ def test_help(verb, capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_unknown_option(verb, capsys):
-    one_of_these = {"score": "--model m", "fuse": "--method rrf", "expand": "--model m", "data mine": "--run r"}
-    one_of_these["data pairs"] = "--triples t"
+    one_of_these = {"score": "--model m", "fuse": "--method rrf", "expand": "--model m", "mine": "--run r"}
+    one_of_these["pairs"] = "--triples t"
     typed = f"{verb} {NEEDS.get(verb, '')} {one_of_these.get(verb, '')} --nonsense"
     assert status_of(*typed.split()) == 2
     printed = capsys.readouterr()
@@ -689,7 +684,7 @@ def test_an_unknown_option(verb, capsys):
     assert fits(printed.err, "usage: tasb [-h]…\ntasb: error: unrecognized arguments: --nonsense\n")
 
 
-@pytest.mark.parametrize("words", ["", "data", "teach"])
+@pytest.mark.parametrize("words", [""])
 def test_help_lists_the_verbs(words, capsys):
     assert status_of(*words.split(), "--help") == 0
     out = " ".join(capsys.readouterr().out.split())

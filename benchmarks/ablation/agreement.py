@@ -18,7 +18,7 @@ from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.tables import markdown_table
 
 if TYPE_CHECKING:
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.runs import RunDict
 
 TASKS = ("dl19", "dl20")
 OTHERS = ("ColBERT", "BERT_CAT", "MiniLM")
@@ -44,12 +44,12 @@ def main() -> None:
     print(markdown_table(["teachers", "sampling", "seed", *(f"r with {name}" for name in OTHERS)], lines))
 
 
-def runs(folder: Path) -> list[Run]:
+def runs(folder: Path) -> list[RunDict]:
     """Of each task."""
     return [load_run(folder / "runs" / f"{task}.txt") for task in TASKS]
 
 
-def correlations(mine: list[Run], theirs: list[Run]) -> np.ndarray:
+def correlations(mine: list[RunDict], theirs: list[RunDict]) -> np.ndarray:
     """[queries] of the scores of a query's passages."""
     found = []
     for one, other in zip(mine, theirs, strict=True):

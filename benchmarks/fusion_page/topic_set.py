@@ -18,8 +18,8 @@ from pyserini_tasb.fusion.fusing import Fusion, fuse_tables
 from pyserini_tasb.fusion.tuning_set import TuningSet
 
 if TYPE_CHECKING:
-    from pyserini_tasb.formats.qrels import Qrels
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.runs import RunDict
 
 # The grade from which TREC-DL counts a passage as relevant.
 RELEVANT = 2
@@ -37,7 +37,7 @@ class TopicSet:
     """
 
     name: str
-    qrels: Qrels
+    qrels: QrelsDict
     tables: tuple[RunTable, ...]
 
     @classmethod
@@ -50,7 +50,7 @@ class TopicSet:
         return self.name.removesuffix("-passage").upper()
 
     @functools.cached_property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[RunDict, ...]:
         return tuple(table.to_run() for table in self.tables)
 
     @functools.cached_property
@@ -61,10 +61,10 @@ class TopicSet:
     def bm25(self) -> PerQuery:
         return self.per_query(self.runs[1])
 
-    def fused(self, fusion: Fusion) -> Run:
+    def fused(self, fusion: Fusion) -> RunDict:
         return concatenated(list(fuse_tables(self.tables, fusion))).to_run()
 
-    def per_query(self, run: Run) -> PerQuery:
+    def per_query(self, run: RunDict) -> PerQuery:
         """Values of all judged queries, in the order of the qrels."""
         return evaluate_run(run, self.qrels, MEASURES).per_query
 

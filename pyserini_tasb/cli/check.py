@@ -1,21 +1,16 @@
-"""Arguments of the verbs that check published numbers and show reports."""
+"""The verbs that check: regress, report, doctor, encoders, demo."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.cli.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
-
-    Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
 
 
-def add_regression_verbs(verbs: Any, verb: Verb) -> None:
-    """Add it to the tree; `verb` adds one with its name, `module:function` and summary."""
-    parser = verb(
-        verbs, "regress", "pyserini_tasb.regression.regress:run", "check published numbers (docs/regressions.md)"
-    )
+def _add_regress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME|PATH", help="e.g. dl19-passage.tasb (regressions/README.md)")
     parser.add_argument("--all", action="store_true", help="every regression there is")
     parser.add_argument("--match", action="append", default=[], metavar="GLOB", help="e.g. 'dl19*'")
@@ -54,18 +49,7 @@ def add_regression_verbs(verbs: Any, verb: Verb) -> None:
     parser.add_argument("--recorded", metavar="DIR", help="what earlier runs measured (default: in the user's folder)")
 
 
-# --------
-# Arguments of `tasb report`.
-
-
-def add_report_verb(verbs: Any, verb: Verb) -> None:
-    """Add it to the tree; `verb` adds one with its name, `module:function` and summary."""
-    parser = verb(
-        verbs,
-        "report",
-        "pyserini_tasb.regression.report:run",
-        "a page of what `tasb regress` and `tasb study` left (docs/regressions.md)",
-    )
+def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results", metavar="DIR", help="`--output` of `tasb regress` (default: regress-out; with --studies, none)"
     )
@@ -74,3 +58,55 @@ def add_report_verb(verbs: Any, verb: Verb) -> None:
         "--allow-higher", nargs="+", default=[], metavar="GLOB", help="regressions whose higher values are explained"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="gets index.html, report.md and junit.xml")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", nargs="*", metavar="INDEX", help="indexes and vector folders to check instead")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+
+def _add_encoders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", default="demo-out", metavar="DIR", help="where all goes (default: %(default)s)")
+
+
+VERBS = (
+    Verb(
+        "regress",
+        "Run named conditions and check their numbers (docs/regressions.md).",
+        example="tasb regress dl19-passage.tasb --report page",
+        add_options=_add_regress,
+        old="pyserini_tasb.regression.regress:run",
+    ),
+    Verb(
+        "report",
+        "Make a page of what `tasb regress` and `tasb study` left.",
+        example="tasb report --results regress-out --output page",
+        add_options=_add_report,
+        old="pyserini_tasb.regression.report:run",
+    ),
+    Verb(
+        "doctor",
+        "Check this machine, or indexes, and say what to type.",
+        example="tasb doctor",
+        add_options=_add_doctor,
+        old="pyserini_tasb.indexes.check:run",
+    ),
+    Verb(
+        "encoders",
+        "List the encoders that have a name; are their weights here?",
+        example="tasb encoders",
+        add_options=_add_encoders,
+        old="pyserini_tasb.encoding.loading:run",
+    ),
+    Verb(
+        "demo",
+        "Train on CACM in minutes, and search it.",
+        example="tasb demo --output demo-out",
+        add_options=_add_demo,
+        old="pyserini_tasb.demo:run",
+    ),
+)

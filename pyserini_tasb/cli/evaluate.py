@@ -1,70 +1,14 @@
-"""Arguments of the verbs that evaluate, fuse and tune."""
+"""The verbs that fuse and evaluate: fuse, tune, evaluate."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pyserini_tasb.cli.retrieve import add_remove_query_option
+from pyserini_tasb.cli.options import add_remove_query_option, add_set_option, at_least_one, at_least_zero
+from pyserini_tasb.cli.verbs import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
-
-
-def add_evaluation_verbs(verbs: Any, verb: Verb) -> None:
-    """Add it to the tree; `verb` adds one with its name, `module:function` and summary."""
-    parser = verb(
-        verbs, "evaluate", "pyserini_tasb.evaluation.evaluate:run", "score runs as trec_eval does; compare them"
-    )
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage, or a qrels file")
-    parser.add_argument("--runs", required=True, nargs="+", metavar="NAME|PATH", help="e.g. dl19-passage.tasb or files")
-    parser.add_argument("--measures", nargs="+", metavar="MEASURE", help="default: by the qrels; e.g. AP(rel=2)@1000")
-    add_remove_query_option(parser)
-    _add_comparison(parser)
-    parser.add_argument("--unjudged", action="store_true", help="show the share of documents without a judgment")
-    parser.add_argument("--recall-plot", metavar="PNG", help="draw recall at cutoffs 1 to 1,000")
-    printed = parser.add_mutually_exclusive_group()
-    printed.add_argument("--json", action="store_true", help="print JSON, with the value of every query")
-    printed.add_argument("--markdown", action="store_true", help="print Markdown")
-
-
-def _add_comparison(parser: argparse.ArgumentParser) -> None:
-    compared = parser.add_mutually_exclusive_group()
-    compared.add_argument("--baseline", metavar="NAME|PATH", help="a run to test all others against")
-    compared.add_argument(
-        "--all-pairs", action="store_true", help="test each run against each; letters for those a run is better than"
-    )
-    parser.add_argument("--test", choices=("t", "randomisation"), help="paired; two-sided (default: t)")
-    parser.add_argument("--seed", type=_natural, metavar="N", help="of the randomisation test (default: 0)")
-    parser.add_argument("--details", action="store_true", help="intervals, effect sizes, p, wins, ties and losses")
-    parser.add_argument("--per-query", type=_positive, metavar="N", help="show the N queries that changed most")
-    parser.add_argument("--topics", metavar="NAME|PATH", help="texts of these queries (default: bundled ones)")
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is not 0 or more")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
-
-
-# --------
-# Arguments of the verbs that fuse runs: `tasb fuse`, `tasb tune`.
-
-
-def add_fusion_verbs(verbs: Any, verb: Verb) -> None:
-    """Add them to the tree; `verb` adds one with its name, `module:function` and summary."""
-    _add_fuse(verb(verbs, "fuse", "pyserini_tasb.fusion.fuse:run", "one run of several (docs/fusion.md)"))
-    _add_tune(verb(verbs, "tune", "pyserini_tasb.fusion.tuning:run", "the weights of a fusion, cross-validated"))
+    import argparse
 
 
 def _add_fuse(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +19,7 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="RUN", help="the fused run; gzip if named ….gz")
     parser.add_argument("--format", choices=("trec", "msmarco"), default="trec", help="default: %(default)s")
     parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one a run, over the recipe's")
-    parser.add_argument("--normalisation", metavar="NAME", help="with --method: none, min-max, z-score, …")
+    parser.add_argument("--normalization", metavar="NAME", help="with --method: none, min-max, z-score, …")
     parser.add_argument(
         "--missing", metavar="RULE", help="with --method, for documents a run lacks: minimum, zero, theoretical, drop"
     )
@@ -86,7 +30,7 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=int, metavar="N", help="with --method: hits taken of each run (default: 1000)")
     parser.add_argument("--output-depth", type=int, metavar="N", help="with --method: hits kept (default: 1000)")
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the recipe's name)")
-    _add_set(parser)
+    add_set_option(parser)
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +63,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--test-runs", nargs="+", metavar="NAME|PATH", help="in the order of --runs")
     parser.add_argument("--allow-overlap", action="store_true", help="test on queries that were tuned on, too")
-    _add_set(parser)
+    add_set_option(parser)
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -129,5 +73,52 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     add_remove_query_option(parser)
 
 
-def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the recipe's")
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage, or a qrels file")
+    parser.add_argument("--runs", required=True, nargs="+", metavar="NAME|PATH", help="e.g. dl19-passage.tasb or files")
+    parser.add_argument("--measures", nargs="+", metavar="MEASURE", help="default: by the qrels; e.g. AP(rel=2)@1000")
+    add_remove_query_option(parser)
+    _add_comparison(parser)
+    parser.add_argument("--unjudged", action="store_true", help="show the share of documents without a judgment")
+    parser.add_argument("--recall-plot", metavar="PNG", help="draw recall at cutoffs 1 to 1,000")
+    printed = parser.add_mutually_exclusive_group()
+    printed.add_argument("--json", action="store_true", help="print JSON, with the value of every query")
+    printed.add_argument("--markdown", action="store_true", help="print Markdown")
+
+
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    compared = parser.add_mutually_exclusive_group()
+    compared.add_argument("--baseline", metavar="NAME|PATH", help="a run to test all others against")
+    compared.add_argument(
+        "--all-pairs", action="store_true", help="test each run against each; letters for those a run is better than"
+    )
+    parser.add_argument("--test", choices=("t", "randomisation"), help="paired; two-sided (default: t)")
+    parser.add_argument("--seed", type=at_least_zero, metavar="N", help="of the randomisation test (default: 0)")
+    parser.add_argument("--details", action="store_true", help="intervals, effect sizes, p, wins, ties and losses")
+    parser.add_argument("--per-query", type=at_least_one, metavar="N", help="show the N queries that changed most")
+    parser.add_argument("--topics", metavar="NAME|PATH", help="texts of these queries (default: bundled ones)")
+
+
+VERBS = (
+    Verb(
+        "fuse",
+        "Fuse several runs into one (docs/fusion.md).",
+        example="tasb fuse --recipe tasb+bm25 --runs dense.txt bm25.txt --output fused.txt",
+        add_options=_add_fuse,
+        old="pyserini_tasb.fusion.fuse:run",
+    ),
+    Verb(
+        "tune",
+        "Find the weights of a fusion by cross-validation.",
+        example="tasb tune --recipe tasb+bm25 --runs dense.txt bm25.txt --qrels dl19-passage --output tuned.yaml",
+        add_options=_add_tune,
+        old="pyserini_tasb.fusion.tuning:run",
+    ),
+    Verb(
+        "evaluate",
+        "Score runs as trec_eval does, and test their differences.",
+        example="tasb evaluate --qrels dl19-passage --runs dl19-passage.tasb run.txt --baseline run.txt",
+        add_options=_add_evaluate,
+        old="pyserini_tasb.evaluation.evaluate:run",
+    ),
+)

@@ -1,95 +1,32 @@
-"""Arguments of the verbs that encode, index, search, score and expand; and options that several verbs share."""
+"""The verbs that search, re-rank and expand: search, hybrid, rerank, rerank-depths, expand."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pyserini_tasb.cli.options import (
+    add_allow_other_encoder_option,
+    add_backend_option,
+    add_remove_query_option,
+    add_threads_option,
+    at_least_one,
+)
+from pyserini_tasb.cli.verbs import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
-    Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
-
-
-def add_encoding_verbs(verbs: Any, verb: Verb) -> None:
-    """Add them to the tree; `verb` adds one with its name, `module:function` and summary."""
-    _add_export(verb(verbs, "export", "pyserini_tasb.encoding.export:run", "an encoder's model for ONNX Runtime"))
-
-
-def add_backend_option(parser: argparse.ArgumentParser) -> None:
-    """`--backend`, for a verb that encodes."""
-    parser.add_argument(
-        "--backend",
-        choices=("auto", "torch", "onnx"),
-        help="what computes vectors (default: $PYSERINI_TASB_BACKEND, else the encoder card's)",
-    )
-
-
-def add_precision_option(parser: argparse.ArgumentParser) -> None:
-    """`--precision`, for a verb that encodes."""
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16", "fp16", "int8"),
-        help="the least accuracy to compute with (default: the encoder card's)",
-    )
-
-
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--encoder", required=True, metavar="NAME", help="e.g. tasb, tasb:minilm, or a model's folder")
-    parser.add_argument("--output", required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="default: %(default)s")
-    parser.add_argument(
-        "--sample",
-        nargs=2,
-        metavar=("COLLECTION", "TOPICS"),
-        help="texts to compare vectors and rankings on (default: 128 abstracts and 64 queries of CACM)",
-    )
-    parser.add_argument("--force", action="store_true", help="also write a model that lost more than it should")
-
-
-# --------
-# Arguments of the verbs around an index: `tasb index`, `tasb search`.
-
-
-def add_index_verbs(verbs: Any, verb: Verb) -> None:
-    """Add them to the tree; `verb` adds one with its name, `module:function` and summary."""
-    _add_index(verb(verbs, "index", "pyserini_tasb.indexes.build:run", "vectors to a Faiss or Lucene index"))
-    _add_search(verb(verbs, "search", "pyserini_tasb.retrieval.search:run", "search Faiss indexes as one"))
-
-
-def _add_index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--vectors", required=True, metavar="DIR", help="of `tasb encode`, or a flat Faiss folder")
-    parser.add_argument("--output", required=True, metavar="DIR", help="the index")
-    parser.add_argument(
-        "--kind",
-        default="flat",
-        metavar="KIND",
-        help="flat, fp16, bf16, int8, hnsw, ivf, ivfpq, lucene-flat, lucene-hnsw, or a Faiss factory string, "
-        "such as OPQ32,IVF1024,PQ32 (default: %(default)s)",
-    )
-    parser.add_argument("--refine", choices=("fp32", "fp16"), help="rank what is found again by the vectors themselves")
-    parser.add_argument(
-        "--parameters", metavar="NAME=VALUE,…", help="of the search, kept in the index: nprobe=64,k_factor_rf=8"
-    )
-    parser.add_argument("--sample", type=at_least_one, metavar="N", help="vectors to train on (default: by the kind)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: %(default)s)")
-    parser.add_argument("--queries", metavar="NAME|PATH", help="topics to measure it with, encoded by --encoder")
-    parser.add_argument("--encoder", metavar="NAME", help="of --queries")
-    parser.add_argument(
-        "--query-encoder",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="encoders that may search the index, besides the one that made the vectors",
-    )
-    add_backend_option(parser)
-    add_threads_option(parser)
+    from pyserini_tasb.formats.run import Run
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", required=True, nargs="+", metavar="DIR", help="Faiss folders; several are one index")
-    parser.add_argument("--encoder", required=True, metavar="NAME", help="tasb, tasb:NAME, or a model's path")
+    parser.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="The encoder of the queries: tasb, tasb:NAME, or a model's path. By default it is the one that made the "
+        "vectors, where the index says which.",
+    )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
     parser.add_argument("--output", required=True, metavar="RUN")
     parser.add_argument("--output-format", choices=("trec", "msmarco"), default="trec", help="default: %(default)s")
@@ -112,81 +49,18 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     add_threads_option(parser)
 
 
-def add_allow_other_encoder_option(parser: argparse.ArgumentParser) -> None:
-    """`--allow-other-encoder`, for a verb that opens an index with a query encoder."""
-    parser.add_argument(
-        "--allow-other-encoder",
-        action="store_true",
-        help="search with an encoder that the index does not list, although its scores may mean nothing",
-    )
+def _report_search(run: Run, options: argparse.Namespace) -> int:
+    print(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {len(options.index)} folders searched")
+    if options.latency:
+        from pyserini_tasb.retrieval.search import TimedRun, latency_table
+
+        if isinstance(run, TimedRun):
+            print(f"{run.threads} threads, {options.hits} hits, {run.queries} different queries")
+            print(latency_table(run.times))
+    return 0
 
 
-def add_threads_option(parser: argparse.ArgumentParser) -> None:
-    """`--threads`, for a verb that searches."""
-    parser.add_argument("--threads", type=at_least_one, metavar="N", help="default: the cores this process may use")
-
-
-def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
-    """`--remove-query`, for a verb that makes or reads runs."""
-    parser.add_argument(
-        "--remove-query",
-        action="store_true",
-        help="drop from a query's documents the one whose id is the query's. Use it where queries are documents of the "
-        "collection (ArguAna, Quora, CQADupStack); not where both are numbered independently (Cranfield)",
-    )
-
-
-def at_least_one(text: str) -> int:
-    """A number of things."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
-
-
-# --------
-# Arguments of the verb that encodes a corpus: `tasb encode`.
-
-
-def add_corpus_verbs(verbs: Any, verb: Verb) -> None:
-    """Add it to the tree; `verb` adds one with its name, `module:function` and summary."""
-    parser = verb(verbs, "encode", "pyserini_tasb.encoding.corpus:run", "a corpus to vectors, resumable")
-    parser.add_argument("--encoder", required=True, metavar="NAME|PATH", help="e.g. tasb, tasb:minilm, a folder")
-    parser.add_argument(
-        "--corpus", required=True, nargs="+", metavar="PATH", help="TSV, JSONL, Lucene index or text store"
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="the vectors, in units; formats are put inside")
-    parser.add_argument(
-        "--format",
-        nargs="+",
-        action="extend",
-        default=[],
-        choices=("faiss", "jsonl", "parquet", "npy"),
-        help="for others to read, as DIR/FORMAT; may be asked for later, too: nothing is encoded again",
-    )
-    parser.add_argument("--max-length", type=int, metavar="N", help="tokens kept of a passage (default: the card's)")
-    add_precision_option(parser)
-    parser.add_argument("--dtype", choices=("fp32", "fp16"), default="fp32", help="to store in (default: %(default)s)")
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0, … (default: a GPU if there is one)")
-    parser.add_argument(
-        "--unit-size",
-        type=int,
-        metavar="N",
-        help="passages of a unit, which is what an interruption loses (default: 16384, or what DIR was begun with)",
-    )
-    add_backend_option(parser)
-    shared = parser.add_mutually_exclusive_group()
-    shared.add_argument("--processes", type=int, default=1, metavar="N", help="share the units out to N processes")
-    shared.add_argument("--shard", metavar="i/n", help="only every n-th unit, from the i-th on, counted from 0")
-
-
-# --------
-# Arguments of the verb that searches and fuses: `tasb hybrid`.
-
-
-def add_hybrid_verb(verbs: Any, verb: Verb) -> None:
-    """Add it to the tree; `verb` adds one with its name, `module:function` and summary."""
-    parser = verb(verbs, "hybrid", "pyserini_tasb.retrieval.hybrid:run", "search a recipe's indexes, and fuse")
+def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True, metavar="NAME|PATH", help="e.g. tasb+bm25 (fusion/README.md)")
     parser.add_argument(
         "--dense-index",
@@ -221,39 +95,6 @@ def add_hybrid_verb(verbs: Any, verb: Verb) -> None:
     add_threads_option(parser)
 
 
-# --------
-# Arguments of the verbs that score passages: `tasb score`, `tasb rerank`.
-
-
-def add_scoring_verbs(verbs: Any, verb: Verb) -> None:
-    """Add them to the tree; `verb` adds one with its name, `module:function` and summary."""
-    _add_score(verb(verbs, "score", "pyserini_tasb.data.scoring:run", "a teacher's scores of training pairs"))
-    _add_rerank(verb(verbs, "rerank", "pyserini_tasb.reranking.rerank:run", "re-rank a run with any model"))
-
-
-def _add_score(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", metavar="NAME|PATH", help="an encoder's name, or a BERT_CAT, ColBERT, cross-encoder")
-    what.add_argument("--ensemble", nargs="+", metavar="TSV", help="files of scores, to be averaged")
-    parser.add_argument(
-        "--pairs", nargs="+", metavar="TSV", help="[pos_score neg_score | margin] qid pos_pid neg_pid; ids count"
-    )
-    parser.add_argument("--collection", metavar="PATH", help="TSV, JSONL, Lucene index or text store")
-    parser.add_argument("--queries", metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--output", required=True, metavar="TSV", help="pos_score neg_score qid pos_pid neg_pid")
-    add_allow_reversed_option(parser)
-    _add_model_options(parser)
-
-
-def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
-    """`--allow-reversed`, for a verb that reads or makes a teacher's scores."""
-    parser.add_argument(
-        "--allow-reversed",
-        action="store_true",
-        help="go on where the teacher scores most negatives above their positives (are the columns swapped?)",
-    )
-
-
 def _add_rerank(parser: argparse.ArgumentParser) -> None:
     # `run` names the function of a verb.
     parser.add_argument("--run", dest="run_file", required=True, metavar="NAME|PATH", help="the run to re-rank")
@@ -264,7 +105,7 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
         help="an encoder, BERT_CAT, ColBERT, monoT5, cross-encoder",
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--collection", required=True, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
+    parser.add_argument("--corpus", required=True, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
     parser.add_argument(
         "--depth",
         type=int,
@@ -283,10 +124,10 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, metavar="RUN", help="the re-ranked run")
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the model's name)")
-    _add_model_options(parser)
+    add_model_options(parser)
 
 
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query-max-length", type=int, metavar="N", help="tokens (default: the model's)")
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens of a passage, or of both if read together")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: an encoder card's, else fp32")
@@ -296,18 +137,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace --output")
 
 
-# --------
-# Arguments of `tasb rerank-depths`.
-
-
-def add_rerank_depths_verb(verbs: Any, verb: Verb) -> None:
-    """Add it to the tree; `verb` adds one with its name, `module:function` and summary."""
-    parser = verb(
-        verbs,
-        "rerank-depths",
-        "pyserini_tasb.reranking.depths:run",
-        "a measure at each depth of re-ranking (docs/rerank.md)",
-    )
+def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage")
     parser.add_argument(
         "--first-stage",
@@ -331,15 +161,9 @@ def add_rerank_depths_verb(verbs: Any, verb: Verb) -> None:
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
 
 
-# --------
-# Arguments of the verb that expands passages: `tasb expand`.
-
-
-def add_expansion_verb(verbs: Any, verb: Verb) -> None:
-    """Add it to the tree; `verb` adds one with its name, `module:function` and summary."""
-    parser = verb(verbs, "expand", "pyserini_tasb.expansion.expand:run", "docT5query: passages with predicted queries")
+def _add_expand(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--collection",
+        "--corpus",
         required=True,
         metavar="PATH",
         help="TSV, JSONL, Lucene index or text store (docs/docT5query.md)",
@@ -365,3 +189,42 @@ def add_expansion_verb(verbs: Any, verb: Verb) -> None:
     model.add_argument("--seed", type=int, metavar="N", help="of the sampling (default: 0)")
     model.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0, … (default: a GPU if there is one)")
     model.add_argument("--allow-bin", action="store_true", help="accept weights in pytorch_model.bin, a pickle")
+
+
+VERBS = (
+    Verb(
+        "search",
+        "Search one Faiss index, or several as one.",
+        example="tasb search --index index --encoder tasb --topics dl19-passage --output run.txt",
+        add_options=_add_search,
+        report=_report_search,
+    ),
+    Verb(
+        "hybrid",
+        "Search all indexes of a fusion recipe and fuse what they find.",
+        example="tasb hybrid --recipe tasb+bm25 --topics dl19-passage --output run.txt",
+        add_options=_add_hybrid,
+        old="pyserini_tasb.retrieval.hybrid:run",
+    ),
+    Verb(
+        "rerank",
+        "Score the top of a run again with any model.",
+        example="tasb rerank --run bm25.txt --model tasb --topics topics.tsv --corpus corpus.tsv --output run.txt",
+        add_options=_add_rerank,
+        old="pyserini_tasb.reranking.rerank:run",
+    ),
+    Verb(
+        "rerank-depths",
+        "Measure re-ranking at several depths and draw the curves.",
+        example="tasb rerank-depths --qrels dl19-passage --first-stage bm25.txt reranked.txt --output depths.png",
+        add_options=_add_rerank_depths,
+        old="pyserini_tasb.reranking.depths:run",
+    ),
+    Verb(
+        "expand",
+        "Add predicted queries to the passages of a corpus (docT5query).",
+        example="tasb expand --corpus collection.tsv --model castorini/doc2query-t5-base-msmarco --output expanded",
+        add_options=_add_expand,
+        old="pyserini_tasb.expansion.expand:run",
+    ),
+)

@@ -108,7 +108,7 @@ def clusters_of(
             where=str(path),
             expected="clusters of the pair store's queries",
             found=f"{unknown} of {len(indices)} qids that the pair store does not know",
-            do="cluster the queries of this pair store: `tasb cluster --queries PAIRSTORE`",
+            do="cluster the queries of this pair store: `tasb cluster --topics PAIRSTORE`",
         )
     pairs = np.diff(store.offsets)
     usable = known.copy()
@@ -118,7 +118,7 @@ def clusters_of(
             where=str(path),
             expected="clusters of queries that have pairs",
             found=f"{len(indices)} qids, none of them with pairs",
-            do="cluster the queries of this pair store: `tasb cluster --queries PAIRSTORE`",
+            do="cluster the queries of this pair store: `tasb cluster --topics PAIRSTORE`",
         )
     without_pairs = int(np.count_nonzero(known & ~usable))
     unclustered = int(np.count_nonzero(pairs) - np.count_nonzero(usable))

@@ -48,7 +48,7 @@ PACKAGES = ("numpy", "torch", "transformers", "scikit-learn", "faiss-cpu", "fais
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cluster `arguments.queries`; write the cluster file, statistics and, if asked for, a picture.
+    """Cluster `arguments.topics`; write the cluster file, statistics and, if asked for, a picture.
 
     Raises:
         TasbError: too few queries, a faulty file, no such encoder, vectors of something else, or nowhere to write.
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _cluster(arguments: argparse.Namespace, output: Path) -> int:
-    queries = usable_queries(Path(arguments.queries))
+    queries = usable_queries(Path(arguments.topics))
     labels = read_labels(Path(arguments.labels), queries.ids) if arguments.labels else None
     count = number_of_clusters(len(queries.ids), arguments.batch_size, arguments.clusters)
     check_parameters(len(queries.ids), count, arguments.iterations, arguments.points_per_centroid)
@@ -129,7 +129,7 @@ def _described(
     card = encoder_card(arguments.encoder)
     return {
         "queries": {
-            "source": arguments.queries,
+            "source": arguments.topics,
             "clustered": len(queries.ids),
             "without_pairs": queries.without_pairs,
         },

@@ -1,4 +1,4 @@
-"""`tasb data mine`: hard negatives for judged queries, found with Pyserini."""
+"""`tasb mine`: hard negatives for judged queries, found with Pyserini."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     with ExitStack() as opened:
         file = opened.enter_context(whole_text_file(output))  # first of all: hours later is late to find no folder
-        passages = _passages(Path(arguments.collection), opened, beside=output)
+        passages = _passages(Path(arguments.corpus), opened, beside=output)
         positives = usable_positives(topics, qrels, passages, rules, counts)
         _require_positives(arguments, counts, positives)
         searched = {qid: topics[qid] for qid in positives}
@@ -330,7 +330,7 @@ def _with_warning(rankings: Iterator[Ranking], searcher: Any, depth: int) -> Ite
         lengths.append(len(ranking.docids))
         yield ranking
     if warning := short_lists_warning(lengths, depth, searcher.docids, faiss_advice(searcher.index)):
-        print(f"tasb data mine: warning: {warning}", file=sys.stderr)
+        print(f"tasb mine: warning: {warning}", file=sys.stderr)
 
 
 def run_rankings(run: str, topics: Mapping[str, str], *, depth: int) -> Iterator[Ranking]:

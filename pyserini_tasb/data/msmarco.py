@@ -1,4 +1,4 @@
-"""`tasb data msmarco`: MS MARCO passage training data with the published teacher scores."""
+"""`tasb msmarco`: MS MARCO passage training data with the published teacher scores."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ def _copy_lines(source: Path, target: Path, keep: Callable[[str], bool], kept: s
 
 
 # --------
-# What to type after `tasb data msmarco`: the early-stopping set, the clusters, the training.
+# What to type after `tasb msmarco`: the early-stopping set, the clusters, the training.
 
 COMMANDS, CONFIGURATION = "next-steps.sh", "tas-b.yaml"
 FILES, PAIRS, DEV, EARLY_STOPPING, CLUSTERS = "files", "pairs", "dev-49k", "early-stopping", "clusters"
@@ -386,13 +386,13 @@ def _commands(folder: Path) -> list[list[str]]:
             *("--hits", "100", "--threads", "16", "--batch-size", "128"),
         ],
         [
-            *("tasb", "data", "validation", "--topics", str(dev / TOPICS), "--qrels", str(dev / QRELS)),
+            *("tasb", "validation-set", "--topics", str(dev / TOPICS), "--qrels", str(dev / QRELS)),
             # Not the pair store's passages: these are only the ones that training needs.
-            *("--run", str(run), "--collection", str(folder / FILES / MSMARCO.collection.name)),
+            *("--run", str(run), "--corpus", str(folder / FILES / MSMARCO.collection.name)),
             *("--output", str(folder / EARLY_STOPPING)),
         ],
         [
-            *("tasb", "cluster", "--queries", str(folder / PAIRS), "--encoder", CLUSTERING_ENCODER),
+            *("tasb", "cluster", "--topics", str(folder / PAIRS), "--encoder", CLUSTERING_ENCODER),
             *("--clusters", str(PAPER_CLUSTERS), "--output", str(folder / CLUSTERS)),
         ],
         ["tasb", "train", str(folder / CONFIGURATION)],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pyserini_tasb.data.mining import MiningCounts, Ranking
-    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.text_store import TextStore
     from pyserini_tasb.reranking.scorers import PairScorer
 
@@ -118,7 +118,7 @@ class Candidates:
 
 
 def usable_positives(
-    topics: Mapping[str, str], qrels: Qrels, passages: TextStore, rules: MiningRules, counts: MiningCounts
+    topics: Mapping[str, str], qrels: QrelsDict, passages: TextStore, rules: MiningRules, counts: MiningCounts
 ) -> dict[str, NDArray[np.int64]]:
     """The positives of each topic that has any with a text, as indices of passages; the others are counted.
 

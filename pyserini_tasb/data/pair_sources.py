@@ -99,7 +99,7 @@ def _format_of(path: Path) -> PairFormat:
         where=f"{path}:1",
         expected="a row of " + ", or ".join(map(str, FORMATS)),
         found=f"{columns} column{'' if columns == 1 else 's'} between tabs" if columns else "an empty file",
-        do="check that this is a file of pairs by ids; pairs by texts go with `tasb data pairs --triples`",
+        do="check that this is a file of pairs by ids; pairs by texts go with `tasb pairs --triples`",
     )
 
 

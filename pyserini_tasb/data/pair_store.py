@@ -218,7 +218,7 @@ class PairStore:
 
 
 def open_pair_store(folder: Path) -> PairStore:
-    """Open what `tasb data pairs` built. Nothing is read before it is asked for.
+    """Open what `tasb pairs` built. Nothing is read before it is asked for.
 
     Raises:
         TasbError: not a pair store, a damaged one, or one of a newer format.

@@ -1,4 +1,4 @@
-"""`tasb data pairs`: a pair store from what people have."""
+"""`tasb pairs`: a pair store from what people have."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 # What each source of pairs needs beside it, and what it can do without but may have.
 NEEDED = {
-    "scored_pairs": ("collection", "queries"),
+    "scored_pairs": ("corpus", "topics"),
     "triples": (),
-    "qrels": ("negatives", "collection", "queries"),
+    "qrels": ("negatives", "corpus", "topics"),
 }
+# What manifests call these sources, those of stores that are there already too.
+ROLES = {"corpus": "collection", "topics": "queries"}
 ALLOWED = {"scored_pairs": ("known_positives",), "triples": (), "qrels": ("known_positives", "negatives_per_query")}
 
 
@@ -122,13 +124,17 @@ def _recipe(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
     roles = [kind, *NEEDED[kind], "known_positives"]
     named = ((role, getattr(arguments, role)) for role in roles)
     sources = [
-        describe_source(role, str(name))
+        describe_source(ROLES.get(role, role), str(name))
         for role, value in named
         if value is not None
         for name in (value if isinstance(value, list) else [value])
     ]
-    options = ("relevant_grade", "negatives_per_query", "seed", "skip_bad", "keep_query", "allow_reversed")
-    return {"sources": sources, **{name: getattr(arguments, name) for name in options}}
+    options = ("negatives_per_query", "seed", "skip_bad", "keep_query", "allow_reversed")
+    return {
+        "sources": sources,
+        "relevant_grade": arguments.min_relevance,
+        **{name: getattr(arguments, name) for name in options},
+    }
 
 
 def _is_built(folder: Path, recipe: dict[str, Any]) -> bool:
@@ -166,7 +172,7 @@ def _build(folder: Path, arguments: argparse.Namespace, recipe: dict[str, Any]) 
             overwrite=arguments.overwrite,
         )
         return [triples.faults] if triples.faults.count else []
-    known = relevant_passages(arguments.known_positives, arguments.relevant_grade) if arguments.known_positives else {}
+    known = relevant_passages(arguments.known_positives, arguments.min_relevance) if arguments.known_positives else {}
     source: IdPairs | JudgedRun
     if arguments.scored_pairs:
         source = IdPairs([Path(path) for path in arguments.scored_pairs], skip_bad=arguments.skip_bad)
@@ -175,7 +181,7 @@ def _build(folder: Path, arguments: argparse.Namespace, recipe: dict[str, Any]) 
         source = JudgedRun(
             arguments.qrels,
             arguments.negatives,
-            relevant_grade=arguments.relevant_grade,
+            relevant_grade=arguments.min_relevance,
             negatives_per_query=arguments.negatives_per_query,
             seed=arguments.seed,
             skip_bad=arguments.skip_bad,
@@ -183,8 +189,8 @@ def _build(folder: Path, arguments: argparse.Namespace, recipe: dict[str, Any]) 
     build_from_ids(
         folder,
         source,
-        collection=Path(arguments.collection).expanduser(),
-        queries=arguments.queries,
+        collection=Path(arguments.corpus).expanduser(),
+        queries=arguments.topics,
         known=known,
         recipe=recipe,
         keep_query=arguments.keep_query,

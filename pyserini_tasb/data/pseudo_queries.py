@@ -1,4 +1,4 @@
-"""`tasb data pseudo-queries`: queries and qrels for a collection that has none."""
+"""`tasb pseudo-queries`: queries and qrels for a collection that has none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         TasbError: no such collection, a faulty one, no pseudo-query in it, or something stands at `--output`.
     """
     rules = _rules(arguments)
-    collection, output = Path(arguments.collection), Path(arguments.output)
+    collection, output = Path(arguments.corpus), Path(arguments.output)
     refuse_occupied(output, overwrite=False)
     counts = PseudoQueryCounts()
     chosen = choose_documents(_shown(collection, "read"), rules, counts)

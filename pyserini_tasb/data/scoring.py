@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.text_store import TextStore
 
 
-NEEDED_BY_MODEL = ("pairs", "collection", "queries")
+NEEDED_BY_MODEL = ("pairs", "corpus", "topics")
 OF_MODEL = (*NEEDED_BY_MODEL, "query_max_length", "max_length", "precision", "device", "allow_bin")
 FAULTY_ROWS = "mend or remove these lines"
 
@@ -78,8 +78,8 @@ def _score(output: Path, arguments: argparse.Namespace) -> str:
     with _stored(output, arguments) as (queries, passages):
         table = PairTable(pairs, queries, passages)
         origin |= {
-            "collection": {"name": arguments.collection, "digest": passages.fingerprint},
-            "queries": {"name": arguments.queries, "digest": queries.fingerprint},
+            "corpus": {"name": arguments.corpus, "digest": passages.fingerprint},
+            "topics": {"name": arguments.topics, "digest": queries.fingerprint},
             "pairs": {"name": " ".join(arguments.pairs), "digest": table.digest()},
             "options": options_origin(options, scored_pairs.PAIRS_PER_WINDOW),
         }
@@ -119,7 +119,7 @@ def _require_fitting_options(arguments: argparse.Namespace) -> None:
         given = {name: getattr(arguments, name) for name in OF_MODEL}
         found = [_option(name) for name, value in given.items() if value is not None and value is not False]
     else:
-        expected = "--model with --pairs, --collection, --queries"
+        expected = "--model with --pairs, --corpus, --topics"
         found = [f"no {_option(name)}" for name in NEEDED_BY_MODEL if getattr(arguments, name) is None]
     if found:
         raise TasbError(expected=expected, found=", ".join(found), do="add or remove these options")
@@ -138,7 +138,7 @@ def _kept_apart(output: Path) -> Iterator[None]:
 def _require_free(output: Path, arguments: argparse.Namespace) -> None:
     if not output.exists():
         return
-    files = [*(arguments.ensemble or arguments.pairs), arguments.collection, arguments.queries]
+    files = [*(arguments.ensemble or arguments.pairs), arguments.corpus, arguments.topics]
     if any(Path(name).exists() and Path(name).samefile(output) for name in files if name):
         found, do = "one of the input files", "choose another --output"
     elif output.is_dir():
@@ -162,9 +162,9 @@ def _stored(output: Path, arguments: argparse.Namespace) -> Iterator[tuple[TextS
         with os_errors_explained(folder, expected="room for the texts", do="make room, or choose another --output"):
             for name in ("queries", "passages"):
                 (folder / name).mkdir(parents=True)
-            queries = store_queries(folder / "queries", arguments.queries)
-            collection = open_collection(Path(arguments.collection).expanduser())
-            passages = store_collection(folder / "passages", collection, arguments.collection)
+            queries = store_queries(folder / "queries", arguments.topics)
+            collection = open_collection(Path(arguments.corpus).expanduser())
+            passages = store_collection(folder / "passages", collection, arguments.corpus)
         yield queries, passages
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`tasb data validation`: a validation set from topics, qrels, a baseline run and a collection."""
+"""`tasb validation-set`: a validation set from topics, qrels, a baseline run and a collection."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.collections import Collection
-    from pyserini_tasb.formats.qrels import Qrels
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.formats.topics import Topics
 
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         remove_query=arguments.remove_query,
         seed=arguments.seed,
     )
-    collection = open_collection(Path(arguments.collection).expanduser())
+    collection = open_collection(Path(arguments.corpus).expanduser())
     made = build_validation_set(
         folder,
         topics=load_topics(arguments.topics),
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             "topics": arguments.topics,
             "qrels": arguments.qrels,
             "run": arguments.baseline_run,
-            "collection": arguments.collection,
+            "collection": arguments.corpus,
         },
         overwrite=arguments.overwrite,
     )
@@ -151,8 +151,8 @@ def build_validation_set(
     folder: Path,
     *,
     topics: Topics,
-    qrels: Qrels,
-    run: Run,
+    qrels: QrelsDict,
+    run: RunDict,
     passages: TextStore | Iterable[tuple[str, str]],
     options: ValidationOptions | None = None,
     sources: Mapping[str, str] | None = None,
@@ -214,7 +214,7 @@ def build_validation_set(
 
 
 def _sampled(
-    qids: Sequence[str], qrels: Qrels, run: Run, options: ValidationOptions
+    qids: Sequence[str], qrels: QrelsDict, run: RunDict, options: ValidationOptions
 ) -> tuple[NDArray[np.int64], list[dict[str, int]]]:
     """Positions in `qids`, and how many queries each stratum has and gives."""
     size = len(qids) if options.size is None else options.size
@@ -258,7 +258,7 @@ def _require_found(missing: Sequence[str], needed: int) -> None:
         )
 
 
-def _write_qrels(path: Path, qrels: Qrels) -> None:
+def _write_qrels(path: Path, qrels: QrelsDict) -> None:
     lines = (f"{qid} 0 {docid} {grade}\n" for qid, judged in qrels.items() for docid, grade in judged.items())
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(lines)
@@ -324,7 +324,7 @@ class UsableQueries:
     left_out: dict[str, int]
 
 
-def usable_queries(topics: Topics, qrels: Qrels, run: Run, min_relevance: int) -> UsableQueries:
+def usable_queries(topics: Topics, qrels: QrelsDict, run: RunDict, min_relevance: int) -> UsableQueries:
     """The queries that all three know.
 
     Raises:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.evaluation.measures import RunEvaluation
-    from pyserini_tasb.formats.qrels import Qrels
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.runs import RunDict
 
 
 KIND, VERSION = "validation set", 1
@@ -61,12 +61,12 @@ class ValidationSet:
         self.candidates: NDArray[np.uint32] = open_array(folder / CANDIDATES, np.uint32)
 
     @functools.cached_property
-    def qrels(self) -> Qrels:
+    def qrels(self) -> QrelsDict:
         """The judgments of the candidates; every relevant passage is one."""
         return read_qrels(self.folder / QRELS)
 
     @functools.cached_property
-    def baseline_run(self) -> Run:
+    def baseline_run(self) -> RunDict:
         """The run that the candidates come from, as deep as they."""
         return read_run(self.folder / BASELINE)
 
@@ -112,11 +112,11 @@ class ValidationSet:
         run = self.run(scores)
         return math.nan if run is None else _overall(evaluate_run(run, self.qrels, [measure]))
 
-    def run(self, scores: NDArray[np.float32]) -> Run | None:
+    def run(self, scores: NDArray[np.float32]) -> RunDict | None:
         """The candidates with these scores; None if one is not finite. The argument is that of `measure`."""
         if not np.isfinite(scores).all():
             return None
-        run: Run = {}
+        run: RunDict = {}
         for qid, start, end in zip(self._qids, self.offsets[:-1], self.offsets[1:], strict=True):
             docids = [self._docids[candidate] for candidate in self.candidates[start:end].tolist()]
             run[qid] = dict(zip(docids, scores[start:end].tolist(), strict=True))
@@ -151,7 +151,7 @@ def overlap_warning(validation: TextStore, training: TextStore) -> str | None:
     shown = ", ".join(list(shared.values())[:QUERIES_SHOWN]) + (", …" if len(shared) > QUERIES_SHOWN else "")
     return (
         f"{len(shared):,} of {len(validation):,} validation queries are also trained on ({shown}): evaluations "
-        "will be too good, and early stopping late. `tasb data validation` with the topics of another split avoids it."
+        "will be too good, and early stopping late. `tasb validation-set` with the topics of another split avoids it."
     )
 
 

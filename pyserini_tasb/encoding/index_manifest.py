@@ -6,18 +6,20 @@ Stock Pyserini does not look at this file. Folders that stock Pyserini makes do 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyserini_tasb.artifacts import DAMAGED, read_manifest, verify_files, write_manifest
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+
+LOG = logging.getLogger(__name__)
 
 INDEX_MANIFEST = "tasb-index.json"
 KIND, VERSION = "index", 1
@@ -115,12 +117,13 @@ def encoders_in(content: Any) -> tuple[EncoderIdentity, ...]:
     return tuple(EncoderIdentity(**each) for each in content)
 
 
-def require_encoder(folder: Path, encoder: HasIdentity) -> None:
+def require_encoder(folder: Path, encoder: HasIdentity, *, allow_other: bool = False) -> None:
     """Refuse to search an index with queries of an encoder that does not belong to it.
 
     Args:
         folder: of the index. One that lists no encoders is searched with any.
         encoder: whose identity is asked for only where the index lists encoders.
+        allow_other: search with any encoder, as PYSERINI_TASB_ALLOW_OTHER_ENCODER=1 says for all commands.
 
     Raises:
         TasbError: the encoder does not belong to the index, or the index is damaged.
@@ -128,10 +131,12 @@ def require_encoder(folder: Path, encoder: HasIdentity) -> None:
     known = index_encoders(folder)
     identity = encoder.identity if known else None
     if identity is not None:
-        require_among(known, asdict(identity), encoder.name, str(folder))
+        require_among(known, asdict(identity), encoder.name, str(folder), allow_other=allow_other)
 
 
-def require_among(known: Sequence[EncoderIdentity], found: Mapping[str, Any], name: str, where: str) -> None:
+def require_among(
+    known: Sequence[EncoderIdentity], found: Mapping[str, Any], name: str, where: str, *, allow_other: bool = False
+) -> None:
     """Refuse an encoder that differs from all that are known.
 
     Args:
@@ -139,6 +144,7 @@ def require_among(known: Sequence[EncoderIdentity], found: Mapping[str, Any], na
         found: what is known of the encoder, by the names of the fields of `EncoderIdentity`.
         name: of the encoder, for people.
         where: the index, for messages.
+        allow_other: take any encoder.
 
     Raises:
         TasbError: saying in what it differs from the nearest of them, unless the user has allowed other encoders.
@@ -146,16 +152,16 @@ def require_among(known: Sequence[EncoderIdentity], found: Mapping[str, Any], na
     differences = min((each.differences(found) for each in known), key=len, default=[])
     if not differences:
         return
-    if _others_allowed():
-        print(f"pyserini-tasb: {where} is searched with another encoder, as you allowed", file=sys.stderr)
+    if allow_other or _others_allowed():
+        LOG.warning("%s is searched with another encoder, as you allowed", where)
         return
     raise TasbError(
         where=where,
         expected=f"an encoder that belongs to these vectors: {', '.join(each.name for each in known)}",
         found=f"{name}, which has {' and '.join(differences)}: its scores would mean nothing",
         do="name that encoder; or, if this one was trained for these passages, list it when the index is made "
-        f"(`tasb index --query-encoder`); `tasb search`, `hybrid` and `data mine` take it anyway with "
-        f"--allow-other-encoder, all commands with {ALLOW_OTHER}=1",
+        f"(`tasb index --query-encoder`); `tasb search`, `hybrid` and `mine` take it anyway with "
+        f"{argument('allow_other_encoder', True)}, all commands with {ALLOW_OTHER}=1",
     )
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ir_measures import Measure
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.qrels import Qrels
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.runs import RunDict
 
 
 # TREC-DL binarises at grade 2 for every measure that knows only relevant or not; MS MARCO dev has grade 1 only.
@@ -129,7 +129,9 @@ class RunEvaluation:
     depth: int
 
 
-def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str | Measure], *, name: str = "run") -> RunEvaluation:
+def evaluate_run(
+    run: RunDict, qrels: QrelsDict, measures: Sequence[str | Measure], *, name: str = "run"
+) -> RunEvaluation:
     """Score a run as trec_eval does: `-c`, linear gain, ties by score and then docid, both descending.
 
     Measures that trec_eval lacks come from ir-measures' other providers, whose ties may fall otherwise.
@@ -167,7 +169,7 @@ def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str | Measure], *, n
 
 
 def _values(
-    measures: Sequence[Measure], qrels: Qrels, run: Run, queries: tuple[str, ...]
+    measures: Sequence[Measure], qrels: QrelsDict, run: RunDict, queries: tuple[str, ...]
 ) -> dict[Measure, NDArray[np.float64]]:
     # For RR with a cutoff ir-measures turns to its MS MARCO provider, which breaks ties by ascending docid. trec_eval's
     # own RR, cut off afterwards, is `trec_eval -M 10 -m recip_rank`.
@@ -215,7 +217,7 @@ def _by_provider(measures: Iterable[Measure]) -> dict[Any, list[Measure]]:
 
 
 def _with_plain_ids(
-    provider: Any, measures: Sequence[Measure], qrels: Qrels, run: Run
+    provider: Any, measures: Sequence[Measure], qrels: QrelsDict, run: RunDict
 ) -> dict[Measure, dict[str, float]]:
     """A provider's values, with numbers in place of ids: gdeval reads `P-1` as 1, and splits docids at white space.
 
@@ -232,7 +234,7 @@ def _with_plain_ids(
     return {measure: {**dict.fromkeys(qrels, measure.DEFAULT), **values} for measure, values in computed.items()}
 
 
-def _without_negative_alone(qrels: Qrels) -> Qrels:
+def _without_negative_alone(qrels: QrelsDict) -> QrelsDict:
     """The same, but 0 where all of a query's grades are negative.
 
     pytrec_eval (0.5.11) does not come back from these at times. trec_eval itself gives what it gives for 0.
@@ -246,7 +248,7 @@ def _without_cutoff(measure: Measure) -> Measure:
 
 
 def _computed_by(
-    provider: Any, measures: Sequence[Measure], qrels: Qrels, run: Run, names: Mapping[str, str] | None = None
+    provider: Any, measures: Sequence[Measure], qrels: QrelsDict, run: RunDict, names: Mapping[str, str] | None = None
 ) -> dict[Measure, dict[str, float]]:
     """Measure → qid → value, for exactly the queries of the qrels.
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.qrels import QrelsDict
 
 
 DEEPEST = 1_000
 
 
-def recall_curve(run: Mapping[str, Mapping[str, float]], qrels: Qrels, grade: int = 1) -> NDArray[np.float64]:
+def recall_curve(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, grade: int = 1) -> NDArray[np.float64]:
     """Mean recall at cutoffs 1, 2, 3, …, as `R(rel=grade)@cutoff`: over all judged queries, missing ones as 0.
 
     Args:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.evaluation.measures import RunEvaluation
     from pyserini_tasb.evaluation.significance import PairedTest, Tests
-    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.tables import Layout
 
 
@@ -125,7 +125,7 @@ def _examples(qids: Sequence[str]) -> str:
 # How much of what a run shows nobody has judged.
 
 
-def unjudged_share(run: Mapping[str, Mapping[str, float]], qrels: Qrels, cutoff: int) -> float:
+def unjudged_share(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, cutoff: int) -> float:
     """The share, 0 to 1, of documents without a judgment among the run's top `cutoff` of all judged queries.
 
     Args:
@@ -137,7 +137,7 @@ def unjudged_share(run: Mapping[str, Mapping[str, float]], qrels: Qrels, cutoff:
     return sum(docid not in qrels[qid] for qid, docid in shown) / len(shown)
 
 
-def has_negatives(qrels: Qrels) -> bool:
+def has_negatives(qrels: QrelsDict) -> bool:
     """Whether some documents were judged not relevant; where none were, a missing judgment says little."""
     return any(grade < 1 for judged in qrels.values() for grade in judged.values())
 

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         _require_no_model_options(arguments)
         paths = [Path(path) for path in arguments.predictions]
         size = arguments.shard_size or SHARD_SIZE
-        count = expand_with_predictions(arguments.collection, paths, output, size)
+        count = expand_with_predictions(arguments.corpus, paths, output, size)
     else:
         with StopRequest() as stop:
             written = from_model.expand_with_model(_expansion(arguments), output, stop)
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _expansion(arguments: argparse.Namespace) -> from_model.Expansion:
     chosen = {name: getattr(arguments, name) for name in ("samples", "top_k", "seed")}
     return from_model.Expansion(
-        arguments.collection,
+        arguments.corpus,
         arguments.model,
         Sampling(**{name: value for name, value in chosen.items() if value is not None}),
         arguments.shard_size or from_model.SHARD_SIZE,

@@ -6,12 +6,13 @@ import contextlib
 import difflib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.qrels import Qrels, read_qrels
-from pyserini_tasb.formats.runs import Run, read_run, without_own_documents
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.qrels import QrelsDict, read_qrels
+from pyserini_tasb.formats.runs import RunDict, read_run, without_own_documents
 from pyserini_tasb.formats.topics import Topics, read_topics
 
 if TYPE_CHECKING:
@@ -59,7 +60,57 @@ def load_topics(name: str | Path) -> Topics:
     return read_topics(path) if path else _pyserini_topics(str(name))
 
 
-def load_qrels(name: str | Path) -> Qrels:
+AnyTopics: TypeAlias = "str | os.PathLike[str] | Mapping[str, str] | Any"
+"""Topics' name or path, qid → text, or a data frame with the columns `qid` and `query` (PyTerrier's) or `text`."""
+AnyQrels: TypeAlias = "str | os.PathLike[str] | Mapping[str, Mapping[str, int]] | Any"
+"""Judgments' name or path, qid → docid → grade, or a data frame with PyTerrier's columns (`qid docno label`)."""
+
+
+def as_topics(given: AnyTopics) -> Topics:
+    """Topics, whatever a researcher has in hand.
+
+    Raises:
+        TasbError: it is nothing of that kind, or nothing has that name or path, or it is faulty.
+    """
+    if isinstance(given, str) or hasattr(given, "__fspath__"):
+        return load_topics(given if isinstance(given, str) else Path(given))
+    if isinstance(given, Mapping):
+        return {str(qid): text for qid, text in given.items()}
+    text = next((name for name in ("query", "text") if name in getattr(given, "columns", ())), None)
+    if text is None or "qid" not in given.columns:
+        raise TasbError(
+            expected=f"topics for {argument('topics')}: a name, a path, qid → text, or a data frame with `qid` and "
+            "`query`",
+            found=type(given).__name__,
+            do="hand over one of these",
+        )
+    return {str(qid): text for qid, text in given[["qid", text]].itertuples(index=False, name=None)}
+
+
+def as_qrels(given: AnyQrels) -> QrelsDict:
+    """Judgments, whatever a researcher has in hand.
+
+    Raises:
+        TasbError: it is nothing of that kind, or nothing has that name or path, or it is faulty.
+    """
+    if isinstance(given, str) or hasattr(given, "__fspath__"):
+        return load_qrels(given if isinstance(given, str) else Path(given))
+    if isinstance(given, Mapping):
+        return {str(qid): {str(docid): int(grade) for docid, grade in judged.items()} for qid, judged in given.items()}
+    if not {"qid", "docno", "label"} <= set(getattr(given, "columns", ())):
+        raise TasbError(
+            expected=f"judgments for {argument('qrels')}: a name, a path, qid → docid → grade, or a data frame with "
+            "`qid docno label`",
+            found=type(given).__name__,
+            do="hand over one of these",
+        )
+    qrels: QrelsDict = {}
+    for qid, docid, grade in given[["qid", "docno", "label"]].itertuples(index=False, name=None):
+        qrels.setdefault(str(qid), {})[str(docid)] = int(grade)
+    return qrels
+
+
+def load_qrels(name: str | Path) -> QrelsDict:
     """Judgments: from a TREC file, a bundled set (`dl19-passage`), or Pyserini's.
 
     Raises:
@@ -68,7 +119,7 @@ def load_qrels(name: str | Path) -> Qrels:
     return read_qrels(_local_file("qrels", name) or _pyserini_qrels_file(str(name)))
 
 
-def load_run(name: str | Path, *, remove_query: bool = False) -> Run:
+def load_run(name: str | Path, *, remove_query: bool = False) -> RunDict:
     """A run: from a TREC file, or a bundled one (`dl19-passage.tasb`).
 
     Args:

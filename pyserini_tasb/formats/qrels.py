@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-Qrels: TypeAlias = dict[str, dict[str, int]]
+QrelsDict: TypeAlias = dict[str, dict[str, int]]
 """qid → docid → grade, in the file's order."""
 
 # trec_eval makes an array as long as the highest grade: a docid in that column would take gigabytes.
 _GRADE = re.compile(r"-?[0-9]{1,4}", re.ASCII)
 
 
-def read_qrels(path: Path) -> Qrels:
+def read_qrels(path: Path) -> QrelsDict:
     """Read judgments, plain or gzip. Ids stay strings.
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not four columns, a grade that is no
             integer, one pair with two grades, not UTF-8. All are named.
     """
-    qrels: Qrels = {}
+    qrels: QrelsDict = {}
     faults = read_columns(path, partial(_add_judgment, qrels), expected="4 columns: qid iteration docid grade")
     faults.finish(records=len(qrels))
     return qrels
 
 
-def _add_judgment(qrels: Qrels, columns: list[str]) -> None:
+def _add_judgment(qrels: QrelsDict, columns: list[str]) -> None:
     if len(columns) != 4:
         raise ValueError(f"{len(columns)} columns")
     qid, _, docid, grade_text = columns

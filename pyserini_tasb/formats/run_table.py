@@ -14,11 +14,11 @@ from pyserini_tasb.formats.lines import FAULTS_SHOWN, columns_of
 from pyserini_tasb.formats.text_columns import pack, unpack, widened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.runs import RunDict
 
 
 _SIGN = np.uint64(1 << 63)
@@ -108,7 +108,7 @@ class RunTable:
     scores: NDArray[np.float64]
 
     @classmethod
-    def from_run(cls, run: Run, *, name: str = "run") -> RunTable:
+    def from_run(cls, run: Mapping[str, Mapping[str, float]], *, name: str = "run") -> RunTable:
         """A table of a run in memory.
 
         Args:
@@ -124,7 +124,7 @@ class RunTable:
         starts = np.concatenate([[0], np.cumsum([len(ranking) for ranking in run.values()])]).astype(np.int64)
         return cls(tuple(run), starts, pack(docids), scores).ranked()
 
-    def to_run(self) -> Run:
+    def to_run(self) -> RunDict:
         """As dictionaries, in rank order."""
         docids = [docid.decode() for docid in unpack(self.docids).tolist()]
         bounds = zip(self.qids, self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
@@ -237,7 +237,7 @@ def query_blocks(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
     return [(first, last) for first, last in itertools.pairwise(bounds) if first < last]
 
 
-def _require_columns(run: Run, name: str) -> None:
+def _require_columns(run: Mapping[str, Mapping[str, float]], name: str) -> None:
     found = []
     for qid, ranking in run.items():
         found += [] if _is_one_column(qid) else [f"qid {qid!r}"]

@@ -33,7 +33,7 @@ def ranked_docids(ranking: Mapping[str, float]) -> list[str]:
 # --------
 # Runs in TREC's six columns: reading, and writing in the order trec_eval ranks.
 
-Run: TypeAlias = dict[str, dict[str, float]]
+RunDict: TypeAlias = dict[str, dict[str, float]]
 """qid → docid → score, in the file's order. What ranks is the score alone."""
 
 Value = TypeVar("Value")
@@ -45,14 +45,14 @@ _WRONG_COLUMNS = {
 }
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunDict:
     """Read a run, plain or gzip. Ids stay strings; the rank column is ignored, as trec_eval does.
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not six columns, a score that is no
             finite number, a document twice for one query, not UTF-8. All are named.
     """
-    run: Run = {}
+    run: RunDict = {}
     faults = LineFaults(path, expected="6 columns: qid Q0 docid rank score tag")
     qid_before = None
     ranking: dict[str, float] = {}
@@ -178,20 +178,20 @@ def _is_one_column(text: str) -> bool:
 _RANK = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
-def read_msmarco_run(path: Path) -> Run:
+def read_msmarco_run(path: Path) -> RunDict:
     """Read a run of `qid docid rank` lines; a document's score is 1 / rank, as Pyserini's converter has it.
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not three columns, a rank that is no
             integer from 1 on, a document twice for one query, not UTF-8. All are named.
     """
-    run: Run = {}
+    run: RunDict = {}
     faults = read_columns(path, partial(_add_hit, run), expected="3 columns: qid docid rank")
     faults.finish(records=len(run))
     return run
 
 
-def _add_hit(run: Run, columns: list[str]) -> None:
+def _add_hit(run: RunDict, columns: list[str]) -> None:
     if len(columns) != 3:
         raise ValueError(f"{len(columns)} columns")
     qid, docid, rank = columns
@@ -207,16 +207,16 @@ def _add_hit(run: Run, columns: list[str]) -> None:
 # Runs as Pyserini's and ranx's objects.
 
 
-def from_trec_run(trec_run: Any) -> Run:
+def from_trec_run(trec_run: Any) -> RunDict:
     """The run in a `pyserini.trectools.TrecRun`; topics become strings."""
-    run: Run = {}
+    run: RunDict = {}
     rows = trec_run.run_data[["topic", "docid", "score"]].itertuples(index=False, name=None)
     for topic, docid, score in rows:
         run.setdefault(str(topic), {})[str(docid)] = float(score)
     return run
 
 
-def to_trec_run(run: Run, tag: str = "tasb") -> Any:
+def to_trec_run(run: RunDict, tag: str = "tasb") -> Any:
     """A `pyserini.trectools.TrecRun` of a run that `fuse_runs` gave, in its order; topics stay strings."""
     from pyserini.trectools import TrecRun
 
@@ -228,7 +228,7 @@ def to_trec_run(run: Run, tag: str = "tasb") -> Any:
     return TrecRun.from_list(rows)
 
 
-def from_ranx(ranx_run: Any) -> Run:
+def from_ranx(ranx_run: Any) -> RunDict:
     """The run in a `ranx.Run`."""
     return {
         str(qid): {str(docid): float(score) for docid, score in ranking.items()}
@@ -236,7 +236,7 @@ def from_ranx(ranx_run: Any) -> Run:
     }
 
 
-def to_ranx(run: Run, name: str = "tasb") -> Any:
+def to_ranx(run: RunDict, name: str = "tasb") -> Any:
     """A `ranx.Run`; the package has to be installed. Where scores are equal, ranx has an order of its own."""
     from ranx import Run as RanxRun
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # What a recipe says, --set changes; without one these do.
-_WITHOUT_RECIPE = ("normalisation", "missing", "minimums", "rrf_k", "depth", "output_depth")
+_WITHOUT_RECIPE = ("normalization", "missing", "minimums", "rrf_k", "depth", "output_depth")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +73,7 @@ def _from_options(arguments: argparse.Namespace) -> Fusion:
     return Fusion(
         method=arguments.method,
         weights=tuple(arguments.weights) if arguments.weights else None,
-        normalisation=arguments.normalisation or "none",
+        normalisation=arguments.normalization or "none",
         missing=arguments.missing,
         theoretical_minimums=tuple(arguments.minimums) if arguments.minimums else None,
         rrf_k=RRF_K if arguments.rrf_k is None else arguments.rrf_k,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.fusion.methods import Method
     from pyserini_tasb.fusion.normalisations import Normalisation
 
@@ -96,7 +96,7 @@ class Fusion:
             _require_missing(self.missing, self.method, method)
         if not method.uses_scores and self.normalisation != "none":
             found = f"`{self.normalisation}` with `{self.method}`, which looks at ranks only"
-            raise _mismatch("no normalisation", found, "leave --normalisation out")
+            raise _mismatch("no normalisation", found, "leave --normalization out")
         if normalisation.needs_minimum or self.chosen_missing == "theoretical":
             self._require_minimums(runs)
         if not (math.isfinite(self.rrf_k) and self.rrf_k >= 0):
@@ -208,7 +208,7 @@ def _examples(ids: Sequence[str]) -> str:
 # Runs to one run, block of queries by block of queries.
 
 
-def fuse_runs(runs: Sequence[Run], fusion: Fusion) -> Run:
+def fuse_runs(runs: Sequence[RunDict], fusion: Fusion) -> RunDict:
     """Fuse runs in memory.
 
     Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.qrels import Qrels
+    from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run_table import RunTable
     from pyserini_tasb.fusion.fusing import Fusion
 
@@ -152,7 +152,7 @@ class TuningSet:
     depth: int
 
     @classmethod
-    def of(cls, tables: Sequence[RunTable], qrels: Qrels, fusion: Fusion) -> TuningSet:
+    def of(cls, tables: Sequence[RunTable], qrels: QrelsDict, fusion: Fusion) -> TuningSet:
         """The queries of `qrels`, with what the runs have for them.
 
         Raises:
@@ -216,7 +216,7 @@ class TuningSet:
         return values
 
 
-def _judged(tables: Sequence[RunTable], qrels: Qrels, fusion: Fusion) -> Iterator[tuple[str, JudgedQuery]]:
+def _judged(tables: Sequence[RunTable], qrels: QrelsDict, fusion: Fusion) -> Iterator[tuple[str, JudgedQuery]]:
     evidence = Evidence.of(tables, fusion)
     pool, contributions = evidence.pool, fusion.chosen_method.contributions(evidence)
     ends = np.cumsum(pool.counts)

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     build = _build(arguments, source, threads)
     # What can be wrong with the queries is found out before the index is built.
     encoders = _encoders(arguments.query_encoder, source)
-    queries, described = sample_queries(source, encoders, arguments.queries, arguments.encoder, arguments.seed)
+    queries, described = sample_queries(source, encoders, arguments.topics, arguments.encoder, arguments.seed)
     with new_folder(output) as folder:
         start = time.monotonic()
         build.write(source, folder)

@@ -169,11 +169,11 @@ def sample_queries(
     """
     if topics is None and encoder is None:
         vectors = sampled_rows(source, FROM_VECTORS, seed)
-        return vectors, f"{len(vectors)} vectors of the collection, drawn at random (no --queries given)"
+        return vectors, f"{len(vectors)} vectors of the collection, drawn at random (no --topics given)"
     if topics is None or encoder is None:
         raise TasbError(
-            expected="--queries and --encoder together",
-            found="--queries alone" if encoder is None else "--encoder alone",
+            expected="--topics and --encoder together",
+            found="--topics alone" if encoder is None else "--encoder alone",
             do="give both, or neither: then vectors of the collection are the queries",
         )
     texts = list(load_topics(topics).values())

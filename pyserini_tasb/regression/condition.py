@@ -247,8 +247,8 @@ URL_OR_FILE_OF_ARGUMENTS = re.compile(r"^@|://")
 # Absolute, in a home or above the folder; also after `--option=`. URLs and files of arguments match as well.
 OUTSIDE = re.compile(r"^@|(^|^-\w|[=,:;\s])[/~\\]|(^|[/=,:;\s\\])\.\.([/\\]|$)")
 # A path after these is only read, so it may lie anywhere. No abbreviations: they may stand for another option.
-READ = {"--baseline", "--collection", "--corpus", "--dense-index", "--encoder", "--index", "--input"}
-READ |= {"--latency-queries", "--model", "--predictions", "--qrels", "--queries", "--query-encoder"}
+READ = {"--baseline", "--corpus", "--dense-index", "--encoder", "--index", "--input"}
+READ |= {"--latency-queries", "--model", "--predictions", "--qrels", "--topics", "--query-encoder"}
 READ |= {"--recipe", "--run", "--runs", "--sparse-index", "--topics", "--vectors"}
 # Pyserini runs code that comes with models of these classes, which it takes from a model's name, too.
 RUN_THEIR_MODELS_CODE = re.compile(r"qwen3|dse|mmeb", re.IGNORECASE)

@@ -14,8 +14,8 @@ from pyserini_tasb.recipes.types import Source
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pyserini_tasb.formats.qrels import Qrels
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.regression.condition import Condition
     from pyserini_tasb.regression.results import Record, Result
 
@@ -205,7 +205,7 @@ class Recall:
     at: tuple[float, ...]
 
 
-def recall_of(run: Run, qrels: Qrels, measures: Sequence[str]) -> Recall:
+def recall_of(run: RunDict, qrels: QrelsDict, measures: Sequence[str]) -> Recall:
     """Recall as the topic set's recall measure counts it; without such a measure, from grade 1.
 
     Args:

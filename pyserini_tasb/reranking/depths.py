@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from pyserini_tasb.formats.qrels import Qrels
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.tables import Layout
 
     Ranking = Mapping[str, float]
@@ -67,7 +67,7 @@ def _require_sense(arguments: argparse.Namespace) -> None:
 
 
 def _curves(
-    runs: Sequence[str], load: Callable[[str], Run], qrels: Qrels, measure: str, depths: Sequence[int]
+    runs: Sequence[str], load: Callable[[str], RunDict], qrels: QrelsDict, measure: str, depths: Sequence[int]
 ) -> list[DepthCurve]:
     first, *reranked = (NamedRun(_name(name), run) for name, run in ((name, load(name)) for name in runs))
     names = [run.name for run in reranked]
@@ -97,7 +97,7 @@ class NamedRun:
     """A run, and what tables call it."""
 
     name: str
-    run: Run
+    run: RunDict
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class DepthCurve:
     values: Mapping[int, float]
 
 
-def depth_curve(first: NamedRun, reranked: NamedRun, qrels: Qrels, measure: str, depths: Sequence[int]) -> DepthCurve:
+def depth_curve(
+    first: NamedRun, reranked: NamedRun, qrels: QrelsDict, measure: str, depths: Sequence[int]
+) -> DepthCurve:
     """Evaluate a re-ranking at each depth that it reaches.
 
     A model's score of a passage is the same whatever the depth: those of the deepest re-ranking are those of all. Of
@@ -135,7 +137,7 @@ def depth_curve(first: NamedRun, reranked: NamedRun, qrels: Qrels, measure: str,
             qrels.
     """
 
-    def value(run: Run, name: str) -> float:
+    def value(run: RunDict, name: str) -> float:
         return evaluate_run(run, qrels, [measure], name=name).overall[measure]
 
     reach = _reach(first.run, reranked.run)
@@ -155,7 +157,7 @@ def depth_curve(first: NamedRun, reranked: NamedRun, qrels: Qrels, measure: str,
     )
 
 
-def at_depth(first: Run, reranked: Run, depth: int) -> Run:
+def at_depth(first: RunDict, reranked: RunDict, depth: int) -> RunDict:
     """The run that re-ranking to this depth would have made; what lies below follows in its order.
 
     Args:
@@ -171,7 +173,7 @@ def at_depth(first: Run, reranked: Run, depth: int) -> Run:
     return run
 
 
-def _reach(first: Run, reranked: Run) -> int:
+def _reach(first: RunDict, reranked: RunDict) -> int:
     """Down to which depth every query's passages have a new score."""
     reached = min((_query_reach(ranking, reranked.get(qid, {})) for qid, ranking in first.items()), default=0)
     return int(min(reached, max(map(len, first.values()), default=0)))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.reranking.scorers import PairScorer, ScoringOptions
 
@@ -42,7 +42,7 @@ DEPTH, PAIRWISE_DEPTH = 100, 50
 class _Texts:
     """What is re-ranked: a run, its docids down to the depth, those that are written, and the texts."""
 
-    run: Run
+    run: RunDict
     tops: dict[str, list[str]]
     written: dict[str, list[str]]
     topics: Topics
@@ -122,8 +122,8 @@ def _read(arguments: argparse.Namespace, depth: int) -> _Texts:
     written = {qid: ranked_docids(ranking) for qid, ranking in run.items()} if arguments.keep_rest else tops
     require_topics(tops, topics, where=arguments.topics)
     docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
-    passages = read_passages(Path(arguments.collection), docids)
-    require_texts(docids, passages, where=arguments.collection)
+    passages = read_passages(Path(arguments.corpus), docids)
+    require_texts(docids, passages, where=arguments.corpus)
     return _Texts(run, tops, written, topics, passages)
 
 

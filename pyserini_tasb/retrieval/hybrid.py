@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.fusion.fusing import Fusion
     from pyserini_tasb.retrieval.retrievers import Retriever
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 DOCIDS_LOOKED_UP = 1_000
 
 
-def require_one_collection(retrievers: Sequence[Retriever], runs: Sequence[Run]) -> bool:
+def require_one_collection(retrievers: Sequence[Retriever], runs: Sequence[RunDict]) -> bool:
     """Refuse retrievers of different collections.
 
     Two rankings may well have no document in common. Only where neither index has a document that the other found
@@ -183,9 +183,11 @@ class HybridSearch:
         for tables_of_first in late:
             yield from tables_of_first
 
-    def _searched(self, topics: Topics, beside: ThreadPoolExecutor) -> Generator[tuple[Topics, list[Run]], None, None]:
+    def _searched(
+        self, topics: Topics, beside: ThreadPoolExecutor
+    ) -> Generator[tuple[Topics, list[RunDict]], None, None]:
         """Blocks with all retrievers' runs. Java and Faiss let go of Python's lock: both threads work at once."""
-        ahead: collections.deque[tuple[Topics, Future[dict[int, Run]]]] = collections.deque()
+        ahead: collections.deque[tuple[Topics, Future[dict[int, RunDict]]]] = collections.deque()
         remaining = _blocks(topics, self.batch_size)
         try:
             while True:
@@ -200,14 +202,14 @@ class HybridSearch:
             for _, others in ahead:
                 others.cancel()
 
-    def _search(self, block: Topics, *, dense: bool) -> dict[int, Run]:
+    def _search(self, block: Topics, *, dense: bool) -> dict[int, RunDict]:
         return {
             place: self._hits(retriever, block)
             for place, (retriever, is_dense) in enumerate(zip(self.retrievers, self.dense, strict=True))
             if is_dense == dense
         }
 
-    def _hits(self, retriever: Retriever, block: Topics) -> Run:
+    def _hits(self, retriever: Retriever, block: Topics) -> RunDict:
         if not self.remove_query:
             return retriever.search(block, self.hits, self.threads)
         # One hit more, so that `hits` are left without the query's own document.
@@ -221,7 +223,7 @@ def _blocks(topics: Topics, size: int) -> Iterator[Topics]:
         yield block
 
 
-def _by_first_found(runs: Sequence[Run], block: Topics) -> dict[int, list[str]]:
+def _by_first_found(runs: Sequence[RunDict], block: Topics) -> dict[int, list[str]]:
     """Queries by the first run that has hits for them, as which a file would name them first."""
     by_first: dict[int, list[str]] = {}
     for qid in block:
@@ -231,7 +233,7 @@ def _by_first_found(runs: Sequence[Run], block: Topics) -> dict[int, list[str]]:
     return by_first
 
 
-def _tables(runs: Sequence[Run], qids: Sequence[str], retrievers: Sequence[Retriever]) -> list[RunTable]:
+def _tables(runs: Sequence[RunDict], qids: Sequence[str], retrievers: Sequence[Retriever]) -> list[RunTable]:
     return [
         RunTable.from_run({qid: run[qid] for qid in qids}, name=retriever.name)
         for run, retriever in zip(runs, retrievers, strict=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import FusionInput
     from pyserini_tasb.retrieval.inputs import Content
@@ -40,7 +40,7 @@ class Retriever(Protocol):
     @property
     def name(self) -> str: ...
 
-    def search(self, topics: Topics, hits: int, threads: int) -> Run:
+    def search(self, topics: Topics, hits: int, threads: int) -> RunDict:
         """The content of a run file of these topics, best first, with scores as they are read back from it.
 
         Args:
@@ -95,7 +95,7 @@ class FaissRetriever:
     def _vectors(self) -> NDArray[np.float32]:
         return self._encoder.encode_batch(list(self._topics.values()))
 
-    def search(self, topics: Topics, hits: int, threads: int) -> Run:
+    def search(self, topics: Topics, hits: int, threads: int) -> RunDict:
         """As `Retriever`; Faiss has been told its threads for the whole process."""
         docids = self._folder.docids
         found = search_folder(self._folder, self._vectors[[self._rows[qid] for qid in topics]], hits)
@@ -141,7 +141,7 @@ class LuceneRetriever:
         self._lengths: list[int] = []
         self._asked = 0
 
-    def search(self, topics: Topics, hits: int, threads: int) -> Run:
+    def search(self, topics: Topics, hits: int, threads: int) -> RunDict:
         """As `Retriever`.
 
         Raises:

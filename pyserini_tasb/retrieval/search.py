@@ -3,106 +3,168 @@
 from __future__ import annotations
 
 import itertools
-import sys
+import logging
 import time
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import whole_text_file
-from pyserini_tasb.encoding.index_manifest import require_encoder
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.named import load_topics
+from pyserini_tasb.encoding.index_manifest import index_encoders, require_encoder
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.named import as_topics
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import RunTable
+from pyserini_tasb.formats.text_columns import pack
 from pyserini_tasb.indexes.build import use_threads
 from pyserini_tasb.indexes.search import NO_HITS, Hits, ShardedIndex, search_folder
 from pyserini_tasb.recipes.lookup import default_tag
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import Literal
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
+    from pyserini_tasb.formats.named import AnyTopics
+    from pyserini_tasb.recipes.types import Backend
+    from pyserini_tasb.results import StrPath
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the run at `arguments.output`; 0.
+LOG = logging.getLogger(__name__)
+
+
+def search(
+    index: StrPath | Sequence[StrPath],
+    *,
+    topics: AnyTopics,
+    encoder: str | None = None,
+    output: StrPath | None = None,
+    output_format: Literal["trec", "msmarco"] = "trec",
+    hits: int = 1_000,
+    batch_size: int = 64,
+    remove_query: bool = False,
+    in_memory: bool = False,
+    allow_other_encoder: bool = False,
+    latency: bool = False,
+    latency_queries: AnyTopics | None = None,
+    tag: str | None = None,
+    device: str = "cpu",
+    backend: Backend | None = None,
+    threads: int | None = None,
+) -> Run:
+    """Search one Faiss index, or several as one.
+
+    Exact for flat indexes. Equal scores are ordered by docid, descending, as trec_eval ranks them, whatever else is
+    searched in the same batch.
+
+    Args:
+        index: a Faiss folder (the files `index` and `docid`), or several that are searched as one.
+        topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
+        encoder: the queries' encoder: `tasb`, `tasb:NAME`, a model's folder or hub id; by default the encoder that
+            made the vectors, where the index says which.
+        output: a file for the run; nothing is written without it.
+        output_format: the format of `output`.
+        hits: documents for each query.
+        batch_size: queries encoded and searched together.
+        remove_query: drop each query's own document, whose docid is the query's id.
+        in_memory: read each index whole instead of mapping its file.
+        allow_other_encoder: search although the index does not list the encoder; scores may mean nothing.
+        latency: time encoding and search in batches of 1, 10 and 2,000 queries (see `TimedRun`).
+        latency_queries: topics to time, each text once; by default `topics`.
+        tag: the last column of TREC's format; by default the encoder's name.
+        device: the encoder's device, `cpu` or `cuda:0`.
+        backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
+        threads: threads of Faiss; by default the cores that this process may use.
+
+    Returns:
+        the run; a `TimedRun` if `latency`.
 
     Raises:
-        TasbError: options that do not go together, a name or path that leads nowhere, a damaged index, one of another
-            dimension or encoder, or a run that cannot be written.
+        TasbError: arguments that do not go together, a name or path that leads nowhere, a damaged index, one of
+            another dimension or encoder, or a run that cannot be written.
     """
-    if arguments.latency_queries and not arguments.latency:
-        raise TasbError(expected="--latency-queries with --latency", found="no --latency", do="add it")
-    topics = load_topics(arguments.topics)
-    timed = load_topics(arguments.latency_queries) if arguments.latency_queries else topics
-    index = ShardedIndex([Path(path) for path in arguments.index], mapped=not arguments.in_memory)
-    threads = use_threads(arguments.threads)
+    if latency_queries is not None and not latency:
+        raise TasbError(
+            expected=f"{argument('latency_queries')} with {argument('latency')}",
+            found=f"no {argument('latency')}",
+            do="add it",
+        )
+    queries = as_topics(topics)
+    timed = queries if latency_queries is None else as_topics(latency_queries)
+    paths = [Path(path) for path in ([index] if isinstance(index, str | PathLike) else index)]
+    shards = ShardedIndex(paths, mapped=not in_memory)
+    threads = use_threads(threads)
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
 
+    name = encoder or _encoder_of(paths[0])
     # Nothing kept: topics come once, and in a measurement each has to be encoded.
-    encoder = TasbQueryEncoder(arguments.encoder, device=arguments.device, queries_kept=0)
-    for path in index.paths:
-        require_encoder(path, encoder)
-    if not arguments.in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
-        for shard in range(len(index.paths)):
-            index.open(shard, encoder.dimension)
-    # One hit more, so that `--hits` are left without the query's own document.
-    depth = arguments.hits + arguments.remove_query
-    found = index.search(encoder.encode_batch(list(topics.values())), depth, arguments.batch_size)
-    warning = index.short_lists_warning(found, depth, encoder.dimension)
-    if arguments.remove_query:
-        found = [hits.without(qid, index.docids, arguments.hits) for qid, hits in zip(topics, found, strict=True)]
-    tag = arguments.tag or default_tag(arguments.encoder)
-    write_ranked(
-        Path(arguments.output),
-        dict(zip(topics, found, strict=True)),
-        index.docids,
-        form=arguments.output_format,
-        tag=tag,
-    )
-    print(
-        f"{arguments.output}: {len(topics)} queries, {sum(map(len, found)):,} hits, {len(index.paths)} folders searched"
-    )
+    query_encoder = TasbQueryEncoder(name, device=device, backend=backend, queries_kept=0)
+    for path in shards.paths:
+        require_encoder(path, query_encoder, allow_other=allow_other_encoder)
+    if not in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
+        for shard in range(len(shards.paths)):
+            shards.open(shard, query_encoder.dimension)
+    # One hit more, so that `hits` are left without the query's own document.
+    depth = hits + remove_query
+    found = shards.search(query_encoder.encode_batch(list(queries.values())), depth, batch_size)
+    warning = shards.short_lists_warning(found, depth, query_encoder.dimension)
+    if remove_query:
+        found = [of_query.without(qid, shards.docids, hits) for qid, of_query in zip(queries, found, strict=True)]
+    tag = tag or default_tag(name)
+    run = Run(_table(queries, found, shards.docids), name=tag)
+    if output is not None:
+        run.write(output, output_format=output_format, tag=tag)
     if warning:
-        print(f"tasb search: warning: {warning}", file=sys.stderr)
-    if arguments.latency:
-        queries = list(dict.fromkeys(timed.values()))
-        print(f"{threads} threads, {arguments.hits} hits, {len(queries)} different queries")
-        print(latency_table(measure_latency(encoder, index, queries, depth)))
-    return 0
+        LOG.warning("%s", warning)
+    if not latency:
+        return run
+    texts = list(dict.fromkeys(timed.values()))
+    times = measure_latency(query_encoder, shards, texts, depth)
+    return TimedRun(run.table, name=tag, threads=threads, queries=len(texts), times=times)
 
 
-# --------
-# A run in the formats of `pyserini.search.faiss`: TREC's and MS MARCO's.
+class TimedRun(Run):
+    """A run, and how long batches of queries took.
 
-FORMATS = {"trec": "{qid} Q0 {docid} {rank} {score} {tag}\n", "msmarco": "{qid}\t{docid}\t{rank}\n"}
+    Args:
+        threads: threads of Faiss.
+        queries: different queries that were timed.
+        times: a row for each batch size.
+        others: the arguments of `Run`.
+    """
+
+    def __init__(self, *others: Any, threads: int, queries: int, times: Sequence[BatchTimes], **names: Any) -> None:
+        super().__init__(*others, **names)
+        self.threads, self.queries, self.times = threads, queries, times
 
 
-def write_ranked(path: Path, found: Mapping[str, Hits], docids: Sequence[str], *, form: str, tag: str) -> None:
-    """Write ranked hits; `path` is replaced once all of them are on disk.
+def _encoder_of(folder: Path) -> str:
+    """The name of the encoder that made an index's vectors."""
+    known = index_encoders(folder)
+    if not known:
+        raise TasbError(
+            where=str(folder),
+            expected="an index that says which encoder made its vectors",
+            found="none is written down, as in every index that stock Pyserini made",
+            do=f"name it with {argument('encoder')}",
+        )
+    return known[0].name
+
+
+def _table(qids: Iterable[str], found: Sequence[Hits], docids: Sequence[str]) -> RunTable:
+    """Ranked hits as columns.
 
     A score gets the digits that tell it from every other float32. Six behind the point, as Pyserini writes, would make
     ties of scores that are none.
-
-    Args:
-        path: the run.
-        found: qid → hits, in their order.
-        docids: of the hits' rows.
-        form: of `FORMATS`.
-        tag: the last column of TREC's.
-
-    Raises:
-        TasbError: the file cannot be written.
     """
-    line = FORMATS[form].format
-    with whole_text_file(path) as out:
-        for qid, hits in found.items():
-            for rank, (score, row) in enumerate(zip(hits.scores, hits.rows.tolist(), strict=True), 1):
-                out.write(line(qid=qid, docid=docids[row], rank=rank, score=score, tag=tag))
+    scores = np.concatenate([of_query.scores for of_query in found])
+    starts = np.concatenate([[0], np.cumsum([len(of_query) for of_query in found])]).astype(np.int64)
+    ids = [docids[row].encode() for of_query in found for row in of_query.rows.tolist()]
+    return RunTable(tuple(qids), starts, pack(ids), scores.astype(np.str_).astype(np.float64))
 
 
 # --------

@@ -165,7 +165,7 @@ class TrainConfig(RunConfig):
 
 
 # --------
-# The configurations of `tasb teach cat` and `tasb teach colbert`.
+# The configurations of `tasb teach --kind cat` and `tasb teach --kind colbert`.
 
 
 class TeacherModel(Strict):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.runs import RunDict
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -368,6 +368,6 @@ class StudyRun:
         about = {"training": training, **self._measuring}
         return _Measurement(f"{name}, seed {cell.seed}", name, cell.levels, cell.folder, about, trained)
 
-    def _valued(self, runs: dict[str, Run], about: dict[str, Any], seconds: float | None = None) -> Row:
+    def _valued(self, runs: dict[str, RunDict], about: dict[str, Any], seconds: float | None = None) -> Row:
         values = {task.name: task.values(runs[task.name]) for task in self._tasks if task.name in runs}
         return Row(values, about, seconds)

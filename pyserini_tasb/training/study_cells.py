@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.qrels import Qrels
-    from pyserini_tasb.formats.runs import Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.runs import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import EncoderCard
     from pyserini_tasb.training.config import TrainConfig
@@ -67,7 +67,7 @@ class LoadedTask:
 
     name: str
     topics: Topics
-    qrels: Qrels
+    qrels: QrelsDict
     measures: tuple[str, ...]
     depth: int
     collection: Path
@@ -75,7 +75,7 @@ class LoadedTask:
     passages: dict[str, str]
     remove_query: bool
 
-    def values(self, run: Run) -> Values:
+    def values(self, run: RunDict) -> Values:
         """What a run is worth, query by query."""
         if self.remove_query:
             run = without_own_documents(run)
@@ -231,7 +231,7 @@ def _file_digest(path: Path) -> str:
 PASSAGES_AT_ONCE = 4_096
 
 
-def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, Run]:
+def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
     """Rank every task's passages with a model.
 
     Args:
@@ -250,7 +250,7 @@ def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) ->
     if kind_of(folder, pooling=card.pooling) == "bert-dot":
         return _by_vectors(card.model_copy(update={"precision": options.precision or card.precision}), tasks, options)
     scorer = load_scorer(model, options)
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunDict] = {}
     for task in tasks:
         if task.tops is not None:
             run = {qid: {docid: -float(rank) for rank, docid in enumerate(docids)} for qid, docids in task.tops.items()}
@@ -262,7 +262,7 @@ def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) ->
     return runs
 
 
-def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, Run]:
+def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
     encoder = TextEncoder(card, options.found_device)
     rankings: dict[str, _Ranking] = {}
     for task in tasks:
@@ -289,7 +289,7 @@ class _Ranking(Protocol):
 
     def add(self, docids: list[str], vectors: NDArray[np.float32]) -> None: ...
 
-    def run(self) -> Run: ...
+    def run(self) -> RunDict: ...
 
 
 class _Reranked:
@@ -301,14 +301,14 @@ class _Reranked:
         for qid, docids in tops.items():
             for docid in docids:
                 self._qids.setdefault(docid, []).append(qid)
-        self._run: Run = {qid: {} for qid in tops}
+        self._run: RunDict = {qid: {} for qid in tops}
 
     def add(self, docids: list[str], vectors: NDArray[np.float32]) -> None:
         for docid, vector in zip(docids, vectors, strict=True):
             for qid in self._qids.get(docid, ()):
                 self._run[qid][docid] = float(self._query_of[qid] @ vector)
 
-    def run(self) -> Run:
+    def run(self) -> RunDict:
         return self._run
 
 
@@ -329,7 +329,7 @@ class _Found:
         self._scores = np.take_along_axis(scores, best, axis=1)
         self._docids = np.take_along_axis(found, best, axis=1)
 
-    def run(self) -> Run:
+    def run(self) -> RunDict:
         rankings = zip(self._task.topics, self._docids.tolist(), self._scores.tolist(), strict=True)
         run = {qid: dict(zip(docids, scores, strict=True)) for qid, docids, scores in rankings}
         if not self._task.remove_query:
@@ -361,7 +361,7 @@ class Row:
     seconds_per_pair: float | None = None
 
 
-def save(row: Row, runs: Mapping[str, Run], folder: Path, tag: str) -> None:
+def save(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
     """Write a row and its runs; the row comes last, so that where it is the rest is, too."""
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     for task, run in runs.items():

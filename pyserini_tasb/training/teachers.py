@@ -212,7 +212,7 @@ def load_in_batch_teacher(
         where=str(folder),
         expected="a bi-encoder or a ColBERT as `teacher.in_batch`: they score every query with every passage",
         found=f"a cross-encoder ({kind}), which would have to read each of b² pairs",
-        do="let it score the pairs beforehand (`tasb score`), and take a ColBERT in batch (`tasb teach colbert`)",
+        do="let it score the pairs beforehand (`tasb score`); take a ColBERT in batch (`tasb teach --kind colbert`)",
     )
 
 

@@ -117,7 +117,7 @@ def train(
 
 
 # --------
-# `tasb teach cat`, `tasb teach colbert`.
+# `tasb teach --kind cat`, `tasb teach --kind colbert`.
 
 CONFIGS = {"cat": TeachCatConfig, "colbert": TeachColBertConfig}
 WHAT = {
@@ -126,10 +126,10 @@ WHAT = {
     "tokens of the largest dot product with a token of the passage.",
 }
 USES = {
-    "cat": ("tasb score --model FOLDER --pairs pairs.tsv --collection C --queries Q --output scores.tsv",),
+    "cat": ("tasb score --model FOLDER --pairs pairs.tsv --corpus C --topics Q --output scores.tsv",),
     "colbert": ("tasb train config.yaml --set teacher.in_batch=FOLDER",),
 }
-RERANK = "tasb rerank --run bm25.txt --model FOLDER --topics Q --collection C --output reranked.txt"
+RERANK = "tasb rerank --run bm25.txt --model FOLDER --topics Q --corpus C --output reranked.txt"
 
 
 def run_teach(arguments: argparse.Namespace) -> int:
@@ -141,7 +141,7 @@ def run_teach(arguments: argparse.Namespace) -> int:
             parts,
             resume=arguments.resume,
             computing=str(parts.student.compute).removeprefix("torch."),
-            to_go_on=resume_command(f"teach {arguments.teacher}", arguments),
+            to_go_on=resume_command(f"teach --kind {arguments.teacher}", arguments),
             finish=lambda trainer: _finish(arguments.teacher, parts, trainer),
         )
 

@@ -45,7 +45,7 @@ def corpus(tmp_path_factory):
 
 
 def arguments_of(collection, model, output, *options):
-    given = ["--collection", collection, "--model", model, "--output", output, "--device", "cpu", *options]
+    given = ["--corpus", collection, "--model", model, "--output", output, "--device", "cpu", *options]
     return ["expand", *map(str, given)]
 
 

@@ -31,7 +31,7 @@ def expand(tmp_path, collection, capsys):
 
     def run(*predictions, options=()):
         output = tmp_path / "expanded"
-        arguments = ["--collection", collection, "--predictions", *predictions, "--output", output, *options]
+        arguments = ["--corpus", collection, "--predictions", *predictions, "--output", output, *options]
         status = tasb("expand", *arguments)
         printed = capsys.readouterr()
         return status, output, printed.out if status == 0 else printed.err

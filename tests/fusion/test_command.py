@@ -76,7 +76,7 @@ def test_choices_over_the_recipes(fuse):
 
 def test_options_without_a_recipe(fuse):
     status, output, _ = fuse(
-        "--method", "convex", "--runs", *REAL, "--weights", 0.8, 0.2, "--normalisation", "theoretical-min",
+        "--method", "convex", "--runs", *REAL, "--weights", 0.8, 0.2, "--normalization", "theoretical-min",
         "--minimums", 0, 0, "--missing", "theoretical", "--depth", 100, "--output-depth", 10, "--format", "msmarco",
         name="out.tsv.gz",
     )  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_query_s_own_document_has_no_part_in_normalisation_and_ranks(fuse, tmp
     dense, sparse = tmp_path / "dense", tmp_path / "sparse.tsv"
     dense.write_text("a Q0 a 1 100 t\na Q0 b 2 20 t\na Q0 c 3 15 t\na Q0 d 4 10 t\nb Q0 b 1 1 t\nb Q0 a 2 0 t\n")
     sparse.write_text("a\td\t1\na\ta\t2\na\tc\t3\nb\tb\t1\n")  # after dropping: d 1, c 1/2
-    options = ["--method", "combsum", "--normalisation", "min-max", "--runs", dense, sparse, "--remove-query"]
+    options = ["--method", "combsum", "--normalization", "min-max", "--runs", dense, sparse, "--remove-query"]
     status, output, printed = fuse(*options)
     assert status == 0
     assert read_run(output) == {"a": {"b": 1.0, "d": 1.0, "c": 0.5}, "b": {"a": 1.0}}
@@ -192,7 +192,7 @@ def test_dropping_is_fusing_files_without_these_lines(fuse, tmp_path, form):
         for paths, content in ((given, renamed), (without, left)):
             paths.append(tmp_path / f"{'given' if content is renamed else 'without'}{number}")
             write_run(paths[-1], content, "t")
-    options = ("--method", "linear", "--normalisation", "z-score", "--depth", 60, "--format", form)
+    options = ("--method", "linear", "--normalization", "z-score", "--depth", 60, "--format", form)
     expected = fuse(*options, "--runs", *without)[1].read_bytes()
     assert fuse(*options, "--runs", *given, "--remove-query", name="dropped")[1].read_bytes() == expected
     assert fuse(*options, "--runs", *given, name="kept")[1].read_bytes() != expected

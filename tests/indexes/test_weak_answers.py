@@ -143,9 +143,9 @@ def test_hybrid_and_mining_say_it(vectors, lucene_index, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "tasb hybrid: warning: dense (" in said
     assert said.count("of 10 queries have fewer than 523 hits") == 1  # BM25 may find as little as it likes
-    sources = ["--qrels", TINY / "qrels.txt", "--collection", TINY / "corpus.jsonl", *topics]
+    sources = ["--qrels", TINY / "qrels.txt", "--corpus", TINY / "corpus.jsonl", *topics]
     given = ["--dense-index", ivf, "--encoder", ENCODER, "--output", tmp_path / "pairs"]
-    assert tasb("data", "mine", *sources, *given) == 0
+    assert tasb("mine", *sources, *given) == 0
     said = capsys.readouterr().err
-    assert "tasb data mine: warning: " in said
+    assert "tasb mine: warning: " in said
     assert "queries have fewer than 200 hits" in said

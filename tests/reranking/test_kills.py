@@ -28,7 +28,7 @@ EVERY_MOMENT = """
 
     folder, model = Path(sys.argv[1]), sys.argv[2]
     output, scored = folder / "out.run", folder / "scored"
-    arguments = ["rerank", "--run", str(folder / "first.run"), "--topics", str(folder / "topics.tsv"), "--collection",
+    arguments = ["rerank", "--run", str(folder / "first.run"), "--topics", str(folder / "topics.tsv"), "--corpus",
                  str(folder / "c.tsv"), "--model", model, "--device", "cpu", "--output", str(output)]
 
     def moment(name):

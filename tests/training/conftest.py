@@ -75,15 +75,15 @@ def training_set(collection: Collection, tmp_path_factory: pytest.TempPathFactor
     build_pairs(
         Namespace(
             output=folder / "pairs",
-            collection=folder / "collection.tsv",
-            queries=str(folder / "queries.tsv"),
+            corpus=folder / "collection.tsv",
+            topics=str(folder / "queries.tsv"),
             scored_pairs=[folder / "scores.tsv"],
             triples=None,
             qrels=None,
             negatives=None,
             known_positives=None,
             negatives_per_query=None,
-            relevant_grade=1,
+            min_relevance=1,
             seed=0,
             skip_bad=False,
             keep_query=False,

@@ -219,11 +219,11 @@ def reversed_pairs(training_set, tmp_path_factory):
     source = training_set.pairs.parent
     rows = [line.split("\t") for line in (source / "scores.tsv").read_text().splitlines()]
     (folder / "swapped.tsv").write_text("".join("\t".join((low, high, *ids)) + "\n" for high, low, *ids in rows))
-    options = {"--scored-pairs": folder / "swapped.tsv", "--collection": source / "collection.tsv"}
-    options |= {"--queries": source / "queries.tsv", "--output": folder / "pairs"}
+    options = {"--scored-pairs": folder / "swapped.tsv", "--corpus": source / "collection.tsv"}
+    options |= {"--topics": source / "queries.tsv", "--output": folder / "pairs"}
     words = [str(word) for option in options.items() for word in option]
-    assert tasb("data", "pairs", *words) == 2
-    assert tasb("data", "pairs", *words, "--allow-reversed") == 0
+    assert tasb("pairs", *words) == 2
+    assert tasb("pairs", *words, "--allow-reversed") == 0
     return folder / "pairs"
 
 
@@ -248,7 +248,7 @@ def test_pairs_whose_teacher_contradicts_the_labels(verb, training_set, reversed
         values = yaml.safe_load(config.read_text())
         kept = {key: values[key] for key in ("data", "batch_size", "max_steps", "workers", "precision")}
         config.write_text(yaml.safe_dump(teacher | kept))
-    command = ["train", str(config)] if verb == "train" else ["teach", "cat", str(config)]
+    command = ["train", str(config)] if verb == "train" else ["teach", "--kind", "cat", str(config)]
     assert tasb(*command) == 2
     error = capsys.readouterr().err
     assert "95.3 % of the pairs the teacher puts the negative first: are the columns swapped?" in error

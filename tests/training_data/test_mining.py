@@ -1,4 +1,4 @@
-"""`tasb data mine`: negatives out of real BM25 and dense rankings, and out of a run made by hand."""
+"""`tasb mine`: negatives out of real BM25 and dense rankings, and out of a run made by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mine(output, **options):
 
 
 def tiny(output, **options):
-    sources = {"topics": TINY / "topics.tsv", "qrels": TINY / "qrels.txt", "collection": TINY / "corpus.jsonl"}
+    sources = {"topics": TINY / "topics.tsv", "qrels": TINY / "qrels.txt", "corpus": TINY / "corpus.jsonl"}
     return mine(output, **{name: str(path) for name, path in sources.items()} | options)
 
 
@@ -137,13 +137,13 @@ def test_the_guard_removes_and_counts(handmade, capsys):
 
 def test_as_typed(handmade, tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("topics.tsv", "qrels.txt", "docs.jsonl", "run.txt", "typed.tsv")]
-    options = ["--topics", "--qrels", "--collection", "--run", "--output"]
+    options = ["--topics", "--qrels", "--corpus", "--run", "--output"]
     typed = [word for pair in zip(options, files, strict=True) for word in pair]
-    assert tasb("data", "mine", *typed) == 0
+    assert tasb("mine", *typed) == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td1\nq1\td2\td3\nq1\td2\td5\n"
-    assert tasb("data", "mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
+    assert tasb("mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td3\n"
-    assert tasb("data", "mine", *typed, "--margin-cutoff", "1") == 2
+    assert tasb("mine", *typed, "--margin-cutoff", "1") == 2
     assert "no --score-with" in capsys.readouterr().err
 
 
@@ -242,7 +242,7 @@ def test_a_negative_too_close_to_one_positive_serves_another(handmade, tmp_path,
 SELF = DATA / "self"
 OWN = {
     "topics": str(SELF / "queries.tsv"), "qrels": str(SELF / "qrels.txt"),
-    "collection": str(SELF / "collection.jsonl"), "run_file": str(SELF / "run.txt"),
+    "corpus": str(SELF / "collection.jsonl"), "run_file": str(SELF / "run.txt"),
 }  # fmt: skip
 
 

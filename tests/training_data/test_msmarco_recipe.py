@@ -107,7 +107,7 @@ def test_the_next_commands_fit_the_files(miniature, source, tmp_path):
     search, validation, cluster, train = map(shlex.split, prepare(miniature.files, folder, source=source))
     config = load_recipe(folder / "tas-b.yaml", TrainConfig)
     assert train == ["tasb", "train", str(folder / "tas-b.yaml")]
-    assert option(cluster, "--queries") == str(config.data.pairs) == str(folder / "pairs")
+    assert option(cluster, "--topics") == str(config.data.pairs) == str(folder / "pairs")
     assert config.data.clusters.parent == folder / "clusters" == folder.parent / option(cluster, "--output")
     assert option(validation, "--output") == str(config.data.validation)
     assert option(validation, "--run") == option(search, "--output")
@@ -122,7 +122,7 @@ def test_the_next_commands_fit_the_files(miniature, source, tmp_path):
         topics=topics,
         qrels=qrels,
         run={qid: {"7": 2.0, "8": 1.0} for qid in topics},
-        passages=load_topics(option(validation, "--collection")).items(),
+        passages=load_topics(option(validation, "--corpus")).items(),
     )
     assert sorted(made.queries.ids(range(len(made.queries)))) == miniature.held_out
 
@@ -232,7 +232,7 @@ def test_dev_queries_of_other_qrels(miniature, source, tmp_path):
 
 
 def run(tmp_path, *options):
-    return tasb("data", "msmarco", "--output", tmp_path / "out", *options)
+    return tasb("msmarco", "--output", tmp_path / "out", *options)
 
 
 def test_command_with_nothing_at_hand(tmp_path, capsys):

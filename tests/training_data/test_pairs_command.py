@@ -1,4 +1,4 @@
-"""`tasb data pairs`, as a user meets it."""
+"""`tasb pairs`, as a user meets it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pyserini_tasb.errors import TasbError
 from tests.conftest import DATA, TINY
 
 OPTIONS = dict.fromkeys(
-    ["collection", "queries", "scored_pairs", "triples", "qrels", "negatives", "known_positives", "negatives_per_query"]
+    ["corpus", "topics", "scored_pairs", "triples", "qrels", "negatives", "known_positives", "negatives_per_query"]
 ) | {
-    "relevant_grade": 1,
+    "min_relevance": 1,
     "seed": 0,
     "skip_bad": False,
     "keep_query": False,
@@ -41,8 +41,8 @@ def scored(tmp_path, collection):
     ]
     (tmp_path / "pairs.tsv").write_text("".join(lines))
     return {
-        "collection": str(TINY / "corpus.jsonl"),
-        "queries": str(TINY / "topics.tsv"),
+        "corpus": str(TINY / "corpus.jsonl"),
+        "topics": str(TINY / "topics.tsv"),
         "scored_pairs": [str(tmp_path / "pairs.tsv")],
     }
 
@@ -139,11 +139,11 @@ def test_bad_rows_stop_the_build_or_are_skipped_and_counted(tmp_path, scored, ca
 
 
 @pytest.mark.parametrize(
-    ("option", "line", "where"), [("queries", "1\tagain\n", "q.tsv:12"), ("collection", "d\tx\nd\ty\n", "c.tsv:2")]
+    ("option", "line", "where"), [("topics", "1\tagain\n", "q.tsv:12"), ("corpus", "d\tx\nd\ty\n", "c.tsv:2")]
 )
 def test_repeated_ids_are_named_with_file_and_line(tmp_path, scored, option, line, where):
     path = tmp_path / where.split(":")[0]
-    path.write_text(("" if option == "collection" else (TINY / "topics.tsv").read_text() + "\n") + line)
+    path.write_text(("" if option == "corpus" else (TINY / "topics.tsv").read_text() + "\n") + line)
     with pytest.raises(TasbError) as caught:
         tasb_data_pairs(tmp_path / "store", **(scored | {option: str(path)}))
     assert f"1 and {tmp_path}/{where}" in caught.value.found
@@ -155,7 +155,7 @@ def test_qrels_with_a_run(tmp_path, collection, capsys):
     other = [docid for docid in collection.docids if docid not in judged][:3]
     lines = [f"{qid} Q0 {docid} 1 {-n} t\n" for qid in ["1", "2", "999"] for n, docid in enumerate(other)]
     (tmp_path / "run.txt").write_text("".join(lines))
-    options = {"collection": str(TINY / "corpus.jsonl"), "queries": str(TINY / "topics.tsv")}
+    options = {"corpus": str(TINY / "corpus.jsonl"), "topics": str(TINY / "topics.tsv")}
     options |= {"qrels": str(TINY / "qrels.txt"), "negatives": str(tmp_path / "run.txt")}
     assert tasb_data_pairs(tmp_path / "store", **options, negatives_per_query=2) == 0
     output = capsys.readouterr().out
@@ -181,12 +181,12 @@ def test_triples(tmp_path, capsys):
     [
         ({}, "none"),
         ({"triples": "t", "qrels": "q"}, "--triples, --qrels"),
-        ({"scored_pairs": ["s"], "collection": "c"}, "no --queries"),
-        ({"qrels": "q", "collection": "c", "queries": "q"}, "no --negatives"),
-        ({"scored_pairs": ["s"], "collection": "c", "queries": "q", "negatives": "r"}, "--negatives"),
-        ({"triples": "t", "known_positives": "q", "collection": "c"}, "--collection, --known-positives"),
-        ({"scored_pairs": ["s"], "collection": "c", "queries": "q", "negatives_per_query": 3}, "--negatives-per-query"),
-        ({"qrels": "q", "collection": "c", "queries": "q", "negatives": "r", "negatives_per_query": 0}, "0"),
+        ({"scored_pairs": ["s"], "corpus": "c"}, "no --topics"),
+        ({"qrels": "q", "corpus": "c", "topics": "q"}, "no --negatives"),
+        ({"scored_pairs": ["s"], "corpus": "c", "topics": "q", "negatives": "r"}, "--negatives"),
+        ({"triples": "t", "known_positives": "q", "corpus": "c"}, "--corpus, --known-positives"),
+        ({"scored_pairs": ["s"], "corpus": "c", "topics": "q", "negatives_per_query": 3}, "--negatives-per-query"),
+        ({"qrels": "q", "corpus": "c", "topics": "q", "negatives": "r", "negatives_per_query": 0}, "0"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(tmp_path, options, found):
@@ -197,7 +197,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, options, found):
 
 
 CASES = DATA / "train" / "pairs"
-TEXTS = {"collection": str(CASES / "collection.tsv"), "queries": str(CASES / "queries.tsv")}
+TEXTS = {"corpus": str(CASES / "collection.tsv"), "topics": str(CASES / "queries.tsv")}
 SELF = DATA / "self"
 
 
@@ -334,7 +334,7 @@ def test_margins_that_are_all_equal_are_said_to_be(tmp_path, capsys):
 
 
 def test_a_query_is_never_its_own_negative(tmp_path, capsys):
-    texts = {"collection": str(SELF / "collection.jsonl"), "queries": str(SELF / "queries.tsv")}
+    texts = {"corpus": str(SELF / "collection.jsonl"), "topics": str(SELF / "queries.tsv")}
     rows = {(qid, positive, negative) for qid, positive in (("a1", "a2"), ("a3", "a4")) for negative in ("a1", "a3")}
     (tmp_path / "pairs.tsv").write_text("".join("\t".join(row) + "\n" for row in sorted(rows)))
     for source in (

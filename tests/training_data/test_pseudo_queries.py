@@ -1,4 +1,4 @@
-"""`tasb data pseudo-queries`: out of titles and leading sentences."""
+"""`tasb pseudo-queries`: out of titles and leading sentences."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULTS = {"source": "auto", "min_words": 3, "max_words": 25, "limit": None, "s
 
 
 def make(collection, output, **options):
-    namespace = argparse.Namespace(**DEFAULTS | {"collection": str(collection), "output": str(output)} | options)
+    namespace = argparse.Namespace(**DEFAULTS | {"corpus": str(collection), "output": str(output)} | options)
     assert pseudo_queries_command.run(namespace) == 0
 
 
@@ -72,7 +72,7 @@ def test_documents_alone_are_enough_to_mine(tmp_path, lucene_index, suitable_jav
     mine_command.run(
         argparse.Namespace(
             topics=str(tmp_path / "pseudo" / "queries.tsv"), qrels=str(tmp_path / "pseudo" / "qrels.txt"),
-            collection=str(tmp_path / "pseudo" / "collection"), index=str(lucene_index), dense_index=None,
+            corpus=str(tmp_path / "pseudo" / "collection"), index=str(lucene_index), dense_index=None,
             encoder=None, run_file=None, output=str(tmp_path / "pairs.tsv"), depth=30, skip_top=0, per_query=4,
             sampling="top", score_with=None, margin_cutoff=None, min_relevance=1, seed=0, threads=1, device=None,
             keep_query=False, allow_reversed=False,
@@ -225,8 +225,8 @@ def test_what_stands_in_the_output_folder_stays(tmp_path):
 
 def test_as_typed(tmp_path):
     (tmp_path / "docs.tsv").write_text("7\tone two three. more\n")
-    files = ["--collection", str(tmp_path / "docs.tsv"), "--output", str(tmp_path / "out")]
-    assert tasb("data", "pseudo-queries", *files, "--from", "sentence", "--write-collection") == 0
+    files = ["--corpus", str(tmp_path / "docs.tsv"), "--output", str(tmp_path / "out")]
+    assert tasb("pseudo-queries", *files, "--from", "sentence", "--write-collection") == 0
     assert (tmp_path / "out" / "queries.tsv").read_text() == "pseudo-7\tone two three.\n"
     assert (tmp_path / "out" / "qrels.txt").read_text() == "pseudo-7 0 7 1\n"
     assert (tmp_path / "out" / "collection" / "documents.jsonl").read_text() == '{"id": "7", "contents": "more"}\n'

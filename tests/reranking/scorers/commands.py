@@ -6,7 +6,7 @@ from tests.command_line import tasb_raising
 from tests.conftest import TINY, TINY_MODEL
 
 WINDOW, ROWS_AT_ONCE = 16, 20
-TEXTS = ("--collection", TINY / "corpus.jsonl", "--queries", TINY / "topics.tsv")
+TEXTS = ("--corpus", TINY / "corpus.jsonl", "--topics", TINY / "topics.tsv")
 
 
 class WatchedScorer:

@@ -51,6 +51,6 @@ def test_nothing_to_compare(method, passages):
 def test_the_command_knows_them_all():
     with pytest.raises(SystemExit):
         parse("rerank", "--pairwise", "median")
-    needed = ["--run", "r", "--model", "m", "--topics", "t", "--collection", "c", "--output", "o"]
+    needed = ["--run", "r", "--model", "m", "--topics", "t", "--corpus", "c", "--output", "o"]
     for method in AGGREGATIONS:
         assert parse("rerank", *needed, "--pairwise", method).pairwise == method

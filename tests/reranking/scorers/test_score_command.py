@@ -112,7 +112,7 @@ def test_several_files_and_text_stores(tmp_path, rows, collection, uninterrupted
     write_text_store(tmp_path / "passages", zip(collection.docids, texts, strict=True))
     write_text_store(tmp_path / "queries", collection.topics.items())
     files = written(tmp_path / "a", rows[:30]), written(tmp_path / "b", rows[30:])
-    stores = ("--collection", tmp_path / "passages", "--queries", tmp_path / "queries")
+    stores = ("--corpus", tmp_path / "passages", "--topics", tmp_path / "queries")
     tasb_score(tmp_path / "out.tsv", files[0], "--pairs", *files, *stores)
     assert (tmp_path / "out.tsv").read_bytes() == uninterrupted
     assert (tmp_path / "passages" / "manifest.json").exists()
@@ -140,11 +140,11 @@ def test_an_output_that_is_there_is_replaced_only_if_told_to(tmp_path, pairs, un
         tasb_score(tmp_path, pairs, "--overwrite")
 
 
-@pytest.mark.parametrize("option", ["--pairs", "--collection", "--queries", "--ensemble"])
+@pytest.mark.parametrize("option", ["--pairs", "--corpus", "--topics", "--ensemble"])
 def test_no_input_is_replaced(tmp_path, pairs, option):
     output = tmp_path / "input"
     output.write_text("precious")
-    given = {"--pairs": pairs, "--collection": "c", "--queries": "q"} | {option: output}
+    given = {"--pairs": pairs, "--corpus": "c", "--topics": "q"} | {option: output}
     first = () if option == "--ensemble" else ("--model", TINY_MODEL)
     options = [part for pair in given.items() if option != "--ensemble" or pair[0] == option for part in pair]
     with pytest.raises(TasbError, match="one of the input files"):
@@ -199,8 +199,8 @@ def test_pickled_weights_only_if_told_to(tmp_path, pairs, uninterrupted):
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        (("--model", "m"), "no --pairs, no --collection, no --queries"),
-        (("--model", "m", "--pairs", "p", "--queries", "q"), "no --collection"),
+        (("--model", "m"), "no --pairs, no --corpus, no --topics"),
+        (("--model", "m", "--pairs", "p", "--topics", "q"), "no --corpus"),
         (("--ensemble", "a", "b", "--pairs", "p", "--allow-bin"), "--pairs, --allow-bin"),
         (("--ensemble", "a", "b", "--max-length", "0", "--device", "cpu"), "--max-length, --device"),
     ],
@@ -221,7 +221,7 @@ def test_lengths_without_room_for_a_text(tmp_path, pairs, option):
 
 def test_a_model_that_is_not_there_is_told_before_anything_is_read(tmp_path, pairs, capsys):
     options = options_of(tmp_path / "out.tsv", pairs, tmp_path / "nowhere")
-    assert tasb("score", *options, "--collection", "nowhere") == 2
+    assert tasb("score", *options, "--corpus", "nowhere") == 2
     assert f"no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
 
 

@@ -149,8 +149,8 @@ def with_another_text(tmp_path, name):
 
 CHANGES = {
     "model": lambda folder, _: ("--model", with_other_weights(folder)),
-    "collection": lambda folder, _: ("--collection", with_another_text(folder, "corpus.jsonl")),
-    "queries": lambda folder, _: ("--queries", with_another_text(folder, "topics.tsv")),
+    "collection": lambda folder, _: ("--corpus", with_another_text(folder, "corpus.jsonl")),
+    "queries": lambda folder, _: ("--topics", with_another_text(folder, "topics.tsv")),
     "pairs": lambda folder, rows: ("--pairs", written(folder / "fewer.tsv", rows[1:])),
     "options": lambda *_: ("--max-length", 64),
 }

@@ -66,7 +66,7 @@ def test_values_are_those_of_our_own_commands(finished, tmp_path, bm25):
     (card,) = (cell / "run" / "model").glob("*.yaml")
     tasb_process(
         "rerank", "--run", bm25, "--topics", TINY / "topics.tsv", "--depth", 15,
-        "--collection", TINY / "corpus.jsonl", "--model", f"tasb:{card}", "--output", tmp_path / "run.txt",
+        "--corpus", TINY / "corpus.jsonl", "--model", f"tasb:{card}", "--output", tmp_path / "run.txt",
     )  # fmt: skip
     expected, found = load_run(tmp_path / "run.txt"), load_run(cell / "runs" / "rerank.txt")
     assert {qid: pytest.approx(ranking, rel=1e-5) for qid, ranking in expected.items()} == found

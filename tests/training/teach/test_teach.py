@@ -97,15 +97,15 @@ def test_killed_and_resumed_is_the_same_model(teaching, tmp_path):
         folder.mkdir()
     # Dropout on: the tiny model's own.
     configs = {name: teaching(folder, max_steps=30) for name, folder in folders.items()}
-    tasb_process("teach", "cat", configs["whole"])
+    tasb_process("teach", "--kind", "cat", configs["whole"])
     log = folders["killed"] / "run" / "metrics.jsonl"
-    command = tasb_argv("teach", "cat", configs["killed"])
+    command = tasb_argv("teach", "--kind", "cat", configs["killed"])
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while not log.exists() or log.read_text().count('"kind": "step"') < 8:
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    tasb_process("teach", "cat", configs["killed"], "--resume")
+    tasb_process("teach", "--kind", "cat", configs["killed"], "--resume")
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         whole, killed = ((folder / "run" / "model" / name).read_bytes() for folder in folders.values())
         assert killed == whole, name
@@ -118,7 +118,7 @@ def test_two_processes_teach_as_one(teaching, tmp_path):
         folder.mkdir()
         teacher = {"dimension": DIMENSION, "dropout": 0.0, "attention_dropout": 0.0}
         config = teaching(folder, teacher=teacher, batch_size=5)
-        tasb_processes(processes, "teach", "colbert", config, "--set", "device=cpu")
+        tasb_processes(processes, "teach", "--kind", "colbert", config, "--set", "device=cpu")
         run = folder / "run"
         losses[processes] = [record["loss"] for record in records(run, "step")]
         losses[processes] += [record["value"] for record in records(run, "evaluation")]

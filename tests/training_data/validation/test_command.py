@@ -18,7 +18,7 @@ def arguments(tmp_path, expected_scores):
         topics=str(TINY / "topics.tsv"),
         qrels=str(TINY / "qrels.txt"),
         baseline_run=str(tmp_path / "run.txt"),
-        collection=str(TINY / "corpus.jsonl"),
+        corpus=str(TINY / "corpus.jsonl"),
         output=str(tmp_path / "set"),
         queries_sampled=3_200,
         sampling="uniform",
@@ -39,7 +39,7 @@ def test_says_what_it_made(arguments, tmp_path, capsys):
     assert f"{tmp_path}/set: 10 of 10 queries, {len(validation.passages)} passages" in printed.out
     assert f"nDCG@10 {validation.baseline():.4f}" in printed.out
     assert "reading the collection" in printed.err
-    assert validation.description["sources"]["collection"] == arguments.collection
+    assert validation.description["sources"]["collection"] == arguments.corpus
 
 
 def test_stratified(arguments, capsys):
@@ -57,7 +57,7 @@ def test_what_was_left_out_is_said(arguments, tmp_path, capsys):
 
 def test_a_text_store_is_a_collection(arguments, tmp_path, capsys):
     run(arguments)
-    arguments.collection, arguments.output = str(tmp_path / "set" / "passages"), str(tmp_path / "again")
+    arguments.corpus, arguments.output = str(tmp_path / "set" / "passages"), str(tmp_path / "again")
     run(arguments)
     assert ValidationSet(tmp_path / "again").fingerprint == ValidationSet(tmp_path / "set").fingerprint
 
@@ -93,7 +93,7 @@ def test_an_existing_set_is_replaced_when_asked(arguments, tmp_path):
 def test_a_query_s_own_document_is_no_candidate(arguments, tmp_path, capsys):
     for option, name in (("topics", "queries.tsv"), ("qrels", "qrels.txt"), ("baseline_run", "run.txt")):
         setattr(arguments, option, str(DATA / "self" / name))
-    arguments.collection, arguments.depth = str(DATA / "self" / "collection.jsonl"), 2
+    arguments.corpus, arguments.depth = str(DATA / "self" / "collection.jsonl"), 2
     found = {}
     for remove_query in (False, True):
         arguments.remove_query, arguments.output = remove_query, str(tmp_path / str(remove_query))

@@ -1,0 +1,41 @@
+"""The base of what verbs return: small frozen dataclasses that look well in a terminal and in a notebook."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, fields
+from pathlib import Path  # noqa: TC003 - dataclasses of other files inherit the field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import os
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+"""The path of a file or folder."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a verb. Fields with `repr=False` are left out where a result is shown."""
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{html.escape(field.name)}</th><td>{html.escape(str(getattr(self, field.name)))}</td></tr>"
+            for field in fields(self)
+            if field.repr
+        )
+        return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
+
+
+@dataclass(frozen=True)
+class FileResult(Result):
+    """The outcome of a verb that leaves a file or a folder. It stands for its path wherever a path is taken.
+
+    Attributes:
+        path: the file or folder.
+    """
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
