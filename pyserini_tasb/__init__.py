@@ -16,18 +16,35 @@ _HOME_OF = {
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "doctor": "indexes.check",
     "register": "plugin.startup",
+    "regress": "regression.regress",
+    "report": "regression.report",
     "search": "retrieval.search",
 }
 
-__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register", "search"]
+__all__ = [
+    "Run",
+    "TasbDocumentEncoder",
+    "TasbError",
+    "TasbQueryEncoder",
+    "__version__",
+    "doctor",
+    "register",
+    "regress",
+    "report",
+    "search",
+]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.indexes.check import doctor
     from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.regression.regress import regress
+    from pyserini_tasb.regression.report import report
     from pyserini_tasb.retrieval.search import search
 
 

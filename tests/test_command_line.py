@@ -172,7 +172,7 @@ USAGE = [
     usage("fuse … --method linear --weights 1 x", "argument --weights: invalid float value: 'x'"),
     usage("expand … --model m --top-k 0", "argument --top-k: 0 is not 1 or more"),
     usage("regress ok.yaml --stage all", "argument --stage: invalid choice: 'all' (choose from …)"),
-    usage("encoders --jsn", "unrecognized arguments: --jsn", ""),
+    usage("list encoders --jsn", "unrecognized arguments: --jsn", ""),
     usage("demo more", "unrecognized arguments: more", ""),
 ]
 
@@ -205,7 +205,7 @@ REFUSED = [
     refused("score … --model tasb:minlm", "", *MINLM),
     refused("rerank … --model tasb:minlm", "", *MINLM),
     refused("search … --encoder tasb:minlm", "", *MINLM),
-    refused("encode … --encoder nowhere", "", NO_CARD, "`nowhere`", "see `tasb encoders`"),
+    refused("encode … --encoder nowhere", "", NO_CARD, "`nowhere`", "see `tasb list encoders`"),
     refused("fuse … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
     refused("tune … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
     refused("hybrid … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
@@ -384,7 +384,7 @@ REFUSED = [
     ),
     refused(
         "demo --output occupied", "occupied",
-        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…", out="…",
+        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…",
     ),
 ]  # fmt: skip
 
@@ -416,7 +416,7 @@ RESULTS = "regress-out/results/* regress-out/home/*"
 
 DONE = [
     done("--version", f"pyserini-tasb {__version__}\n"),
-    done("encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
+    done("list encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
     done(
         "encode … --format faiss",
         "123 passages encoded in …\nnew/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n",
@@ -550,7 +550,10 @@ DONE = [
     done(
         "regress ok.yaml", "\nOK  ok: \n  OK …\n\n1 condition: 1 OK; results in regress-out/results\n", new=RESULTS,
     ),
-    done("regress fail.yaml ok.yaml", "…\n2 conditions: 1 FAIL, 1 OK; …\n", new=RESULTS, status=1),
+    done(
+        "regress fail.yaml ok.yaml", "…\n2 conditions: 1 FAIL, 1 OK; …\n",
+        "tasb regress: note: fail: FAIL\ntasb regress: note: ok: OK\n", new=RESULTS, status=1,
+    ),
     done("regress higher.yaml", "…\n1 condition: 1 HIGHER; …\n", new=RESULTS, status=1),
     done("regress higher.yaml --allow-higher higher", "…\n1 condition: 1 HIGHER…; …\n", new=RESULTS),
     done("regress missing.yaml", "…\n1 condition: 1 MISSING; …\n", new=RESULTS, status=2),
@@ -707,8 +710,8 @@ def test_ctrl_c(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(json, "dumps", interrupt)
-    assert tasb("encoders", "--json") == 130
-    assert capsys.readouterr().err == "\ntasb encoders: interrupted\n"
+    assert tasb("list", "encoders", "--json") == 130
+    assert capsys.readouterr().err == "\ntasb list: interrupted\n"
 
 
 def test_a_closed_pipe():
@@ -718,7 +721,12 @@ def test_a_closed_pipe():
     unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # else so short a text is written after the verb has ended
     try:
         done = subprocess.run(
-            tasb_argv("encoders"), stdout=writing, stderr=subprocess.PIPE, env=unbuffered, text=True, check=False
+            tasb_argv("list", "encoders"),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env=unbuffered,
+            text=True,
+            check=False,
         )
     finally:
         os.close(writing)
@@ -738,7 +746,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert not {name for name in imported if name.split(".")[0] in HEAVY}
     costs = [sum(map(int, re.findall(r"import time:\s+(\d+) \|", report.stderr))) for report in reports]
     assert min(costs) < 300_000  # µs
-    for verb in ("encoders", "evaluate", "hybrid", "expand", "doctor", "demo"):
+    for verb in ("list", "evaluate", "hybrid", "expand", "doctor", "demo"):
         assert verb in reports[0].stdout
 
 
@@ -753,12 +761,12 @@ def test_encoders(capsys, tmp_path, monkeypatch):
     (tmp_path / "encoders").mkdir()
     card = tmp_path / "encoders" / "mine.yaml"
     card.write_text("name: mine\nmodel: /nowhere\n")
-    assert tasb("encoders") == 0
+    assert tasb("list", "encoders") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("tasb:")] == [
         "tasb:margin-mse", "tasb:mine", "tasb:minilm", "tasb:tasb"
     ]  # fmt: skip
-    assert tasb("encoders", "--json") == 0
+    assert tasb("list", "encoders", "--json") == 0
     rows = {row["encoder"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["tasb:mine"]["card"] == str(card)
     assert rows["tasb:mine"]["weights"] == ""
@@ -770,7 +778,7 @@ def test_encoders(capsys, tmp_path, monkeypatch):
 def test_a_mistake_in_a_card_is_told_without_traceback(tmp_path):
     (tmp_path / "encoders").mkdir()
     (tmp_path / "encoders" / "mine.yaml").write_text("name: mine\nmodle: org/model\n")
-    done = tasb_process("encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
+    done = tasb_process("list", "encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "did you mean `model`?" in done.stderr

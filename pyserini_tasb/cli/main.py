@@ -17,7 +17,7 @@ from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
-from pyserini_tasb.errors import Argument, TasbError
+from pyserini_tasb.errors import Argument, FailedError, TasbError
 from pyserini_tasb.plugin.startup import register
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.cli.verbs import Verb
 
-USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+FAILED, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 GROUPS = {
     "retrieve": (*ENCODE, *RETRIEVE),
     "train": (*DATA, *TRAIN),
@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except TasbError as error:
             print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
             return USAGE_ERROR
+        except FailedError as error:
+            print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
+            return FAILED
         except BrokenPipeError:  # `tasb … | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
             return PIPE_CLOSED
