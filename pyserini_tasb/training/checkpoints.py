@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyserini_tasb.artifacts import installed_versions, locked_folder, whole_text_file
+from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, whole_text_file
 from pyserini_tasb.errors import TasbError
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class CheckpointFolder:
         folder = self.path(step)
         try:
             checksums: dict[str, str] = json.loads((folder / CHECKSUMS).read_bytes())
-            wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if _sha256(folder / name) != checksums.get(name)]
+            wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if sha256(folder / name) != checksums.get(name)]
         except (OSError, ValueError) as error:
             raise _damaged(folder, str(error)) from error
         if wrong:
@@ -136,7 +135,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file({name: tensor.contiguous() for name, tensor in checkpoint.model.items()}, folder / WEIGHTS)
     save_file(checkpoint.optimiser, folder / OPTIMISER)
     (folder / STATE).write_text(json.dumps(checkpoint.state, indent=1), encoding="utf-8")
-    checksums = {name: _sha256(folder / name) for name in (WEIGHTS, OPTIMISER, STATE)}
+    checksums = {name: sha256(folder / name) for name in (WEIGHTS, OPTIMISER, STATE)}
     (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         _sync(path)
@@ -148,11 +147,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_file_error(error: Exception) -> bool:
