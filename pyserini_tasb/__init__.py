@@ -13,14 +13,36 @@ __version__ = "0.1.0"
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
     "Run": "formats.run",
+    "StudyResult": "training.study",
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "TeachResult": "training.teach",
+    "TrainConfig": "training.config",
+    "TrainResult": "training.train",
     "register": "plugin.startup",
     "search": "retrieval.search",
+    "study": "training.study",
+    "teach": "training.teach",
+    "train": "training.train",
 }
 
-__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register", "search"]
+__all__ = [
+    "Run",
+    "StudyResult",
+    "TasbDocumentEncoder",
+    "TasbError",
+    "TasbQueryEncoder",
+    "TeachResult",
+    "TrainConfig",
+    "TrainResult",
+    "__version__",
+    "register",
+    "search",
+    "study",
+    "teach",
+    "train",
+]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
@@ -29,6 +51,10 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.retrieval.search import search
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.study import StudyResult, study
+    from pyserini_tasb.training.teach import TeachResult, teach
+    from pyserini_tasb.training.train import TrainResult, train
 
 
 def __getattr__(name: str) -> object:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
+import sys
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,11 @@ def print_summary(result: Any, _options: argparse.Namespace) -> int:
     return 0
 
 
+def print_interrupted(_interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:
+    """Say that Ctrl-C ended the verb."""
+    print(f"\ntasb {options.verb}: interrupted", file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Verb:
     """One verb.
@@ -39,6 +46,7 @@ class Verb:
         add_options: adds the options to a parser.
         report: prints the result of the function; gets the options too, and returns the exit status.
         printing: options that only say how to print the result.
+        interrupted: says what Ctrl-C left; the exit status is 130 in any case.
         old: `module:function` of a verb that still takes a Namespace.
     """
 
@@ -48,6 +56,7 @@ class Verb:
     add_options: Callable[[argparse.ArgumentParser], None]
     report: Callable[[Any, argparse.Namespace], int] = print_summary
     printing: tuple[str, ...] = ()
+    interrupted: Callable[[KeyboardInterrupt, argparse.Namespace], None] = print_interrupted
     old: str | None = None
 
     def add_to(self, verbs: Any) -> None:
@@ -82,7 +91,18 @@ class Verb:
 
     def option(self, mentioned: Argument) -> str:
         """An argument of the function as its option."""
-        name = f"--{mentioned.name.replace('_', '-')}"
-        if mentioned.value in (None, "True"):
+        parser = argparse.ArgumentParser(add_help=False)
+        self.add_options(parser)
+        action = next((action for action in parser._actions if action.dest == mentioned.name), None)  # noqa: SLF001
+        if action is None:  # of another verb, which the message is about
+            name, takes_value = f"--{mentioned.name.replace('_', '-')}", mentioned.value != "True"
+        else:
+            name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+            takes_value = action.nargs != 0
+        if mentioned.value is None or not takes_value:
             return name
-        return f"{name} {str(mentioned.value).strip(chr(39) + chr(34))}"
+        try:
+            value = ast.literal_eval(mentioned.value)
+        except (SyntaxError, ValueError):  # not written by `argument`
+            value = mentioned.value
+        return " ".join(f"{name} {each}" for each in (value if isinstance(value, list) else [value]))
