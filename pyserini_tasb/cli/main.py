@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `tasb … | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
             return PIPE_CLOSED
-        except KeyboardInterrupt:
-            print(f"\ntasb {verb.name}: interrupted", file=sys.stderr)
+        except KeyboardInterrupt as interruption:
+            verb.interrupted(interruption, options)
             return INTERRUPTED
 
 
@@ -101,7 +101,12 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        words = tuple(self._verb.option(each) if isinstance(each, Argument) else each for each in arguments)
+        words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
         print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+
+    def _worded(self, value: object) -> object:
+        if isinstance(value, Argument):
+            return self._verb.option(value)
+        return value.worded(self._verb.option) if isinstance(value, TasbError) else value
