@@ -16,14 +16,27 @@ _HOME_OF = {
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "Vectors": "encoding.corpus",
+    "encode": "encoding.corpus",
     "register": "plugin.startup",
     "search": "retrieval.search",
 }
 
-__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register", "search"]
+__all__ = [
+    "Run",
+    "TasbDocumentEncoder",
+    "TasbError",
+    "TasbQueryEncoder",
+    "Vectors",
+    "__version__",
+    "encode",
+    "register",
+    "search",
+]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
+    from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,11 @@ class TasbError(Exception):
         self.expected, self.found, self.do = (_in_python(text) for text in (expected, found, do))
         self.where = where if where is None else _in_python(where)
         super().__init__(self.worded(Argument.__str__))
+
+    def __reduce__(self) -> tuple[Callable[[], TasbError], tuple[()]]:
+        """Let worker processes hand it over with its arguments still to be worded."""
+        expected, found, do, where = self._marked
+        return functools.partial(type(self), expected=expected, found=found, do=do, where=where), ()
 
     def worded(self, mention: Callable[[Argument], str]) -> str:
         """The whole text, with each mentioned argument as `mention` writes it."""

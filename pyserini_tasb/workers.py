@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,14 +38,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Notes the first signal while it is entered; a second one does what it always does."""
+    """Notes the first signal while it is entered; a second one does what it always does.
+
+    Only the main thread may handle signals: in any other, none is ever noted.
+    """
 
     def __init__(self) -> None:
         self.made = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,7 +84,7 @@ SECONDS_TO_STOP = 60.0
 
 @dataclass(frozen=True)
 class _Failure:
-    mendable: dict[str, Any] | None
+    mendable: TasbError | None
     traceback: str
 
 
@@ -124,7 +128,7 @@ class Child:
             return message
         if message.mendable is None:
             raise RuntimeError(f"{self._name}:\n{message.traceback}")
-        raise TasbError(**message.mendable)
+        raise message.mendable
 
     def hang_up(self) -> None:
         """Have it end after the step it is in."""
@@ -146,7 +150,7 @@ class Child:
             expected=f"{self._name} to go on (process {self._process.pid})",
             found=f"it ended with {how}",
             do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
-            "--processes",
+            f"{argument('processes')}",
         )
 
 
@@ -155,8 +159,7 @@ def _run(work: Callable[[Connection], None], connection: Connection) -> None:
         try:
             work(connection)
         except TasbError as error:
-            mendable = {"expected": error.expected, "found": error.found, "do": error.do, "where": error.where}
-            connection.send(_Failure(mendable, ""))
+            connection.send(_Failure(error, ""))
         except (EOFError, ConnectionError):
             raise
         except Exception:  # noqa: BLE001 - raised again by the other end

@@ -70,5 +70,5 @@ def _checked_vectors(folder: Path) -> str:
 
 
 def _checked_formats(folder: Path) -> list[Finding]:
-    """The index that `tasb encode --format faiss` put into a vector folder."""
+    """The index that `tasb encode --output-format faiss` put into a vector folder."""
     return check_folder(folder / "faiss") if (folder / "faiss" / INDEX).is_file() else []
