@@ -20,7 +20,9 @@ _HOME_OF = {
     "TeachResult": "training.teach",
     "TrainConfig": "training.config",
     "TrainResult": "training.train",
+    "Vectors": "encoding.corpus",
     "doctor": "indexes.check",
+    "encode": "encoding.corpus",
     "register": "plugin.startup",
     "regress": "regression.regress",
     "report": "regression.report",
@@ -39,8 +41,10 @@ __all__ = [
     "TeachResult",
     "TrainConfig",
     "TrainResult",
+    "Vectors",
     "__version__",
     "doctor",
+    "encode",
     "register",
     "regress",
     "report",
@@ -52,6 +56,7 @@ __all__ = [
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
+    from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run

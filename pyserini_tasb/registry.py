@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 Entry = TypeVar("Entry")
@@ -47,3 +47,24 @@ class Registry(Generic[Entry]):
                 do=f"did you mean `{folded[close[0]]}`?" if close else "choose one of them",
             )
         return self._entries[name]
+
+
+def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a value that is none of the choices of an argument.
+
+    Args:
+        name: the argument's name.
+        value: the value that it was given.
+        choices: the values that it may have.
+
+    Raises:
+        TasbError: it is none of them; the nearest is suggested.
+    """
+    known = list(choices)
+    if value not in known:
+        close = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
+        raise TasbError(
+            expected=f"one of {', '.join(known)} for {argument(name)}",
+            found=f"`{value}`",
+            do=f"did you mean `{close[0]}`?" if close else "choose one of them",
+        )

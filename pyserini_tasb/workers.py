@@ -26,7 +26,7 @@ from multiprocessing import resource_tracker
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """Notes the first signal while it is entered; a second one does what it always does.
 
-    In another thread than the first one it notes nothing: only there may a program say what signals do.
+    Only the main thread may handle signals: in any other, none is ever noted.
     """
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Child:
             expected=f"{self._name} to go on (process {self._process.pid})",
             found=f"it ended with {how}",
             do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
-            "--processes",
+            f"{argument('processes')}",
         )
 
 

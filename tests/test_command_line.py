@@ -156,7 +156,7 @@ USAGE = [
     usage("expand … --predictions p --model m", "argument --model: not allowed with argument --predictions"),
     usage("regress ok.yaml --list --dry-run", "argument --dry-run: not allowed with argument --list"),
     # values that are none
-    usage("encode … --format faiss jsnl", "argument --format: invalid choice: 'jsnl' (choose from …)"),
+    usage("encode … --output-format faiss jsnl", "argument --output-format: invalid choice: 'jsnl' (choose from …)"),
     usage("encode … --unit-size x", "argument --unit-size: invalid int value: 'x'"),
     usage("encode … --backend jax", "argument --backend: invalid choice: 'jax' (choose from …)"),
     usage("export … --sample corpus.jsonl", "argument --sample: expected 2 arguments"),
@@ -401,6 +401,7 @@ BEGINNING = """\
 tasb {0}: note: pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
 tasb {0}: note: computing in float32; from the start
 """
+ENCODED = "tasb encode: note: 123 passages encoded in …\n"
 STEPS = "…step 1 of 2 · loss …\nstep 2 of 2 · loss …\n"
 
 
@@ -417,13 +418,13 @@ DONE = [
     done("--version", f"pyserini-tasb {__version__}\n"),
     done("list encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
     done(
-        "encode … --format faiss",
-        "123 passages encoded in …\nnew/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n",
+        "encode … --output-format faiss",
+        "new/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n", ENCODED,
         new="new/corpus.json new/manifest.json new/units/* new/faiss/docid new/faiss/index new/faiss/tasb-index.json",
     ),
     done("encode … --output vectors", "vectors: 123 vectors of 32 float32 numbers, …\n", changed="vectors/corpus.json"),
     done(
-        "encode … --output occupied", "123 passages encoded in …\noccupied: 123 vectors …\n",
+        "encode … --output occupied", "occupied: 123 vectors …\n", ENCODED,
         new="occupied/corpus.json occupied/manifest.json occupied/units/*",
     ),
     done(

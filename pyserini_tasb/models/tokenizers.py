@@ -8,7 +8,7 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,7 +151,8 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
         raise TasbError(
             expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
             found=str(max_length),
-            do="raise it: student.query_max_length or student.passage_max_length to train, --max-length to encode",
+            do="raise it: student.query_max_length or student.passage_max_length to train, "
+            f"{argument('max_length')} to encode",
         )
     tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())
     tokenizer.no_padding()
