@@ -16,11 +16,12 @@ _HOME_OF = {
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
     "search": "retrieval.search",
 }
 
-__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register", "search"]
+__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "hybrid", "register", "search"]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
 
 
