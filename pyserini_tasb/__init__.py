@@ -23,6 +23,7 @@ _HOME_OF = {
     "Vectors": "encoding.corpus",
     "doctor": "indexes.check",
     "encode": "encoding.corpus",
+    "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
     "regress": "regression.regress",
     "report": "regression.report",
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "doctor",
     "encode",
+    "hybrid",
     "register",
     "regress",
     "report",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.regression.regress import regress
     from pyserini_tasb.regression.report import report
+    from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
     from pyserini_tasb.training.config import TrainConfig
     from pyserini_tasb.training.study import StudyResult, study
