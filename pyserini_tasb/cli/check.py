@@ -100,7 +100,7 @@ VERBS = (
         "List the encoders that have a name; are their weights here?",
         example="tasb encoders",
         add_options=_add_encoders,
-        old="pyserini_tasb.encoding.loading:run",
+        old="pyserini_tasb.cli.encode:print_encoders",
     ),
     Verb(
         "demo",
