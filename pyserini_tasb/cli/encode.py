@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.cli.options import add_backend_option, add_precision_option, add_threads_option, at_least_one
 from pyserini_tasb.cli.verbs import Verb
-from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from pyserini_tasb.encoding.corpus import Vectors
-    from pyserini_tasb.encoding.encoders import NamedEncoder
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> None:
@@ -121,18 +116,3 @@ VERBS = (
         old="pyserini_tasb.indexes.build:run",
     ),
 )
-
-
-def print_encoders(options: argparse.Namespace) -> int:
-    """Print the encoders that have a name; 0."""
-    from pyserini_tasb.encoding.encoders import encoders
-
-    rows = encoders()
-    print(json.dumps([asdict(row) for row in rows], indent=2) if options.json else _table_of_encoders(rows))
-    return 0
-
-
-def _table_of_encoders(rows: Sequence[NamedEncoder]) -> str:
-    cells = [(row.encoder, "here" if row.weights else "not here", row.card, row.model) for row in rows]
-    head, *lines = text_table(("ENCODER", "WEIGHTS", "CARD", "MODEL"), cells).splitlines()
-    return "\n".join([head, *(f"{line}\n    {row.description}" for line, row in zip(lines, rows, strict=True))])

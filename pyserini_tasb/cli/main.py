@@ -17,7 +17,7 @@ from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
-from pyserini_tasb.errors import Argument, TasbError
+from pyserini_tasb.errors import Argument, FailedError, TasbError
 from pyserini_tasb.plugin.startup import register
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.cli.verbs import Verb
 
-USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+FAILED, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 GROUPS = {
     "retrieve": (*ENCODE, *RETRIEVE),
     "train": (*DATA, *TRAIN),
@@ -46,11 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except TasbError as error:
             print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
             return USAGE_ERROR
+        except FailedError as error:
+            print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
+            return FAILED
         except BrokenPipeError:  # `tasb … | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
             return PIPE_CLOSED
-        except KeyboardInterrupt:
-            print(f"\ntasb {verb.name}: interrupted", file=sys.stderr)
+        except KeyboardInterrupt as interruption:
+            verb.interrupted(interruption, options)
             return INTERRUPTED
 
 
@@ -100,7 +103,12 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        words = tuple(self._verb.option(each) if isinstance(each, Argument) else each for each in arguments)
+        words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
         print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+
+    def _worded(self, value: object) -> object:
+        if isinstance(value, Argument):
+            return self._verb.option(value)
+        return value.worded(self._verb.option) if isinstance(value, TasbError) else value

@@ -1,4 +1,4 @@
-"""The two encoder classes that Pyserini (or you) call, the text encoder inside them, and a list of named encoders."""
+"""The two encoder classes that Pyserini (or you) call and the text encoder inside them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,7 +18,7 @@ from pyserini_tasb.models.backends import Models, reduced
 from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, weights_digest
 from pyserini_tasb.models.onnx import read_about
 from pyserini_tasb.models.tokenizers import vectors_by_length
-from pyserini_tasb.recipes.lookup import encoder_card, encoder_cards, own_folder, recipe_files
+from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -318,48 +317,3 @@ class QueryCache:
                 self._vectors.move_to_end(query)
             while len(self._vectors) > self._size:
                 self._vectors.popitem(last=False)
-
-
-@dataclass(frozen=True)
-class NamedEncoder:
-    """An encoder that has a card.
-
-    Attributes:
-        encoder: its name, for `--encoder`.
-        weights: the folder of its weights; empty if they are not on this machine.
-        card: `shipped`, or the path of the user's own card.
-        model: the model's folder or hub id.
-        aliases: other names.
-        description: one line.
-    """
-
-    encoder: str
-    weights: str
-    card: str
-    model: str
-    aliases: tuple[str, ...]
-    description: str
-
-
-def encoders() -> list[NamedEncoder]:
-    """The encoders that have a name, by name."""
-    own, files = own_folder("encoders"), recipe_files("encoders")
-    return [
-        NamedEncoder(
-            encoder=f"tasb:{name}",
-            weights=_weights_folder(card),
-            card="shipped" if files[name].parent == own else str(files[name]),
-            model=card.model,
-            aliases=tuple(card.aliases),
-            description=card.description,
-        )
-        for name, card in encoder_cards().items()
-    ]
-
-
-def _weights_folder(card: EncoderCard) -> str:
-    """The folder the weights are in, or the empty string."""
-    try:
-        return str(find_checkpoint(card.model, allow_bin=card.allow_bin, download=False))
-    except TasbError:
-        return ""

@@ -15,7 +15,7 @@ from pyserini_tasb.artifacts import new_folder
 from pyserini_tasb.encoding.export_graph import missing_packages, require_packages
 from pyserini_tasb.environment.processor import cpu_has_int8, int8_weight_bits
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
-from pyserini_tasb.models.backends import ACCURACY, backend
+from pyserini_tasb.models.backends import ACCURACY, BACKENDS
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest, is_exported, user_cache
 from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, read_about
 
@@ -109,9 +109,8 @@ def _remove_abandoned(target: Path) -> None:
 # ONNX Runtime: fp32, and int8 where the CPU multiplies it. What is no exported model is exported the first time.
 
 
-@backend("onnx")
 class OnnxRuntime:
-    """See `Backend`."""
+    """ONNX Runtime: fp32, and int8 where the CPU multiplies it. A model is exported the first time."""
 
     def best_device(self) -> str:
         """A GPU if ONNX Runtime is built for one."""
@@ -137,6 +136,9 @@ class OnnxRuntime:
             return OnnxModel(cached_export(card, _of_graph(precision)), device)
         _warn_of_saturation(folder)
         return OnnxModel(folder, device)
+
+
+BACKENDS["onnx"] = OnnxRuntime()
 
 
 def _precision_of(folder: Path, asked: Precision) -> Precision:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from pyserini_tasb.environment.processor import cpu_has_amx, threads
 from pyserini_tasb.errors import TasbError
@@ -17,7 +17,6 @@ from pyserini_tasb.models.tokenizers import HuggingFaceTokenizer, require_pooled
 from pyserini_tasb.recipes.types import Backend as BackendName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -179,17 +178,7 @@ class Backend(Protocol):
 
 
 BACKENDS: dict[str, Backend] = {}
-AnyBackend = TypeVar("AnyBackend", bound=Backend)
-
-
-def backend(name: str) -> Callable[[type[AnyBackend]], type[AnyBackend]]:
-    """Register a class without arguments as the back end `name`."""
-
-    def register(cls: type[AnyBackend]) -> type[AnyBackend]:
-        BACKENDS[name] = cls()
-        return cls
-
-    return register
+"""name → back end; `encoding.onnx_runtime` adds its own."""
 
 
 class Model(Protocol):
@@ -222,7 +211,6 @@ class Model(Protocol):
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 
-@backend("torch")
 class Torch:
     """PyTorch: fp32, bf16 where the hardware multiplies it, fp16 on GPUs."""
 
@@ -262,6 +250,9 @@ class Torch:
             allow_bin=card.allow_bin,
         )
         return TorchModel(folder, module.to(device), device)
+
+
+BACKENDS["torch"] = Torch()
 
 
 class TorchModel:

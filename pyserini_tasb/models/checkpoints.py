@@ -156,7 +156,7 @@ def _missing(model: str, found: str) -> TasbError:
         do="one of three:\n"
         f"    1. where there is internet: `hf download {model}`, then copy the cache folder here (or set HF_HOME)\n"
         "    2. with the files in a folder: `--encoder tasb:/path/to/folder`\n"
-        "    3. with what is here: `tasb encoders` lists the named encoders and which weights are on this machine",
+        "    3. with what is here: `tasb list encoders` lists the named encoders and which weights are on this machine",
     )
 
 

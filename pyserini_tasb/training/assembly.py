@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.distributed import Processes
     from pyserini_tasb.training.sampling import Sampler
     from pyserini_tasb.training.students import Student
+
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,11 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     Raises:
         TasbError: something is not here, or does not fit the rest.
     """
-    note = _print_note if processes.first else _ignore
+    note = _log_note if processes.first else _ignore
     store = open_pair_store(config.data.pairs)
     require_enough(store, config, processes, needs_margins=config.loss.pairwise == "margin-mse")
     sampling = config.sampling
-    clusters = None if sampling.strategy == "random" else config.data.clusters
+    clusters = None if sampling.strategy == "random" else config.data.clusters_file
     sampler = build_sampler(
         sampling.strategy,
         store,
@@ -111,8 +114,8 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     if config.data.validation is not None:
         validation_set = ValidationSet(config.data.validation)
         warning = overlap_warning(validation_set.queries, store.queries)
-        if warning:
-            note(warning)
+        if warning and processes.first:
+            LOG.warning("%s", warning)
         validator = Validator(validation_set, student, config, processes)
     parameters = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
     optimisation = Optimisation(parameters, config, fp16=student.compute is torch.float16)
@@ -150,8 +153,8 @@ def require_enough(store: PairStore, config: RunConfig, processes: Processes, *,
         )
 
 
-def _print_note(text: str) -> None:
-    print(f"tasb train: note: {text}", file=sys.stderr)
+def _log_note(text: str) -> None:
+    LOG.info("%s", text)
 
 
 def _ignore(_note: str) -> None:

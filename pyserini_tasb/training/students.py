@@ -39,6 +39,14 @@ class Measured(Protocol):
         """The measure now; the same in every process."""
 
 
+class Computing(Protocol):
+    """What a run says of its model."""
+
+    @property
+    def compute(self) -> torch.dtype:
+        """The type that matrices are multiplied in."""
+
+
 class Trainable(Protocol):
     """All that takes part in a run, in one process."""
 
@@ -61,6 +69,10 @@ class Trainable(Protocol):
     @property
     def tokenising(self) -> Tokenising:
         """How their texts become tokens."""
+
+    @property
+    def student(self) -> Computing:
+        """What is trained, with its tokenizer."""
 
     @property
     def model(self) -> torch.nn.Module:
