@@ -147,7 +147,7 @@ def _regressions() -> Listing:
 
 AXES = {
     "encoders": Axis("models with a card, for `--encoder`; are their weights here?", _encoders),
-    "back-ends": Axis("what computes vectors, for `--backend`", _registry("encoding.loading:BACKENDS")),
+    "back-ends": Axis("what computes vectors, for `--backend`", _registry("encoding.onnx_runtime:BACKENDS")),
     "index-kinds": Axis(
         "ways to index vectors, for `tasb index --kind`",
         _registry("indexes.build:KINDS", "indexes.build:LUCENE_KINDS"),

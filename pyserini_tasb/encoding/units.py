@@ -15,7 +15,7 @@ from pyserini_tasb.encoding.job import begin
 from pyserini_tasb.encoding.tokenising import TokenisedUnits
 from pyserini_tasb.encoding.vectors import UNITS, VectorUnit
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
-from pyserini_tasb.models.batches import batches_by_length
+from pyserini_tasb.models.tokenizers import batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -126,8 +126,7 @@ def require_belonging(folder: Path, encoder: Any) -> None:
     known = index_encoders(folder)
     model = getattr(getattr(encoder, "model", None), "name_or_path", "")
     if known and model:
-        from pyserini_tasb.encoding.identity import weights_digest
-        from pyserini_tasb.models.checkpoints import find_checkpoint
+        from pyserini_tasb.models.checkpoints import find_checkpoint, weights_digest
 
         found: dict[str, Any] = {}
         with contextlib.suppress(TasbError, OSError):

@@ -14,9 +14,8 @@ from pyserini_tasb.data.validation_set import ValidationSet, overlap_warning
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.backends import compute_type
 from pyserini_tasb.models.bert_cat import load_bert_cat, new_bert_cat
-from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of
 from pyserini_tasb.models.colbert import ColBert, load_colbert, new_colbert
-from pyserini_tasb.models.kinds import kind_of
 from pyserini_tasb.models.on_cpu import prepare_for_cpu
 from pyserini_tasb.models.tokenizers import load_tokenizer, require_cls_token, require_vocabulary
 from pyserini_tasb.training.batches import Tokenising

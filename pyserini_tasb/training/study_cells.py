@@ -23,8 +23,7 @@ from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.runs import ranked_docids, without_own_documents, write_run
-from pyserini_tasb.models.checkpoints import find_checkpoint, model_digest
-from pyserini_tasb.models.kinds import kind_of
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.rerank import rerank, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
