@@ -13,31 +13,52 @@ __version__ = "0.1.0"
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
     "Run": "formats.run",
+    "StudyResult": "training.study",
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "TeachResult": "training.teach",
+    "TrainConfig": "training.config",
+    "TrainResult": "training.train",
+    "Vectors": "encoding.corpus",
     "doctor": "indexes.check",
+    "encode": "encoding.corpus",
+    "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
     "regress": "regression.regress",
     "report": "regression.report",
     "search": "retrieval.search",
+    "study": "training.study",
+    "teach": "training.teach",
+    "train": "training.train",
 }
 
 __all__ = [
     "Run",
+    "StudyResult",
     "TasbDocumentEncoder",
     "TasbError",
     "TasbQueryEncoder",
+    "TeachResult",
+    "TrainConfig",
+    "TrainResult",
+    "Vectors",
     "__version__",
     "doctor",
+    "encode",
+    "hybrid",
     "register",
     "regress",
     "report",
     "search",
+    "study",
+    "teach",
+    "train",
 ]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
+    from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run
@@ -45,7 +66,12 @@ if TYPE_CHECKING:
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.regression.regress import regress
     from pyserini_tasb.regression.report import report
+    from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.study import StudyResult, study
+    from pyserini_tasb.training.teach import TeachResult, teach
+    from pyserini_tasb.training.train import TrainResult, train
 
 
 def __getattr__(name: str) -> object:

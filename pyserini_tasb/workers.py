@@ -23,9 +23,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import resource_tracker
+from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,14 +43,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Notes the first signal while it is entered; a second one does what it always does."""
+    """Notes the first signal while it is entered; a second one does what it always does.
+
+    Only the main thread may handle signals: in any other, none is ever noted.
+    """
 
     def __init__(self) -> None:
         self.made = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,13 +71,21 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C: it is the first one's to handle. Here it arrives afterwards."""
+def starting_processes() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C, which is this one's to handle, and do not run the user's script.
+
+    Ctrl-C arrives here afterwards. A process that multiprocessing starts anew would run this one's script again, up to
+    `if __name__ == "__main__":`, and train again where the script has no such line. Ours need nothing of the script, so
+    none is shown to them.
+    """
     resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
+        sys.modules["__main__"] = script
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -96,7 +109,7 @@ class Child:
         self.connection, theirs = context.Pipe()
         self._name = name
         self._process = context.Process(target=_work, args=(work, name, theirs), name=name, daemon=not may_start_others)
-        with interrupts_held_back():
+        with starting_processes():
             self._process.start()
         theirs.close()
 
@@ -139,7 +152,7 @@ class Child:
             expected=f"{self._name} to go on (process {self._process.pid})",
             found=f"it ended with {how}",
             do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
-            "--processes",
+            f"{argument('processes')}",
         )
 
 

@@ -156,7 +156,7 @@ USAGE = [
     usage("expand … --predictions p --model m", "argument --model: not allowed with argument --predictions"),
     usage("regress ok.yaml --list --dry-run", "argument --dry-run: not allowed with argument --list"),
     # values that are none
-    usage("encode … --format faiss jsnl", "argument --format: invalid choice: 'jsnl' (choose from …)"),
+    usage("encode … --output-format faiss jsnl", "argument --output-format: invalid choice: 'jsnl' (choose from …)"),
     usage("encode … --unit-size x", "argument --unit-size: invalid int value: 'x'"),
     usage("encode … --backend jax", "argument --backend: invalid choice: 'jax' (choose from …)"),
     usage("export … --sample corpus.jsonl", "argument --sample: expected 2 arguments"),
@@ -396,12 +396,12 @@ SUMMARY_OF_PAIRS = """\
   pairs            … with scores
 …  teacher          agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
 """
-TRAINED = """\
-pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
-computing in float32; from the start
-
-2 steps in … s; ended by max_steps
+TRAINED = "\n2 steps in … s; ended by max_steps\n"
+BEGINNING = """\
+tasb {0}: note: pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
+tasb {0}: note: computing in float32; from the start
 """
+ENCODED = "tasb encode: note: 123 passages encoded in …\n"
 STEPS = "…step 1 of 2 · loss …\nstep 2 of 2 · loss …\n"
 
 
@@ -418,13 +418,13 @@ DONE = [
     done("--version", f"pyserini-tasb {__version__}\n"),
     done("list encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
     done(
-        "encode … --format faiss",
-        "123 passages encoded in …\nnew/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n",
+        "encode … --output-format faiss",
+        "new/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n", ENCODED,
         new="new/corpus.json new/manifest.json new/units/* new/faiss/docid new/faiss/index new/faiss/tasb-index.json",
     ),
     done("encode … --output vectors", "vectors: 123 vectors of 32 float32 numbers, …\n", changed="vectors/corpus.json"),
     done(
-        "encode … --output occupied", "123 passages encoded in …\noccupied: 123 vectors …\n",
+        "encode … --output occupied", "occupied: 123 vectors …\n", ENCODED,
         new="occupied/corpus.json occupied/manifest.json occupied/units/*",
     ),
     done(
@@ -477,29 +477,36 @@ DONE = [
     done("cluster … --output occupied", "…", new="occupied/clusters.tsv occupied/statistics.json"),
     done(
         "train …",
-        f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n", STEPS,
+        f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n",
+        BEGINNING.format("train") + STEPS,
         new=files_of_training("trained"),
     ),
-    done("train … --set output=trained-before --resume", "…; going on after step 2\n…"),
+    done("train … --set output=trained-before --resume", "…", "…; going on after step 2\n…"),
     done(
-        "train … --set output=trained-before max_steps=3 --resume", "…; going on after step 2\n…", "…",
+        "train … --set output=trained-before max_steps=3 --resume", "…", "…; going on after step 2\n…",
         new="trained-before/checkpoints/step-00000003/*", changed="trained-before/*",
     ),
     done("train … --set output=occupied", "…", "…", new="occupied/config.yaml occupied/*"),
     done(
-        "teach … --kind cat", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n", STEPS,
+        "teach … --kind cat", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n",
+        BEGINNING.format("teach") + STEPS,
         new=files_of_training("taught"),
     ),
     done(
-        "teach … --kind colbert", f"{TRAINED}model taught/model\nuse   tasb train …\nuse   tasb rerank …\n", STEPS,
+        "teach … --kind colbert", f"{TRAINED}model taught/model\nuse   tasb train …\nuse   tasb rerank …\n",
+        BEGINNING.format("teach") + STEPS,
         new=files_of_training("taught"),
     ),
     done(
         "study …",
-        "\nslow, seed 1\n…\nfast, seed 1\n…\n# study\n\n| rate | seeds | rerank nDCG@10 |…", STEPS + STEPS + "…",
+        "# study\n\n| rate | seeds | rerank nDCG@10 |…",
+        f"…note: slow, seed 1\n{STEPS}…note: 2 steps in …\n…note: fast, seed 1\n{STEPS}…note: 2 steps in …\n…",
         new="studied/table.md studied/study.json studied/study.png studied/cells/*/row.json studied/cells/*",
     ),
-    done("study … --set output=studied-before", "slow, seed 1: done before\nfast, seed 1: done before\n# study\n…"),
+    done(
+        "study … --set output=studied-before", "# study\n…",
+        "tasb study: note: slow, seed 1: done before\ntasb study: note: fast, seed 1: done before\n",
+    ),
     done(
         "study … --report-only", "# study\n\n| rate | seeds | rerank nDCG@10 |…\n\nmeasured: 0 of 2 models\n",
         new="studied/table.md studied/study.json studied/study.png studied/cells/*/train.yaml",

@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # `tasb … | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
             return PIPE_CLOSED
-        except KeyboardInterrupt:
-            print(f"\ntasb {verb.name}: interrupted", file=sys.stderr)
+        except KeyboardInterrupt as interruption:
+            verb.interrupted(interruption, options)
             return INTERRUPTED
 
 
@@ -84,14 +84,16 @@ def _log_on_stderr(verb: Verb, verbosity: int) -> Iterator[None]:
     """Print what the package logs: warnings, notes unless the user wants quiet, more if the user wants it."""
     log = logging.getLogger("pyserini_tasb")
     handler = _Stderr(verb)
-    before = log.level
+    before = log.level, log.propagate
     log.setLevel({-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}[verbosity])
     log.addHandler(handler)
+    log.propagate = False  # Pyserini's searches set up the root logger, which would print it all a second time
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.setLevel(before)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 class _Stderr(logging.Handler):
@@ -103,7 +105,12 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        words = tuple(self._verb.option(each) if isinstance(each, Argument) else each for each in arguments)
+        words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
         print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+
+    def _worded(self, value: object) -> object:
+        if isinstance(value, Argument):
+            return self._verb.option(value)
+        return value.worded(self._verb.option) if isinstance(value, TasbError) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import sys
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,11 @@ def print_summary(result: Any, _options: argparse.Namespace) -> int:
     return 0
 
 
+def print_interrupted(_interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:
+    """Say that Ctrl-C ended the verb."""
+    print(f"\ntasb {options.verb}: interrupted", file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Verb:
     """One verb.
@@ -39,6 +45,7 @@ class Verb:
         report: prints the result of the function; gets the options too, and returns the exit status.
         printing: options that only say how to print the result.
         at: `module:function` of a verb that is no function of `pyserini_tasb`.
+        interrupted: says what Ctrl-C left; the exit status is 130 in any case.
         old: `module:function` of a verb that still takes a Namespace.
     """
 
@@ -49,6 +56,7 @@ class Verb:
     report: Callable[[Any, argparse.Namespace], int] = print_summary
     printing: tuple[str, ...] = ()
     at: str | None = None
+    interrupted: Callable[[KeyboardInterrupt, argparse.Namespace], None] = print_interrupted
     old: str | None = None
 
     def add_to(self, verbs: Any) -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyserini_tasb.models.batches import batches_by_length, padded
 from pyserini_tasb.models.pretrained import load_pretrained
-from pyserini_tasb.models.tokenizers import load_tokenizer, require_vocabulary
+from pyserini_tasb.models.tokenizers import batches_by_length, load_tokenizer, padded, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from pyserini_tasb.artifacts import sha256
 from pyserini_tasb.environment.processor import WeightBits, threads
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import EXPORTED_WEIGHTS
+from pyserini_tasb.models.checkpoints import EXPORTED, EXPORTED_WEIGHTS
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, HuggingFaceTokenizer, require_pooled_token
 from pyserini_tasb.recipes.types import Pooling, Strict
 
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pyserini_tasb.models.backends import TextTokenizer
+    from pyserini_tasb.models.tokenizers import TextTokenizer
 
 
-EXPORT = "export.json"
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "vectors"
 
@@ -76,7 +75,7 @@ def write_about(about: ExportAbout, folder: Path) -> None:
     """Write `export.json`, with a digest of itself."""
     known = about.model_dump(mode="json", exclude={"own_digest"})
     text = json.dumps(known | {"own_digest": _digest_of_rest(known)}, indent=2)
-    (folder / EXPORT).write_text(text + "\n", encoding="utf-8")
+    (folder / EXPORTED).write_text(text + "\n", encoding="utf-8")
 
 
 def sizes_and_digests(folder: Path) -> dict[str, tuple[int, str]]:
@@ -93,8 +92,8 @@ def damage(folder: Path) -> str:
     """
     try:
         about = read_about(folder)
-        if about.own_digest and about.own_digest != _digest_of_rest(json.loads((folder / EXPORT).read_bytes())):
-            return f"{EXPORT} has other values"
+        if about.own_digest and about.own_digest != _digest_of_rest(json.loads((folder / EXPORTED).read_bytes())):
+            return f"{EXPORTED} has other values"
         files = about.files
         sizes = {name: (folder / name).stat().st_size for name in files}
         wrong = [
@@ -106,7 +105,7 @@ def damage(folder: Path) -> str:
             f"{name} has other bytes" for name, (_, digest) in files.items() if _cached_sha256(folder / name) != digest
         ]
     except TasbError as error:
-        return f"{EXPORT}: {error.found}"
+        return f"{EXPORTED}: {error.found}"
     except OSError as error:
         return str(error)
     return "; ".join(wrong)
@@ -126,11 +125,6 @@ def require_whole(folder: Path) -> None:
             found=found,
             do="export the model again into a new folder, or copy the folder again",
         )
-
-
-def is_exported(folder: Path) -> bool:
-    """Whether `tasb export` wrote this folder."""
-    return (folder / EXPORT).is_file() and (folder / EXPORTED_WEIGHTS).is_file()
 
 
 def _digest_of_rest(about: dict[str, Any]) -> str:
@@ -155,7 +149,7 @@ def read_about(folder: Path) -> ExportAbout:
     Raises:
         TasbError: it is not there, or not of this version of the format.
     """
-    path = folder / EXPORT
+    path = folder / EXPORTED
     try:
         return ExportAbout.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:

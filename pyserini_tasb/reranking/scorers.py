@@ -9,8 +9,7 @@ import numpy as np
 
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import find_checkpoint
-from pyserini_tasb.models.kinds import Kind, kind_of
+from pyserini_tasb.models.checkpoints import CONFIG, Kind, find_checkpoint, kind_of
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
@@ -177,9 +176,6 @@ def load_list_scorer(model: str, aggregation: str, options: ScoringOptions, *, a
     Raises:
         TasbError: no such model, or one that compares nothing.
     """
-    from pyserini_tasb.models.headed_checkpoint import CONFIG
-    from pyserini_tasb.models.kinds import kind_of
-
     card, folder = find_model(model, allow_bin=allow_bin)
     kind = kind_of(folder, pooling=card.pooling)
     if kind != "seq2seq":

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.backends import compute_type
-from pyserini_tasb.models.batches import batches_by_length, padded
 from pyserini_tasb.models.t5 import Prompt, answers_of, load_seq2seq_reranker, require_pairwise, require_pointwise
-from pyserini_tasb.models.tokenizers import load_tokenizer, require_vocabulary
+from pyserini_tasb.models.tokenizers import batches_by_length, load_tokenizer, padded, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

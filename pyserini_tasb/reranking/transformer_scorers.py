@@ -10,12 +10,18 @@ import torch
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.backends import compute_type
-from pyserini_tasb.models.batches import batches_by_length, padded
 from pyserini_tasb.models.bert_cat import BertCat, SequenceClassifier, load_bert_cat, load_sequence_classifier
+from pyserini_tasb.models.checkpoints import kind_of
 from pyserini_tasb.models.colbert import load_colbert, max_sim_of_pairs
-from pyserini_tasb.models.kinds import kind_of
 from pyserini_tasb.models.pretrained import first_token_reads_all
-from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text, require_cls_token, require_vocabulary
+from pyserini_tasb.models.tokenizers import (
+    batches_by_length,
+    load_tokenizer,
+    longest_text,
+    padded,
+    require_cls_token,
+    require_vocabulary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

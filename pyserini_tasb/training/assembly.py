@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,8 @@ from pyserini_tasb.data.validation_set import ValidationSet, overlap_warning
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.backends import compute_type
 from pyserini_tasb.models.bert_cat import load_bert_cat, new_bert_cat
-from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of
 from pyserini_tasb.models.colbert import ColBert, load_colbert, new_colbert
-from pyserini_tasb.models.kinds import kind_of
 from pyserini_tasb.models.on_cpu import prepare_for_cpu
 from pyserini_tasb.models.tokenizers import load_tokenizer, require_cls_token, require_vocabulary
 from pyserini_tasb.training.batches import Tokenising
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.distributed import Processes
     from pyserini_tasb.training.sampling import Sampler
     from pyserini_tasb.training.students import Student
+
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,11 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     Raises:
         TasbError: something is not here, or does not fit the rest.
     """
-    note = _print_note if processes.first else _ignore
+    note = _log_note if processes.first else _ignore
     store = open_pair_store(config.data.pairs)
     require_enough(store, config, processes, needs_margins=config.loss.pairwise == "margin-mse")
     sampling = config.sampling
-    clusters = None if sampling.strategy == "random" else config.data.clusters
+    clusters = None if sampling.strategy == "random" else config.data.clusters_file
     sampler = build_sampler(
         sampling.strategy,
         store,
@@ -112,8 +114,8 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly:
     if config.data.validation is not None:
         validation_set = ValidationSet(config.data.validation)
         warning = overlap_warning(validation_set.queries, store.queries)
-        if warning:
-            note(warning)
+        if warning and processes.first:
+            LOG.warning("%s", warning)
         validator = Validator(validation_set, student, config, processes)
     parameters = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
     optimisation = Optimisation(parameters, config, fp16=student.compute is torch.float16)
@@ -151,8 +153,8 @@ def require_enough(store: PairStore, config: RunConfig, processes: Processes, *,
         )
 
 
-def _print_note(text: str) -> None:
-    print(f"tasb train: note: {text}", file=sys.stderr)
+def _log_note(text: str) -> None:
+    LOG.info("%s", text)
 
 
 def _ignore(_note: str) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, whole_text_file
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.config import RunConfig
 
 
+LOG = logging.getLogger(__name__)
 WEIGHTS, OPTIMISER, STATE, CHECKSUMS = "model.safetensors", "optimiser.safetensors", "state.json", "checksums.json"
 PREFIX, UNFINISHED = "step-", ".part"
 
@@ -95,7 +96,7 @@ class CheckpointFolder:
             try:
                 return self.read(step)
             except TasbError as error:
-                print(f"tasb train: skipping a damaged checkpoint\n{error}", file=sys.stderr)
+                LOG.warning("skipping a damaged checkpoint\n%s", error)
         return None
 
     def read(self, step: int) -> Checkpoint:
@@ -125,7 +126,7 @@ class CheckpointFolder:
             where=str(self.folder),
             expected="a checkpoint to be written",
             found=f"{error} ({last})",
-            do="make room, then type the same command with --resume",
+            do=f"make room, then type the same command with {argument('resume', True)}",
         )
 
 
@@ -199,7 +200,7 @@ def _begin(config: RunConfig, *, resume: bool) -> None:
                 where=str(folder),
                 expected="a folder without a training run in it",
                 found=f"the run that {CONFIG} there describes",
-                do="add --resume to go on with it, or choose another `output`",
+                do=f"add {argument('resume', True)} to go on with it, or choose another `output`",
             )
         _require_same(folder, values)
         _compare_versions(folder)
@@ -244,10 +245,10 @@ def _compare_versions(folder: Path) -> None:
     now = versions()
     changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
     if changed:
-        print(
-            f"tasb train: the run began with others of these, so its result will not be the same bits as if it had "
-            f"never stopped: {', '.join(changed)}",
-            file=sys.stderr,
+        LOG.warning(
+            "the run began with others of these, so its result will not be the same bits as if it had "
+            "never stopped: %s",
+            ", ".join(changed),
         )
 
 

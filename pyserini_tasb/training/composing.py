@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.workers import interrupts_held_back
+from pyserini_tasb.workers import starting_processes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -119,7 +119,7 @@ class _Workers:
         # Started anew, not forked: the trainer has threads (OpenMP, Rust, perhaps a JVM or CUDA), and a forked
         # process inherits the locks they hold at that moment but not the threads that would release them.
         context = multiprocessing.get_context("spawn")
-        with interrupts_held_back():
+        with starting_processes():
             for number in range(count):
                 ours, theirs = context.Pipe()
                 self._connections.append(ours)

@@ -114,6 +114,12 @@ class DataConfig(RunData):
 
     clusters: Path | None = None
 
+    @property
+    def clusters_file(self) -> Path | None:
+        """The clusters, in whose place the folder that `tasb cluster` made may be named."""
+        folder = self.clusters is not None and self.clusters.is_dir()
+        return self.clusters / "clusters.tsv" if folder and self.clusters else self.clusters
+
 
 class SamplingConfig(Strict):
     """How a batch is composed (paper, Section 3)."""

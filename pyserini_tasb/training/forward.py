@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
-from pyserini_tasb.models.batches import batches_by_length
 from pyserini_tasb.models.on_cpu import seed_cpu_dropout
+from pyserini_tasb.models.tokenizers import batches_by_length
 from pyserini_tasb.training.losses import IN_BATCH, PAIRWISE, InBatchScores, KnownPositives, dual_supervision
 
 if TYPE_CHECKING:

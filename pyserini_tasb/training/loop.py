@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import time
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 
 from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.data.pair_store import Agreement
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.batches import training_batches
-from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, TENSORBOARD, Checkpoint, CheckpointFolder
+from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, TENSORBOARD, Checkpoint, CheckpointFolder, claimed
 from pyserini_tasb.training.margins import MarginRescale, MarginScale
 from pyserini_tasb.training.metrics import MetricsLog, TensorBoard, truncate_to
 from pyserini_tasb.training.progress import Progress
@@ -23,8 +25,9 @@ from pyserini_tasb.training.validation import EarlyStopping
 from pyserini_tasb.workers import StopRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from pyserini_tasb.training.batches import TrainingBatch
     from pyserini_tasb.training.config import RunConfig
@@ -34,8 +37,52 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.students import Trainable
 
 
-Ending = Literal["max_steps", "early stopping", "interrupted"]
+LOG = logging.getLogger(__name__)
+StopReason = Literal["max_steps", "early stopping"]
 BATCHES_AHEAD = 4
+
+
+class TrainingInterruptedError(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a run, whose last step is saved.
+
+    Attributes:
+        step: that step.
+        folder: the run's.
+        first: whether this process, of all that train together, is the one that writes files.
+    """
+
+    def __init__(self, step: int, folder: Path, *, first: bool) -> None:
+        super().__init__(f"stopped after step {step:,}, which is saved in {folder}; go on with resume=True")
+        self.step, self.folder, self.first = step, folder, first
+
+
+@contextmanager
+def finished_run(parts: Trainable, *, resume: bool) -> Iterator[Trainer]:
+    """Train to the end; in the block the run's folder is still this run's, for the model to be written.
+
+    Args:
+        parts: what takes part.
+        resume: whether a run that is there may go on.
+
+    Raises:
+        TasbError: the folder has another run, a loss is not finite, or a checkpoint cannot be written.
+        TrainingInterruptedError: by Ctrl-C or SIGTERM, after the last step was saved.
+    """
+    first = parts.processes.first
+    with claimed(parts.config, resume=resume) if first else nullcontext():
+        parts.processes.wait_for_all()
+        trainer = Trainer(parts, resume=resume)
+        if first:
+            agreement = Agreement.of_store(parts.store)
+            if agreement:
+                LOG.info("pairs: the teacher %s", agreement)
+                if agreement.warning:
+                    LOG.warning("%s", agreement.warning)
+            beginning = f"going on after step {trainer.done:,}" if trainer.done else "from the start"
+            LOG.info("computing in %s; %s", str(parts.student.compute).removeprefix("torch."), beginning)
+        trainer.run()
+        yield trainer
+        parts.processes.wait_for_all()  # until the model is there
 
 
 class Trainer:
@@ -51,6 +98,7 @@ class Trainer:
         self.checkpoints = CheckpointFolder(self._config.output / CHECKPOINTS, self._config.checkpoint.keep)
         self.done = 0
         self.stopping = EarlyStopping(self._config.validation.patience)
+        self.ended_by: StopReason = "max_steps"
         self._began = time.monotonic()
         checkpoint = self.checkpoints.latest() if resume else None
         if checkpoint is None:
@@ -65,22 +113,26 @@ class Trainer:
         """Spent on this run, by earlier processes too."""
         return time.monotonic() - self._began
 
-    def run(self) -> Ending:
-        """Train; the last state is saved whatever the ending.
+    def run(self) -> None:
+        """Train; the last state is saved, whatever ends it.
 
         Raises:
             TasbError: a loss is not finite, or a checkpoint cannot be written.
+            TrainingInterruptedError: by Ctrl-C or SIGTERM.
         """
+        if self.margins.warning and self._processes.first:
+            LOG.warning("%s", self.margins.warning)
         with StopRequest() as stop, self._journal() as journal, closing(self._batches()) as steps:
-            if self.margins.warning:
-                journal.say(self.margins.warning)
             never_evaluated = self.stopping == EarlyStopping(self._config.validation.patience)
             if never_evaluated and self._evaluate_if_due(journal):  # the start, which training has to beat
                 self._save(journal)
-            saved = self.done
+            saved, interrupted = self.done, False
             for batches in steps:
-                ending = self._ending(asked_to_stop=stop.made)
-                if ending:
+                interrupted = self._processes.any(stop.made)
+                if interrupted:
+                    break
+                if self.stopping.should_stop:
+                    self.ended_by = "early stopping"
                     break
                 report = self._step(batches)
                 journal.step(self.done, report, self.seconds)
@@ -88,11 +140,10 @@ class Trainer:
                 if improved or self.done % self._config.checkpoint.every == 0:
                     self._save(journal)
                     saved = self.done
-            else:
-                ending = "max_steps"
             if saved != self.done or not self.checkpoints.steps():
                 self._save(journal)
-        return ending
+        if interrupted:
+            raise TrainingInterruptedError(self.done, self._config.output, first=self._processes.first)
 
     def _step(self, batches: list[TrainingBatch]) -> StepReport:
         try:
@@ -101,11 +152,6 @@ class Trainer:
             raise self._loss_error(error) from error
         self.done += 1
         return report
-
-    def _ending(self, *, asked_to_stop: bool) -> Ending | None:
-        if self._processes.any(asked_to_stop):
-            return "interrupted"
-        return "early stopping" if self.stopping.should_stop else None
 
     def _batches(self) -> Generator[list[TrainingBatch]]:
         """The batches of each step from here on."""

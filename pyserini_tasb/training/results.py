@@ -1,4 +1,4 @@
-"""What a run leaves: the best weights in a plain folder, its curves, its model card and its encoder card."""
+"""The result of a run: the best weights in a plain folder, its curves, its model card and its encoder card."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +20,67 @@ from pyserini_tasb.models.sentence_transformers_folder import make_tokenizer_pla
 from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text
 from pyserini_tasb.recipes.lookup import encoder_card, encoder_cards, own_folder, user_folder
 from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
+from pyserini_tasb.results import Result
 from pyserini_tasb.training.checkpoints import CURVES, METRICS, MODEL, VERSIONS, resolved, versions
 from pyserini_tasb.training.curves import draw_curves
 from pyserini_tasb.training.metrics import read_metrics
 from pyserini_tasb.training.model_card import Number, Provenance, write_encoder_model_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pyserini_tasb.training.assembly import Assembly
     from pyserini_tasb.training.loop import Trainer
     from pyserini_tasb.training.students import Trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult(Result):
+    """A finished training run. Wherever a path is taken, it stands for its model's folder.
+
+    Attributes:
+        model: the model's folder.
+        folder: the run's.
+        metrics: measure → value of the model on the validation set; empty without one.
+        best_step: the step that the model is of, where there is a validation set.
+        steps: optimiser's steps, those of earlier calls too.
+        seconds: likewise.
+        ended_by: `max_steps` or `early stopping`.
+        first: whether this process, of all that trained together, wrote the files.
+    """
+
+    model: Path
+    folder: Path
+    metrics: Mapping[str, float]
+    best_step: int | None
+    steps: int
+    seconds: float
+    ended_by: str
+    first: bool = field(default=True, repr=False)
+
+    def __fspath__(self) -> str:
+        return str(self.model)
+
+    @property
+    def summary(self) -> str:
+        """The end of the run, and the best evaluation, as text."""
+        lines = [f"{self.steps:,} steps in {self.seconds:,.0f} s; ended by {self.ended_by}"]
+        lines += [f"best {measure} {value:.4f} at step {self.best_step:,}" for measure, value in self.metrics.items()]
+        return "\n".join(lines)
+
+
+def outcome(parts: Trainable, trainer: Trainer) -> dict[str, Any]:
+    """What every result of a run says, by the names of `RunResult`; the model is each verb's own."""
+    best = trainer.stopping
+    return {
+        "folder": parts.config.output,
+        "metrics": {} if best.best_value is None else {parts.config.validation.measure: best.best_value},
+        "best_step": best.best_step,
+        "steps": trainer.done,
+        "seconds": trainer.seconds,
+        "ended_by": trainer.ended_by,
+        "first": parts.processes.first,
+    }
 
 
 def load_best(parts: Trainable, trainer: Trainer) -> int:
@@ -107,8 +158,8 @@ def _numbers(
 # The result of a student's run: a folder for transformers and sentence-transformers, a model card, an encoder card.
 
 
-def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
-    """Write the best model; return its card, and where the card is."""
+def write_student(parts: Assembly, trainer: Trainer) -> Path:
+    """Write the best model and its cards; return where the encoder card is."""
     config, model = parts.config, parts.student.model
     best = load_best(parts, trainer)
     # A new one: the one that training used remembers its last truncation.
@@ -120,7 +171,7 @@ def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
         write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
     written = provenance(parts, trainer, config.student.model, best)
     write_encoder_model_card(config.output / MODEL, card, written, dimension=model.dimension)
-    return card, write_encoder_card(card)
+    return write_encoder_card(card)
 
 
 def _card(parts: Assembly, trainer: Trainer, best: int) -> EncoderCard:

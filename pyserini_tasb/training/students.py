@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from pyserini_tasb.models.backends import autocast, compute_type
-from pyserini_tasb.models.batches import padded
 from pyserini_tasb.models.bert_dot import BertDot, load_bert_dot
-from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.checkpoints import find_checkpoint, require_bi_encoder
 from pyserini_tasb.models.colbert import max_sim_of_pairs
-from pyserini_tasb.models.kinds import require_bi_encoder
 from pyserini_tasb.models.on_cpu import packs_texts, prepare_for_cpu
-from pyserini_tasb.models.tokenizers import load_tokenizer, require_cls_token, require_vocabulary
+from pyserini_tasb.models.tokenizers import load_tokenizer, padded, require_cls_token, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +39,14 @@ class Measured(Protocol):
         """The measure now; the same in every process."""
 
 
+class Computing(Protocol):
+    """What a run says of its model."""
+
+    @property
+    def compute(self) -> torch.dtype:
+        """The type that matrices are multiplied in."""
+
+
 class Trainable(Protocol):
     """All that takes part in a run, in one process."""
 
@@ -63,6 +69,10 @@ class Trainable(Protocol):
     @property
     def tokenising(self) -> Tokenising:
         """How their texts become tokens."""
+
+    @property
+    def student(self) -> Computing:
+        """What is trained, with its tokenizer."""
 
     @property
     def model(self) -> torch.nn.Module:

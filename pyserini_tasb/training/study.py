@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import itertools
+import logging
 import re
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -18,50 +19,80 @@ from pyserini_tasb.artifacts import HeldError, locked_folder, whole_text_file
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.models.checkpoints import model_digest
-from pyserini_tasb.recipes.loading import load_recipe, set_key
+from pyserini_tasb.recipes.loading import as_recipe, load_recipe, set_key
 from pyserini_tasb.recipes.types import Recipe, Strict
 from pyserini_tasb.reranking.scorers import ScoringOptions
+from pyserini_tasb.results import FileResult
 from pyserini_tasb.training import study_cells as rows
 from pyserini_tasb.training.config import TrainConfig
 from pyserini_tasb.training.study_cells import (
     Row,
-    TrainingInterruptedError,
     ensure_trained,
     load_tasks,
     model_of,
     runs_of,
     what_is_trained,
 )
-from pyserini_tasb.training.study_report import TABLE, Entry, write_report
-from pyserini_tasb.training.train import same_command
-from pyserini_tasb.workers import INTERRUPTED
+from pyserini_tasb.training.study_report import PICTURE, TABLE, Entry, write_report
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.results import StrPath
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Do what of a study is not done, unless only a report is wanted; 1 where a row failed, which stops no other.
+LOG = logging.getLogger(__name__)
+
+
+def study(
+    config: StudyConfig | Mapping[str, Any] | StrPath, *, settings: Sequence[str] = (), report_only: bool = False
+) -> StudyResult:
+    """Train a grid of models and measure each on the same tasks; what is done already is not done again.
+
+    Several processes may work on one study: each leaves to the others what they are at, and ends when all is done.
+
+    Args:
+        config: a YAML file, a dict of the same keys (docs/study.md explains them), or a `StudyConfig`.
+        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        report_only: train nothing; report what is measured so far.
+
+    Returns:
+        the table, and the rows that failed: one that fails stops no other.
 
     Raises:
         TasbError: a configuration, a task or a model that is none; nothing has been trained then.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
+            call goes on.
     """
-    config = load_recipe(Path(arguments.config), StudyConfig, arguments.set)
-    study = StudyRun(config, same_command("study", arguments))
-    try:
-        failed = {} if arguments.report_only else study.run()
-    except TrainingInterruptedError:
-        return INTERRUPTED
-    measured, wanted = study.report()
-    print((config.output / TABLE).read_text(encoding="utf-8"))
-    for name, error in failed.items():
-        print(f"tasb study: {name} failed\n{error}", file=sys.stderr)
-    if arguments.report_only:
-        print(f"measured: {measured} of {wanted} models")
-    return 1 if failed else 0
+    wanted = as_recipe(config, StudyConfig, settings)
+    run = StudyRun(wanted)
+    failed = {} if report_only else run.run()
+    measured, models = run.report()
+    table = (wanted.output / TABLE).read_text(encoding="utf-8")
+    return StudyResult(wanted.output, measured, models, failed, table)
+
+
+@dataclass(frozen=True)
+class StudyResult(FileResult):
+    """A study so far.
+
+    Attributes:
+        path: the study's folder.
+        measured: models that are measured.
+        models: models that are to be.
+        failed: row → why it failed, in this call.
+        table: all that was measured, and the tests, as Markdown.
+    """
+
+    measured: int
+    models: int
+    failed: Mapping[str, TasbError]
+    table: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode((self.path / PICTURE).read_bytes()).decode()
+        return f'{super()._repr_html_()}<img alt="{PICTURE}" src="data:image/png;base64,{picture}">'
 
 
 # --------
@@ -272,14 +303,13 @@ class StudyRun:
 
     Args:
         study: its configuration.
-        to_go_on: the command for that, shown when training is interrupted.
 
     Raises:
         TasbError: a configuration, a task or a model that is none; nothing has been trained then.
     """
 
-    def __init__(self, study: StudyConfig, to_go_on: str) -> None:
-        self._study, self._to_go_on = study, to_go_on
+    def __init__(self, study: StudyConfig) -> None:
+        self._study = study
         self._tasks = load_tasks(study.tasks)
         self._options = ScoringOptions(study.device, study.precision)
         self._measuring = {"tasks": {task.name: task.digest for task in self._tasks}, "precision": study.precision}
@@ -307,7 +337,7 @@ class StudyRun:
             for measurement in held:
                 if measurement.title not in told:
                     told.add(measurement.title)
-                    print(f"{measurement.title}: left to another process", flush=True)
+                    LOG.info("%s: left to another process", measurement.title)
             if held == left:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
             left = held
@@ -316,18 +346,18 @@ class StudyRun:
     def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
         """Whether a row is there or has failed, in the end; not so if another process is at it."""
         if measurement.row() is not None:
-            print(f"{measurement.title}: done before", flush=True)
+            LOG.info("%s: done before", measurement.title)
             return True
         try:
             with locked_folder(measurement.folder):
                 if measurement.row() is None:  # another process may have ended just now
-                    print(f"\n{measurement.title}", flush=True)
+                    LOG.info("%s", measurement.title)
                     self._measure(measurement)
         except HeldError:
             return False
         except TasbError as error:
             failed[measurement.title] = error
-            print(f"failed: {error}", file=sys.stderr, flush=True)
+            LOG.warning("%s failed: %s", measurement.title, error)
         else:
             self.report()  # a grid grows over days
         return True
@@ -361,7 +391,7 @@ class StudyRun:
         training = what_is_trained(cell.config)
 
         def trained() -> tuple[str, float | None]:
-            seconds = ensure_trained(cell, training, self._to_go_on)
+            seconds = ensure_trained(cell, training)
             return model_of(cell), seconds
 
         name = "+".join(cell.levels)

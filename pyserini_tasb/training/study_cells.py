@@ -6,12 +6,13 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from pyserini_tasb.artifacts import sha256, write_whole
 from pyserini_tasb.data.pair_store import open_pair_store
@@ -22,14 +23,13 @@ from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.runs import ranked_docids, without_own_documents, write_run
-from pyserini_tasb.models.checkpoints import find_checkpoint, model_digest
-from pyserini_tasb.models.kinds import kind_of
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.rerank import rerank, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
 from pyserini_tasb.training.metrics import read_metrics
-from pyserini_tasb.training.train import train_student
+from pyserini_tasb.training.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.study import Cell, Task
 
 
+LOG = logging.getLogger(__name__)
 Values = dict[str, dict[str, float]]
 """measure → qid → value."""
 
@@ -140,16 +141,12 @@ NO_PART_OF_A_MODEL: dict[str, Any] = {**dict.fromkeys(OF_A_FOLDER, True), "data"
 SETTLED = 0.2  # of a run's steps: by then caches are warm
 
 
-class TrainingInterruptedError(Exception):
-    """Somebody asked training to stop; its state is saved."""
-
-
 def what_is_trained(config: TrainConfig) -> dict[str, Any]:
     """All that a cell's model depends on, but versions and hardware."""
     return {
         "config": config.model_dump(mode="json", exclude=NO_PART_OF_A_MODEL),
         "pairs": open_pair_store(config.data.pairs).fingerprint,
-        "clusters": None if config.data.clusters is None else _file_digest(config.data.clusters),
+        "clusters": None if config.data.clusters_file is None else _file_digest(config.data.clusters_file),
         "student": _model_digest(config.student.model, allow_bin=config.student.allow_bin),
         "teacher": None
         if config.teacher.in_batch is None
@@ -157,7 +154,7 @@ def what_is_trained(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | None:
+def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
     """Train a cell's model to the end, unless it is; return the seconds of training that a pair took.
 
     A finished model's checkpoints are removed: together they would be as large as many models.
@@ -165,10 +162,8 @@ def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | 
     Args:
         cell: to be trained.
         about: `what_is_trained`.
-        to_go_on: the command for that, to be shown when training is interrupted.
 
     Raises:
-        TrainingInterruptedError: by Ctrl-C or SIGTERM.
         TasbError: what is in the cell's folder was trained on something else, or training failed.
     """
     about = json.loads(json.dumps(about))
@@ -185,8 +180,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | 
             do="change it back, remove that folder to train the cell anew, or choose another `output` for a new study",
         )
     if not state["finished"]:
-        if train_student(cell.config, resume=True, to_go_on=to_go_on):
-            raise TrainingInterruptedError
+        LOG.info("%s", train(cell.config, resume=True).summary)
         state |= {"finished": True, "seconds_per_pair": _seconds_per_pair(cell.config.output / METRICS)}
         write_whole(cell.folder / STATE, json.dumps(state, indent=1))
     shutil.rmtree(cell.config.output / CHECKPOINTS, ignore_errors=True)

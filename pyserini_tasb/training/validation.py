@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyserini_tasb.models.batches import batches_by_length
+from pyserini_tasb.models.tokenizers import batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,8 +21,9 @@ from pyserini_tasb.training.batches import training_batches
 from pyserini_tasb.training.config import TeachCatConfig, TeachColBertConfig
 from pyserini_tasb.training.distributed import Processes
 from pyserini_tasb.training.loop import Stepper
+from pyserini_tasb.training.teach import teach
 from tests.command_line import tasb_argv, tasb_process, tasb_processes
-from tests.training.teach.conftest import DIMENSION, teach
+from tests.training.teach.conftest import DIMENSION
 
 
 def records(run, kind):
@@ -52,7 +53,7 @@ def test_it_ends_with_a_folder_that_says_what_it_is(request, kind, architecture)
 def test_its_evaluation_is_that_of_the_scorer(teaching, training_set, tmp_path, kind, max_length):
     """Nothing is cut here: training cuts each side, cross-encoders' tokenizers both together."""
     caps = {"query_max_length": 50, "passage_max_length": 460}
-    assert teach(kind, teaching(tmp_path, teacher=caps, max_steps=2, validation={"every": 2})) == 0
+    teach(teaching(tmp_path, teacher=caps, max_steps=2, validation={"every": 2}), kind=kind)
     validation = ValidationSet(training_set.validation)
     best = max(record["value"] for record in records(tmp_path / "run", "evaluation"))
     scores = scored(tmp_path / "run" / "model", validation, query_max_length=50, max_length=max_length)
@@ -84,7 +85,7 @@ def test_the_gradient_cache_teaches_the_same(teaching, tmp_path):
         folder = tmp_path / str(cached)
         folder.mkdir()
         config = teaching(folder, gradient_cache=cached, tokens_per_forward=80, max_steps=3)
-        assert teach("cat", config) == 0
+        teach(config, kind="cat")
         models[cached] = load_file(folder / "run" / "model" / "model.safetensors")
     for name, weights in models[False].items():
         if not name.endswith("k_lin.bias"):
@@ -140,19 +141,19 @@ def test_a_scale_that_was_asked_for_is_never_strange(teaching, tmp_path):
 
 def test_what_it_cannot_start_from(teaching, cat, tmp_path):
     with pytest.raises(TasbError, match="a ColBERT to go on with"):
-        teach("colbert", teaching(tmp_path, teacher={"model": str(cat / "model")}))
+        teach(teaching(tmp_path, teacher={"model": str(cat / "model")}), kind="colbert")
 
 
 @pytest.mark.parametrize("other", [{"dimension": DIMENSION + 1}, {"query_masks": 2}])
 def test_a_colbert_keeps_its_head(teaching, colbert, tmp_path, other):
     with pytest.raises(TasbError, match=rf"teacher\.{next(iter(other))}: {next(iter(other.values()))}"):
-        teach("colbert", teaching(tmp_path, teacher={"model": str(colbert / "model")} | other))
+        teach(teaching(tmp_path, teacher={"model": str(colbert / "model")} | other), kind="colbert")
     same = {"model": str(colbert / "model"), "dimension": DIMENSION}
-    assert teach("colbert", teaching(tmp_path, teacher=same, max_steps=1)) == 0
+    teach(teaching(tmp_path, teacher=same, max_steps=1), kind="colbert")
 
 
 def test_a_teacher_can_be_taught_further(teaching, cat, tmp_path):
-    assert teach("cat", teaching(tmp_path, teacher={"model": str(cat / "model")}, max_steps=1)) == 0
+    teach(teaching(tmp_path, teacher={"model": str(cat / "model")}, max_steps=1), kind="cat")
     first = records(tmp_path / "run", "evaluation")[0]["value"]
     assert first == pytest.approx(max(record["value"] for record in records(cat, "evaluation")))
 
@@ -167,4 +168,4 @@ def test_a_teacher_can_be_taught_further(teaching, cat, tmp_path):
 )
 def test_a_wrong_configuration(teaching, tmp_path, overrides, message):
     with pytest.raises(TasbError, match=message):
-        teach("cat", teaching(tmp_path), *overrides)
+        teach(teaching(tmp_path), kind="cat", settings=overrides)
