@@ -21,7 +21,6 @@ def add_completion_option(parser: argparse.ArgumentParser) -> None:
         action=_PrintCompletion,
         choices=SHELLS,
         dest=argparse.SUPPRESS,
-        default=argparse.SUPPRESS,
         help='Print what completes verbs and options in a shell. In ~/.bashrc: eval "$(tasb --print-completion bash)"',
     )
 
