@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pyserini_tasb.artifacts import checksum
+from pyserini_tasb.artifacts import sha256
 from pyserini_tasb.environment.processor import WeightBits, threads
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.checkpoints import EXPORTED, EXPORTED_WEIGHTS
@@ -80,7 +80,9 @@ def write_about(about: ExportAbout, folder: Path) -> None:
 
 def sizes_and_digests(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file of a folder with its bytes and SHA-256, for `ExportAbout`."""
-    return {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {
+        path.name: (path.stat().st_size, _cached_sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()
+    }
 
 
 def damage(folder: Path) -> str:
@@ -100,7 +102,7 @@ def damage(folder: Path) -> str:
             if sizes[name] != size
         ]
         wrong = wrong or [
-            f"{name} has other bytes" for name, (_, digest) in files.items() if _sha256(folder / name) != digest
+            f"{name} has other bytes" for name, (_, digest) in files.items() if _cached_sha256(folder / name) != digest
         ]
     except TasbError as error:
         return f"{EXPORTED}: {error.found}"
@@ -131,14 +133,14 @@ def _digest_of_rest(about: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _cached_sha256(path: Path) -> str:
     state = path.stat()
     return _digest(path, (state.st_size, state.st_mtime_ns))
 
 
 @functools.lru_cache
 def _digest(path: Path, _state: tuple[int, int]) -> str:
-    return checksum(path)
+    return sha256(path)
 
 
 def read_about(folder: Path) -> ExportAbout:

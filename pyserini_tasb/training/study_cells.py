@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import checksum, write_whole
+from pyserini_tasb.artifacts import sha256, write_whole
 from pyserini_tasb.data.pair_store import open_pair_store
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
@@ -215,7 +215,7 @@ def _model_digest(model: str, *, allow_bin: bool) -> str:
 
 @functools.cache
 def _file_digest(path: Path) -> str:
-    return checksum(path)
+    return sha256(path)
 
 
 # --------
