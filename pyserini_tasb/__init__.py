@@ -12,21 +12,44 @@ __version__ = "0.1.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
+    "Comparison": "evaluation.comparison",
+    "Qrels": "formats.named",
     "Run": "formats.run",
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "evaluate": "evaluation.evaluate",
+    "fuse": "fusion.fuse",
     "register": "plugin.startup",
     "search": "retrieval.search",
+    "tune": "fusion.tune",
 }
 
-__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register", "search"]
+__all__ = [
+    "Comparison",
+    "Qrels",
+    "Run",
+    "TasbDocumentEncoder",
+    "TasbError",
+    "TasbQueryEncoder",
+    "__version__",
+    "evaluate",
+    "fuse",
+    "register",
+    "search",
+    "tune",
+]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
+    from pyserini_tasb.evaluation.comparison import Comparison
+    from pyserini_tasb.evaluation.evaluate import evaluate
+    from pyserini_tasb.formats.named import Qrels
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.fusion.fuse import fuse
+    from pyserini_tasb.fusion.tune import tune
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.retrieval.search import search
 

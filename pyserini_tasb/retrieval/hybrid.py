@@ -15,11 +15,10 @@ from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_topics
-from pyserini_tasb.formats.run_table import RunTable
-from pyserini_tasb.formats.run_writer import write_run_tables
-from pyserini_tasb.formats.runs import without_own_documents
-from pyserini_tasb.fusion.fuse import fusion_of, remove_query_note, weight_note
-from pyserini_tasb.fusion.fusing import fuse_tables
+from pyserini_tasb.formats.run_files import write_run
+from pyserini_tasb.formats.run_table import RunTable, without_own_documents
+from pyserini_tasb.fusion.fuse import fuse_tables, note_weights
+from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.build import use_threads
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from pyserini_tasb.retrieval.inputs import DENSE, with_given
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
-    from pyserini_tasb.fusion.fusing import Fusion
     from pyserini_tasb.retrieval.retrievers import Retriever
 
 
@@ -52,11 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.sparse_index,
         arguments.encoder,
     )
-    fusion = fusion_of(recipe)
+    fusion = Fusion.from_recipe(recipe)
     topics = load_topics(arguments.topics)
     depth = arguments.hits or recipe.depth
-    for note in filter(None, [weight_note(recipe, depth), remove_query_note(recipe, removed=arguments.remove_query)]):
-        print(f"tasb hybrid: note: {note}", file=sys.stderr)
+    note_weights(recipe, depth, removed=arguments.remove_query)
     threads = use_threads(arguments.threads)
     search = HybridSearch(
         [open_retriever(source, topics, arguments.device) for source in recipe.inputs],
@@ -71,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     with StopRequest() as stop:
         fused = search.fused(topics, stop)
         tag = arguments.tag or recipe.name
-        hits = write_run_tables(Path(arguments.output), fused, tag, form=arguments.output_format)
+        hits = write_run(Path(arguments.output), fused, tag, output_format=arguments.output_format)
     for retriever in search.retrievers:
         if warning := retriever.warning:
             print(f"tasb hybrid: warning: {retriever.name}: {warning}", file=sys.stderr)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import FusionInput
     from pyserini_tasb.retrieval.inputs import Content

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
 
 
 def run(arguments: argparse.Namespace) -> int:
