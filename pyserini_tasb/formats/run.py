@@ -231,9 +231,10 @@ def named_runs(given: AnyRun | Iterable[AnyRun] | Mapping[str, AnyRun]) -> list[
     runs: Iterable[Any] = [given] if is_one else cast("Iterable[Any]", given)
     named: list[tuple[str, AnyRun]] = []
     for number, run in enumerate(runs, 1):
+        before = next((name for name, other in named if other is run), None)
         is_file = isinstance(run, str) or hasattr(run, "__fspath__")
-        name = str(run) if is_file else (getattr(run, "name", None) or f"run {number}")
-        if not is_file and any(name == other and run is not same for other, same in named):
+        name = before or (str(run) if is_file else getattr(run, "name", None) or f"run {number}")
+        if before is None and not is_file and name in dict(named):
             name = f"{name} ({number})"
         named.append((name, run))
     return named
@@ -242,7 +243,7 @@ def named_runs(given: AnyRun | Iterable[AnyRun] | Mapping[str, AnyRun]) -> list[
 def _is_one_run(given: Mapping[str, Any]) -> bool:
     if isinstance(given, Run):
         return True
-    first: Any = next(iter(given.values()), {})
+    first: Any = next((run for run in given.values() if not isinstance(run, Mapping) or run), {})
     return isinstance(first, Mapping) and not any(isinstance(score, Mapping) for score in first.values())
 
 
