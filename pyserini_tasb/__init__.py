@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
+    "Comparison": "evaluation.comparison",
+    "Qrels": "formats.named",
     "Run": "formats.run",
     "StudyResult": "training.study",
     "TasbDocumentEncoder": "encoding.encoders",
@@ -23,6 +25,8 @@ _HOME_OF = {
     "Vectors": "encoding.corpus",
     "doctor": "indexes.check",
     "encode": "encoding.corpus",
+    "evaluate": "evaluation.evaluate",
+    "fuse": "fusion.fuse",
     "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
     "regress": "regression.regress",
@@ -34,6 +38,8 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "Comparison",
+    "Qrels",
     "Run",
     "StudyResult",
     "TasbDocumentEncoder",
@@ -46,6 +52,8 @@ __all__ = [
     "__version__",
     "doctor",
     "encode",
+    "evaluate",
+    "fuse",
     "hybrid",
     "register",
     "regress",
@@ -61,7 +69,11 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
+    from pyserini_tasb.evaluation.comparison import Comparison
+    from pyserini_tasb.evaluation.evaluate import evaluate
+    from pyserini_tasb.formats.named import Qrels
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.fusion.fuse import fuse
     from pyserini_tasb.indexes.check import doctor
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.regression.regress import regress

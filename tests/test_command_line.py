@@ -534,9 +534,12 @@ DONE = [
     done("evaluate … --recall-plot new.png", "…", "…", new="new.png"),
     done("fuse … --method rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),
     done("fuse … --meth rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),  # as short as you like
-    done("fuse … --method=rrf --output=new.run.gz --format=msmarco", "new.run.gz: 148 hits …\n", new="new.run.gz"),
+    done(
+        "fuse … --method=rrf --output=new.run.gz --output-format=msmarco",
+        "new.run.gz: 148 hits …\n", new="new.run.gz",
+    ),
     done("fuse … --method rrf --output mine.txt", "mine.txt: 148 hits …\n", changed="mine.txt"),
-    done("fuse … --recipe tasb+bm25 --set depth=3 --set output_depth=2", "new.run: 20 hits …\n", new="new.run"),
+    done("fuse … --recipe tasb+bm25 --set depth=3 --set hits=2", "new.run: 20 hits …\n", new="new.run"),
     done(
         "tune …",
         "new.yaml: weights …\nnDCG@10 on the 10 queries tuned on: …\nnDCG@10 held out (5-fold …\nchosen …\n",

@@ -15,7 +15,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.lines import columns_of, open_lines
 from pyserini_tasb.formats.named import bundled_files, load_qrels, load_run, run_file
-from pyserini_tasb.formats.runs import ranked_docids
+from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.plots import COLOURS
 from pyserini_tasb.tables import markdown_layout, text_layout
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.tables import Layout
 
     Ranking = Mapping[str, float]

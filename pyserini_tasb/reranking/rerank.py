@@ -15,7 +15,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import columns_of
 from pyserini_tasb.formats.named import load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
-from pyserini_tasb.formats.runs import ranked_docids
+from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.formats.text_store import ListedTexts
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.recipes.lookup import default_tag
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.reranking.scorers import PairScorer, ScoringOptions
 

@@ -22,7 +22,8 @@ from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
-from pyserini_tasb.formats.runs import ranked_docids, without_own_documents, write_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.rerank import rerank, top_of_run
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import EncoderCard
     from pyserini_tasb.training.config import TrainConfig
@@ -358,7 +359,7 @@ def save(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
     """Write a row and its runs; the row comes last, so that where it is the rest is, too."""
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     for task, run in runs.items():
-        write_run(folder / RUNS / f"{task}.txt", run, tag)
+        Run(run).write(folder / RUNS / f"{task}.txt", tag=tag)
     write_whole(folder / ROW, json.dumps(asdict(row), indent=1))
 
 

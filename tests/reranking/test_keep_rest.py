@@ -7,7 +7,7 @@ import pytest
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
-from pyserini_tasb.formats.runs import ranked_docids
+from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking import scorers
 from pyserini_tasb.reranking.rerank import rerank
 from tests.reranking.fakes import FixedScorer, LengthScorer

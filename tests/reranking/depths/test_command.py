@@ -8,7 +8,8 @@ import pytest
 from matplotlib import image
 
 from pyserini_tasb.formats.named import load_run
-from pyserini_tasb.formats.runs import ranked_docids, write_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import ranked_docids
 from tests.command_line import tasb
 
 FIRST = "dl19-passage.bm25"
@@ -21,8 +22,8 @@ def folder(tmp_path_factory):
     first = load_run(FIRST)
     turned = {qid: {docid: -score for docid, score in ranking.items()} for qid, ranking in first.items()}
     top = {qid: {docid: ranking[docid] for docid in ranked_docids(ranking)[:20]} for qid, ranking in first.items()}
-    write_run(folder / "turned.txt", turned, "turned")
-    write_run(folder / "top20.txt", top, "same")
+    Run(turned).write(folder / "turned.txt", tag="turned")
+    Run(top).write(folder / "top20.txt", tag="same")
     return folder
 
 
@@ -54,7 +55,7 @@ def test_what_is_written(depths, folder):
 
 
 def test_several_first_stages(depths, folder, tmp_path):
-    write_run(tmp_path / "own.txt", load_run(folder / "top20.txt"), "own")
+    Run(load_run(folder / "top20.txt")).write(tmp_path / "own.txt", tag="own")
     narrow = image.imread(depths("--first-stage", FIRST, folder / "turned.txt", name="one.png")[1])
     _, picture, printed = depths(
         *("--first-stage", FIRST, folder / "turned.txt", "--first-stage", tmp_path / "own.txt", folder / "turned.txt"),
@@ -94,7 +95,7 @@ def test_refusals(depths, folder, monkeypatch, arguments, name, found):
 def test_queries_that_are_documents(depths, folder, tmp_path):
     """Each query's own document stands first, and was not re-ranked."""
     own = {qid: {qid: 1_000.0, **ranking} for qid, ranking in load_run(FIRST).items()}
-    write_run(tmp_path / "own.txt", own, FIRST)
+    Run(own).write(tmp_path / "own.txt", tag=FIRST)
     _, expected, _ = depths("--first-stage", FIRST, folder / "turned.txt", name="expected.png")
     status, picture, _ = depths("--first-stage", tmp_path / "own.txt", folder / "turned.txt", "--remove-query")
     assert status == 0

@@ -9,7 +9,7 @@ import pytest
 from pyserini_tasb import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
-from pyserini_tasb.formats.runs import ranked_docids
+from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking.depths import NamedRun, at_depth, depth_curve
 from pyserini_tasb.reranking.rerank import rerank
 from tests.reranking.fakes import LengthScorer
