@@ -18,10 +18,21 @@ _HOME_OF = {
     "TasbQueryEncoder": "encoding.encoders",
     "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
+    "rerank": "reranking.rerank",
     "search": "retrieval.search",
 }
 
-__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "hybrid", "register", "search"]
+__all__ = [
+    "Run",
+    "TasbDocumentEncoder",
+    "TasbError",
+    "TasbQueryEncoder",
+    "__version__",
+    "hybrid",
+    "register",
+    "rerank",
+    "search",
+]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.reranking.rerank import rerank
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.reranking.rerank import RerankedRun
     from pyserini_tasb.retrieval.hybrid import HybridRun
     from pyserini_tasb.retrieval.search import BatchTimes, TimedRun
 
@@ -120,8 +121,7 @@ def _report_hybrid(run: HybridRun, options: argparse.Namespace) -> int:
 
 
 def _add_rerank(parser: argparse.ArgumentParser) -> None:
-    # `run` names the function of a verb.
-    parser.add_argument("--run", dest="run_file", required=True, metavar="NAME|PATH", help="the run to re-rank")
+    parser.add_argument("--run", required=True, metavar="NAME|PATH", help="the run to re-rank")
     parser.add_argument(
         "--model",
         required=True,
@@ -149,6 +149,11 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="RUN", help="the re-ranked run")
     parser.add_argument("--tag", metavar="TAG", help="of the run (default: the model's name)")
     add_model_options(parser)
+
+
+def _report_rerank(run: RerankedRun, options: argparse.Namespace) -> int:
+    print(f"{options.output}: {run.summary}")
+    return 0
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -235,7 +240,7 @@ VERBS = (
         "Score the top of a run again with any model.",
         example="tasb rerank --run bm25.txt --model tasb --topics topics.tsv --corpus corpus.tsv --output run.txt",
         add_options=_add_rerank,
-        old="pyserini_tasb.reranking.rerank:run",
+        report=_report_rerank,
     ),
     Verb(
         "rerank-depths",

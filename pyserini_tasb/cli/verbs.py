@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import textwrap
 from dataclasses import dataclass
@@ -85,4 +86,5 @@ class Verb:
         name = f"--{mentioned.name.replace('_', '-')}"
         if mentioned.value in (None, "True"):
             return name
-        return f"{name} {str(mentioned.value).strip(chr(39) + chr(34))}"
+        value = ast.literal_eval(mentioned.value)
+        return " ".join([name, *map(str, value if isinstance(value, list | tuple) else [value])])
