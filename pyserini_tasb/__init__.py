@@ -19,6 +19,7 @@ _HOME_OF = {
     "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
     "rerank": "reranking.rerank",
+    "rerank_depths": "reranking.depths",
     "search": "retrieval.search",
 }
 
@@ -31,6 +32,7 @@ __all__ = [
     "hybrid",
     "register",
     "rerank",
+    "rerank_depths",
     "search",
 ]
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.reranking.depths import rerank_depths
     from pyserini_tasb.reranking.rerank import rerank
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search

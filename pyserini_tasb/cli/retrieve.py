@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.reranking.depths import DepthCurves
     from pyserini_tasb.reranking.rerank import RerankedRun
     from pyserini_tasb.retrieval.hybrid import HybridRun
     from pyserini_tasb.retrieval.search import BatchTimes, TimedRun
@@ -182,12 +183,17 @@ def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
         "--depths",
         type=int,
         nargs="+",
-        default=[10, 20, 50, 100, 200, 500, 1_000],
+        default=(10, 20, 50, 100, 200, 500, 1_000),
         metavar="K",
         help="default: 10 20 50 100 200 500 1000",
     )
     parser.add_argument("--output", required=True, metavar="PICTURE.png", help="beside it, the same as .csv")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
+
+
+def _report_rerank_depths(curves: DepthCurves, options: argparse.Namespace) -> int:
+    print(f"{curves.to_markdown() if options.markdown else curves.to_text()}\n\n{curves.about}")
+    return 0
 
 
 def _add_expand(parser: argparse.ArgumentParser) -> None:
@@ -247,7 +253,8 @@ VERBS = (
         "Measure re-ranking at several depths and draw the curves.",
         example="tasb rerank-depths --qrels dl19-passage --first-stage bm25.txt reranked.txt --output depths.png",
         add_options=_add_rerank_depths,
-        old="pyserini_tasb.reranking.depths:run",
+        report=_report_rerank_depths,
+        printing=("markdown",),
     ),
     Verb(
         "expand",
