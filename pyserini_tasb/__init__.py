@@ -16,6 +16,7 @@ _HOME_OF = {
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "expand": "expansion.expand",
     "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
     "rerank": "reranking.rerank",
@@ -29,6 +30,7 @@ __all__ = [
     "TasbError",
     "TasbQueryEncoder",
     "__version__",
+    "expand",
     "hybrid",
     "register",
     "rerank",
@@ -40,6 +42,7 @@ TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
+    from pyserini_tasb.expansion.expand import expand
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.reranking.depths import rerank_depths

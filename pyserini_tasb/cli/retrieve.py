@@ -261,6 +261,5 @@ VERBS = (
         "Add predicted queries to the passages of a corpus (docT5query).",
         example="tasb expand --corpus collection.tsv --model castorini/doc2query-t5-base-msmarco --output expanded",
         add_options=_add_expand,
-        old="pyserini_tasb.expansion.expand:run",
     ),
 )
