@@ -26,11 +26,14 @@ _HOME_OF = {
     "doctor": "indexes.check",
     "encode": "encoding.corpus",
     "evaluate": "evaluation.evaluate",
+    "expand": "expansion.expand",
     "fuse": "fusion.fuse",
     "hybrid": "retrieval.hybrid",
     "register": "plugin.startup",
     "regress": "regression.regress",
     "report": "regression.report",
+    "rerank": "reranking.rerank",
+    "rerank_depths": "reranking.depths",
     "search": "retrieval.search",
     "study": "training.study",
     "teach": "training.teach",
@@ -53,11 +56,14 @@ __all__ = [
     "doctor",
     "encode",
     "evaluate",
+    "expand",
     "fuse",
     "hybrid",
     "register",
     "regress",
     "report",
+    "rerank",
+    "rerank_depths",
     "search",
     "study",
     "teach",
@@ -71,6 +77,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.evaluation.comparison import Comparison
     from pyserini_tasb.evaluation.evaluate import evaluate
+    from pyserini_tasb.expansion.expand import expand
     from pyserini_tasb.formats.named import Qrels
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.fusion.fuse import fuse
@@ -78,6 +85,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.regression.regress import regress
     from pyserini_tasb.regression.report import report
+    from pyserini_tasb.reranking.depths import rerank_depths
+    from pyserini_tasb.reranking.rerank import rerank
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
     from pyserini_tasb.training.config import TrainConfig

@@ -26,7 +26,7 @@ from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
-from pyserini_tasb.reranking.rerank import rerank, top_of_run
+from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
 from pyserini_tasb.training.metrics import read_metrics
@@ -248,7 +248,7 @@ def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) ->
     for task in tasks:
         if task.tops is not None:
             run = {qid: {docid: -float(rank) for rank, docid in enumerate(docids)} for qid, docids in task.tops.items()}
-            queries = rerank(run, task.topics, task.passages, scorer, task.depth)
+            queries = rerank_queries(run, task.topics, task.passages, scorer, task.depth)
             runs[task.name] = {
                 query.qid: dict(zip(query.docids, query.scores.tolist(), strict=True))
                 for query in tqdm(queries, desc=task.name, total=len(run), unit=" queries", mininterval=1.0)
