@@ -10,8 +10,6 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyserini_tasb
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,6 +44,7 @@ class Verb:
         add_options: adds the options to a parser.
         report: prints the result of the function; gets the options too, and returns the exit status.
         printing: options that only say how to print the result.
+        at: `module:function` of a verb that is no function of `pyserini_tasb`.
         interrupted: says what Ctrl-C left; the exit status is 130 in any case.
         old: `module:function` of a verb that still takes a Namespace.
     """
@@ -56,6 +55,7 @@ class Verb:
     add_options: Callable[[argparse.ArgumentParser], None]
     report: Callable[[Any, argparse.Namespace], int] = print_summary
     printing: tuple[str, ...] = ()
+    at: str | None = None
     interrupted: Callable[[KeyboardInterrupt, argparse.Namespace], None] = print_interrupted
     old: str | None = None
 
@@ -79,15 +79,15 @@ class Verb:
     def run(self, options: argparse.Namespace) -> int:
         """Call the function and print its result; return the exit status."""
         if self.old:
-            module, _, function = self.old.partition(":")
-            return int(getattr(importlib.import_module(module), function)(options))
+            return int(_imported(self.old)(options))
         given = {name: value for name, value in vars(options).items() if name not in (*OWN, *self.printing)}
-        return self.report(getattr(pyserini_tasb, self.function)(**given), options)
+        return self.report(self.function(**given), options)
 
     @property
-    def function(self) -> str:
-        """The function's name in `pyserini_tasb`."""
-        return self.name.replace("-", "_")
+    def function(self) -> Callable[..., Any]:
+        """What the verb calls: the function of its name in `pyserini_tasb`, or the one it says."""
+        function: Callable[..., Any] = _imported(self.at or f"pyserini_tasb:{self.name.replace('-', '_')}")
+        return function
 
     def option(self, mentioned: Argument) -> str:
         """An argument of the function as its option."""
@@ -106,3 +106,8 @@ class Verb:
         except (SyntaxError, ValueError):  # not written by `argument`
             value = mentioned.value
         return " ".join(f"{name} {each}" for each in (value if isinstance(value, list) else [value]))
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

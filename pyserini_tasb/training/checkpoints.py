@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyserini_tasb.artifacts import checksum, installed_versions, locked_folder, whole_text_file
+from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, whole_text_file
 from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class CheckpointFolder:
         folder = self.path(step)
         try:
             checksums: dict[str, str] = json.loads((folder / CHECKSUMS).read_bytes())
-            wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if checksum(folder / name) != checksums.get(name)]
+            wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if sha256(folder / name) != checksums.get(name)]
         except (OSError, ValueError) as error:
             raise _damaged(folder, str(error)) from error
         if wrong:
@@ -234,7 +234,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file({name: tensor.contiguous() for name, tensor in checkpoint.model.items()}, folder / WEIGHTS)
     save_file(checkpoint.optimiser, folder / OPTIMISER)
     (folder / STATE).write_text(json.dumps(checkpoint.state, indent=1), encoding="utf-8")
-    checksums = {name: checksum(folder / name) for name in (WEIGHTS, OPTIMISER, STATE)}
+    checksums = {name: sha256(folder / name) for name in (WEIGHTS, OPTIMISER, STATE)}
     (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         _sync(path)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 import torch
 
-from pyserini_tasb.models.batches import batches_by_length
 from pyserini_tasb.models.on_cpu import seed_cpu_dropout
+from pyserini_tasb.models.tokenizers import batches_by_length
 from pyserini_tasb.training.losses import IN_BATCH, PAIRWISE, KnownPositives, dual_supervision
 from pyserini_tasb.training.students import Item
 

@@ -10,14 +10,12 @@ import torch
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.backends import autocast, compute_type
-from pyserini_tasb.models.batches import padded
 from pyserini_tasb.models.bert_cat import BertCat, load_bert_cat, new_bert_cat
 from pyserini_tasb.models.bert_dot import BertDot, load_bert_dot
-from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, require_bi_encoder
 from pyserini_tasb.models.colbert import ColBert, load_colbert, max_sim_of_pairs, new_colbert
-from pyserini_tasb.models.kinds import kind_of, require_bi_encoder
 from pyserini_tasb.models.on_cpu import packs_texts, prepare_for_cpu
-from pyserini_tasb.models.tokenizers import load_tokenizer, require_cls_token, require_vocabulary
+from pyserini_tasb.models.tokenizers import load_tokenizer, padded, require_cls_token, require_vocabulary
 from pyserini_tasb.training.config import ColBertModel
 from pyserini_tasb.training.losses import InBatchScores
 

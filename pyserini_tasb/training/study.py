@@ -39,7 +39,7 @@ from pyserini_tasb.training.study_report import PICTURE, TABLE, Entry, write_rep
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.results import StrPath
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import checksum, write_whole
+from pyserini_tasb.artifacts import sha256, write_whole
 from pyserini_tasb.data.pair_store import open_pair_store
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
@@ -22,11 +22,11 @@ from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
-from pyserini_tasb.formats.runs import ranked_docids, without_own_documents, write_run
-from pyserini_tasb.models.checkpoints import find_checkpoint, model_digest
-from pyserini_tasb.models.kinds import kind_of
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
-from pyserini_tasb.reranking.rerank import rerank, top_of_run
+from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
 from pyserini_tasb.training.journal import read_metrics
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import EncoderCard
     from pyserini_tasb.training.config import TrainConfig
@@ -213,7 +213,7 @@ def _model_digest(model: str, *, allow_bin: bool) -> str:
 
 @functools.cache
 def _file_digest(path: Path) -> str:
-    return checksum(path)
+    return sha256(path)
 
 
 PASSAGES_AT_ONCE = 4_096
@@ -242,7 +242,7 @@ def rank_tasks(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions)
     for task in tasks:
         if task.tops is not None:
             run = {qid: {docid: -float(rank) for rank, docid in enumerate(docids)} for qid, docids in task.tops.items()}
-            queries = rerank(run, task.topics, task.passages, scorer, task.depth)
+            queries = rerank_queries(run, task.topics, task.passages, scorer, task.depth)
             runs[task.name] = {
                 query.qid: dict(zip(query.docids, query.scores.tolist(), strict=True))
                 for query in tqdm(queries, desc=task.name, total=len(run), unit=" queries", mininterval=1.0)
@@ -350,7 +350,7 @@ def save_row(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> N
     """Write a row and its runs; the row comes last, so that where it is the rest is, too."""
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     for task, run in runs.items():
-        write_run(folder / RUNS / f"{task}.txt", run, tag)
+        Run(run).write(folder / RUNS / f"{task}.txt", tag=tag)
     write_whole(folder / ROW, json.dumps(asdict(row), indent=1))
 
 

@@ -11,9 +11,8 @@ import torch
 
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of
 from pyserini_tasb.models.colbert import max_sim, max_sim_of_pairs
-from pyserini_tasb.models.kinds import kind_of
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.reranking.transformer_scorers import ColBertScorer, rectangle

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyserini_tasb.models.batches import batches_by_length
+from pyserini_tasb.models.tokenizers import batches_by_length
 from pyserini_tasb.training.distributed import Processes
 
 if TYPE_CHECKING:

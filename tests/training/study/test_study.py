@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 from pyserini_tasb.artifacts import locked_folder
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
-from pyserini_tasb.formats.runs import ranked_docids, write_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.training.study import Task
 from pyserini_tasb.training.study_cells import load_tasks, rank_tasks
@@ -240,7 +241,7 @@ def test_queries_that_are_documents(collection, tmp_path):
     (tmp_path / "topics.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in own.items()))
     (tmp_path / "qrels.txt").write_text("".join(f"{qid} 0 {collection.docids[4]} 1\n" for qid in own))
     run = {qid: {qid: 9.0, collection.docids[5]: 8.0, collection.docids[4]: 7.0} for qid in own}
-    write_run(tmp_path / "run.txt", run, "t")
+    Run(run).write(tmp_path / "run.txt", tag="t")
     about = {"topics": str(tmp_path / "topics.tsv"), "qrels": str(tmp_path / "qrels.txt")}
     about |= {"collection": TINY / "corpus.jsonl", "measures": ["RR"]}
     loaded = {}
