@@ -29,7 +29,7 @@ from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
-from pyserini_tasb.training.metrics import read_metrics
+from pyserini_tasb.training.journal import read_metrics
 from pyserini_tasb.training.train import train
 
 if TYPE_CHECKING:
@@ -133,9 +133,6 @@ def _load(name: str, task: Task) -> LoadedTask:
     )
 
 
-# --------
-# A cell's training: begun, gone on with, or done.
-
 STATE = "training.json"
 OF_A_FOLDER = ("name", "description", "output", "workers", "log_every", "checkpoint", "device")
 NO_PART_OF_A_MODEL: dict[str, Any] = {**dict.fromkeys(OF_A_FOLDER, True), "data": {"allow_reversed"}}
@@ -189,7 +186,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
     return seconds
 
 
-def model_of(cell: Cell) -> str:
+def trained_model(cell: Cell) -> str:
     """The trained model, as `--model` takes it."""
     return str(cell.config.output / MODEL / f"{cell.config.name}.yaml")
 
@@ -219,13 +216,10 @@ def _file_digest(path: Path) -> str:
     return sha256(path)
 
 
-# --------
-# A model's runs of a study's tasks. Each passage of a collection is encoded once, whatever tasks want it.
-
 PASSAGES_AT_ONCE = 4_096
 
 
-def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
+def rank_tasks(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
     """Rank every task's passages with a model.
 
     Args:
@@ -334,9 +328,6 @@ class _Found:
         }
 
 
-# --------
-# What was measured of one model, in a file that says of what.
-
 ROW, RUNS = "row.json", "runs"
 
 
@@ -355,7 +346,7 @@ class Row:
     seconds_per_pair: float | None = None
 
 
-def save(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
+def save_row(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
     """Write a row and its runs; the row comes last, so that where it is the rest is, too."""
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     for task, run in runs.items():
@@ -363,7 +354,7 @@ def save(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
     write_whole(folder / ROW, json.dumps(asdict(row), indent=1))
 
 
-def saved(folder: Path, about: dict[str, Any]) -> Row | None:
+def saved_row(folder: Path, about: dict[str, Any]) -> Row | None:
     """The row in a folder, if there is one and it is of this."""
     try:
         row = Row(**json.loads((folder / ROW).read_bytes()))

@@ -19,7 +19,7 @@ from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.training.study import Task
-from pyserini_tasb.training.study_cells import load_tasks, runs_of
+from pyserini_tasb.training.study_cells import load_tasks, rank_tasks
 from pyserini_tasb.training.study_report import read_document
 from tests.command_line import tasb_argv, tasb_process
 from tests.conftest import TINY, TINY_MODEL
@@ -251,7 +251,7 @@ def test_queries_that_are_documents(collection, tmp_path):
             "rerank": Task(**about, run=str(tmp_path / "run.txt"), depth=2, remove_query=remove_query),
         }
         loaded[remove_query] = load_tasks(tasks)
-    whole, found = (runs_of(f"tasb:{TINY_MODEL}", tasks, ScoringOptions("cpu")) for tasks in loaded.values())
+    whole, found = (rank_tasks(f"tasb:{TINY_MODEL}", tasks, ScoringOptions("cpu")) for tasks in loaded.values())
     for qid in own:
         ranked = [docid for docid in ranked_docids(whole["search"][qid]) if docid != qid]
         assert ranked_docids(found["search"][qid]) == ranked[:60]
