@@ -38,6 +38,7 @@ _HOME_OF = {
     "study": "training.study",
     "teach": "training.teach",
     "train": "training.train",
+    "tune": "fusion.tune",
 }
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "study",
     "teach",
     "train",
+    "tune",
 ]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.named import Qrels
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.fusion.fuse import fuse
+    from pyserini_tasb.fusion.tune import tune
     from pyserini_tasb.indexes.check import doctor
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.regression.regress import regress
