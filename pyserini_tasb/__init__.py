@@ -22,6 +22,7 @@ _HOME_OF = {
     "rerank": "reranking.rerank",
     "rerank_depths": "reranking.depths",
     "search": "retrieval.search",
+    "show": "retrieval.hits",
 }
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "rerank",
     "rerank_depths",
     "search",
+    "show",
 ]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.reranking.depths import rerank_depths
     from pyserini_tasb.reranking.rerank import rerank
+    from pyserini_tasb.retrieval.hits import show
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
 
