@@ -35,6 +35,7 @@ _HOME_OF = {
     "rerank": "reranking.rerank",
     "rerank_depths": "reranking.depths",
     "search": "retrieval.search",
+    "show": "retrieval.hits",
     "study": "training.study",
     "teach": "training.teach",
     "train": "training.train",
@@ -66,6 +67,7 @@ __all__ = [
     "rerank",
     "rerank_depths",
     "search",
+    "show",
     "study",
     "teach",
     "train",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.regression.report import report
     from pyserini_tasb.reranking.depths import rerank_depths
     from pyserini_tasb.reranking.rerank import rerank
+    from pyserini_tasb.retrieval.hits import show
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
     from pyserini_tasb.training.config import TrainConfig
