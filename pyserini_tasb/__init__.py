@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
+    "Export": "encoding.export",
+    "Index": "indexes.build",
     "Run": "formats.run",
     "StudyResult": "training.study",
     "TasbDocumentEncoder": "encoding.encoders",
@@ -23,7 +25,9 @@ _HOME_OF = {
     "Vectors": "encoding.corpus",
     "doctor": "indexes.check",
     "encode": "encoding.corpus",
+    "export": "encoding.export",
     "hybrid": "retrieval.hybrid",
+    "index": "indexes.build",
     "register": "plugin.startup",
     "regress": "regression.regress",
     "report": "regression.report",
@@ -34,6 +38,8 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "Export",
+    "Index",
     "Run",
     "StudyResult",
     "TasbDocumentEncoder",
@@ -46,7 +52,9 @@ __all__ = [
     "__version__",
     "doctor",
     "encode",
+    "export",
     "hybrid",
+    "index",
     "register",
     "regress",
     "report",
@@ -60,8 +68,10 @@ TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
     from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
+    from pyserini_tasb.encoding.export import Export, export
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.indexes.build import Index, index
     from pyserini_tasb.indexes.check import doctor
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.regression.regress import regress
