@@ -68,7 +68,7 @@ def show(
     queries = None if topics is None else as_topics(topics)
     if queries is not None:
         require_topics(qids, queries, where=fspath(topics) if isinstance(topics, str | PathLike) else None)
-    grades = None if qrels is None else as_qrels(qrels)
+    grades = {} if qrels is None else as_qrels(qrels)
     ranked = {qid: found[qid] for qid in qids}
     docids = dict.fromkeys(docid for ranking in ranked.values() for docid in itertools.islice(ranking, hits))
     passages = read_passages(Path(corpus), docids)
@@ -77,11 +77,11 @@ def show(
     shown = []
     for qid, ranking in ranked.items():
         of_query = [
-            Hit(rank, docid, score, passages.get(docid), (grades or {}).get(qid, {}).get(docid))
+            Hit(rank, docid, score, passages.get(docid), grades.get(qid, {}).get(docid))
             for rank, (docid, score) in enumerate(itertools.islice(ranking.items(), hits), 1)
         ]
         shown.append(QueryHits(qid, queries[qid] if queries else None, tuple(of_query), len(ranking)))
-    return HitsWithText(found.name, tuple(shown), judged=grades is not None)
+    return HitsWithText(found.name, tuple(shown), judged=qrels is not None)
 
 
 @dataclass(frozen=True)
