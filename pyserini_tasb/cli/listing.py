@@ -157,7 +157,7 @@ AXES = {
     "fusion-recipes": Axis("what `tasb hybrid --recipe` and `tasb fuse --recipe` take", _fusion_recipes),
     "fusion-methods": Axis("ways to fuse runs, for `--method`", _registry("fusion.methods:METHODS")),
     "normalizations": Axis(
-        "ways to make scores comparable, for `--normalization`", _registry("fusion.normalisations:NORMALISATIONS")
+        "ways to make scores comparable, for `--normalization`", _registry("fusion.methods:NORMALISATIONS")
     ),
     "missing": Axis("scores of documents that a run lacks, for `--missing`", _registry("fusion.methods:MISSING")),
     "pairwise-losses": Axis("losses on pairs, for `loss.pairwise` of training", _registry("training.losses:PAIRWISE")),
