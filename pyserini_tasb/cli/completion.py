@@ -20,6 +20,7 @@ def add_completion_option(parser: argparse.ArgumentParser) -> None:
         "--print-completion",
         action=_PrintCompletion,
         choices=SHELLS,
+        dest=argparse.SUPPRESS,
         help='Print what completes verbs and options in a shell. In ~/.bashrc: eval "$(tasb --print-completion bash)"',
     )
 

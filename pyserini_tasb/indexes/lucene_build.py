@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.indexes.quality import docids_at
@@ -48,6 +47,8 @@ class VectorPipes:
 
     def feed(self, reader: threading.Thread) -> None:
         """Write until the reader is done; after Ctrl-C, wait until it has put down what it has."""
+        from tqdm.auto import tqdm
+
         for thread in self._threads:
             thread.start()
         try:

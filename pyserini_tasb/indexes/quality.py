@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import asdict, dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pyserini_tasb.encoding.index_manifest import require_among
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.named import load_topics
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
     from pyserini_tasb.encoding.index_manifest import EncoderIdentity
+    from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.indexes.vector_source import VectorSource
+    from pyserini_tasb.recipes.types import Backend
 
     Search = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
     """One query's vector [1, dimension] and a depth → the rows found [at most depth]."""
@@ -150,18 +153,21 @@ FROM_TOPICS, FROM_VECTORS = 1_000, 200
 def sample_queries(
     source: VectorSource,
     encoders: Sequence[EncoderIdentity],
-    topics: str | None,
+    topics: AnyTopics | None,
     encoder: str | None,
+    *,
     seed: int,
+    backend: Backend | None,
 ) -> tuple[NDArray[np.float32], str]:
     """Vectors [queries, dimension], and what they are in words.
 
     Args:
         source: the vectors that are indexed.
         encoders: that belong to them.
-        topics: a name or path; without, passages' own vectors take the place of queries.
-        encoder: of the topics.
-        seed: of what is drawn, where there are more than are needed.
+        topics: the queries; without, passages' own vectors take their place.
+        encoder: the encoder of the topics.
+        seed: the seed of what is drawn, where there are more than are needed.
+        backend: what computes the queries' vectors.
 
     Raises:
         TasbError: one of topics and encoder without the other, no such thing, vectors of another dimension, or an
@@ -172,36 +178,38 @@ def sample_queries(
         return vectors, f"{len(vectors)} vectors of the collection, drawn at random (no --topics given)"
     if topics is None or encoder is None:
         raise TasbError(
-            expected="--topics and --encoder together",
-            found="--topics alone" if encoder is None else "--encoder alone",
+            expected=f"{argument('topics')} and {argument('encoder')} together",
+            found=f"{argument('topics' if encoder is None else 'encoder')} alone",
             do="give both, or neither: then vectors of the collection are the queries",
         )
-    texts = list(load_topics(topics).values())
+    texts = list(as_topics(topics).values())
     if len(texts) > FROM_TOPICS:
         texts = np.random.default_rng(seed).choice(texts, FROM_TOPICS, replace=False).tolist()
-    query_encoder = open_query_encoder(encoder, source, "--encoder")
+    query_encoder = open_query_encoder(encoder, source, "encoder", backend)
     if encoders and query_encoder.identity is not None:
-        require_among(encoders, asdict(query_encoder.identity), encoder, "--encoder")
-    return query_encoder.encode_batch(texts), f"{len(texts)} queries of {topics}, encoded by {encoder}"
+        require_among(encoders, asdict(query_encoder.identity), encoder, f"{argument('encoder')}")
+    name = topics if isinstance(topics, str | PathLike) else "the topics given"
+    return query_encoder.encode_batch(texts), f"{len(texts)} queries of {name}, encoded by {encoder}"
 
 
-def open_query_encoder(name: str, source: VectorSource, option: str) -> TasbQueryEncoder:
+def open_query_encoder(name: str, source: VectorSource, parameter: str, backend: Backend | None) -> TasbQueryEncoder:
     """An encoder whose vectors are as long as those to index.
 
     Args:
         name: what `--encoder` takes.
         source: the vectors that are indexed.
-        option: that names it, for messages.
+        parameter: the argument that names it, for messages.
+        backend: what computes vectors.
 
     Raises:
         TasbError: no such encoder, or it makes vectors of another dimension.
     """
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
 
-    encoder = TasbQueryEncoder(name)
+    encoder = TasbQueryEncoder(name, backend=backend)
     if encoder.dimension != source.dimension:
         raise TasbError(
-            where=f"{option} {name}",
+            where=f"{argument(parameter, name)}",
             expected=f"vectors of {source.dimension} dimensions, as those to index",
             found=f"{encoder.dimension} dimensions",
             do="name the encoder that made the vectors",

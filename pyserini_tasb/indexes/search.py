@@ -9,7 +9,6 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.indexes.faiss_folder import open_docids, open_folder
@@ -195,6 +194,8 @@ class ShardedIndex:
         Raises:
             TasbError: a damaged folder, or vectors of another dimension.
         """
+        from tqdm.auto import tqdm
+
         found = [NO_HITS] * len(queries)
         with tqdm(total=len(self.paths) * len(queries), desc="searching", unit=" queries") as progress:
             for shard in range(len(self.paths)):
