@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.registry import Registry
 from pyserini_tasb.results import Result
 from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,6 @@ def listing(axis: str | None = None) -> Listing:
     return AXES[axis].list()
 
 
-# --------
-# What names can stand for.
-
-
 @dataclass(frozen=True)
 class Axis:
     """Names of one kind.
@@ -64,14 +61,18 @@ class Axis:
 
 
 def _registry(*places: str) -> Callable[[], Listing]:
-    """The entries of mappings or sequences, each `module:name`; what they are is asked of their docstrings."""
+    """The entries of registries, each `module:name`; of one that takes entries from outside, also their origins."""
 
     def rows() -> Iterable[dict[str, Any]]:
         for place in places:
             module, _, name = place.partition(":")
             entries = getattr(importlib.import_module(f"pyserini_tasb.{module}"), name)
-            for key in entries:
-                yield {"name": key, "description": "" if isinstance(entries, tuple) else _about(entries[key])}
+            if isinstance(entries, Registry) and entries.axis:
+                for each in entries.listed():
+                    yield {"name": each.name, "description": each.summary.rstrip("."), "origin": each.origin}
+            else:
+                for key in entries:
+                    yield {"name": key, "description": "" if isinstance(entries, tuple) else _about(entries[key])}
 
     def listed() -> Listing:
         found = tuple(rows())
@@ -95,8 +96,9 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _table(rows: Iterable[dict[str, Any]]) -> str:
-    return text_table(("NAME", "DESCRIPTION"), [[str(cell) for cell in row.values()] for row in rows])
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [[str(cell) for cell in row.values()] for row in rows]
+    return text_table([name.upper() for name in next(iter(rows), {"name": ""})], lines)
 
 
 def _encoders() -> Listing:
@@ -155,7 +157,7 @@ AXES = {
     "fusion-recipes": Axis("what `tasb hybrid --recipe` and `tasb fuse --recipe` take", _fusion_recipes),
     "fusion-methods": Axis("ways to fuse runs, for `--method`", _registry("fusion.methods:METHODS")),
     "normalizations": Axis(
-        "ways to make scores comparable, for `--normalization`", _registry("fusion.normalisations:NORMALISATIONS")
+        "ways to make scores comparable, for `--normalization`", _registry("fusion.methods:NORMALISATIONS")
     ),
     "missing": Axis("scores of documents that a run lacks, for `--missing`", _registry("fusion.methods:MISSING")),
     "pairwise-losses": Axis("losses on pairs, for `loss.pairwise` of training", _registry("training.losses:PAIRWISE")),

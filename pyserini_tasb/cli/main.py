@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb import __version__
 from pyserini_tasb.cli.check import VERBS as CHECK
+from pyserini_tasb.cli.completion import add_completion_option
 from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyserini-tasb {__version__}")
+    add_completion_option(parser)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="tasb", required=True, help=argparse.SUPPRESS)
     for group in GROUPS.values():
         for verb in group:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.errors import Argument
 
 # Values of every verb that are not its function's.
-OWN = ("verb", "called", "verbosity")
+OWN = ("verb", "called", "verbosity", "print_completion")
 
 
 def print_summary(result: Any, _options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pyserini_tasb.artifacts import checksum
+from pyserini_tasb.artifacts import sha256
 from pyserini_tasb.environment.processor import WeightBits, threads
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.checkpoints import EXPORTED, EXPORTED_WEIGHTS
@@ -200,7 +200,9 @@ def write_about(about: ExportAbout, folder: Path) -> None:
 
 def sizes_and_digests(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file of a folder with its bytes and SHA-256, for `ExportAbout`."""
-    return {path.name: (path.stat().st_size, _checksum(path)) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {
+        path.name: (path.stat().st_size, _cached_sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()
+    }
 
 
 def require_whole(folder: Path) -> None:
@@ -236,7 +238,7 @@ def damage(folder: Path) -> str:
             if sizes[name] != size
         ]
         wrong = wrong or [
-            f"{name} has other bytes" for name, (_, digest) in files.items() if _checksum(folder / name) != digest
+            f"{name} has other bytes" for name, (_, digest) in files.items() if _cached_sha256(folder / name) != digest
         ]
     except TasbError as error:
         return f"{EXPORTED}: {error.found}"
@@ -251,11 +253,11 @@ def _own_digest(about: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _checksum(path: Path) -> str:
+def _cached_sha256(path: Path) -> str:
     state = path.stat()
-    return _checksum_in(path, (state.st_size, state.st_mtime_ns))
+    return _digest(path, (state.st_size, state.st_mtime_ns))
 
 
 @functools.lru_cache
-def _checksum_in(path: Path, _state: tuple[int, int]) -> str:
-    return checksum(path)
+def _digest(path: Path, _state: tuple[int, int]) -> str:
+    return sha256(path)

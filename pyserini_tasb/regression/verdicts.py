@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.regression.condition import Condition
     from pyserini_tasb.regression.results import ConditionResult, Record
 

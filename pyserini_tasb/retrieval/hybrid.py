@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.run import Run
-from pyserini_tasb.formats.run_table import RunTable, concatenated
-from pyserini_tasb.formats.run_writer import write_run_tables
-from pyserini_tasb.formats.runs import without_own_documents
-from pyserini_tasb.fusion.fuse import fusion_of, remove_query_note, weight_note
-from pyserini_tasb.fusion.fusing import fuse_tables
+from pyserini_tasb.formats.run_files import write_run
+from pyserini_tasb.formats.run_table import RunTable, concatenated, without_own_documents
+from pyserini_tasb.fusion.fuse import fuse_tables, note_weights
+from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.build import use_threads
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from pyserini_tasb.retrieval.retrievers import DENSE, SPARSE, open_retriever
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from pyserini_tasb.formats.named import AnyTopics
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
-    from pyserini_tasb.fusion.fusing import Fusion
     from pyserini_tasb.recipes.types import Backend, FusionRecipe
     from pyserini_tasb.results import StrPath
     from pyserini_tasb.retrieval.retrievers import Retriever
@@ -94,11 +92,10 @@ def hybrid(
     """
     given = {"dense_index": _each(dense_index), "sparse_index": _each(sparse_index), "encoder": _each(encoder)}
     chosen = with_given(fusion_recipe(fspath(recipe), set), given)
-    fusion = fusion_of(chosen)
+    fusion = Fusion.from_recipe(chosen)
     queries = as_topics(topics)
     depth = hits or chosen.depth
-    for note in filter(None, [weight_note(chosen, depth), remove_query_note(chosen, removed=remove_query)]):
-        LOG.info("%s", note)
+    note_weights(chosen, depth, removed=remove_query)
     threads = use_threads(threads)
     search = HybridSearch(
         [
@@ -120,7 +117,7 @@ def hybrid(
         if output is None:
             collections.deque(fused, maxlen=0)
         else:
-            write_run_tables(Path(output), fused, tag, form=output_format)
+            write_run(Path(output), fused, tag, output_format=output_format)
     for retriever in search.retrievers:
         if warning := retriever.warning:
             LOG.warning("%s: %s", retriever.name, warning)

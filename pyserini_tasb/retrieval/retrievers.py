@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import Backend, FusionInput
 

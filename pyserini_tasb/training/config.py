@@ -90,10 +90,6 @@ class RunConfig(Recipe):
         return self
 
 
-# --------
-# The configuration of `tasb train`: one YAML file, every key checked.
-
-
 class StudentConfig(Strict):
     """Where training starts, and how texts become vectors. Token caps count special tokens."""
 
@@ -168,10 +164,6 @@ class TrainConfig(RunConfig):
         if self.loss.in_batch is not None and self.teacher.in_batch is None:
             raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
         return self
-
-
-# --------
-# The configurations of `tasb teach --kind cat` and `tasb teach --kind colbert`.
 
 
 class TeacherModel(Strict):

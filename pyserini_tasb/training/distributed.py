@@ -98,7 +98,7 @@ class Processes:
 
 
 @contextmanager
-def processes_of_torchrun(device: str) -> Iterator[Processes]:
+def joined_processes(device: str) -> Iterator[Processes]:
     """Join the processes that `torchrun` started; a process started without it is alone.
 
     Args:

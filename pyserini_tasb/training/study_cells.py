@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import checksum, write_whole
+from pyserini_tasb.artifacts import sha256, write_whole
 from pyserini_tasb.data.pair_store import open_pair_store
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
@@ -22,13 +22,14 @@ from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
-from pyserini_tasb.formats.runs import ranked_docids, without_own_documents, write_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
-from pyserini_tasb.reranking.rerank import rerank, top_of_run
+from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
-from pyserini_tasb.training.metrics import read_metrics
+from pyserini_tasb.training.journal import read_metrics
 from pyserini_tasb.training.train import train
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import EncoderCard
     from pyserini_tasb.training.config import TrainConfig
@@ -132,9 +133,6 @@ def _load(name: str, task: Task) -> LoadedTask:
     )
 
 
-# --------
-# A cell's training: begun, gone on with, or done.
-
 STATE = "training.json"
 OF_A_FOLDER = ("name", "description", "output", "workers", "log_every", "checkpoint", "device")
 NO_PART_OF_A_MODEL: dict[str, Any] = {**dict.fromkeys(OF_A_FOLDER, True), "data": {"allow_reversed"}}
@@ -188,7 +186,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
     return seconds
 
 
-def model_of(cell: Cell) -> str:
+def trained_model(cell: Cell) -> str:
     """The trained model, as `--model` takes it."""
     return str(cell.config.output / MODEL / f"{cell.config.name}.yaml")
 
@@ -215,16 +213,13 @@ def _model_digest(model: str, *, allow_bin: bool) -> str:
 
 @functools.cache
 def _file_digest(path: Path) -> str:
-    return checksum(path)
+    return sha256(path)
 
-
-# --------
-# A model's runs of a study's tasks. Each passage of a collection is encoded once, whatever tasks want it.
 
 PASSAGES_AT_ONCE = 4_096
 
 
-def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
+def rank_tasks(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
     """Rank every task's passages with a model.
 
     Args:
@@ -247,7 +242,7 @@ def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) ->
     for task in tasks:
         if task.tops is not None:
             run = {qid: {docid: -float(rank) for rank, docid in enumerate(docids)} for qid, docids in task.tops.items()}
-            queries = rerank(run, task.topics, task.passages, scorer, task.depth)
+            queries = rerank_queries(run, task.topics, task.passages, scorer, task.depth)
             runs[task.name] = {
                 query.qid: dict(zip(query.docids, query.scores.tolist(), strict=True))
                 for query in tqdm(queries, desc=task.name, total=len(run), unit=" queries", mininterval=1.0)
@@ -333,9 +328,6 @@ class _Found:
         }
 
 
-# --------
-# What was measured of one model, in a file that says of what.
-
 ROW, RUNS = "row.json", "runs"
 
 
@@ -354,15 +346,15 @@ class Row:
     seconds_per_pair: float | None = None
 
 
-def save(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
+def save_row(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
     """Write a row and its runs; the row comes last, so that where it is the rest is, too."""
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     for task, run in runs.items():
-        write_run(folder / RUNS / f"{task}.txt", run, tag)
+        Run(run).write(folder / RUNS / f"{task}.txt", tag=tag)
     write_whole(folder / ROW, json.dumps(asdict(row), indent=1))
 
 
-def saved(folder: Path, about: dict[str, Any]) -> Row | None:
+def saved_row(folder: Path, about: dict[str, Any]) -> Row | None:
     """The row in a folder, if there is one and it is of this."""
     try:
         row = Row(**json.loads((folder / ROW).read_bytes()))

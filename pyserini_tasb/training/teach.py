@@ -9,10 +9,10 @@ from pyserini_tasb.models.bert_cat import BertCat, save_bert_cat
 from pyserini_tasb.models.colbert import ColBert, save_colbert
 from pyserini_tasb.models.tokenizers import load_tokenizer
 from pyserini_tasb.recipes.loading import as_recipe
-from pyserini_tasb.training.assembly import TeachAssembly, assemble_teacher
+from pyserini_tasb.training.assembly import Assembly, assemble_teacher
 from pyserini_tasb.training.checkpoints import MODEL
 from pyserini_tasb.training.config import TeachCatConfig, TeachColBertConfig, TeachConfig
-from pyserini_tasb.training.distributed import processes_of_torchrun
+from pyserini_tasb.training.distributed import joined_processes
 from pyserini_tasb.training.loop import Trainer, finished_run
 from pyserini_tasb.training.model_card import write_teacher_model_card
 from pyserini_tasb.training.results import RunResult, load_best, model_folder, outcome, provenance
@@ -51,11 +51,11 @@ def teach(
         TrainingInterruptedError: as in `train`.
     """
     run = as_recipe(config, CONFIGS[kind], settings)
-    with processes_of_torchrun(run.device) as processes:
+    with joined_processes(run.device) as processes:
         parts = assemble_teacher(run, processes)
         with finished_run(parts, resume=resume) as trainer:
             if processes.first:
-                _write_teacher(kind, parts, trainer)
+                _write_teacher(run, kind, parts, trainer)
         return TeachResult(kind=kind, model=run.output / MODEL, **outcome(parts, trainer))
 
 
@@ -88,8 +88,8 @@ USES = {
 }
 
 
-def _write_teacher(kind: str, parts: TeachAssembly, trainer: Trainer) -> None:
-    config, model = parts.config, parts.student.pairs.module
+def _write_teacher(config: TeachConfig, kind: str, parts: Assembly[Any], trainer: Trainer) -> None:
+    model = parts.student.model
     best = load_best(parts, trainer)
     # A new tokenizer: the one that training used remembers its last truncation.
     with model_folder(config.output, load_tokenizer(parts.student.folder)) as folder:

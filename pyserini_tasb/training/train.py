@@ -9,7 +9,7 @@ from pyserini_tasb.recipes.loading import as_recipe
 from pyserini_tasb.training.assembly import assemble
 from pyserini_tasb.training.checkpoints import MODEL
 from pyserini_tasb.training.config import TrainConfig
-from pyserini_tasb.training.distributed import processes_of_torchrun
+from pyserini_tasb.training.distributed import joined_processes
 from pyserini_tasb.training.loop import finished_run
 from pyserini_tasb.training.results import RunResult, check_card_name, outcome, write_student
 
@@ -50,10 +50,10 @@ def train(
     """
     run = as_recipe(config, TrainConfig, settings)
     check_card_name(run.name, run.output / MODEL)  # afterwards would be late to hear of it
-    with processes_of_torchrun(run.device) as processes:
+    with joined_processes(run.device) as processes:
         parts = assemble(run, processes)
         with finished_run(parts, resume=resume) as trainer:
-            card = write_student(parts, trainer) if processes.first else None
+            card = write_student(run, parts, trainer) if processes.first else None
         return TrainResult(
             encoder=f"tasb:{run.name}", model=(run.output / MODEL).resolve(), card=card, **outcome(parts, trainer)
         )

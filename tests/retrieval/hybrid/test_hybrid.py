@@ -75,7 +75,7 @@ def test_three_inputs_with_parameters_and_few_hits(indexes, tmp_path, write_reci
         {"kind": "bm25", "k1": 0.82, "b": 0.68, "weight": 0.3, "index": str(indexes.bm25)},
         {"kind": "doct5query", "weight": 0.2, "index": str(indexes.doct5query)},
         method="combmnz",
-        normalisation="min-max",
+        normalization="min-max",
     )
     runs = [
         search_dense(indexes.faiss, tmp_path / "dense", hits=20),
@@ -175,7 +175,7 @@ def test_queries_that_are_documents(dense, form, indexes, collection, tmp_path, 
         search_lucene(indexes.bm25, tmp_path / "bm25", hits=21, topics=topics),
     ]
     assert any(line.split()[0] == line.split()[2] for line in runs[1].open())
-    recipe = write_recipe({"kind": "dense", "encoder": ENCODER}, {"kind": "bm25"}, normalisation="min-max", depth=20)
+    recipe = write_recipe({"kind": "dense", "encoder": ENCODER}, {"kind": "bm25"}, normalization="min-max", depth=20)
     fuse = ("fuse", "--recipe", recipe, "--runs", *runs, "--format", form)
     assert tasb(*fuse, "--output", tmp_path / "fused", "--remove-query") == 0
     given = ["--dense-index", getattr(indexes, dense), "--sparse-index", indexes.bm25, "--output-format", form]

@@ -15,10 +15,11 @@ from safetensors.numpy import load_file
 from pyserini_tasb.artifacts import locked_folder
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
-from pyserini_tasb.formats.runs import ranked_docids, write_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.training.study import Task
-from pyserini_tasb.training.study_cells import load_tasks, runs_of
+from pyserini_tasb.training.study_cells import load_tasks, rank_tasks
 from pyserini_tasb.training.study_report import read_document
 from tests.command_line import tasb_argv, tasb_process
 from tests.conftest import TINY, TINY_MODEL
@@ -240,7 +241,7 @@ def test_queries_that_are_documents(collection, tmp_path):
     (tmp_path / "topics.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in own.items()))
     (tmp_path / "qrels.txt").write_text("".join(f"{qid} 0 {collection.docids[4]} 1\n" for qid in own))
     run = {qid: {qid: 9.0, collection.docids[5]: 8.0, collection.docids[4]: 7.0} for qid in own}
-    write_run(tmp_path / "run.txt", run, "t")
+    Run(run).write(tmp_path / "run.txt", tag="t")
     about = {"topics": str(tmp_path / "topics.tsv"), "qrels": str(tmp_path / "qrels.txt")}
     about |= {"collection": TINY / "corpus.jsonl", "measures": ["RR"]}
     loaded = {}
@@ -250,7 +251,7 @@ def test_queries_that_are_documents(collection, tmp_path):
             "rerank": Task(**about, run=str(tmp_path / "run.txt"), depth=2, remove_query=remove_query),
         }
         loaded[remove_query] = load_tasks(tasks)
-    whole, found = (runs_of(f"tasb:{TINY_MODEL}", tasks, ScoringOptions("cpu")) for tasks in loaded.values())
+    whole, found = (rank_tasks(f"tasb:{TINY_MODEL}", tasks, ScoringOptions("cpu")) for tasks in loaded.values())
     for qid in own:
         ranked = [docid for docid in ranked_docids(whole["search"][qid]) if docid != qid]
         assert ranked_docids(found["search"][qid]) == ranked[:60]

@@ -20,7 +20,7 @@ from pyserini_tasb.training.assembly import assemble_teacher
 from pyserini_tasb.training.batches import training_batches
 from pyserini_tasb.training.config import TeachCatConfig, TeachColBertConfig
 from pyserini_tasb.training.distributed import Processes
-from pyserini_tasb.training.loop import Stepper
+from pyserini_tasb.training.step import Stepper
 from pyserini_tasb.training.teach import teach
 from tests.command_line import tasb_argv, tasb_process, tasb_processes
 from tests.training.teach.conftest import DIMENSION
@@ -66,7 +66,7 @@ def test_a_batch_can_be_learned_by_heart(teaching, tmp_path, kind, config_class)
     config = teaching(tmp_path, teacher=teacher, optimiser={"learning_rate": 3e-3}, device="cpu")
     parts = assemble_teacher(load_recipe(config, config_class), Processes())
     (batch,) = training_batches(parts.store, parts.sampler, parts.tokenising, start=0, stop=1, workers=0, ahead=1)
-    stepper = Stepper(parts.forward(parts.margin_scale()), parts.optimisation, parts.processes, seed=0)
+    stepper = Stepper(parts, parts.measured_margins())
     losses = [stepper.run(step, [batch]).loss for step in range(60)]
     if kind == "cat":
         assert losses[0] == pytest.approx(np.log(2), abs=0.1)  # a random head tells nothing apart
@@ -134,7 +134,7 @@ def test_a_scale_that_was_asked_for_is_never_strange(teaching, tmp_path):
         config = teaching(folder, rescale=deviation and {"deviation": deviation})
         assembly = assemble_teacher(load_recipe(config, TeachColBertConfig), Processes())
         assembly.store.manifest["margins"]["deviation"] = 450
-        warned[deviation] = assembly.margin_scale().warning
+        warned[deviation] = assembly.measured_margins().warning
     assert warned[450] is None
     assert "large" in warned[None]
 

@@ -7,13 +7,13 @@ import pytest
 from pyserini_tasb import TasbError
 from pyserini_tasb.data.validation_building import run
 from pyserini_tasb.data.validation_set import ValidationSet
-from pyserini_tasb.formats.runs import write_run
+from pyserini_tasb.formats.run import Run
 from tests.conftest import DATA, TINY
 
 
 @pytest.fixture
 def arguments(tmp_path, expected_scores):
-    write_run(tmp_path / "run.txt", expected_scores, "tiny")
+    Run(expected_scores).write(tmp_path / "run.txt", tag="tiny")
     return Namespace(
         topics=str(TINY / "topics.tsv"),
         qrels=str(TINY / "qrels.txt"),
