@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pyserini_tasb.environment.processor import ensure_reproducibility
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import PICKLED_WEIGHTS, SAFE_WEIGHTS
+from pyserini_tasb.models.checkpoints import PICKLED_WEIGHTS, SAFE_WEIGHTS, load_errors_explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 
@@ -173,24 +170,3 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         found="weights in several files",
         do="load the model where it was made, and save it in one file",
     )
-
-
-@contextlib.contextmanager
-def load_errors_explained(folder: Path) -> Iterator[None]:
-    """Make a TasbError of what goes wrong in the block, where a folder's files are read."""
-    try:
-        yield
-    except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
-        raise TasbError(
-            where=str(folder),
-            expected="weights, and nothing but weights, in pytorch_model.bin",
-            found="no pickle, or one that holds more than weights; what it holds was not run",
-            do="fetch the file again, from somebody you trust",
-        ) from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
-        raise TasbError(
-            where=str(folder),
-            expected="a config.json and weights that can be read",
-            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            do="check that the files are whole and of one model; `git lfs pull` fetches what was only named",
-        ) from error
