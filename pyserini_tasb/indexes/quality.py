@@ -12,7 +12,6 @@ import numpy as np
 
 from pyserini_tasb.encoding.index_manifest import require_among
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -177,6 +176,8 @@ def sample_queries(
             found=f"{argument('topics' if encoder is None else 'encoder')} alone",
             do="give both, or neither: then vectors of the collection are the queries",
         )
+    from pyserini_tasb.formats.named import as_topics  # brings tables of runs, which no search needs
+
     texts = list(as_topics(topics).values())
     if len(texts) > FROM_TOPICS:
         texts = np.random.default_rng(seed).choice(texts, FROM_TOPICS, replace=False).tolist()

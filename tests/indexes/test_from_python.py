@@ -32,7 +32,7 @@ def test_from_a_corpus_to_a_run(tmp_path, capsys):
     run = pyserini_tasb.search(index, topics=TOPICS, hits=20)
     assert capsys.readouterr().out == ""
     assert tasb("search", "--index", index.path, "--topics", TOPICS, "--hits", 20, "--output", tmp_path / "run") == 0
-    run.write(tmp_path / "same")
+    run.write(tmp_path / "same", tag=run.name)
     assert (tmp_path / "run").read_bytes() == (tmp_path / "same").read_bytes()
 
 
