@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
-from pyserini_tasb.formats.lines import columns_of, open_lines
+from pyserini_tasb.formats.lines import open_lines, split_columns
 from pyserini_tasb.formats.named import bundled_files, load_qrels, load_run, run_file
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.plots import COLOURS
@@ -85,7 +85,7 @@ def _name(run: str) -> str:
     if run in bundled_files("run"):
         return run
     with open_lines(run_file(run)) as lines:
-        return columns_of(next(lines))[-1]
+        return split_columns(next(lines))[-1]
 
 
 # --------

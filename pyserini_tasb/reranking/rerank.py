@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import columns_of
+from pyserini_tasb.formats.lines import split_columns
 from pyserini_tasb.formats.named import load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run_table import ranked_docids
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _require_tag(tag: str) -> None:
     try:
-        fits = columns_of(tag) == [tag]
+        fits = split_columns(tag) == [tag]
     except ValueError:  # not UTF-8
         fits = False
     if not fits:
