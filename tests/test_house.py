@@ -29,7 +29,8 @@ STOREYS = (
     ("environment",),
     ("recipes",),
     ("plots",),
-    ("workers", "artifacts", "tables", "results", "registry"),
+    ("results",),
+    ("workers", "artifacts", "tables", "registry"),
     ("errors",),
     ("__init__",),
 )
@@ -48,13 +49,6 @@ NOT_FUNCTIONS_YET = {
     "data.scoring",
     "data.validation_building",
     "data.verified_folder",
-    "evaluation.evaluate",
-    "expansion.expand",
-    "fusion.fuse",
-    "fusion.tuning",
-    "reranking.depths",
-    "reranking.rerank",
-    "training.progress",
 }
 # What only these rooms do, and who else may.
 ROOMS_THAT_SPEAK = ("cli", "plugin", "__main__")
