@@ -16,14 +16,43 @@ _HOME_OF = {
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "cluster": "data.clusters",
+    "mine": "data.mining",
+    "msmarco": "data.msmarco",
+    "pairs": "data.pairs",
+    "pseudo_queries": "data.pseudo_queries",
     "register": "plugin.startup",
+    "score": "data.scoring",
     "search": "retrieval.search",
+    "validation_set": "data.validation_building",
 }
 
-__all__ = ["Run", "TasbDocumentEncoder", "TasbError", "TasbQueryEncoder", "__version__", "register", "search"]
+__all__ = [
+    "Run",
+    "TasbDocumentEncoder",
+    "TasbError",
+    "TasbQueryEncoder",
+    "__version__",
+    "cluster",
+    "mine",
+    "msmarco",
+    "pairs",
+    "pseudo_queries",
+    "register",
+    "score",
+    "search",
+    "validation_set",
+]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
+    from pyserini_tasb.data.clusters import cluster
+    from pyserini_tasb.data.mining import mine
+    from pyserini_tasb.data.msmarco import msmarco
+    from pyserini_tasb.data.pairs import pairs
+    from pyserini_tasb.data.pseudo_queries import pseudo_queries
+    from pyserini_tasb.data.scoring import score
+    from pyserini_tasb.data.validation_building import validation_set
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.formats.run import Run

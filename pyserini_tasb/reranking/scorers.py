@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.text_store import Texts
-    from pyserini_tasb.recipes.types import EncoderCard, Precision
+    from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
 
 LEAST_TOKENS = 3  # [CLS], a word, [SEP]; below what special tokens take, tokenizers cut nothing at all
@@ -51,6 +51,7 @@ class ScoringOptions:
         precision: None: a bi-encoder's card's, else fp32.
         query_max_length: tokens kept of a query; None: what the model is used with. Cross-encoders take no notice.
         max_length: tokens kept of a passage, or of all that is read together (cross-encoders, T5); None: as above.
+        backend: what computes a bi-encoder's vectors; None: $PYSERINI_TASB_BACKEND, else the encoder card's.
         answers: the words with which a T5 answers "not relevant" and "relevant"; None: those it is known for.
 
     Raises:
@@ -61,6 +62,7 @@ class ScoringOptions:
     precision: Precision | None = None
     query_max_length: int | None = None
     max_length: int | None = None
+    backend: Backend | None = None
     answers: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -212,7 +214,7 @@ class BiEncoderScorer:
     def __init__(self, card: EncoderCard, options: ScoringOptions) -> None:
         if options.precision is not None:
             card = card.model_copy(update={"precision": options.precision})
-        self._encoder = TextEncoder(card, options.found_device)
+        self._encoder = TextEncoder(card, options.found_device, backend=options.backend)
         self._card = card
         self._query_max_length = options.query_max_length or card.query_max_length
         self._passage_max_length = options.max_length or card.passage_max_length
