@@ -22,9 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pyserini_tasb.formats.run_reader import read_run_table
+from pyserini_tasb.formats.run_files import read_run_table, write_run
 from pyserini_tasb.formats.run_table import RunTable
-from pyserini_tasb.formats.run_writer import write_run_tables
 from pyserini_tasb.formats.text_columns import pack
 
 LEAST_RATIO, MOST_GIGABYTES = 10.0, 1.0
@@ -83,7 +82,7 @@ def synthetic_run(path: Path, arguments: argparse.Namespace, seed: int) -> Path:
                 scores,
             )
 
-    write_run_tables(path, tables(), f"s{seed}")
+    write_run(path, tables(), f"s{seed}")
     return path
 
 

@@ -24,11 +24,12 @@ from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.qrels import read_qrels
-from pyserini_tasb.formats.runs import RunDict, write_run
+from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.topics import read_topics
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.recipes.types import EncoderCard
 
 
@@ -61,7 +62,7 @@ def compare(card: EncoderCard, collection: Path, folder: Path) -> int:
             print(f"no {precision} on this machine")
             continue
         runs.append(folder / f"{backend}-{precision}.txt")
-        write_run(runs[-1], search(encoder, collection), tag=f"{backend}-{precision}")
+        Run(search(encoder, collection)).write(runs[-1], tag=f"{backend}-{precision}")
     chosen = ["--runs", *map(str, runs), "--baseline", str(runs[0]), "--measures", "nDCG@10", f"R@{DEPTH}", "--details"]
     return main_of_tasb(["evaluate", "--qrels", str(collection / "qrels.txt"), *chosen])
 

@@ -12,52 +12,126 @@ __version__ = "0.1.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
+    "Clusters": "data.clusters",
+    "Comparison": "evaluation.comparison",
+    "MinedPairs": "data.mining",
+    "MsMarco": "data.msmarco",
+    "Pairs": "data.pairs",
+    "PseudoQueries": "data.pseudo_queries",
+    "Qrels": "formats.named",
     "Run": "formats.run",
+    "Scores": "data.scoring",
+    "StudyResult": "training.study",
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "TeachResult": "training.teach",
+    "TrainConfig": "training.config",
+    "TrainResult": "training.train",
+    "ValidationSet": "data.validation_set",
+    "Vectors": "encoding.corpus",
     "cluster": "data.clusters",
+    "doctor": "indexes.check",
+    "encode": "encoding.corpus",
+    "evaluate": "evaluation.evaluate",
+    "expand": "expansion.expand",
+    "fuse": "fusion.fuse",
+    "hybrid": "retrieval.hybrid",
     "mine": "data.mining",
     "msmarco": "data.msmarco",
     "pairs": "data.pairs",
     "pseudo_queries": "data.pseudo_queries",
     "register": "plugin.startup",
+    "regress": "regression.regress",
+    "report": "regression.report",
+    "rerank": "reranking.rerank",
+    "rerank_depths": "reranking.depths",
     "score": "data.scoring",
     "search": "retrieval.search",
+    "study": "training.study",
+    "teach": "training.teach",
+    "train": "training.train",
+    "tune": "fusion.tune",
     "validation_set": "data.validation_building",
 }
 
 __all__ = [
+    "Clusters",
+    "Comparison",
+    "MinedPairs",
+    "MsMarco",
+    "Pairs",
+    "PseudoQueries",
+    "Qrels",
     "Run",
+    "Scores",
+    "StudyResult",
     "TasbDocumentEncoder",
     "TasbError",
     "TasbQueryEncoder",
+    "TeachResult",
+    "TrainConfig",
+    "TrainResult",
+    "ValidationSet",
+    "Vectors",
     "__version__",
     "cluster",
+    "doctor",
+    "encode",
+    "evaluate",
+    "expand",
+    "fuse",
+    "hybrid",
     "mine",
     "msmarco",
     "pairs",
     "pseudo_queries",
     "register",
+    "regress",
+    "report",
+    "rerank",
+    "rerank_depths",
     "score",
     "search",
+    "study",
+    "teach",
+    "train",
+    "tune",
     "validation_set",
 ]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
-    from pyserini_tasb.data.clusters import cluster
-    from pyserini_tasb.data.mining import mine
-    from pyserini_tasb.data.msmarco import msmarco
-    from pyserini_tasb.data.pairs import pairs
-    from pyserini_tasb.data.pseudo_queries import pseudo_queries
-    from pyserini_tasb.data.scoring import score
+    from pyserini_tasb.data.clusters import Clusters, cluster
+    from pyserini_tasb.data.mining import MinedPairs, mine
+    from pyserini_tasb.data.msmarco import MsMarco, msmarco
+    from pyserini_tasb.data.pairs import Pairs, pairs
+    from pyserini_tasb.data.pseudo_queries import PseudoQueries, pseudo_queries
+    from pyserini_tasb.data.scoring import Scores, score
     from pyserini_tasb.data.validation_building import validation_set
+    from pyserini_tasb.data.validation_set import ValidationSet
+    from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.errors import TasbError
+    from pyserini_tasb.evaluation.comparison import Comparison
+    from pyserini_tasb.evaluation.evaluate import evaluate
+    from pyserini_tasb.expansion.expand import expand
+    from pyserini_tasb.formats.named import Qrels
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.fusion.fuse import fuse
+    from pyserini_tasb.fusion.tune import tune
+    from pyserini_tasb.indexes.check import doctor
     from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.regression.regress import regress
+    from pyserini_tasb.regression.report import report
+    from pyserini_tasb.reranking.depths import rerank_depths
+    from pyserini_tasb.reranking.rerank import rerank
+    from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.study import StudyResult, study
+    from pyserini_tasb.training.teach import TeachResult, teach
+    from pyserini_tasb.training.train import TrainResult, train
 
 
 def __getattr__(name: str) -> object:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, fields
 from pathlib import Path  # noqa: TC003 - dataclasses of other files inherit the field
 from typing import TYPE_CHECKING, TypeAlias
+
+from pyserini_tasb.tables import html_table
 
 if TYPE_CHECKING:
     import os
@@ -19,12 +20,8 @@ class Result:
     """The outcome of a verb. Fields with `repr=False` are left out where a result is shown."""
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(field.name)}</th><td>{html.escape(str(getattr(self, field.name)))}</td></tr>"
-            for field in fields(self)
-            if field.repr
-        )
-        return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
+        shown = [[field.name, str(getattr(self, field.name))] for field in fields(self) if field.repr]
+        return html_table([type(self).__name__, ""], shown)
 
 
 @dataclass(frozen=True)

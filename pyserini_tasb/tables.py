@@ -1,14 +1,49 @@
-"""Tables as aligned text, for a terminal, or as Markdown."""
+"""Tables for readers: aligned text for a terminal, Markdown, or HTML for a notebook."""
 
 from __future__ import annotations
 
+import html
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+
+def text_table(head: Sequence[str], lines: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> str:
+    """Cells in columns, two spaces between them.
+
+    Args:
+        head: the first line.
+        lines: the others, with as many cells.
+        right: numbers of the columns, from 0, that are aligned on the right.
+    """
+    rows = [head, *lines]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(_padded(row, widths, right)).rstrip() for row in rows)
+
+
+def _padded(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> Iterable[str]:
+    for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield cell.rjust(width) if number in right else cell.ljust(width)
+
+
+def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Cells as a table in GitHub's Markdown."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
+
+
+def html_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Cells as a table in HTML, escaped."""
+    names = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    rows = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in lines)
+    return f"<table><tr>{names}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+# --------
+# Layouts: a table, and what stands around and within it.
 
 # Unicode has no raised q that fonts know.
 LETTERS = "abcdefghijklmnoprstuvwxyz"
@@ -24,12 +59,14 @@ class Layout:
         raised: letters of `LETTERS` to superscripts.
         mark: stands beside what is significant.
         heading: a title to a line of its own.
+        paragraph: a sentence to a paragraph.
     """
 
     table: Callable[[Sequence[str], Iterable[Sequence[str]]], str]
     raised: Callable[[str], str]
     mark: str
     heading: Callable[[str], str]
+    paragraph: Callable[[str], str] = str
 
 
 def text_layout() -> Layout:
@@ -53,19 +90,15 @@ def markdown_layout() -> Layout:
     )
 
 
-def text_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Lines of cells, two spaces between the columns."""
-    rows = [head, *lines]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+def html_layout() -> Layout:
+    """Tables for a notebook."""
+    return Layout(
+        table=html_table,
+        raised=_raised_letters,
+        mark="†",
+        heading=lambda title: f"<p><b>{html.escape(title)}</b></p>",
+        paragraph=lambda sentence: f"<p>{html.escape(sentence)}</p>",
     )
-
-
-def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Lines of cells as a table in Markdown."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
 
 
 def _raised_letters(letters: str) -> str:

@@ -18,7 +18,7 @@ from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.tables import markdown_table
 
 if TYPE_CHECKING:
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
 
 TASKS = ("dl19", "dl20")
 OTHERS = ("ColBERT", "BERT_CAT", "MiniLM")

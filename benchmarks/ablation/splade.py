@@ -24,8 +24,8 @@ from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM
 
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_run, load_topics
-from pyserini_tasb.formats.runs import write_run
-from pyserini_tasb.models.batches import batches_by_length, padded
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.models.tokenizers import batches_by_length, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,7 +72,7 @@ def rerank_run(arguments: argparse.Namespace, splade: Splade) -> int:
     queries = splade.encode(load_topics(arguments.topics).items(), set(run), QUERY_LENGTH)
     passages = splade.encode(open_collection(arguments.corpus), {pid for ranking in run.values() for pid in ranking})
     scored = {qid: {pid: dot(queries[qid], passages[pid]) for pid in ranking} for qid, ranking in run.items()}
-    write_run(arguments.output, scored, "splade-tiny")
+    Run(scored).write(arguments.output, tag="splade-tiny")
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tuned import LINEAR
 
-from pyserini_tasb.plots import COLOURS, as_png, figure_of_panels, finish
+from pyserini_tasb.plots import COLOURS, INK, as_png, new_panels, style
 from pyserini_tasb.recipes.lookup import fusion_recipe
 
 if TYPE_CHECKING:
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 def drawn(sets: tuple[TopicSet, TopicSet]) -> bytes:
-    figure, panels = figure_of_panels(len(LINEAR), same_measure=False)
+    figure, panels = new_panels(len(LINEAR), same_measure=False)
     chosen = [LINEAR[0].best(topics)[1] for topics in sets]
     shipped = fusion_recipe("tasb+bm25").inputs[1].weight
     for panel, linear in zip(panels, LINEAR, strict=True):
         for number, topics in enumerate(sets):
             draw_set(panel, topics, linear, chosen[number], chosen[1 - number], COLOURS[number])
-        panel.axvline(shipped, color="#000000", linewidth=0.8, label=f"tasb+bm25, {shipped:g}", zorder=1)
+        panel.axvline(shipped, color=INK, linewidth=0.8, label=f"tasb+bm25, {shipped:g}", zorder=1)
         panel.set_title(linear.measure, fontsize=11)
-        finish(panel, "alpha, the weight of BM25")
+        panel.set_xlabel("alpha, the weight of BM25")
+        style(panel)
     labelled = panels[0].get_legend_handles_labels()
     figure.legend(*labelled, frameon=False, fontsize=9, loc="outside lower center", ncols=5)
     return as_png(figure)

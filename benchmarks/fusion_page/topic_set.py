@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyserini_tasb.evaluation.measures import evaluate_run
-from pyserini_tasb.formats.named import load_qrels
-from pyserini_tasb.formats.run_reader import load_run_table
+from pyserini_tasb.formats.named import load_qrels, load_run_table
 from pyserini_tasb.formats.run_table import RunTable, concatenated
-from pyserini_tasb.fusion.fusing import Fusion, fuse_tables
+from pyserini_tasb.fusion.fuse import fuse_tables
 from pyserini_tasb.fusion.tuning_set import TuningSet
 
 if TYPE_CHECKING:
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
+    from pyserini_tasb.fusion.methods import Fusion
 
 # The grade from which TREC-DL counts a passage as relevant.
 RELEVANT = 2

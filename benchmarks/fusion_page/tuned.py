@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from topic_set import MEASURES
 
-from pyserini_tasb.fusion.fuse import fusion_of
-from pyserini_tasb.fusion.fusing import Fusion
-from pyserini_tasb.fusion.trials import FOLDS, cross_validated, folds_of, remembering, tuned_on
+from pyserini_tasb.fusion.methods import Fusion
+from pyserini_tasb.fusion.trials import FOLDS, best_weights, cached, cross_validated, shuffled_folds
 from pyserini_tasb.fusion.tuning_set import ranked_measure
 from pyserini_tasb.fusion.weight_search import Grid, GridSearch
 from pyserini_tasb.recipes.lookup import fusion_recipe
@@ -45,19 +44,19 @@ class Tuned:
         return _per_query(topics, self.fusion, self.measure)
 
     def best(self, topics: TopicSet) -> NDArray[np.float64]:
-        return tuned_on(self.per_query(topics), np.arange(len(topics.qrels)), self.search, runs=2)
+        return best_weights(self.per_query(topics), np.arange(len(topics.qrels)), self.search, runs=2)
 
 
 @functools.cache
 def _per_query(topics: TopicSet, fusion: Fusion, measure: str) -> OfWeights:
-    return remembering(topics.tuning_set(fusion), ranked_measure(measure))
+    return cached(topics.tuning_set(fusion), ranked_measure(measure))
 
 
 LINEAR = tuple(Tuned("linear", Fusion("linear"), measure) for measure in MEASURES)
 TUNED = (
     LINEAR[0],
     replace(LINEAR[1], name=f"linear, for {MEASURES[1]}"),
-    *(Tuned(f"convex, {name}", Fusion("convex", normalisation=name)) for name in ("max", "min-max", "z-score")),
+    *(Tuned(f"convex, {name}", Fusion("convex", normalization=name)) for name in ("max", "min-max", "z-score")),
     Tuned("rrf", Fusion("rrf")),
 )
 
@@ -80,7 +79,7 @@ class Row:
 
 def tuned_rows(here: TopicSet, other: TopicSet) -> list[Row]:
     """Weights from the other set, from this one's other folds, and from this one itself."""
-    shipped = fusion_of(fusion_recipe("tasb+bm25"))
+    shipped = Fusion.from_recipe(fusion_recipe("tasb+bm25"))
     untuned = replace(shipped, weights=(1.0, BORROWED))
     rows = [_row(here, "linear", BORROWED_FROM, untuned, held_out=True)]
     for tuned in TUNED:
@@ -94,7 +93,7 @@ def tuned_rows(here: TopicSet, other: TopicSet) -> list[Row]:
 def shuffled_values(topics: TopicSet) -> NDArray[np.float64]:
     """Cross-validated nDCG@10 of `linear`, for each seed of the folds, shape (SHUFFLES,)."""
     per_query = LINEAR[0].per_query(topics)
-    folds = [folds_of(len(topics.qrels), FOLDS, seed) for seed in range(SHUFFLES)]
+    folds = [shuffled_folds(len(topics.qrels), FOLDS, seed) for seed in range(SHUFFLES)]
     return np.array([cross_validated(per_query, each, LINEAR[0].search, runs=2).mean for each in folds])
 
 
@@ -106,7 +105,7 @@ def _row(topics: TopicSet, name: str, source: str, fusion: Fusion, *, held_out: 
 def _folded(topics: TopicSet, tuned: Tuned) -> Row:
     """One run of all folds, each fused by the weights that the others chose."""
     qids = sorted(topics.qrels)
-    folds = folds_of(len(qids), FOLDS, seed=0)
+    folds = shuffled_folds(len(qids), FOLDS, seed=0)
     weights = cross_validated(tuned.per_query(topics), folds, tuned.search, runs=2).weights
     run = {}
     for fold, row in zip(folds, weights.tolist(), strict=True):

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from topic_set import MEASURES
 
 from pyserini_tasb.evaluation.significance import paired_tests
-from pyserini_tasb.fusion.fusing import Fusion
-from pyserini_tasb.fusion.methods import METHODS
-from pyserini_tasb.fusion.normalisations import NORMALISATIONS
+from pyserini_tasb.fusion.methods import METHODS, NORMALISATIONS, Fusion
 from pyserini_tasb.tables import markdown_table
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def _fused(topics: TopicSet) -> dict[tuple[str, str], PerQuery]:
     values = {}
     for method in METHODS:
         for normalisation in NORMALISATIONS if METHODS[method].uses_scores else ("none",):
-            fusion = Fusion(method, normalisation=normalisation, theoretical_minimums=MINIMUMS)
+            fusion = Fusion(method, normalization=normalisation, theoretical_minimums=MINIMUMS)
             values[method, normalisation] = topics.per_query(topics.fused(fusion))
     return values
 

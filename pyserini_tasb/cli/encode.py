@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.cli.options import add_backend_option, add_precision_option, add_threads_option, at_least_one
@@ -9,6 +10,8 @@ from pyserini_tasb.cli.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
+
+    from pyserini_tasb.encoding.corpus import Vectors
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +21,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="the vectors, in units; formats are put inside")
     parser.add_argument(
-        "--format",
+        "--output-format",
         nargs="+",
         action="extend",
         default=[],
@@ -39,6 +42,12 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
     shared = parser.add_mutually_exclusive_group()
     shared.add_argument("--processes", type=int, default=1, metavar="N", help="share the units out to N processes")
     shared.add_argument("--shard", metavar="i/n", help="only every n-th unit, from the i-th on, counted from 0")
+
+
+def _report_encode(vectors: Vectors, _options: argparse.Namespace) -> int:
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first speaks for all
+        print(vectors.summary)
+    return 0
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +99,7 @@ VERBS = (
         "Turn a corpus into vectors; an interrupted command goes on where it stopped.",
         example="tasb encode --encoder tasb --corpus collection.tsv --output vectors",
         add_options=_add_encode,
-        old="pyserini_tasb.encoding.corpus:run",
+        report=_report_encode,
     ),
     Verb(
         "export",

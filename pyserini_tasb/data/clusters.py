@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import checksum, installed_versions, locked_folder, write_whole
+from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, write_whole
 from pyserini_tasb.data.cluster_file import write_clusters
 from pyserini_tasb.data.cluster_picture import draw_clusters, sample_clusters
 from pyserini_tasb.data.kmeans import (
@@ -270,7 +270,7 @@ def _write(folder: Path, queries: UsableQueries, found: KMeans, statistics: dict
     # A picture that an earlier run left here shows other clusters.
     (folder / PICTURE).unlink(missing_ok=True)
     write_clusters(folder / CLUSTERS, [[queries.ids[row] for row in rows] for rows in members(found.assignment)])
-    described = {**statistics, "clusters_sha256": checksum(folder / CLUSTERS)}
+    described = {**statistics, "clusters_sha256": sha256(folder / CLUSTERS)}
     write_whole(folder / STATISTICS, json.dumps(described, indent=1) + "\n")
 
 

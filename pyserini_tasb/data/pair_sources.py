@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.data.rows import RowChunk
     from pyserini_tasb.formats.named import AnyQrels, Kind
     from pyserini_tasb.formats.run import AnyRun
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.text_store import TextLookup, TextStoreWriter
 
 

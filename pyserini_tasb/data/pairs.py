@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import MANIFEST, checksum, refuse_occupied, verify_files
+from pyserini_tasb.artifacts import MANIFEST, refuse_occupied, sha256, verify_files
 from pyserini_tasb.data.false_negatives import NegativeGuard
 from pyserini_tasb.data.pair_builder import PairStoreBuilder
 from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples, relevant_passages, source_name
@@ -157,7 +157,7 @@ def pairs(
         "allow_reversed": allow_reversed,
     }
     if _is_built(folder, recipe):
-        why = "built before, from the same sources with the same options; every checksum is right"
+        why = "built before, from the same sources with the same options; every sha256 is right"
         return pairs_result(open_pair_store(folder), why, built_before=True)
     refuse_occupied(folder, overwrite=overwrite)
     if triples is not None:
@@ -320,7 +320,7 @@ def _sources(given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def describe_source(role: str, given: Any) -> dict[str, Any]:
-    """Size and checksum of a source.
+    """Size and sha256 of a source.
 
     Args:
         role: what it was used as, e.g. `collection`.
@@ -339,10 +339,10 @@ def describe_source(role: str, given: Any) -> dict[str, Any]:
     path = Path(name).expanduser()
     description: dict[str, Any] = {"role": role, "name": name}
     if path.is_file():
-        description |= {"bytes": path.stat().st_size, "sha256": checksum(path)}
+        description |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
     elif path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        listing = "".join(f"{checksum(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+        listing = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
         size = sum(file.stat().st_size for file in files)
         description |= {"bytes": size, "sha256": hashlib.sha256(listing.encode()).hexdigest()}
     return description

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.artifacts import checksum, read_sidecar, write_whole
+from pyserini_tasb.artifacts import read_sidecar, sha256, write_whole
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.models.checkpoints import model_digest
 
@@ -86,7 +86,7 @@ class QueryVectors:
                 found=f"vectors of {found.get('queries')} queries by `{found.get('encoder')}`, texts or weights differ",
                 do=f"name another file with {argument('vectors')}, or remove this one",
             )
-        elif "sha256" in found and checksum(path) != found["sha256"]:
+        elif "sha256" in found and sha256(path) != found["sha256"]:
             raise TasbError(
                 where=str(path),
                 expected=f"sha256 {found['sha256']}, as {path.name}.json says",
@@ -132,7 +132,7 @@ class QueryVectors:
             "fingerprint": self._fingerprint,
             "encoder": self._encoder,
             "queries": len(self._texts),
-            "sha256": checksum(part),
+            "sha256": sha256(part),
         }
         write_whole(_beside(path, ".json"), json.dumps(about))
         part.replace(path)

@@ -26,7 +26,8 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
 from pyserini_tasb.formats.named import as_qrels, as_topics
-from pyserini_tasb.formats.runs import without_own_documents, write_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import without_own_documents
 from pyserini_tasb.formats.text_store import TextStore, copy_text_store, fill_text_store
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.named import AnyQrels, AnyTopics
     from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run import AnyRun
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.results import StrPath
 
@@ -47,8 +48,8 @@ def validation_set(
     topics: AnyTopics,
     qrels: AnyQrels,
     run: AnyRun,
-    corpus: StrPath,
     *,
+    corpus: StrPath,
     output: StrPath,
     queries_sampled: int | None = 3_200,
     sampling: Literal["uniform", "stratified"] = "uniform",
@@ -209,7 +210,7 @@ def build_validation_set(
         sizes = [len(of_query.docids) for of_query in candidates.values()]
         np.save(beside / CANDIDATES, indices.astype(np.uint32))
         np.save(beside / OFFSETS, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
-        write_run(beside / BASELINE, baseline, "baseline")
+        Run(baseline).write(beside / BASELINE, tag="baseline")
         _write_qrels(beside / QRELS, judged)
         description = {
             "sources": dict(sources or {}),

@@ -13,7 +13,7 @@ from pyserini_tasb.artifacts import read_manifest
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.arrays import open_array
 from pyserini_tasb.formats.qrels import read_qrels
-from pyserini_tasb.formats.runs import read_run
+from pyserini_tasb.formats.run_files import read_run
 from pyserini_tasb.formats.text_store import TextStore
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.evaluation.measures import RunEvaluation
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
 
 
 KIND, VERSION = "validation set", 1

@@ -18,17 +18,21 @@ import yaml
 from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.encoding.export_accuracy import measure, require_accuracy
 from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, quantise, require_packages, trace
-from pyserini_tasb.encoding.identity import weights_digest
 from pyserini_tasb.environment.processor import int8_weight_bits
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.cacm_collection import DATA
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_topics
 from pyserini_tasb.models.backends import Torch
-from pyserini_tasb.models.batches import vectors_by_length
-from pyserini_tasb.models.checkpoints import EXPORTED_WEIGHTS, find_checkpoint, folder_digest
-from pyserini_tasb.models.onnx import ExportAbout, OnnxGraph, is_exported, sizes_and_digests, write_about
-from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer
+from pyserini_tasb.models.checkpoints import (
+    EXPORTED_WEIGHTS,
+    find_checkpoint,
+    folder_digest,
+    is_exported,
+    weights_digest,
+)
+from pyserini_tasb.models.onnx import ExportAbout, OnnxGraph, sizes_and_digests, write_about
+from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, vectors_by_length
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
+import logging
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.artifacts import LOCK, HeldError, lock_file
 from pyserini_tasb.encoding.plan import kept_plan, plan_corpus
 from pyserini_tasb.encoding.vectors import ENCODERS, MANIFEST, UNITS, VectorManifest, read_vector_manifest
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.recipes.lookup import encoder_card
 
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encoding.encoders import TextEncoder
     from pyserini_tasb.encoding.plan import CorpusPlan
-    from pyserini_tasb.recipes.types import EncoderCard, Precision
+    from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class EncodeJob:
         precision: to compute in; by default the card's.
         dtype: to store in, `float32` or `float16`.
         device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
+        backend: what computes; by default the environment's, else the card's.
     """
 
     encoder: str
@@ -48,6 +50,7 @@ class EncodeJob:
     precision: Precision | None
     dtype: str
     device: str | None
+    backend: Backend | None
 
     @property
     def card(self) -> EncoderCard:
@@ -88,55 +91,6 @@ class EncodeJob:
 
 
 # --------
-# Which units of a corpus this command does, where several commands share them out.
-
-
-@dataclass(frozen=True)
-class Share:
-    """Every `of`-th unit, from `index` on.
-
-    Args:
-        index: from 0.
-        of: how many shares there are.
-        waits: whether the command waits for the other shares, to make the outputs.
-        makes_outputs: whether this command is the one that makes them.
-    """
-
-    index: int = 0
-    of: int = 1
-    waits: bool = False
-    makes_outputs: bool = True
-
-    def numbers(self, units: int) -> range:
-        """Its units, of so many."""
-        return range(self.index, units, self.of)
-
-
-def share_of(shard: str | None) -> Share:
-    """The share that `--shard i/n` names, or the one of a process that `torchrun` started.
-
-    Raises:
-        TasbError: no such share, or both.
-    """
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if shard is None:
-        rank = int(os.environ.get("RANK", "0"))
-        return Share(rank, ranks, waits=ranks > 1, makes_outputs=rank == 0)
-    if ranks > 1:
-        raise TasbError(
-            expected="units shared out by --shard or by torchrun",
-            found=f"--shard {shard} and {ranks} processes of torchrun",
-            do="leave out one of them",
-        )
-    index, slash, of = shard.partition("/")
-    if not (slash and index.isdecimal() and of.isdecimal() and int(index) < int(of)):
-        raise TasbError(
-            expected="--shard i/n with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines", found=shard, do="count from 0"
-        )
-    return Share(int(index), int(of))
-
-
-# --------
 # Vectors of two models, two corpora or two sets of options never come into one folder.
 
 # What is told for a digest, which says nothing to a reader.
@@ -174,7 +128,8 @@ def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any
             where=str(folder),
             expected="a new folder, or one begun by this same command",
             found="vectors of " + "; ".join(differences),
-            do="give the command it was begun with, or choose another --output; what is there was not changed",
+            do=f"give the command it was begun with, or choose another {argument('output')}; what is there was not "
+            "changed",
         )
 
 
@@ -211,10 +166,11 @@ def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
             plan.write(path)
     if plan.empty:
         more = ", …" if plan.empty > len(plan.empty_examples) else ""
-        print(
-            f"{plan.empty:,} of {plan.records:,} passages are empty and get the vector of the empty text: "
+        LOG.warning(
+            "%s of %s passages are empty and get the vector of the empty text: %s",
+            f"{plan.empty:,}",
+            f"{plan.records:,}",
             f"{', '.join(plan.empty_examples)}{more}",
-            file=sys.stderr,
         )
     return plan
 
@@ -245,7 +201,7 @@ def begin(job: EncodeJob, plan: CorpusPlan, encoder: TextEncoder) -> VectorManif
 def _alone(output: Path) -> Iterator[None]:
     """Processes that begin together come one after the other: the first reads the corpus, the others what it found."""
     with contextlib.ExitStack() as stack:
-        advice = "check the folder, its permissions and the space on the disk, or choose another --output"
+        advice = f"check the folder, its permissions and the space on the disk, or choose another {argument('output')}"
         with os_errors_explained(output, expected="a folder that can be written to", do=advice):
             (output / UNITS).mkdir(parents=True, exist_ok=True)
             while True:

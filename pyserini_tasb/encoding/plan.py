@@ -9,7 +9,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.errors import TasbError
@@ -156,6 +155,8 @@ def plan_corpus(corpus: Corpus, unit_size: int, source: str) -> CorpusPlan:
     Raises:
         TasbError: faulty lines, docids that are there twice, or no passage at all.
     """
+    from tqdm.auto import tqdm
+
     state = corpus.state()  # before it is read: what changes meanwhile is noticed the next time
     passages = iter(tqdm(corpus.marked(), desc="reading the corpus", unit=" passages", disable=None))
     repeated = RepeatedDocids()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from pyserini_tasb.encoding.plan import UnitDigest
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.workers import Child
 
@@ -134,6 +134,6 @@ def _tokenised(
             where=f"passages {order.number * unit_size + 1:,} to {order.number * unit_size + len(docids):,}",
             expected="the corpus as it was when the command began",
             found="other docids or texts",
-            do="leave the corpus as it is while it is encoded; encode a changed one to another --output",
+            do=f"leave the corpus as it is while it is encoded; encode a changed one to another {argument('output')}",
         )
     return TokenisedUnit(order.number, docids, np.concatenate(token_ids), np.array(lengths, dtype=np.int64))

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.artifacts import HeldError, lock_file
 from pyserini_tasb.encoding.job import begin
 from pyserini_tasb.encoding.tokenising import TokenisedUnits
 from pyserini_tasb.encoding.vectors import UNITS, VectorUnit
-from pyserini_tasb.errors import TasbError, os_errors_explained
-from pyserini_tasb.models.batches import batches_by_length
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.models.tokenizers import batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +66,8 @@ class EncodingProgress:
     """
 
     def __init__(self, done: int, total: int) -> None:
+        from tqdm.auto import tqdm
+
         self.passages = self._tokens = self._tokens_with_padding = 0
         self._bar = tqdm(total=total, initial=done, desc="encoding", unit=" passages", smoothing=0.05)
 
@@ -130,7 +131,8 @@ def encode_unit(
             where=f"passage {unit.docids[not_finite[0]]}",
             expected=f"vectors of finite {job.dtype} numbers",
             found=f"{len(not_finite)} of the unit's {len(unit.docids)} passages have others",
-            do="store with --dtype fp32, compute with --precision fp32; if that is no help, the weights are damaged",
+            do=f"store with {argument('dtype', 'fp32')}, compute with {argument('precision', 'fp32')}; if that is no "
+            "help, the weights are damaged",
         )
     return vectors
 
@@ -162,7 +164,7 @@ def encode_units(
     from pyserini_tasb.models.checkpoints import find_checkpoint
     from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
 
-    encoder = TextEncoder(job.card, _device(job.device))
+    encoder = TextEncoder(job.card, _device(job.device), backend=job.backend)
     manifest = begin(job, plan, encoder)
     tokenizer = open_prefixed_tokenizer(
         find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -148,6 +148,7 @@ def write_pyserini_jsonl(vectors: VectorFolder, folder: Path) -> None:
 # --------
 # Files that others read, made of a finished vector folder block by block.
 
+VectorFormat = Literal["faiss", "jsonl", "parquet", "npy"]
 FORMATS: dict[str, Callable[[VectorFolder, Path], None]] = {
     "faiss": write_faiss_flat,
     "jsonl": write_pyserini_jsonl,

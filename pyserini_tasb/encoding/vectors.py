@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import read_sidecar, whole_file, write_whole
+from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file, write_whole
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity, encoders_in
 from pyserini_tasb.errors import TasbError
 
@@ -161,7 +161,7 @@ class VectorUnit:
         write_whole(self.path(".docids"), "".join(f"{docid}\n" for docid in docids))
         info: dict[str, Any] = {"of": self.of, "rows": len(docids)}
         for suffix in FILES:
-            info[suffix] = {"bytes": self.path(suffix).stat().st_size, "sha256": _sha256(self.path(suffix))}
+            info[suffix] = {"bytes": self.path(suffix).stat().st_size, "sha256": sha256(self.path(suffix))}
         write_whole(self.path(".json"), json.dumps(info) + "\n")
 
     def require_whole(self, rows: int) -> None:
@@ -197,7 +197,7 @@ class VectorUnit:
         """
         info = read_sidecar(self.path(".json"))
         for suffix in FILES:
-            wanted, found = info[suffix]["sha256"], _sha256(self.path(suffix))
+            wanted, found = info[suffix]["sha256"], sha256(self.path(suffix))
             if found != wanted:
                 path = str(self.path(suffix))
                 raise TasbError(where=path, expected=f"sha256 {wanted}", found=f"sha256 {found}", do=DO)
@@ -209,11 +209,6 @@ class VectorUnit:
     def vectors(self) -> NDArray[Any]:
         """[docids, dimension], over the file: nothing is read yet."""
         return np.asarray(np.load(self.path(".npy"), mmap_mode="r", allow_pickle=False))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --------

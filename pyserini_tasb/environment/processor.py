@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import platform
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
 
+
+LOG = logging.getLogger(__name__)
 
 VARIABLE, SETTING = "MKL_CBWR", "AUTO"
 # Bytes after a multiple of 64; torch itself puts every tensor at such a multiple.
@@ -62,10 +64,11 @@ def copied_to(offset: int, values: torch.Tensor) -> torch.Tensor:
 
 @functools.cache
 def _say_too_late() -> None:
-    print(
-        "pyserini-tasb: torch multiplied matrices before our first model was loaded, so that the last bits of vectors "
-        f"can differ from run to run on this processor. To prevent it, set {VARIABLE}={SETTING} before Python starts",
-        file=sys.stderr,
+    LOG.warning(
+        "torch multiplied matrices before our first model was loaded, so that the last bits of vectors can differ from "
+        "run to run on this processor. To prevent it, set %s=%s before Python starts",
+        VARIABLE,
+        SETTING,
     )
 
 

@@ -1,14 +1,22 @@
-"""`tasb evaluate`: runs by measures, compared."""
+"""`evaluate`: runs by measures, compared."""
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.evaluation.comparison import (
+    Comparison,
+    has_negatives,
+    largest_changes,
+    notes,
+    unjudged_share,
+)
 from pyserini_tasb.evaluation.measures import (
-    RunEvaluation,
     default_measures,
     evaluate_run,
     parse_measures,
@@ -16,143 +24,193 @@ from pyserini_tasb.evaluation.measures import (
     shallowest_cutoff,
 )
 from pyserini_tasb.evaluation.recall import draw_recall, recall_curve
-from pyserini_tasb.evaluation.report import (
-    QueryChange,
-    Results,
-    as_json,
-    as_report,
-    has_negatives,
-    largest_changes,
-    notes,
-    unjudged_share,
-)
-from pyserini_tasb.evaluation.significance import Tests, against_baseline, all_pairs
-from pyserini_tasb.formats.named import bundled_files, canonical_name, load_qrels, load_run, load_topics
-from pyserini_tasb.formats.runs import without_own_documents
-from pyserini_tasb.tables import LETTERS, markdown_layout, text_layout
+from pyserini_tasb.evaluation.significance import TESTS, Tests, against_baseline, each_against_each
+from pyserini_tasb.formats.named import as_qrels, as_topics, bundled_files, canonical_name, load_topics
+from pyserini_tasb.formats.run import as_run, named_runs
+from pyserini_tasb.formats.run_table import without_own_documents
+from pyserini_tasb.tables import LETTERS
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Literal
 
     from ir_measures import Measure
 
+    from pyserini_tasb.evaluation.comparison import QueryChange
+    from pyserini_tasb.evaluation.measures import RunEvaluation
+    from pyserini_tasb.formats.named import AnyQrels, AnyTopics
+    from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.results import StrPath
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Evaluate `arguments.runs`, and `arguments.baseline` if it is not among them, against `arguments.qrels`.
+LOG = logging.getLogger(__name__)
+
+
+def evaluate(
+    runs: AnyRun | Iterable[AnyRun] | Mapping[str, AnyRun],
+    *,
+    qrels: AnyQrels,
+    measures: Iterable[str | Measure] | None = None,
+    remove_query: bool = False,
+    baseline: AnyRun | None = None,
+    all_pairs: bool = False,
+    test: Literal["t", "randomisation"] | None = None,
+    seed: int | None = None,
+    details: bool = False,
+    per_query: int | None = None,
+    topics: AnyTopics | None = None,
+    unjudged: bool = False,
+    recall_plot: StrPath | None = None,
+) -> Comparison:
+    """Score runs as trec_eval does, and test whether they differ by more than chance.
+
+        print(tasb.evaluate({"bm25": bm25, "mine": dense}, qrels="dl19-passage", baseline="bm25"))
+
+    Args:
+        runs: name → run, several runs, or one; each a path, a name (`dl19-passage.tasb`), a `Run`, a dictionary, a
+            data frame, a TrecRun or a ranx Run.
+        qrels: a name (`dl19-passage`), a TREC file, qid → docid → grade, or a data frame.
+        measures: ir-measures' names, e.g. `nDCG@10` or `AP(rel=2)@1000`; by default those customary for the qrels.
+        remove_query: drop each query's own document, whose docid is the query's id, from every run.
+        baseline: the run to test all others against: a name among `runs`, or another run, which then comes first.
+        all_pairs: or: test each run against each.
+        test: `t` (Student's, the default) or `randomisation`, both paired and two-sided.
+        seed: of the randomisation test, by default 0.
+        details: show every comparison's interval, effect size, p, wins, ties and losses.
+        per_query: show so many queries that changed most against the baseline, for each run and measure.
+        topics: the texts of these queries; by default the bundled ones of the qrels' name.
+        unjudged: show the share of documents without a judgment.
+        recall_plot: a PNG for recall at cutoffs 1 to 1,000.
 
     Raises:
-        TasbError: options that do not go together, a name or path that leads nowhere, a faulty file or measure, or a
+        TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file or measure, or a
             run of other topics.
     """
-    _require_sense(arguments)
-    measures = parse_measures(arguments.measures or default_measures(arguments.qrels))
-    results = _evaluate(arguments, measures)
-    noted = notes(results, measures)
-    for note in noted:
-        print(f"tasb evaluate: note: {note}", file=sys.stderr)
-    if arguments.json:
-        print(as_json(results, noted))
-    else:
-        layout = markdown_layout() if arguments.markdown else text_layout()
-        report = as_report(results, layout, details=arguments.details, unjudged=arguments.unjudged)
-        # Names and topics may hold what stdout cannot print.
-        encoding = sys.stdout.encoding or "ascii"
-        print(report.encode(encoding, "backslashreplace").decode(encoding))
-    return 0
-
-
-def _require_sense(arguments: argparse.Namespace) -> None:
-    mistakes = []
-    if not arguments.baseline and not arguments.all_pairs:
-        given = {"--test": arguments.test, "--details": arguments.details}
-        mistakes += [f"{option} without --baseline or --all-pairs" for option, is_given in given.items() if is_given]
-    if arguments.seed is not None and arguments.test != "randomisation":
-        mistakes.append("--seed without --test randomisation")
-    if arguments.per_query and not arguments.baseline:
-        mistakes.append("--per-query without --baseline")
-    if arguments.topics and not arguments.per_query:
-        mistakes.append("--topics without --per-query, which alone shows them")
-    if arguments.recall_plot and Path(arguments.recall_plot).suffix != ".png":
-        mistakes.append(f"--recall-plot {arguments.recall_plot}, which is not named as a PNG")
-    if mistakes:
+    _require_sense(
+        baseline=baseline,
+        all_pairs=all_pairs,
+        test=test,
+        seed=seed,
+        details=details,
+        per_query=per_query,
+        topics=topics,
+        recall_plot=recall_plot,
+    )
+    judgments = as_qrels(qrels)
+    parsed = parse_measures(default_measures(judgments.name) if measures is None else measures)
+    texts = _topics(topics, judgments.name) if per_query else {}
+    named, base = _named(runs, baseline)
+    if all_pairs and not 2 <= len(named) <= len(LETTERS):
         raise TasbError(
-            expected="options that go together",
-            found="; ".join(mistakes),
-            do="see `tasb evaluate --help`",
+            expected=f"2 to {len(LETTERS)} runs, which {argument('all_pairs', True)} names by letters",
+            found=str(len(named)),
+            do="name more runs" if len(named) < 2 else f"compare fewer, or all with one {argument('baseline')}",
         )
-
-
-def _evaluate(arguments: argparse.Namespace, measures: Sequence[Measure]) -> Results:
-    qrels = load_qrels(arguments.qrels)
-    topics = _topics(arguments) if arguments.per_query else {}
-    names = _names(arguments)
-    cutoff, grade = shallowest_cutoff(measures), relevance_grade(measures, arguments.qrels)
-    evaluations, unjudged, curves, dropped = [], {}, {}, {}
-    for name in names:
-        ranked = load_run(name)
-        if arguments.remove_query:
-            dropped[name] = sum(qid in ranking for qid, ranking in ranked.items())
-            ranked = without_own_documents(ranked)
-        evaluations.append(evaluate_run(ranked, qrels, measures, name=name))
-        if arguments.unjudged or has_negatives(qrels):
-            unjudged[name] = unjudged_share(ranked, qrels, cutoff)
-        if arguments.recall_plot:
-            curves[name] = recall_curve(ranked, qrels, grade)
-    if curves:
-        draw_recall(curves, arguments.qrels, grade, Path(arguments.recall_plot))
-    test, seed = arguments.test or "t", arguments.seed or 0
+    cutoff, grade = shallowest_cutoff(parsed), relevance_grade(parsed, judgments.name)
+    evaluations, shares, curves, dropped = [], {}, {}, {}
+    for name, given in named.items():
+        run = as_run(given, name=name).to_dict()
+        if remove_query:
+            dropped[name] = sum(qid in ranking for qid, ranking in run.items())
+            run = without_own_documents(run)
+        evaluations.append(evaluate_run(run, judgments, parsed, name=name))
+        if unjudged or has_negatives(judgments):
+            shares[name] = unjudged_share(run, judgments, cutoff)
+        if recall_plot is not None:
+            curves[name] = recall_curve(run, judgments, grade)
+    if recall_plot is not None:
+        draw_recall(curves, judgments.name, grade, Path(recall_plot))
+    test, seed = test or "t", seed or 0
     tests: Tests = {}
-    if arguments.baseline:
-        tests = against_baseline(evaluations, arguments.baseline, test, seed)
-    elif arguments.all_pairs:
-        tests = all_pairs(evaluations, test, seed)
-    return Results(
-        qrels=arguments.qrels,
+    if base is not None:
+        tests = against_baseline(evaluations, base, test, seed)
+    elif all_pairs:
+        tests = each_against_each(evaluations, test, seed)
+    comparison = Comparison(
+        qrels=judgments.name,
         evaluations=evaluations,
         test=test,
-        baseline=arguments.baseline,
+        baseline=base,
         tests=tests,
-        changes=_changes(arguments, evaluations, topics),
+        changes=_changes(evaluations, base, per_query, texts) if base is not None and per_query else {},
         cutoff=cutoff,
-        unjudged=unjudged,
+        unjudged=shares,
         dropped=dropped,
-        own_relevant=sum(judged.get(qid, 0) > 0 for qid, judged in qrels.items()) if dropped else 0,
+        own_relevant=sum(judged.get(qid, 0) > 0 for qid, judged in judgments.items()) if dropped else 0,
+        details=details,
+        unjudged_column=unjudged,
     )
+    comparison = dataclasses.replace(comparison, notes=notes(comparison, parsed))
+    for note in comparison.notes:
+        LOG.info("%s", note)
+    return comparison
 
 
-def _names(arguments: argparse.Namespace) -> list[str]:
-    first = [] if arguments.baseline in (None, *arguments.runs) else [arguments.baseline]
-    names = list(dict.fromkeys([*first, *arguments.runs]))
-    if arguments.all_pairs and not 2 <= len(names) <= len(LETTERS):
-        raise TasbError(
-            expected=f"2 to {len(LETTERS)} runs, which --all-pairs names by letters",
-            found=str(len(names)),
-            do="name more runs" if len(names) < 2 else "compare fewer, or all with one --baseline",
-        )
-    return names
+def _require_sense(
+    *,
+    baseline: object,
+    all_pairs: bool,
+    test: str | None,
+    seed: int | None,
+    details: bool,
+    per_query: int | None,
+    topics: object,
+    recall_plot: StrPath | None,
+) -> None:
+    mistakes = []
+    if baseline is None and not all_pairs:
+        neither = f"without {argument('baseline')} or {argument('all_pairs', True)}"
+        given = {f"{argument('test')}": test, f"{argument('details', True)}": details}
+        mistakes += [f"{option} {neither}" for option, is_given in given.items() if is_given]
+    if baseline is not None and all_pairs:
+        mistakes.append(f"{argument('baseline')} with {argument('all_pairs', True)}")
+    if test is not None and test not in TESTS:
+        mistakes.append(f"{argument('test', test)}, which is none of {', '.join(TESTS)}")
+    if seed is not None and test != "randomisation":
+        mistakes.append(f"{argument('seed')} without {argument('test', 'randomisation')}")
+    if per_query and baseline is None:
+        mistakes.append(f"{argument('per_query')} without {argument('baseline')}")
+    if topics is not None and not per_query:
+        mistakes.append(f"{argument('topics')} without {argument('per_query')}, which alone shows them")
+    if recall_plot is not None and Path(recall_plot).suffix != ".png":
+        mistakes.append(f"{argument('recall_plot', str(recall_plot))}, which is not named as a PNG")
+    if mistakes:
+        raise TasbError(expected="options that go together", found="; ".join(mistakes), do="see `tasb evaluate --help`")
 
 
-def _topics(arguments: argparse.Namespace) -> Topics:
-    """Those asked for; or else, if they are bundled, those of the qrels' name."""
-    if arguments.topics:
-        return load_topics(arguments.topics)
-    known = bundled_files("topics").get(canonical_name(arguments.qrels))
+def _named(
+    runs: AnyRun | Iterable[AnyRun] | Mapping[str, AnyRun], baseline: AnyRun | None
+) -> tuple[dict[str, AnyRun], str | None]:
+    """All runs by their names, and the baseline's name; it comes first where it is not among the runs."""
+    named = dict(named_runs(runs))
+    if baseline is None:
+        return named, None
+    if isinstance(baseline, str | os.PathLike):
+        name = str(baseline)
+        return (named if name in named else {name: baseline, **named}), name
+    same = [name for name, run in named.items() if run is baseline]
+    if same:
+        return named, same[0]
+    ((name, run),) = named_runs([baseline])
+    name = name if name not in named else "baseline"
+    return {name: run, **named}, name
+
+
+def _topics(topics: AnyTopics | None, qrels: str) -> Topics:
+    """The topics that were given; or else, if they are bundled, those of the qrels' name."""
+    if topics is not None:
+        return as_topics(topics)
+    known = bundled_files("topics").get(canonical_name(qrels))
     return load_topics(known) if known else {}
 
 
 def _changes(
-    arguments: argparse.Namespace, evaluations: Sequence[RunEvaluation], topics: Topics
+    evaluations: Sequence[RunEvaluation], baseline: str, count: int, topics: Topics
 ) -> dict[str, dict[str, list[QueryChange]]]:
-    if not arguments.per_query:
-        return {}
-    base = next(evaluation for evaluation in evaluations if evaluation.name == arguments.baseline)
+    base = next(evaluation for evaluation in evaluations if evaluation.name == baseline)
     return {
-        other.name: {
-            measure: largest_changes(other, base, measure, arguments.per_query, topics) for measure in base.overall
-        }
+        other.name: {measure: largest_changes(other, base, measure, count, topics) for measure in base.overall}
         for other in evaluations
         if other is not base
     }

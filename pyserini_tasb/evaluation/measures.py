@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
 
 
 # TREC-DL binarises at grade 2 for every measure that knows only relevant or not; MS MARCO dev has grade 1 only.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_tasb.artifacts import write_whole
-from pyserini_tasb.formats.runs import ranked_docids
-from pyserini_tasb.plots import COLOURS
+from pyserini_tasb.formats.run_table import ranked_docids
+from pyserini_tasb.plots import COLOURS, as_png, new_figure, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 
 
 DEEPEST = 1_000
+# Beside the colours, for prints in grey.
+LINES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)), (0, (1, 3)))
+CUTOFFS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
 def recall_curve(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, grade: int = 1) -> NDArray[np.float64]:
@@ -45,23 +47,13 @@ def recall_curve(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, grade
     return gains.cumsum() / len(qrels)
 
 
-# --------
-# Recall at cutoffs as a picture, as Figure 3 of the TAS-B paper.
-
-# Beside the colours, for prints in grey.
-LINES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)), (0, (1, 3)))
-CUTOFFS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
-
-
 def draw_recall(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int, picture: Path) -> None:
     """Write `recall_figure` as a PNG.
 
     Raises:
         TasbError: the file cannot be written.
     """
-    drawn = io.BytesIO()
-    recall_figure(curves, qrels, grade).savefig(drawn, format="png", metadata={"Software": None})
-    write_whole(picture, drawn.getvalue())
+    write_whole(picture, as_png(recall_figure(curves, qrels, grade)))
 
 
 def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int) -> Figure:
@@ -72,12 +64,7 @@ def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: 
         qrels: what they are called.
         grade: from which a document was relevant.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Without pyplot, which would look for a display.
-    figure = Figure(figsize=(7, 4.4 + 0.22 * len(curves)), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.4 + 0.22 * len(curves))
     panel: Any = figure.subplots()
     _draw_lines(panel, curves)
     deepest = max(map(len, curves.values()))
@@ -87,12 +74,10 @@ def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: 
     panel.set_xticks(shown, [f"{cutoff:,}" for cutoff in shown])
     panel.minorticks_off()
     panel.set_ylim(bottom=0)
-    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.2f}".removeprefix("0"))
+    style(panel, decimals=2)
     panel.set_xlabel("cutoff")
     panel.set_ylabel(f"recall (rel={grade})")
     panel.set_title(f"Recall at cutoffs, {qrels}", fontsize=11)
-    panel.grid(visible=True, color="#e4e4e4", linewidth=0.7)
-    panel.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, fontsize=9, loc="outside lower center")
     return figure
 

@@ -198,7 +198,7 @@ def against_baseline(evaluations: Sequence[RunEvaluation], baseline: str, test: 
     return _tests([(other, base) for other in evaluations if other is not base], base.overall, test, seed)
 
 
-def all_pairs(evaluations: Sequence[RunEvaluation], test: str = "t", seed: int = 0) -> Tests:
+def each_against_each(evaluations: Sequence[RunEvaluation], test: str = "t", seed: int = 0) -> Tests:
     """Every run against every later one, measure by measure."""
     return _tests(list(combinations(evaluations, 2)), evaluations[0].overall, test, seed)
 

@@ -1,4 +1,4 @@
-"""Names to topics, qrels and runs: a path, then what this package bundles, then Pyserini."""
+"""Topics, judgments and runs by name: a path, then what this package bundles, then Pyserini. Or objects in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.qrels import QrelsDict, read_qrels
-from pyserini_tasb.formats.runs import RunDict, read_run, without_own_documents
+from pyserini_tasb.formats.run_files import read_run, read_run_table
+from pyserini_tasb.formats.run_table import RunDict, RunTable, without_own_documents
 from pyserini_tasb.formats.topics import Topics, read_topics
 
 if TYPE_CHECKING:
@@ -63,7 +64,80 @@ def load_topics(name: str | Path) -> Topics:
 AnyTopics: TypeAlias = "str | os.PathLike[str] | Mapping[str, str] | Any"
 """Topics' name or path, qid → text, or a data frame with the columns `qid` and `query` (PyTerrier's) or `text`."""
 AnyQrels: TypeAlias = "str | os.PathLike[str] | Mapping[str, Mapping[str, int]] | Any"
-"""Judgments' name or path, qid → docid → grade, or a data frame with PyTerrier's columns (`qid docno label`)."""
+"""Judgments' name or path, qid → docid → grade, or a data frame with columns of `QRELS_COLUMNS`."""
+
+QRELS_COLUMNS = {
+    "pyterrier": ("qid", "docno", "label"),
+    "ranx": ("q_id", "doc_id", "score"),
+    "ir-measures": ("query_id", "doc_id", "relevance"),
+}
+
+
+class Qrels(dict[str, dict[str, int]]):
+    """Relevance judgments: qid → docid → grade.
+
+    Args:
+        judgments: the same as a mapping. Ids that are no strings become strings.
+        name: what to call them in tables and errors.
+    """
+
+    def __init__(self, judgments: Mapping[str, Mapping[str, int]], *, name: str = "qrels") -> None:
+        self.name = name
+        super().__init__(
+            (str(qid), {str(docid): int(grade) for docid, grade in judged.items()}) for qid, judged in judgments.items()
+        )
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str]) -> Qrels:
+        """The judgments in a TREC file, a bundled set (`dl19-passage`), or Pyserini's.
+
+        Raises:
+            TasbError: nothing has that name or path, or lines of the file are faulty.
+        """
+        return cls(load_qrels(source if isinstance(source, str) else Path(source)), name=str(source))
+
+    @classmethod
+    def from_pandas(cls, frame: Any, *, name: str = "qrels") -> Qrels:
+        """The judgments in a data frame with PyTerrier's, ranx's or ir-measures' names of columns.
+
+        Raises:
+            TasbError: the frame has other columns, or gives a document two grades for one query.
+        """
+        known = [names for names in QRELS_COLUMNS.values() if set(names) <= set(getattr(frame, "columns", ()))]
+        if not known:
+            raise TasbError(
+                expected=f"judgments for {argument('qrels')}: a name, a path, qid → docid → grade, or a frame with "
+                + " or ".join(f"`{' '.join(names)}`" for names in QRELS_COLUMNS.values()),
+                found=f"columns {' '.join(map(str, frame.columns))}"
+                if hasattr(frame, "columns")
+                else type(frame).__name__,
+                do="hand over one of these",
+            )
+        judgments: QrelsDict = {}
+        for qid, docid, grade in frame[[*known[0]]].itertuples(index=False, name=None):
+            if judgments.setdefault(str(qid), {}).setdefault(str(docid), int(grade)) != grade:
+                raise TasbError(
+                    where=name,
+                    expected="one grade for a query and a document",
+                    found=f"query {qid}, document {docid} has two",
+                    do="drop one of the rows",
+                )
+        return cls(judgments, name=name)
+
+    def to_pandas(self, columns: Literal["pyterrier", "ranx", "ir-measures"] = "pyterrier") -> Any:
+        """A data frame with a row for each judgment.
+
+        Args:
+            columns: whose names: PyTerrier's `qid docno label`, ranx's `q_id doc_id score`, or ir-measures' `query_id
+                doc_id relevance`.
+        """
+        import pandas as pd
+
+        rows = [(qid, docid, grade) for qid, judged in self.items() for docid, grade in judged.items()]
+        return pd.DataFrame(rows, columns=list(QRELS_COLUMNS[columns]))
+
+    def __repr__(self) -> str:
+        return f"Qrels({self.name!r}, {len(self):,} queries, {sum(map(len, self.values())):,} judgments)"
 
 
 def as_topics(given: AnyTopics) -> Topics:
@@ -87,27 +161,17 @@ def as_topics(given: AnyTopics) -> Topics:
     return {str(qid): text for qid, text in given[["qid", text]].itertuples(index=False, name=None)}
 
 
-def as_qrels(given: AnyQrels) -> QrelsDict:
+def as_qrels(given: AnyQrels) -> Qrels:
     """Judgments, whatever a researcher has in hand.
 
     Raises:
         TasbError: it is nothing of that kind, or nothing has that name or path, or it is faulty.
     """
     if isinstance(given, str) or hasattr(given, "__fspath__"):
-        return load_qrels(given if isinstance(given, str) else Path(given))
-    if isinstance(given, Mapping):
-        return {str(qid): {str(docid): int(grade) for docid, grade in judged.items()} for qid, judged in given.items()}
-    if not {"qid", "docno", "label"} <= set(getattr(given, "columns", ())):
-        raise TasbError(
-            expected=f"judgments for {argument('qrels')}: a name, a path, qid → docid → grade, or a data frame with "
-            "`qid docno label`",
-            found=type(given).__name__,
-            do="hand over one of these",
-        )
-    qrels: QrelsDict = {}
-    for qid, docid, grade in given[["qid", "docno", "label"]].itertuples(index=False, name=None):
-        qrels.setdefault(str(qid), {})[str(docid)] = int(grade)
-    return qrels
+        return Qrels.read(given)
+    if isinstance(given, Qrels):
+        return given
+    return Qrels(given) if isinstance(given, Mapping) else Qrels.from_pandas(given)
 
 
 def load_qrels(name: str | Path) -> QrelsDict:
@@ -131,6 +195,19 @@ def load_run(name: str | Path, *, remove_query: bool = False) -> RunDict:
     """
     run = read_run(run_file(name))
     return {qid: ranking for qid, ranking in without_own_documents(run).items() if ranking} if remove_query else run
+
+
+def load_run_table(name: str | Path, *, remove_query: bool = False) -> RunTable:
+    """A run as columns: from a TREC or MS MARCO file, or a bundled one (`dl19-passage.tasb`).
+
+    Args:
+        name: the file's path, or the bundled run's name.
+        remove_query: as in `read_run_table`.
+
+    Raises:
+        TasbError: nothing by that name or path, or a faulty file.
+    """
+    return read_run_table(run_file(name), remove_query=remove_query)
 
 
 def run_file(name: str | Path) -> Path:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.run_reader import load_run_table
+from pyserini_tasb.formats.named import load_run_table
+from pyserini_tasb.formats.run_files import write_run
 from pyserini_tasb.formats.run_table import RunTable
-from pyserini_tasb.formats.run_writer import write_run_tables
 from pyserini_tasb.formats.text_columns import unpack
+from pyserini_tasb.tables import html_table
 
 if TYPE_CHECKING:
     import os
 
-    from pyserini_tasb.formats.run_reader import RunFormat
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_files import RunFormat
+    from pyserini_tasb.formats.run_table import RunDict
 
 Columns = Literal["pyserini", "pyterrier", "ranx"]
 # The names of query, document, rank and score; PyTerrier counts ranks from 0, ranx has none.
@@ -39,16 +40,16 @@ class Run(Mapping[str, dict[str, float]]):
     dictionary is made when it is asked for.
 
     Args:
-        ranking: qid → docid → score, or a table.
+        ranking: qid → docid → score, or a table. Ids that are no strings become strings.
         name: what to call the run in tables and errors.
 
     Raises:
-        TasbError: an id is empty or has white space in it, or a score is not finite.
+        TasbError: an id is empty or has white space or a NUL in it, or a score is not finite; all are named.
     """
 
     def __init__(self, ranking: Mapping[str, Mapping[str, float]] | RunTable, *, name: str = "run") -> None:
         self.name = name
-        self.table = ranking if isinstance(ranking, RunTable) else RunTable.from_run(ranking, name=name)
+        self.table = ranking if isinstance(ranking, RunTable) else RunTable.from_run(_with_str_ids(ranking), name=name)
         self._numbers = {qid: number for number, qid in enumerate(self.table.qids)}
 
     def __getitem__(self, qid: str) -> dict[str, float]:
@@ -86,21 +87,23 @@ class Run(Mapping[str, dict[str, float]]):
         """The run in a data frame with Pyserini's, PyTerrier's or ranx's names of columns.
 
         Raises:
-            TasbError: the frame has other columns, or names a document twice for one query.
+            TasbError: the frame has other columns, lacks an id, or names a document twice for one query; or as `Run`.
         """
         query, document, _, score = _columns_in(frame)
-        run: dict[str, dict[str, float]] = {}
-        for qid, docid, value in frame[[query, document, score]].itertuples(index=False, name=None):
-            ranking = run.setdefault(str(qid), {})
-            if str(docid) in ranking:
-                raise TasbError(
-                    where=name,
-                    expected="each document once for a query",
-                    found=f"document {docid} a second time for query {qid}",
-                    do=f"drop it: frame.drop_duplicates(['{query}', '{document}'])",
-                )
-            ranking[str(docid)] = float(value)
-        return cls(run, name=name)
+        rows = frame[[query, document]].astype(str)
+        _require_ids(frame[[query, document]].isna().any(axis=1), rows, name)
+        if (again := rows.duplicated()).any():
+            qid, docid = rows[again].iloc[0]
+            raise TasbError(
+                where=name,
+                expected="each document once for a query",
+                found=f"document {docid} a second time for query {qid}",
+                do=f"drop it: frame.drop_duplicates(['{query}', '{document}'])",
+            )
+        numbers, qids = rows[query].factorize()
+        order = np.argsort(numbers, kind="stable")
+        docids, scores = rows[document].to_numpy()[order].tolist(), frame[score].to_numpy(np.float64)[order]
+        return cls(RunTable.from_columns(qids.tolist(), np.bincount(numbers), docids, scores, name=name), name=name)
 
     @classmethod
     def from_trec_run(cls, trec_run: Any, *, name: str = "run") -> Run:
@@ -160,19 +163,18 @@ class Run(Mapping[str, dict[str, float]]):
         Raises:
             TasbError: the tag is no column, the run is empty, or the disk refuses.
         """
-        write_run_tables(Path(path), [self.table], tag, form=output_format)
+        write_run(Path(path), self.table.blocks(), tag, output_format=output_format)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, {len(self):,} queries, {self.hits:,} hits)"
 
     def _repr_html_(self) -> str:
         rows = [
-            f"<tr><td>{html.escape(qid)}</td><td>{rank}</td><td>{html.escape(docid)}</td><td>{score:.4f}</td></tr>"
+            [qid, str(rank), docid, f"{score:.4f}"]
             for qid in self.table.qids[:QUERIES_SHOWN]
             for rank, (docid, score) in enumerate(list(self[qid].items())[:HITS_SHOWN], 1)
         ]
-        head = "<tr><th>query</th><th>rank</th><th>document</th><th>score</th></tr>"
-        return f"<p>{html.escape(repr(self))}</p><table>{head}{''.join(rows)}</table>"
+        return f"<p>{html.escape(repr(self))}</p>{html_table(['query', 'rank', 'document', 'score'], rows)}"
 
 
 AnyRun: TypeAlias = "Run | Mapping[str, Mapping[str, float]] | str | os.PathLike[str] | Any"
@@ -215,6 +217,50 @@ def _in_memory(given: Any, name: str) -> Run:
         found=f"{type(given).__name__}",
         do="hand over one of these",
     )
+
+
+def named_runs(given: AnyRun | Iterable[AnyRun] | Mapping[str, AnyRun]) -> list[tuple[str, AnyRun]]:
+    """One run or several, each with what to call it: its key, its path or name, or its number from 1.
+
+    Args:
+        given: name → run, runs in their order, or one run. A mapping is one run if it maps to documents' scores.
+    """
+    if isinstance(given, Mapping) and not _is_one_run(given):
+        return [(str(name), run) for name, run in given.items()]
+    is_one = isinstance(given, str | Mapping) or hasattr(given, "columns") or not isinstance(given, Iterable)
+    runs: Iterable[Any] = [given] if is_one else cast("Iterable[Any]", given)
+    named: list[tuple[str, AnyRun]] = []
+    for number, run in enumerate(runs, 1):
+        before = next((name for name, other in named if other is run), None)
+        is_file = isinstance(run, str) or hasattr(run, "__fspath__")
+        name = before or (str(run) if is_file else getattr(run, "name", None) or f"run {number}")
+        if before is None and not is_file and name in dict(named):
+            name = f"{name} ({number})"
+        named.append((name, run))
+    return named
+
+
+def _is_one_run(given: Mapping[str, Any]) -> bool:
+    if isinstance(given, Run):
+        return True
+    first: Any = next((run for run in given.values() if not isinstance(run, Mapping) or run), {})
+    return isinstance(first, Mapping) and not any(isinstance(score, Mapping) for score in first.values())
+
+
+def _with_str_ids(ranking: Mapping[Any, Mapping[Any, float]]) -> Mapping[str, Mapping[str, float]]:
+    if all(isinstance(qid, str) and all(isinstance(docid, str) for docid in hits) for qid, hits in ranking.items()):
+        return ranking
+    return {str(qid): {str(docid): score for docid, score in hits.items()} for qid, hits in ranking.items()}
+
+
+def _require_ids(is_missing: Any, rows: Any, name: str) -> None:
+    if is_missing.any():
+        raise TasbError(
+            where=name,
+            expected="a query and a document in each row",
+            found=f"{int(is_missing.sum())} rows without one, the first at {rows.index[is_missing][0]}",
+            do="drop them: frame.dropna()",
+        )
 
 
 def _columns_in(frame: Any) -> tuple[str, str, str | None, str]:

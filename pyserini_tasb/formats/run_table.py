@@ -1,11 +1,11 @@
-"""A run as columns, ranked as trec_eval ranks, for what handles millions of hits."""
+"""A run as columns, and the order of hits: by score, then docid, both descending, as trec_eval ranks."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,14 +14,42 @@ from pyserini_tasb.formats.lines import FAULTS_SHOWN, columns_of
 from pyserini_tasb.formats.text_columns import pack, unpack, widened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.runs import RunDict
+
+Value = TypeVar("Value")
+
+RunDict: TypeAlias = dict[str, dict[str, float]]
+"""qid → docid → score. What ranks is the score alone, not the place in the dictionary."""
 
 
-_SIGN = np.uint64(1 << 63)
+def ranked_docids(ranking: Mapping[str, float], *, single_precision: bool = True) -> list[str]:
+    """Docids, best first: by score and then docid, both descending.
+
+    Args:
+        ranking: docid → score, in any order.
+        single_precision: compare scores in fp32, as trec_eval does; what differs by less is a tie, and what fp32 cannot
+            hold is infinite.
+    """
+    scores = np.fromiter(ranking.values(), np.float64, len(ranking))
+    if single_precision:
+        with np.errstate(over="ignore"):
+            scores = scores.astype(np.float32).astype(np.float64)
+    return [docid for _, docid in sorted(zip(scores.tolist(), ranking, strict=True), reverse=True)]
+
+
+def without_own_documents(by_query: Mapping[str, dict[str, Value]]) -> dict[str, dict[str, Value]]:
+    """A run or qrels without each query's own document, which is the one whose docid is the query's id.
+
+    Args:
+        by_query: qid → docid → score or grade. All queries stay, even with no document left.
+    """
+    return {
+        qid: {docid: value for docid, value in judged.items() if docid != qid} if qid in judged else judged
+        for qid, judged in by_query.items()
+    }
 
 
 def rank_order(
@@ -47,6 +75,9 @@ def rank_order(
     if undecided.any():
         _decide(order, tied, undecided, descending, docids)
     return order
+
+
+_SIGN = np.uint64(1 << 63)
 
 
 def _descending(scores: NDArray[np.float64]) -> NDArray[np.uint64]:
@@ -85,10 +116,7 @@ def _decide(
     order[places] = rows[np.lexsort((*by_docid, descending[rows], segment[places]))]
 
 
-# --------
-# A run as columns.
-
-ROWS_AT_ONCE = 1 << 15  # see `line_blocks.BLOCK_BYTES`
+ROWS_AT_ONCE = 1 << 15  # for the reason of `run_files.BLOCK_BYTES`
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +146,39 @@ class RunTable:
         Raises:
             TasbError: an id is empty, not UTF-8 or has white space or a NUL in it, or a score is not finite.
         """
-        _require_columns(run, name)
-        docids = [docid.encode() for ranking in run.values() for docid in ranking]
+        counts = np.fromiter(map(len, run.values()), np.int64, len(run))
+        docids = [docid for ranking in run.values() for docid in ranking]
         scores = np.array([score for ranking in run.values() for score in ranking.values()], dtype=np.float64)
-        starts = np.concatenate([[0], np.cumsum([len(ranking) for ranking in run.values()])]).astype(np.int64)
-        return cls(tuple(run), starts, pack(docids), scores).ranked()
+        return cls.from_columns(list(run), counts, docids, scores, name=name)
+
+    @classmethod
+    def from_columns(
+        cls,
+        qids: Sequence[str],
+        counts: NDArray[np.int64],
+        docids: list[str],
+        scores: NDArray[np.float64],
+        *,
+        name: str = "run",
+    ) -> RunTable:
+        """A table of rows in memory, which it ranks.
+
+        Args:
+            qids: different queries, in the order of their rows.
+            counts: rows of each query, shape (queries,).
+            docids: of each row, different within a query.
+            scores: of each row, shape (rows,).
+            name: what to call the run in errors.
+
+        Raises:
+            TasbError: as `from_run`.
+        """
+        _require_columns(qids, counts, docids, scores, name)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(tuple(qids), starts, pack([docid.encode() for docid in docids]), scores).ranked()
 
     def to_run(self) -> RunDict:
-        """As dictionaries, in rank order."""
+        """The same as dictionaries, in rank order."""
         docids = [docid.decode() for docid in unpack(self.docids).tolist()]
         bounds = zip(self.qids, self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
         return {
@@ -142,6 +195,13 @@ class RunTable:
     def row_queries(self) -> NDArray[np.int64]:
         """Each row's query number, shape (rows,)."""
         return np.repeat(np.arange(len(self.qids)), self.lengths)
+
+    def blocks(self) -> Iterator[RunTable]:
+        """The same in tables of about `ROWS_AT_ONCE` rows, which share this one's memory."""
+        for first, last in query_blocks(self.lengths):
+            starts = self.starts[first : last + 1]
+            rows = slice(starts[0], starts[-1])
+            yield RunTable(self.qids[first:last], starts - starts[0], self.docids[rows], self.scores[rows])
 
     def taken(self, queries: NDArray[np.int64], depth: int | None = None) -> RunTable:
         """The first `depth` rows of some queries; a number of -1 is a query without rows, whose qid is empty."""
@@ -237,13 +297,18 @@ def query_blocks(lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
     return [(first, last) for first, last in itertools.pairwise(bounds) if first < last]
 
 
-def _require_columns(run: Mapping[str, Mapping[str, float]], name: str) -> None:
-    found = []
-    for qid, ranking in run.items():
-        found += [] if _is_one_column(qid) else [f"qid {qid!r}"]
-        for docid, score in ranking.items():
-            found += [] if _is_one_column(docid) else [f"docid {docid!r} of query {qid}"]
+def _require_columns(
+    qids: Sequence[str], counts: NDArray[np.int64], docids: list[str], scores: NDArray[np.float64], name: str
+) -> None:
+    if _are_columns(docids) and all(map(is_one_column, qids)) and np.isfinite(scores).all():
+        return
+    found, row = [], 0
+    for qid, count in zip(qids, counts.tolist(), strict=True):
+        found += [] if is_one_column(qid) else [f"qid {qid!r}"]
+        for docid, score in zip(docids[row : row + count], scores[row : row + count].tolist(), strict=True):
+            found += [] if is_one_column(docid) else [f"docid {docid!r} of query {qid}"]
             found += [] if math.isfinite(score) else [f"score {score} of query {qid}, document {docid}"]
+        row += count
     if found:
         raise TasbError(
             where=name,
@@ -253,7 +318,15 @@ def _require_columns(run: Mapping[str, Mapping[str, float]], name: str) -> None:
         )
 
 
-def _is_one_column(text: str) -> bool:
+def _are_columns(texts: list[str]) -> bool:
+    joined = " ".join(texts)
+    if joined.isascii() and "\0" not in joined:  # all at once is 20 times as fast
+        return joined.split() == texts
+    return all(map(is_one_column, texts))
+
+
+def is_one_column(text: str) -> bool:
+    """Whether a text can be a column of a run's line: not empty, without white space and NUL, and UTF-8."""
     try:
         return "\0" not in text and columns_of(text) == [text]
     except ValueError:

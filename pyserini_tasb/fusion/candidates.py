@@ -10,7 +10,6 @@ import numpy as np
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.text_columns import differs_from_row_before, widened
 from pyserini_tasb.fusion.methods import DROP, MISSING
-from pyserini_tasb.fusion.normalisations import ScoredLists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +17,131 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.run_table import RunTable
-    from pyserini_tasb.fusion.fusing import Fusion
+    from pyserini_tasb.fusion.methods import Fusion
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What a fusion method sees; each part is made when it is asked for.
+
+    Attributes:
+        pool: which documents they are.
+        lists: the ranked list of each run.
+        fusion: the choices made.
+    """
+
+    pool: Pool
+    lists: Sequence[ScoredLists]
+    fusion: Fusion
+
+    @classmethod
+    def of(cls, tables: Sequence[RunTable], fusion: Fusion) -> Candidates:
+        """The candidates in tables of the same queries in the same order, cut to the depth already.
+
+        Raises:
+            TasbError: a score below what was called the lowest possible.
+        """
+        lists = [ScoredLists.of(table, fusion.minimum(run)) for run, table in enumerate(tables)]
+        for run, (table, of_run) in enumerate(zip(tables, lists, strict=True)):
+            _require_minimum(run, table, of_run)
+        pool = Pool.of(tables)
+        if fusion.chosen_missing == DROP:
+            pool = pool.kept(np.asarray(pool.present.all(axis=1)))
+        return cls(pool, lists, fusion)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """[candidates, runs] whether the run has the document."""
+        return self.pool.present
+
+    def scores(self) -> NDArray[np.float64]:
+        """[candidates, runs] normalised; where a run lacks the document, what it is to have there."""
+        rule, normalisation = MISSING[self.fusion.chosen_missing], self.fusion.chosen_normalisation
+        scores = np.empty(self.pool.rows.shape)
+        for run, lists in enumerate(self.lists):
+            rows = self.pool.rows[:, run]
+            # Behind the run's own, one for each query.
+            values = np.concatenate([normalisation.values(lists), rule(normalisation, lists)])
+            scores[:, run] = values[np.where(rows >= 0, rows, len(lists.scores) + self.pool.queries)]
+        return scores
+
+    def ranks(self) -> NDArray[np.float64]:
+        """[candidates, runs] from 1 on; infinite where a run lacks the document."""
+        ranks = np.empty(self.pool.rows.shape)
+        for run, lists in enumerate(self.lists):
+            ranks[:, run] = np.concatenate([lists.ranks, [np.inf]])[self.pool.rows[:, run]]
+        return ranks
+
+    def lengths(self) -> NDArray[np.int64]:
+        """[candidates, runs] documents that the run has for the candidate's query."""
+        return np.stack([lists.lengths[self.pool.queries] for lists in self.lists], axis=1)
+
+    def counts(self) -> NDArray[np.int64]:
+        """[candidates] how many candidates each one's query has."""
+        return np.asarray(self.pool.counts[self.pool.queries])
+
+
+def _require_minimum(run: int, table: RunTable, lists: ScoredLists) -> None:
+    if lists.theoretical_minimum is None:
+        return
+    below = np.flatnonzero((lists.lengths > 0) & (lists.lowest < lists.theoretical_minimum))
+    if len(below):
+        query = int(below[0])
+        raise TasbError(
+            where=f"run {run + 1}, query {table.qids[query]}",
+            expected=f"no score below {lists.theoretical_minimum}, the lowest possible",
+            found=f"{lists.lowest[query]}",
+            do="give the lowest score that the run's model can give, or another normalisation",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredLists:
+    """Scores of one run, best first within each query, and the place and range of each.
+
+    An empty list has 0 for its lowest score and 1 for its highest, as in Pyserini's HybridSearcher.
+
+    Attributes:
+        scores: float64, shape (rows,).
+        starts: int64, shape (queries + 1,).
+        ranks: int64 from 1 on, shape (rows,).
+        lowest: shape (queries,); `highest` likewise.
+        theoretical_minimum: the lowest score that the run's model can give; None where it is not known.
+    """
+
+    scores: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    theoretical_minimum: float | None = None
+
+    @classmethod
+    def of(cls, table: RunTable, theoretical_minimum: float | None = None) -> ScoredLists:
+        """The lists of a table."""
+        lengths, filled = table.lengths, table.lengths > 0
+        lowest, highest = np.zeros(len(lengths)), np.ones(len(lengths))
+        highest[filled] = table.scores[table.starts[:-1][filled]]
+        lowest[filled] = table.scores[table.starts[1:][filled] - 1]
+        ranks = np.arange(1, len(table.scores) + 1) - np.repeat(table.starts[:-1], lengths)
+        return cls(table.scores, table.starts, ranks, lowest, highest, theoretical_minimum)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Rows of each query, shape (queries,)."""
+        return np.diff(self.starts)
+
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of `values` over each query's rows, shape (queries,)."""
+        sums, filled = np.zeros(len(self.starts) - 1), self.lengths > 0
+        if filled.any():
+            sums[filled] = np.add.reduceat(values, self.starts[:-1][filled])
+        return sums
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Candidates by query and then docid, the latter descending.
+    """The documents that are candidates, by query and then docid, the latter descending.
 
     Attributes:
         queries: number of each candidate's query, shape (candidates,), ascending.
@@ -80,82 +198,3 @@ def _order(queries: NDArray[np.int64], docids: NDArray[np.uint64]) -> NDArray[np
     # Few queries are small integers, which numpy sorts by radix.
     small = queries.astype(np.min_scalar_type(int(queries.max(initial=0))))
     return np.asarray(by_docid.take(np.argsort(small.take(by_docid), kind="stable")))
-
-
-# --------
-# What a method sees of the candidates; each part is made when it is asked for.
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """Candidates, and the lists they come from.
-
-    Attributes:
-        pool: the candidates.
-        lists: of each run.
-        fusion: the choices made.
-    """
-
-    pool: Pool
-    lists: Sequence[ScoredLists]
-    fusion: Fusion
-
-    @classmethod
-    def of(cls, tables: Sequence[RunTable], fusion: Fusion) -> Evidence:
-        """Of tables of the same queries in the same order, cut to the depth already.
-
-        Raises:
-            TasbError: a score below what was called the lowest possible.
-        """
-        lists = [ScoredLists.of(table, fusion.minimum_of(run)) for run, table in enumerate(tables)]
-        for run, (table, of_run) in enumerate(zip(tables, lists, strict=True)):
-            _require_minimum(run, table, of_run)
-        pool = Pool.of(tables)
-        if fusion.chosen_missing == DROP:
-            pool = pool.kept(np.asarray(pool.present.all(axis=1)))
-        return cls(pool, lists, fusion)
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """[candidates, runs] whether the run has the document."""
-        return self.pool.present
-
-    def scores(self) -> NDArray[np.float64]:
-        """[candidates, runs] normalised; where a run lacks the document, what it is to have there."""
-        rule, normalisation = MISSING[self.fusion.chosen_missing], self.fusion.chosen_normalisation
-        scores = np.empty(self.pool.rows.shape)
-        for run, lists in enumerate(self.lists):
-            rows = self.pool.rows[:, run]
-            # Behind the run's own, one for each query.
-            values = np.concatenate([normalisation.values(lists), rule(normalisation, lists)])
-            scores[:, run] = values[np.where(rows >= 0, rows, len(lists.scores) + self.pool.queries)]
-        return scores
-
-    def ranks(self) -> NDArray[np.float64]:
-        """[candidates, runs] from 1 on; infinite where a run lacks the document."""
-        ranks = np.empty(self.pool.rows.shape)
-        for run, lists in enumerate(self.lists):
-            ranks[:, run] = np.concatenate([lists.ranks, [np.inf]])[self.pool.rows[:, run]]
-        return ranks
-
-    def lengths(self) -> NDArray[np.int64]:
-        """[candidates, runs] documents that the run has for the candidate's query."""
-        return np.stack([lists.lengths[self.pool.queries] for lists in self.lists], axis=1)
-
-    def candidates(self) -> NDArray[np.int64]:
-        """[candidates] how many the candidate's query has."""
-        return np.asarray(self.pool.counts[self.pool.queries])
-
-
-def _require_minimum(run: int, table: RunTable, lists: ScoredLists) -> None:
-    if lists.theoretical_minimum is None:
-        return
-    below = np.flatnonzero((lists.lengths > 0) & (lists.lowest < lists.theoretical_minimum))
-    if len(below):
-        query = int(below[0])
-        raise TasbError(
-            where=f"run {run + 1}, query {table.qids[query]}",
-            expected=f"no score below {lists.theoretical_minimum}, the lowest possible",
-            found=f"{lists.lowest[query]}",
-            do="give the lowest score that the run's model can give, or another normalisation",
-        )

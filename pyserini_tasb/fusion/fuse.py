@@ -1,84 +1,168 @@
-"""`tasb fuse`: run files to one run file, by options or by a recipe."""
+"""`fuse`: several runs into one, by a method and its choices or by a recipe."""
 
 from __future__ import annotations
 
-import functools
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.run_reader import load_run_table
-from pyserini_tasb.formats.run_writer import write_run_tables
-from pyserini_tasb.fusion.fusing import DEPTH, RRF_K, Fusion, fuse_tables, require_compatible
+import numpy as np
+
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.run import Run, as_run, named_runs
+from pyserini_tasb.formats.run_table import RunTable, concatenated, query_blocks, rank_order
+from pyserini_tasb.formats.text_columns import unpack
+from pyserini_tasb.fusion.candidates import Candidates, Pool
+from pyserini_tasb.fusion.methods import DEPTH, RRF_K, Fusion
 from pyserini_tasb.workers import InOrder
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from pyserini_tasb.formats.run_table import RunTable
-    from pyserini_tasb.recipes.types import FusionInput, FusionRecipe
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.formats.run import AnyRun
+    from pyserini_tasb.formats.run_files import RunFormat
+    from pyserini_tasb.formats.run_table import RunDict
+    from pyserini_tasb.recipes.types import FusionRecipe
+    from pyserini_tasb.results import StrPath
 
 
-# What a recipe says, --set changes; without one these do.
-_WITHOUT_RECIPE = ("normalization", "missing", "minimums", "rrf_k", "depth", "output_depth")
+LOG = logging.getLogger(__name__)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the fused run at `arguments.output`; 0.
+def fuse(
+    runs: Iterable[AnyRun] | Mapping[str, AnyRun],
+    *,
+    recipe: StrPath | None = None,
+    method: str | None = None,
+    weights: Sequence[float] | None = None,
+    normalization: str | None = None,
+    missing: str | None = None,
+    minimums: Sequence[float] | None = None,
+    rrf_k: float | None = None,
+    depth: int | None = None,
+    hits: int | None = None,
+    set: str | Iterable[str] | Mapping[str, Any] = (),  # noqa: A002 - the option's name
+    remove_query: bool = False,
+    output: StrPath | None = None,
+    output_format: RunFormat = "trec",
+    tag: str | None = None,
+) -> FusedRun:
+    """Fuse runs into one. Equal scores are ordered by docid, descending; the same input gives the same bytes.
+
+    Give `recipe`, or `method` with its choices. A recipe's choices are changed by `set`.
+
+    Args:
+        runs: two or more, in the recipe's order: paths, names (`dl19-passage.tasb`), `Run`s, dictionaries or data
+            frames; or name → run.
+        recipe: a name (`tasb+bm25`), or the path of a YAML file (fusion/README.md).
+        method: `linear`, `convex`, `rrf`, `combsum`, … (docs/fusion.md has the equations).
+        weights: one for each run, over the recipe's; by default 1.
+        normalization: of each list's scores, with `method`: `none`, `min-max`, `z-score`, …
+        missing: what a document gets from a run that lacks it: `minimum`, `zero`, `theoretical`, `drop`; by default
+            the method's own rule.
+        minimums: the lowest score that each run's model can give, for `theoretical` and `theoretical-min`.
+        rrf_k: k of `rrf`, by default 60.
+        depth: documents taken of each list, by default 1,000.
+        hits: documents kept for each query, by default 1,000.
+        set: `key=value` over the recipe's, or key → value.
+        remove_query: drop each query's own document, whose docid is the query's id, before anything else.
+        output: a file for the run, gzip if named `….gz`; nothing is written without it.
+        output_format: the format of `output`, `trec` or `msmarco`.
+        tag: the last column of TREC's format; by default the recipe's name.
 
     Raises:
         TasbError: choices that do not go together, a run that is none, runs of different topics or collections, or a
             run that cannot be written. What stood at the output before is still there.
     """
-    recipe = _recipe(arguments) if arguments.recipe else None
-    fusion = fusion_of(recipe, arguments.weights) if recipe else _from_options(arguments)
-    fusion.require_fits(len(arguments.runs))
-    _require_distinct(arguments.runs)
-    load = functools.partial(load_run_table, remove_query=arguments.remove_query)
-    tables = dict(zip(arguments.runs, InOrder(load, arguments.runs), strict=True))
+    given = named_runs(runs)
+    names = [name for name, _ in given]
+    choices = {"normalization": normalization, "missing": missing, "minimums": minimums, "rrf_k": rrf_k}
+    choices |= {"depth": depth, "hits": hits}
+    if (recipe is None) == (method is None):
+        found = "neither" if recipe is None else "both"
+        raise TasbError(expected=f"one of {argument('recipe')} and {argument('method')}", found=found, do="give one")
+    named = None if recipe is None else _recipe(os.fspath(recipe), overrides(set), choices, names)
+    fusion = Fusion.from_recipe(named, weights) if named else _fusion(str(method), weights, overrides(set), choices)
+    fusion.require_fits(len(names))
+    _require_distinct(names)
+    loaded = InOrder(lambda pair: as_run(pair[1], name=pair[0], remove_query=remove_query).table, given)
+    tables = dict(zip(names, loaded, strict=True))
     _require_hits(tables)
-    notes = require_compatible(tables)
-    if recipe and not arguments.weights:
-        depth = max(int(table.lengths.max(initial=0)) for table in tables.values())
-        notes += filter(None, [weight_note(recipe, depth), remove_query_note(recipe, removed=arguments.remove_query)])
-    for note in notes:
-        print(f"tasb fuse: note: {note}", file=sys.stderr)
-    fused = fuse_tables(list(tables.values()), fusion)
-    tag = arguments.tag or (recipe.name if recipe else f"tasb.{fusion.method}")
-    hits = write_run_tables(Path(arguments.output), fused, tag, form=arguments.format)
-    print(f"{arguments.output}: {hits:,} hits of {len(tables)} runs, {_said(fusion, len(tables))}")
-    return 0
+    note_oddities(tables)
+    if named and not weights:
+        deepest = max(int(table.lengths.max(initial=0)) for table in tables.values())
+        note_weights(named, deepest, removed=remove_query)
+    tag = tag or (named.name if named else f"tasb.{fusion.method}")
+    table = concatenated(list(fuse_tables(list(tables.values()), fusion)))
+    run = FusedRun(table, name=tag, fusion=fusion, inputs=names)
+    if output is not None:
+        run.write(output, output_format=output_format, tag=tag)
+    return run
 
 
-def _recipe(arguments: argparse.Namespace) -> FusionRecipe:
+class FusedRun(Run):
+    """A run that was fused.
+
+    Args:
+        table: the run.
+        name: what to call it.
+        fusion: how it was fused.
+        inputs: what the runs were called.
+    """
+
+    def __init__(self, table: RunTable, *, name: str, fusion: Fusion, inputs: Sequence[str]) -> None:
+        super().__init__(table, name=name)
+        self.fusion, self.inputs = fusion, tuple(inputs)
+
+
+def overrides(given: str | Iterable[str] | Mapping[str, Any]) -> list[str]:
+    """`key=value` of each key that is to replace a recipe's."""
+    if isinstance(given, Mapping):
+        return [f"{key}={value}" for key, value in given.items()]
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _recipe(name: str, changes: Sequence[str], choices: Mapping[str, object], runs: Sequence[str]) -> FusionRecipe:
     from pyserini_tasb.recipes.lookup import fusion_recipe  # brings pydantic, which takes a while
 
-    given = [name for name in _WITHOUT_RECIPE if getattr(arguments, name) is not None]
+    given = [name for name, value in choices.items() if value is not None]
     if given:
         raise TasbError(
-            expected=f"`--set key=value` for what the recipe {arguments.recipe} says",
-            found=", ".join(f"--{name.replace('_', '-')}" for name in given),
-            do=f"e.g. --set {given[0]}=…",
+            expected=f"`{argument('set', 'key=value')}` for what the recipe {name} says",
+            found=", ".join(f"{argument(name)}" for name in given),
+            do=f"e.g. {argument('set', f'{given[0]}=…')}",
         )
-    recipe = fusion_recipe(arguments.recipe, arguments.set)
-    require_runs(recipe, arguments.runs)
+    recipe = fusion_recipe(name, changes)
+    if len(runs) != len(recipe.inputs):
+        wanted = ", ".join(each.encoder or each.kind for each in recipe.inputs)
+        raise TasbError(
+            where=f"recipe {recipe.name}",
+            expected=f"{len(recipe.inputs)} runs, in this order: {wanted}",
+            found=f"{len(runs)}: {', '.join(runs)}",
+            do="give one run for each input",
+        )
     return recipe
 
 
-def _from_options(arguments: argparse.Namespace) -> Fusion:
-    if arguments.set:
-        raise TasbError(expected="--recipe beside --set", found="--method", do="give each choice its own option")
+def _fusion(method: str, weights: Sequence[float] | None, changes: Sequence[str], choices: Mapping[str, Any]) -> Fusion:
+    if changes:
+        raise TasbError(
+            expected=f"{argument('recipe')} beside {argument('set')}",
+            found=f"{argument('method')}",
+            do="give each choice its own option",
+        )
     return Fusion(
-        method=arguments.method,
-        weights=tuple(arguments.weights) if arguments.weights else None,
-        normalisation=arguments.normalization or "none",
-        missing=arguments.missing,
-        theoretical_minimums=tuple(arguments.minimums) if arguments.minimums else None,
-        rrf_k=RRF_K if arguments.rrf_k is None else arguments.rrf_k,
-        depth=DEPTH if arguments.depth is None else arguments.depth,
-        output_depth=DEPTH if arguments.output_depth is None else arguments.output_depth,
+        method=method,
+        weights=tuple(weights) if weights else None,
+        normalization=choices["normalization"] or "none",
+        missing=choices["missing"],
+        theoretical_minimums=tuple(choices["minimums"]) if choices["minimums"] else None,
+        rrf_k=RRF_K if choices["rrf_k"] is None else choices["rrf_k"],
+        depth=DEPTH if choices["depth"] is None else choices["depth"],
+        hits=DEPTH if choices["hits"] is None else choices["hits"],
     )
 
 
@@ -91,101 +175,170 @@ def _require_distinct(names: list[str]) -> None:
 def _require_hits(tables: Mapping[str, RunTable]) -> None:
     emptied = [name for name, table in tables.items() if not table.qids]  # a file without lines is refused when read
     if emptied:
+        option = argument("remove_query", True)
         raise TasbError(
             where=", ".join(emptied),
             expected="documents besides those whose id is their query's",
-            found="none: --remove-query drops all",
-            do="leave out --remove-query, if queries and documents only happen to have the same ids",
+            found=f"none: {option} drops all",
+            do=f"leave out {option}, if queries and documents only happen to have the same ids",
         )
 
 
-def _said(fusion: Fusion, runs: int) -> str:
-    weights = " ".join(f"{weight:g}" for weight in fusion.weights_of(runs))
-    normalised = f", normalisation {fusion.normalisation}" if fusion.normalisation != "none" else ""
-    return f"{fusion.method}{normalised}, weights {weights}"
-
-
-# --------
-# From a recipe to the choices it makes.
-
-# The lowest that a sum of term weights, none of them negative, can be.
-LOWEST_SPARSE_SCORE = 0.0
-LOWEST_COSINE = -1.0
-
-
-def fusion_of(recipe: FusionRecipe, weights: Sequence[float] | None = None) -> Fusion:
-    """What a recipe says, with other weights if they are given.
-
-    Raises:
-        TasbError: an unknown name, numbers out of range, or choices that do not go together.
-    """
-    fusion = Fusion(
-        method=recipe.method,
-        weights=tuple(weights) if weights is not None else tuple(each.weight for each in recipe.inputs),
-        normalisation=recipe.normalisation,
-        missing=recipe.missing,
-        theoretical_minimums=tuple(map(_theoretical_minimum, recipe.inputs)),
-        rrf_k=recipe.rrf_k,
-        depth=recipe.depth,
-        output_depth=recipe.output_depth,
-    )
-    fusion.require_fits(len(recipe.inputs))
-    return fusion
-
-
-def require_runs(recipe: FusionRecipe, runs: Sequence[str]) -> None:
-    """Refuse another number of runs than the recipe has inputs.
-
-    Raises:
-        TasbError: naming what each of them is to be.
-    """
-    if len(runs) != len(recipe.inputs):
-        wanted = ", ".join(each.encoder or each.kind for each in recipe.inputs)
-        raise TasbError(
-            where=f"recipe {recipe.name}",
-            expected=f"{len(recipe.inputs)} runs, in this order: {wanted}",
-            found=f"{len(runs)}: {', '.join(runs)}",
-            do="give one run for each input",
-        )
-
-
-def weight_note(recipe: FusionRecipe, depth: int) -> str | None:
-    """What a recipe's weights are not known to be good for, if there is anything.
+def note_weights(recipe: FusionRecipe, depth: int, *, removed: bool) -> None:
+    """Log what a recipe's weights are not known to be good for.
 
     Args:
         recipe: whose weights are used.
         depth: the most hits that a run has for a query, before they are cut to the recipe's depth.
+        removed: whether each query's own document was dropped.
     """
     provenance, depth = recipe.provenance, min(depth, recipe.depth)
     if not provenance.tuned:
-        return f"the weights of {recipe.name} are untuned: {provenance.source}"
-    if provenance.depth is None or depth <= provenance.depth:
-        return None
-    return (
-        f"the weights of {recipe.name} were tuned at depth {provenance.depth}, and are untuned at depth {depth} of "
-        f"these runs: --set depth={provenance.depth}, or `tasb tune`"
-    )
+        LOG.info("the weights of %s are untuned: %s", recipe.name, provenance.source)
+    elif provenance.depth is not None and depth > provenance.depth:
+        LOG.info(
+            "the weights of %s were tuned at depth %d, and are untuned at depth %d of these runs: %s, or `tasb tune`",
+            *(recipe.name, provenance.depth, depth, argument("set", f"depth={provenance.depth}")),
+        )
+    if provenance.remove_query and not removed:
+        option = argument("remove_query", True)
+        LOG.info("the weights of %s were tuned with %s, which is not given here", recipe.name, option)
 
 
-def remove_query_note(recipe: FusionRecipe, *, removed: bool) -> str | None:
-    """A note where a recipe was tuned without queries' own documents, and they are in now.
+# --------
+# Whether runs belong together: the same topics, and the same collection.
+
+QUERIES_COMPARED = 100
+
+
+def note_oddities(tables: Mapping[str, RunTable]) -> None:
+    """Refuse runs that cannot belong together; log queries that not all have, and runs that share no document.
 
     Args:
-        recipe: whose weights are used.
-        removed: whether `--remove-query` was given.
+        tables: by the names for errors; the first is what the others are compared with.
+
+    Raises:
+        TasbError: a run has no query in common with the first; or no document, and ids of another kind.
     """
-    if removed or not recipe.provenance.remove_query:
-        return None
-    return f"the weights of {recipe.name} were tuned with --remove-query, which is not given here"
+    (first, table), *others = tables.items()
+    for name, other in others:
+        shared = sorted(set(table.qids) & set(other.qids))
+        if not shared:
+            raise TasbError(
+                where=name,
+                expected=f"queries of {first}: {_examples(table.qids)}",
+                found=f"none of them; it has {_examples(other.qids)}",
+                do="fuse runs of the same topics",
+            )
+        for one, count in ((first, len(table.qids)), (name, len(other.qids))):
+            if count > len(shared):
+                absent = count - len(shared)
+                LOG.info("%d of %d queries of %s are not in both %s and %s", absent, count, one, first, name)
+        if not _share_documents(table, other, shared[:QUERIES_COMPARED]):
+            _note_no_overlap(first, name, table, other)
 
 
-def _theoretical_minimum(source: FusionInput) -> float | None:
-    if source.theoretical_minimum is not None:
-        return source.theoretical_minimum
-    if source.kind in ("bm25", "doct5query", "impact"):
-        return LOWEST_SPARSE_SCORE
-    from pyserini_tasb.recipes.lookup import encoder_card
+def _share_documents(table: RunTable, other: RunTable, qids: Sequence[str]) -> bool:
+    parts = []
+    for one in (table, other):
+        numbers = {qid: number for number, qid in enumerate(one.qids)}
+        parts.append(one.taken(np.array([numbers[qid] for qid in qids], dtype=np.int64)))
+    return bool(Pool.of(parts).present.all(axis=1).any())
 
-    if source.kind == "dense" and source.encoder and encoder_card(source.encoder).normalise:
-        return LOWEST_COSINE
-    return None  # a dot product has none
+
+def _note_no_overlap(first: str, name: str, table: RunTable, other: RunTable) -> None:
+    kinds = [_kind(one) for one in (table, other)]
+    examples = [_examples([docid.decode() for docid in unpack(one.docids[:3]).tolist()]) for one in (table, other)]
+    if kinds[0] != kinds[1]:
+        raise TasbError(
+            where=name,
+            expected=f"docids of the same collection as {first}, which has {kinds[0]}: {examples[0]}",
+            found=f"{kinds[1]}: {examples[1]}; not one document in common",
+            do="search the same collection for both, or bring the docids into one form",
+        )
+    LOG.info("%s and %s have not one document in common: %s against %s; one collection?", first, name, *examples)
+
+
+def _kind(table: RunTable) -> str:
+    docids = unpack(table.docids[:1000]).tolist()
+    return "integers" if all(docid.isdigit() for docid in docids) else "names"
+
+
+def _examples(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+
+
+# --------
+# Runs to one run, block of queries by block of queries.
+
+
+def fuse_runs(runs: Sequence[RunDict], fusion: Fusion) -> RunDict:
+    """Fuse runs in memory.
+
+    Args:
+        runs: each qid → docid → score.
+        fusion: how.
+
+    Returns:
+        The queries of the first run, then those that only later ones have; each as trec_eval ranks it. A query for
+        which no document is left is not there.
+
+    Raises:
+        TasbError: as `Fusion.require_fits`; an id or a score that is none; a score below its theoretical minimum.
+    """
+    tables = [RunTable.from_run(run, name=f"run {number}") for number, run in enumerate(runs, 1)]
+    return concatenated(list(fuse_tables(tables, fusion))).to_run()
+
+
+def fuse_tables(tables: Sequence[RunTable], fusion: Fusion) -> InOrder[RunTable]:
+    """Fuse runs as columns; what comes is to be written or concatenated in this order.
+
+    Raises:
+        TasbError: as `fuse_runs`.
+    """
+    fusion.require_fits(len(tables))
+    return InOrder(lambda block: _fused(block, fusion), aligned_blocks(tables, fusion.depth))
+
+
+def aligned_blocks(tables: Sequence[RunTable], depth: int | None) -> Iterator[list[RunTable]]:
+    """All runs' rows of some queries at a time, the same queries for each run, cut to a depth.
+
+    Args:
+        tables: the runs.
+        depth: rows of each query; None is all.
+    """
+    qids = list(dict.fromkeys(qid for table in tables for qid in table.qids))
+    numbers = [{qid: number for number, qid in enumerate(table.qids)} for table in tables]
+    queries = [np.array([known.get(qid, -1) for qid in qids], dtype=np.int64) for known in numbers]
+    for first, last in query_blocks(_pooled_lengths(tables, queries, depth)):
+        names = tuple(qids[first:last])
+        taken = [table.taken(of[first:last], depth) for table, of in zip(tables, queries, strict=True)]
+        yield [RunTable(names, table.starts, table.docids, table.scores) for table in taken]
+
+
+def _pooled_lengths(
+    tables: Sequence[RunTable], queries: Sequence[NDArray[np.int64]], depth: int | None
+) -> NDArray[np.int64]:
+    total = np.zeros(len(queries[0]), dtype=np.int64)
+    for table, of in zip(tables, queries, strict=True):
+        lengths = np.append(table.lengths, 0)[of]  # -1 is the one appended
+        total += lengths if depth is None else np.minimum(lengths, depth)
+    return total
+
+
+def _fused(tables: Sequence[RunTable], fusion: Fusion) -> RunTable:
+    candidates = Candidates.of(tables, fusion)
+    pool, scores = candidates.pool, fusion.chosen_method.fused(candidates)
+    if not np.isfinite(scores).all():
+        raise TasbError(expected="finite scores", found="some too large for float64", do="choose smaller weights")
+    order = rank_order(pool.queries, scores, None)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(pool.counts) - pool.counts, pool.counts)
+    kept = order if fusion.hits is None else order[ranks < fusion.hits]
+    counts = np.bincount(pool.queries[kept], minlength=len(tables[0].qids))
+    left = np.flatnonzero(counts)
+    return RunTable(
+        tuple(tables[0].qids[query] for query in left.tolist()),
+        np.concatenate([[0], np.cumsum(counts[left])]).astype(np.int64),
+        pool.docids.take(kept, axis=0),
+        scores.take(kept),
+    )

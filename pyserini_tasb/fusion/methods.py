@@ -1,13 +1,14 @@
-"""All fusion methods, and what a document gets from a run that lacks it."""
+"""The choices of a fusion: methods, normalisations, and what a document gets from a run that lacks it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
@@ -15,58 +16,174 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.fusion.candidates import Evidence
-    from pyserini_tasb.fusion.normalisations import Normalisation, ScoredLists
+    from pyserini_tasb.fusion.candidates import Candidates, ScoredLists
+    from pyserini_tasb.recipes.types import FusionInput, FusionRecipe
 
-    Missing = Callable[[Normalisation, ScoredLists], NDArray[np.float64]]
+    Missing = Callable[["Normalisation", ScoredLists], NDArray[np.float64]]
     Matrix = NDArray[np.float64]
     Column = NDArray[np.float64]
-    Contributions = Callable[[Evidence], Matrix]
+    Contributions = Callable[[Candidates], Matrix]
     Combination = Callable[[Matrix, NDArray[np.bool_]], Column]
+    ShiftAndScale = Callable[[ScoredLists], tuple[Column, Column]]
 
 
-NOTHING = "nothing"
-DROP = "drop"
-MISSING: Registry[Missing] = Registry("rule for missing documents")
+DEPTH = 1000
+RRF_K = 60.0
 
 
-def missing_rule(name: str) -> Callable[[Missing], Missing]:
-    """Register a function that gives the normalised score for each list, shape (queries,)."""
+@dataclass(frozen=True)
+class Fusion:
+    """A method with all it needs.
 
-    def register(function: Missing) -> Missing:
-        MISSING.add(name, function)
-        return function
+    Attributes:
+        method: of `METHODS`.
+        weights: one for each run, multiplied with what the run contributes; None is 1 for each.
+        normalization: of `NORMALISATIONS`; of each run's list for a query.
+        missing: of `MISSING`, what a document that a run lacks gets there; None is the method's own rule.
+        theoretical_minimums: one for each run, the lowest score that its model can give; None where it is not known.
+        rrf_k: of RRF.
+        depth: documents taken of each list; None is all.
+        hits: documents kept for each query; None is all.
+    """
 
-    return register
+    method: str = "linear"
+    weights: tuple[float, ...] | None = None
+    normalization: str = "none"
+    missing: str | None = None
+    theoretical_minimums: tuple[float | None, ...] | None = None
+    rrf_k: float = RRF_K
+    depth: int | None = DEPTH
+    hits: int | None = DEPTH
+
+    @classmethod
+    def from_recipe(cls, recipe: FusionRecipe, weights: Sequence[float] | None = None) -> Fusion:
+        """What a recipe says, with other weights if they are given.
+
+        Raises:
+            TasbError: an unknown name, numbers out of range, or choices that do not go together.
+        """
+        fusion = cls(
+            method=recipe.method,
+            weights=tuple(weights or (each.weight for each in recipe.inputs)),
+            normalization=recipe.normalization,
+            missing=recipe.missing,
+            theoretical_minimums=tuple(map(_theoretical_minimum, recipe.inputs)),
+            rrf_k=recipe.rrf_k,
+            depth=recipe.depth,
+            hits=recipe.hits,
+        )
+        fusion.require_fits(len(recipe.inputs))
+        return fusion
+
+    @property
+    def chosen_method(self) -> Method:
+        """The method itself."""
+        return METHODS[self.method]
+
+    @property
+    def chosen_normalisation(self) -> Normalisation:
+        """The normalisation itself."""
+        return NORMALISATIONS[self.normalization]
+
+    @property
+    def chosen_missing(self) -> str:
+        """The rule for documents that a run lacks."""
+        return self.missing or self.chosen_method.missing
+
+    def weights_for(self, runs: int) -> tuple[float, ...]:
+        """One weight for each of so many runs."""
+        return self.weights if self.weights is not None else (1.0,) * runs
+
+    def minimum(self, run: int) -> float | None:
+        """The lowest score that a run's model can give."""
+        return None if self.theoretical_minimums is None else self.theoretical_minimums[run]
+
+    def require_fits(self, runs: int) -> None:
+        """Refuse what does not go together.
+
+        Args:
+            runs: how many are to be fused.
+
+        Raises:
+            TasbError: an unknown name, fewer than two runs, numbers that do not fit the runs or are out of range, a
+                choice that the method does not make, or a theoretical minimum that is needed and not known.
+        """
+        method, normalisation = self.chosen_method, self.chosen_normalisation
+        if runs < 2:
+            raise _mismatch("two runs or more", f"{runs}", f"give all runs to {argument('runs')}")
+        self._require_one_each(runs)
+        method.require_weights(self.weights_for(runs))
+        if self.missing is not None:
+            _require_missing(self.missing, self.method, method)
+        if not method.uses_scores and self.normalization != "none":
+            found = f"`{self.normalization}` with `{self.method}`, which looks at ranks only"
+            raise _mismatch("no normalisation", found, f"leave {argument('normalization')} out")
+        if normalisation.needs_minimum or self.chosen_missing == "theoretical":
+            self._require_minimums(runs)
+        if not (math.isfinite(self.rrf_k) and self.rrf_k >= 0):
+            raise _mismatch("k of RRF from 0 on", f"{self.rrf_k}", "60 is usual")
+        for depth in (self.depth, self.hits):
+            if depth is not None and depth < 1:
+                raise _mismatch("a depth of 1 or more", f"{depth}", "1000 is usual")
+
+    def described(self, runs: int) -> str:
+        """The method, the normalisation and the weights, for a line of text."""
+        weights = " ".join(f"{weight:g}" for weight in self.weights_for(runs))
+        normalised = f", normalisation {self.normalization}" if self.normalization != "none" else ""
+        return f"{self.method}{normalised}, weights {weights}"
+
+    def _require_one_each(self, runs: int) -> None:
+        for what, values in (("weight", self.weights), ("theoretical minimum", self.theoretical_minimums)):
+            if values is not None and len(values) != runs:
+                raise _mismatch(f"one {what} for each of the {runs} runs", f"{len(values)}", "give one a run, in order")
+        if not all(map(math.isfinite, self.weights_for(runs))):
+            raise _mismatch("finite weights", str(self.weights), "give numbers such as 1 0.1")
+
+    def _require_minimums(self, runs: int) -> None:
+        without = [str(run + 1) for run in range(runs) if self.minimum(run) is None]
+        if without:
+            raise _mismatch(
+                "the lowest score that each run's model can give",
+                f"none for run {', '.join(without)}",
+                f"{argument('minimums')}: 0 for BM25, -1 for a cosine, one for each run",
+            )
 
 
-@missing_rule("minimum")
-def _minimum(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
-    """What the list's last document has, as in Pyserini's HybridSearcher."""
-    return normalisation.lowest(lists)
+# The lowest that a sum of term weights, none of them negative, can be.
+LOWEST_SPARSE_SCORE = 0.0
+LOWEST_COSINE = -1.0
 
 
-@missing_rule("zero")
-def _zero(_normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
-    """0, after normalisation."""
-    return np.zeros_like(lists.lowest)
+def _theoretical_minimum(source: FusionInput) -> float | None:
+    if source.theoretical_minimum is not None:
+        return source.theoretical_minimum
+    if source.kind in ("bm25", "doct5query", "impact"):
+        return LOWEST_SPARSE_SCORE
+    from pyserini_tasb.recipes.lookup import encoder_card
+
+    if source.kind == "dense" and source.encoder and encoder_card(source.encoder).normalise:
+        return LOWEST_COSINE
+    return None  # a dot product has none
 
 
-@missing_rule("theoretical")
-def _theoretical(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
-    """What the lowest score has that the run's model can give."""
-    return normalisation.theoretical_minimum(lists)
+def _require_missing(missing: str, name: str, method: Method) -> None:
+    MISSING[missing]  # or it says what there is
+    if missing not in method.missing_choices:
+        raise _mismatch(
+            f"for `{name}`: {', '.join(method.missing_choices)}",
+            f"`{missing}` for documents that a run lacks",
+            f"leave {argument('missing')} out, or choose one of these",
+        )
 
 
-# A document that any run lacks is no candidate, so that what it would get does not matter.
-missing_rule(DROP)(_zero)
-# The method counts only the runs that have the document.
-missing_rule(NOTHING)(_zero)
+def _mismatch(expected: str, found: str, do: str) -> TasbError:
+    return TasbError(expected=expected, found=found, do=do)
 
 
 # --------
 # What a fusion method is: what each run contributes to a document, and how that becomes one score.
 
+DROP, NOTHING = "drop", "nothing"
 SCORE_MISSING = ("minimum", "zero", "theoretical", DROP)
 RANK_MISSING = (NOTHING, DROP)
 
@@ -111,13 +228,16 @@ class Method:
         given = np.asarray(weights, dtype=np.float64)
         return given / given.sum() if self.weights_sum_to_one else given
 
-    def fused(self, evidence: Evidence) -> Column:
+    def fused(self, candidates: Candidates) -> Column:
         """The fused score of each candidate, shape (candidates,)."""
-        present = evidence.present
-        weights = self.shares(evidence.fusion.weights_of(present.shape[1]))
+        present = candidates.present
+        weights = self.shares(candidates.fusion.weights_for(present.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused afterwards
-            return self.combination(self.contributions(evidence) * weights, present)
+            return self.combination(self.contributions(candidates) * weights, present)
 
+
+# --------
+# All methods.
 
 METHODS: Registry[Method] = Registry("fusion method")
 
@@ -135,26 +255,24 @@ def sum_by_count(contributions: Matrix, present: NDArray[np.bool_]) -> Column:
     return np.asarray(weighted_sum(contributions, present) * present.sum(axis=1))
 
 
-def normalised_scores(evidence: Evidence) -> Matrix:
+def normalised_scores(candidates: Candidates) -> Matrix:
     """The normalised scores themselves."""
-    return evidence.scores()
+    return candidates.scores()
 
 
-# --------
 # Borda count (Aslam and Montague 2001).
 
 
-def _points(evidence: Evidence) -> Matrix:
-    """Of c candidates a run's first gets c points, the next c - 1; those it lacks share the points that are left."""
-    candidates = evidence.candidates()[:, None]
-    left = (candidates - evidence.lengths() + 1) / 2  # the mean of 1 to c - n
-    return np.asarray(np.where(evidence.present, candidates + 1 - evidence.ranks(), left))
+def _points(candidates: Candidates) -> Matrix:
+    """The first of c candidates gets c points, the next c - 1; those that a run lacks share what is left."""
+    counts = candidates.counts()[:, None]
+    left = (counts - candidates.lengths() + 1) / 2  # the mean of 1 to c - n
+    return np.asarray(np.where(candidates.present, counts + 1 - candidates.ranks(), left))
 
 
 METHODS.add("borda", Method(_points, weighted_sum, False, RANK_MISSING[0], RANK_MISSING))
 
 
-# --------
 # CombSUM, CombMNZ, CombMAX and CombMIN (Fox and Shaw 1994).
 
 
@@ -174,9 +292,7 @@ METHODS.add("combmax", Method(normalised_scores, _highest, True, RANK_MISSING[0]
 METHODS.add("combmin", Method(normalised_scores, _lowest, True, RANK_MISSING[0], RANK_MISSING))
 
 
-# --------
 # Linear and convex combination of scores.
-
 # The sum of weight times score. With weights 1 and alpha for a dense and a sparse run it is Pyserini's hybrid score,
 # dense + alpha * sparse; bit for bit, with `minimum` and the normalisation `none` or `pyserini`.
 METHODS.add("linear", Method(normalised_scores, weighted_sum, True, "minimum", SCORE_MISSING))
@@ -184,19 +300,167 @@ METHODS.add("linear", Method(normalised_scores, weighted_sum, True, "minimum", S
 METHODS.add("convex", Method(normalised_scores, weighted_sum, True, "minimum", SCORE_MISSING, weights_sum_to_one=True))
 
 
-# --------
 # Sums of reciprocal ranks: RRF and ISR. A run that lacks a document contributes nothing.
 
 
-def _reciprocal_ranks(evidence: Evidence) -> Matrix:
+def _reciprocal_ranks(candidates: Candidates) -> Matrix:
     """1 / (k + rank) (Cormack et al. 2009)."""
-    return np.asarray(1 / (evidence.fusion.rrf_k + evidence.ranks()))
+    return np.asarray(1 / (candidates.fusion.rrf_k + candidates.ranks()))
 
 
-def _inverse_square_ranks(evidence: Evidence) -> Matrix:
+def _inverse_square_ranks(candidates: Candidates) -> Matrix:
     """1 / rank squared (Mourão et al. 2014)."""
-    return np.asarray(1 / evidence.ranks() ** 2)
+    return np.asarray(1 / candidates.ranks() ** 2)
 
 
 METHODS.add("rrf", Method(_reciprocal_ranks, weighted_sum, False, RANK_MISSING[0], RANK_MISSING))
 METHODS.add("isr", Method(_inverse_square_ranks, sum_by_count, False, RANK_MISSING[0], RANK_MISSING))
+
+
+# --------
+# Normalisations: scores of different models made comparable, list by list.
+#
+# All of them are (value - shift) / scale with one shift and one scale for each list, so that the score of a document
+# which a list lacks goes the same way. Where all scores of a list are equal, scale would be 0; each says what it is
+# then.
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """One way to normalise.
+
+    Attributes:
+        shift_and_scale: of each list, shape (queries,) both.
+        of_ranks: whether the value of a document is its place counted from the end of the list, not its score.
+        needs_minimum: whether the theoretical minimum has to be known.
+    """
+
+    shift_and_scale: ShiftAndScale
+    of_ranks: bool = False
+    needs_minimum: bool = False
+
+    def values(self, lists: ScoredLists) -> Column:
+        """Normalised, shape (rows,)."""
+        shift, scale = self.shift_and_scale(lists)
+        places = np.repeat(lists.lengths, lists.lengths) - lists.ranks + 1
+        values = places.astype(np.float64) if self.of_ranks else lists.scores
+        return np.asarray((values - np.repeat(shift, lists.lengths)) / np.repeat(scale, lists.lengths))
+
+    def lowest(self, lists: ScoredLists) -> Column:
+        """What the last document of each list has, shape (queries,)."""
+        shift, scale = self.shift_and_scale(lists)
+        return np.asarray(((1.0 if self.of_ranks else lists.lowest) - shift) / scale)
+
+    def theoretical_minimum(self, lists: ScoredLists) -> Column:
+        """What a document of the lowest possible score would have, shape (queries,)."""
+        shift, scale = self.shift_and_scale(lists)
+        lowest = 0.0 if self.of_ranks or lists.theoretical_minimum is None else lists.theoretical_minimum
+        return np.asarray((lowest - shift) / scale)
+
+
+NORMALISATIONS: Registry[Normalisation] = Registry("normalisation")
+
+
+def normalisation(
+    name: str, *, of_ranks: bool = False, needs_minimum: bool = False
+) -> Callable[[ShiftAndScale], ShiftAndScale]:
+    """Register a function that gives each list's shift and scale."""
+
+    def register(function: ShiftAndScale) -> ShiftAndScale:
+        NORMALISATIONS.add(name, Normalisation(function, of_ranks, needs_minimum))
+        return function
+
+    return register
+
+
+@normalisation("none")
+def _none(lists: ScoredLists) -> tuple[Column, Column]:
+    """Scores as they are."""
+    return np.zeros_like(lists.lowest), np.ones_like(lists.lowest)
+
+
+@normalisation("min-max")
+def _min_max(lists: ScoredLists) -> tuple[Column, Column]:
+    """From 0 to 1; equal scores are 1, since all of them are the best (so in pyserini.fusion; in ranx they are 0)."""
+    equal = lists.highest == lists.lowest
+    return np.where(equal, lists.lowest - 1, lists.lowest), np.where(equal, 1, lists.highest - lists.lowest)
+
+
+@normalisation("pyserini")
+def _pyserini(lists: ScoredLists) -> tuple[Column, Column]:
+    """From -1/2 to 1/2, HybridSearcher's `--normalization`; equal scores, by whose spread it would divide, are 0."""
+    spread = lists.highest - lists.lowest
+    return (lists.lowest + lists.highest) / 2, np.where(spread == 0, 1, spread)
+
+
+@normalisation("max")
+def _max(lists: ScoredLists) -> tuple[Column, Column]:
+    """The best is 1, or -1 where it is negative, since dividing by that would turn the list round; 0 stays 0."""
+    return np.zeros_like(lists.highest), np.where(lists.highest == 0, 1, np.abs(lists.highest))
+
+
+@normalisation("z-score")
+def _z_score(lists: ScoredLists) -> tuple[Column, Column]:
+    """Mean 0, standard deviation 1 (of the population); equal scores are 0."""
+    counts = np.maximum(lists.lengths, 1)
+    mean = lists.sums(lists.scores) / counts
+    squares = lists.sums((lists.scores - np.repeat(mean, lists.lengths)) ** 2)
+    equal = lists.highest == lists.lowest  # of which rounding may leave a deviation
+    return np.where(equal, lists.lowest, mean), np.where(equal | (squares == 0), 1, np.sqrt(squares / counts))
+
+
+@normalisation("theoretical-min", needs_minimum=True)
+def _theoretical_min(lists: ScoredLists) -> tuple[Column, Column]:
+    """From the lowest possible score, which is 0, to the best, which is 1 (Bruch et al. 2023, TM2C2).
+
+    Where the best is the lowest possible score, all are 0.
+    """
+    minimum = np.full_like(lists.highest, lists.theoretical_minimum)
+    spread = lists.highest - minimum
+    return minimum, np.where((spread == 0) | (lists.lengths == 0), 1, spread)
+
+
+@normalisation("rank", of_ranks=True)
+def _rank(lists: ScoredLists) -> tuple[Column, Column]:
+    """The best of n is 1, the next 1 - 1/n, the last 1/n; scores do not count."""
+    return np.zeros_like(lists.lowest), np.maximum(lists.lengths, 1).astype(np.float64)
+
+
+# --------
+# What a document gets from a run that lacks it.
+
+MISSING: Registry[Missing] = Registry("rule for missing documents")
+
+
+def missing_rule(name: str) -> Callable[[Missing], Missing]:
+    """Register a function that gives the normalised score for each list, shape (queries,)."""
+
+    def register(function: Missing) -> Missing:
+        MISSING.add(name, function)
+        return function
+
+    return register
+
+
+@missing_rule("minimum")
+def _minimum(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
+    """What the list's last document has, as in Pyserini's HybridSearcher."""
+    return normalisation.lowest(lists)
+
+
+@missing_rule("zero")
+def _zero(_normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
+    """0, after normalisation."""
+    return np.zeros_like(lists.lowest)
+
+
+@missing_rule("theoretical")
+def _theoretical(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
+    """What the lowest score has that the run's model can give."""
+    return normalisation.theoretical_minimum(lists)
+
+
+# A document that any run lacks is no candidate, so that what it would get does not matter.
+missing_rule(DROP)(_zero)
+# The method counts only the runs that have the document.
+missing_rule(NOTHING)(_zero)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.lines import LineFaults, columns_of, open_lines
 
 if TYPE_CHECKING:
@@ -24,69 +24,37 @@ if TYPE_CHECKING:
     PerQuery = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """What was found on queries that had no part in the choice.
-
-    Attributes:
-        weights: of each fold, [folds, runs].
-        values: of each query tested on, each under its own fold's weights.
-    """
-
-    weights: NDArray[np.float64]
-    values: NDArray[np.float64]
-
-    @property
-    def mean(self) -> float:
-        """Over the queries."""
-        return float(self.values.mean())
-
-
-def folds_of(queries: int, folds: int, seed: int) -> list[Queries]:
-    """Query numbers in parts of about equal size, shuffled by the seed.
-
-    Raises:
-        TasbError: fewer than two parts, or more than there are queries.
-    """
-    if not 2 <= folds <= queries:
-        raise TasbError(
-            expected=f"2 to {queries} folds, as there are {queries} queries", found=f"{folds}", do="e.g. --folds 5"
-        )
-    return np.array_split(np.random.default_rng(seed).permutation(queries), folds)
-
-
-def tuned_on(per_query: PerQuery, queries: Queries, search: Search, runs: int) -> NDArray[np.float64]:
-    """The best weights for the mean over some queries, shape (runs,)."""
-    return search.best(lambda weights: per_query(weights)[queries].mean(axis=0), runs)
-
-
-def cross_validated(per_query: PerQuery, folds: Sequence[Queries], search: Search, runs: int) -> HeldOut:
-    """Each fold's queries under the weights found on all the others."""
-    values = np.zeros(sum(map(len, folds)))
-    weights = []
-    for number, tested in enumerate(folds):
-        others = np.concatenate([fold for other, fold in enumerate(folds) if other != number])
-        chosen = tuned_on(per_query, np.sort(others), search, runs)
-        values[tested] = per_query(chosen[None, :])[tested, 0]
-        weights.append(chosen)
-    return HeldOut(np.stack(weights), values)
-
-
-# --------
-# Which queries are tuned on, which are tested on, and how the two are kept apart.
-
 FOLDS = 5
-_REMEMBERED = 8
+WEIGHTS_REMEMBERED = 8
+
+
+def tuned_by_folds(train: Split, folds: Sequence[Queries], search: Search, runs: int) -> Outcome:
+    """The weights found on all queries, and their worth by cross-validation."""
+    weights = train.best(search, runs)
+    tuned = float(train.mean(weights[None, :])[0])
+    held_out = cross_validated(train.per_query, folds, search, runs)
+    return Outcome(weights, tuned, held_out.mean, tuned, held_out.weights)
+
+
+def tuned_and_tested(train: Split, test: Split, search: Search, runs: int) -> Outcome:
+    """The weights found on some queries, and their worth on others."""
+    weights, best = train.best(search, runs), test.best(search, runs)
+    return Outcome(
+        weights,
+        float(train.mean(weights[None, :])[0]),
+        float(test.mean(weights[None, :])[0]),
+        float(test.mean(best[None, :])[0]),
+        np.zeros((0, runs)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What tuning found.
+    """The weights that tuning found, and what they are worth.
 
     Attributes:
         weights: the ones chosen, shape (runs,).
         tuned_value: the measure's mean over the queries tuned on.
-        held_out: what was held out, in words.
         held_out_value: the mean over queries that had no part in the choice.
         own_best: what tuning on those very queries would have shown.
         fold_weights: [folds, runs] of a cross-validation; empty otherwise.
@@ -94,7 +62,6 @@ class Outcome:
 
     weights: NDArray[np.float64]
     tuned_value: float
-    held_out: str
     held_out_value: float
     own_best: float
     fold_weights: NDArray[np.float64]
@@ -105,18 +72,8 @@ class Outcome:
         return self.own_best - self.held_out_value
 
 
-def remembering(queries: TuningSet, measure: RankedMeasure) -> PerQuery:
-    """The measure of each query under weights; folds ask for the same grid again and again."""
-
-    @functools.lru_cache(maxsize=_REMEMBERED)
-    def values(weights: bytes, runs: int) -> NDArray[np.float64]:
-        return queries.values(np.frombuffer(weights).reshape(-1, runs), measure)
-
-    return lambda weights: values(np.ascontiguousarray(weights).tobytes(), weights.shape[1])
-
-
 @dataclass(frozen=True, eq=False)
-class Side:
+class Split:
     """Some queries of a set, to tune on or to test on.
 
     Attributes:
@@ -129,35 +86,74 @@ class Side:
 
     def best(self, search: Search, runs: int) -> NDArray[np.float64]:
         """The best weights for them, shape (runs,)."""
-        return tuned_on(self.per_query, self.queries, search, runs)
+        return best_weights(self.per_query, self.queries, search, runs)
 
     def mean(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the measure, for each choice of weights, [weights]."""
+        """The mean of the measure under each choice of weights, [weights]."""
         return np.asarray(self.per_query(weights)[self.queries].mean(axis=0))
 
 
-def by_folds(train: Side, folds: Sequence[Queries], said: str, search: Search, runs: int) -> Outcome:
-    """Tuned on all queries; its worth by cross-validation."""
-    weights = train.best(search, runs)
-    tuned = float(train.mean(weights[None, :])[0])
-    held_out = cross_validated(train.per_query, folds, search, runs)
-    return Outcome(weights, tuned, said, held_out.mean, tuned, held_out.weights)
+def best_weights(per_query: PerQuery, queries: Queries, search: Search, runs: int) -> NDArray[np.float64]:
+    """The best weights for the mean over some queries, shape (runs,)."""
+    return search.best(lambda weights: per_query(weights)[queries].mean(axis=0), runs)
 
 
-def by_test(train: Side, test: Side, said: str, search: Search, runs: int) -> Outcome:
-    """Tuned on some queries, tested on others."""
-    weights, best = train.best(search, runs), test.best(search, runs)
-    return Outcome(
-        weights,
-        float(train.mean(weights[None, :])[0]),
-        said,
-        float(test.mean(weights[None, :])[0]),
-        float(test.mean(best[None, :])[0]),
-        np.zeros((0, runs)),
-    )
+def cached(queries: TuningSet, measure: RankedMeasure) -> PerQuery:
+    """The measure of each query under weights; folds ask for the same grid again and again."""
+
+    @functools.lru_cache(maxsize=WEIGHTS_REMEMBERED)
+    def values(weights: bytes, runs: int) -> NDArray[np.float64]:
+        return queries.values(np.frombuffer(weights).reshape(-1, runs), measure)
+
+    return lambda weights: values(np.ascontiguousarray(weights).tobytes(), weights.shape[1])
 
 
-def split(qids: Sequence[str], path: Path, *, allow_overlap: bool) -> tuple[Queries, Queries]:
+def cross_validated(per_query: PerQuery, folds: Sequence[Queries], search: Search, runs: int) -> HeldOut:
+    """The measure of each fold's queries under the weights found on all the others."""
+    values = np.zeros(sum(map(len, folds)))
+    weights = []
+    for number, tested in enumerate(folds):
+        others = np.concatenate([fold for other, fold in enumerate(folds) if other != number])
+        chosen = best_weights(per_query, np.sort(others), search, runs)
+        values[tested] = per_query(chosen[None, :])[tested, 0]
+        weights.append(chosen)
+    return HeldOut(np.stack(weights), values)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The measure on queries that had no part in the choice of their weights.
+
+    Attributes:
+        weights: of each fold, [folds, runs].
+        values: of each query tested on, each under its own fold's weights.
+    """
+
+    weights: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the queries."""
+        return float(self.values.mean())
+
+
+def shuffled_folds(queries: int, folds: int, seed: int) -> list[Queries]:
+    """Query numbers in parts of about equal size, shuffled by the seed.
+
+    Raises:
+        TasbError: fewer than two parts, or more than there are queries.
+    """
+    if not 2 <= folds <= queries:
+        raise TasbError(
+            expected=f"2 to {queries} folds, as there are {queries} queries",
+            found=f"{folds}",
+            do=f"e.g. {argument('folds', 5)}",
+        )
+    return np.array_split(np.random.default_rng(seed).permutation(queries), folds)
+
+
+def train_and_test(qids: Sequence[str], path: Path, *, allow_overlap: bool) -> tuple[Queries, Queries]:
     """Numbers of the queries that a file names, and of the others (of all, where overlap is allowed).
 
     Raises:
@@ -171,21 +167,6 @@ def split(qids: Sequence[str], path: Path, *, allow_overlap: bool) -> tuple[Quer
         found = f"{', '.join(unknown[:3])}, not judged" if unknown else "all of them, so that none is left to test on"
         raise TasbError(where=str(path), expected="some of the judged queries", found=found, do="name fewer queries")
     return trained, tested
-
-
-def require_apart(trained: Sequence[str], tested: Sequence[str], *, allow_overlap: bool) -> None:
-    """Refuse to report on queries that were tuned on.
-
-    Raises:
-        TasbError: a query is in both.
-    """
-    both = sorted(set(trained) & set(tested))
-    if both and not allow_overlap:
-        raise TasbError(
-            expected="other queries to test on than to tune on",
-            found=f"{len(both)} in both: {', '.join(both[:3])}",
-            do="give other qrels, or --allow-overlap if that is what you want to see",
-        )
 
 
 def _read_qids(path: Path) -> set[str]:
@@ -202,3 +183,18 @@ def _read_qids(path: Path) -> set[str]:
                 faults.add(number, str(error))
     faults.finish(records=len(qids))
     return qids
+
+
+def require_apart(trained: Sequence[str], tested: Sequence[str], *, allow_overlap: bool) -> None:
+    """Refuse to report on queries that were tuned on.
+
+    Raises:
+        TasbError: a query is in both.
+    """
+    both = sorted(set(trained) & set(tested))
+    if both and not allow_overlap:
+        raise TasbError(
+            expected="other queries to test on than to tune on",
+            found=f"{len(both)} in both: {', '.join(both[:3])}",
+            do=f"give other qrels, or {argument('allow_overlap', True)} if that is what you want to see",
+        )

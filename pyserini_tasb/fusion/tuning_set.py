@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
 from pyserini_tasb.formats.text_columns import unpack
-from pyserini_tasb.fusion.candidates import Evidence
-from pyserini_tasb.fusion.fusing import aligned_blocks
+from pyserini_tasb.fusion.candidates import Candidates
+from pyserini_tasb.fusion.fuse import aligned_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +21,150 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run_table import RunTable
-    from pyserini_tasb.fusion.fusing import Fusion
+    from pyserini_tasb.fusion.methods import Fusion
 
     Ranks = NDArray[np.float64]
     Grades = NDArray[np.int64]
     Values = NDArray[np.float64]
     RankedMeasure = Callable[[Ranks, Grades, Grades], Values]
+
+
+CELLS_AT_ONCE = 1 << 22  # candidates times weights
+
+
+@dataclass(frozen=True, eq=False)
+class TuningSet:
+    """All queries of some qrels, or of several.
+
+    Attributes:
+        qids: sorted within each qrels.
+        queries: of each of `qids`; None where no run has candidates.
+        fusion: the choices made, weights apart.
+        depth: the most documents that a run has for any query.
+    """
+
+    qids: tuple[str, ...]
+    queries: Sequence[JudgedQuery | None]
+    fusion: Fusion
+    depth: int
+
+    @classmethod
+    def of(cls, tables: Sequence[RunTable], qrels: QrelsDict, fusion: Fusion) -> TuningSet:
+        """The queries of `qrels`, with what the runs have for them.
+
+        Raises:
+            TasbError: the method's score is no weighted sum, or no query is judged.
+        """
+        fusion.require_fits(len(tables))
+        if not fusion.chosen_method.is_weighted_sum:
+            raise TasbError(
+                expected="a method whose score is a weighted sum: linear, convex, combsum, rrf, borda",
+                found=f"`{fusion.method}`",
+                do=f"choose another, e.g. {argument('set', 'method=linear')}",
+            )
+        wanted = [
+            table.taken(np.array([number for number, qid in enumerate(table.qids) if qid in qrels], dtype=np.int64))
+            for table in tables
+        ]
+        found: dict[str, JudgedQuery] = {}
+        for block in aligned_blocks(wanted, fusion.depth):
+            found.update(_judged(block, qrels, fusion))
+        if not found:
+            raise TasbError(expected="queries of the qrels in the runs", found="none", do="give the topics' own qrels")
+        qids = tuple(sorted(qrels))
+        deepest = max(int(table.lengths.max(initial=0)) for table in wanted)
+        depth = deepest if fusion.depth is None else min(deepest, fusion.depth)
+        return cls(qids, [found.get(qid) for qid in qids], fusion, depth)
+
+    @classmethod
+    def joined(cls, sets: Sequence[TuningSet]) -> TuningSet:
+        """One set of several that were made with the same choices.
+
+        Raises:
+            TasbError: a query is in two of them.
+        """
+        qids = tuple(qid for each in sets for qid in each.qids)
+        twice = sorted(qid for qid, times in Counter(qids).items() if times > 1)
+        if twice:
+            raise TasbError(
+                expected="each query in one of the qrels only",
+                found=f"{len(twice)} in two: {', '.join(twice[:3])}",
+                do="give qrels of different topics",
+            )
+        queries = [query for each in sets for query in each.queries]
+        return cls(qids, queries, sets[0].fusion, max(each.depth for each in sets))
+
+    def values(self, weights: NDArray[np.float64], measure: RankedMeasure) -> NDArray[np.float64]:
+        """The measure of each query under each choice of weights, [queries, weights]; 0 without candidates.
+
+        Args:
+            weights: [weights, runs], as a user gives them.
+            measure: of one query.
+        """
+        shares = np.stack([self.fusion.chosen_method.shares(row) for row in weights.tolist()])
+        values = np.zeros((len(self.queries), len(shares)))
+        for number, query in enumerate(self.queries):
+            if query is None or not len(query.relevant):
+                continue
+            step = max(1, CELLS_AT_ONCE // len(query.contributions))
+            for start in range(0, len(shares), step):
+                ranks = query.ranks(shares[start : start + step], self.fusion.hits)
+                values[number, start : start + step] = measure(ranks, query.grades, query.judged)
+        return values
+
+
+def _judged(tables: Sequence[RunTable], qrels: QrelsDict, fusion: Fusion) -> Iterator[tuple[str, JudgedQuery]]:
+    candidates = Candidates.of(tables, fusion)
+    pool, contributions = candidates.pool, fusion.chosen_method.contributions(candidates)
+    ends = np.cumsum(pool.counts)
+    for qid, start, end in zip(tables[0].qids, (ends - pool.counts).tolist(), ends.tolist(), strict=True):
+        grades_of = qrels[qid]
+        docids = [docid.decode() for docid in unpack(pool.docids[start:end]).tolist()] if end > start else []
+        grades = np.array([grades_of.get(docid, 0) for docid in docids], dtype=np.int64)
+        relevant = np.flatnonzero(grades > 0)
+        judged = np.array([grade for grade in grades_of.values() if grade > 0], dtype=np.int64)
+        if docids:
+            yield qid, JudgedQuery(contributions[start:end], relevant, grades[relevant], judged)
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedQuery:
+    """The candidates of one query.
+
+    Attributes:
+        contributions: [candidates, runs] before weights; by docid, descending.
+        relevant: which candidates have a grade above 0, [retrieved relevant].
+        grades: theirs, [retrieved relevant].
+        judged: all grades above 0 of the qrels, [judged].
+    """
+
+    contributions: NDArray[np.float64]
+    relevant: NDArray[np.int64]
+    grades: NDArray[np.int64]
+    judged: NDArray[np.int64]
+
+    def ranks(self, weights: NDArray[np.float64], depth: int | None) -> NDArray[np.float64]:
+        """Ranks of the relevant documents, [retrieved relevant, weights]; infinite below `depth`.
+
+        Args:
+            weights: [weights, runs], as they are multiplied.
+            depth: documents kept; None is all.
+        """
+        fused = weights[:, :1] * self.contributions[:, 0]
+        for run in range(1, weights.shape[1]):
+            fused += weights[:, run : run + 1] * self.contributions[:, run]
+        # As trec_eval, which keeps scores in single precision; docids of equal scores are in its order already.
+        order = np.argsort(-fused.astype(np.float32), axis=1, kind="stable")
+        all_ranks = np.empty(order.shape)
+        np.put_along_axis(all_ranks, order, np.arange(1.0, order.shape[1] + 1)[None, :], axis=1)
+        ranks = all_ranks[:, self.relevant].T
+        if depth is not None:
+            ranks[ranks > depth] = np.inf
+        return ranks
+
+
+# --------
+# Measures of a query from the ranks of its relevant documents, for many weights at once.
 
 
 def ranked_measure(text: str) -> RankedMeasure:
@@ -41,7 +179,7 @@ def ranked_measure(text: str) -> RankedMeasure:
         raise TasbError(
             expected=f"a measure that can be tuned on: {', '.join(_MEASURES)}, with @cutoff and (rel=…)",
             found=f"`{text}`",
-            do="e.g. --measure nDCG@10 or RR@10",
+            do=f"e.g. {argument('measure', 'nDCG@10')} or RR@10",
         )
     cutoff, least = float(measure.params.get("cutoff", np.inf)), int(measure.params.get("rel", 1))
     function = _MEASURES[measure.NAME]
@@ -91,140 +229,3 @@ _MEASURES: dict[str, Callable[[Ranks, Grades, Grades, float], Values]] = {
     "P": _precision,
     "RR": _reciprocal_rank,
 }
-
-
-# --------
-# Judged queries with their candidates, on which any weights can be tried without fusing again.
-
-CELLS_AT_ONCE = 1 << 22  # candidates times weights
-
-
-@dataclass(frozen=True, eq=False)
-class JudgedQuery:
-    """One query.
-
-    Attributes:
-        contributions: [candidates, runs] before weights; by docid, descending.
-        relevant: which candidates have a grade above 0, [retrieved relevant].
-        grades: theirs, [retrieved relevant].
-        judged: all grades above 0 of the qrels, [judged].
-    """
-
-    contributions: NDArray[np.float64]
-    relevant: NDArray[np.int64]
-    grades: NDArray[np.int64]
-    judged: NDArray[np.int64]
-
-    def ranks(self, weights: NDArray[np.float64], depth: int | None) -> NDArray[np.float64]:
-        """Ranks of the relevant documents, [retrieved relevant, weights]; infinite below `depth`.
-
-        Args:
-            weights: [weights, runs], as they are multiplied.
-            depth: documents kept; None is all.
-        """
-        fused = weights[:, :1] * self.contributions[:, 0]
-        for run in range(1, weights.shape[1]):
-            fused += weights[:, run : run + 1] * self.contributions[:, run]
-        # As trec_eval, which keeps scores in single precision; docids of equal scores are in its order already.
-        order = np.argsort(-fused.astype(np.float32), axis=1, kind="stable")
-        all_ranks = np.empty(order.shape)
-        np.put_along_axis(all_ranks, order, np.arange(1.0, order.shape[1] + 1)[None, :], axis=1)
-        ranks = all_ranks[:, self.relevant].T
-        if depth is not None:
-            ranks[ranks > depth] = np.inf
-        return ranks
-
-
-@dataclass(frozen=True, eq=False)
-class TuningSet:
-    """All queries of some qrels, or of several.
-
-    Attributes:
-        qids: sorted within each qrels.
-        queries: of each of `qids`; None where no run has candidates.
-        fusion: the choices made, weights apart.
-        depth: the most documents that a run has for any query.
-    """
-
-    qids: tuple[str, ...]
-    queries: Sequence[JudgedQuery | None]
-    fusion: Fusion
-    depth: int
-
-    @classmethod
-    def of(cls, tables: Sequence[RunTable], qrels: QrelsDict, fusion: Fusion) -> TuningSet:
-        """The queries of `qrels`, with what the runs have for them.
-
-        Raises:
-            TasbError: the method's score is no weighted sum, or no query is judged.
-        """
-        fusion.require_fits(len(tables))
-        if not fusion.chosen_method.is_weighted_sum:
-            raise TasbError(
-                expected="a method whose score is a weighted sum: linear, convex, combsum, rrf, borda",
-                found=f"`{fusion.method}`",
-                do="choose another, e.g. --set method=linear",
-            )
-        wanted = [
-            table.taken(np.array([number for number, qid in enumerate(table.qids) if qid in qrels], dtype=np.int64))
-            for table in tables
-        ]
-        found: dict[str, JudgedQuery] = {}
-        for block in aligned_blocks(wanted, fusion.depth):
-            found.update(_judged(block, qrels, fusion))
-        if not found:
-            raise TasbError(expected="queries of the qrels in the runs", found="none", do="give the topics' own qrels")
-        qids = tuple(sorted(qrels))
-        deepest = max(int(table.lengths.max(initial=0)) for table in wanted)
-        depth = deepest if fusion.depth is None else min(deepest, fusion.depth)
-        return cls(qids, [found.get(qid) for qid in qids], fusion, depth)
-
-    @classmethod
-    def joined(cls, sets: Sequence[TuningSet]) -> TuningSet:
-        """One set of several that were made with the same choices.
-
-        Raises:
-            TasbError: a query is in two of them.
-        """
-        qids = tuple(qid for each in sets for qid in each.qids)
-        twice = sorted(qid for qid, times in Counter(qids).items() if times > 1)
-        if twice:
-            raise TasbError(
-                expected="each query in one of the qrels only",
-                found=f"{len(twice)} in two: {', '.join(twice[:3])}",
-                do="give qrels of different topics",
-            )
-        queries = [query for each in sets for query in each.queries]
-        return cls(qids, queries, sets[0].fusion, max(each.depth for each in sets))
-
-    def values(self, weights: NDArray[np.float64], measure: RankedMeasure) -> NDArray[np.float64]:
-        """The measure of each query under each choice of weights, [queries, weights]; 0 without candidates.
-
-        Args:
-            weights: [weights, runs], as a user gives them.
-            measure: of one query.
-        """
-        shares = np.stack([self.fusion.chosen_method.shares(row) for row in weights.tolist()])
-        values = np.zeros((len(self.queries), len(shares)))
-        for number, query in enumerate(self.queries):
-            if query is None or not len(query.relevant):
-                continue
-            step = max(1, CELLS_AT_ONCE // len(query.contributions))
-            for start in range(0, len(shares), step):
-                ranks = query.ranks(shares[start : start + step], self.fusion.output_depth)
-                values[number, start : start + step] = measure(ranks, query.grades, query.judged)
-        return values
-
-
-def _judged(tables: Sequence[RunTable], qrels: QrelsDict, fusion: Fusion) -> Iterator[tuple[str, JudgedQuery]]:
-    evidence = Evidence.of(tables, fusion)
-    pool, contributions = evidence.pool, fusion.chosen_method.contributions(evidence)
-    ends = np.cumsum(pool.counts)
-    for qid, start, end in zip(tables[0].qids, (ends - pool.counts).tolist(), ends.tolist(), strict=True):
-        grades_of = qrels[qid]
-        docids = [docid.decode() for docid in unpack(pool.docids[start:end]).tolist()] if end > start else []
-        grades = np.array([grades_of.get(docid, 0) for docid in docids], dtype=np.int64)
-        relevant = np.flatnonzero(grades > 0)
-        judged = np.array([grade for grade in grades_of.values() if grade > 0], dtype=np.int64)
-        if docids:
-            yield qid, JudgedQuery(contributions[start:end], relevant, grades[relevant], judged)

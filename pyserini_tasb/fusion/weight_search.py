@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,9 @@ class Grid:
             sensible = False
         if not sensible:
             raise TasbError(
-                expected=f"--grid FROM:TO:STEP, three numbers that make 2 to {MOST_POINTS:,} points",
+                expected=f"{argument('grid', 'FROM:TO:STEP')}, three numbers that make 2 to {MOST_POINTS:,} points",
                 found=f"`{text}`",
-                do="e.g. --grid 0:2:0.005",
+                do=f"e.g. {argument('grid', '0:2:0.005')}",
             )
         return cls(first, last, step)
 

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.models.checkpoints import COLBERT, CONFIG, read_config
 from pyserini_tasb.models.headed_checkpoint import (
     AUTHORS_TYPES,
-    CONFIG,
     described_transformer,
     fill,
-    read_config,
     save,
     starting_transformer,
 )
@@ -130,7 +129,6 @@ def _require_shapes(query_vectors: Tensor, query_mask: Tensor, passage_vectors: 
 # --------
 # ColBERT: a vector for every token, compressed; scored by `max_sim` (paper, Eq. 3).
 
-ARCHITECTURE = "ColBERT"
 HEAD = {"compressor.weight": "compressor.weight", "compressor.bias": "compressor.bias"}
 HEAD_KEYS = ("compression_dim", "query_masks")  # in config.json; the authors' does not say the latter
 AUTHORS_DIMENSION, AUTHORS_QUERY_MASKS = 128, 8
@@ -223,7 +221,7 @@ def save_colbert(folder: Path, model: ColBert) -> None:
         folder,
         model,
         HEAD,
-        architecture=ARCHITECTURE,
+        architecture=COLBERT,
         compression_dim=model.dimension,
         query_masks=model.query_masks,
     )

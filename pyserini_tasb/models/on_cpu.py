@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyserini_tasb.models.batches import batches_by_length
-from pyserini_tasb.models.first_token import layers_are_known
+from pyserini_tasb.models.bert_dot import layers_are_known
+from pyserini_tasb.models.tokenizers import batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pyserini_tasb.artifacts import checksum
+from pyserini_tasb.artifacts import sha256
 from pyserini_tasb.environment.processor import WeightBits, threads
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import EXPORTED_WEIGHTS
+from pyserini_tasb.models.checkpoints import EXPORTED, EXPORTED_WEIGHTS
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, HuggingFaceTokenizer, require_pooled_token
 from pyserini_tasb.recipes.types import Pooling, Strict
 
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pyserini_tasb.models.backends import TextTokenizer
+    from pyserini_tasb.models.tokenizers import TextTokenizer
 
 
-EXPORT = "export.json"
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "vectors"
 
@@ -76,12 +75,14 @@ def write_about(about: ExportAbout, folder: Path) -> None:
     """Write `export.json`, with a digest of itself."""
     known = about.model_dump(mode="json", exclude={"own_digest"})
     text = json.dumps(known | {"own_digest": _digest_of_rest(known)}, indent=2)
-    (folder / EXPORT).write_text(text + "\n", encoding="utf-8")
+    (folder / EXPORTED).write_text(text + "\n", encoding="utf-8")
 
 
 def sizes_and_digests(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file of a folder with its bytes and SHA-256, for `ExportAbout`."""
-    return {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {
+        path.name: (path.stat().st_size, _cached_sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()
+    }
 
 
 def damage(folder: Path) -> str:
@@ -91,8 +92,8 @@ def damage(folder: Path) -> str:
     """
     try:
         about = read_about(folder)
-        if about.own_digest and about.own_digest != _digest_of_rest(json.loads((folder / EXPORT).read_bytes())):
-            return f"{EXPORT} has other values"
+        if about.own_digest and about.own_digest != _digest_of_rest(json.loads((folder / EXPORTED).read_bytes())):
+            return f"{EXPORTED} has other values"
         files = about.files
         sizes = {name: (folder / name).stat().st_size for name in files}
         wrong = [
@@ -101,10 +102,10 @@ def damage(folder: Path) -> str:
             if sizes[name] != size
         ]
         wrong = wrong or [
-            f"{name} has other bytes" for name, (_, digest) in files.items() if _sha256(folder / name) != digest
+            f"{name} has other bytes" for name, (_, digest) in files.items() if _cached_sha256(folder / name) != digest
         ]
     except TasbError as error:
-        return f"{EXPORT}: {error.found}"
+        return f"{EXPORTED}: {error.found}"
     except OSError as error:
         return str(error)
     return "; ".join(wrong)
@@ -126,25 +127,20 @@ def require_whole(folder: Path) -> None:
         )
 
 
-def is_exported(folder: Path) -> bool:
-    """Whether `tasb export` wrote this folder."""
-    return (folder / EXPORT).is_file() and (folder / EXPORTED_WEIGHTS).is_file()
-
-
 def _digest_of_rest(about: dict[str, Any]) -> str:
     # Over the keys that the file has: a later version's `ExportAbout` may have more.
     rest = {key: value for key, value in about.items() if key != "own_digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _cached_sha256(path: Path) -> str:
     state = path.stat()
     return _digest(path, (state.st_size, state.st_mtime_ns))
 
 
 @functools.lru_cache
 def _digest(path: Path, _state: tuple[int, int]) -> str:
-    return checksum(path)
+    return sha256(path)
 
 
 def read_about(folder: Path) -> ExportAbout:
@@ -153,7 +149,7 @@ def read_about(folder: Path) -> ExportAbout:
     Raises:
         TasbError: it is not there, or not of this version of the format.
     """
-    path = folder / EXPORT
+    path = folder / EXPORTED
     try:
         return ExportAbout.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:

@@ -1,4 +1,7 @@
-"""Tokenizers: of transformers, with a prefix for other processes, or of `tokenizer.json` alone."""
+"""Texts to token ids, and token ids to batches.
+
+Tokenizers are those of transformers, or of `tokenizer.json` alone, which needs neither transformers nor torch.
+"""
 
 from __future__ import annotations
 
@@ -6,164 +9,54 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pyserini_tasb.errors import TasbError
+import numpy as np
+
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    import torch
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from pyserini_tasb.models.backends import TextTokenizer
     from pyserini_tasb.recipes.types import Pooling
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, also where config.json does not say which kind it is.
-
-    Raises:
-        TasbError: the folder has none, or a broken one.
-    """
-    from transformers import AutoTokenizer
-
-    from pyserini_tasb.models.headed_checkpoint import transformer_config
-
-    config = transformer_config(folder)
-    try:
-        return AutoTokenizer.from_pretrained(str(folder), config=config, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
-        raise TasbError(
-            where=str(folder),
-            expected="the model's tokenizer: tokenizer.json, or vocab.txt with tokenizer_config.json",
-            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            do="copy the tokenizer's files of the transformer that this model was trained from",
-        ) from error
-
-
-def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
-    """Check that a tokenizer has words, and no more than the transformer knows.
-
-    Args:
-        tokenizer: of Hugging Face.
-        transformer: of Hugging Face.
-        where: which model or tokenizer it is about, for the message.
-
-    Raises:
-        TasbError: it has none, or more.
-    """
-    vocabulary = tokenizer.get_vocab()
-    # Of a folder without a vocabulary, transformers 5 makes a tokenizer that knows only its special tokens.
-    if vocabulary.keys() <= set(tokenizer.all_special_tokens):
-        raise TasbError(
-            where=where,
-            expected="a tokenizer's vocabulary: tokenizer.json or vocab.txt",
-            found="none: every word would be unknown",
-            do="copy the tokenizer's files of the transformer that this model was trained from",
-        )
-    tokens, rows = max(vocabulary.values()) + 1, len(transformer.get_input_embeddings().weight)
-    if tokens > rows:
-        raise TasbError(
-            where=where,
-            expected=f"a tokenizer of at most {rows} tokens, as many as the model has embeddings",
-            found=f"one of {tokens}",
-            do="check that tokenizer and weights come from the same model",
-        )
-
-
-def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]], where: str) -> None:
-    """Check that a tokenizer puts a token of its own before every text, as BERT's puts [CLS].
-
-    Args:
-        token_ids: gives those of each text, special tokens included.
-        where: which model or tokenizer it is about, for the message.
-
-    Raises:
-        TasbError: it puts none there, so the first token is a word.
-    """
-    empty, text = token_ids(["", "what ranks"])
-    if not empty or len(text) == 1 or empty[0] != text[0]:
-        raise TasbError(
-            where=where,
-            expected="a tokenizer that puts [CLS] (or a token like it) before every text, where that token's vector "
-            "is used",
-            found="one that does not: the vector would be that of a text's first word",
-            do="copy the tokenizer's files from the transformer that this model was trained from; a bi-encoder that was"
-            " trained to use its last token needs a card with `pooling: last`",
-        )
-
-
-def longest_text(tokenizer: Any, transformer: Any) -> int:
-    """The most tokens that a text may have; 10**30 if there is no limit, as tokenizers say it."""
-    longest = int(tokenizer.model_max_length)
-    positions = getattr(transformer.config, "max_position_embeddings", None)
-    return min(longest, int(positions)) if positions else longest
-
-
-# --------
-# A model's tokenizer with a prefix and a length cap, light enough to be sent to other processes.
-
-
-@dataclass(frozen=True)
-class PrefixedTokenizer:
-    """Turns texts into token ids.
-
-    Args:
-        tokenizer: set up to truncate, and not to pad.
-        prefix: put before every text.
-    """
-
-    # The Rust tokenizer itself: processes that only tokenise need not import transformers and torch, which takes
-    # seconds and 250 MB each.
-    tokenizer: Tokenizer
-    prefix: str
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, special tokens included."""
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast([self.prefix + text for text in texts])]
-
-
-def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> PrefixedTokenizer:
-    """The tokenizer of a Hugging Face model folder; the ids are those that its `AutoTokenizer` gives.
-
-    Args:
-        folder: with the tokenizer's files.
-        prefix: put before every text.
-        max_length: tokens kept of each text, special tokens included.
-
-    Raises:
-        TasbError: it has no fast tokenizer, or `max_length` leaves no room for text.
-    """
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
-
-    whole = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    if not whole.is_fast:
-        raise TasbError(
-            where=str(folder),
-            expected="a model with a fast tokenizer (tokenizer.json)",
-            found=type(whole).__name__,
-            do="convert it: AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)",
-        )
-    special = whole.num_special_tokens_to_add()
-    if max_length <= special:
-        raise TasbError(
-            expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
-            found=str(max_length),
-            do="raise it: student.query_max_length or student.passage_max_length to train, --max-length to encode",
-        )
-    tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(min(max_length, whole.model_max_length), direction=whole.truncation_side)
-    return PrefixedTokenizer(tokenizer, prefix)
-
-
-# --------
-# Tokenizers: of transformers, and of `tokenizer.json` alone, which needs neither transformers nor torch.
-
 TOKENIZER = "tokenizer.json"
 NO_LIMIT = 10**30  # as transformers says it
+
+
+class TextTokenizer(Protocol):
+    """Texts to token ids, from any number of threads."""
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that the tokenizer allows a text; 10**30 where it says none."""
+
+    @property
+    def pad_id(self) -> int:
+        """The id of padding."""
+
+    @property
+    def hugging_face(self) -> Any:
+        """The same as a tokenizer of transformers."""
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+
+    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
+        """Ids of each text, special tokens included, at most `max_length` of them.
+
+        Args:
+            texts: first segments.
+            pairs: second segments, one for each text.
+            max_length: tokens kept, of both segments together.
+        """
 
 
 class HuggingFaceTokenizer:
@@ -257,6 +150,87 @@ def _stated_limit(config: Path) -> int:
         return NO_LIMIT
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer, also where config.json does not say which kind it is.
+
+    Raises:
+        TasbError: the folder has none, or a broken one.
+    """
+    from transformers import AutoTokenizer
+
+    from pyserini_tasb.models.headed_checkpoint import transformer_config
+
+    config = transformer_config(folder)
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), config=config, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise TasbError(
+            where=str(folder),
+            expected="the model's tokenizer: tokenizer.json, or vocab.txt with tokenizer_config.json",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            do="copy the tokenizer's files of the transformer that this model was trained from",
+        ) from error
+
+
+def longest_text(tokenizer: Any, transformer: Any) -> int:
+    """The most tokens that a text may have; 10**30 if there is no limit, as tokenizers say it."""
+    longest = int(tokenizer.model_max_length)
+    positions = getattr(transformer.config, "max_position_embeddings", None)
+    return min(longest, int(positions)) if positions else longest
+
+
+def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
+    """Check that a tokenizer has words, and no more than the transformer knows.
+
+    Args:
+        tokenizer: of Hugging Face.
+        transformer: of Hugging Face.
+        where: which model or tokenizer it is about, for the message.
+
+    Raises:
+        TasbError: it has none, or more.
+    """
+    vocabulary = tokenizer.get_vocab()
+    # Of a folder without a vocabulary, transformers 5 makes a tokenizer that knows only its special tokens.
+    if vocabulary.keys() <= set(tokenizer.all_special_tokens):
+        raise TasbError(
+            where=where,
+            expected="a tokenizer's vocabulary: tokenizer.json or vocab.txt",
+            found="none: every word would be unknown",
+            do="copy the tokenizer's files of the transformer that this model was trained from",
+        )
+    tokens, rows = max(vocabulary.values()) + 1, len(transformer.get_input_embeddings().weight)
+    if tokens > rows:
+        raise TasbError(
+            where=where,
+            expected=f"a tokenizer of at most {rows} tokens, as many as the model has embeddings",
+            found=f"one of {tokens}",
+            do="check that tokenizer and weights come from the same model",
+        )
+
+
+def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]], where: str) -> None:
+    """Check that a tokenizer puts a token of its own before every text, as BERT's puts [CLS].
+
+    Args:
+        token_ids: gives those of each text, special tokens included.
+        where: which model or tokenizer it is about, for the message.
+
+    Raises:
+        TasbError: it puts none there, so the first token is a word.
+    """
+    empty, text = token_ids(["", "what ranks"])
+    if not empty or len(text) == 1 or empty[0] != text[0]:
+        raise TasbError(
+            where=where,
+            expected="a tokenizer that puts [CLS] (or a token like it) before every text, where that token's vector "
+            "is used",
+            found="one that does not: the vector would be that of a text's first word",
+            do="copy the tokenizer's files from the transformer that this model was trained from; a bi-encoder that was"
+            " trained to use its last token needs a card with `pooling: last`",
+        )
+
+
 def require_pooled_token(tokenizer: TextTokenizer, pooling: Pooling, where: str) -> None:
     """Check that there is a [CLS] to pool, with CLS pooling.
 
@@ -265,3 +239,123 @@ def require_pooled_token(tokenizer: TextTokenizer, pooling: Pooling, where: str)
     """
     if pooling == "cls":
         require_cls_token(lambda texts: tokenizer.token_ids(texts, None, 512), where)
+
+
+@dataclass(frozen=True)
+class PrefixedTokenizer:
+    """A model's tokenizer with a prefix and a length cap, light enough to be sent to other processes.
+
+    Args:
+        tokenizer: set up to truncate, and not to pad.
+        prefix: put before every text.
+    """
+
+    # The Rust tokenizer itself: processes that only tokenise need not import transformers and torch, which takes
+    # seconds and 250 MB each.
+    tokenizer: Tokenizer
+    prefix: str
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast([self.prefix + text for text in texts])]
+
+
+def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> PrefixedTokenizer:
+    """The tokenizer of a Hugging Face model folder; the ids are those that its `AutoTokenizer` gives.
+
+    Args:
+        folder: with the tokenizer's files.
+        prefix: put before every text.
+        max_length: tokens kept of each text, special tokens included.
+
+    Raises:
+        TasbError: it has no fast tokenizer, or `max_length` leaves no room for text.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    whole = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    if not whole.is_fast:
+        raise TasbError(
+            where=str(folder),
+            expected="a model with a fast tokenizer (tokenizer.json)",
+            found=type(whole).__name__,
+            do="convert it: AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)",
+        )
+    special = whole.num_special_tokens_to_add()
+    if max_length <= special:
+        raise TasbError(
+            expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
+            found=str(max_length),
+            do="raise it: student.query_max_length or student.passage_max_length to train, "
+            f"{argument('max_length')} to encode",
+        )
+    tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(min(max_length, whole.model_max_length), direction=whole.truncation_side)
+    return PrefixedTokenizer(tokenizer, prefix)
+
+
+def vectors_by_length(
+    model: Computes, token_ids: Sequence[Sequence[int]], *, pad_id: int, dimension: int
+) -> NDArray[np.float32]:
+    """Vectors [texts, dimension], row i for text i, computed in batches of texts of similar length.
+
+    Args:
+        model: a `Model`, or a graph alone.
+        token_ids: of each text, special tokens included.
+        pad_id: the id of padding.
+        dimension: the length of a vector.
+    """
+    vectors = np.empty((len(token_ids), dimension), dtype=np.float32)
+    for batch in batches_by_length([len(ids) for ids in token_ids], model.tokens_per_batch):
+        vectors[batch] = model.vectors(*padded_arrays([token_ids[position] for position in batch], pad_id))
+    return vectors
+
+
+class Computes(Protocol):
+    """The part of a `Model` that is needed here."""
+
+    @property
+    def tokens_per_batch(self) -> int: ...
+
+    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]: ...
+
+
+def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
+    """Cut texts into batches, longest first, each of at most `tokens_per_batch` tokens with its padding.
+
+    Longest first, so that a batch that does not fit in memory fails at the start.
+
+    Args:
+        lengths: tokens of each text.
+        tokens_per_batch: the budget, padding included; a single text may exceed it.
+
+    Yields:
+        Positions into `lengths`; together they are a permutation of all positions.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, tokens_per_batch // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def padded_arrays(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids and mask [texts, longest], padded on the right: the CLS vector is read at position 0."""
+    longest = max(map(len, token_ids))
+    ids = np.full((len(token_ids), longest), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, text in enumerate(token_ids):
+        ids[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return ids, mask
+
+
+def padded(token_ids: Sequence[Sequence[int]], pad_id: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `padded_arrays`, as tensors on `device`."""
+    import torch
+
+    ids, mask = padded_arrays(token_ids, pad_id)
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)

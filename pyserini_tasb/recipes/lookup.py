@@ -68,7 +68,7 @@ def encoder_card(encoder: str) -> EncoderCard:
         raise TasbError(
             expected=f"the name of a card ({', '.join(cards)}), a folder, or a hub id (organisation/name)",
             found=f"`{encoder}`",
-            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb encoders`",
+            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb list encoders`",
         )
     return EncoderCard(name="unnamed", description="a model without a card, read as TAS-B", model=wanted)
 

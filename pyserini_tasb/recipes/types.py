@@ -104,11 +104,11 @@ class FusionRecipe(Recipe):
 
     inputs: tuple[FusionInput, ...] = Field(min_length=2)
     method: str
-    normalisation: str = "none"
+    normalization: str = "none"
     missing: Literal["minimum", "zero", "theoretical", "drop", "nothing"] | None = None
     rrf_k: float = Field(default=60, ge=0, allow_inf_nan=False)
     depth: int = Field(default=1000, ge=1)
-    output_depth: int = Field(default=1000, ge=1)
+    hits: int = Field(default=1000, ge=1)
     provenance: WeightProvenance
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyserini_tasb.recipes.types import NeededModel, Prebuilt, Regression, Stage, StageKind, TopicSet
-    from pyserini_tasb.regression.condition_run import RunOptions
 
 
 Item = TypeVar("Item")
 
+EVALUATE = "evaluate"
 REMOVE_QUERY = "--remove-query"
 # The commands that know it: Pyserini's modules, and verbs of our own.
 _MODULES = ("pyserini.search.faiss", "pyserini.search.lucene")
@@ -93,6 +93,30 @@ class Condition:
     def recorded_as(self) -> str:
         """The name of its record: values with and without the queries' own documents are not compared."""
         return f"{self.name}.remove-query" if self.regression.remove_query else self.name
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is asked for.
+
+    Args:
+        kind: of the stages that run, or `evaluate`; None for all of them.
+        download: let Pyserini and the hub download what is missing.
+        allow_commands: run also the commands that `refusals` names.
+    """
+
+    kind: str | None = None
+    download: bool = False
+    allow_commands: bool = False
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there will be numbers."""
+        return self.kind in (None, EVALUATE)
+
+    def stages_of(self, condition: Condition) -> tuple[ConditionStage, ...]:
+        """Those that run."""
+        return tuple(stage for stage in condition.stages if self.kind in (None, stage.kind))
 
 
 def load_condition(name: str) -> Condition:

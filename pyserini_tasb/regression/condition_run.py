@@ -1,18 +1,18 @@
-"""How conditions are run."""
+"""One condition, from its first command to its verdict."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
+from pyserini_tasb.regression.condition import EVALUATE
 from pyserini_tasb.regression.needs import needs_of
-from pyserini_tasb.regression.results import Result
+from pyserini_tasb.regression.results import ConditionResult
 from pyserini_tasb.regression.stages import StageOutcome, machine, moved
 from pyserini_tasb.regression.verdicts import Verdict, checks_of, recall_of
 
@@ -21,41 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyserini_tasb.evaluation.measures import RunEvaluation
-    from pyserini_tasb.regression.condition import Condition, ConditionStage
+    from pyserini_tasb.regression.condition import Condition, RunOptions
     from pyserini_tasb.regression.results import Recorded
     from pyserini_tasb.regression.stages import StageRunner
     from pyserini_tasb.regression.verdicts import Recall
 
-
-EVALUATE = "evaluate"
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What is asked for.
-
-    Args:
-        kind: of the stages that run, or `evaluate`; None for all of them.
-        download: let Pyserini and the hub download what is missing.
-        allow_commands: run also the commands that `foreign_commands` refuses.
-    """
-
-    kind: str | None = None
-    download: bool = False
-    allow_commands: bool = False
-
-    @property
-    def evaluates(self) -> bool:
-        """Whether there will be numbers."""
-        return self.kind in (None, EVALUATE)
-
-    def stages_of(self, condition: Condition) -> tuple[ConditionStage, ...]:
-        """Those that run."""
-        return tuple(stage for stage in condition.stages if self.kind in (None, stage.kind))
-
-
-# --------
-# One condition, from its first command to its verdict.
 
 PASSED = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED)
 FAILED = (Verdict.HIGHER, Verdict.FAIL)
@@ -76,7 +46,7 @@ class ConditionRun:
     ) -> None:
         self._runner, self._recorded, self._versions, self._options = runner, recorded, versions, options
 
-    def of(self, condition: Condition) -> Result:
+    def of(self, condition: Condition) -> ConditionResult:
         """Run what is to be run of it, judge and save.
 
         Raises:
@@ -87,19 +57,19 @@ class ConditionRun:
         result.save(self._runner.folder)
         return result
 
-    def _result(self, condition: Condition) -> Result:
+    def _result(self, condition: Condition) -> ConditionResult:
         about = self._about(condition)
         needs = needs_of(condition, self._options, self._runner.folder)
         if needs:
-            return Result(**about, needs=tuple(needs))
+            return ConditionResult(**about, needs=tuple(needs))
         outcomes: list[StageOutcome] = []
         for stage in self._options.stages_of(condition):
             outcome = self._runner.run(stage, condition)
             outcomes.append(outcome)
             if outcome.failure is not None:
-                return Result(**about, stages=tuple(outcomes), failure=outcome.failure)
+                return ConditionResult(**about, stages=tuple(outcomes), failure=outcome.failure)
         if not self._options.evaluates:
-            return Result(**about, stages=tuple(outcomes))
+            return ConditionResult(**about, stages=tuple(outcomes))
         return self._judged(condition, about, outcomes)
 
     def _about(self, condition: Condition) -> dict[str, Any]:
@@ -114,12 +84,12 @@ class ConditionRun:
             "run": condition.regression.run,
         }
 
-    def _judged(self, condition: Condition, about: dict[str, Any], outcomes: list[StageOutcome]) -> Result:
+    def _judged(self, condition: Condition, about: dict[str, Any], outcomes: list[StageOutcome]) -> ConditionResult:
         began = time.monotonic()
         try:
             evaluation, recall = self._evaluation(condition)
         except TasbError as error:
-            return Result(**about, stages=tuple(outcomes), failure=str(error))
+            return ConditionResult(**about, stages=tuple(outcomes), failure=str(error))
         evaluated = StageOutcome(
             name=f"{condition.name}.{EVALUATE}",
             stage=EVALUATE,
@@ -128,7 +98,7 @@ class ConditionRun:
             reused=False,
             log=None,
         )
-        return Result(
+        return ConditionResult(
             **about,
             stages=(*outcomes, evaluated),
             checks=tuple(checks_of(condition, evaluation.overall, self._recorded.of(condition.recorded_as))),
@@ -147,7 +117,7 @@ class ConditionRun:
         evaluation = evaluate_run(run, qrels, condition.measures, name=condition.regression.run)
         return evaluation, recall_of(run, qrels, [known.measure for known in condition.topics.measures])
 
-    def _with_history(self, result: Result, recorded_as: str) -> Result:
+    def _with_history(self, result: ConditionResult, recorded_as: str) -> ConditionResult:
         """Record what is to be recorded; to a failure add which versions moved since the last OK."""
         record = self._recorded.of(recorded_as)
         if result.verdict in PASSED:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pyserini_tasb.recipes.types import NeededModel, Prebuilt
-    from pyserini_tasb.regression.condition import Condition, ConditionStage
-    from pyserini_tasb.regression.condition_run import RunOptions
+    from pyserini_tasb.regression.condition import Condition, ConditionStage, RunOptions
 
 
 FOLDERS = {"faiss": "indexes", "lucene": "indexes", "queries": "queries"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -14,41 +16,57 @@ from pyserini_tasb.regression.report_content import content_of, cut, measured_va
 from pyserini_tasb.regression.report_page import as_page
 from pyserini_tasb.regression.results import read_results
 from pyserini_tasb.regression.verdicts import DECIMALS, Verdict, as_printed, check_values
+from pyserini_tasb.results import FileResult
 from pyserini_tasb.tables import markdown_table
 from pyserini_tasb.training.study_report import read_document
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
     from pyserini_tasb.regression.report_content import Content, PaperTable, Row, Section, StudyCell
     from pyserini_tasb.regression.verdicts import Check
+    from pyserini_tasb.results import StrPath
     from pyserini_tasb.training.study_report import StudyDocument
 
 
-RESULTS = "regress-out"  # the default --output of `tasb regress`
+RESULTS = "regress-out"  # the default `output` of `regress`
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write it; nothing is run or judged again. Where only studies are named, it is of them alone.
+@dataclass(frozen=True)
+class Report(FileResult):
+    """A report; its path is that of the page, beside which the two other files are."""
+
+    @property
+    def summary(self) -> str:
+        """The path of the page."""
+        return str(self.path)
+
+
+def report(
+    results: StrPath | None = None,
+    *,
+    studies: StrPath | Sequence[StrPath] = (),
+    allow_higher: Sequence[str] = (),
+    output: StrPath,
+) -> Report:
+    """Write what `regress` and `study` left as a page, as Markdown and as JUnit XML; nothing runs or is judged again.
+
+    Args:
+        results: what `regress` returned, or its folder of outputs; by default `regress-out`, or none if there are
+            studies.
+        studies: the `output` of studies.
+        allow_higher: patterns of names of regressions whose higher values are explained.
+        output: the folder that gets index.html, report.md and junit.xml.
 
     Raises:
         TasbError: no results, a damaged file, or a folder that cannot be written to.
     """
-    folder = Path(arguments.results or RESULTS)
-    only_studies = arguments.results is None and arguments.studies
-    results = [] if only_studies else read_results(folder)
-    studies = [read_document(Path(study)) for study in arguments.studies]
-    print(
-        write_report(
-            content_of(results, folder, studies=studies, allowed=arguments.allow_higher), Path(arguments.output)
-        )
-    )
-    return 0
+    folder = Path(results or RESULTS)
+    studies = (studies,) if isinstance(studies, str | os.PathLike) else studies
+    found = [] if results is None and studies else read_results(folder)
+    documents = [read_document(Path(study)) for study in studies]
+    return Report(write_report(content_of(found, folder, studies=documents, allowed=allow_higher), Path(output)))
 
-
-# --------
-# A report's three files.
 
 PAGE, MARKDOWN, JUNIT = "index.html", "report.md", "junit.xml"
 

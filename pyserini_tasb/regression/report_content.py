@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyserini_tasb.evaluation.significance import PairedTest
-    from pyserini_tasb.regression.results import Result
+    from pyserini_tasb.regression.results import ConditionResult
     from pyserini_tasb.regression.verdicts import Check
     from pyserini_tasb.training.study_report import Difference, MeasuredEntry, StudyDocument
 
@@ -57,7 +57,7 @@ class Content:
         return "Regressions" if self.sections else "Studies"
 
     @property
-    def results(self) -> dict[str, Result]:
+    def results(self) -> dict[str, ConditionResult]:
         """Name → result."""
         return {row.result.name: row.result for section in self.sections for row in section.rows}
 
@@ -69,7 +69,11 @@ class Content:
 
 
 def content_of(
-    results: Sequence[Result], folder: Path, *, studies: Sequence[StudyDocument] = (), allowed: Sequence[str] = ()
+    results: Sequence[ConditionResult],
+    folder: Path,
+    *,
+    studies: Sequence[StudyDocument] = (),
+    allowed: Sequence[str] = (),
 ) -> Content:
     """Results and studies, put in order.
 
@@ -103,7 +107,7 @@ class Row:
         allowed: whether its values may be higher.
     """
 
-    result: Result
+    result: ConditionResult
     cells: Mapping[str, Check]
     allowed: bool
 
@@ -144,14 +148,14 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def sections_of(results: Sequence[Result], allowed: Sequence[str]) -> list[Section]:
+def sections_of(results: Sequence[ConditionResult], allowed: Sequence[str]) -> list[Section]:
     """By topic set, in the order of their names.
 
     Args:
         results: of all conditions.
         allowed: patterns of names of conditions whose values may be higher.
     """
-    by_topics: dict[str, list[Result]] = {}
+    by_topics: dict[str, list[ConditionResult]] = {}
     for result in sorted(results, key=lambda result: (result.topics["name"], result.name)):
         by_topics.setdefault(result.topics["name"], []).append(result)
     return [
@@ -164,7 +168,7 @@ def sections_of(results: Sequence[Result], allowed: Sequence[str]) -> list[Secti
     ]
 
 
-def _row(result: Result, allowed: Sequence[str]) -> Row:
+def _row(result: ConditionResult, allowed: Sequence[str]) -> Row:
     by_measure: dict[str, list[Check]] = {}
     for check in result.checks:
         by_measure.setdefault(check.measure, []).append(check)
@@ -262,7 +266,7 @@ def paper_tables() -> list[PaperTable]:
     return [load_recipe(path, PaperTable) for path in sorted((own_folder("regressions") / PAPER).glob("*.yaml"))]
 
 
-def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, Result]) -> list[Measured | None]:
+def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, ConditionResult]) -> list[Measured | None]:
     """What was measured here for a row, in the order of the table's columns; None where nothing was.
 
     Args:
@@ -273,7 +277,7 @@ def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, Resu
     return [_measured(row, topics, measure, results) for topics, measure in table.columns]
 
 
-def _measured(row: PaperRow, topics: str, measure: str, results: Mapping[str, Result]) -> Measured | None:
+def _measured(row: PaperRow, topics: str, measure: str, results: Mapping[str, ConditionResult]) -> Measured | None:
     for system in row.measured:
         result = results.get(f"{topics}.{system}")
         for check in result.checks if result else ():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.recipes.lookup import user_folder
 from pyserini_tasb.recipes.types import Strict
 from pyserini_tasb.regression.needs import Need
@@ -27,7 +27,7 @@ RESULTS = "results"
 
 
 @dataclass(frozen=True)
-class Result:
+class ConditionResult:
     """A condition's outcome; docs/regressions.md has every key.
 
     Args:
@@ -99,7 +99,7 @@ def _as_json(value: Any) -> Any:
 # Results as `tasb regress` left them.
 
 
-def read_results(folder: Path) -> list[Result]:
+def read_results(folder: Path) -> list[ConditionResult]:
     """Every condition's latest, sorted by name.
 
     Args:
@@ -116,14 +116,14 @@ def read_results(folder: Path) -> list[Result]:
             found="none",
             do="run `tasb regress` first, or give the folder that was its --output",
         )
-    adapter = TypeAdapter(Result)
-    # What result.py imports for annotations alone.
+    adapter = TypeAdapter(ConditionResult)
+    # `from __future__ import annotations` makes these names texts, which pydantic has to look up.
     names = {"Mapping": Mapping, "Check": Check, "Need": Need, "Recall": Recall, "StageOutcome": StageOutcome}
     adapter.rebuild(_types_namespace=names)
     return [_read(path, adapter) for path in files]
 
 
-def _read(path: Path, adapter: TypeAdapter[Result]) -> Result:
+def _read(path: Path, adapter: TypeAdapter[ConditionResult]) -> ConditionResult:
     do = "run that condition again, or remove the file"
     with os_errors_explained(path, expected="a condition's result", do=do):
         text = path.read_bytes()
@@ -188,6 +188,8 @@ class Recorded:
         self._save(name, self.of(name), last_ok=dict(versions), last_ok_date=date)
 
     def _save(self, name: str, known: Record, **news: Any) -> None:
-        with os_errors_explained(self.folder, expected="a folder to write to", do="choose another with --recorded"):
+        with os_errors_explained(
+            self.folder, expected="a folder to write to", do=f"choose another with {argument('recorded')}"
+        ):
             self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.path_of(name), known.model_copy(update=news).model_dump_json(indent=1) + "\n")

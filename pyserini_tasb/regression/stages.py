@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import logging
 import os
 import platform
 import re
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.regression.condition import Condition, ConditionStage
     from pyserini_tasb.regression.steps import Step
 
+LOG = logging.getLogger(__name__)
 
 PACKAGES = (
     "pyserini",
@@ -202,9 +204,9 @@ class StageRunner:
         )
         took = self._pipeline.finished(step) if self._resume else None
         if took is not None:
-            print(f"{condition.name}: {step.command}\n  done before, in {took:.1f} s", flush=True)
+            LOG.info("%s: %s: done before, in %.1f s", condition.name, stage.kind, took)
             return dataclasses.replace(outcome, seconds=took, reused=True)
-        print(f"{condition.name}: {step.command}", flush=True)
+        LOG.info("%s: %s", condition.name, step.command)
         try:
             took = self._pipeline.execute(step, on_screen=self._on_screen, stop=self.stop)
         except StepFailedError as error:
@@ -212,5 +214,5 @@ class StageRunner:
             if self.stop.wait(SECONDS_FOR_CTRL_C):
                 raise KeyboardInterrupt from error
             return dataclasses.replace(outcome, failure=str(error))
-        print(f"{condition.name}: {stage.kind} done in {took:.1f} s", flush=True)
+        LOG.info("%s: %s done in %.1f s", condition.name, stage.kind, took)
         return dataclasses.replace(outcome, seconds=took)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import functools
+import getopt
 import importlib.util
 import itertools
 import json
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -96,27 +96,21 @@ def measure_of(trec_eval: str) -> str:
     Raises:
         TasbError: arguments that mean something else here, or nothing.
     """
-    parser = _Parser(prog="trec_eval", add_help=False)
-    parser.add_argument("-c", action="store_true")
-    parser.add_argument("-l", type=int)
-    parser.add_argument("-M", type=int)
-    parser.add_argument("-m", required=True)
     try:
-        found = parser.parse_args(trec_eval.split())
-        name, _, cutoff = found.m.replace("_cut", "").partition(".")
+        pairs, rest = getopt.getopt(trec_eval.split(), "cl:M:m:")
+        found = dict(pairs)
+        name, _, cutoff = found["-m"].replace("_cut", "").partition(".")
         measure = _NAMES[name]
-    except (ValueError, KeyError) as error:
+        least, deepest = (int(found.get(option, 0)) for option in ("-l", "-M"))
+    except (getopt.GetoptError, ValueError, KeyError) as error:
         raise _unknown(trec_eval, str(error)) from error
-    if not found.c:
+    if rest:
+        raise _unknown(trec_eval, f"unrecognized arguments: {' '.join(rest)}")
+    if "-c" not in found:
         raise _unknown(trec_eval, "no -c: queries that a run lacks would not count")
-    grade = f"(rel={found.l})" if found.l and name not in _GRADED else ""
-    depth = cutoff or found.M
+    grade = f"(rel={least})" if least and name not in _GRADED else ""
+    depth = cutoff or deepest
     return f"{measure}{grade}" + (f"@{depth}" if depth else "")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def _unknown(trec_eval: str, found: str) -> TasbError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from pyserini_tasb.regression.condition import Condition
 
 
+LOG = logging.getLogger(__name__)
+
 TOPICS_OPTION = "--topics"
 
 
-def export(conditions: Sequence[Condition], path: Path) -> None:
-    """Write the conditions that 2CR can hold, and say on stderr which it cannot: several commands, or no values.
+def export(conditions: Sequence[Condition], path: Path) -> str:
+    """Write the conditions that 2CR can hold, and warn of those that it cannot: several commands, or no values.
+
+    Returns:
+        How many were written, in a line.
 
     Raises:
         TasbError: none can be written, or the file cannot.
@@ -34,7 +39,7 @@ def export(conditions: Sequence[Condition], path: Path) -> None:
     for condition in conditions:
         reason = _why_not(condition)
         if reason:
-            print(f"tasb regress: left out {condition.name}: {reason}", file=sys.stderr)
+            LOG.warning("left out %s: %s", condition.name, reason)
             continue
         block = _block(condition)
         same = blocks.get(block["name"])
@@ -52,7 +57,7 @@ def export(conditions: Sequence[Condition], path: Path) -> None:
     content = yaml.safe_dump({"conditions": [*blocks.values()]}, sort_keys=False, width=1_000_000)
     write_whole(path, content)
     topics = sum(len(block["topics"]) for block in blocks.values())
-    print(f"{path}: {len(blocks)} conditions on {topics} sets of topics")
+    return f"{path}: {len(blocks)} conditions on {topics} sets of topics"
 
 
 def _why_not(condition: Condition) -> str | None:

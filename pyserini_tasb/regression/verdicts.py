@@ -15,15 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pyserini_tasb.formats.qrels import QrelsDict
-    from pyserini_tasb.formats.runs import RunDict
+    from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.regression.condition import Condition
-    from pyserini_tasb.regression.results import Record, Result
+    from pyserini_tasb.regression.results import ConditionResult, Record
 
 
 DECIMALS = 4  # of trec_eval
 ROUNDING = 1e-9
-
-CHECK_FAILED, COULD_NOT_RUN = 1, 2  # exit statuses
 
 
 class Verdict(StrEnum):
@@ -74,14 +72,6 @@ def judge(measured: float, expected: float, tolerance: float) -> Verdict:
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The one that a release manager has to look at first; OK of none."""
     return max(verdicts, key=_FROM_BEST.index, default=Verdict.OK)
-
-
-def exit_status(verdicts: Iterable[Verdict]) -> int:
-    """0 where all is OK or recorded, 1 where a check failed, 2 where nothing failed and something could not run."""
-    found = set(verdicts)
-    if found & {Verdict.FAIL, Verdict.HIGHER}:
-        return CHECK_FAILED
-    return COULD_NOT_RUN if Verdict.MISSING in found else 0
 
 
 # --------
@@ -224,12 +214,12 @@ def recall_of(run: RunDict, qrels: QrelsDict, measures: Sequence[str]) -> Recall
 UNVERSIONED = "-"
 
 
-def as_text(result: Result) -> str:
+def as_text(result: ConditionResult) -> str:
     """A condition's checks, or why there are none."""
     return "\n".join([f"{result.verdict or 'done'}  {result.name}: {result.description}", *_lines(result)])
 
 
-def counts(results: Sequence[Result]) -> str:
+def counts(results: Sequence[ConditionResult]) -> str:
     """How many conditions got which verdict."""
     counted = Counter(str(result.verdict or "done") for result in results)
     return f"{len(results)} condition{'s' * (len(results) != 1)}: " + ", ".join(
@@ -237,7 +227,7 @@ def counts(results: Sequence[Result]) -> str:
     )
 
 
-def _lines(result: Result) -> Iterator[str]:
+def _lines(result: ConditionResult) -> Iterator[str]:
     if result.failure is not None:
         yield from (f"  {line}" for line in result.failure.splitlines())
     for need in result.needs:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.training.metrics import read_metrics
+from pyserini_tasb.training.journal import read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +115,7 @@ def _draw_losses(panel: Any, curves: _Curves) -> None:
         extremes += [means.max(), smooth.min()]
     if extremes and min(extremes) > 0 and max(extremes) / min(extremes) > LOGARITHMIC_FROM:
         _make_logarithmic(panel)
-    _finish(panel, "loss")
+    _style(panel, "loss")
 
 
 def _make_logarithmic(panel: Any) -> None:
@@ -145,10 +145,10 @@ def _draw_evaluations(panel: Any, curves: _Curves, baseline: float | None, best_
                 [step], [value], "*", color="#c51b3a", markersize=13, zorder=3, label=f"best {value:.4f}, step {step:,}"
             )
             panel.axvline(step, color="#c51b3a", linewidth=0.8, alpha=0.5)
-    _finish(panel, curves.measure)
+    _style(panel, curves.measure)
 
 
-def _finish(panel: Any, label: str) -> None:
+def _style(panel: Any, label: str) -> None:
     panel.set_ylabel(label)
     panel.grid(visible=True, color="#e4e4e4", linewidth=0.7)
     panel.spines[["top", "right"]].set_visible(False)

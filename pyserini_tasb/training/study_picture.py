@@ -75,7 +75,7 @@ def study_figure(study: StudyDocument, columns: Sequence[int], width: float | No
         _draw_others(panel, {other.name: np.array(other.values[column]) for other in others})
         for cell, height, colour in zip(cells, heights, colours, strict=True):
             _draw_cell(panel, np.array(cell.values[column]), height, colour)
-        _finish(panel, "{}: {}".format(*study.columns[column]))
+        _style(panel, "{}: {}".format(*study.columns[column]))
     panels[0].set_yticks(heights, [cell.label for cell in cells])
     panels[0].invert_yaxis()
     lines = {line.get_label(): line for panel in panels for line in panel.get_lines() if line.get_label()[0] != "_"}
@@ -102,7 +102,7 @@ def _draw_cell(panel: Any, by_seed: NDArray[np.float64], height: float, colour: 
         panel.plot([by_seed.mean()], [height], "o", color=colour, markersize=7, zorder=4)
 
 
-def _finish(panel: Any, title: str) -> None:
+def _style(panel: Any, title: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     panel.set_title(title, fontsize=10)

@@ -3,9 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pyserini_tasb.evaluation.comparison import QueryChange, largest_changes
 from pyserini_tasb.evaluation.measures import evaluate_run
-from pyserini_tasb.evaluation.report import QueryChange, largest_changes
-from pyserini_tasb.evaluation.significance import against_baseline, all_pairs, better_than, paired_test, paired_tests
+from pyserini_tasb.evaluation.significance import (
+    against_baseline,
+    better_than,
+    each_against_each,
+    paired_test,
+    paired_tests,
+)
 
 QUERIES = [f"q{number}" for number in range(12)]
 QRELS = {qid: {"a": 1, "b": 1} for qid in QUERIES}
@@ -40,12 +46,12 @@ def test_against_a_baseline(evaluations):
 
 
 def test_all_pairs_are_corrected_together_and_read_in_both_directions(evaluations):
-    tests = all_pairs(evaluations, "randomisation", 1)["RR"]
+    tests = each_against_each(evaluations, "randomisation", 1)["RR"]
     assert list(tests) == [("poor", "good"), ("poor", "fair"), ("good", "fair")]
     assert all(test.test == "randomisation" for test in tests.values())
     assert tests["poor", "good"].p_holm == pytest.approx(3 * 2 / 2**12)
     assert [sorted(better_than(tests, name)) for name in ("poor", "good", "fair")] == [[], ["fair", "poor"], ["poor"]]
-    recall = all_pairs(evaluations)["R@2"]
+    recall = each_against_each(evaluations)["R@2"]
     assert better_than(recall, "good") == better_than(recall, "fair") == {"poor"}
 
 

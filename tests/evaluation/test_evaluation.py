@@ -10,7 +10,7 @@ import pytest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
-from pyserini_tasb.formats.runs import write_run
+from pyserini_tasb.formats.run import Run
 from tests.conftest import DATA
 from tests.evaluation.conftest import printed_by
 
@@ -187,7 +187,7 @@ def test_agrees_with_trec_eval_on_every_query(tmp_path):
     cases["hard"] = (hard_run(hard_qrels), hard_qrels)
     calls = []
     for name, (run, qrels) in cases.items():
-        write_run(tmp_path / f"{name}.run", run, "t")
+        Run(run).write(tmp_path / f"{name}.run", tag="t")
         lines = [f"{qid} 0 {docid} {grade}\n" for qid, judged in qrels.items() for docid, grade in judged.items()]
         (tmp_path / f"{name}.qrels").write_text("".join(lines))
         files = [str(tmp_path / f"{name}.qrels"), str(tmp_path / f"{name}.run")]

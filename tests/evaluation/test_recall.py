@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyserini_tasb.evaluation.comparison import has_negatives, unjudged_share
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.evaluation.recall import recall_curve
-from pyserini_tasb.evaluation.report import has_negatives, unjudged_share
 from pyserini_tasb.formats.named import load_qrels, load_run
-from pyserini_tasb.formats.runs import ranked_docids
+from pyserini_tasb.formats.run_table import ranked_docids
 
 DOCIDS = st.sampled_from("abcdefgh")
 RUNS = st.dictionaries(

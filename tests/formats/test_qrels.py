@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import gzip
 
+import pandas as pd
 import pytest
 
+from pyserini_tasb import Qrels
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.named import QRELS_COLUMNS, as_qrels, load_qrels
 from pyserini_tasb.formats.qrels import read_qrels
 
 
@@ -49,3 +52,49 @@ def test_empty_file_is_an_error(tmp_path):
     (tmp_path / "qrels.txt").touch()
     with pytest.raises(TasbError, match="an empty file"):
         read_qrels(tmp_path / "qrels.txt")
+
+
+# The object.
+
+JUDGMENTS = {"007": {"b": 3, "a": 0}, "7": {"c": -1}}
+
+
+def test_it_is_a_dictionary_with_a_name():
+    qrels = Qrels(JUDGMENTS, name="mine")
+    assert qrels == JUDGMENTS
+    assert list(qrels["007"]) == ["b", "a"]
+    assert repr(qrels) == "Qrels('mine', 2 queries, 3 judgments)"
+    assert as_qrels(qrels) is qrels
+    assert as_qrels(JUDGMENTS) == JUDGMENTS
+    assert Qrels({7: {42: 1}}) == {"7": {"42": 1}}
+
+
+@pytest.mark.parametrize("columns", list(QRELS_COLUMNS))
+def test_data_frames_there_and_back(columns):
+    frame = Qrels(JUDGMENTS).to_pandas(columns)
+    assert tuple(frame.columns) == QRELS_COLUMNS[columns]
+    assert frame.iloc[0].tolist() == ["007", "b", 3]
+    assert Qrels.from_pandas(frame) == JUDGMENTS == as_qrels(frame)
+    assert list(Qrels.from_pandas(frame)) == list(JUDGMENTS)
+
+
+def test_files_and_names(tmp_path):
+    (tmp_path / "qrels").write_text("q 0 d 1\n")
+    assert Qrels.read(tmp_path / "qrels") == {"q": {"d": 1}} == as_qrels(str(tmp_path / "qrels"))
+    assert Qrels.read(tmp_path / "qrels").name == str(tmp_path / "qrels")
+    assert as_qrels("dl19-passage") == load_qrels("dl19-passage")
+    assert as_qrels("dl19-passage").name == "dl19-passage"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (pd.DataFrame({"qid": ["q"], "docid": ["d"], "label": [1]}), "columns qid docid label"),
+        (pd.DataFrame({"qid": ["q", "q"], "docno": ["d", "d"], "label": [1, 2]}), "query q, document d has two"),
+        (7, "int"),
+    ],
+)
+def test_what_are_no_judgments(given, found):
+    with pytest.raises(TasbError) as caught:
+        as_qrels(given)
+    assert found in caught.value.found

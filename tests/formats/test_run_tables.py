@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats import run_reader, run_table
-from pyserini_tasb.formats.named import load_run
-from pyserini_tasb.formats.run_reader import IrregularLinesError, load_run_table, parse_block, read_run_table
+from pyserini_tasb.formats import run_files, run_table
+from pyserini_tasb.formats.named import load_run, load_run_table
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_files import IrregularLinesError, parse_block, read_run, read_run_table, write_run
 from pyserini_tasb.formats.run_table import RunTable
-from pyserini_tasb.formats.run_writer import write_run_tables
-from pyserini_tasb.formats.runs import read_run, write_run
 from pyserini_tasb.formats.text_columns import pack, unpack
 
 IDS = st.text(
@@ -30,7 +29,7 @@ RUNS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=8)
 
 @pytest.fixture
 def blocks_of_a_few_lines(monkeypatch):
-    monkeypatch.setattr(run_reader, "BLOCK_BYTES", 700)
+    monkeypatch.setattr(run_files, "BLOCK_BYTES", 700)
     monkeypatch.setattr(run_table, "ROWS_AT_ONCE", 50)
 
 
@@ -54,12 +53,16 @@ def test_a_table_is_the_run_as_trec_eval_ranks_it(run):
 @given(run=RUNS, suffix=st.sampled_from([".txt", ".gz"]))
 def test_written_as_by_line_and_read_back(tmp_path_factory, run, suffix):
     folder = tmp_path_factory.mktemp("runs")
-    ours, by_line = folder / f"ours{suffix}", folder / f"line{suffix}"
-    write_run_tables(ours, [RunTable.from_run(run)], "tag")
-    write_run(by_line, run, "tag")
+    ours = folder / f"ours{suffix}"
+    write_run(ours, [RunTable.from_run(run)], "tag")
+    by_line = [
+        f"{qid} Q0 {docid} {rank} {score!r} tag\n"
+        for qid, ranking in ranked(run).items()
+        for rank, (score, docid) in enumerate(ranking, 1)
+    ]
     opened = gzip.open if suffix == ".gz" else open
-    with opened(ours, "rb") as one, opened(by_line, "rb") as other:
-        assert one.read() == other.read()
+    with opened(ours, "rb") as file:
+        assert file.read() == "".join(by_line).encode()
     assert pairs(read_run_table(ours).to_run()) == ranked(run)
 
 
@@ -73,7 +76,7 @@ def test_queries_go_on_over_blocks_and_long_docids_count_whole(tmp_path):
     numbers = random.Random(0).sample(range(10**9), 200)
     run = {f"q{query}": {f"collection/part-{n % 7}/{n}": n % 5 / 4 for n in numbers[query::3]} for query in range(3)}
     path = tmp_path / "run"
-    write_run(path, run, "t")
+    Run(run).write(path, tag="t")
     assert pairs(read_run_table(path).to_run()) == ranked(run)
 
 
@@ -120,9 +123,9 @@ def test_faults_are_named_as_by_line(tmp_path, line):
 
 def test_a_regular_file_is_not_read_by_line(tmp_path):
     lines = b"q1 Q0 d1 1 2.5 tag\nq1 Q0 d2 2 2.25 tag\n"
-    assert parse_block(lines, run_reader.TREC).scores.tolist() == [2.5, 2.25]
+    assert parse_block(lines, run_files.TREC).scores.tolist() == [2.5, 2.25]
     with pytest.raises(IrregularLinesError):
-        parse_block(lines + b"\n", run_reader.TREC)
+        parse_block(lines + b"\n", run_files.TREC)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_regular_file_is_not_read_by_line(tmp_path):
 )
 def test_columns_are_not_taken_from_other_lines(lines):
     with pytest.raises(IrregularLinesError):
-        parse_block(lines, run_reader.TREC)
+        parse_block(lines, run_files.TREC)
 
 
 @pytest.mark.parametrize("queries", [[0, 1, 2], [1, 2], [2, 0], [0, 2], [-1, 1, 2], [1, -1, 2], [-1], []])
@@ -180,7 +183,7 @@ def test_empty_and_missing_files(tmp_path):
 def test_msmarco_format(tmp_path, name):
     path = tmp_path / name
     table = RunTable.from_run({"7": {"b": 1.0, "a": 2.0}, "007": {"c": 5.0}})
-    write_run_tables(path, [table], "unused", form="msmarco")
+    write_run(path, [table], "unused", output_format="msmarco")
     content = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
     assert content == b"7\ta\t1\n7\tb\t2\n007\tc\t1\n"
     assert read_run_table(path).to_run() == {"7": {"a": 1.0, "b": 0.5}, "007": {"c": 1.0}}
@@ -206,7 +209,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path, tables, tag):
     path = tmp_path / "run.txt"
     path.write_text("old")
     with pytest.raises(TasbError):
-        write_run_tables(path, tables, tag)
+        write_run(path, tables, tag)
     assert [file.name for file in tmp_path.iterdir()] == ["run.txt"]
     assert path.read_text() == "old"
 
@@ -226,7 +229,7 @@ OWN_IDS = st.sampled_from(["a", "b", "ab", "abcdefgh", "abcdefghi", "abcdefgh-ab
 @given(st.dictionaries(OWN_IDS, st.dictionaries(OWN_IDS, SCORES, min_size=1), min_size=1))
 def test_a_query_s_own_document_is_dropped_as_by_line(tmp_path_factory, run):
     path = tmp_path_factory.mktemp("runs") / "run"
-    write_run(path, run, "tag")
+    Run(run).write(path, tag="tag")
     left = read_run_table(path, remove_query=True).to_run()
     assert pairs(left) == ranked(load_run(path, remove_query=True))
     assert list(left) == list(load_run(path, remove_query=True))

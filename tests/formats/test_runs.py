@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
-from pyserini_tasb.formats.runs import read_run, without_own_documents, write_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_files import read_run
+from pyserini_tasb.formats.run_table import without_own_documents
 
 GOOD = "q1 Q0 d1 1 2.5 tag\n"
 
@@ -96,7 +98,7 @@ def test_missing_file_and_folder_are_errors(tmp_path):
 
 
 # Python takes the separators 0x1c to 0x1f for white space as well.
-NOT_IN_IDS = " \t\n\r\f\v\x1c\x1d\x1e\x1f\ufeff"
+NOT_IN_IDS = " \t\n\r\f\v\x1c\x1d\x1e\x1f\ufeff\0"
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=NOT_IN_IDS), min_size=1, max_size=8)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
 RUNS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=6), min_size=1, max_size=4)
@@ -106,7 +108,7 @@ RUNS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=6)
 def test_write_then_read_gives_the_run_back_in_rank_order(run, suffix):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"run{suffix}"
-        write_run(path, run, "tag")
+        Run(run).write(path, tag="tag")
         read = read_run(path)
     assert read == run
     assert list(read) == list(run)
@@ -117,13 +119,13 @@ def test_write_then_read_gives_the_run_back_in_rank_order(run, suffix):
 
 def test_ties_are_written_by_descending_docid(tmp_path):
     path = tmp_path / "run.txt"
-    write_run(path, {"q": {"10": 1.0, "9": 1.0, "é": 1.0, "b": 2.0}}, "mine")
+    Run({"q": {"10": 1.0, "9": 1.0, "é": 1.0, "b": 2.0}}).write(path, tag="mine")
     assert path.read_text() == "q Q0 b 1 2.0 mine\nq Q0 é 2 1.0 mine\nq Q0 9 3 1.0 mine\nq Q0 10 4 1.0 mine\n"
 
 
 def test_gzip_bytes_depend_on_the_run_alone(tmp_path):
     for name, time in (("a.gz", 1), ("b.gz", 2_000_000_000)):
-        write_run(tmp_path / name, {"q": {"d": 0.1}}, "t")
+        Run({"q": {"d": 0.1}}).write(tmp_path / name, tag="t")
         os.utime(tmp_path / name, (time, time))
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
     assert (tmp_path / "a.gz").read_bytes()[3:8] == b"\0" * 5  # no name, no time
@@ -138,15 +140,17 @@ def test_gzip_bytes_depend_on_the_run_alone(tmp_path):
         ({"q": {"": 1.0}}, "t", "docid ''"),
         ({"q": {"\udcff": 1.0}}, "t", "docid '\\udcff'"),
         ({"a\tb": {"d": 1.0}}, "t", "qid 'a\\tb'"),
-        ({"q": {"d": 1.0}}, "my tag", "tag 'my tag'"),
-        ({"q": {}}, "t", "not one document"),
-        ({}, "t", "not one document"),
+        ({"q": {"d": 1.0}}, "my tag", "'my tag'"),
+        ({"q": {"d": 1.0}}, "t\0", "'t\\x00'"),
+        ({"q": {"a\0": 1.0}}, "t", "docid 'a\\x00'"),
+        ({"q": {}}, "t", "none"),
+        ({}, "t", "none"),
     ],
 )
 def test_what_would_not_read_back_is_refused_and_the_old_file_stays(tmp_path, run, tag, found):
     path = written(tmp_path, GOOD)
     with pytest.raises(TasbError) as caught:
-        write_run(path, run, tag)
+        Run(run).write(path, tag=tag)
     assert found in caught.value.found
     assert path.read_text() == GOOD
     assert list(tmp_path.iterdir()) == [path]
@@ -159,17 +163,17 @@ def test_failing_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     path = written(tmp_path, GOOD)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TasbError, match="No space left"):
-        write_run(path, {"q": {"d": 1.0}}, "t")
+        Run({"q": {"d": 1.0}}).write(path, tag="t")
     assert path.read_text() == GOOD
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(TasbError, match="No such file"):
-        write_run(tmp_path / "absent" / "run.txt", {"q": {"d": 1.0}}, "t")
+        Run({"q": {"d": 1.0}}).write(tmp_path / "absent" / "run.txt", tag="t")
 
 
 def test_a_query_s_own_document_is_dropped(tmp_path):
     run = {"a": {"a": 9.0, "b": 8.0}, "b": {"a": 9.0, "bb": 8.0}, "c": {"c": 1.0}, "7": {"07": 2.0, "7": 1.0}}
     left = {"a": {"b": 8.0}, "b": {"a": 9.0, "bb": 8.0}, "7": {"07": 2.0}}
     assert without_own_documents(run) == {**left, "c": {}}
-    write_run(tmp_path / "run.txt", run, "t")
+    Run(run).write(tmp_path / "run.txt", tag="t")
     assert load_run(tmp_path / "run.txt", remove_query=True) == left
     assert load_run(tmp_path / "run.txt") == run

@@ -10,8 +10,10 @@ import yaml
 
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
-from pyserini_tasb.formats.runs import read_run, write_run
-from pyserini_tasb.fusion.fusing import Fusion, fuse_runs
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_files import read_run
+from pyserini_tasb.fusion.fuse import fuse_runs
+from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from tests.command_line import tasb, tasb_argv
 
@@ -77,14 +79,14 @@ def test_choices_over_the_recipes(fuse):
 def test_options_without_a_recipe(fuse):
     status, output, _ = fuse(
         "--method", "convex", "--runs", *REAL, "--weights", 0.8, 0.2, "--normalization", "theoretical-min",
-        "--minimums", 0, 0, "--missing", "theoretical", "--depth", 100, "--output-depth", 10, "--format", "msmarco",
+        "--minimums", 0, 0, "--missing", "theoretical", "--depth", 100, "--hits", 10, "--output-format", "msmarco",
         name="out.tsv.gz",
     )  # fmt: skip
     assert status == 0
     import gzip
 
     lines = gzip.decompress(output.read_bytes()).decode().splitlines()
-    fusion = Fusion("convex", (0.8, 0.2), "theoretical-min", "theoretical", (0.0, 0.0), depth=100, output_depth=10)
+    fusion = Fusion("convex", (0.8, 0.2), "theoretical-min", "theoretical", (0.0, 0.0), depth=100, hits=10)
     expected = fuse_runs([load_run(name) for name in REAL], fusion)
     assert lines == [f"{qid}\t{docid}\t{rank}" for qid, hits in expected.items() for rank, docid in enumerate(hits, 1)]
 
@@ -110,7 +112,7 @@ def test_same_bytes_whatever_the_hash_seed(tmp_path):
         (["--method", "rrf", "--runs", REAL[0], REAL[0]], "more than once"),
         (["--method", "rrf", "--runs", REAL[0], "dl20-passage.bm25"], "none of them"),
         (["--method", "linear", "--runs", *REAL, "--weights", "1"], "one weight for each of the 2 runs"),
-        (["--recipe", "tasb+bm25", "--runs", *REAL, "--set", "normalisation=theoretical-min"], "none for run 1"),
+        (["--recipe", "tasb+bm25", "--runs", *REAL, "--set", "normalization=theoretical-min"], "none for run 1"),
         (["--recipe", "tasb+bm25", "--runs", *REAL, "--set", "dept=5"], "did you mean `depth`"),
     ],
 )
@@ -191,8 +193,8 @@ def test_dropping_is_fusing_files_without_these_lines(fuse, tmp_path, form):
         left = {qid: {docid: score for docid, score in of.items() if docid != qid} for qid, of in renamed.items()}
         for paths, content in ((given, renamed), (without, left)):
             paths.append(tmp_path / f"{'given' if content is renamed else 'without'}{number}")
-            write_run(paths[-1], content, "t")
-    options = ("--method", "linear", "--normalization", "z-score", "--depth", 60, "--format", form)
+            Run(content).write(paths[-1], tag="t")
+    options = ("--method", "linear", "--normalization", "z-score", "--depth", 60, "--output-format", form)
     expected = fuse(*options, "--runs", *without)[1].read_bytes()
     assert fuse(*options, "--runs", *given, "--remove-query", name="dropped")[1].read_bytes() == expected
     assert fuse(*options, "--runs", *given, name="kept")[1].read_bytes() != expected

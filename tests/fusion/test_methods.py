@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.fusion.fusing import Fusion, fuse_runs
-from pyserini_tasb.fusion.methods import METHODS
-from pyserini_tasb.fusion.normalisations import NORMALISATIONS
+from pyserini_tasb.fusion.fuse import fuse_runs
+from pyserini_tasb.fusion.methods import METHODS, NORMALISATIONS, Fusion
 
 DENSE = {"q": {"a": 10.0, "b": 8.0, "c": 6.0}}
 SPARSE = {"q": {"b": 4.0, "d": 2.0}}
@@ -79,7 +78,7 @@ def test_by_hand(method, choices, expected):
 )
 def test_normalisations_by_hand(normalisation, a, b, c):
     # The other run counts nothing.
-    choices = {"weights": (1.0, 0.0), "normalisation": normalisation, "theoretical_minimums": (2.0, 0.0)}
+    choices = {"weights": (1.0, 0.0), "normalization": normalisation, "theoretical_minimums": (2.0, 0.0)}
     assert fused("linear", missing="minimum", **choices) == pytest.approx({"a": a, "b": b, "c": c, "d": c}, abs=1e-12)
     assert fused("linear", missing="zero", **choices)["d"] == 0
     assert set(NORMALISATIONS) == {"none", "min-max", "pyserini", "max", "z-score", "theoretical-min", "rank"}
@@ -91,18 +90,18 @@ def test_normalisations_by_hand(normalisation, a, b, c):
 )
 @pytest.mark.parametrize("docids", ["x", "xyz"])
 def test_equal_scores_and_single_hits(normalisation, score, docids):
-    choices = {"weights": (1.0, 0.0), "normalisation": normalisation, "theoretical_minimums": (2.0, 0.0)}
+    choices = {"weights": (1.0, 0.0), "normalization": normalisation, "theoretical_minimums": (2.0, 0.0)}
     equal = {"q": dict.fromkeys(docids, 3.0)}
     assert fused("linear", equal, {"q": {"x": 1.0}}, **choices) == dict.fromkeys(sorted(docids, reverse=True), score)
 
 
 def test_theoretical_minimum_reached_by_the_best():
-    choices = {"normalisation": "theoretical-min", "theoretical_minimums": (3.0, 0.0), "weights": (1.0, 0.0)}
+    choices = {"normalization": "theoretical-min", "theoretical_minimums": (3.0, 0.0), "weights": (1.0, 0.0)}
     assert fused("linear", {"q": {"x": 3.0}}, {"q": {"x": 1.0}}, **choices) == {"x": 0.0}
 
 
 def test_negative_and_zero_best_keep_their_order_under_max():
-    choices = {"normalisation": "max", "weights": (1.0, 0.0)}
+    choices = {"normalization": "max", "weights": (1.0, 0.0)}
     assert list(fused("linear", {"q": {"x": -2.0, "y": -1.0}}, {"q": {"x": 1.0}}, **choices)) == ["y", "x"]
     assert fused("linear", {"q": {"x": -2.0, "y": 0.0}}, {"q": {"x": 1.0}}, **choices) == {"y": 0.0, "x": -2.0}
 
@@ -120,7 +119,7 @@ def test_query_in_one_run_only_and_empty_list(method):
 def test_depth_cuts_lists_before_and_output_depth_after():
     runs = [{"q": {"a": 3.0, "b": 2.0, "c": 1.0}}, {"q": {"c": 9.0, "b": 8.0}}]
     assert fuse_runs(runs, Fusion("combsum", depth=1))["q"] == {"c": 9.0, "a": 3.0}
-    assert list(fuse_runs(runs, Fusion("combsum", output_depth=2))["q"]) == ["c", "b"]
+    assert list(fuse_runs(runs, Fusion("combsum", hits=2))["q"]) == ["c", "b"]
 
 
 def test_ties_by_docid_descending_as_trec_eval_does():
@@ -174,7 +173,7 @@ def test_normalisations_equal_ranx(runs):
     # ranx gives 0 to a single hit under min-max; here it is 1, as in pyserini.fusion.
     runs = [{qid: ranking | {"x": 0.0, "y": 99.0} for qid, ranking in run.items()} for run in runs]
     for ours, theirs in RANX_NORMS.items():
-        found = fuse_runs(runs, Fusion("combsum", normalisation=ours))
+        found = fuse_runs(runs, Fusion("combsum", normalization=ours))
         assert_equal_runs(found, ranx_fused(runs, norm=theirs, method="sum"))
 
 
@@ -191,17 +190,17 @@ def test_weighted_sum_equals_ranx(runs, weight):
     [
         ({"method": "liner"}, "did you mean `linear`"),
         ({"method": "RFR"}, "did you mean `rrf`"),
-        ({"normalisation": "minmax"}, "did you mean `min-max`"),
+        ({"normalization": "minmax"}, "did you mean `min-max`"),
         ({"missing": "minimal"}, "did you mean `minimum`"),
         ({"weights": (1.0,)}, "one weight for each of the 2 runs"),
         ({"weights": (1.0, math.nan)}, "finite weights"),
         ({"weights": (1e308, 1e308)}, "finite scores"),
         ({"method": "convex", "weights": (1.0, -1.0)}, "weights from 0 on"),
-        ({"method": "rrf", "normalisation": "min-max"}, "looks at ranks only"),
+        ({"method": "rrf", "normalization": "min-max"}, "looks at ranks only"),
         ({"method": "combmax", "missing": "zero"}, "for `combmax`: nothing, drop"),
-        ({"normalisation": "theoretical-min", "theoretical_minimums": (None, 0.0)}, "none for run 1"),
+        ({"normalization": "theoretical-min", "theoretical_minimums": (None, 0.0)}, "none for run 1"),
         ({"missing": "theoretical"}, "none for run 1, 2"),
-        ({"normalisation": "theoretical-min", "theoretical_minimums": (7.0, 0.0)}, "no score below 7.0"),
+        ({"normalization": "theoretical-min", "theoretical_minimums": (7.0, 0.0)}, "no score below 7.0"),
         ({"method": "rrf", "rrf_k": -1.0}, "k of RRF"),
         ({"depth": 0}, "a depth of 1 or more"),
     ],

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyserini_tasb.formats.named import load_run
-from pyserini_tasb.formats.runs import from_ranx, from_trec_run, to_ranx, to_trec_run
-from pyserini_tasb.fusion.fusing import Fusion, fuse_runs
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.fusion.fuse import fuse_runs
+from pyserini_tasb.fusion.methods import Fusion
 
 SCORES = st.floats(-1e6, 1e6)
 LISTS = st.dictionaries(st.sampled_from("abcdefgh"), SCORES, max_size=6)
@@ -35,7 +36,7 @@ def test_hybrid_score_to_the_last_bit(dense, sparse, alpha, normalise):
     # By the spread of equal scores Pyserini divides.
     if not (dense or sparse) or (normalise and any(len(set(each.values())) == 1 for each in (dense, sparse))):
         return
-    fusion = Fusion("linear", weights=(1.0, alpha), normalisation="pyserini" if normalise else "none")
+    fusion = Fusion("linear", weights=(1.0, alpha), normalization="pyserini" if normalise else "none")
     assert fuse_runs([{"q": dense}, {"q": sparse}], fusion)["q"] == hybrid(dense, sparse, alpha, normalise=normalise)
 
 
@@ -55,7 +56,7 @@ def real_runs():
 def merged(trec_run):
     return {
         qid: dict(sorted(ranking.items(), key=lambda hit: (hit[1], hit[0]), reverse=True))
-        for qid, ranking in from_trec_run(trec_run).items()
+        for qid, ranking in Run.from_trec_run(trec_run).items()
     }
 
 
@@ -65,7 +66,7 @@ def merged(trec_run):
         ("reciprocal_rank_fusion", {}, Fusion("rrf")),
         ("interpolation", {"alpha": 0.3}, Fusion("linear", weights=(0.3, 0.7), missing="zero")),
         ("average", {}, Fusion("linear", weights=(0.5, 0.5), missing="zero")),
-        ("normalize", {}, Fusion("combsum", normalisation="min-max")),
+        ("normalize", {}, Fusion("combsum", normalization="min-max")),
     ],
 )
 @pytest.mark.usefixtures("suitable_java")
@@ -73,24 +74,9 @@ def test_pyserini_fusion(real_runs, function, options, fusion):
     from pyserini import fusion as stock
 
     # Written in trec_eval's order: Pyserini takes ranks from the file.
-    ordered = [fuse_runs([run, run], Fusion("combmax", output_depth=None)) for run in real_runs]
-    expected = merged(getattr(stock, function)([to_trec_run(run) for run in ordered], **options))
+    ordered = [fuse_runs([run, run], Fusion("combmax", hits=None)) for run in real_runs]
+    expected = merged(getattr(stock, function)([Run(run).to_trec_run() for run in ordered], **options))
     found = fuse_runs(real_runs, fusion)
     assert found.keys() == expected.keys()
     for qid in found:
         assert found[qid] == pytest.approx(expected[qid], abs=1e-12)
-
-
-@pytest.mark.usefixtures("suitable_java")
-def test_trec_run_there_and_back():
-    run = {"007": {"b": 2.5, "a": 1.0}, "7": {"c": -1.0}}
-    trec_run = to_trec_run(run, "tag")
-    assert from_trec_run(trec_run) == run
-    assert trec_run.run_data.iloc[0].tolist() == ["007", "Q0", "b", 1, 2.5, "tag"]
-    assert trec_run.get_docs_by_topic("7")["docid"].tolist() == ["c"]
-
-
-def test_ranx_run_there_and_back():
-    run = {"007": {"b": 2.5, "a": 1.0}, "7": {"c": -1.0}}
-    assert from_ranx(to_ranx(run, "name")) == run
-    assert to_ranx(run, "name").name == "name"

@@ -8,7 +8,7 @@ import pytest
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
-from pyserini_tasb.formats.runs import ranked_docids
+from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking import scorers
 from tests.command_line import tasb
 from tests.reranking.fakes import RankScorer
@@ -83,7 +83,7 @@ def test_other_answers_go_on_as_well(job, monkeypatch):
 
 
 def test_a_model_that_compares_nothing(job):
-    with pytest.raises(TasbError, match="a duoT5, for --pairwise"):
+    with pytest.raises(TasbError, match="a duoT5, for pairwise="):
         job.but(*PAIRWISE)()
     assert not job.output.exists()
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.runs import read_run
+from pyserini_tasb.formats.run_files import read_run
 from pyserini_tasb.reranking.partial_run import PartialRun, run_lines
 from pyserini_tasb.reranking.rerank import RerankedQuery
 

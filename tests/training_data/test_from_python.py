@@ -38,7 +38,7 @@ def test_mined_scored_stored_and_clustered(tmp_path, mined):
     assert clusters.queries == pairs.queries == mined.queries
     assert clusters.path.read_text().split() != []
     assert repr(pairs).startswith(f"Pairs(path=PosixPath('{tmp_path}/pairs'), queries=")
-    assert "<th>pairs</th>" in pairs._repr_html_()
+    assert "<td>pairs</td>" in pairs._repr_html_()
 
 
 def test_judgments_and_a_run_in_memory_make_the_store_of_their_files(tmp_path, run):

@@ -9,9 +9,9 @@ import yaml
 
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
-from pyserini_tasb.formats.runs import write_run
-from pyserini_tasb.fusion.fuse import fusion_of
-from pyserini_tasb.fusion.fusing import fuse_runs
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.fusion.fuse import fuse_runs
+from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from tests.command_line import tasb
 
@@ -33,7 +33,7 @@ def tune(tmp_path, capsys):
 
 
 def ndcg(recipe, runs, qrels):
-    fused = fuse_runs([load_run(name) for name in runs], fusion_of(recipe))
+    fused = fuse_runs([load_run(name) for name in runs], Fusion.from_recipe(recipe))
     return evaluate_run(fused, load_qrels(qrels), ["nDCG@10"]).overall["nDCG@10"]
 
 
@@ -192,7 +192,7 @@ def test_queries_that_are_documents(tune, tmp_path):
     runs, given = [load_run(name) for name in RUNS_19], []
     for name, run in zip(RUNS_19, runs, strict=True):
         given.append(tmp_path / name)
-        write_run(given[-1], {qid: {qid: 1_000.0, **ranking} for qid, ranking in run.items()}, "t")
+        Run({qid: {qid: 1_000.0, **ranking} for qid, ranking in run.items()}).write(given[-1], tag="t")
     qids = tmp_path / "train"
     qids.write_text("\n".join(sorted(runs[0])[:30]))
     options = [
@@ -203,7 +203,7 @@ def test_queries_that_are_documents(tune, tmp_path):
         "--grid",
         "0:1:0.1",
         "--set",
-        "normalisation=min-max",
+        "normalization=min-max",
     ]
     options += ["--train-queries", qids]
     _, expected, printed = tune(*options, "--runs", *RUNS_19)

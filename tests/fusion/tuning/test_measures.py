@@ -11,7 +11,8 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
 from pyserini_tasb.formats.run_table import RunTable
-from pyserini_tasb.fusion.fusing import Fusion, fuse_runs
+from pyserini_tasb.fusion.fuse import fuse_runs
+from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.fusion.tuning_set import TuningSet, ranked_measure
 
 MEASURES = ["nDCG@10", "nDCG", "AP(rel=2)@100", "AP", "R(rel=2)@20", "R@1000", "P@5", "RR(rel=2)@10", "RR"]
@@ -35,8 +36,8 @@ def assert_as_evaluated(runs, qrels, fusion, weights):
     "fusion",
     [
         Fusion("linear"),
-        Fusion("convex", normalisation="min-max", missing="zero"),
-        Fusion("combsum", normalisation="z-score", depth=30, output_depth=20),
+        Fusion("convex", normalization="min-max", missing="zero"),
+        Fusion("combsum", normalization="z-score", depth=30, hits=20),
         Fusion("rrf"),
         Fusion("borda", missing="drop"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.fusion.trials import Side, by_test, cross_validated, folds_of
+from pyserini_tasb.fusion.trials import Split, cross_validated, shuffled_folds, tuned_and_tested
 from pyserini_tasb.fusion.weight_search import CoordinateAscent, Grid, GridSearch, RandomSearch
 
 GRID = Grid(0.0, 1.0, 0.1)
@@ -66,17 +66,17 @@ def test_lines_go_through_the_weights_along_each_run_but_the_first():
 
 
 def test_folds_hold_each_query_once():
-    folds = folds_of(13, 5, seed=3)
+    folds = shuffled_folds(13, 5, seed=3)
     assert sorted(np.concatenate(folds).tolist()) == list(range(13))
     assert {len(fold) for fold in folds} == {2, 3}
-    assert [fold.tolist() for fold in folds] == [fold.tolist() for fold in folds_of(13, 5, seed=3)]
-    assert [fold.tolist() for fold in folds] != [fold.tolist() for fold in folds_of(13, 5, seed=4)]
+    assert [fold.tolist() for fold in folds] == [fold.tolist() for fold in shuffled_folds(13, 5, seed=3)]
+    assert [fold.tolist() for fold in folds] != [fold.tolist() for fold in shuffled_folds(13, 5, seed=4)]
 
 
 @pytest.mark.parametrize("folds", [0, 1, 14])
 def test_folds_out_of_range(folds):
     with pytest.raises(TasbError, match="2 to 13 folds"):
-        folds_of(13, folds, seed=0)
+        shuffled_folds(13, folds, seed=0)
 
 
 def spy_on(choices):
@@ -109,7 +109,7 @@ def test_a_query_has_no_part_in_the_weights_it_is_tested_under():
 
 def test_gap_is_what_tuning_on_the_tested_queries_would_add():
     per_query, search = spy_on([])
-    outcome = by_test(Side(per_query, np.array([0])), Side(per_query, np.array([5])), "others", search, 2)
+    outcome = tuned_and_tested(Split(per_query, np.array([0])), Split(per_query, np.array([5])), search, 2)
     assert outcome.weights.tolist() == [1.0, 0.0]
     assert (outcome.tuned_value, outcome.held_out_value, outcome.own_best) == pytest.approx((1.0, 0.5, 1.0))
     assert outcome.gap == pytest.approx(0.5)

@@ -7,8 +7,11 @@ import csv
 import pytest
 from matplotlib import image
 
-from pyserini_tasb.formats.named import load_run
-from pyserini_tasb.formats.runs import ranked_docids, write_run
+import pyserini_tasb
+from pyserini_tasb import TasbError
+from pyserini_tasb.formats.named import load_qrels, load_run
+from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_table import ranked_docids
 from tests.command_line import tasb
 
 FIRST = "dl19-passage.bm25"
@@ -21,8 +24,8 @@ def folder(tmp_path_factory):
     first = load_run(FIRST)
     turned = {qid: {docid: -score for docid, score in ranking.items()} for qid, ranking in first.items()}
     top = {qid: {docid: ranking[docid] for docid in ranked_docids(ranking)[:20]} for qid, ranking in first.items()}
-    write_run(folder / "turned.txt", turned, "turned")
-    write_run(folder / "top20.txt", top, "same")
+    Run(turned).write(folder / "turned.txt", tag="turned")
+    Run(top).write(folder / "top20.txt", tag="same")
     return folder
 
 
@@ -53,8 +56,28 @@ def test_what_is_written(depths, folder):
     assert pixels[..., :3].std() > 0.05
 
 
+def test_from_python(depths, folder, tmp_path):
+    first, turned = load_run(FIRST), pyserini_tasb.Run(load_run(folder / "turned.txt"), name="turned")
+    qrels = load_qrels("dl19-passage")
+    curves = pyserini_tasb.rerank_depths([FIRST, turned], qrels=qrels, depths=[10, 100])
+    (curve,) = curves.curves
+    assert (curve.first_stage, curve.reranker, list(curve.values)) == (FIRST, "turned", [10, 100])
+    assert (curves.measure, curves.queries, curves.picture) == ("nDCG@10", 43, None)
+    assert repr(curves).splitlines()[0].split() == ["first", "stage", "re-ranker", "0", "10", "100"]
+    assert "<td>0.5058</td>" in curves._repr_html_()
+    picture = tmp_path / "drawn.png"
+    several = [[first, turned], (FIRST, folder / "turned.txt")]
+    drawn = pyserini_tasb.rerank_depths(several, qrels="dl19-passage", depths=[100, 10], output=picture)
+    assert [each.first_stage for each in drawn.curves] == ["run", FIRST]
+    assert drawn.curves[0].values == drawn.curves[1].values == curve.values
+    assert drawn.to_csv() == picture.with_suffix(".csv").read_text()
+    assert image.imread(drawn.picture).shape[0] > 500
+    with pytest.raises(TasbError, match=r"first_stage= Run\('turned'.*\) without a re-ranked run; output= drawn.txt"):
+        pyserini_tasb.rerank_depths([turned], qrels=qrels, output="drawn.txt")
+
+
 def test_several_first_stages(depths, folder, tmp_path):
-    write_run(tmp_path / "own.txt", load_run(folder / "top20.txt"), "own")
+    Run(load_run(folder / "top20.txt")).write(tmp_path / "own.txt", tag="own")
     narrow = image.imread(depths("--first-stage", FIRST, folder / "turned.txt", name="one.png")[1])
     _, picture, printed = depths(
         *("--first-stage", FIRST, folder / "turned.txt", "--first-stage", tmp_path / "own.txt", folder / "turned.txt"),
@@ -94,7 +117,7 @@ def test_refusals(depths, folder, monkeypatch, arguments, name, found):
 def test_queries_that_are_documents(depths, folder, tmp_path):
     """Each query's own document stands first, and was not re-ranked."""
     own = {qid: {qid: 1_000.0, **ranking} for qid, ranking in load_run(FIRST).items()}
-    write_run(tmp_path / "own.txt", own, FIRST)
+    Run(own).write(tmp_path / "own.txt", tag=FIRST)
     _, expected, _ = depths("--first-stage", FIRST, folder / "turned.txt", name="expected.png")
     status, picture, _ = depths("--first-stage", tmp_path / "own.txt", folder / "turned.txt", "--remove-query")
     assert status == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from pyserini_tasb.formats.runs import write_run
+from pyserini_tasb.formats.run import Run
 from tests.command_line import tasb_raising
 from tests.conftest import TINY, TINY_MODEL
 from tests.reranking.models import make_bert_cat
@@ -94,7 +94,7 @@ def bm25(collection, tmp_path_factory) -> Path:
             [*with_text[number * 7 : number * 7 + 17], *(docid for docid in relevant[:3] if docid in with_text)]
         )
         rankings[qid] = {docid: float(-rank) for rank, docid in enumerate(docids)}
-    write_run(path, rankings, "bm25")
+    Run(rankings).write(path, tag="bm25")
     return path
 
 

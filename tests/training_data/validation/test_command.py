@@ -5,13 +5,12 @@ import pytest
 from pyserini_tasb import Run, TasbError, validation_set
 from pyserini_tasb.data.validation_set import ValidationSet
 from pyserini_tasb.formats.named import load_qrels, load_topics
-from pyserini_tasb.formats.runs import write_run
 from tests.conftest import DATA, TINY
 
 
 @pytest.fixture
 def arguments(tmp_path, expected_scores):
-    write_run(tmp_path / "run.txt", expected_scores, "tiny")
+    Run(expected_scores).write(tmp_path / "run.txt", tag="tiny")
     return {
         "topics": TINY / "topics.tsv",
         "qrels": TINY / "qrels.txt",
