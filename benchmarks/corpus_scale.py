@@ -62,7 +62,7 @@ def write_corpus(path: Path, size: int) -> Path:
 
 def ours(corpus: Path) -> list[str]:
     """The arguments of Python for `tasb encode`; the output folder is still to be added."""
-    options = ["--encoder", str(MODEL), "--corpus", str(corpus), "--format", "faiss", "--device", "cpu"]
+    options = ["--encoder", str(MODEL), "--corpus", str(corpus), "--output-format", "faiss", "--device", "cpu"]
     return ["-m", "pyserini_tasb", "encode", *options, "--max-length", "256", "--output"]
 
 

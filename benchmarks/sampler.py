@@ -1,7 +1,7 @@
 """Batches composed per second, before tokenisation: a synthetic pair store of MS MARCO's size, memory-mapped.
 
     python benchmarks/sampler.py                                # 500,000 queries of 80 pairs: 320 MB of scores on disk
-    python benchmarks/sampler.py --topics 10000 --pairs 20     # small
+    python benchmarks/sampler.py --queries 10000 --pairs 20     # small
 
 Exit status 1 if a strategy composes fewer than 2,000 batches per second on one core.
 """
@@ -45,7 +45,7 @@ class MappedPairs:
 def main() -> int:
     """Print batches per second of every strategy."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("--topics", type=int, default=500_000)
+    parser.add_argument("--queries", type=int, default=500_000)
     parser.add_argument("--pairs", type=int, default=80, help="pairs of each query, on average")
     parser.add_argument("--clusters", type=int, default=2_000)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -91,10 +91,10 @@ def random_clusters(queries: int, count: int) -> list[NDArray[np.int64]]:
 def batches_per_second(sampler: Sampler, seconds: float) -> float:
     """Composed one after the other in this process."""
     for step in range(100):  # first calls load code
-        sampler.draw(step)
+        sampler.batch(step)
     steps, start = 0, time.perf_counter()
     while (passed := time.perf_counter() - start) < seconds:
-        sampler.draw(100 + steps)
+        sampler.batch(100 + steps)
         steps += 1
     return steps / passed
 

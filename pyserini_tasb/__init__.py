@@ -13,45 +13,102 @@ __version__ = "0.1.0"
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
     "Comparison": "evaluation.comparison",
+    "Export": "encoding.export",
+    "Index": "indexes.build",
     "Qrels": "formats.named",
     "Run": "formats.run",
+    "StudyResult": "training.study",
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
     "TasbQueryEncoder": "encoding.encoders",
+    "TeachResult": "training.teach",
+    "TrainConfig": "training.config",
+    "TrainResult": "training.train",
+    "Vectors": "encoding.corpus",
+    "doctor": "indexes.check",
+    "encode": "encoding.corpus",
     "evaluate": "evaluation.evaluate",
+    "expand": "expansion.expand",
+    "export": "encoding.export",
     "fuse": "fusion.fuse",
+    "hybrid": "retrieval.hybrid",
+    "index": "indexes.build",
     "register": "plugin.startup",
+    "regress": "regression.regress",
+    "report": "regression.report",
+    "rerank": "reranking.rerank",
+    "rerank_depths": "reranking.depths",
     "search": "retrieval.search",
+    "show": "retrieval.hits",
+    "study": "training.study",
+    "teach": "training.teach",
+    "train": "training.train",
     "tune": "fusion.tune",
 }
 
 __all__ = [
     "Comparison",
+    "Export",
+    "Index",
     "Qrels",
     "Run",
+    "StudyResult",
     "TasbDocumentEncoder",
     "TasbError",
     "TasbQueryEncoder",
+    "TeachResult",
+    "TrainConfig",
+    "TrainResult",
+    "Vectors",
     "__version__",
+    "doctor",
+    "encode",
     "evaluate",
+    "expand",
+    "export",
     "fuse",
+    "hybrid",
+    "index",
     "register",
+    "regress",
+    "report",
+    "rerank",
+    "rerank_depths",
     "search",
+    "show",
+    "study",
+    "teach",
+    "train",
     "tune",
 ]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
+    from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
+    from pyserini_tasb.encoding.export import Export, export
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.evaluation.comparison import Comparison
     from pyserini_tasb.evaluation.evaluate import evaluate
+    from pyserini_tasb.expansion.expand import expand
     from pyserini_tasb.formats.named import Qrels
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.fusion.fuse import fuse
     from pyserini_tasb.fusion.tune import tune
+    from pyserini_tasb.indexes.build import Index, index
+    from pyserini_tasb.indexes.check import doctor
     from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.regression.regress import regress
+    from pyserini_tasb.regression.report import report
+    from pyserini_tasb.reranking.depths import rerank_depths
+    from pyserini_tasb.reranking.rerank import rerank
+    from pyserini_tasb.retrieval.hits import show
+    from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.study import StudyResult, study
+    from pyserini_tasb.training.teach import TeachResult, teach
+    from pyserini_tasb.training.train import TrainResult, train
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,8 @@
-"""What lies on disk: whole files, whole folders, checksums, manifests, locks, and whether something has changed."""
+"""What lies on disk, so that a kill at any moment leaves it whole.
+
+In this order: files and folders that appear complete or not at all; the manifest of a folder, with size and checksum of
+every file; whether something has changed; what two processes must not do at once.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,21 @@ import importlib.metadata
 import io
 import json
 import os
+import platform
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb import __version__
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+
+MANIFEST = "manifest.json"
+DAMAGED = "the store is damaged: build it again"
+LOCK = ".lock"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -66,221 +75,6 @@ def _beside(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-
-
-# --------
-# A JSON file beside another, which says what that one is of.
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """What the file says; nothing if it is not there or is damaged, so that whatever it is beside is made again."""
-    try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-# --------
-# Keeping two processes out of each other's folder.
-
-LOCK = ".lock"
-
-
-class HeldError(TasbError):
-    """Another process holds the lock."""
-
-
-# Some network file systems know no locks, Lustre for one unless it is mounted with them: work goes on without.
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-
-
-@contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep out every other process that asks in this way.
-
-    Raises:
-        TasbError: it cannot be made, or another process is at work in it.
-    """
-    with os_errors_explained(folder, expected="a folder to write to", do="choose another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = _hold(folder / LOCK)
-    with _held(folder / LOCK, handle):
-        yield
-
-
-@contextlib.contextmanager
-def lock_file(path: Path) -> Iterator[None]:
-    """A file that is there while one process holds it; what a killed process left behind holds nobody up.
-
-    A file, not the folder itself: NFS locks only what is open for writing.
-
-    Raises:
-        HeldError: another process does.
-        OSError: it cannot be made.
-    """
-    with _held(path, _hold(path)):
-        yield
-
-
-def _hold(path: Path) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _lock(handle, path)
-            # Not one that its holder has just removed: beside it a third process may make a new one.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), path.stat()):
-                    return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _held(path: Path, handle: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(handle)
-
-
-def _lock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise HeldError(
-            where=str(path),
-            expected="one process at a time here",
-            found="another one is at work",
-            do="wait until it is done or stop it, or choose another folder",
-        ) from error
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-
-
-# --------
-# `manifest.json`: what a store's folder holds, with size and checksum of every file.
-
-MANIFEST = "manifest.json"
-DAMAGED = "the store is damaged: build it again"
-
-
-def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, Any], *, name: str = MANIFEST) -> None:
-    """Write the manifest of the finished files in `folder`; a store inside it is covered by its own manifest.
-
-    Args:
-        folder: all files of it and the manifests of its sub-folders are listed.
-        kind: e.g. `pair store`.
-        version: of the format.
-        content: what else the manifest says.
-        name: of the manifest's file.
-    """
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != name)
-    paths += sorted(folder.glob(f"*/{MANIFEST}"))
-    files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in paths
-    }
-    fingerprint = hashlib.sha256(json.dumps([kind, version, files], sort_keys=True).encode()).hexdigest()
-    manifest = {"format": _format(kind), "version": version, "fingerprint": fingerprint, **content, "files": files}
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / name).write_text(text + "\n", encoding="utf-8")
-
-
-def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST) -> dict[str, Any]:
-    """Read the manifest; every file it lists is there in full size.
-
-    Raises:
-        TasbError: not such a store, of a newer format, or a file is missing or has another size.
-    """
-    if not (folder / name).is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {name} in it"
-        raise _not_a_store(folder, kind, found)
-    manifest = _parse(folder / name, kind)
-    if manifest["format"] != _format(kind):
-        raise _not_a_store(folder, kind, str(manifest["format"]))
-    if manifest["version"] != version:
-        raise TasbError(
-            where=str(folder),
-            expected=f"a {kind} of version {version}",
-            found=f"version {manifest['version']}",
-            do="install the pyserini-tasb that wrote it, or build it again",
-        )
-    for listed, file in manifest["files"].items():
-        path = folder / listed
-        size = path.stat().st_size if path.is_file() else None
-        if size != file["bytes"]:
-            found = "no such file" if size is None else f"{size} bytes"
-            raise _damaged(path, f"{file['bytes']} bytes", found)
-    return manifest
-
-
-def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
-    """Compare every file with its checksum; reads all of them.
-
-    Raises:
-        TasbError: naming the first file that is different.
-    """
-    for path, wanted in _checksums(folder / name).items():
-        found = checksum(path) if path.is_file() else "no such file"
-        if found != wanted:
-            raise _damaged(path, f"sha256 {wanted}", found)
-
-
-def listed_files(folder: Path) -> list[str]:
-    """The files that the manifest lists, and those that the manifests of its sub-folders list; relative paths."""
-    return [path.relative_to(folder).as_posix() for path in _checksums(folder / MANIFEST)]
-
-
-def checksum(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _checksums(manifest: Path) -> dict[Path, str]:
-    found = {}
-    for name, file in _parse(manifest, "store")["files"].items():
-        path = manifest.parent / name
-        found[path] = str(file["sha256"])
-        if path.name == MANIFEST and path.is_file():
-            found.update(_checksums(path))
-    return found
-
-
-def _parse(path: Path, kind: str) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise _damaged(path, "JSON", str(error)) from error
-    if not isinstance(manifest, dict) or not {"format", "version", "files"} <= manifest.keys():
-        raise _not_a_store(path.parent, kind, f"a {path.name} of something else")
-    return manifest
-
-
-def _format(kind: str) -> str:
-    return f"pyserini-tasb {kind}"
-
-
-def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected=f"a {kind}",
-        found=found,
-        do="check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets",
-    )
-
-
-def _damaged(path: Path, expected: str, found: str) -> TasbError:
-    return TasbError(where=str(path), expected=expected, found=found, do=DAMAGED)
-
-
-# --------
-# A folder that appears complete or not at all.
 
 
 @contextlib.contextmanager
@@ -333,7 +127,7 @@ def refuse_occupied(target: Path, *, overwrite: bool) -> None:
             where=str(target),
             expected="a new or empty folder",
             found="something is there already",
-            do="choose another folder, or add --overwrite to replace a store",
+            do=f"choose another folder, or add {argument('overwrite', True)} to replace a store",
         )
     strangers = _strangers(target)
     if strangers:
@@ -389,8 +183,126 @@ def _swap(beside: Path, target: Path) -> None:
         os.close(handle)
 
 
-# --------
-# What a file or folder holds, in a few characters: to see whether it has changed.
+def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, Any], *, name: str = MANIFEST) -> None:
+    """Write the manifest of the finished files in `folder`; a store inside it is covered by its own manifest.
+
+    Args:
+        folder: all files of it and the manifests of its sub-folders are listed.
+        kind: e.g. `pair store`.
+        version: of the format.
+        content: what else the manifest says.
+        name: of the manifest's file.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != name)
+    paths += sorted(folder.glob(f"*/{MANIFEST}"))
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths
+    }
+    fingerprint = hashlib.sha256(json.dumps([kind, version, files], sort_keys=True).encode()).hexdigest()
+    manifest = {"format": _format(kind), "version": version, "fingerprint": fingerprint, **content, "files": files}
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / name).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST) -> dict[str, Any]:
+    """Read the manifest; every file it lists is there in full size.
+
+    Raises:
+        TasbError: not such a store, of a newer format, or a file is missing or has another size.
+    """
+    if not (folder / name).is_file():
+        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {name} in it"
+        raise _not_a_store(folder, kind, found)
+    manifest = _parse(folder / name, kind)
+    if manifest["format"] != _format(kind):
+        raise _not_a_store(folder, kind, str(manifest["format"]))
+    if manifest["version"] != version:
+        raise TasbError(
+            where=str(folder),
+            expected=f"a {kind} of version {version}",
+            found=f"version {manifest['version']}",
+            do="install the pyserini-tasb that wrote it, or build it again",
+        )
+    for listed, file in manifest["files"].items():
+        path = folder / listed
+        size = path.stat().st_size if path.is_file() else None
+        if size != file["bytes"]:
+            found = "no such file" if size is None else f"{size} bytes"
+            raise _damaged(path, f"{file['bytes']} bytes", found)
+    return manifest
+
+
+def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
+    """Compare every file with its checksum; reads all of them.
+
+    Raises:
+        TasbError: naming the first file that is different.
+    """
+    for path, wanted in _checksums(folder / name).items():
+        found = sha256(path) if path.is_file() else "no such file"
+        if found != wanted:
+            raise _damaged(path, f"sha256 {wanted}", found)
+
+
+def listed_files(folder: Path) -> list[str]:
+    """The files that the manifest lists, and those that the manifests of its sub-folders list; relative paths."""
+    return [path.relative_to(folder).as_posix() for path in _checksums(folder / MANIFEST)]
+
+
+def _checksums(manifest: Path) -> dict[Path, str]:
+    found = {}
+    for name, file in _parse(manifest, "store")["files"].items():
+        path = manifest.parent / name
+        found[path] = str(file["sha256"])
+        if path.name == MANIFEST and path.is_file():
+            found.update(_checksums(path))
+    return found
+
+
+def _parse(path: Path, kind: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _damaged(path, "JSON", str(error)) from error
+    if not isinstance(manifest, dict) or not {"format", "version", "files"} <= manifest.keys():
+        raise _not_a_store(path.parent, kind, f"a {path.name} of something else")
+    return manifest
+
+
+def _format(kind: str) -> str:
+    return f"pyserini-tasb {kind}"
+
+
+def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
+    return TasbError(
+        where=str(folder),
+        expected=f"a {kind}",
+        found=found,
+        do="check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets",
+    )
+
+
+def _damaged(path: Path, expected: str, found: str) -> TasbError:
+    return TasbError(where=str(path), expected=expected, found=found, do=DAMAGED)
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that says what another file is of.
+
+    A file that is not there, or is damaged, says nothing: whatever it is beside is made again.
+    """
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 # An index can have 27 GB: what is larger than this together goes by size and time.
 DIGESTED_BYTES = 64 << 20
@@ -415,10 +327,6 @@ def file_state(path: Path) -> str:
     return digest.hexdigest()
 
 
-# --------
-# Which versions made a result.
-
-
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of Python, of this package, and of those of `packages` that are installed."""
     # An editable install's metadata is as old as the install: our own version is asked of the code.
@@ -429,3 +337,88 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+class HeldError(TasbError):
+    """Another process holds the lock."""
+
+
+# Some network file systems know no locks, Lustre for one unless it is mounted with them: work goes on without.
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep out every other process that asks in this way.
+
+    Raises:
+        TasbError: it cannot be made, or another process is at work in it.
+    """
+    with os_errors_explained(folder, expected="a folder to write to", do="choose another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _hold(folder / LOCK)
+    with _held(folder / LOCK, handle):
+        yield
+
+
+@contextlib.contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """A file that is there while one process holds it; what a killed process left behind holds nobody up.
+
+    A file, not the folder itself: NFS locks only what is open for writing. Not filelock's: that leaves its file behind,
+    also in folders that have to be empty, and where a file system knows no locks it makes files that outlive a kill.
+
+    Raises:
+        HeldError: another process does.
+        OSError: it cannot be made.
+    """
+    with _held(path, _hold(path)):
+        yield
+
+
+def _hold(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle, path)
+            # Not one that its holder has just removed: beside it a third process may make a new one.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _held(path: Path, handle: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):  # a full disk
+            os.pwrite(handle, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+    except BlockingIOError as error:
+        raise HeldError(
+            where=str(path),
+            expected="one process at a time here",
+            found=f"another one is at work{_holder(handle)}",
+            do="wait until it is done or stop it, or choose another folder",
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
+def _holder(handle: int) -> str:
+    """Who wrote into the lock's file, in brackets; empty where nobody has yet."""
+    holder = os.pread(handle, 200, 0).decode(errors="replace").partition("\n")[0]
+    return f" ({holder})" if holder else ""

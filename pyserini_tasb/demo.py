@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.environment.java import (
+    Java,
     candidates,
     find_java,
     install_advice,
@@ -17,11 +20,15 @@ from pyserini_tasb.environment.java import (
     would_fail,
 )
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.regression.steps import Pipeline, Step, StepFailedError
+from pyserini_tasb.regression.steps import LOGS, Pipeline, Step, StepFailedError
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Mapping
 
+    from pyserini_tasb.results import StrPath
+
+LOG = logging.getLogger(__name__)
 
 # Anserini's documentation of its CACM regression, BM25 with default parameters, by trec_eval's names.
 PUBLISHED = {"map": "0.3123", "P_30": "0.1942"}
@@ -31,32 +38,78 @@ HOME = "home"
 MODEL_CARD = "training/run/model/demo.yaml"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run what of the demo has not run yet in `arguments.output`; 1 where a step or the check of BM25 fails.
+@dataclass(frozen=True)
+class Demo(FileResult):
+    """The outcome of `demo`.
+
+    Attributes:
+        path: the folder with all that the demo made.
+        encoder: the trained model's name, for anything that takes an encoder.
+        bm25: BM25's measures under Anserini's own qrels, as trec_eval prints them.
+        matches: whether those are the numbers that Anserini publishes.
+        table: the comparison of all runs.
+        seconds: step → wall seconds.
+    """
+
+    encoder: str
+    bm25: Mapping[str, str]
+    matches: bool
+    table: str = field(repr=False)
+    seconds: Mapping[str, float] = field(repr=False)
+
+    @property
+    def summary(self) -> str:
+        """The check of BM25, the table, the trained model's name and the seconds."""
+        verdict = "matches" if self.matches else "DOES NOT MATCH"
+        return (
+            f"BM25 with Anserini's own qrels, in which 55 unpadded docids never match:"
+            f"\n  MAP {self.bm25.get('map')}, P@30 {self.bm25.get('P_30')}: {verdict} Anserini's published numbers"
+            f" ({PUBLISHED['map']}, {PUBLISHED['P_30']})"
+            f"\n\nWith the repaired qrels ({self.path / TABLE}):\n\n{self.table}"
+            f"\nThe trained model, for any Pyserini command: --encoder {self.encoder}\n"
+            f"\nSeconds: {', '.join(f'{name} {value:.0f}' for name, value in self.seconds.items())}"
+            f"; {sum(self.seconds.values()):.0f} in all"
+        )
+
+
+def demo(output: StrPath = "demo-out") -> Demo:
+    """Train on CACM in minutes, search it with stock Pyserini commands, check BM25 and compare.
+
+    Args:
+        output: the folder that all goes to; what an earlier run finished there is not run again.
 
     Raises:
         TasbError: no suitable Java, packages of the `demo` extra that are missing, or a folder with other files.
+        StepFailedError: a command failed; the same call goes on from this step.
     """
     _check_packages()
-    folder = Path(arguments.output)
+    folder = Path(output)
+    java = _java()
     # The trained model's card stays in there: another demo elsewhere would find its name taken.
-    environment = _environment() | {"PYSERINI_TASB_HOME": str((folder / HOME).absolute())}
-    pipeline = Pipeline(folder, environment)
-    print(f"The commands run in {folder}, with {sys.executable} as `python`; {folder / 'logs'} has all they print.")
+    # Pyserini's hybrid search orders equal scores by the hashes of their docids.
+    own = {"PYSERINI_TASB_HOME": str((folder / HOME).absolute()), "PYTHONHASHSEED": "0"}
+    pipeline = Pipeline(folder, java_environment(java) | own)
+    reason = would_fail() or path_would_fail()
+    LOG.info("%s, %s", java, f"because {reason}" if reason else f"found in {java.source}")
+    LOG.info(
+        "the commands run in %s, with %s as `python`; %s has all they print", folder, sys.executable, folder / LOGS
+    )
     try:
         seconds = pipeline.run(STEPS)
     except StepFailedError as error:
-        print(f"\ntasb demo: {error}\nThe same command goes on from this step.", file=sys.stderr)
-        return 1
+        raise StepFailedError(f"{error}\nThe same command goes on from this step.") from error
     except KeyboardInterrupt:
-        print("\nThe same command goes on from this step.", file=sys.stderr)
+        LOG.info("the same command goes on from this step")
         raise
-    matches = _print_check(folder)
-    print(f"\nWith the repaired qrels ({folder / TABLE}):\n\n{(folder / TABLE).read_text()}")
-    print(f"The trained model, for any Pyserini command: --encoder tasb:{folder / MODEL_CARD}\n")
-    by_step = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
-    print(f"Seconds: {by_step}; {sum(seconds.values()):.0f} in all")
-    return 0 if matches else 1
+    bm25 = dict(re.findall(r"^(\w+)\s+all\s+([\d.]+)", (folder / ANSERINI).read_text(), flags=re.MULTILINE))
+    return Demo(
+        folder,
+        encoder=f"tasb:{folder / MODEL_CARD}",
+        bm25=bm25,
+        matches={name: bm25.get(name) for name in PUBLISHED} == PUBLISHED,
+        table=(folder / TABLE).read_text(),
+        seconds=seconds,
+    )
 
 
 def _check_packages() -> None:
@@ -69,7 +122,7 @@ def _check_packages() -> None:
         )
 
 
-def _environment() -> dict[str, str]:
+def _java() -> Java:
     java = find_java()
     if java is None:
         raise TasbError(
@@ -77,28 +130,10 @@ def _environment() -> dict[str, str]:
             found="; ".join(f"{java} {java.shortfall}" for java in candidates()) or "no Java",
             do=install_advice(),
         )
-    reason = would_fail() or path_would_fail()
-    print(f"{java}" + (f", because {reason}" if reason else f", found in {java.source}"))
-    # Pyserini's hybrid search orders equal scores by the hashes of their docids.
-    return {**java_environment(java), "PYTHONHASHSEED": "0"}
+    return java
 
 
-def _print_check(folder: Path) -> bool:
-    """Compare BM25 under Anserini's qrels with what Anserini publishes."""
-    text = (folder / ANSERINI).read_text()
-    found = dict(re.findall(r"^(\w+)\s+all\s+([\d.]+)", text, flags=re.MULTILINE))
-    matches = {name: found.get(name) for name in PUBLISHED} == PUBLISHED
-    verdict = "matches" if matches else "DOES NOT MATCH"
-    print(
-        f"\nBM25 with Anserini's own qrels, in which 55 unpadded docids never match:"
-        f"\n  MAP {found.get('map')}, P@30 {found.get('P_30')}: {verdict} Anserini's published numbers"
-        f" ({PUBLISHED['map']}, {PUBLISHED['P_30']})"
-    )
-    return matches
-
-
-# --------
-# The commands of `tasb demo`: BM25, a training in minutes, dense search before and after, both together.
+# BM25, a training in minutes, dense search before and after, and both together.
 
 TOPICS = "cacm/topics.cacm.txt"
 TABLE = "results/table.txt"

@@ -33,11 +33,25 @@ class TasbError(Exception):
         self.where = where if where is None else _in_python(where)
         super().__init__(self.worded(Argument.__str__))
 
+    def __reduce__(self) -> tuple[Callable[..., TasbError], tuple[str | None, ...]]:
+        return _again, self._marked  # for an error that one of our processes sends to another
+
     def worded(self, mention: Callable[[Argument], str]) -> str:
         """The whole text, with each mentioned argument as `mention` writes it."""
         expected, found, do, where = (text and _reworded(text, mention) for text in self._marked)
         lines = [where] if where else []
         return "\n".join([*lines, f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"])
+
+
+class FailedError(Exception):
+    """Something that ran for the user failed: no mistake of its reader, and none of ours.
+
+    `tasb` prints it without a traceback and exits with status 1.
+    """
+
+
+def _again(expected: str, found: str, do: str, where: str | None) -> TasbError:
+    return TasbError(expected=expected, found=found, do=do, where=where)
 
 
 class Argument:

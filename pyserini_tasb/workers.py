@@ -1,14 +1,18 @@
-"""Work beside this process: children that end with it, commands with a log, threads, and a polite end on Ctrl-C."""
+"""Work beside this process: a polite end on Ctrl-C, children that end with it, commands with a log, threads.
+
+Two kinds of child processes, because a function and a command share nothing but the wish to end with their parent:
+`Child` runs a function of ours and talks to it over a connection; `run_command` runs any program and keeps a log.
+"""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import multiprocessing
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +22,11 @@ import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,20 +36,25 @@ if TYPE_CHECKING:
     from threading import Event
     from types import FrameType
 
+LOG = logging.getLogger(__name__)
 
 INTERRUPTED = 130  # exit status
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Notes the first signal while it is entered; a second one does what it always does."""
+    """Notes the first signal while it is entered; a second one does what it always does.
+
+    Only the main thread may handle signals: in any other, none is ever noted.
+    """
 
     def __init__(self) -> None:
         self.made = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,30 +71,29 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C: it is the first one's to handle. Here it arrives afterwards."""
+def starting_processes() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C, which is this one's to handle, and do not run the user's script.
+
+    Ctrl-C arrives here afterwards. A process that multiprocessing starts anew would run this one's script again, up to
+    `if __name__ == "__main__":`, and train again where the script has no such line. Ours need nothing of the script, so
+    none is shown to them.
+    """
     resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
+        sys.modules["__main__"] = script
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-
-# --------
-# Processes that work for this one: started anew, ended with it, their errors raised here.
 
 SECONDS_TO_STOP = 60.0
 
 
-@dataclass(frozen=True)
-class _Failure:
-    mendable: dict[str, Any] | None
-    traceback: str
-
-
 class Child:
-    """A process that runs a function of one connection, whose other end is here.
+    """A process that runs a function of one connection, whose other end is here; what it raises is raised here.
 
     It ends when its connection does, be that `stop` or the death of this process.
 
@@ -100,8 +108,8 @@ class Child:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._name = name
-        self._process = context.Process(target=_run, args=(work, theirs), name=name, daemon=not may_start_others)
-        with interrupts_held_back():
+        self._process = context.Process(target=_work, args=(work, name, theirs), name=name, daemon=not may_start_others)
+        with starting_processes():
             self._process.start()
         theirs.close()
 
@@ -120,11 +128,9 @@ class Child:
             message = self.connection.recv()
         except (EOFError, ConnectionError) as error:
             raise self._death() from error
-        if not isinstance(message, _Failure):
-            return message
-        if message.mendable is None:
-            raise RuntimeError(f"{self._name}:\n{message.traceback}")
-        raise TasbError(**message.mendable)
+        if isinstance(message, Exception):
+            raise message
+        return message
 
     def hang_up(self) -> None:
         """Have it end after the step it is in."""
@@ -146,31 +152,27 @@ class Child:
             expected=f"{self._name} to go on (process {self._process.pid})",
             found=f"it ended with {how}",
             do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
-            "--processes",
+            f"{argument('processes')}",
         )
 
 
-def _run(work: Callable[[Connection], None], connection: Connection) -> None:
+def _work(work: Callable[[Connection], None], name: str, connection: Connection) -> None:
     with contextlib.suppress(EOFError, ConnectionError):  # the other end is gone: nothing more to do
         try:
             work(connection)
         except TasbError as error:
-            mendable = {"expected": error.expected, "found": error.found, "do": error.do, "where": error.where}
-            connection.send(_Failure(mendable, ""))
+            connection.send(error)
         except (EOFError, ConnectionError):
             raise
         except Exception:  # noqa: BLE001 - raised again by the other end
-            connection.send(_Failure(None, traceback.format_exc()))
+            connection.send(RuntimeError(f"{name}:\n{traceback.format_exc()}"))
 
-
-# --------
-# Run a command: everything it prints into a log, its latest line on the screen.
 
 LINE_ENDS = re.compile(rb"[\r\n]+")  # a progress bar overwrites itself: each \r begins its next state
 COMMAND_SECONDS_TO_STOP = 10
 
 
-def run_child(
+def run_command(
     command: Sequence[str],
     *,
     folder: Path,
@@ -180,7 +182,7 @@ def run_child(
     on_screen: bool = True,
     stop: Event | None = None,
 ) -> int:
-    """Run `command` in `folder` and return its exit status.
+    """Run `command` in `folder`: everything it prints goes into a log, its latest line on the screen.
 
     Args:
         command: program and arguments.
@@ -190,6 +192,9 @@ def run_child(
         stdout: gets standard output.
         on_screen: show how far it is.
         stop: ends the command once it is set; a thread other than the first never sees Ctrl-C.
+
+    Returns:
+        The command's exit status.
 
     Raises:
         KeyboardInterrupt: `stop` was set.
@@ -206,28 +211,30 @@ def run_child(
         pipe = child.stderr if stdout else child.stdout
         assert pipe is not None  # noqa: S101 - for mypy: one of the two was asked for
         try:
-            _follow(pipe, log_file, _Screen() if on_screen else None, stop)
+            _follow(pipe, log_file, _LatestLine() if on_screen else None, stop)
             return child.wait()
         except BaseException:
             _stop(child)
             raise
 
 
-def _follow(pipe: IO[bytes], log: IO[bytes], screen: _Screen | None, stop: Event | None) -> None:
-    while True:
-        if stop and stop.is_set():
-            raise KeyboardInterrupt
-        readable, _, _ = select.select([pipe], [], [], 1)
-        data = os.read(pipe.fileno(), 65_536) if readable else None
-        if data == b"":
-            break
-        if data:
-            log.write(data)
-            log.flush()
+def _follow(pipe: IO[bytes], log: IO[bytes], screen: _LatestLine | None, stop: Event | None) -> None:
+    try:
+        while True:
+            if stop and stop.is_set():
+                raise KeyboardInterrupt
+            readable, _, _ = select.select([pipe], [], [], 1)
+            data = os.read(pipe.fileno(), 65_536) if readable else None
+            if data == b"":
+                return
+            if data:
+                log.write(data)
+                log.flush()
+            if screen:
+                screen.show(data or b"")
+    finally:
         if screen:
-            screen.show(data or b"")
-    if screen:
-        screen.clear()
+            screen.clear()
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
@@ -238,12 +245,15 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.kill()
 
 
-class _Screen:
-    """The seconds so far and the latest line: in place on a terminal, elsewhere a line every half minute."""
+class _LatestLine:
+    """The seconds so far and the latest line: in place on a terminal, elsewhere a note every half minute."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._every = 0.2 if self._terminal else 30
+        from tqdm.auto import tqdm
+
+        # Only a terminal can overwrite; `disable=None` leaves every other stream alone.
+        self._bar = tqdm(bar_format="  {elapsed}  {desc}", dynamic_ncols=True, leave=False, disable=None)
+        self._every = 30 if self._bar.disable else 0.2
         self._start = self._shown = time.monotonic()
         self._text = b""
 
@@ -254,16 +264,14 @@ class _Screen:
             return
         self._shown = now
         lines = [line for line in LINE_ENDS.split(self._text) if line.strip()]
-        latest = lines[-1].decode(errors="replace").strip() if lines else ""
-        line = printable(f"  {now - self._start:.0f} s  {latest}".rstrip())
-        if self._terminal:
-            print(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+        latest = printable(lines[-1].decode(errors="replace").strip()) if lines else ""
+        if self._bar.disable:
+            LOG.info("%.0f s  %s", now - self._start, latest)
         else:
-            print(line, flush=True)
+            self._bar.set_description_str(latest)
 
     def clear(self) -> None:
-        if self._terminal:
-            print("\r\033[K", end="", flush=True)
+        self._bar.close()
 
 
 def printable(text: str) -> str:
@@ -271,9 +279,6 @@ def printable(text: str) -> str:
     encoding = sys.stdout.encoding or "ascii"
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text).encode(encoding, "replace").decode(encoding)
 
-
-# --------
-# Blocks through threads: numpy lets go of the interpreter, so that they use as many cores.
 
 Result = TypeVar("Result")
 Further = TypeVar("Further")
@@ -293,7 +298,8 @@ _this_thread = _ThisThread()
 class InOrder(Iterable[Result]):
     """A function of each item, in the order of the items, of which only a few are in memory at a time.
 
-    Within such a function, others have no threads of their own.
+    It runs in threads: numpy lets go of the interpreter, so that blocks of numbers use as many cores. Within such a
+    function, others have no threads of their own.
 
     Args:
         function: called in any thread.

@@ -59,7 +59,7 @@ def described(action: argparse.Action) -> str:
         shown = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else " ".join(metavar)
         values = [shown, type_of(action)]
         values += [COUNTS.get(action.nargs, f"exactly {action.nargs}")] if action.nargs else []
-        values += [SEVERAL[kind]] if kind != "store" else []
+        values += [SEVERAL[kind]] if kind not in ("store", "printcompletion") else []
         values += ["required"] if action.required and action.option_strings else []
         if not action.option_strings:
             del values[0]  # its name

@@ -52,6 +52,7 @@ NEEDS = {
     "hybrid": "--recipe tasb+bm25 --set depth=20 --encoder model --dense-index index --sparse-index FOLDER/bm25/index "
     "--topics topics.tsv --output new.run",
     "expand": "--corpus corpus.jsonl --output new",
+    "show": "bm25.run --topic 1 --corpus corpus.jsonl",
     "report": "--output new",
 }
 PREPARED = (
@@ -138,6 +139,7 @@ USAGE = [
     usage("tune", "the following arguments are required: --recipe, --runs, --qrels, --output"),
     usage("hybrid", "the following arguments are required: --recipe, --topics, --output"),
     usage("expand", "the following arguments are required: --corpus, --output"),
+    usage("show", "the following arguments are required: RUN, --topic, --corpus"),
     usage("report", "the following arguments are required: --output"),
     usage("pairs …", "one of the arguments --scored-pairs --triples --qrels is required"),
     usage("mine …", "one of the arguments --index --dense-index --run is required"),
@@ -156,7 +158,7 @@ USAGE = [
     usage("expand … --predictions p --model m", "argument --model: not allowed with argument --predictions"),
     usage("regress ok.yaml --list --dry-run", "argument --dry-run: not allowed with argument --list"),
     # values that are none
-    usage("encode … --format faiss jsnl", "argument --format: invalid choice: 'jsnl' (choose from …)"),
+    usage("encode … --output-format faiss jsnl", "argument --output-format: invalid choice: 'jsnl' (choose from …)"),
     usage("encode … --unit-size x", "argument --unit-size: invalid int value: 'x'"),
     usage("encode … --backend jax", "argument --backend: invalid choice: 'jax' (choose from …)"),
     usage("export … --sample corpus.jsonl", "argument --sample: expected 2 arguments"),
@@ -172,7 +174,7 @@ USAGE = [
     usage("fuse … --method linear --weights 1 x", "argument --weights: invalid float value: 'x'"),
     usage("expand … --model m --top-k 0", "argument --top-k: 0 is not 1 or more"),
     usage("regress ok.yaml --stage all", "argument --stage: invalid choice: 'all' (choose from …)"),
-    usage("encoders --jsn", "unrecognized arguments: --jsn", ""),
+    usage("list encoders --jsn", "unrecognized arguments: --jsn", ""),
     usage("demo more", "unrecognized arguments: more", ""),
 ]
 
@@ -205,7 +207,7 @@ REFUSED = [
     refused("score … --model tasb:minlm", "", *MINLM),
     refused("rerank … --model tasb:minlm", "", *MINLM),
     refused("search … --encoder tasb:minlm", "", *MINLM),
-    refused("encode … --encoder nowhere", "", NO_CARD, "`nowhere`", "see `tasb encoders`"),
+    refused("encode … --encoder nowhere", "", NO_CARD, "`nowhere`", "see `tasb list encoders`"),
     refused("fuse … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
     refused("tune … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
     refused("hybrid … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
@@ -337,6 +339,7 @@ REFUSED = [
     ),
     refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "strata 0", "give larger numbers"),
     refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
+    refused("show … --topic 99", "bm25.run", "--topic of the run: 1, …", "`99`", "…"),
     refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "say how many passages to re-rank"),
     refused("rerank-depths … --depths 0", "", "depths of 1 or more, …", "…", "see `tasb rerank-depths --help`"),
     refused("fuse … --method linear --weights 1", "", "one weight for each of the 2 runs", "1", "give one a run, …"),
@@ -384,7 +387,7 @@ REFUSED = [
     ),
     refused(
         "demo --output occupied", "occupied",
-        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…", out="…",
+        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…",
     ),
 ]  # fmt: skip
 
@@ -396,12 +399,12 @@ SUMMARY_OF_PAIRS = """\
   pairs            … with scores
 …  teacher          agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
 """
-TRAINED = """\
-pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
-computing in float32; from the start
-
-2 steps in … s; ended by max_steps
+TRAINED = "\n2 steps in … s; ended by max_steps\n"
+BEGINNING = """\
+tasb {0}: note: pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
+tasb {0}: note: computing in float32; from the start
 """
+ENCODED = "tasb encode: note: 123 passages encoded in …\n"
 STEPS = "…step 1 of 2 · loss …\nstep 2 of 2 · loss …\n"
 
 
@@ -416,15 +419,15 @@ RESULTS = "regress-out/results/* regress-out/home/*"
 
 DONE = [
     done("--version", f"pyserini-tasb {__version__}\n"),
-    done("encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
+    done("list encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
     done(
-        "encode … --format faiss",
-        "123 passages encoded in …\nnew/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n",
+        "encode … --output-format faiss",
+        "new/faiss: 144 bytes a passage\nnew: 123 vectors of 32 float32 numbers, …\n", ENCODED,
         new="new/corpus.json new/manifest.json new/units/* new/faiss/docid new/faiss/index new/faiss/tasb-index.json",
     ),
     done("encode … --output vectors", "vectors: 123 vectors of 32 float32 numbers, …\n", changed="vectors/corpus.json"),
     done(
-        "encode … --output occupied", "123 passages encoded in …\noccupied: 123 vectors …\n",
+        "encode … --output occupied", "occupied: 123 vectors …\n", ENCODED,
         new="occupied/corpus.json occupied/manifest.json occupied/units/*",
     ),
     done(
@@ -477,29 +480,36 @@ DONE = [
     done("cluster … --output occupied", "…", new="occupied/clusters.tsv occupied/statistics.json"),
     done(
         "train …",
-        f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n", STEPS,
+        f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n",
+        BEGINNING.format("train") + STEPS,
         new=files_of_training("trained"),
     ),
-    done("train … --set output=trained-before --resume", "…; going on after step 2\n…"),
+    done("train … --set output=trained-before --resume", "…", "…; going on after step 2\n…"),
     done(
-        "train … --set output=trained-before max_steps=3 --resume", "…; going on after step 2\n…", "…",
+        "train … --set output=trained-before max_steps=3 --resume", "…", "…; going on after step 2\n…",
         new="trained-before/checkpoints/step-00000003/*", changed="trained-before/*",
     ),
     done("train … --set output=occupied", "…", "…", new="occupied/config.yaml occupied/*"),
     done(
-        "teach … --kind cat", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n", STEPS,
+        "teach … --kind cat", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n",
+        BEGINNING.format("teach") + STEPS,
         new=files_of_training("taught"),
     ),
     done(
-        "teach … --kind colbert", f"{TRAINED}model taught/model\nuse   tasb train …\nuse   tasb rerank …\n", STEPS,
+        "teach … --kind colbert", f"{TRAINED}model taught/model\nuse   tasb train …\nuse   tasb rerank …\n",
+        BEGINNING.format("teach") + STEPS,
         new=files_of_training("taught"),
     ),
     done(
         "study …",
-        "\nslow, seed 1\n…\nfast, seed 1\n…\n# study\n\n| rate | seeds | rerank nDCG@10 |…", STEPS + STEPS + "…",
+        "# study\n\n| rate | seeds | rerank nDCG@10 |…",
+        f"…note: slow, seed 1\n{STEPS}…note: 2 steps in …\n…note: fast, seed 1\n{STEPS}…note: 2 steps in …\n…",
         new="studied/table.md studied/study.json studied/study.png studied/cells/*/row.json studied/cells/*",
     ),
-    done("study … --set output=studied-before", "slow, seed 1: done before\nfast, seed 1: done before\n# study\n…"),
+    done(
+        "study … --set output=studied-before", "# study\n…",
+        "tasb study: note: slow, seed 1: done before\ntasb study: note: fast, seed 1: done before\n",
+    ),
     done(
         "study … --report-only", "# study\n\n| rate | seeds | rerank nDCG@10 |…\n\nmeasured: 0 of 2 models\n",
         new="studied/table.md studied/study.json studied/study.png studied/cells/*/train.yaml",
@@ -548,12 +558,16 @@ DONE = [
         "new: 123 passages with predicted queries. To index them:\n    python -m pyserini.index.lucene …\n",
         new="new/000000.jsonl",
     ),
+    done("show … --hits 2", "query 1\nbm25.run: 2 of 15 hits\n  1  CACM-…\n…"),
     done("regress --list --match cacm.*", "cacm.bm25 …\ncacm.hybrid …\ncacm.tasb-demo …\n"),
     done("regress ok.yaml --dry-run", "ok: \n  resources: …\n  evaluate: tasb evaluate …\n  expected: RR@10 0.75…\n"),
     done(
         "regress ok.yaml", "\nOK  ok: \n  OK …\n\n1 condition: 1 OK; results in regress-out/results\n", new=RESULTS,
     ),
-    done("regress fail.yaml ok.yaml", "…\n2 conditions: 1 FAIL, 1 OK; …\n", new=RESULTS, status=1),
+    done(
+        "regress fail.yaml ok.yaml", "…\n2 conditions: 1 FAIL, 1 OK; …\n",
+        "tasb regress: note: fail: FAIL\ntasb regress: note: ok: OK\n", new=RESULTS, status=1,
+    ),
     done("regress higher.yaml", "…\n1 condition: 1 HIGHER; …\n", new=RESULTS, status=1),
     done("regress higher.yaml --allow-higher higher", "…\n1 condition: 1 HIGHER…; …\n", new=RESULTS),
     done("regress missing.yaml", "…\n1 condition: 1 MISSING; …\n", new=RESULTS, status=2),
@@ -710,8 +724,8 @@ def test_ctrl_c(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(json, "dumps", interrupt)
-    assert tasb("encoders", "--json") == 130
-    assert capsys.readouterr().err == "\ntasb encoders: interrupted\n"
+    assert tasb("list", "encoders", "--json") == 130
+    assert capsys.readouterr().err == "\ntasb list: interrupted\n"
 
 
 def test_a_closed_pipe():
@@ -721,7 +735,12 @@ def test_a_closed_pipe():
     unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # else so short a text is written after the verb has ended
     try:
         done = subprocess.run(
-            tasb_argv("encoders"), stdout=writing, stderr=subprocess.PIPE, env=unbuffered, text=True, check=False
+            tasb_argv("list", "encoders"),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env=unbuffered,
+            text=True,
+            check=False,
         )
     finally:
         os.close(writing)
@@ -741,7 +760,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert not {name for name in imported if name.split(".")[0] in HEAVY}
     costs = [sum(map(int, re.findall(r"import time:\s+(\d+) \|", report.stderr))) for report in reports]
     assert min(costs) < 300_000  # µs
-    for verb in ("encoders", "evaluate", "hybrid", "expand", "doctor", "demo"):
+    for verb in ("list", "evaluate", "hybrid", "expand", "doctor", "demo"):
         assert verb in reports[0].stdout
 
 
@@ -756,12 +775,12 @@ def test_encoders(capsys, tmp_path, monkeypatch):
     (tmp_path / "encoders").mkdir()
     card = tmp_path / "encoders" / "mine.yaml"
     card.write_text("name: mine\nmodel: /nowhere\n")
-    assert tasb("encoders") == 0
+    assert tasb("list", "encoders") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("tasb:")] == [
         "tasb:margin-mse", "tasb:mine", "tasb:minilm", "tasb:tasb"
     ]  # fmt: skip
-    assert tasb("encoders", "--json") == 0
+    assert tasb("list", "encoders", "--json") == 0
     rows = {row["encoder"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["tasb:mine"]["card"] == str(card)
     assert rows["tasb:mine"]["weights"] == ""
@@ -773,7 +792,7 @@ def test_encoders(capsys, tmp_path, monkeypatch):
 def test_a_mistake_in_a_card_is_told_without_traceback(tmp_path):
     (tmp_path / "encoders").mkdir()
     (tmp_path / "encoders" / "mine.yaml").write_text("name: mine\nmodle: org/model\n")
-    done = tasb_process("encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
+    done = tasb_process("list", "encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "did you mean `model`?" in done.stderr

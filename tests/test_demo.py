@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import time
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyserini_tasb import TasbQueryEncoder, demo
-from pyserini_tasb import demo as demo_steps
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.regression.steps import Step
-from tests.command_line import tasb_process
+from tests.command_line import tasb, tasb_process
 
 if TYPE_CHECKING:
     import subprocess
@@ -33,7 +31,7 @@ def first_run(folder) -> subprocess.CompletedProcess[str]:
 
 
 def table(folder) -> dict[str, dict[str, float]]:
-    head, *rows = (folder / demo_steps.TABLE).read_text().split("\n\n")[0].splitlines()
+    head, *rows = (folder / demo.TABLE).read_text().split("\n\n")[0].splitlines()
     measures = head.split()[1:]
     values = {row.split()[0]: re.findall(r"(?<= )0\.\d{4}", row) for row in rows}
     return {run: dict(zip(measures, map(float, cells), strict=True)) for run, cells in values.items()}
@@ -69,11 +67,11 @@ def test_the_trained_model_is_there_for_stock_pyserini_as_the_demo_says(first_ru
     assert encoder_card(name).name == "demo"
 
 
-def test_every_command_is_printed_before_its_time(first_run):
-    lines = iter(first_run.stdout.splitlines())
+def test_every_command_is_told_before_its_time(first_run):
+    lines = iter(first_run.stderr.splitlines())
     for step in demo.STEPS:
         assert f"$ {step.command}" in lines
-        assert any(re.match(r"  done in [\d.]+ s", line) for line in lines)
+        assert any(re.match(r"tasb demo: note: done in [\d.]+ s", line) for line in lines)
 
 
 def test_a_second_run_runs_nothing_and_prints_the_same_results(first_run, folder):
@@ -81,34 +79,34 @@ def test_a_second_run_runs_nothing_and_prints_the_same_results(first_run, folder
     start = time.monotonic()
     again = tasb_process("demo", "--output", folder)
     assert time.monotonic() - start < 10
-    assert again.stdout.count("done before") == len(demo.STEPS)
+    assert again.stderr.count("done before") == len(demo.STEPS)
     assert again.stdout.partition("BM25 with Anserini's")[2] == first_run.stdout.partition("BM25 with Anserini's")[2]
     assert written == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def test_bm25_that_does_not_match_fails(first_run, folder, monkeypatch, capsys):
     monkeypatch.setattr(demo, "PUBLISHED", {"map": "0.3124", "P_30": "0.1942"})
-    assert demo.run(argparse.Namespace(output=str(folder))) == 1
+    assert tasb("demo", "--output", folder) == 1
     assert "DOES NOT MATCH" in capsys.readouterr().out
 
 
 def test_a_failing_step_ends_the_demo_with_its_log(tmp_path, monkeypatch, capsys):
     failing = Step("failing", "fails", ("-c", "raise SystemExit('no luck')"))
     monkeypatch.setattr(demo, "STEPS", (failing,))
-    assert demo.run(argparse.Namespace(output=str(tmp_path / "out"))) == 1
+    assert tasb("demo", "--output", tmp_path / "out") == 1
     assert "no luck\nThe same command goes on from this step." in capsys.readouterr().err
 
 
 def test_without_a_suitable_java_it_says_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "find_java", lambda: None)
     with pytest.raises(TasbError, match=r"do this: .*jdk"):
-        demo.run(argparse.Namespace(output=str(tmp_path)))
+        demo.demo(tmp_path)
 
 
 def test_without_the_demo_extra_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "DEMO_MODULES", ("faiss", "no_such_module"))
     with pytest.raises(TasbError, match=r"found: +no no_such_module\n.*pip install 'pyserini-tasb\[demo\]'"):
-        demo.run(argparse.Namespace(output=str(tmp_path)))
+        demo.demo(tmp_path)
 
 
 def test_each_step_reads_only_what_an_earlier_one_made():

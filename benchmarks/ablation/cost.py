@@ -24,7 +24,7 @@ from pyserini_tasb.tables import markdown_table
 from pyserini_tasb.training.assembly import assemble
 from pyserini_tasb.training.batches import training_batches
 from pyserini_tasb.training.distributed import Processes
-from pyserini_tasb.training.loop import Stepper
+from pyserini_tasb.training.step import Stepper
 from pyserini_tasb.training.study import StudyConfig, grid
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ class Training:
 
     def __init__(self, config: TrainConfig) -> None:
         self.parts = assemble(config, Processes())
-        self._stepper = Stepper(
-            self.parts.forward(self.parts.margin_scale()), self.parts.optimisation, self.parts.processes, config.seed
-        )
+        self._stepper = Stepper(self.parts, self.parts.measured_margins())
         self._batches = training_batches(
             self.parts.store, self.parts.sampler, self.parts.tokenising, start=0, stop=None, workers=0, ahead=1
         )

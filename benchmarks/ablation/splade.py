@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_run, load_topics
 from pyserini_tasb.formats.run import Run
-from pyserini_tasb.models.batches import batches_by_length, padded
+from pyserini_tasb.models.tokenizers import batches_by_length, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,7 +1,9 @@
-"""The verbs that check: regress, report, doctor, encoders, demo."""
+"""The verbs that check: regress, report, doctor, list, demo."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.cli.verbs import Verb
@@ -9,68 +11,159 @@ from pyserini_tasb.cli.verbs import Verb
 if TYPE_CHECKING:
     import argparse
 
+    from pyserini_tasb.cli.listing import Listing
+    from pyserini_tasb.demo import Demo
+    from pyserini_tasb.environment.doctor import Findings
+    from pyserini_tasb.regression.regress import Regressions
+
+CHECK_FAILED, COULD_NOT_RUN = 1, 2  # exit statuses
+
 
 def _add_regress(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME|PATH", help="e.g. dl19-passage.tasb (regressions/README.md)")
-    parser.add_argument("--all", action="store_true", help="every regression there is")
-    parser.add_argument("--match", action="append", default=[], metavar="GLOB", help="e.g. 'dl19*'")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        default=(),
+        metavar="NAME|PATH",
+        help="A regression's name, such as dl19-passage.tasb, or the path of its file (regressions/README.md).",
+    )
+    parser.add_argument("--all", action="store_true", help="Take every regression there is.")
+    parser.add_argument(
+        "--match",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="Take the regressions whose names match, such as 'dl19*'. May be given again.",
+    )
     parser.add_argument(
         "--2cr",
         dest="two_cr",
         action="append",
         default=[],
         metavar="NAME:CONDITION",
-        help="a condition of Pyserini's own, e.g. msmarco-v1-passage:distilbert-kd-tasb-pytorch",
+        help="Take a condition of Pyserini's own, such as msmarco-v1-passage:distilbert-kd-tasb-pytorch. "
+        "May be given again.",
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--list", action="store_true", help="only list them")
-    instead.add_argument("--dry-run", action="store_true", help="only print commands, sizes and what is missing")
+    instead.add_argument("--list", action="store_true", help="Only list the conditions; nothing runs.")
     instead.add_argument(
-        "--export-2cr", metavar="FILE", help="only write them as Pyserini's 2CR does, those that it can hold"
+        "--dry-run", action="store_true", help="Only print the commands, how big they are, and what is missing."
+    )
+    instead.add_argument(
+        "--export-2cr",
+        metavar="FILE",
+        help="Only write the conditions to a file in the format of Pyserini's 2CR, as far as it can hold them.",
     )
     parser.add_argument(
-        "--stage", choices=("index", "search", "fuse", "rerank", "evaluate"), help="run only stages of this kind"
+        "--stage", choices=("index", "search", "fuse", "rerank", "evaluate"), help="Run only stages of this kind."
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="conditions at a time (default: %(default)s)")
     parser.add_argument(
-        "--resume", action="store_true", help="keep what finished with the same inputs, command and versions"
+        "--jobs", type=int, default=1, metavar="N", help="Run N conditions at a time (default: %(default)s)."
     )
-    parser.add_argument("--download", action="store_true", help="let Pyserini download what is missing, however big")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="Keep what an earlier run finished with the same inputs, commands and versions.",
+    )
+    parser.add_argument("--download", action="store_true", help="Let Pyserini download what is missing, however big.")
     parser.add_argument(
         "--allow-commands",
         action="store_true",
-        help="run any command of files from elsewhere, if you trust their authors",
+        help="Run any command of files from elsewhere. Do this only if you trust their authors.",
+    )
+    _add_allow_higher(parser)
+    parser.add_argument(
+        "--output", default="regress-out", metavar="DIR", help="The folder of outputs (default: %(default)s)."
     )
     parser.add_argument(
-        "--allow-higher", nargs="+", default=[], metavar="GLOB", help="regressions whose higher values are explained"
+        "--report", metavar="DIR", help="A folder that gets index.html, report.md and junit.xml of these conditions."
     )
-    parser.add_argument("--output", default="regress-out", metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--report", metavar="DIR", help="gets index.html, report.md and junit.xml of these conditions")
-    parser.add_argument("--recorded", metavar="DIR", help="what earlier runs measured (default: in the user's folder)")
+    parser.add_argument(
+        "--recorded", metavar="DIR", help="The folder of what earlier runs measured (default: in the user's folder)."
+    )
+
+
+def _report_regress(result: Regressions, _options: argparse.Namespace) -> int:
+    from pyserini_tasb.workers import printable
+
+    print(printable(result.summary))
+    return exit_status(result)
+
+
+def exit_status(result: Regressions) -> int:
+    """0 where all is OK or recorded, 1 where a check failed, 2 where nothing failed and something could not run."""
+    if result.failed:
+        return CHECK_FAILED
+    return COULD_NOT_RUN if result.missing else 0
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--results", metavar="DIR", help="`--output` of `tasb regress` (default: regress-out; with --studies, none)"
+        "--results",
+        metavar="DIR",
+        help="The `--output` of `tasb regress` (default: regress-out; with --studies, none).",
     )
-    parser.add_argument("--studies", nargs="+", default=[], metavar="DIR", help="`output` of studies")
+    parser.add_argument("--studies", nargs="+", default=[], metavar="DIR", help="The `output` of studies.")
+    _add_allow_higher(parser)
     parser.add_argument(
-        "--allow-higher", nargs="+", default=[], metavar="GLOB", help="regressions whose higher values are explained"
+        "--output", required=True, metavar="DIR", help="The folder that gets index.html, report.md and junit.xml."
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="gets index.html, report.md and junit.xml")
+
+
+def _add_allow_higher(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-higher",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="The regressions whose higher values somebody has explained: they are no failures.",
+    )
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", nargs="*", metavar="INDEX", help="indexes and vector folders to check instead")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        default=(),
+        metavar="INDEX",
+        help="Check these indexes and vector folders, and not the machine. All of each is read.",
+    )
+    _add_json(parser)
 
 
-def _add_encoders(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+def _report_doctor(result: Findings, options: argparse.Namespace) -> int:
+    print(json.dumps([asdict(each) for each in result.findings], indent=2) if options.json else result.summary)
+    return 1 if result.problems else 0
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "axis", nargs="?", metavar="AXIS", help="What to list, such as encoders (default: list the axes)."
+    )
+    _add_json(parser)
+
+
+def _report_list(result: Listing, options: argparse.Namespace) -> int:
+    print(json.dumps(result.rows, indent=2) if options.json else result.summary)
+    return 0
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of text.")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", default="demo-out", metavar="DIR", help="where all goes (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        default="demo-out",
+        metavar="DIR",
+        help="The folder that all goes to (default: %(default)s). What is finished there does not run again.",
+    )
+
+
+def _report_demo(result: Demo, _options: argparse.Namespace) -> int:
+    print(result.summary)
+    return 0 if result.matches else CHECK_FAILED
 
 
 VERBS = (
@@ -79,34 +172,37 @@ VERBS = (
         "Run named conditions and check their numbers (docs/regressions.md).",
         example="tasb regress dl19-passage.tasb --report page",
         add_options=_add_regress,
-        old="pyserini_tasb.regression.regress:run",
+        report=_report_regress,
     ),
     Verb(
         "report",
         "Make a page of what `tasb regress` and `tasb study` left.",
         example="tasb report --results regress-out --output page",
         add_options=_add_report,
-        old="pyserini_tasb.regression.report:run",
     ),
     Verb(
         "doctor",
         "Check this machine, or indexes, and say what to type.",
         example="tasb doctor",
         add_options=_add_doctor,
-        old="pyserini_tasb.indexes.check:run",
+        report=_report_doctor,
+        printing=("json",),
     ),
     Verb(
-        "encoders",
-        "List the encoders that have a name; are their weights here?",
-        example="tasb encoders",
-        add_options=_add_encoders,
-        old="pyserini_tasb.encoding.loading:run",
+        "list",
+        "List what has a name: encoders, fusion methods, losses and more.",
+        example="tasb list encoders",
+        add_options=_add_list,
+        report=_report_list,
+        printing=("json",),
+        at="pyserini_tasb.cli.listing:listing",
     ),
     Verb(
         "demo",
         "Train on CACM in minutes, and search it.",
         example="tasb demo --output demo-out",
         add_options=_add_demo,
-        old="pyserini_tasb.demo:run",
+        report=_report_demo,
+        at="pyserini_tasb.demo:demo",
     ),
 )

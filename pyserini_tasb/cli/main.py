@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb import __version__
 from pyserini_tasb.cli.check import VERBS as CHECK
+from pyserini_tasb.cli.completion import add_completion_option
 from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
-from pyserini_tasb.errors import Argument, TasbError
+from pyserini_tasb.errors import Argument, FailedError, TasbError
 from pyserini_tasb.plugin.startup import register
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.cli.verbs import Verb
 
-USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+FAILED, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 GROUPS = {
     "retrieve": (*ENCODE, *RETRIEVE),
     "train": (*DATA, *TRAIN),
@@ -46,11 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except TasbError as error:
             print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
             return USAGE_ERROR
+        except FailedError as error:
+            print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
+            return FAILED
         except BrokenPipeError:  # `tasb … | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
             return PIPE_CLOSED
-        except KeyboardInterrupt:
-            print(f"\ntasb {verb.name}: interrupted", file=sys.stderr)
+        except KeyboardInterrupt as interruption:
+            verb.interrupted(interruption, options)
             return INTERRUPTED
 
 
@@ -67,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyserini-tasb {__version__}")
+    add_completion_option(parser)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="tasb", required=True, help=argparse.SUPPRESS)
     for group in GROUPS.values():
         for verb in group:
@@ -79,14 +84,16 @@ def _log_on_stderr(verb: Verb, verbosity: int) -> Iterator[None]:
     """Print what the package logs: warnings, notes unless the user wants quiet, more if the user wants it."""
     log = logging.getLogger("pyserini_tasb")
     handler = _Stderr(verb)
-    before = log.level
+    before = log.level, log.propagate
     log.setLevel({-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}[verbosity])
     log.addHandler(handler)
+    log.propagate = False  # Pyserini's searches set up the root logger, which would print it all a second time
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.setLevel(before)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 class _Stderr(logging.Handler):
@@ -98,7 +105,12 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        words = tuple(self._verb.option(each) if isinstance(each, Argument) else each for each in arguments)
+        words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
         print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+
+    def _worded(self, value: object) -> object:
+        if isinstance(value, Argument):
+            return self._verb.option(value)
+        return value.worded(self._verb.option) if isinstance(value, TasbError) else value

@@ -1,8 +1,10 @@
-"""The verbs that search, re-rank and expand: search, hybrid, rerank, rerank-depths, expand."""
+"""The verbs that search, re-rank, expand and show: search, hybrid, rerank, rerank-depths, expand, show."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+import sys
+from typing import TYPE_CHECKING, cast
 
 from pyserini_tasb.cli.options import (
     add_allow_other_encoder_option,
@@ -15,8 +17,14 @@ from pyserini_tasb.cli.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from pyserini_tasb.formats.run import Run
+    from pyserini_tasb.reranking.depths import DepthCurves
+    from pyserini_tasb.reranking.rerank import RerankedRun
+    from pyserini_tasb.retrieval.hits import HitsWithText
+    from pyserini_tasb.retrieval.hybrid import HybridRun
+    from pyserini_tasb.retrieval.search import BatchTimes, TimedRun
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +60,28 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _report_search(run: Run, options: argparse.Namespace) -> int:
     print(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {len(options.index)} folders searched")
     if options.latency:
-        from pyserini_tasb.retrieval.search import TimedRun, latency_table
-
-        if isinstance(run, TimedRun):
-            print(f"{run.threads} threads, {options.hits} hits, {run.queries} different queries")
-            print(latency_table(run.times))
+        timed = cast("TimedRun", run)
+        print(f"{timed.threads} threads, {options.hits} hits, {timed.queries} different queries")
+        print(_latency_table(timed.times))
     return 0
+
+
+def _latency_table(times: Sequence[BatchTimes]) -> str:
+    """The times as text: a line for each batch size, and for each that was left out."""
+    import numpy as np
+
+    from pyserini_tasb.retrieval.search import BATCHES
+
+    columns = [f"{part} {value}" for part in ("encode", "search", "total") for value in ("avg", "p50", "p99")]
+    lines = ["milliseconds a batch".ljust(26) + "".join(name.rjust(12) for name in columns)]
+    for row in times:
+        parts = (row.encode, row.search, row.encode + row.search)
+        values = [(part.mean(), *np.percentile(part, (50, 99))) for part in parts]
+        head = f"batch {row.size:,} ({len(row.encode)} timed)".ljust(26)
+        lines.append(head + "".join(f"{value:12.2f}" for of_part in values for value in of_part))
+    left_out = sorted(BATCHES.keys() - {row.size for row in times})
+    lines += [f"batch {size:,}: left out, it needs as many different queries (--latency-queries)" for size in left_out]
+    return "\n".join(lines)
 
 
 def _add_hybrid(parser: argparse.ArgumentParser) -> None:
@@ -65,19 +89,19 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dense-index",
         nargs="+",
-        default=[],
+        default=(),
         metavar="DIR|NAME",
         help="Faiss folder or Lucene index of vectors, one for each dense input (default: the recipe's)",
     )
     parser.add_argument(
         "--sparse-index",
         nargs="+",
-        default=[],
+        default=(),
         metavar="DIR|NAME",
         help="Lucene index, one for each bm25, doct5query or impact input, in the recipe's order (default: its own)",
     )
     parser.add_argument(
-        "--encoder", nargs="+", default=[], metavar="NAME", help="one for each dense input (default: the recipe's)"
+        "--encoder", nargs="+", default=(), metavar="NAME", help="one for each dense input (default: the recipe's)"
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
     parser.add_argument("--output", required=True, metavar="RUN", help="the fused run; gzip if named ….gz")
@@ -95,9 +119,13 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add_threads_option(parser)
 
 
+def _report_hybrid(run: HybridRun, options: argparse.Namespace) -> int:
+    print(f"{options.output}: {run.summary}")
+    return 0
+
+
 def _add_rerank(parser: argparse.ArgumentParser) -> None:
-    # `run` names the function of a verb.
-    parser.add_argument("--run", dest="run_file", required=True, metavar="NAME|PATH", help="the run to re-rank")
+    parser.add_argument("--run", required=True, metavar="NAME|PATH", help="the run to re-rank")
     parser.add_argument(
         "--model",
         required=True,
@@ -127,6 +155,11 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
 
 
+def _report_rerank(run: RerankedRun, options: argparse.Namespace) -> int:
+    print(f"{options.output}: {run.summary}")
+    return 0
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query-max-length", type=int, metavar="N", help="tokens (default: the model's)")
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens of a passage, or of both if read together")
@@ -153,12 +186,17 @@ def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
         "--depths",
         type=int,
         nargs="+",
-        default=[10, 20, 50, 100, 200, 500, 1_000],
+        default=(10, 20, 50, 100, 200, 500, 1_000),
         metavar="K",
         help="default: 10 20 50 100 200 500 1000",
     )
     parser.add_argument("--output", required=True, metavar="PICTURE.png", help="beside it, the same as .csv")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
+
+
+def _report_rerank_depths(curves: DepthCurves, options: argparse.Namespace) -> int:
+    print(f"{curves.to_markdown() if options.markdown else curves.to_text()}\n\n{curves.about}")
+    return 0
 
 
 def _add_expand(parser: argparse.ArgumentParser) -> None:
@@ -191,6 +229,28 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--allow-bin", action="store_true", help="accept weights in pytorch_model.bin, a pickle")
 
 
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run's file, or the name of a bundled one")
+    parser.add_argument(
+        "--topic", required=True, nargs="+", action="extend", metavar="QID", help="the ids of the queries to show"
+    )
+    parser.add_argument(
+        "--corpus", required=True, metavar="PATH", help="the passages: TSV, JSONL, Lucene index or text store"
+    )
+    parser.add_argument(
+        "--hits", type=at_least_one, default=10, metavar="K", help="documents of each query (default: %(default)s)"
+    )
+    parser.add_argument("--topics", metavar="NAME|PATH", help="also shows the queries' texts")
+    parser.add_argument("--qrels", metavar="NAME|PATH", help="also shows the judges' grades")
+
+
+def _report_show(hits: HitsWithText, _options: argparse.Namespace) -> int:
+    text = hits.to_text(shutil.get_terminal_size((100, 24)).columns)
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "replace").decode(encoding))  # texts may have letters that the terminal lacks
+    return 0
+
+
 VERBS = (
     Verb(
         "search",
@@ -204,27 +264,34 @@ VERBS = (
         "Search all indexes of a fusion recipe and fuse what they find.",
         example="tasb hybrid --recipe tasb+bm25 --topics dl19-passage --output run.txt",
         add_options=_add_hybrid,
-        old="pyserini_tasb.retrieval.hybrid:run",
+        report=_report_hybrid,
     ),
     Verb(
         "rerank",
         "Score the top of a run again with any model.",
         example="tasb rerank --run bm25.txt --model tasb --topics topics.tsv --corpus corpus.tsv --output run.txt",
         add_options=_add_rerank,
-        old="pyserini_tasb.reranking.rerank:run",
+        report=_report_rerank,
     ),
     Verb(
         "rerank-depths",
         "Measure re-ranking at several depths and draw the curves.",
         example="tasb rerank-depths --qrels dl19-passage --first-stage bm25.txt reranked.txt --output depths.png",
         add_options=_add_rerank_depths,
-        old="pyserini_tasb.reranking.depths:run",
+        report=_report_rerank_depths,
+        printing=("markdown",),
     ),
     Verb(
         "expand",
         "Add predicted queries to the passages of a corpus (docT5query).",
         example="tasb expand --corpus collection.tsv --model castorini/doc2query-t5-base-msmarco --output expanded",
         add_options=_add_expand,
-        old="pyserini_tasb.expansion.expand:run",
+    ),
+    Verb(
+        "show",
+        "Show queries of a run with the text of their hits.",
+        example="tasb show run.txt --topic 42 --corpus collection.tsv",
+        add_options=_add_show,
+        report=_report_show,
     ),
 )

@@ -2,38 +2,94 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.cli.verbs import Verb, print_interrupted
 
 if TYPE_CHECKING:
     import argparse
+
+    from pyserini_tasb.training.study import StudyResult
+    from pyserini_tasb.training.teach import TeachResult
+    from pyserini_tasb.training.train import TrainResult
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser, "The YAML file that says what to train and on what; docs/train.md explains every key.")
+    _add_resume(parser)
+
+
+def _report_train(result: TrainResult, _options: argparse.Namespace) -> int:
+    if result.first:
+        print(f"\n{result.summary}\nmodel {result.model}\ncard  {result.card}")
+        print(f"use   python -m pyserini.search.faiss --encoder {result.encoder} …")
+    return 0
 
 
 def _add_teach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind",
-        dest="teacher",
         required=True,
         choices=("cat", "colbert"),
-        help="cat: a cross-encoder, BERT_CAT; colbert: a late-interaction model, ColBERT",
+        help="The kind of teacher: cat is a cross-encoder (BERT_CAT), colbert a late-interaction model (ColBERT).",
     )
-    _add_config(parser)
+    _add_config(parser, "The YAML file that says what to train and on what; docs/teachers.md explains its keys.")
+    _add_resume(parser)
+
+
+def _report_teach(result: TeachResult, _options: argparse.Namespace) -> int:
+    if result.first:
+        print(f"\n{result.summary}\nmodel {result.model}")
+        print("\n".join(f"use   {command}" for command in result.uses))
+    return 0
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser, "what to train, measure and compare")
-    parser.add_argument("--report-only", action="store_true", help="of what is measured so far; train nothing")
+    _add_config(parser, "The YAML file that says what to train, measure and compare; docs/study.md explains it.")
+    parser.add_argument("--report-only", action="store_true", help="Train nothing, and report what is measured so far.")
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser, "what to train on, from, and how")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+def _report_study(result: StudyResult, options: argparse.Namespace) -> int:
+    print(result.table)
+    for name, error in result.failed.items():
+        print(f"tasb study: {name} failed\n{error.worded(options.called.option)}", file=sys.stderr)
+    if options.report_only:
+        print(f"measured: {result.measured} of {result.models} models")
+    return 1 if result.failed else 0
 
 
-def _add_recipe(parser: argparse.ArgumentParser, what: str) -> None:
+def _add_config(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help=what)
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the file's")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="Values that replace the file's, such as max_steps=400 or optimiser.learning_rate=1e-5.",
+    )
+
+
+def _add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resume", action="store_true", help="Go on from the last checkpoint, if there is one.")
+
+
+def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:
+    from pyserini_tasb.training.loop import TrainingInterruptedError
+
+    if not isinstance(interruption, TrainingInterruptedError):
+        print_interrupted(interruption, options)
+    elif interruption.first:
+        command = ["tasb", options.verb]
+        if options.verb == "teach":
+            command += ["--kind", options.kind]
+        command += [options.config, *(word for setting in options.settings for word in ("--set", setting))]
+        if options.verb != "study":  # which goes on anyway
+            command.append("--resume")
+        print(f"\nstopped after step {interruption.step:,}, which is saved; go on with\n  {shlex.join(command)}")
 
 
 VERBS = (
@@ -41,21 +97,24 @@ VERBS = (
         "train",
         "Train a TAS-B model (docs/train.md).",
         example="tasb train train.yaml --set max_steps=400",
-        add_options=_add_config,
-        old="pyserini_tasb.training.train:run",
+        add_options=_add_train,
+        report=_report_train,
+        interrupted=_say_how_to_go_on,
     ),
     Verb(
         "teach",
         "Train a teacher, a BERT_CAT or a ColBERT (docs/teachers.md).",
         example="tasb teach --kind cat teach.yaml",
         add_options=_add_teach,
-        old="pyserini_tasb.training.train:run_teach",
+        report=_report_teach,
+        interrupted=_say_how_to_go_on,
     ),
     Verb(
         "study",
         "Train a grid of models and compare them (docs/study.md).",
         example="tasb study study.yaml",
         add_options=_add_study,
-        old="pyserini_tasb.training.study:run",
+        report=_report_study,
+        interrupted=_say_how_to_go_on,
     ),
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
+import sys
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import pyserini_tasb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from pyserini_tasb.errors import Argument
 
 # Values of every verb that are not its function's.
-OWN = ("verb", "called", "verbosity")
+OWN = ("verb", "called", "verbosity", "print_completion")
 
 
 def print_summary(result: Any, _options: argparse.Namespace) -> int:
     """Print the result's own summary; 0."""
     print(result.summary)
     return 0
+
+
+def print_interrupted(_interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:
+    """Say that Ctrl-C ended the verb."""
+    print(f"\ntasb {options.verb}: interrupted", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Verb:
         add_options: adds the options to a parser.
         report: prints the result of the function; gets the options too, and returns the exit status.
         printing: options that only say how to print the result.
+        at: `module:function` of a verb that is no function of `pyserini_tasb`.
+        interrupted: says what Ctrl-C left; the exit status is 130 in any case.
         old: `module:function` of a verb that still takes a Namespace.
     """
 
@@ -48,6 +55,8 @@ class Verb:
     add_options: Callable[[argparse.ArgumentParser], None]
     report: Callable[[Any, argparse.Namespace], int] = print_summary
     printing: tuple[str, ...] = ()
+    at: str | None = None
+    interrupted: Callable[[KeyboardInterrupt, argparse.Namespace], None] = print_interrupted
     old: str | None = None
 
     def add_to(self, verbs: Any) -> None:
@@ -70,19 +79,35 @@ class Verb:
     def run(self, options: argparse.Namespace) -> int:
         """Call the function and print its result; return the exit status."""
         if self.old:
-            module, _, function = self.old.partition(":")
-            return int(getattr(importlib.import_module(module), function)(options))
+            return int(_imported(self.old)(options))
         given = {name: value for name, value in vars(options).items() if name not in (*OWN, *self.printing)}
-        return self.report(getattr(pyserini_tasb, self.function)(**given), options)
+        return self.report(self.function(**given), options)
 
     @property
-    def function(self) -> str:
-        """The function's name in `pyserini_tasb`."""
-        return self.name.replace("-", "_")
+    def function(self) -> Callable[..., Any]:
+        """What the verb calls: the function of its name in `pyserini_tasb`, or the one it says."""
+        function: Callable[..., Any] = _imported(self.at or f"pyserini_tasb:{self.name.replace('-', '_')}")
+        return function
 
     def option(self, mentioned: Argument) -> str:
         """An argument of the function as its option."""
-        name = f"--{mentioned.name.replace('_', '-')}"
-        if mentioned.value in (None, "True"):
+        parser = argparse.ArgumentParser(add_help=False)
+        self.add_options(parser)
+        action = next((action for action in parser._actions if action.dest == mentioned.name), None)  # noqa: SLF001
+        if action is None:  # of another verb, which the message is about
+            name, takes_value = f"--{mentioned.name.replace('_', '-')}", mentioned.value != "True"
+        else:
+            name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+            takes_value = action.nargs != 0
+        if mentioned.value is None or not takes_value:
             return name
-        return f"{name} {str(mentioned.value).strip(chr(39) + chr(34))}"
+        try:
+            value = ast.literal_eval(mentioned.value)
+        except (SyntaxError, ValueError):  # not written by `argument`
+            value = mentioned.value
+        return " ".join(f"{name} {each}" for each in (value if isinstance(value, list) else [value]))
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.artifacts import MANIFEST, checksum, refuse_occupied, verify_files
+from pyserini_tasb.artifacts import MANIFEST, refuse_occupied, sha256, verify_files
 from pyserini_tasb.data.pair_building import build_from_ids, build_from_triples
 from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextTriples, relevant_passages
 from pyserini_tasb.data.pair_store import Agreement, PairStore, all_equal, open_pair_store
@@ -235,10 +235,10 @@ def describe_source(role: str, name: str) -> dict[str, Any]:
     path = Path(name).expanduser()
     description: dict[str, Any] = {"role": role, "name": name}
     if path.is_file():
-        description |= {"bytes": path.stat().st_size, "sha256": checksum(path)}
+        description |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
     elif path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        listing = "".join(f"{checksum(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+        listing = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
         size = sum(file.stat().st_size for file in files)
         description |= {"bytes": size, "sha256": hashlib.sha256(listing.encode()).hexdigest()}
     return description

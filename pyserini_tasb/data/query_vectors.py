@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from pyserini_tasb.artifacts import checksum, read_sidecar, whole_file
+from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file
 from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.models.checkpoints import model_digest
 
@@ -79,7 +79,7 @@ class QueryVectors:
                 found=f"vectors of {found.get('queries')} queries by `{found.get('encoder')}`, texts or weights differ",
                 do="name another file with --vectors, or remove this one",
             )
-        elif "sha256" in found and checksum(path) != found["sha256"]:
+        elif "sha256" in found and sha256(path) != found["sha256"]:
             raise TasbError(
                 where=str(path),
                 expected=f"sha256 {found['sha256']}, as {path.name}.json says",
@@ -123,7 +123,7 @@ class QueryVectors:
             "fingerprint": self._fingerprint,
             "encoder": self._encoder,
             "queries": len(self._texts),
-            "sha256": checksum(part),
+            "sha256": sha256(part),
         }
         _write_json(_beside(path, ".json"), about)
         part.replace(path)

@@ -1,73 +1,316 @@
-"""`tasb encode`: a corpus to vectors, in units that are finished or not there, whatever happens meanwhile."""
+"""`encode`: texts to vectors in memory, or a corpus to a folder of vectors.
+
+A corpus is encoded in units that are finished or not there, whatever happens meanwhile: see docs/encode.md.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import sys
 import time
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from pyserini_tasb.artifacts import HeldError, lock_file, new_folder
-from pyserini_tasb.encoding.job import EncodeJob, folder_manifest, prepare, share_of
+from pyserini_tasb.encoding.job import EncodeJob, folder_manifest, prepare
 from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_units
 from pyserini_tasb.encoding.vector_formats import FORMATS
 from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorUnit
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import model_digest
-from pyserini_tasb.workers import INTERRUPTED, Child, StopRequest
+from pyserini_tasb.recipes.lookup import encoder_card
+from pyserini_tasb.recipes.types import Precision
+from pyserini_tasb.registry import require_choice
+from pyserini_tasb.results import FileResult
+from pyserini_tasb.workers import Child, StopRequest
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Sequence
     from multiprocessing.connection import Connection
 
-    from pyserini_tasb.encoding.job import Share
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pyserini_tasb.encoding.plan import CorpusPlan
     from pyserini_tasb.encoding.units import EncodedBatch
+    from pyserini_tasb.encoding.vector_formats import VectorFormat
+    from pyserini_tasb.recipes.types import Backend
+    from pyserini_tasb.results import StrPath
 
+LOG, PACKAGE_LOG = logging.getLogger(__name__), logging.getLogger("pyserini_tasb")
 
 DTYPES = {"fp32": "float32", "fp16": "float16"}
+Kind = Literal["passage", "query"]
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Make a vector folder at `arguments.output`, or go on with one, and the formats asked for.
+@overload
+def encode(
+    corpus: StrPath | Sequence[StrPath],
+    *,
+    encoder: str,
+    output: StrPath,
+    output_format: Sequence[VectorFormat] = (),
+    max_length: int | None = None,
+    precision: Precision | None = None,
+    dtype: Literal["fp32", "fp16"] = "fp32",
+    device: str | None = None,
+    backend: Backend | None = None,
+    unit_size: int | None = None,
+    processes: int = 1,
+    shard: str | None = None,
+) -> Vectors: ...
+
+
+@overload
+def encode(
+    *,
+    texts: Sequence[str],
+    encoder: str,
+    kind: Kind = "passage",
+    max_length: int | None = None,
+    precision: Precision | None = None,
+    device: str | None = None,
+    backend: Backend | None = None,
+) -> NDArray[np.float32]: ...
+
+
+def encode(
+    corpus: StrPath | Sequence[StrPath] | None = None,
+    *,
+    texts: Sequence[str] | None = None,
+    encoder: str,
+    kind: Kind = "passage",
+    output: StrPath | None = None,
+    output_format: Sequence[VectorFormat] = (),
+    max_length: int | None = None,
+    precision: Precision | None = None,
+    dtype: Literal["fp32", "fp16"] = "fp32",
+    device: str | None = None,
+    backend: Backend | None = None,
+    unit_size: int | None = None,
+    processes: int = 1,
+    shard: str | None = None,
+) -> Vectors | NDArray[np.float32]:
+    """Turn a corpus into a folder of vectors, or texts into an array of vectors.
+
+    A call that was interrupted goes on when it is repeated: finished units are not encoded again, and the folder gets
+    the same bytes.
+
+        vectors = tasb.encode("collection.tsv", encoder="tasb", output="vectors")
+        queries = tasb.encode(texts=["what ranks?"], encoder="tasb", kind="query")  # [1, 768]
+
+    Args:
+        corpus: TSV or JSONL files, folders of JSONL, Lucene indexes that store text, text stores: one path or several.
+        texts: texts instead of a corpus. `output` and all that follows from it are not for them.
+        encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
+        kind: `passage` or `query`: which prefix and length cap of the card `texts` get. A corpus has passages.
+        output: the folder of the vectors: a new one, or one that the same call began.
+        output_format: files for other programs, each in a folder of that name in `output`: `faiss`, `jsonl`,
+            `parquet`, `npy`. A later call may ask for more; nothing is encoded again for them.
+        max_length: tokens kept of a text, special tokens included, if fewer than the card's.
+        precision: the least accuracy to compute with: `auto`, `fp32`, `bf16`, `fp16` or `int8`; by default the card's.
+        dtype: the type to store vectors in, `fp32` or `fp16`.
+        device: `cpu`, `cuda:0`, …; by default a GPU if there is one.
+        backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the card's.
+        unit_size: passages of a unit, which is what an interruption loses; by default 16,384, or what the folder was
+            begun with.
+        processes: processes of this machine that share the units out.
+        shard: `i/n`: only every n-th unit, from the i-th on, counted from 0. Under torchrun, ranks are shards.
+
+    Returns:
+        the vector folder; for `texts`, vectors [texts, dimension], row i for text i.
 
     Raises:
-        TasbError: options that cannot be, no such encoder or corpus, a faulty corpus, a folder of something else, or
+        TasbError: arguments that cannot be, no such encoder or corpus, a faulty corpus, a folder of something else, or
             the disk refuses.
+        KeyboardInterrupt: after Ctrl-C, once the batch at hand is done.
     """
-    _require_possible(arguments)
-    share = share_of(arguments.shard)
+    require_choice("kind", kind, get_args(Kind))
+    require_choice("dtype", dtype, DTYPES)
+    if precision is not None:
+        require_choice("precision", precision, get_args(Precision))
+    for form in output_format:
+        require_choice("output_format", form, FORMATS)
+    for name, number in {"max_length": max_length, "unit_size": unit_size, "processes": processes}.items():
+        if number is not None and number < 1:
+            raise TasbError(expected=f"{argument(name)} of at least 1", found=str(number), do=f"raise {argument(name)}")
+    _require_one_input(corpus, texts, kind, output)
+    if texts is not None:
+        return _encode_texts(
+            texts, encoder, kind, max_length=max_length, precision=precision, device=device, backend=backend
+        )
+    paths = [corpus] if isinstance(corpus, str | os.PathLike) else list(corpus or ())
     job = EncodeJob(
-        encoder=arguments.encoder,
-        card_digest=model_digest(arguments.encoder),
-        corpus=tuple(str(Path(path).absolute()) for path in arguments.corpus),
-        output=Path(arguments.output),
-        max_length=arguments.max_length,
-        precision=arguments.precision,
-        dtype=DTYPES[arguments.dtype],
-        device=arguments.device,
+        encoder=encoder,
+        card_digest=model_digest(encoder),
+        corpus=tuple(str(Path(path).absolute()) for path in paths),
+        output=Path(output or ""),
+        max_length=max_length,
+        precision=precision,
+        dtype=DTYPES[dtype],
+        device=device,
+        backend=backend,
     )
-    plan = prepare(job, arguments.unit_size)
+    share = _share(shard)
+    plan = prepare(job, unit_size)
     with StopRequest() as stop:
-        _encode(job, plan, share, arguments.processes, stop)
-        if share.waits and share.makes_outputs:
+        _encode_share(job, plan, share, processes, stop)
+        if share.waits and share.makes_formats:
             while _unfinished(job) and not stop.made:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     if stop.made:
-        print("stopped; the same command goes on from the last finished unit", file=sys.stderr)
-        return INTERRUPTED
-    if share.makes_outputs:
-        _finish(job, arguments.format)
-    return 0
+        LOG.info("stopped; the same command goes on from the last finished unit")
+        raise KeyboardInterrupt
+    left = len(_unfinished(job))
+    formats = _make_formats(job, output_format) if share.makes_formats and not left else {}
+    manifest = folder_manifest(job.output)
+    dimension = manifest.dimension if manifest else 0
+    return Vectors(job.output, encoder, plan.records, dimension, job.dtype, formats, left)
 
 
-def _encode(job: EncodeJob, plan: CorpusPlan, share: Share, processes: int, stop: StopRequest) -> None:
-    """The units of this command's share that are not finished."""
+@dataclass(frozen=True)
+class Vectors(FileResult):
+    """A folder of vectors, which `index` takes.
+
+    Attributes:
+        encoder: the encoder's name, as it was given.
+        passages: passages of the corpus.
+        dimension: numbers of a vector; 0 while no process has finished a unit.
+        dtype: the type in which they are stored, `float32` or `float16`.
+        formats: name → folder of the formats that were asked for.
+        units_left: units that other shards still have to encode. Formats are made once none is left.
+    """
+
+    encoder: str
+    passages: int
+    dimension: int
+    dtype: str
+    formats: dict[str, Path]
+    units_left: int
+
+    @property
+    def summary(self) -> str:
+        """The vectors that are there, and their size."""
+        if self.units_left:
+            return f"{self.path}: {self.units_left:,} units are left to other shards; the last one makes the formats"
+        lines = [f"{folder}: {_bytes(folder) / self.passages:,.0f} bytes a passage" for folder in self.formats.values()]
+        size = _bytes(self.path / UNITS) / self.passages
+        lines.append(
+            f"{self.path}: {self.passages:,} vectors of {self.dimension} {self.dtype} numbers, "
+            f"{size:,.0f} bytes a passage"
+        )
+        return "\n".join(lines)
+
+
+def _require_one_input(
+    corpus: StrPath | Sequence[StrPath] | None, texts: Sequence[str] | None, kind: Kind, output: StrPath | None
+) -> None:
+    if (corpus is None) == (texts is None):
+        raise TasbError(
+            expected=f"{argument('corpus')} or {argument('texts')}",
+            found="neither" if corpus is None else "both",
+            do="give one of them",
+        )
+    if isinstance(texts, str):
+        raise TasbError(
+            expected=f"a list of texts for {argument('texts')}", found="one text", do="put it into a list: [text]"
+        )
+    if texts is not None and output is not None:
+        raise TasbError(
+            expected=f"{argument('output')} with {argument('corpus')}",
+            found=f"it with {argument('texts')}, whose vectors are returned",
+            do="leave it out",
+        )
+    if corpus is not None and output is None:
+        raise TasbError(
+            expected=f"{argument('output')}, a folder for the vectors of {argument('corpus')}",
+            found="none",
+            do="name a new folder",
+        )
+    if corpus is not None and kind == "query":
+        raise TasbError(
+            expected=f"{argument('kind', 'query')} with {argument('texts')}",
+            found=f"it with {argument('corpus')}, whose texts are passages",
+            do="leave it out",
+        )
+
+
+def _encode_texts(
+    texts: Sequence[str],
+    encoder: str,
+    kind: Kind,
+    *,
+    max_length: int | None,
+    precision: Precision | None,
+    device: str | None,
+    backend: Backend | None,
+) -> NDArray[np.float32]:
+    from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
+
+    card = encoder_card(encoder)
+    query = kind == "query"
+    prefix = card.query_prefix if query else card.passage_prefix
+    cap = card.query_max_length if query else card.passage_max_length
+    # Queries by the back end that `TasbQueryEncoder` chooses: a search then sees these very vectors.
+    text_encoder = TextEncoder(card, device, backend=backend, one_by_one=query)
+    return text_encoder.encode(
+        [prefix + text for text in texts], max_length=min(max_length or cap, cap), precision=precision
+    )
+
+
+@dataclass(frozen=True)
+class Share:
+    """The units that this call encodes, where several share them out: every `of`-th, from `index` on.
+
+    Args:
+        index: from 0.
+        of: how many shares there are.
+        waits: whether the call waits for the other shares.
+        makes_formats: whether the call makes the formats, if no unit is left.
+    """
+
+    index: int = 0
+    of: int = 1
+    waits: bool = False
+    makes_formats: bool = True
+
+    def numbers(self, units: int) -> range:
+        """Its units, of so many."""
+        return range(self.index, units, self.of)
+
+
+def _share(shard: str | None) -> Share:
+    """The share that `shard` names, or the one of a process that `torchrun` started.
+
+    Raises:
+        TasbError: no such share, or both.
+    """
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if shard is None:
+        rank = int(os.environ.get("RANK", "0"))
+        return Share(rank, ranks, waits=ranks > 1, makes_formats=rank == 0)
+    if ranks > 1:
+        raise TasbError(
+            expected=f"units shared out by {argument('shard')} or by torchrun",
+            found=f"{argument('shard', shard)} and {ranks} processes of torchrun",
+            do="leave out one of them",
+        )
+    index, slash, of = shard.partition("/")
+    if not (slash and index.isdecimal() and of.isdecimal() and int(index) < int(of)):
+        raise TasbError(
+            expected=f"{argument('shard', 'i/n')} with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines",
+            found=shard,
+            do="count from 0",
+        )
+    return Share(int(index), int(of))
+
+
+def _encode_share(job: EncodeJob, plan: CorpusPlan, share: Share, processes: int, stop: StopRequest) -> None:
+    """Encode the units of a share that are not finished."""
     unfinished = set(_unfinished(job)) if folder_manifest(job.output) else set(range(len(plan.marks)))
     numbers = share.numbers(len(plan.marks))
     left = [number for number in numbers if number in unfinished]
@@ -78,47 +321,21 @@ def _encode(job: EncodeJob, plan: CorpusPlan, share: Share, processes: int, stop
     with EncodingProgress(passages - left_passages, passages) as progress:
         supervisor = Supervisor(progress.add, lambda: stop.made)
         if min(processes, len(left)) > 1:
-            encode_in_processes(job, plan, left, processes, supervisor)
+            _encode_in_processes(job, plan, left, processes, supervisor)
         else:
             encode_units(job, plan, left, supervisor)
     seconds = time.monotonic() - start
-    print(
-        f"{progress.passages:,} passages encoded in {seconds:,.1f} s: {progress.passages / seconds:,.1f} a second, "
-        f"{progress.padding:.1%} of the tokens padding"
+    LOG.info(
+        "%s passages encoded in %s s: %s a second, %s of the tokens padding",
+        f"{progress.passages:,}",
+        f"{seconds:,.1f}",
+        f"{progress.passages / seconds:,.1f}",
+        f"{progress.padding:.1%}",
     )
-
-
-def _finish(job: EncodeJob, formats: Sequence[str]) -> None:
-    unfinished = _unfinished(job)
-    if unfinished:
-        print(f"{job.output}: {len(unfinished):,} units are left to other shards; the last one makes the formats")
-        return
-    vectors = VectorFolder(job.output)
-    for name in dict.fromkeys(formats):
-        target = job.output / name
-        if target.exists():
-            print(f"{target}: is there already")
-            continue
-        with new_folder(target) as beside:
-            FORMATS[name](vectors, beside)
-        print(f"{target}: {_bytes(target) / vectors.count:,.0f} bytes a passage")
-    _remove_left_locks(job.output)
-    size = _bytes(job.output / UNITS) / vectors.count
-    print(
-        f"{job.output}: {vectors.count:,} vectors of {vectors.dimension} {vectors.dtype} numbers, "
-        f"{size:,.0f} bytes a passage"
-    )
-
-
-def _remove_left_locks(output: Path) -> None:
-    """Of processes that were killed between finishing and tidying up."""
-    for path in (*output.glob("*.lock"), *output.glob(f"{UNITS}/*.lock")):
-        with contextlib.suppress(HeldError, OSError), lock_file(path):
-            pass  # which removes it
 
 
 def _unfinished(job: EncodeJob) -> list[int]:
-    """Of all units; what finished ones hold is looked at.
+    """The numbers of unfinished units. Finished ones are looked at.
 
     Raises:
         TasbError: a finished unit is damaged, or of something else.
@@ -140,41 +357,15 @@ def _passages(plan: CorpusPlan, numbers: Iterable[int]) -> int:
     return sum(min(plan.unit_size, plan.records - number * plan.unit_size) for number in numbers)
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
-
-
-def _require_possible(arguments: argparse.Namespace) -> None:
-    for name in ("max_length", "unit_size", "processes"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            option = f"--{name.replace('_', '-')}"
-            raise TasbError(expected=f"{option} of at least 1", found=str(value), do=f"raise {option}")
-
-
-# --------
-# `--processes N`: units shared out to processes of this machine, each with its part of the cores.
-
 SECONDS_BETWEEN_ROUNDS = 0.5
 
 
-def encode_in_processes(
-    job: EncodeJob,
-    plan: CorpusPlan,
-    numbers: Sequence[int],
-    processes: int,
-    supervisor: Supervisor,
+def _encode_in_processes(
+    job: EncodeJob, plan: CorpusPlan, numbers: Sequence[int], processes: int, supervisor: Supervisor
 ) -> None:
-    """As `encode_units`, in several processes.
+    """Encode units as `encode_units` does, in several processes with a part of the cores each.
 
     Each takes neighbouring units, so that it reads a compressed corpus only once from its first unit on.
-
-    Args:
-        job: what is asked.
-        plan: of its corpus.
-        numbers: of the units.
-        processes: how many; no more than units.
-        supervisor: is told of every batch, and may stop the work.
 
     Raises:
         TasbError: what one of them raised, or that one died; the others end after the batch they are in.
@@ -185,9 +376,9 @@ def encode_in_processes(
     try:
         for rank in range(processes):
             share = numbers[rank * len(numbers) // processes : (rank + 1) * len(numbers) // processes]
-            child = Child(_encode_share, f"encoding process {rank}", may_start_others=True)
+            child = Child(_encode_beside, f"encoding process {rank}", may_start_others=True)
             children.append(child)
-            child.send((job, plan, share, rank, threads))
+            child.send((job, plan, share, rank, threads, PACKAGE_LOG.getEffectiveLevel()))
         _listen({child.connection: child for child in children}, supervisor)
     finally:
         for child in children:
@@ -199,18 +390,60 @@ def encode_in_processes(
 def _listen(running: dict[Connection, Child], supervisor: Supervisor) -> None:
     while running and not supervisor.stopped():
         for ready in wait(list(running), SECONDS_BETWEEN_ROUNDS):
-            batch: EncodedBatch | None = running[ready].receive()  # type: ignore[index]
-            if batch is None:
+            message: EncodedBatch | logging.LogRecord | None = running[ready].receive()  # type: ignore[index]
+            if message is None:
                 del running[ready]  # type: ignore[arg-type]
+            elif isinstance(message, logging.LogRecord):
+                logging.getLogger(message.name).handle(message)
             else:
-                supervisor.report(batch)
+                supervisor.report(message)
 
 
-def _encode_share(connection: Connection) -> None:
-    job, plan, numbers, rank, threads = connection.recv()
+def _encode_beside(connection: Connection) -> None:
+    """Encode in a process of its own: report every batch, hand over what is logged, and say None at the end."""
+    job, plan, numbers, rank, threads, log_level = connection.recv()
     # Before torch is imported, which reads it then.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("LOCAL_RANK", str(rank))
-    # It says nothing more to us until it goes.
+    PACKAGE_LOG.setLevel(log_level)
+    PACKAGE_LOG.addHandler(_Forward(connection))
+    PACKAGE_LOG.propagate = False
+    # It hears nothing more from us until we go.
     encode_units(job, plan, numbers, Supervisor(connection.send, connection.poll))
     connection.send(None)
+
+
+class _Forward(logging.Handler):
+    """Hands records to the process that listens, which shows them as its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._connection.send(record)
+
+
+def _make_formats(job: EncodeJob, formats: Sequence[VectorFormat]) -> dict[str, Path]:
+    """Write the formats that are not there yet; name → folder of all that were asked for."""
+    vectors = VectorFolder(job.output)
+    folders: dict[str, Path] = {name: job.output / name for name in formats}
+    for name, folder in folders.items():
+        if folder.exists():
+            LOG.info("%s: is there already", folder)
+            continue
+        with new_folder(folder) as beside:
+            FORMATS[name](vectors, beside)
+    _remove_left_locks(job.output)
+    return folders
+
+
+def _remove_left_locks(output: Path) -> None:
+    """Remove the locks of processes that were killed between finishing and tidying up."""
+    for path in (*output.glob("*.lock"), *output.glob(f"{UNITS}/*.lock")):
+        with contextlib.suppress(HeldError, OSError), lock_file(path):
+            pass  # which removes it
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

@@ -1,19 +1,23 @@
-"""The two encoder classes that Pyserini (or you) call, and the text encoder inside them."""
+"""The two encoder classes that Pyserini (or you) call and the text encoder inside them."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from pyserini_tasb.encoding.identity import encoder_identity
-from pyserini_tasb.encoding.loading import Models
+from pyserini_tasb.encoding import onnx_runtime  # noqa: F401 - registers `onnx`
+from pyserini_tasb.encoding.index_manifest import EncoderIdentity
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.backends import reduced
-from pyserini_tasb.models.batches import vectors_by_length
+from pyserini_tasb.models.backends import Models, reduced
+from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, weights_digest
+from pyserini_tasb.models.onnx import read_about
+from pyserini_tasb.models.tokenizers import vectors_by_length
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
@@ -21,139 +25,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.encoding.index_manifest import EncoderIdentity
     from pyserini_tasb.models.backends import Model
+    from pyserini_tasb.models.tokenizers import TextTokenizer
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
-
-class TextEncoder:
-    """Tokenise, batch by length, run the model.
-
-    Args:
-        card: which model, how it pools, and what computes it.
-        device: `cpu`, `cuda:0`, …; None: a GPU if the back end has one.
-        tokenizer: a hub id or folder, where it is not the model's own.
-        backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
-        one_by_one: texts will come singly, and are short: `auto` looks at latency.
-
-    Raises:
-        TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
-    """
-
-    def __init__(
-        self,
-        card: EncoderCard,
-        device: str | None = "cpu",
-        tokenizer: str | None = None,
-        *,
-        backend: Backend | None = None,
-        one_by_one: bool = False,
-    ) -> None:
-        self.card = card
-        self._models = Models(card, device, backend, one_by_one=one_by_one)
-        self.device = self._models.device
-        model = self._models.at(card.precision)
-        self.dimension = model.dimension
-        self._tokenizer = model.tokenizer(tokenizer)
-        self.pad_id = self._tokenizer.pad_id
-        # A tokenizer that knows no limit says 10**30.
-        self.longest = min(self._tokenizer.longest, model.longest or card.passage_max_length)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The tokenizer, as one of transformers."""
-        return self._tokenizer.hugging_face
-
-    def identity(self, name: str) -> EncoderIdentity | None:
-        """The identity that makes its vectors comparable; see `encoder_identity`.
-
-        Args:
-            name: what `--encoder` was given.
-        """
-        return encoder_identity(name, self.card, self._tokenizer)
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
-        *,
-        max_length: int,
-        precision: Precision | None = None,
-    ) -> NDArray[np.float32]:
-        """Vectors [texts, dimension], row i for text i.
-
-        Args:
-            texts: what to encode.
-            pairs: second segments, one for each text: `[CLS] text [SEP] pair [SEP]`.
-            max_length: tokens kept of each text, special tokens included.
-            precision: to compute in, or better; by default the card's.
-        """
-        token_ids = self._tokenizer.token_ids(texts, pairs, min(max_length, self.longest)) if len(texts) else []
-        return self.encode_tokens(token_ids, precision=precision)
-
-    def encode_tokens(
-        self, token_ids: Sequence[Sequence[int]], *, precision: Precision | None = None
-    ) -> NDArray[np.float32]:
-        """Vectors [texts, dimension] of texts that this model's tokenizer has tokenised, special tokens included."""
-        model = self._model(precision)
-        return vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=self.dimension)
-
-    def tokens_per_batch(self, precision: Precision | None = None) -> int:
-        """How many tokens `encode_tokens` gives the model at once, padding included."""
-        return self._model(precision).tokens_per_batch
-
-    def computes(self, precision: Precision | None = None) -> str:
-        """Back end and number format, such as `onnx fp32`."""
-        return self._models.name(precision or self.card.precision)
-
-    def _model(self, precision: Precision | None) -> Model:
-        return self._models.at(precision or self.card.precision)
-
-
-# --------
-# Vectors of queries that were asked lately.
-
-Query: TypeAlias = tuple[str, int]
-"""A text, and how many tokens of it are kept."""
-
-
-class QueryCache:
-    """The most recently used vectors, for any number of threads.
-
-    Args:
-        size: how many; 0 keeps none.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._vectors: OrderedDict[Query, NDArray[np.float32]] = OrderedDict()
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def known(self, queries: Iterable[Query]) -> dict[Query, NDArray[np.float32]]:
-        """The vectors [dimension] of those queries that are here."""
-        found = {}
-        with self._lock:
-            for query in queries:
-                if query in self._vectors:
-                    self._vectors.move_to_end(query)
-                    found[query] = self._vectors[query]
-        return found
-
-    def add(self, queries: Iterable[Query], vectors: NDArray[np.float32]) -> None:
-        """Keep vectors [queries, dimension]; those used longest ago make room."""
-        with self._lock:
-            for query, vector in zip(queries, vectors, strict=True):
-                self._vectors[query] = vector.copy()  # or the whole batch would stay in memory
-                self._vectors.move_to_end(query)
-            while len(self._vectors) > self._size:
-                self._vectors.popitem(last=False)
-
-
-# --------
-# The query encoder, with the signature Pyserini calls.
 
 QUERIES_KEPT = 4_096  # 13 MB of vectors of 768 dimensions
 
@@ -229,10 +104,6 @@ class TasbQueryEncoder:
         return np.stack([vectors[query] for query in asked]) if asked else np.empty((0, self.dimension), np.float32)
 
 
-# --------
-# The passage encoder, with the signature Pyserini calls.
-
-
 class TasbDocumentEncoder:
     """Passages to vectors, for every place where Pyserini takes a document encoder. Needs no Pyserini and no JVM.
 
@@ -297,3 +168,152 @@ class TasbDocumentEncoder:
             max_length=min(max_length or cap, cap),
             precision=reduced(self._card.precision) if fp16 else None,
         )
+
+
+class TextEncoder:
+    """Tokenise, batch by length, run the model.
+
+    Args:
+        card: which model, how it pools, and what computes it.
+        device: `cpu`, `cuda:0`, …; None: a GPU if the back end has one.
+        tokenizer: a hub id or folder, where it is not the model's own.
+        backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
+        one_by_one: texts will come singly, and are short: `auto` looks at latency.
+
+    Raises:
+        TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
+    """
+
+    def __init__(
+        self,
+        card: EncoderCard,
+        device: str | None = "cpu",
+        tokenizer: str | None = None,
+        *,
+        backend: Backend | None = None,
+        one_by_one: bool = False,
+    ) -> None:
+        self.card = card
+        self._models = Models(card, device, backend, one_by_one=one_by_one)
+        self.device = self._models.device
+        model = self._models.at(card.precision)
+        self.dimension = model.dimension
+        self._tokenizer = model.tokenizer(tokenizer)
+        self.pad_id = self._tokenizer.pad_id
+        # A tokenizer that knows no limit says 10**30.
+        self.longest = min(self._tokenizer.longest, model.longest or card.passage_max_length)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, as one of transformers."""
+        return self._tokenizer.hugging_face
+
+    def identity(self, name: str) -> EncoderIdentity | None:
+        """The identity that makes its vectors comparable; None for an export that does not say what it was made from.
+
+        Args:
+            name: what `--encoder` was given.
+
+        Raises:
+            TasbError: weights that cannot be read.
+        """
+        folder = find_checkpoint(self.card.model, allow_bin=self.card.allow_bin)
+        tokenizer = _tokenizer_digest(self._tokenizer)
+        if not is_exported(folder):
+            return EncoderIdentity(name, weights_digest(folder), tokenizer, self.card.pooling, self.card.normalise)
+        about = read_about(folder)
+        if about.source_weights is None:  # exported by an earlier version
+            return None
+        return EncoderIdentity(name, about.source_weights, tokenizer, about.pooling, about.normalise)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int,
+        precision: Precision | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors [texts, dimension], row i for text i.
+
+        Args:
+            texts: what to encode.
+            pairs: second segments, one for each text: `[CLS] text [SEP] pair [SEP]`.
+            max_length: tokens kept of each text, special tokens included.
+            precision: to compute in, or better; by default the card's.
+        """
+        token_ids = self._tokenizer.token_ids(texts, pairs, min(max_length, self.longest)) if len(texts) else []
+        return self.encode_tokens(token_ids, precision=precision)
+
+    def encode_tokens(
+        self, token_ids: Sequence[Sequence[int]], *, precision: Precision | None = None
+    ) -> NDArray[np.float32]:
+        """Vectors [texts, dimension] of texts that this model's tokenizer has tokenised, special tokens included."""
+        model = self._model(precision)
+        return vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=self.dimension)
+
+    def tokens_per_batch(self, precision: Precision | None = None) -> int:
+        """The tokens that `encode_tokens` gives the model at once, padding included."""
+        return self._model(precision).tokens_per_batch
+
+    def computes(self, precision: Precision | None = None) -> str:
+        """Back end and number format, such as `onnx fp32`."""
+        return self._models.name(precision or self.card.precision)
+
+    def _model(self, precision: Precision | None) -> Model:
+        return self._models.at(precision or self.card.precision)
+
+
+# Letter case, accents, marks, numbers, other scripts, a long word: what tokenizers treat in different ways.
+SAMPLE = (
+    "Dense RETRIEVAL isn't naïve: 1,024-dimensional  vectors (cf. Straße, 検索, поиск) — antidisestablishmentarianism\n"
+)
+SAMPLE_TOKENS = 256
+
+
+def _tokenizer_digest(tokenizer: TextTokenizer) -> str:
+    """A digest of a tokenizer's vocabulary, and of the tokens that a sample text becomes.
+
+    Its files do not count: they differ between versions of the library that writes them.
+    """
+    behaviour = [sorted(tokenizer.vocabulary.items()), tokenizer.token_ids([SAMPLE], None, SAMPLE_TOKENS)]
+    return hashlib.sha256(json.dumps(behaviour).encode()).hexdigest()
+
+
+Query: TypeAlias = tuple[str, int]
+"""A text, and how many tokens of it are kept."""
+
+
+class QueryCache:
+    """The most recently used vectors, for any number of threads.
+
+    Args:
+        size: how many; 0 keeps none.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._vectors: OrderedDict[Query, NDArray[np.float32]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def known(self, queries: Iterable[Query]) -> dict[Query, NDArray[np.float32]]:
+        """The vectors [dimension] of those queries that are here."""
+        found = {}
+        with self._lock:
+            for query in queries:
+                if query in self._vectors:
+                    self._vectors.move_to_end(query)
+                    found[query] = self._vectors[query]
+        return found
+
+    def add(self, queries: Iterable[Query], vectors: NDArray[np.float32]) -> None:
+        """Keep vectors [queries, dimension]; those used longest ago make room."""
+        with self._lock:
+            for query, vector in zip(queries, vectors, strict=True):
+                self._vectors[query] = vector.copy()  # or the whole batch would stay in memory
+                self._vectors.move_to_end(query)
+            while len(self._vectors) > self._size:
+                self._vectors.popitem(last=False)

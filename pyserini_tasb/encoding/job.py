@@ -1,10 +1,9 @@
-"""What is asked of `tasb encode`: which units are this process's share, and whether a folder is of the same job."""
+"""The job of `encode`, and its beginning: is the folder of the same job, and is the corpus sound?"""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
+import logging
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.artifacts import LOCK, HeldError, lock_file
 from pyserini_tasb.encoding.plan import kept_plan, plan_corpus
 from pyserini_tasb.encoding.vectors import ENCODERS, MANIFEST, UNITS, VectorManifest, read_vector_manifest
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.recipes.lookup import encoder_card
 
@@ -22,7 +21,15 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encoding.encoders import TextEncoder
     from pyserini_tasb.encoding.plan import CorpusPlan
-    from pyserini_tasb.recipes.types import EncoderCard, Precision
+    from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
+
+
+LOG = logging.getLogger(__name__)
+UNIT_SIZE = 16_384
+PLAN = "corpus.json"
+SECONDS_BETWEEN_LOOKS = 1.0
+# The words for a digest, which says nothing to a reader.
+DIFFERENT = {"card": "another encoder (its card, tokenizer or weights)", "corpus": "another corpus, or a changed one"}
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,15 @@ class EncodeJob:
     """A corpus, an encoder and a folder.
 
     Args:
-        encoder: what `--encoder` takes.
-        card_digest: of its card and model.
-        corpus: paths of the collections.
+        encoder: its name, a model's folder or hub id, or a card's path.
+        card_digest: a digest of its card and model.
+        corpus: the paths of the corpus.
         output: the vector folder.
         max_length: tokens kept of a passage; by default the card's.
         precision: to compute in; by default the card's.
         dtype: to store in, `float32` or `float16`.
         device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
+        backend: what computes; by default the environment's, else the card's.
     """
 
     encoder: str
@@ -48,6 +56,7 @@ class EncodeJob:
     precision: Precision | None
     dtype: str
     device: str | None
+    backend: Backend | None
 
     @property
     def card(self) -> EncoderCard:
@@ -61,7 +70,7 @@ class EncodeJob:
 
     @property
     def options(self) -> dict[str, object]:
-        """What decides the vectors, apart from the corpus."""
+        """All that decides the vectors, apart from the corpus."""
         return {
             "card": self.card_digest,
             "max_length": self.passage_max_length,
@@ -85,105 +94,6 @@ class EncodeJob:
             **self.about(plan, encoder),
         }
         return VectorManifest(encoder.dimension, self.dtype, plan.records, plan.unit_size, about)
-
-
-# --------
-# Which units of a corpus this command does, where several commands share them out.
-
-
-@dataclass(frozen=True)
-class Share:
-    """Every `of`-th unit, from `index` on.
-
-    Args:
-        index: from 0.
-        of: how many shares there are.
-        waits: whether the command waits for the other shares, to make the outputs.
-        makes_outputs: whether this command is the one that makes them.
-    """
-
-    index: int = 0
-    of: int = 1
-    waits: bool = False
-    makes_outputs: bool = True
-
-    def numbers(self, units: int) -> range:
-        """Its units, of so many."""
-        return range(self.index, units, self.of)
-
-
-def share_of(shard: str | None) -> Share:
-    """The share that `--shard i/n` names, or the one of a process that `torchrun` started.
-
-    Raises:
-        TasbError: no such share, or both.
-    """
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if shard is None:
-        rank = int(os.environ.get("RANK", "0"))
-        return Share(rank, ranks, waits=ranks > 1, makes_outputs=rank == 0)
-    if ranks > 1:
-        raise TasbError(
-            expected="units shared out by --shard or by torchrun",
-            found=f"--shard {shard} and {ranks} processes of torchrun",
-            do="leave out one of them",
-        )
-    index, slash, of = shard.partition("/")
-    if not (slash and index.isdecimal() and of.isdecimal() and int(index) < int(of)):
-        raise TasbError(
-            expected="--shard i/n with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines", found=shard, do="count from 0"
-        )
-    return Share(int(index), int(of))
-
-
-# --------
-# Vectors of two models, two corpora or two sets of options never come into one folder.
-
-# What is told for a digest, which says nothing to a reader.
-DIFFERENT = {"card": "another encoder (its card, tokenizer or weights)", "corpus": "another corpus, or a changed one"}
-
-
-def folder_manifest(folder: Path) -> VectorManifest | None:
-    """The manifest of a folder that was begun; None if nothing was.
-
-    Raises:
-        TasbError: something else is in the folder.
-    """
-    return read_vector_manifest(folder) if (folder / MANIFEST).exists() else None
-
-
-def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any]) -> None:
-    """Refuse to go on in a folder whose vectors are of something else.
-
-    Args:
-        folder: the vector folder.
-        manifest: its manifest.
-        asked: values of the manifest or of its `about`, as they would be now.
-
-    Raises:
-        TasbError: naming what differs; nothing was changed.
-    """
-    known = {**vars(manifest), **manifest.about}
-    differences = [
-        DIFFERENT.get(name, f"{name} {known.get(name)}, not {value}")
-        for name, value in asked.items()
-        if known.get(name) != value
-    ]
-    if differences:
-        raise TasbError(
-            where=str(folder),
-            expected="a new folder, or one begun by this same command",
-            found="vectors of " + "; ".join(differences),
-            do="give the command it was begun with, or choose another --output; what is there was not changed",
-        )
-
-
-# --------
-# What comes before the first vector: is it the same command, and is the corpus sound?
-
-UNIT_SIZE = 16_384
-PLAN = "corpus.json"
-SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
@@ -211,10 +121,11 @@ def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
             plan.write(path)
     if plan.empty:
         more = ", …" if plan.empty > len(plan.empty_examples) else ""
-        print(
-            f"{plan.empty:,} of {plan.records:,} passages are empty and get the vector of the empty text: "
+        LOG.warning(
+            "%s of %s passages are empty and get the vector of the empty text: %s",
+            f"{plan.empty:,}",
+            f"{plan.records:,}",
             f"{', '.join(plan.empty_examples)}{more}",
-            file=sys.stderr,
         )
     return plan
 
@@ -241,11 +152,47 @@ def begin(job: EncodeJob, plan: CorpusPlan, encoder: TextEncoder) -> VectorManif
     return manifest
 
 
+def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any]) -> None:
+    """Refuse to go on in a folder whose vectors are of another model, corpus or set of options.
+
+    Args:
+        folder: the vector folder.
+        manifest: its manifest.
+        asked: values of the manifest or of its `about`, as they would be now.
+
+    Raises:
+        TasbError: naming what differs; nothing was changed.
+    """
+    known = {**vars(manifest), **manifest.about}
+    differences = [
+        DIFFERENT.get(name, f"{name} {known.get(name)}, not {value}")
+        for name, value in asked.items()
+        if known.get(name) != value
+    ]
+    if differences:
+        raise TasbError(
+            where=str(folder),
+            expected="a new folder, or one begun by this same command",
+            found="vectors of " + "; ".join(differences),
+            do=f"give the command it was begun with, or choose another {argument('output')}; what is there was not "
+            "changed",
+        )
+
+
+def folder_manifest(folder: Path) -> VectorManifest | None:
+    """The manifest of a folder that was begun; None if nothing was.
+
+    Raises:
+        TasbError: something else is in the folder.
+    """
+    return read_vector_manifest(folder) if (folder / MANIFEST).exists() else None
+
+
 @contextlib.contextmanager
 def _alone(output: Path) -> Iterator[None]:
     """Processes that begin together come one after the other: the first reads the corpus, the others what it found."""
     with contextlib.ExitStack() as stack:
-        advice = "check the folder, its permissions and the space on the disk, or choose another --output"
+        advice = f"check the folder, its permissions and the space on the disk, or choose another {argument('output')}"
         with os_errors_explained(output, expected="a folder that can be written to", do=advice):
             (output / UNITS).mkdir(parents=True, exist_ok=True)
             while True:

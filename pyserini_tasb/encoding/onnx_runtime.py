@@ -4,41 +4,97 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import shutil
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.artifacts import new_folder
 from pyserini_tasb.encoding.export_graph import missing_packages, require_packages
 from pyserini_tasb.environment.processor import cpu_has_int8, int8_weight_bits
-from pyserini_tasb.errors import TasbError, os_errors_explained
-from pyserini_tasb.models.backends import ACCURACY, backend
-from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest
-from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, is_exported, read_about
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.models.backends import ACCURACY, BACKENDS
+from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest, is_exported, user_cache
+from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, read_about
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pyserini_tasb.encoding.export import ExportPrecision
     from pyserini_tasb.recipes.types import EncoderCard, Precision
 
 
-# Of how models are exported: a new one makes all be exported again.
+LOG = logging.getLogger(__name__)
+# A new version of how models are exported makes all be exported again.
 VERSION = 2
 ABANDONED_SECONDS = 3_600
 
 
-def cache_folder() -> Path:
-    """Where exported models are kept: under `$XDG_CACHE_HOME`, or `~/.cache`."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "pyserini-tasb" / "onnx"
+class OnnxRuntime:
+    """ONNX Runtime: fp32, and int8 where the CPU multiplies it. A model is exported the first time."""
+
+    def best_device(self) -> str:
+        """A GPU if ONNX Runtime is built for one."""
+        return "cuda:0" if has_gpu() else "cpu"
+
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
+        """A fast format, as `Backend` says. A model that is exported already has one precision."""
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        if is_exported(folder):
+            return _exported_precision(folder, precision)
+        # The int8 operators are the CPU's.
+        return "int8" if precision == "int8" and device == "cpu" and cpu_has_int8() else "fp32"
+
+    def lacks(self, card: EncoderCard, precision: Precision) -> str:
+        """The packages for an export, where none is in the cache."""
+        missing = missing_packages()
+        return "" if not missing or is_cached(card, _graph_precision(precision)) else " and ".join(missing)
+
+    def load(self, card: EncoderCard, precision: Precision, device: str) -> OnnxModel:
+        """The card's model, as `Backend` says. The first time, this exports it."""
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        if not is_exported(folder):
+            return OnnxModel(cached_export(card, _graph_precision(precision)), device)
+        _warn_of_saturation(folder)
+        return OnnxModel(folder, device)
 
 
-def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
-    """True if the card's model has been exported before, and none of its files is damaged."""
-    return _is_whole(_place(card, precision))
+BACKENDS["onnx"] = OnnxRuntime()
+
+
+def _exported_precision(folder: Path, asked: Precision) -> Precision:
+    """The precision of an exported model.
+
+    Raises:
+        TasbError: less accurate than asked.
+    """
+    found = read_about(folder).precision
+    if ACCURACY[found] < ACCURACY[asked]:
+        raise TasbError(
+            where=str(folder),
+            expected=f"a model of precision {asked} or better",
+            found=f"one that was exported in {found}",
+            do=f"name the folder's encoder card (`{argument('encoder', 'tasb:FOLDER/NAME.yaml')}`), which asks for no "
+            f"more; or export the model again with {argument('precision', 'fp32')}",
+        )
+    return found
+
+
+@functools.cache
+def _warn_of_saturation(folder: Path) -> None:
+    about = read_about(folder)
+    if about.precision == "int8" and about.weight_bits > int8_weight_bits():
+        LOG.warning(
+            "%s was exported on a CPU with VNNI instructions. This CPU has none: its int8 products saturate, and "
+            "vectors can be far from exact. Export the model again here, or take fp32",
+            folder,
+        )
+
+
+def _graph_precision(precision: Precision) -> ExportPrecision:
+    return "int8" if precision == "int8" else "fp32"
 
 
 def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
@@ -54,11 +110,11 @@ def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
     if _is_whole(target):
         return target
     if target.exists():
-        print(f"pyserini-tasb: {target} is damaged ({damage(target) or 'no graph'})", file=sys.stderr)
+        LOG.warning("%s is damaged (%s)", target, damage(target) or "no graph")
     require_packages()
     from pyserini_tasb.encoding.export import built_in_sample, export_model
 
-    print(f"pyserini-tasb: exporting {card.model} to ONNX in {precision}, once, into {target}", file=sys.stderr)
+    LOG.info("exporting %s to ONNX in %s, once, into %s", card.model, precision, target)
     advice = "check the folder and the disk, or set XDG_CACHE_HOME to another folder"
     with os_errors_explained(target.parent, expected="a folder to keep exported models in", do=advice):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +124,16 @@ def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
             export_model(card, folder, precision, built_in_sample())
         _put_in_place(own, target)
     return target
+
+
+def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
+    """True if the card's model has been exported before, and none of its files is damaged."""
+    return _is_whole(_place(card, precision))
+
+
+def cache_folder() -> Path:
+    """Where exported models are kept: under `$XDG_CACHE_HOME`, or `~/.cache`."""
+    return user_cache() / "onnx"
 
 
 def _place(card: EncoderCard, precision: ExportPrecision) -> Path:
@@ -101,70 +167,3 @@ def _remove_abandoned(target: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-# --------
-# ONNX Runtime: fp32, and int8 where the CPU multiplies it. What is no exported model is exported the first time.
-
-
-@backend("onnx")
-class OnnxRuntime:
-    """See `Backend`."""
-
-    def best_device(self) -> str:
-        """A GPU if ONNX Runtime is built for one."""
-        return "cuda:0" if has_gpu() else "cpu"
-
-    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
-        """See `Backend`. A model that is exported already has one precision."""
-        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        if is_exported(folder):
-            return _precision_of(folder, precision)
-        # The int8 operators are the CPU's.
-        return "int8" if precision == "int8" and device == "cpu" and cpu_has_int8() else "fp32"
-
-    def lacks(self, card: EncoderCard, precision: Precision) -> str:
-        """The packages for an export, where none is in the cache."""
-        missing = missing_packages()
-        return "" if not missing or is_cached(card, _of_graph(precision)) else " and ".join(missing)
-
-    def load(self, card: EncoderCard, precision: Precision, device: str) -> OnnxModel:
-        """See `Backend`. The first time, this exports the model."""
-        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        if not is_exported(folder):
-            return OnnxModel(cached_export(card, _of_graph(precision)), device)
-        _warn_of_saturation(folder)
-        return OnnxModel(folder, device)
-
-
-def _precision_of(folder: Path, asked: Precision) -> Precision:
-    """What an exported model computes in.
-
-    Raises:
-        TasbError: less accurate than asked.
-    """
-    found = read_about(folder).precision
-    if ACCURACY[found] < ACCURACY[asked]:
-        raise TasbError(
-            where=str(folder),
-            expected=f"a model of precision {asked} or better",
-            found=f"one that was exported in {found}",
-            do="name the folder's encoder card (`--encoder tasb:FOLDER/NAME.yaml`), which asks for no more; "
-            "or export the model again with --precision fp32",
-        )
-    return found
-
-
-@functools.cache
-def _warn_of_saturation(folder: Path) -> None:
-    about = read_about(folder)
-    if about.precision == "int8" and about.weight_bits > int8_weight_bits():
-        print(
-            f"pyserini-tasb: {folder} was exported on a CPU with VNNI instructions. This CPU has none: its int8 "
-            "products saturate, and vectors can be far from exact. Export the model again here, or take fp32",
-            file=sys.stderr,
-        )
-
-
-def _of_graph(precision: Precision) -> ExportPrecision:
-    return "int8" if precision == "int8" else "fp32"

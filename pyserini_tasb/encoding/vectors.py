@@ -1,4 +1,4 @@
-"""A vector folder: its manifest, its units, and reading it block by block."""
+"""A vector folder, read block by block; its manifest and its units, each finished or not there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import read_sidecar, whole_file, write_whole
+from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file, write_whole
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity, encoders_in
 from pyserini_tasb.errors import TasbError
 
@@ -25,199 +25,9 @@ MANIFEST = "manifest.json"
 ENCODERS = "encoders"  # a key of `about`: the encoders of the passages, which an index of the vectors lists
 FORMAT, VERSION = "pyserini-tasb vector folder", 1
 DTYPES = ("float32", "float16")
-
-
-@dataclass(frozen=True)
-class VectorManifest:
-    """What a folder's vectors are.
-
-    Args:
-        dimension: of each vector.
-        dtype: `float32` or `float16`.
-        records: passages of the whole corpus.
-        unit_size: passages of each unit but the last.
-        about: all else that decides the vectors (model, options, corpus); values that JSON can hold.
-    """
-
-    dimension: int
-    dtype: str
-    records: int
-    unit_size: int
-    about: dict[str, Any]
-
-    @property
-    def units(self) -> int:
-        """How many units the corpus is cut into."""
-        return -(-self.records // self.unit_size)
-
-    def rows(self, unit: int) -> int:
-        """Passages of a unit, counted from 0."""
-        return min(self.unit_size, self.records - unit * self.unit_size)
-
-    @property
-    def digest(self) -> str:
-        """Changes when anything of it does; every unit says it, so that none is taken for another folder's."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-    def write(self, folder: Path) -> None:
-        """Write it into `folder`.
-
-        Raises:
-            TasbError: it cannot be written.
-        """
-        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        write_whole(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_vector_manifest(folder: Path) -> VectorManifest:
-    """The manifest of a vector folder.
-
-    Raises:
-        TasbError: not such a folder, of another version, or the manifest is damaged.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST} in it"
-        raise _not_one(folder, found)
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise TasbError(
-            where=str(path), expected="JSON", found=str(error), do="the folder is damaged: encode the corpus again"
-        ) from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise _not_one(folder, f"a {MANIFEST} of something else")
-    version = content.pop("version", None)
-    if version != VERSION:
-        raise TasbError(
-            where=str(folder),
-            expected=f"a vector folder of version {VERSION}",
-            found=f"version {version}",
-            do="install the pyserini-tasb that wrote it, or encode the corpus again",
-        )
-    try:
-        manifest = VectorManifest(**content)
-    except TypeError as error:
-        raise _not_one(folder, str(error)) from error
-    if manifest.dtype not in DTYPES or min(manifest.dimension, manifest.records, manifest.unit_size) < 1:
-        raise _not_one(folder, f"a {MANIFEST} with values that cannot be")
-    return manifest
-
-
-def _not_one(folder: Path, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected="a vector folder",
-        found=found,
-        do="check the path; `tasb encode` makes such folders",
-    )
-
-
-# --------
-# One unit of a vector folder: `NNNNNN.npy`, `NNNNNN.docids`, and `NNNNNN.json`, which is there once it is finished.
-
 UNITS = "units"
 FILES = (".npy", ".docids")
 DO = "remove the unit's three files and encode the corpus again with the same command: it makes only what is missing"
-
-
-@dataclass(frozen=True)
-class VectorUnit:
-    """The files of one unit.
-
-    Args:
-        folder: the vector folder.
-        number: counted from 0.
-        of: the digest of the folder's manifest.
-    """
-
-    folder: Path
-    number: int
-    of: str
-
-    def path(self, suffix: str) -> Path:
-        """The file `.npy`, `.docids` or `.json` of the unit."""
-        return self.folder / UNITS / f"{self.number:06}{suffix}"
-
-    @property
-    def finished(self) -> bool:
-        """Whether it is there. It may still be damaged."""
-        return self.path(".json").is_file()
-
-    def write(self, docids: Sequence[str], vectors: NDArray[np.floating]) -> None:
-        """Write it; it is finished once all of it is on disk.
-
-        Args:
-            docids: in corpus order.
-            vectors: [docids, dimension], in the type in which they are stored.
-
-        Raises:
-            TasbError: the disk refuses.
-        """
-        with whole_file(self.path(".npy")) as file:
-            # Not np.save, whose error on a full disk does not say that the disk is full.
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
-            file.write(np.ascontiguousarray(vectors).data)
-        write_whole(self.path(".docids"), "".join(f"{docid}\n" for docid in docids))
-        info: dict[str, Any] = {"of": self.of, "rows": len(docids)}
-        for suffix in FILES:
-            info[suffix] = {"bytes": self.path(suffix).stat().st_size, "sha256": _sha256(self.path(suffix))}
-        write_whole(self.path(".json"), json.dumps(info) + "\n")
-
-    def require_whole(self, rows: int) -> None:
-        """Look at the sizes of a finished unit's files, and at what it says it is of.
-
-        Raises:
-            TasbError: it is damaged, or of other vectors than the folder's.
-        """
-        info = read_sidecar(self.path(".json"))
-        files = [info.get(suffix) for suffix in FILES]
-        described = all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in files)
-        if info.get("of") != self.of or info.get("rows") != rows or not described:
-            raise TasbError(
-                where=str(self.path(".json")),
-                expected=f"a unit of {rows} passages, by the model and of the corpus that manifest.json tells",
-                found=f"one of {info['rows']} passages, of something else"
-                if described and "rows" in info
-                else "no such thing",
-                do=DO,
-            )
-        for suffix in FILES:
-            path = self.path(suffix)
-            size = path.stat().st_size if path.is_file() else None
-            if size != info[suffix]["bytes"]:
-                found = "no such file" if size is None else f"{size} bytes"
-                raise TasbError(where=str(path), expected=f"{info[suffix]['bytes']} bytes", found=found, do=DO)
-
-    def verify(self) -> None:
-        """Compare the files with their checksums; reads all of them.
-
-        Raises:
-            TasbError: one is different.
-        """
-        info = read_sidecar(self.path(".json"))
-        for suffix in FILES:
-            wanted, found = info[suffix]["sha256"], _sha256(self.path(suffix))
-            if found != wanted:
-                path = str(self.path(suffix))
-                raise TasbError(where=path, expected=f"sha256 {wanted}", found=f"sha256 {found}", do=DO)
-
-    def docids(self) -> list[str]:
-        """In corpus order."""
-        return self.path(".docids").read_text(encoding="utf-8").split("\n")[:-1]
-
-    def vectors(self) -> NDArray[Any]:
-        """[docids, dimension], over the file: nothing is read yet."""
-        return np.asarray(np.load(self.path(".npy"), mmap_mode="r", allow_pickle=False))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# --------
-# A finished vector folder, read block by block: what `tasb encode` wrote.
 
 
 class VectorFolder:
@@ -225,11 +35,11 @@ class VectorFolder:
 
     Attributes:
         path: the folder.
-        dimension: of each vector.
-        count: how many there are.
-        dtype: in which they are stored, float32 or float16.
-        about: what they are of: `card` and `corpus` (digests), `encoder`, `max_length`, `precision`.
-        encoders: those that encoded them; empty in folders of earlier versions.
+        dimension: numbers of a vector.
+        count: how many vectors there are.
+        dtype: the type in which they are stored, float32 or float16.
+        about: what decided them: `card` and `corpus` (digests), `encoder`, `max_length`, `precision`.
+        encoders: the encoders that made them; empty in folders of earlier versions.
 
     Args:
         path: what `tasb encode` wrote. Sizes are checked; a unit's checksums are compared before it is first read.
@@ -300,3 +110,179 @@ class VectorFolder:
                 found=str(error),
                 do="the folder is damaged: encode the corpus again",
             ) from error
+
+
+@dataclass(frozen=True)
+class VectorManifest:
+    """The manifest of a vector folder: all that decides its vectors.
+
+    Args:
+        dimension: numbers of a vector.
+        dtype: `float32` or `float16`.
+        records: passages of the whole corpus.
+        unit_size: passages of each unit but the last.
+        about: all else that decides the vectors (model, options, corpus); values that JSON can hold.
+    """
+
+    dimension: int
+    dtype: str
+    records: int
+    unit_size: int
+    about: dict[str, Any]
+
+    @property
+    def units(self) -> int:
+        """The number of units that the corpus is cut into."""
+        return -(-self.records // self.unit_size)
+
+    def rows(self, unit: int) -> int:
+        """Passages of a unit, counted from 0."""
+        return min(self.unit_size, self.records - unit * self.unit_size)
+
+    @property
+    def digest(self) -> str:
+        """Changes when anything of it does; every unit says it, so that none is taken for another folder's."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write it into `folder`.
+
+        Raises:
+            TasbError: it cannot be written.
+        """
+        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        write_whole(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_vector_manifest(folder: Path) -> VectorManifest:
+    """The manifest of a vector folder.
+
+    Raises:
+        TasbError: not such a folder, of another version, or the manifest is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST} in it"
+        raise _no_vector_folder(folder, found)
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TasbError(
+            where=str(path), expected="JSON", found=str(error), do="the folder is damaged: encode the corpus again"
+        ) from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise _no_vector_folder(folder, f"a {MANIFEST} of something else")
+    version = content.pop("version", None)
+    if version != VERSION:
+        raise TasbError(
+            where=str(folder),
+            expected=f"a vector folder of version {VERSION}",
+            found=f"version {version}",
+            do="install the pyserini-tasb that wrote it, or encode the corpus again",
+        )
+    try:
+        manifest = VectorManifest(**content)
+    except TypeError as error:
+        raise _no_vector_folder(folder, str(error)) from error
+    if manifest.dtype not in DTYPES or min(manifest.dimension, manifest.records, manifest.unit_size) < 1:
+        raise _no_vector_folder(folder, f"a {MANIFEST} with values that cannot be")
+    return manifest
+
+
+def _no_vector_folder(folder: Path, found: str) -> TasbError:
+    return TasbError(
+        where=str(folder),
+        expected="a vector folder",
+        found=found,
+        do="check the path; `tasb encode` makes such folders",
+    )
+
+
+@dataclass(frozen=True)
+class VectorUnit:
+    """The files of one unit: `NNNNNN.npy`, `NNNNNN.docids`, and `NNNNNN.json`, which is there once it is finished.
+
+    Args:
+        folder: the vector folder.
+        number: counted from 0.
+        of: the digest of the folder's manifest.
+    """
+
+    folder: Path
+    number: int
+    of: str
+
+    def path(self, suffix: str) -> Path:
+        """The file `.npy`, `.docids` or `.json` of the unit."""
+        return self.folder / UNITS / f"{self.number:06}{suffix}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is there. It may still be damaged."""
+        return self.path(".json").is_file()
+
+    def write(self, docids: Sequence[str], vectors: NDArray[np.floating]) -> None:
+        """Write it; it is finished once all of it is on disk.
+
+        Args:
+            docids: in corpus order.
+            vectors: [docids, dimension], in the type in which they are stored.
+
+        Raises:
+            TasbError: the disk refuses.
+        """
+        with whole_file(self.path(".npy")) as file:
+            # Not np.save, whose error on a full disk does not say that the disk is full.
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
+            file.write(np.ascontiguousarray(vectors).data)
+        write_whole(self.path(".docids"), "".join(f"{docid}\n" for docid in docids))
+        info: dict[str, Any] = {"of": self.of, "rows": len(docids)}
+        for suffix in FILES:
+            info[suffix] = {"bytes": self.path(suffix).stat().st_size, "sha256": sha256(self.path(suffix))}
+        write_whole(self.path(".json"), json.dumps(info) + "\n")
+
+    def require_whole(self, rows: int) -> None:
+        """Look at the sizes of a finished unit's files, and at what it says it is of.
+
+        Raises:
+            TasbError: it is damaged, or of other vectors than the folder's.
+        """
+        info = read_sidecar(self.path(".json"))
+        files = [info.get(suffix) for suffix in FILES]
+        described = all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in files)
+        if info.get("of") != self.of or info.get("rows") != rows or not described:
+            raise TasbError(
+                where=str(self.path(".json")),
+                expected=f"a unit of {rows} passages, by the model and of the corpus that manifest.json tells",
+                found=f"one of {info['rows']} passages, of something else"
+                if described and "rows" in info
+                else "no such thing",
+                do=DO,
+            )
+        for suffix in FILES:
+            path = self.path(suffix)
+            size = path.stat().st_size if path.is_file() else None
+            if size != info[suffix]["bytes"]:
+                found = "no such file" if size is None else f"{size} bytes"
+                raise TasbError(where=str(path), expected=f"{info[suffix]['bytes']} bytes", found=found, do=DO)
+
+    def verify(self) -> None:
+        """Compare the files with their checksums; reads all of them.
+
+        Raises:
+            TasbError: one is different.
+        """
+        info = read_sidecar(self.path(".json"))
+        for suffix in FILES:
+            wanted, found = info[suffix]["sha256"], sha256(self.path(suffix))
+            if found != wanted:
+                path = str(self.path(suffix))
+                raise TasbError(where=path, expected=f"sha256 {wanted}", found=f"sha256 {found}", do=DO)
+
+    def docids(self) -> list[str]:
+        """The docids, in corpus order."""
+        return self.path(".docids").read_text(encoding="utf-8").split("\n")[:-1]
+
+    def vectors(self) -> NDArray[Any]:
+        """The vectors [docids, dimension], over the file: nothing is read yet."""
+        return np.asarray(np.load(self.path(".npy"), mmap_mode="r", allow_pickle=False))

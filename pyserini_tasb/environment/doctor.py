@@ -1,9 +1,8 @@
-"""`tasb doctor`: look at this machine; say what to type where it falls short."""
+"""What `tasb doctor` looks at on a machine, and how what it finds reads."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.environment.checks import (
@@ -20,9 +19,9 @@ from pyserini_tasb.environment.checks import (
     check_transformers,
     problem,
 )
+from pyserini_tasb.results import Result
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator, Mapping
 
 
@@ -42,33 +41,44 @@ MARKS = {"ok": "OK", "warning": "! ", "problem": "!!"}
 NAME_WIDTH = 20
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print what every check found; return 1 where there is a problem (warnings do not count), else 0."""
-    return report(CHECKS, as_json=arguments.json)
+@dataclass(frozen=True)
+class Findings(Result):
+    """The outcome of `doctor`: what each check found, in the order of the checks."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings of what fails."""
+        return tuple(finding for finding in self.findings if finding.status == "problem")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings of what works all the same, or may be meant."""
+        return tuple(finding for finding in self.findings if finding.status == "warning")
+
+    @property
+    def summary(self) -> str:
+        """Each finding in a line, below it what to type, and how many problems and warnings there are."""
+        problems, warnings = len(self.problems), len(self.warnings)
+        end = f"{problems} problem(s), {warnings} warning(s)" if problems or warnings else "all well"
+        return "\n".join([*map(as_text, self.findings), "", end])
 
 
-def report(checks: Mapping[str, Callable[[], list[Finding]]], *, as_json: bool) -> int:
-    """Run checks and print what each found; return 1 where there is a problem, else 0."""
-    findings = []
-    for finding in examine(checks):
-        findings.append(finding)
-        if not as_json:
-            print(as_text(finding), flush=True)
-    problems, warnings = (sum(finding.status == status for finding in findings) for status in ("problem", "warning"))
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
-        print(f"\n{problems} problem(s), {warnings} warning(s)" if problems or warnings else "\nall well")
-    return 1 if problems else 0
+def examine(checks: Mapping[str, Callable[[], list[Finding]]] | None = None) -> Findings:
+    """Run checks one by one, by default those of the machine; one that fails becomes a finding as well."""
+    from tqdm.auto import tqdm
 
+    checks = CHECKS if checks is None else checks
 
-def examine(checks: Mapping[str, Callable[[], list[Finding]]]) -> Iterator[Finding]:
-    """Run the checks one by one; one that fails becomes a line as well."""
-    for name, check in checks.items():
-        try:
-            yield from check()
-        except Exception as error:  # noqa: BLE001 - a broken machine is what this command is for
-            yield problem(name, f"could not be checked: {error!r}", "pip install --upgrade pyserini-tasb")
+    def found() -> Iterator[Finding]:
+        for name, check in tqdm(checks.items(), desc="checking", leave=False, disable=None):
+            try:
+                yield from check()
+            except Exception as error:  # noqa: BLE001 - a broken machine is what this command is for
+                yield problem(name, f"could not be checked: {error!r}", "pip install --upgrade pyserini-tasb")
+
+    return Findings(tuple(found()))
 
 
 def as_text(finding: Finding) -> str:

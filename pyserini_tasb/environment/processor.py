@@ -1,19 +1,21 @@
-"""What the processor offers: cores, instructions for int8, and the setting under which products repeat to the byte."""
+"""The processor: its cores, its instructions for int8, and the setting under which products repeat to the byte."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import platform
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
 
+
+LOG = logging.getLogger(__name__)
 
 VARIABLE, SETTING = "MKL_CBWR", "AUTO"
 # Bytes after a multiple of 64; torch itself puts every tensor at such a multiple.
@@ -62,15 +64,13 @@ def copied_to(offset: int, values: torch.Tensor) -> torch.Tensor:
 
 @functools.cache
 def _say_too_late() -> None:
-    print(
-        "pyserini-tasb: torch multiplied matrices before our first model was loaded, so that the last bits of vectors "
-        f"can differ from run to run on this processor. To prevent it, set {VARIABLE}={SETTING} before Python starts",
-        file=sys.stderr,
+    LOG.warning(
+        "torch multiplied matrices before our first model was loaded, so that the last bits of vectors can differ from "
+        "run to run on this processor. To prevent it, set %s=%s before Python starts",
+        VARIABLE,
+        SETTING,
     )
 
-
-# --------
-# What this machine lets a process compute with: cores, and instructions for int8.
 
 WeightBits = Literal[7, 8]
 
@@ -80,7 +80,7 @@ _AMX = re.compile(r"\bamx_bf16\b")
 
 
 def threads(root: Path = Path("/")) -> int:
-    """How many threads to compute with: OMP_NUM_THREADS, or as many as the process may use cores.
+    """The threads to compute with: OMP_NUM_THREADS, or as many as the process may use cores.
 
     Those are the physical cores that its affinity allows, no more than its control groups grant it time for.
 
@@ -100,7 +100,7 @@ def cpu_has_int8() -> bool:
     """Whether this CPU multiplies int8 matrices itself; without, int8 is no faster, and less accurate on x86."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
-    return _says(_INT8)
+    return _has_instructions(_INT8)
 
 
 def int8_weight_bits() -> WeightBits:
@@ -110,10 +110,10 @@ def int8_weight_bits() -> WeightBits:
 
 def cpu_has_amx() -> bool:
     """Whether this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
-    return _says(_AMX)
+    return _has_instructions(_AMX)
 
 
-def _says(instructions: re.Pattern[str]) -> bool:
+def _has_instructions(instructions: re.Pattern[str]) -> bool:
     try:
         return instructions.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")) is not None
     except OSError:

@@ -1,87 +1,136 @@
-"""`tasb expand`: a collection to passages with predicted queries, for `pyserini.index.lucene`."""
+"""Expansion: passages with predicted queries (docT5query), as files that `pyserini.index.lucene` reads."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import json
+import logging
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from pyserini_tasb.artifacts import new_folder
 from pyserini_tasb.encoding.plan import RepeatedDocids
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.expansion import from_model
-from pyserini_tasb.expansion.from_model import Sampling, require_new, shard_path, write_shard
+from pyserini_tasb.expansion.from_model import Expansion, Sampling
+from pyserini_tasb.expansion.shards import require_new, shard_path, write_shard
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
-from pyserini_tasb.workers import INTERRUPTED, StopRequest
+from pyserini_tasb.results import FileResult
+from pyserini_tasb.workers import StopRequest
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
+    from pyserini_tasb.results import StrPath
 
-_WITH_MODEL = ("samples", "top_k", "seed", "device")
+
+LOG = logging.getLogger(__name__)
+SHARD_SIZE = 100_000
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Make the folder `arguments.output`; 0, or 130 if it was interrupted and can go on.
+def expand(
+    corpus: StrPath,
+    *,
+    output: StrPath,
+    predictions: StrPath | Sequence[StrPath] | None = None,
+    model: str | None = None,
+    shard_size: int | None = None,
+    samples: int | None = None,
+    top_k: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    allow_bin: bool = False,
+) -> ExpandedCorpus:
+    """Add predicted queries to the passages of a corpus: published ones, or those of a model.
+
+    Nogueira and Lin, "From doc2query to docTTTTTquery" (2019).
+
+    Args:
+        corpus: TSV, JSONL, a Lucene index that stores texts, or a text store.
+        output: a new folder of Pyserini's JSONL; it appears once it is complete.
+        predictions: published queries, a line for each passage, or JSONL; several text files are side by side.
+        model: folder or hub id of a T5, or of any other sequence-to-sequence model, that predicts queries.
+        shard_size: passages of a file; by default 100,000, with `model` 1,024, which is what an interruption loses.
+        samples: with `model`, queries of each passage; by default 40.
+        top_k: with `model`, most likely tokens among which the next one is drawn; by default 10.
+        seed: with `model`, the same seed draws the same queries, on the same machine; by default 0.
+        device: with `model`, `cpu`, `cuda:0`, …; by default a GPU if there is one.
+        allow_bin: with `model`, accept weights in `pytorch_model.bin`, a pickle; no code in it is run.
+
+    Returns:
+        the folder, and how many passages are in it.
 
     Raises:
-        TasbError: options that cannot be, no such collection or model, predictions that do not fit, a folder of
+        TasbError: arguments that cannot be, no such corpus or model, predictions that do not fit, a folder of
             something else, or the disk refuses.
+        KeyboardInterrupt: with `model`, the files written so far are kept: the same call goes on.
     """
-    output = Path(arguments.output)
-    require_new(output)
-    if arguments.predictions:
-        _require_no_model_options(arguments)
-        paths = [Path(path) for path in arguments.predictions]
-        size = arguments.shard_size or SHARD_SIZE
-        count = expand_with_predictions(arguments.corpus, paths, output, size)
-    else:
-        with StopRequest() as stop:
-            written = from_model.expand_with_model(_expansion(arguments), output, stop)
-        if written is None:
-            print(f"{output}: interrupted; the same command goes on where it stopped")
-            return INTERRUPTED
-        count = written
-    print(f"{output}: {count:,} passages with predicted queries. To index them:")
-    print(f"    python -m pyserini.index.lucene --collection JsonCollection --input {output} --index INDEX \\")
-    print("      --generator DefaultLuceneDocumentGenerator --threads 4")
-    return 0
-
-
-def _expansion(arguments: argparse.Namespace) -> from_model.Expansion:
-    chosen = {name: getattr(arguments, name) for name in ("samples", "top_k", "seed")}
-    return from_model.Expansion(
-        arguments.corpus,
-        arguments.model,
-        Sampling(**{name: value for name, value in chosen.items() if value is not None}),
-        arguments.shard_size or from_model.SHARD_SIZE,
-        device=arguments.device,
-        allow_bin=arguments.allow_bin,
-    )
-
-
-def _require_no_model_options(arguments: argparse.Namespace) -> None:
-    given = [name for name in _WITH_MODEL if getattr(arguments, name) is not None]
-    given += ["allow_bin"] if arguments.allow_bin else []
-    if given:
+    folder = Path(output)
+    require_new(folder)
+    if (predictions is None) == (model is None):
         raise TasbError(
-            expected="--model beside what says how it predicts",
-            found=f"--predictions and {', '.join('--' + name.replace('_', '-') for name in given)}",
-            do="leave these out, or predict with --model",
+            expected=f"{argument('predictions')} or {argument('model')}",
+            found="neither" if model is None else "both",
+            do="say where the queries come from",
+        )
+    if model is None:
+        given = {"samples": samples, "top_k": top_k, "seed": seed, "device": device, "allow_bin": allow_bin or None}
+        _require_none([name for name, value in given.items() if value is not None])
+        files = [predictions] if isinstance(predictions, str | PathLike) else predictions or []
+        paths = [Path(path) for path in files]
+        count = expand_with_predictions(fspath(corpus), paths, folder, shard_size or SHARD_SIZE)
+        return ExpandedCorpus(folder, count)
+    chosen = {"samples": samples, "top_k": top_k, "seed": seed}
+    expansion = Expansion(
+        fspath(corpus),
+        model,
+        Sampling(**{name: value for name, value in chosen.items() if value is not None}),
+        shard_size or from_model.SHARD_SIZE,
+        device=device,
+        allow_bin=allow_bin,
+    )
+    with StopRequest() as stop:
+        written = from_model.expand_with_model(expansion, folder, stop)
+    if written is None:
+        LOG.info("%s: interrupted; the same command goes on where it stopped", output)
+        raise KeyboardInterrupt
+    return ExpandedCorpus(folder, written)
+
+
+@dataclass(frozen=True)
+class ExpandedCorpus(FileResult):
+    """A folder of passages with predicted queries.
+
+    Attributes:
+        passages: how many there are.
+    """
+
+    passages: int
+
+    @property
+    def summary(self) -> str:
+        """The number of passages, and the command that indexes them."""
+        return (
+            f"{self.path}: {self.passages:,} passages with predicted queries. To index them:\n"
+            f"    python -m pyserini.index.lucene --collection JsonCollection --input {self.path} --index INDEX \\\n"
+            "      --generator DefaultLuceneDocumentGenerator --threads 4"
         )
 
 
-# --------
-# A collection with predictions that somebody has published.
-
-SHARD_SIZE = 100_000
+def _require_none(given: Sequence[str]) -> None:
+    """Refuse arguments that only a model has."""
+    if given:
+        raise TasbError(
+            expected=f"{argument('model')} beside what says how it predicts",
+            found=f"{argument('predictions')} and {', '.join(f'{argument(name)}' for name in given)}",
+            do=f"leave these out, or predict with {argument('model')}",
+        )
 
 
 def expand_with_predictions(
@@ -145,14 +194,6 @@ def _require_same(docid: str, prediction: Prediction, place: str) -> None:
         )
 
 
-# --------
-# Predicted queries as docTTTTTquery's authors publish them, for the passages of a collection in its order.
-#
-# Two forms: text, a line of queries for each passage (of several files, samples of the same passages, the lines are
-# joined, as `paste -d" "` does); and JSONL, `{"id": "0", "predicted_queries": ["…", "…"]}`, several files one after
-# the
-# other.
-
 QUERIES = "predicted_queries"
 
 
@@ -172,7 +213,11 @@ class Prediction:
 
 
 def read_predictions(paths: Sequence[Path]) -> Iterator[Prediction]:
-    """The predictions of all passages; whether the files are JSONL is seen from the first line.
+    """The predictions of all passages, as docTTTTTquery's authors publish them.
+
+    Two forms: text, a line of queries for each passage (of several files, samples of the same passages, the lines are
+    joined, as `paste -d" "` does); and JSONL, `{"id": "0", "predicted_queries": ["…", "…"]}`, several files one after
+    the other. Which one it is, is seen from the first line.
 
     Raises:
         TasbError: a file cannot be read; once all are read, faulty lines, all named; text files of unequal length.

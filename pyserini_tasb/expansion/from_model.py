@@ -1,30 +1,32 @@
-"""A collection with queries that a model predicts here: part by part, each written whole, so that it can go on."""
+"""Expansion with queries that a model predicts here: part by part, each written whole, so that it can go on."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
-import shutil
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+import numpy as np
+from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import locked_folder, read_sidecar, whole_text_file, write_whole
 from pyserini_tasb.encoding.plan import UnitDigest, kept_plan, plan_corpus
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.expansion.shards import shard_path, work_folder, write_shard
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest
+from pyserini_tasb.models.tokenizers import batches_by_length, load_tokenizer, padded, require_vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pyserini_tasb.encoding.plan import CorpusPlan
-    from pyserini_tasb.expansion.query_generator import QueryGenerator
+    from pyserini_tasb.expansion.shards import WorkFolder
     from pyserini_tasb.formats.collections import Mark
     from pyserini_tasb.workers import StopRequest
+
+
+SHARD_SIZE = 1_024
 
 
 @dataclass(frozen=True)
@@ -42,26 +44,20 @@ class Sampling:
     seed: int = 0
 
 
-# --------
-# A collection with queries that a model predicts here: part by part, each written whole, so that it can go on.
-
-SHARD_SIZE = 1_024
-
-
 @dataclass(frozen=True)
 class Expansion:
-    """What is to be expanded, and with what.
+    """A corpus to expand, and the model that predicts its queries.
 
     Args:
-        collection: path of the passages.
+        corpus: path of the passages.
         model: folder or hub id of a sequence-to-sequence model.
-        sampling: of its queries.
+        sampling: how its queries are drawn.
         shard_size: passages of a part, which is a file of the output.
         device: `cpu`, `cuda:0`, …; None is a GPU if there is one.
         allow_bin: accept weights in `pytorch_model.bin`.
     """
 
-    collection: str
+    corpus: str
     model: str
     sampling: Sampling = field(default_factory=Sampling)
     shard_size: int = SHARD_SIZE
@@ -84,22 +80,16 @@ def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> 
     """
     folder = find_checkpoint(expansion.model, allow_bin=expansion.allow_bin)
     with work_folder(output) as work:
-        corpus = Corpus([expansion.collection])
+        corpus = Corpus([expansion.corpus])
         plan = kept_plan(work.plan, corpus, expansion.shard_size)
         if plan is None:
-            plan = plan_corpus(corpus, expansion.shard_size, expansion.collection)
+            plan = plan_corpus(corpus, expansion.shard_size, expansion.corpus)
             plan.write(work.plan)
         about = {"collection": plan.fingerprint, "model": folder_digest(folder), "shard_size": expansion.shard_size}
         work.require_about(about | asdict(expansion.sampling))
         missing = work.missing(len(plan.marks))
         if missing:
-            from pyserini_tasb.expansion.query_generator import (
-                QueryGenerator,  # imports torch
-                found_device,
-            )
-
-            device = expansion.device or found_device()
-            generator = QueryGenerator(folder, expansion.sampling, device, allow_bin=expansion.allow_bin)
+            generator = QueryGenerator(folder, expansion.sampling, expansion.device, allow_bin=expansion.allow_bin)
             _expand(_parts(corpus, plan, missing), plan, generator, work, stop)
         if stop.made and work.missing(len(plan.marks)):
             return None
@@ -151,138 +141,85 @@ def _parts(corpus: Corpus, plan: CorpusPlan, numbers: Sequence[int]) -> Iterator
                 where=f"passages {number * plan.unit_size + 1:,} to {number * plan.unit_size + len(part):,}",
                 expected="the collection as it was when the command began",
                 found="other docids or texts",
-                do="leave the collection as it is; expand a changed one to another --output",
+                do=f"leave the collection as it is; expand a changed one to another {argument('output')}",
             )
         yield number, part
 
 
-# --------
-# Expanded passages as files that `pyserini.index.lucene` reads.
+# As docTTTTTquery's authors ran their T5, in tokens.
+PASSAGE_MAX_LENGTH, QUERY_MAX_LENGTH = 512, 64
+# Each passage counts once for each sample: the decoder attends to them all. (For GPUs not measured: none was here.)
+TOKENS_PER_BATCH = {"cpu": 16_384, "cuda": 262_144}
 
 
-def shard_path(folder: Path, number: int) -> Path:
-    """The file of a folder's shard, counted from 0."""
-    return folder / f"{number:06}.jsonl"
-
-
-def write_shard(path: Path, passages: Iterable[tuple[str, str, str]]) -> int:
-    """Write a file of passages, which is there once all of it is on disk; the number of passages.
+class QueryGenerator:
+    """A T5, or any other model of transformers' `AutoModelForSeq2SeqLM`, in fp32.
 
     Args:
-        path: the file.
-        passages: docid, text, and the predicted queries joined by spaces.
+        folder: the checkpoint.
+        sampling: how to draw.
+        device: `cpu`, `cuda:0`, …; None: a GPU if there is one.
+        allow_bin: accept weights in `pytorch_model.bin`.
 
     Raises:
-        TasbError: it cannot be written.
-    """
-    count = 0
-    with whole_text_file(path) as out:
-        for docid, text, queries in passages:
-            contents = f"{text} {queries}".strip()
-            out.write(json.dumps({"id": docid, "contents": contents}, ensure_ascii=False) + "\n")
-            count += 1
-    return count
-
-
-def require_new(folder: Path) -> None:
-    """Refuse a folder that is there: Anserini would index what else lies in it.
-
-    Raises:
-        TasbError: it is.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise TasbError(
-            where=str(folder),
-            expected="a new or empty folder",
-            found="something is there already",
-            do="choose another --output, or move this one away",
-        )
-
-
-# --------
-# Where parts of an expansion gather until there are all of them: beside the folder that they become.
-
-# Anserini would take a JSON file in the folder of passages for one of them.
-PASSAGES, ABOUT, PLAN = "passages", "about.json", "corpus.json"
-_ADVICE = "check the folder, its permissions and the space on the disk"
-
-
-class WorkFolder:
-    """A folder of one expansion, which one process is at work in.
-
-    Attributes:
-        passages: folder of the finished parts.
-        plan: file of the collection's plan.
-
-    Args:
-        folder: itself; it is there.
-        output: what it becomes.
+        TasbError: not such a model, incomplete weights, or a tokenizer of another one.
     """
 
-    def __init__(self, folder: Path, output: Path) -> None:
-        self._folder, self._output = folder, output
-        self.passages, self.plan = folder / PASSAGES, folder / PLAN
-        with os_errors_explained(folder, expected="a folder that can be written to", do=_ADVICE):
-            self.passages.mkdir(exist_ok=True)
-            for path in (*folder.glob("*.part"), *self.passages.glob("*.part")):
-                path.unlink()  # of a process that was killed while it wrote
+    def __init__(self, folder: Path, sampling: Sampling, device: str | None, *, allow_bin: bool = False) -> None:
+        import torch
+        from transformers import AutoModelForSeq2SeqLM
 
-    def require_about(self, about: Mapping[str, object]) -> None:
-        """Say what the parts are of; refuse to go on with parts of something else.
+        from pyserini_tasb.models.pretrained import load_pretrained
+
+        device = device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+        model = load_pretrained(AutoModelForSeq2SeqLM, folder, torch.float32, allow_bin=allow_bin)
+        self._model = model.to(device).eval()
+        self._tokenizer: Any = load_tokenizer(folder)
+        require_vocabulary(self._tokenizer, self._model, str(folder))
+        self._sampling, self._device = sampling, torch.device(device)
+
+    def sampled(self, texts: Sequence[str], part: int) -> Iterator[tuple[int, list[str]]]:
+        """Positions in `texts` and the queries of that text, batch by batch, longest texts first.
 
         Args:
-            about: all that decides what is written; values that JSON can hold.
-
-        Raises:
-            TasbError: naming what differs; nothing was changed.
+            texts: passages; those without text get no queries.
+            part: the part's number; what is drawn depends on it, on the texts, and on nothing before.
         """
-        path = self._folder / ABOUT
-        known = read_sidecar(path)
-        if not self.has_parts:
-            write_whole(path, json.dumps(about, indent=1) + "\n")
+        positions = [position for position, text in enumerate(texts) if text]
+        if not positions:
             return
-        differences = [name for name, value in about.items() if known.get(name) != value]
-        if differences:
-            raise TasbError(
-                where=str(self._folder),
-                expected="a new --output, or the command that was interrupted",
-                found=f"passages with another {', '.join(differences)}",
-                do="give the same command again, remove this folder, or choose another --output",
+        token_ids = self._tokenizer(
+            [texts[position] for position in positions], truncation=True, max_length=PASSAGE_MAX_LENGTH
+        )["input_ids"]
+        budget = TOKENS_PER_BATCH[self._device.type] // self._sampling.samples
+        for number, batch in enumerate(batches_by_length([len(ids) for ids in token_ids], budget)):
+            queries = self._draw([token_ids[row] for row in batch], self._batch_seed(part, number))
+            for row, of_row in zip(batch.tolist(), queries, strict=True):
+                yield positions[row], of_row
+
+    def _batch_seed(self, part: int, batch: int) -> int:
+        # A seed may be negative, which numpy's may not.
+        entropy = [abs(self._sampling.seed), int(self._sampling.seed < 0), part, batch]
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint32)[0])
+
+    def _draw(self, token_ids: Sequence[Sequence[int]], seed: int) -> list[list[str]]:
+        import torch
+
+        ids, mask = padded(token_ids, int(self._tokenizer.pad_token_id or 0), str(self._device))
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            drawn = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                do_sample=True,
+                num_beams=1,
+                temperature=1.0,
+                top_k=self._sampling.top_k,
+                top_p=1.0,
+                max_new_tokens=QUERY_MAX_LENGTH,
+                num_return_sequences=self._sampling.samples,
             )
-
-    @property
-    def has_parts(self) -> bool:
-        """Whether there is something to go on from."""
-        return self.passages.is_dir() and any(self.passages.iterdir())
-
-    def missing(self, parts: int) -> list[int]:
-        """Numbers of those that are not finished, of so many."""
-        return [number for number in range(parts) if not shard_path(self.passages, number).is_file()]
-
-    def publish(self) -> None:
-        """Make of the parts, all of them finished, the output.
-
-        Raises:
-            TasbError: something has come there meanwhile, or the disk refuses.
-        """
-        require_new(self._output)
-        with os_errors_explained(self._output, expected="a folder that can be written to", do=_ADVICE):
-            self.passages.replace(self._output)
-
-
-@contextlib.contextmanager
-def work_folder(output: Path) -> Iterator[WorkFolder]:
-    """The work folder of an output, as an earlier try left it or new; without a finished part it is gone afterwards.
-
-    Raises:
-        TasbError: it cannot be made, or another process is at work in it.
-    """
-    output = output.absolute()
-    folder = output.with_name(f"{output.name}.work")
-    with locked_folder(folder):
-        work = WorkFolder(folder, output)
-        try:
-            yield work
-        finally:
-            if not work.has_parts:
-                shutil.rmtree(folder, ignore_errors=True)
+        texts = self._tokenizer.batch_decode(drawn, skip_special_tokens=True)
+        size = self._sampling.samples
+        return [texts[first : first + size] for first in range(0, len(texts), size)]

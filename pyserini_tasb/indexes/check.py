@@ -1,27 +1,38 @@
-"""`tasb doctor INDEX …`: whether the files of indexes and vector folders are those that were written."""
+"""`tasb doctor`: whether this machine has what it takes, or the files of indexes are those that were written."""
 
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.encoding.index_manifest import INDEX_MANIFEST, index_encoders, verify_index
-from pyserini_tasb.environment import doctor
 from pyserini_tasb.environment.checks import Finding, ok
+from pyserini_tasb.environment.doctor import Findings, examine
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.indexes.faiss_folder import INDEX, is_faiss_folder, is_lucene_folder, open_folder
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Sequence
+
+    from pyserini_tasb.results import StrPath
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Check `arguments.folders`, or the machine where none is given; return 1 where there is a problem, else 0."""
-    if not arguments.folders:
-        return doctor.run(arguments)
-    checks = {path: functools.partial(check_folder, Path(path)) for path in arguments.folders}
-    return doctor.report(checks, as_json=arguments.json)
+def doctor(folders: StrPath | Sequence[StrPath] = ()) -> Findings:
+    """Check this machine, or indexes and vector folders, and say what to type where something is wrong.
+
+    Args:
+        folders: an index or vector folder, or several; all of each is read. By default the machine is checked: its
+            Python, packages, Java, caches and the way to the hub.
+
+    Returns:
+        A finding for each thing that was looked at. A problem is a finding, and raises nothing.
+    """
+    folders = (folders,) if isinstance(folders, str | os.PathLike) else folders
+    if not folders:
+        return examine()
+    return examine({str(folder): functools.partial(check_folder, Path(folder)) for folder in folders})
 
 
 def check_folder(folder: Path) -> list[Finding]:
@@ -70,5 +81,5 @@ def _checked_vectors(folder: Path) -> str:
 
 
 def _checked_formats(folder: Path) -> list[Finding]:
-    """The index that `tasb encode --format faiss` put into a vector folder."""
+    """The index that `tasb encode` put into a vector folder for others to read."""
     return check_folder(folder / "faiss") if (folder / "faiss" / INDEX).is_file() else []

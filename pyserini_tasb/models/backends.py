@@ -1,15 +1,22 @@
-"""Back ends by name, the number formats they compute in, and PyTorch, the first of them."""
+"""The libraries that compute vectors: which of them computes a card's, in which number format, and PyTorch's own part.
+
+ONNX Runtime's part is `encoding.onnx_runtime`, since it exports models.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+import logging
+import os
+from typing import TYPE_CHECKING, Protocol, get_args
 
-from pyserini_tasb.environment.processor import threads
-from pyserini_tasb.models.checkpoints import find_checkpoint
-from pyserini_tasb.models.tokenizers import HuggingFaceTokenizer, require_pooled_token
+from pyserini_tasb.environment.processor import cpu_has_amx, threads
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, require_bi_encoder
+from pyserini_tasb.models.sentence_transformers_folder import contradiction
+from pyserini_tasb.models.tokenizers import HuggingFaceTokenizer, require_pooled_token, require_vocabulary
+from pyserini_tasb.recipes.types import Backend as BackendName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -17,15 +24,275 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.models.bert_dot import BertDot
+    from pyserini_tasb.models.tokenizers import TextTokenizer
     from pyserini_tasb.recipes.types import EncoderCard, Precision
 
 
+LOG = logging.getLogger(__name__)
+
+BACKEND_VARIABLE = "PYSERINI_TASB_BACKEND"
 # Larger is more accurate. `auto` stops at bf16, which loses little whatever the model; what int8 loses is the model's.
 ACCURACY: dict[Precision, int] = {"int8": 0, "bf16": 1, "auto": 1, "fp16": 2, "fp32": 3}
+Ways = tuple[tuple[str, "Precision"], ...]
+# Fastest first, as benchmarks/encode.py and benchmarks/query_latency.py measure them. No GPU was there to measure.
+FASTEST: Ways = (("onnx", "int8"), ("torch", "bf16"), ("torch", "fp32"))
+FASTEST_WITH_AMX: Ways = (("torch", "bf16"), ("onnx", "int8"), ("torch", "fp32"))
+# With one short text, what surrounds the multiplications counts: ONNX Runtime has less of it.
+FASTEST_ONE_BY_ONE: Ways = (("onnx", "int8"), ("onnx", "fp32"), ("torch", "bf16"), ("torch", "fp32"))
+FASTEST_ON_GPUS: Ways = (("torch", "bf16"), ("torch", "fp16"), ("torch", "fp32"))
+
+
+class Models:
+    """A card's models, each loaded when it is first asked for.
+
+    Args:
+        card: which model.
+        device: `cpu`, `cuda:0`, …; None: a GPU if there is one.
+        backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
+        one_by_one: texts will come singly, and are short: `auto` looks at latency.
+
+    Raises:
+        TasbError: no such back end, or no such model.
+    """
+
+    def __init__(
+        self, card: EncoderCard, device: str | None, backend: BackendName | None = None, *, one_by_one: bool = False
+    ) -> None:
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        self._card, self._backend = card, _asked_backend(card, backend, folder)
+        other_vectors = contradiction(card, folder)
+        if other_vectors:
+            _log_once(logging.WARNING, other_vectors)
+        self.device = device or BACKENDS["torch" if self._backend == "auto" else self._backend].best_device()
+        self._ways = _ways(self.device.partition(":")[0], one_by_one=one_by_one)
+        self._chosen: dict[Precision, Model] = {}
+        self._loaded: dict[tuple[str, Precision], Model] = {}
+
+    def at(self, precision: Precision) -> Model:
+        """The model that computes at this precision or better.
+
+        Raises:
+            TasbError: the model is not here and cannot be had, is of another kind, or cannot be exported.
+        """
+        if precision not in self._chosen:
+            choose = self._fastest_model if self._backend == "auto" else self._asked_model
+            self._chosen[precision] = choose(precision)
+        return self._chosen[precision]
+
+    def name(self, precision: Precision) -> str:
+        """Back end and number format that compute at this precision, such as `onnx fp32`."""
+        model = self.at(precision)
+        return next(" ".join(name) for name, loaded in self._loaded.items() if loaded is model)
+
+    def _asked_model(self, precision: Precision) -> Model:
+        computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device)
+        if computed != precision:
+            said = f"encoding with {self._backend} in {computed}, its fastest here for precision {precision}"
+            _log_once(logging.INFO, said)
+        return self._load(self._backend, computed)
+
+    def _fastest_model(self, precision: Precision) -> Model:
+        passed_over: list[str] = []
+        for name, computed in self._ways:
+            if ACCURACY[computed] < ACCURACY[precision]:
+                continue
+            reason = self._reason_against(name, computed)
+            if not reason:
+                try:
+                    model = self._load(name, computed)
+                except TasbError as error:
+                    if (name, computed) == self._ways[-1]:
+                        raise
+                    reason = error.found.partition("\n")[0]
+                else:
+                    why = "".join(f"; not {passed}" for passed in passed_over)
+                    said = f"encoding with {name} in {computed}, the fastest here for precision {precision}{why}"
+                    _log_once(logging.INFO, said)
+                    return model
+            passed_over.append(f"{name} in {computed} ({reason})")
+        raise AssertionError("torch computes in fp32 everywhere")
+
+    def _reason_against(self, name: str, computed: Precision) -> str:
+        if BACKENDS[name].computes_in(self._card, computed, self.device) != computed:
+            return f"no fast {computed} on this hardware"
+        lacks = BACKENDS[name].lacks(self._card, computed)
+        return f"no {lacks}: pip install 'pyserini-tasb[onnx]'" if lacks else ""
+
+    def _load(self, name: str, computed: Precision) -> Model:
+        key = (name, computed)
+        if key not in self._loaded:
+            self._loaded[key] = BACKENDS[name].load(self._card, computed, self.device)
+        return self._loaded[key]
+
+
+def _ways(kind: str, *, one_by_one: bool) -> Ways:
+    if kind == "cuda":
+        return FASTEST_ON_GPUS
+    if kind != "cpu":
+        return (("torch", "fp32"),)
+    if one_by_one:
+        return FASTEST_ONE_BY_ONE
+    return FASTEST_WITH_AMX if cpu_has_amx() else FASTEST
+
+
+def _asked_backend(card: EncoderCard, backend: BackendName | None, folder: Path) -> str:
+    asked = backend or os.environ.get(BACKEND_VARIABLE) or card.backend
+    if asked not in get_args(BackendName):
+        raise TasbError(
+            expected=f"one of {', '.join(get_args(BackendName))} as back end",
+            found=f"`{asked}`",
+            do=f"set {BACKEND_VARIABLE} to one of them, or to nothing",
+        )
+    # An exported folder holds nothing that torch could load.
+    return "onnx" if is_exported(folder) else asked
+
+
+_logged: set[str] = set()
+
+
+def _log_once(level: int, message: str) -> None:
+    """Log a message once in a process."""
+    if message not in _logged:
+        _logged.add(message)
+        LOG.log(level, "%s", message)
+
+
+class Backend(Protocol):
+    """A library that computes vectors."""
+
+    def best_device(self) -> str:
+        """A GPU if the library has one, else the CPU."""
+
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
+        """Its fastest format on this machine that is no less accurate than `precision`; never `auto`."""
+
+    def lacks(self, card: EncoderCard, precision: Precision) -> str:
+        """The packages that are missing to load the card's model; empty if none is."""
+
+    def load(self, card: EncoderCard, precision: Precision, device: str) -> Model:
+        """The card's model, in a precision that `computes_in` gave.
+
+        Raises:
+            TasbError: the model is not here and cannot be had, or is no bi-encoder.
+        """
+
+
+BACKENDS: dict[str, Backend] = {}
+"""name → back end; `encoding.onnx_runtime` adds its own."""
+
+
+class Model(Protocol):
+    """A model in one precision on one device. Calls from several threads do not disturb each other."""
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector."""
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens a text may have; None if there is no limit."""
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens to give it at once, padding included: enough to keep the hardware busy, and no more."""
+
+    def tokenizer(self, given: str | None) -> TextTokenizer:
+        """The model's tokenizer, or the one in the folder (or of the hub id) `given`.
+
+        Raises:
+            TasbError: it knows no words, or more than the model.
+        """
+
+    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors [texts, dimension] of token ids and mask [texts, tokens], padded on the right."""
+
+
+# Enough to keep the hardware busy, small enough that texts of one batch are of one length.
+TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
+
+
+class Torch:
+    """PyTorch: fp32, bf16 where the hardware multiplies it, fp16 on GPUs."""
+
+    def best_device(self) -> str:
+        """A GPU if torch has one."""
+        import torch
+
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
+        """Its fastest format, as `Backend` says."""
+        import torch
+
+        names: dict[torch.dtype, Precision] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+        return names.get(compute_type(precision, device), "fp32")
+
+    def lacks(self, card: EncoderCard, precision: Precision) -> str:
+        """Nothing: this package requires torch."""
+        return ""
+
+    def load(self, card: EncoderCard, precision: Precision, device: str) -> TorchModel:
+        """The card's model, as `Backend` says."""
+        import torch
+
+        from pyserini_tasb.models.bert_dot import load_bert_dot
+
+        # torch itself follows the affinity, but not the control group. What the user has lowered stays.
+        if threads() < torch.get_num_threads():
+            torch.set_num_threads(threads())
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        require_bi_encoder(folder, pooling=card.pooling)
+        module = load_bert_dot(
+            folder,
+            pooling=card.pooling,
+            normalise=card.normalise,
+            precision=compute_type(precision, device),
+            allow_bin=card.allow_bin,
+        )
+        return TorchModel(folder, module.to(device), device)
+
+
+BACKENDS["torch"] = Torch()
+
+
+class TorchModel:
+    """A `Model` of PyTorch.
+
+    Args:
+        folder: of the model.
+        module: the model.
+        device: that it is on.
+    """
+
+    def __init__(self, folder: Path, module: BertDot, device: str) -> None:
+        import torch
+
+        self._folder, self.module, self._device = folder, module, device
+        self.dimension = module.dimension
+        positions = getattr(module.transformer.config, "max_position_embeddings", None)
+        self.longest = int(positions) if positions else None
+        self.tokens_per_batch = TOKENS_PER_BATCH[torch.device(device).type]
+
+    def tokenizer(self, given: str | None) -> HuggingFaceTokenizer:
+        """The model's tokenizer, as `Model` says."""
+        name = given or str(self._folder)
+        tokenizer = HuggingFaceTokenizer(name)
+        require_vocabulary(tokenizer.hugging_face, self.module.transformer, name)
+        require_pooled_token(tokenizer, self.module.pooling, name)
+        return tokenizer
+
+    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors [texts, dimension], as `Model` says."""
+        import torch
+
+        with torch.inference_mode():
+            on_device = (torch.from_numpy(array).to(self._device) for array in (ids, mask))
+            vectors: NDArray[np.float32] = self.module(*on_device).cpu().numpy()
+        return vectors
 
 
 def reduced(precision: Precision) -> Precision:
-    """What Pyserini's `--fp16` makes of a card's precision: bf16, unless the card asks for less already."""
+    """A card's precision under Pyserini's `--fp16`: bf16, unless the card asks for less already."""
     return "bf16" if ACCURACY[precision] > ACCURACY["bf16"] else precision
 
 
@@ -58,188 +325,3 @@ def cpu_has_bf16() -> bool:
     # torch before 2.11 or so cannot tell; fp32 is right everywhere.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-# --------
-# What a back end loads: a model and its tokenizer.
-
-
-class TextTokenizer(Protocol):
-    """Texts to token ids, from any number of threads."""
-
-    @property
-    def longest(self) -> int:
-        """The most tokens that the tokenizer allows a text; 10**30 where it says none."""
-
-    @property
-    def pad_id(self) -> int:
-        """The id of padding."""
-
-    @property
-    def hugging_face(self) -> Any:
-        """The same as a tokenizer of transformers."""
-
-    @property
-    def vocabulary(self) -> dict[str, int]:
-        """Every token and its id."""
-
-    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
-        """Ids of each text, special tokens included, at most `max_length` of them.
-
-        Args:
-            texts: first segments.
-            pairs: second segments, one for each text.
-            max_length: tokens kept, of both segments together.
-        """
-
-
-class Model(Protocol):
-    """A model in one precision on one device. Calls from several threads do not disturb each other."""
-
-    @property
-    def dimension(self) -> int:
-        """The length of a vector."""
-
-    @property
-    def longest(self) -> int | None:
-        """The most tokens a text may have; None if there is no limit."""
-
-    @property
-    def tokens_per_batch(self) -> int:
-        """How many tokens to give it at once, padding included: enough to keep the hardware busy, and no more."""
-
-    def tokenizer(self, given: str | None) -> TextTokenizer:
-        """The model's tokenizer, or the one in the folder (or of the hub id) `given`.
-
-        Raises:
-            TasbError: it knows no words, or more than the model.
-        """
-
-    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors [texts, dimension] of token ids and mask [texts, tokens], padded on the right."""
-
-
-# --------
-# The back ends by name.
-
-
-class Backend(Protocol):
-    """A library that computes vectors."""
-
-    def best_device(self) -> str:
-        """A GPU if the library has one, else the CPU."""
-
-    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
-        """Its fastest format on this machine that is no less accurate than `precision`; never `auto`."""
-
-    def lacks(self, card: EncoderCard, precision: Precision) -> str:
-        """What has to be installed before it can load the card's model; empty if nothing."""
-
-    def load(self, card: EncoderCard, precision: Precision, device: str) -> Model:
-        """The card's model, in a precision that `computes_in` gave.
-
-        Raises:
-            TasbError: the model is not here and cannot be had, or is no bi-encoder.
-        """
-
-
-BACKENDS: dict[str, Backend] = {}
-AnyBackend = TypeVar("AnyBackend", bound=Backend)
-
-
-def backend(name: str) -> Callable[[type[AnyBackend]], type[AnyBackend]]:
-    """Register a class without arguments as the back end `name`."""
-
-    def register(cls: type[AnyBackend]) -> type[AnyBackend]:
-        BACKENDS[name] = cls()
-        return cls
-
-    return register
-
-
-# --------
-# PyTorch: fp32, bf16 where the hardware multiplies it, fp16 on GPUs.
-
-# Enough to keep the hardware busy, small enough that texts of one batch are of one length.
-TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
-
-
-@backend("torch")
-class Torch:
-    """See `Backend`."""
-
-    def best_device(self) -> str:
-        """A GPU if torch has one."""
-        import torch
-
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
-        """See `Backend`."""
-        import torch
-
-        names: dict[torch.dtype, Precision] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
-        return names.get(compute_type(precision, device), "fp32")
-
-    def lacks(self, card: EncoderCard, precision: Precision) -> str:
-        """Nothing: this package requires torch."""
-        return ""
-
-    def load(self, card: EncoderCard, precision: Precision, device: str) -> TorchModel:
-        """See `Backend`."""
-        import torch
-
-        from pyserini_tasb.models.bert_dot import load_bert_dot
-        from pyserini_tasb.models.kinds import require_bi_encoder
-
-        # torch itself follows the affinity, but not the control group. What the user has lowered stays.
-        if threads() < torch.get_num_threads():
-            torch.set_num_threads(threads())
-        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        require_bi_encoder(folder, pooling=card.pooling)
-        module = load_bert_dot(
-            folder,
-            pooling=card.pooling,
-            normalise=card.normalise,
-            precision=compute_type(precision, device),
-            allow_bin=card.allow_bin,
-        )
-        return TorchModel(folder, module.to(device), device)
-
-
-class TorchModel:
-    """See `Model`.
-
-    Args:
-        folder: of the model.
-        module: the model.
-        device: that it is on.
-    """
-
-    def __init__(self, folder: Path, module: BertDot, device: str) -> None:
-        import torch
-
-        self._folder, self.module, self._device = folder, module, device
-        self.dimension = module.dimension
-        positions = getattr(module.transformer.config, "max_position_embeddings", None)
-        self.longest = int(positions) if positions else None
-        self.tokens_per_batch = TOKENS_PER_BATCH[torch.device(device).type]
-
-    def tokenizer(self, given: str | None) -> HuggingFaceTokenizer:
-        """See `Model`."""
-        from pyserini_tasb.models.tokenizers import require_vocabulary
-
-        name = given or str(self._folder)
-        tokenizer = HuggingFaceTokenizer(name)
-        require_vocabulary(tokenizer.hugging_face, self.module.transformer, name)
-        require_pooled_token(tokenizer, self.module.pooling, name)
-        return tokenizer
-
-    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Model`."""
-        import torch
-
-        with torch.inference_mode():
-            on_device = (torch.from_numpy(array).to(self._device) for array in (ids, mask))
-            vectors: NDArray[np.float32] = self.module(*on_device).cpu().numpy()
-        return vectors

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.first_token import compute_first_token_only
+from pyserini_tasb.models.bert_dot import compute_first_token_only
+from pyserini_tasb.models.checkpoints import BERT_CAT
 from pyserini_tasb.models.headed_checkpoint import described_transformer, fill, save, starting_transformer
 from pyserini_tasb.models.pretrained import depends_on_text, load_pretrained, require_first_token_reads_all
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ARCHITECTURE = "BERT_Cat"
 BIDIRECTIONAL = "take a bidirectional model (BERT, DistilBERT, MiniLM, ELECTRA)"
 HEAD = {"head.weight": "_classification_layer.weight", "head.bias": "_classification_layer.bias"}
 
@@ -88,11 +88,7 @@ def load_bert_cat(folder: Path, precision: torch.dtype = torch.float32) -> BertC
 
 def save_bert_cat(folder: Path, model: BertCat) -> None:
     """Write config.json and model.safetensors into an existing folder."""
-    save(folder, model, HEAD, architecture=ARCHITECTURE)
-
-
-# --------
-# Cross-encoders of Hugging Face's own class, with one label (a score) or two (monoBERT's).
+    save(folder, model, HEAD, architecture=BERT_CAT)
 
 
 class SequenceClassifier(torch.nn.Module):

@@ -1,19 +1,30 @@
-"""BERT_DOT: one vector per text, scored by dot product (paper, Section 3.1)."""
+"""BERT_DOT: one vector per text, scored by dot product (paper, Section 3.1).
+
+With CLS pooling the last layer computes the first token alone, the only one that is read: its keys and values are of
+all tokens; queries, attention's output and the feed-forward network are of one. Results are the same. In a 6-layer
+model that is a seventh of all multiplications, in training as in inference.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
+from transformers.models.bert.modeling_bert import BertLayer, BertModel
+from transformers.models.distilbert.modeling_distilbert import DistilBertModel, TransformerBlock
 
 from pyserini_tasb.models.pretrained import load_pretrained, require_first_token_reads_all
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pyserini_tasb.models.on_cpu import Packing
     from pyserini_tasb.recipes.types import Pooling
 
 
+# Of transformers. Before, layers returned tuples and masks had other shapes.
+FIRST_VERSION = 5
 # Heads that a checkpoint may lack, because no pooling of ours uses them.
 UNUSED = ("pooler.",)
 LAST_INSTEAD = (
@@ -38,11 +49,7 @@ class BertDot(torch.nn.Module):
         self.transformer = transformer
         self.pooling = pooling
         self.normalise = normalise
-        self.first_token_only = False
-        if pooling == "cls":
-            from pyserini_tasb.models.first_token import compute_first_token_only
-
-            self.first_token_only = compute_first_token_only(transformer)
+        self.first_token_only = pooling == "cls" and compute_first_token_only(transformer)
 
     @property
     def dimension(self) -> int:
@@ -89,3 +96,114 @@ def load_bert_dot(
     if pooling == "cls":
         require_first_token_reads_all(loaded, folder, do=LAST_INSTEAD)
     return BertDot(loaded, pooling, normalise).eval()
+
+
+def compute_first_token_only(transformer: Any) -> bool:
+    """Make the last layer of a BERT or a DistilBERT one of those below; leave any other model as it is.
+
+    The weights and their names stay.
+
+    Returns:
+        Whether it is one of them.
+    """
+    if not layers_are_known(transformer):
+        return False
+    if isinstance(transformer, BertModel):
+        transformer.encoder.layer[-1].__class__ = FirstTokenBertLayer
+    else:
+        transformer.transformer.layer[-1].__class__ = FirstTokenDistilBertLayer
+    return True
+
+
+def layers_are_known(transformer: Any) -> bool:
+    """Whether this is a BERT or a DistilBERT, in a version of transformers whose layers this knows."""
+    return int(transformers.__version__.partition(".")[0]) >= FIRST_VERSION and (
+        (isinstance(transformer, BertModel) and not transformer.config.is_decoder)
+        or isinstance(transformer, DistilBertModel)
+    )
+
+
+class FirstTokenBertLayer(BertLayer):  # type: ignore[no-untyped-call]
+    """A `BertLayer` that takes [texts, tokens, size], or packed [1, all tokens, size], and returns [texts, 1, size]."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        *_: Any,
+        packing: Packing | None = None,
+        **__: Any,
+    ) -> torch.Tensor:
+        """The layer's output for the first token."""
+        own, first = self.attention.self, _first(hidden_states, packing)
+        context = _attention(
+            own.query(first), own.key(hidden_states), own.value(hidden_states), attention_mask, own.dropout,
+            size=own.attention_head_size, packing=packing,
+        )  # fmt: skip
+        attended = self.attention.output(context, first)
+        output: torch.Tensor = self.output(self.intermediate(attended), attended)
+        return output
+
+
+class FirstTokenDistilBertLayer(TransformerBlock):  # type: ignore[no-untyped-call]
+    """DistilBERT's `TransformerBlock`, which takes and returns what `FirstTokenBertLayer` does."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        packing: Packing | None = None,
+        **_: Any,
+    ) -> torch.Tensor:
+        """The layer's output for the first token."""
+        own, first = self.attention, _first(hidden_states, packing)
+        context = _attention(
+            own.q_lin(first), own.k_lin(hidden_states), own.v_lin(hidden_states), attention_mask, own.dropout,
+            size=own.attention_head_size, packing=packing,
+        )  # fmt: skip
+        attended = self.sa_layer_norm(own.out_lin(context) + first)
+        output: torch.Tensor = self.output_layer_norm(self.ffn(attended) + attended)
+        return output
+
+
+def _first(hidden_states: torch.Tensor, packing: Packing | None) -> torch.Tensor:
+    """[texts, 1, size]."""
+    return hidden_states[:, :1] if packing is None else hidden_states[0, packing.first, None]
+
+
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: torch.nn.Module,
+    *,
+    size: int,
+    packing: Packing | None,
+) -> torch.Tensor:
+    """Scaled dot-product attention of one query: [texts, 1, heads x size].
+
+    Args:
+        query: [texts, 1, heads x size].
+        key: [texts, tokens, heads x size], or packed [1, all tokens, heads x size].
+        value: as `key`.
+        mask: as attention implementations of Hugging Face get it: None where nothing is padding, bool (True: seen) or
+            to be added, [texts, 1, any, tokens].
+        dropout: of the weights.
+        size: of a head.
+        packing: of keys and values.
+    """
+    if packing is not None:
+        key, value, mask = packing.padded(key), packing.padded(value), packing.mask[:, None, None]
+    query, key, value = (part.view(*part.shape[:2], -1, size).transpose(1, 2) for part in (query, key, value))
+    seen = None if mask is None else mask[:, :, :1]
+    if not (dropout.training or torch.is_grad_enabled()):
+        context = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        return context.transpose(1, 2).flatten(2)
+    # Written out where it is trained, for dropout and the way back: see `on_cpu.attention`.
+    weights = (query * size**-0.5) @ key.transpose(-1, -2)
+    if seen is not None:
+        lowest = torch.finfo(weights.dtype).min
+        weights = weights.masked_fill(~seen, lowest) if seen.dtype is torch.bool else weights + seen.to(weights.dtype)
+    kept: torch.Tensor = dropout(weights.softmax(dim=-1))
+    return (kept @ value).transpose(1, 2).flatten(2)

@@ -1,17 +1,31 @@
-"""A model's folder: found by path, in a package or on the Hugging Face hub; and its digest."""
+"""A model's folder: where it is, what kind of model it holds, and digests of it."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import json
+import mmap
+import os
+import pickle
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.lookup import encoder_card
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyserini_tasb.recipes.types import Pooling
+
+
+CONFIG = "config.json"
 PACKAGE_PREFIX = "pkg:"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-EXPORTED_WEIGHTS = "model.onnx"  # as `tasb export` writes them
+EXPORTED, EXPORTED_WEIGHTS = "export.json", "model.onnx"  # as `tasb export` writes them
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DESCRIPTION_FILES = ("*.json", "*.txt", "*.model")
 ABOUT_PICKLES = (
@@ -56,9 +70,9 @@ def _folder_in_package(model: str) -> Path:
 
 def _checked(folder: Path, allow_bin: bool) -> Path:
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if "config.json" in present and present & {*SAFE_WEIGHTS, EXPORTED_WEIGHTS}:
+    if CONFIG in present and present & {*SAFE_WEIGHTS, EXPORTED_WEIGHTS}:
         return folder
-    if "config.json" in present and present & set(PICKLED_WEIGHTS):
+    if CONFIG in present and present & set(PICKLED_WEIGHTS):
         if allow_bin:
             return folder
         raise TasbError(
@@ -143,12 +157,101 @@ def _missing(model: str, found: str) -> TasbError:
         do="one of three:\n"
         f"    1. where there is internet: `hf download {model}`, then copy the cache folder here (or set HF_HOME)\n"
         "    2. with the files in a folder: `--encoder tasb:/path/to/folder`\n"
-        "    3. with what is here: `tasb encoders` lists the named encoders and which weights are on this machine",
+        "    3. with what is here: `tasb list encoders` lists the named encoders and which weights are on this machine",
     )
 
 
-# --------
-# What a model's numbers depend on, in a digest: so that no file ever holds numbers of two models.
+BERT_CAT, COLBERT = "BERT_Cat", "ColBERT"  # `architectures` in config.json, the authors' and ours
+Kind = Literal["bert-dot", "bert-cat", "colbert", "sequence-classifier", "seq2seq"]
+HEADED: dict[str, Kind] = {BERT_CAT: "bert-cat", COLBERT: "colbert"}
+CLASSIFIER = "ForSequenceClassification"
+SEQ2SEQ = {"T5ForConditionalGeneration", "MT5ForConditionalGeneration"}
+CAUSAL = ("ForCausalLM", "LMHeadModel")  # the latter is an older name
+OTHER_HEADS = (
+    "ForQuestionAnswering",
+    "ForTokenClassification",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+    "ForConditionalGeneration",
+    "HF_ColBERT",  # Stanford's own: markers in its texts, vectors of length one
+)
+CAUSAL_BI_ENCODER = (
+    "; one that makes vectors by its last token needs an encoder card with `pooling: last` (to train: "
+    "`student.pooling: last`)"
+)
+
+
+def kind_of(folder: Path, *, pooling: Pooling = "cls") -> Kind:
+    """The kind of a model folder; a transformer without a head is a BERT_DOT.
+
+    Args:
+        folder: the model.
+        pooling: what its card says. A causal language model is a BERT_DOT if it pools anything but the first token.
+
+    Raises:
+        TasbError: a model that scores nothing.
+    """
+    config = read_config(folder)
+    architecture = next(iter(config.get("architectures") or ()), "")
+    if architecture in HEADED:
+        return HEADED[architecture]
+    if architecture.endswith(CLASSIFIER):
+        return "sequence-classifier"
+    if architecture in SEQ2SEQ:
+        return "seq2seq"
+    if architecture.endswith(CAUSAL) and pooling != "cls":
+        return "bert-dot"
+    if architecture.endswith((*CAUSAL, *OTHER_HEADS)):
+        causal = architecture.endswith(CAUSAL)
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected="a bi-encoder (a transformer without a head), BERT_Cat, ColBERT, a sequence classifier, or a T5",
+            found=architecture
+            + (", a causal model, whose first token reads nothing after it" if causal else "")
+            + (", an encoder-decoder" if config.get("is_encoder_decoder") else ""),
+            do=f"choose a model that was trained to rank{CAUSAL_BI_ENCODER if causal else ''}",
+        )
+    return "bert-dot"
+
+
+def require_bi_encoder(folder: Path, *, pooling: Pooling = "cls") -> None:
+    """Check that a folder holds a model that makes one vector of a text; it takes the arguments of `kind_of`.
+
+    Raises:
+        TasbError: one that scores pairs, or nothing.
+    """
+    kind = kind_of(folder, pooling=pooling)
+    if kind != "bert-dot":
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected="a bi-encoder: a transformer without a head, which makes one vector of a text",
+            found=f"a model of the kind `{kind}`{', an encoder-decoder' if kind == 'seq2seq' else ''}",
+            do="take a bi-encoder here; this model can re-rank (`tasb rerank`) and teach (`tasb score`)",
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json.
+
+    Raises:
+        TasbError: it is no object in JSON.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = type(config).__name__
+    except ValueError as error:
+        config, found = None, str(error)
+    if not isinstance(config, dict):
+        raise TasbError(
+            where=str(folder / CONFIG), expected="an object in JSON", found=found, do="fetch the file again"
+        )
+    return config
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether `tasb export` wrote this folder."""
+    return (folder / EXPORTED).is_file() and (folder / EXPORTED_WEIGHTS).is_file()
+
 
 # What a card says that no number depends on. The rest it depends on, or may in a later version.
 NOT_OF_NUMBERS = {"name", "description", "aliases", "model", "allow_bin", "citation", "published"}
@@ -185,3 +288,120 @@ def _add_files(digest: hashlib._Hash, folder: Path) -> None:
         if file.suffix in MODEL_FILES and file.is_file():
             with file.open("rb") as opened:
                 digest.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
+
+
+DIGESTS, MODELS_KEPT = "weights.json", 100
+UNUSED = "pooler."  # a head that checkpoints may or may not have; no pooling of ours uses it
+EMBEDDINGS = "embeddings."
+
+
+def weights_digest(folder: Path) -> str:
+    """A digest of a model's tensors: names, shapes and bytes, whatever the format of the files and their order there.
+
+    The user's cache keeps it, by path, size and times of the files: 270 MB take a third of a second.
+
+    Args:
+        folder: a model with weights of torch.
+
+    Raises:
+        TasbError: weights that cannot be read.
+    """
+    files = _weight_files(folder)
+    key = str(folder.absolute())
+    # Archives and `cp -p` set the time of modification, which two versions may share; nobody sets that of the change.
+    stats = [(file.name, file.stat()) for file in files]
+    state = [[name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in stats]
+    kept = user_cache() / DIGESTS
+    known = read_sidecar(kept)
+    if known.get(key, {}).get("state") == state:
+        return str(known[key]["digest"])
+    digest = _tensors_digest(files)
+    with contextlib.suppress(TasbError, OSError):  # a cache that cannot be written to only costs time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        others = [(path, value) for path, value in read_sidecar(kept).items() if path != key]
+        write_whole(kept, json.dumps(dict([*others[-MODELS_KEPT:], (key, {"state": state, "digest": digest})])) + "\n")
+    return digest
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for whole, parts in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
+        if (folder / whole).is_file():
+            return [folder / whole]
+        if (folder / parts).is_file():
+            names = read_sidecar(folder / parts).get("weight_map", {}).values()
+            return [folder / name for name in sorted(set(names))]
+    raise TasbError(
+        where=str(folder), expected="weights of torch", found="none", do="check that the model's files are all here"
+    )
+
+
+def _tensors_digest(files: list[Path]) -> str:
+    digests: dict[str, str] = {}
+    for file in files:
+        tensors = _safe_tensors(file) if file.suffix == ".safetensors" else _pickled_tensors(file)
+        for name, shape, content in tensors:
+            digests[name] = hashlib.sha256(repr(shape).encode() + b"\0" + hashlib.sha256(content).digest()).hexdigest()
+    # A model that was saved with a head has its transformer below a name (`bert.embeddings.…`).
+    start = min((name.partition(EMBEDDINGS)[0] for name in digests if EMBEDDINGS in name), key=len, default="")
+    used = {name[len(start) :]: digest for name, digest in digests.items() if name.startswith(start)}
+    kept = {name: digest for name, digest in used.items() if not name.startswith(UNUSED)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _safe_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
+    """Name, shape and bytes of each tensor but the numbers of positions, which some versions save as well."""
+    try:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            length = int.from_bytes(content[:8], "little")
+            header = json.loads(content[8 : 8 + length])
+            for name, about in header.items():
+                if name != "__metadata__" and not name.endswith("position_ids"):
+                    first, last = (8 + length + offset for offset in about["data_offsets"])
+                    with memoryview(content) as whole, whole[first:last] as part:
+                        yield name, about["shape"], part
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TasbError(
+            where=str(file),
+            expected="weights in safetensors",
+            found=str(error),
+            do="check that the file is whole; `git lfs pull` replaces a pointer by the file",
+        ) from error
+
+
+def _pickled_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
+    import torch
+
+    with load_errors_explained(file.parent):
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    for name, tensor in weights.items():
+        if not name.endswith("position_ids"):
+            yield name, list(tensor.shape), tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+@contextlib.contextmanager
+def load_errors_explained(folder: Path) -> Iterator[None]:
+    """Make a TasbError of what goes wrong in the block, where a folder's files are read."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
+        raise TasbError(
+            where=str(folder),
+            expected="weights, and nothing but weights, in pytorch_model.bin",
+            found="no pickle, or one that holds more than weights; what it holds was not run",
+            do="fetch the file again, from somebody you trust",
+        ) from error
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
+        raise TasbError(
+            where=str(folder),
+            expected="a config.json and weights that can be read",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            do="check that the files are whole and of one model; `git lfs pull` fetches what was only named",
+        ) from error
+
+
+def user_cache() -> Path:
+    """The folder for what can be computed again: under `$XDG_CACHE_HOME`, or `~/.cache`."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "pyserini-tasb"

@@ -14,38 +14,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import SAFE_WEIGHTS
-from pyserini_tasb.models.pretrained import load_errors_explained, load_pretrained, read_weights
+from pyserini_tasb.models.checkpoints import CONFIG, SAFE_WEIGHTS, load_errors_explained, read_config
+from pyserini_tasb.models.pretrained import load_pretrained, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 
-CONFIG, TRANSFORMER_CONFIG = "config.json", "transformer"
+TRANSFORMER_CONFIG = "transformer"
 TRANSFORMER = "bert_model."
 POOLER = "pooler"
 AUTHORS_TYPES = {"BERT_Cat", "ColBERT"}  # their model_type, which transformers does not know
 # Their transformers, whose sizes are the defaults of these configurations.
 STARTS = {"distilbert-base-uncased": "distilbert", "bert-base-uncased": "bert"}
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json.
-
-    Raises:
-        TasbError: it is no object in JSON.
-    """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        found = type(config).__name__
-    except ValueError as error:
-        config, found = None, str(error)
-    if not isinstance(config, dict):
-        raise TasbError(
-            where=str(folder / CONFIG), expected="an object in JSON", found=found, do="fetch the file again"
-        )
-    return config
 
 
 def transformer_config(folder: Path) -> Any:

@@ -1,4 +1,7 @@
-"""Tokenizers: of transformers, with a prefix for other processes, or of `tokenizer.json` alone."""
+"""Texts to token ids, and token ids to batches.
+
+Tokenizers are those of transformers, or of `tokenizer.json` alone, which needs neither transformers nor torch.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,145 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pyserini_tasb.errors import TasbError
+import numpy as np
+
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    import torch
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from pyserini_tasb.models.backends import TextTokenizer
     from pyserini_tasb.recipes.types import Pooling
+
+
+TOKENIZER = "tokenizer.json"
+NO_LIMIT = 10**30  # as transformers says it
+
+
+class TextTokenizer(Protocol):
+    """Texts to token ids, from any number of threads."""
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that the tokenizer allows a text; 10**30 where it says none."""
+
+    @property
+    def pad_id(self) -> int:
+        """The id of padding."""
+
+    @property
+    def hugging_face(self) -> Any:
+        """The same as a tokenizer of transformers."""
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+
+    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
+        """Ids of each text, special tokens included, at most `max_length` of them.
+
+        Args:
+            texts: first segments.
+            pairs: second segments, one for each text.
+            max_length: tokens kept, of both segments together.
+        """
+
+
+class HuggingFaceTokenizer:
+    """A tokenizer of transformers.
+
+    Args:
+        name: a folder or a hub id.
+    """
+
+    def __init__(self, name: str) -> None:
+        from transformers import AutoTokenizer
+
+        self.hugging_face: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        self.longest = int(self.hugging_face.model_max_length)
+        self.pad_id = int(self.hugging_face.pad_token_id or 0)
+        self._lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+        return dict(self.hugging_face.get_vocab())
+
+    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
+        """Ids of each text, as `TextTokenizer` says."""
+        with self._lock:
+            token_ids: list[list[int]] = self.hugging_face(
+                list(texts),
+                list(pairs) if pairs is not None else None,
+                truncation=True,
+                max_length=max_length,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+        return token_ids
+
+
+class FileTokenizer:
+    """The tokenizer of a folder's `tokenizer.json`.
+
+    Args:
+        folder: with that file.
+        pad_id: the id of padding.
+
+    Raises:
+        TasbError: the file is not there or damaged.
+    """
+
+    def __init__(self, folder: Path, pad_id: int) -> None:
+        from tokenizers import Tokenizer
+
+        self._folder = folder
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # it raises nothing more specific
+            raise TasbError(
+                where=str(folder / TOKENIZER), expected="a tokenizer", found=str(error), do="export the model again"
+            ) from error
+        self._tokenizer.no_padding()
+        self.pad_id = pad_id
+        self.longest = _stated_limit(folder / "tokenizer_config.json")
+        self._lock = Lock()  # the tokenizer keeps its truncation between calls
+
+    @cached_property
+    def hugging_face(self) -> Any:
+        """The same as a tokenizer of transformers, which imports torch."""
+        return HuggingFaceTokenizer(str(self._folder)).hugging_face
+
+    @property
+    def words(self) -> int:
+        """The number of tokens that it knows."""
+        return int(self._tokenizer.get_vocab_size())
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+        return dict(self._tokenizer.get_vocab())
+
+    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
+        """Ids of each text, as `TextTokenizer` says."""
+        inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        with self._lock:
+            self._tokenizer.enable_truncation(max_length)
+            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(inputs)]
+
+
+def _stated_limit(config: Path) -> int:
+    try:
+        return int(json.loads(config.read_text(encoding="utf-8")).get("model_max_length", NO_LIMIT))
+    except FileNotFoundError:
+        return NO_LIMIT
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -40,6 +170,13 @@ def load_tokenizer(folder: Path) -> Any:
             found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
             do="copy the tokenizer's files of the transformer that this model was trained from",
         ) from error
+
+
+def longest_text(tokenizer: Any, transformer: Any) -> int:
+    """The most tokens that a text may have; 10**30 if there is no limit, as tokenizers say it."""
+    longest = int(tokenizer.model_max_length)
+    positions = getattr(transformer.config, "max_position_embeddings", None)
+    return min(longest, int(positions)) if positions else longest
 
 
 def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
@@ -94,20 +231,19 @@ def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]],
         )
 
 
-def longest_text(tokenizer: Any, transformer: Any) -> int:
-    """The most tokens that a text may have; 10**30 if there is no limit, as tokenizers say it."""
-    longest = int(tokenizer.model_max_length)
-    positions = getattr(transformer.config, "max_position_embeddings", None)
-    return min(longest, int(positions)) if positions else longest
+def require_pooled_token(tokenizer: TextTokenizer, pooling: Pooling, where: str) -> None:
+    """Check that there is a [CLS] to pool, with CLS pooling.
 
-
-# --------
-# A model's tokenizer with a prefix and a length cap, light enough to be sent to other processes.
+    Raises:
+        TasbError: the tokenizer puts none before a text.
+    """
+    if pooling == "cls":
+        require_cls_token(lambda texts: tokenizer.token_ids(texts, None, 512), where)
 
 
 @dataclass(frozen=True)
 class PrefixedTokenizer:
-    """Turns texts into token ids.
+    """A model's tokenizer with a prefix and a length cap, light enough to be sent to other processes.
 
     Args:
         tokenizer: set up to truncate, and not to pad.
@@ -151,7 +287,8 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
         raise TasbError(
             expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
             found=str(max_length),
-            do="raise it: student.query_max_length or student.passage_max_length to train, --max-length to encode",
+            do="raise it: student.query_max_length or student.passage_max_length to train, "
+            f"{argument('max_length')} to encode",
         )
     tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())
     tokenizer.no_padding()
@@ -159,109 +296,66 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
     return PrefixedTokenizer(tokenizer, prefix)
 
 
-# --------
-# Tokenizers: of transformers, and of `tokenizer.json` alone, which needs neither transformers nor torch.
-
-TOKENIZER = "tokenizer.json"
-NO_LIMIT = 10**30  # as transformers says it
-
-
-class HuggingFaceTokenizer:
-    """A tokenizer of transformers.
+def vectors_by_length(
+    model: Computes, token_ids: Sequence[Sequence[int]], *, pad_id: int, dimension: int
+) -> NDArray[np.float32]:
+    """Vectors [texts, dimension], row i for text i, computed in batches of texts of similar length.
 
     Args:
-        name: a folder or a hub id.
-    """
-
-    def __init__(self, name: str) -> None:
-        from transformers import AutoTokenizer
-
-        self.hugging_face: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        self.longest = int(self.hugging_face.model_max_length)
-        self.pad_id = int(self.hugging_face.pad_token_id or 0)
-        self._lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
-
-    @property
-    def vocabulary(self) -> dict[str, int]:
-        """See `TextTokenizer`."""
-        return dict(self.hugging_face.get_vocab())
-
-    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
-        """As of `TextTokenizer`."""
-        with self._lock:
-            token_ids: list[list[int]] = self.hugging_face(
-                list(texts),
-                list(pairs) if pairs is not None else None,
-                truncation=True,
-                max_length=max_length,
-                padding=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
-        return token_ids
-
-
-class FileTokenizer:
-    """The tokenizer of a folder's `tokenizer.json`.
-
-    Args:
-        folder: with that file.
+        model: a `Model`, or a graph alone.
+        token_ids: of each text, special tokens included.
         pad_id: the id of padding.
-
-    Raises:
-        TasbError: the file is not there or damaged.
+        dimension: the length of a vector.
     """
+    vectors = np.empty((len(token_ids), dimension), dtype=np.float32)
+    for batch in batches_by_length([len(ids) for ids in token_ids], model.tokens_per_batch):
+        vectors[batch] = model.vectors(*padded_arrays([token_ids[position] for position in batch], pad_id))
+    return vectors
 
-    def __init__(self, folder: Path, pad_id: int) -> None:
-        from tokenizers import Tokenizer
 
-        self._folder = folder
-        try:
-            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        except Exception as error:  # it raises nothing more specific
-            raise TasbError(
-                where=str(folder / TOKENIZER), expected="a tokenizer", found=str(error), do="export the model again"
-            ) from error
-        self._tokenizer.no_padding()
-        self.pad_id = pad_id
-        self.longest = _stated_limit(folder / "tokenizer_config.json")
-        self._lock = Lock()  # the tokenizer keeps its truncation between calls
-
-    @cached_property
-    def hugging_face(self) -> Any:
-        """The same as a tokenizer of transformers, which imports torch."""
-        return HuggingFaceTokenizer(str(self._folder)).hugging_face
+class Computes(Protocol):
+    """The part of a `Model` that is needed here."""
 
     @property
-    def words(self) -> int:
-        """How many tokens it knows."""
-        return int(self._tokenizer.get_vocab_size())
+    def tokens_per_batch(self) -> int: ...
 
-    @property
-    def vocabulary(self) -> dict[str, int]:
-        """See `TextTokenizer`."""
-        return dict(self._tokenizer.get_vocab())
-
-    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
-        """As of `TextTokenizer`."""
-        inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        with self._lock:
-            self._tokenizer.enable_truncation(max_length)
-            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(inputs)]
+    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
 
-def _stated_limit(config: Path) -> int:
-    try:
-        return int(json.loads(config.read_text(encoding="utf-8")).get("model_max_length", NO_LIMIT))
-    except FileNotFoundError:
-        return NO_LIMIT
+def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
+    """Cut texts into batches, longest first, each of at most `tokens_per_batch` tokens with its padding.
 
+    Longest first, so that a batch that does not fit in memory fails at the start.
 
-def require_pooled_token(tokenizer: TextTokenizer, pooling: Pooling, where: str) -> None:
-    """Check that there is a [CLS] to pool, with CLS pooling.
+    Args:
+        lengths: tokens of each text.
+        tokens_per_batch: the budget, padding included; a single text may exceed it.
 
-    Raises:
-        TasbError: the tokenizer puts none before a text.
+    Yields:
+        Positions into `lengths`; together they are a permutation of all positions.
     """
-    if pooling == "cls":
-        require_cls_token(lambda texts: tokenizer.token_ids(texts, None, 512), where)
+    order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, tokens_per_batch // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def padded_arrays(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids and mask [texts, longest], padded on the right: the CLS vector is read at position 0."""
+    longest = max(map(len, token_ids))
+    ids = np.full((len(token_ids), longest), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, text in enumerate(token_ids):
+        ids[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return ids, mask
+
+
+def padded(token_ids: Sequence[Sequence[int]], pad_id: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask [texts, longest] as tensors on `device`; see `padded_arrays`."""
+    import torch
+
+    ids, mask = padded_arrays(token_ids, pad_id)
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)

@@ -6,6 +6,7 @@ import argparse
 import functools
 import inspect
 import json
+import logging
 import sys
 from collections import Counter
 from pathlib import Path
@@ -279,6 +280,7 @@ def _short_errors(namespace: dict[str, Any]) -> None:
     """In a command, print a TasbError as its message alone: it says what to do, its traceback does not."""
     if namespace["__name__"] != "__main__":
         return
+    print_log()
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -288,3 +290,17 @@ def _short_errors(namespace: dict[str, Any]) -> None:
             previous(kind, error, trace)
 
     sys.excepthook = hook
+
+
+def print_log() -> None:
+    """Print what we log, notes included, as `pyserini-tasb: …`; Pyserini has set up the root logger for warnings."""
+    log = logging.getLogger("pyserini_tasb")
+    if not log.handlers:
+        log.addHandler(_Stderr())
+        log.setLevel(logging.INFO)
+        log.propagate = False
+
+
+class _Stderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"pyserini-tasb: {record.getMessage()}", file=sys.stderr)

@@ -126,8 +126,7 @@ def require_belonging(folder: Path, encoder: Any) -> None:
     known = index_encoders(folder)
     model = getattr(getattr(encoder, "model", None), "name_or_path", "")
     if known and model:
-        from pyserini_tasb.encoding.identity import weights_digest
-        from pyserini_tasb.models.checkpoints import find_checkpoint
+        from pyserini_tasb.models.checkpoints import find_checkpoint, weights_digest
 
         found: dict[str, Any] = {}
         with contextlib.suppress(TasbError, OSError):
@@ -155,7 +154,7 @@ def _adapt(searcher: Any, reach: Callable[[Any, int], None]) -> None:
     signature = inspect.signature(stock_init)
 
     @functools.wraps(stock_init)
-    def init(self: Any, *arguments: Any, **options: Any) -> None:
+    def init(self: Any, *arguments: Any, allow_other_encoder: bool = False, **options: Any) -> None:
         bound = signature.bind(self, *arguments, **options)
         self._tasb = _our_encoder(bound.arguments.get("encoder"))
         if self._tasb is not None:
@@ -163,7 +162,7 @@ def _adapt(searcher: Any, reach: Callable[[Any, int], None]) -> None:
         stock_init(*bound.args, **bound.kwargs)
         if self._tasb is not None:
             check_dimension(self.index_dir, _dimension(self), self._tasb)
-            require_encoder(Path(self.index_dir), self._tasb)
+            require_encoder(Path(self.index_dir), self._tasb, allow_other=allow_other_encoder)
 
     @functools.wraps(stock_search)
     def search(self: Any, q: str, k: int = 10) -> Any:

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import difflib
+import os
 import typing
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.recipes.types import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
+
+    from pyserini_tasb.results import StrPath
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 Location = tuple[str | int, ...]
+
+
+def as_recipe(
+    given: AnyRecipe | Mapping[str, Any] | StrPath, recipe: type[AnyRecipe], settings: Sequence[str] = ()
+) -> AnyRecipe:
+    """A recipe from what a caller has: the recipe, a dict of the same keys, or the path of a YAML file.
+
+    Args:
+        given: the recipe. Values of a dict may be paths, and results of verbs, which stand for their paths.
+        recipe: the schema it must fit.
+        settings: `key=value` or `section.key=value`, each over what is given; the value is read as YAML.
+
+    Raises:
+        TasbError: no such file, not YAML, or not the recipe's schema; every fault is named.
+    """
+    if isinstance(given, recipe) and not settings:
+        return given
+    if isinstance(given, Recipe):
+        given = given.model_dump(mode="json", exclude_unset=True)
+    if isinstance(given, Mapping):
+        return _checked(_with_plain_paths(given), recipe, settings)
+    return load_recipe(Path(given), recipe, settings)
 
 
 def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = ()) -> AnyRecipe:
@@ -49,12 +75,31 @@ def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = 
         raise TasbError(
             where=str(path), expected="`key: value` lines", found=type(values).__name__, do="see the folder's README.md"
         )
+    return _checked(values, recipe, overrides, str(path), node)
+
+
+def _checked(
+    values: dict[str, Any],
+    recipe: type[AnyRecipe],
+    overrides: Sequence[str],
+    where: str | None = None,
+    node: yaml.Node | None = None,
+) -> AnyRecipe:
     for override in overrides:
         _apply(override, values)
     try:
         return recipe.model_validate(values)
     except ValidationError as error:
-        raise _schema_error(path, recipe, node, error) from None
+        raise _schema_error(where, recipe, node, error) from None
+
+
+def _with_plain_paths(value: Any) -> Any:
+    """A copy in which whatever stands for a path is that path, as it would be in YAML."""
+    if isinstance(value, Mapping):
+        return {key: _with_plain_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_plain_paths(inner) for inner in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def line_finder(path: Path) -> Callable[..., int | None]:
@@ -82,12 +127,12 @@ def _apply(override: str, values: dict[str, Any]) -> None:
         raise TasbError(
             expected="key=value or section.key=value, the value as YAML",
             found=f"`{override}`",
-            do="e.g. --set batch_size=96 --set optimiser.learning_rate=2.0e-5",
+            do=f"e.g. {argument('settings', ['batch_size=96', 'optimiser.learning_rate=2.0e-5'])}",
         )
     set_key(values, location, value)
 
 
-def _schema_error(path: Path, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError) -> TasbError:
+def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError) -> TasbError:
     found, advice = [], []
     for fault in error.errors():
         location: Location = fault["loc"]
@@ -105,7 +150,7 @@ def _schema_error(path: Path, recipe: type[Recipe], node: yaml.Node | None, erro
             found.append(f"{at}`{name}`: {fault['msg'].lower()} (got {fault['input']!r})")
             advice.append(f"mend `{location[0] if location else name}`")
     return TasbError(
-        where=str(path),
+        where=where,
         expected=f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}",
         found="; ".join(found),
         do="; ".join(dict.fromkeys(advice)),

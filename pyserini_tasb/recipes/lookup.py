@@ -41,9 +41,6 @@ def recipe_files(kind: Kind) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-# --------
-# Which encoder card a name means.
-
 ENCODER_PREFIX = "tasb:"
 
 
@@ -68,7 +65,7 @@ def encoder_card(encoder: str) -> EncoderCard:
         raise TasbError(
             expected=f"the name of a card ({', '.join(cards)}), a folder, or a hub id (organisation/name)",
             found=f"`{encoder}`",
-            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb encoders`",
+            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb list encoders`",
         )
     return EncoderCard(name="unnamed", description="a model without a card, read as TAS-B", model=wanted)
 
@@ -93,10 +90,6 @@ def _load_card(path: Path) -> EncoderCard:
     return card
 
 
-# --------
-# Which fusion recipe a name means.
-
-
 def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
     """The recipe of that name, or at that path (`….yaml`).
 
@@ -119,9 +112,6 @@ def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
         )
     return load_recipe(files[name], FusionRecipe, overrides)
 
-
-# --------
-# Which regression, topic set or pre-built archive a name means.
 
 NAMES_SHOWN = 12
 

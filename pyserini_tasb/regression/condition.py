@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
 from pyserini_tasb.recipes.loading import line_finder
 from pyserini_tasb.recipes.lookup import encoder_card, own_folder, prebuilt, regression, regression_file, topic_set
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyserini_tasb.recipes.types import NeededModel, Prebuilt, Regression, Stage, StageKind, TopicSet
-    from pyserini_tasb.regression.condition_run import RunOptions
 
 
 Item = TypeVar("Item")
 
+EVALUATE = "evaluate"
 REMOVE_QUERY = "--remove-query"
 # The commands that know it: Pyserini's modules, and verbs of our own.
-_MODULES = ("pyserini.search.faiss", "pyserini.search.lucene")
-_VERBS = ("search", "hybrid", "fuse", "rerank", "tune")
+THEIR_MODULES = ("pyserini.search.faiss", "pyserini.search.lucene")
+OUR_VERBS = ("search", "hybrid", "fuse", "rerank", "tune")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,30 @@ class Condition:
     def recorded_as(self) -> str:
         """The name of its record: values with and without the queries' own documents are not compared."""
         return f"{self.name}.remove-query" if self.regression.remove_query else self.name
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is asked for.
+
+    Args:
+        kind: of the stages that run, or `evaluate`; None for all of them.
+        download: let Pyserini and the hub download what is missing.
+        allow_commands: run also the commands that `refusals` names.
+    """
+
+    kind: str | None = None
+    download: bool = False
+    allow_commands: bool = False
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there will be numbers."""
+        return self.kind in (None, EVALUATE)
+
+    def stages_of(self, condition: Condition) -> tuple[ConditionStage, ...]:
+        """Those that run."""
+        return tuple(stage for stage in condition.stages if self.kind in (None, stage.kind))
 
 
 def load_condition(name: str) -> Condition:
@@ -192,7 +216,7 @@ def each_stage_once(stages: Iterable[ConditionStage]) -> tuple[ConditionStage, .
 
 def _command(stage: Stage, *, remove_query: bool) -> tuple[str, ...]:
     module, *arguments = stage.command
-    knows = module in _MODULES or (module == "pyserini_tasb" and arguments[:1] and arguments[0] in _VERBS)
+    knows = module in THEIR_MODULES or (module == "pyserini_tasb" and arguments[:1] and arguments[0] in OUR_VERBS)
     return (*stage.command, REMOVE_QUERY) if remove_query and knows and REMOVE_QUERY not in arguments else stage.command
 
 
@@ -234,11 +258,6 @@ def _require_known_measures(condition: Condition) -> None:
         )
 
 
-# --------
-# The commands that a regression of somebody else may run: a stage is any `python -m`, and YAML files are shared.
-#
-# docs/regressions.md says what is allowed, why, and what such a file can still do.
-
 # `pyserini.search` itself, `pyserini.2cr` and `pyserini.eval` hand what they get to a shell or to `eval`.
 MODULES = re.compile(r"pyserini\.(encode|fusion|index|search\.[a-z]+)(\.[a-z_]+)*", re.ASCII)
 # Some of the other verbs run commands that a file names, or write where it says.
@@ -258,6 +277,9 @@ ALLOWED = f"pyserini.encode, .fusion, .index.…, .search.…, or pyserini_tasb 
 
 def refusals(regression: Regression, file: Path | None) -> list[list[str]]:
     """The parts of each stage's command that need `--allow-commands`, with file and line; none in our own files.
+
+    A stage can be any `python -m`, and people share YAML files. docs/regressions.md says what is allowed, why, and what
+    such a file can still do.
 
     Args:
         regression: whose stages.
@@ -287,7 +309,8 @@ def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> Non
             expected=f"in files that are not this package's own, commands of {ALLOWED}, and paths outside of the "
             "folder of outputs only to read from",
             found="\n    ".join(["", *found]),
-            do="read these commands (--dry-run); if you trust who wrote them, add --allow-commands",
+            do=f"read these commands ({argument('dry_run', True)}); if you trust who wrote them, "
+            f"add {argument('allow_commands', True)}",
         )
 
 
@@ -301,11 +324,11 @@ def _faults(command: Sequence[str]) -> Iterator[tuple[int, str]]:
         yield 0, f"`{module}` is none of these modules"
     reads = READ - {"--index"} if module.startswith("pyserini.index") else READ  # which writes it
     option = ""
-    for place, argument in enumerate(arguments, 1):
-        option = argument.partition("=")[0] if argument.startswith("-") else option
-        if OUTSIDE.search(argument) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(argument)):
-            yield place, f"`{argument}` is outside of the folder of outputs"
-        if not ours and RUN_THEIR_MODELS_CODE.search(argument):
-            yield place, f"`{argument}` names an encoder whose model's own code Pyserini runs"
-        if not ours and argument.startswith(READ_PICKLES):
-            yield place, f"`{argument}` reads a pickle, which can run code"
+    for place, word in enumerate(arguments, 1):
+        option = word.partition("=")[0] if word.startswith("-") else option
+        if OUTSIDE.search(word) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(word)):
+            yield place, f"`{word}` is outside of the folder of outputs"
+        if not ours and RUN_THEIR_MODELS_CODE.search(word):
+            yield place, f"`{word}` names an encoder whose model's own code Pyserini runs"
+        if not ours and word.startswith(READ_PICKLES):
+            yield place, f"`{word}` reads a pickle, which can run code"

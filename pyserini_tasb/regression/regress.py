@@ -2,120 +2,178 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+import datetime as dt
+import logging
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.artifacts import locked_folder
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.evaluation.measures import evaluate_run
+from pyserini_tasb.formats.named import load_qrels, load_run
 from pyserini_tasb.recipes.lookup import recipe_files
-from pyserini_tasb.regression.condition import each_stage_once, load_condition, require_allowed
-from pyserini_tasb.regression.condition_run import ConditionRun, RunOptions
-from pyserini_tasb.regression.needs import listing, plan
-from pyserini_tasb.regression.results import Recorded, default_folder
-from pyserini_tasb.regression.stages import StageRunner, versions
-from pyserini_tasb.regression.two_cr import conditions_of
-from pyserini_tasb.regression.two_cr_export import export
-from pyserini_tasb.regression.verdicts import Verdict, as_text, counts, exit_status
-from pyserini_tasb.workers import printable
+from pyserini_tasb.regression.condition import EVALUATE, RunOptions, each_stage_once, load_condition, require_allowed
+from pyserini_tasb.regression.needs import listing, missing_needs, plan
+from pyserini_tasb.regression.results import ConditionResult, Recorded, as_text, counts, default_folder
+from pyserini_tasb.regression.stages import StageOutcome, StageRunner, machine, moved, versions
+from pyserini_tasb.regression.two_cr import export_conditions, pyserini_conditions
+from pyserini_tasb.regression.verdicts import Verdict, judged_checks, measured_recall
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pyserini_tasb.evaluation.measures import RunEvaluation
     from pyserini_tasb.regression.condition import Condition
-    from pyserini_tasb.regression.results import Result
+    from pyserini_tasb.regression.verdicts import Recall
+    from pyserini_tasb.results import StrPath
+
+LOG = logging.getLogger(__name__)
+
+PASSED = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED)
+FAILED = (Verdict.HIGHER, Verdict.FAIL)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Do with the conditions named what is asked for: list, plan, export or run and judge them.
+@dataclass(frozen=True)
+class Regressions(FileResult):
+    """The outcome of `regress`.
+
+    Attributes:
+        path: the folder of outputs, which `report` takes as `results`.
+        verdicts: condition → verdict; None of one whose numbers were not asked for. Empty where nothing ran.
+        allow_higher: patterns of names of conditions whose higher values are explained.
+        page: the report, where one was asked for.
+        results: all that is known of each condition.
+        summary: every check, in lines; of a list, a plan or an export: what that prints.
+    """
+
+    verdicts: Mapping[str, Verdict | None] = field(default_factory=dict)
+    allow_higher: tuple[str, ...] = ()
+    page: Path | None = None
+    results: tuple[ConditionResult, ...] = field(default=(), repr=False)
+    summary: str = field(default="", repr=False)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the conditions that failed, or whose values are higher and nobody has explained why."""
+        return tuple(name for name, verdict in self.verdicts.items() if self._fails(name, verdict))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the conditions that could not run, because something is not here."""
+        return tuple(name for name, verdict in self.verdicts.items() if verdict is Verdict.MISSING)
+
+    def _fails(self, name: str, verdict: Verdict | None) -> bool:
+        explained = any(fnmatchcase(name, pattern) for pattern in self.allow_higher)
+        return verdict is Verdict.FAIL or (verdict is Verdict.HIGHER and not explained)
+
+
+def regress(
+    names: str | Sequence[str] = (),
+    *,
+    all: bool = False,  # noqa: A002 - the option's name
+    match: Sequence[str] = (),
+    two_cr: Sequence[str] = (),
+    list: bool = False,  # noqa: A002 - the option's name
+    dry_run: bool = False,
+    export_2cr: StrPath | None = None,
+    stage: str | None = None,
+    jobs: int = 1,
+    resume: bool = False,
+    download: bool = False,
+    allow_commands: bool = False,
+    allow_higher: Sequence[str] = (),
+    output: StrPath = "regress-out",
+    report: StrPath | None = None,
+    recorded: StrPath | None = None,
+) -> Regressions:
+    """Run named conditions, and judge what they measure by what was published or measured before.
+
+    Args:
+        names: of regressions, such as `dl19-passage.tasb`, or paths of their files (`….yaml`).
+        all: every regression there is.
+        match: patterns of names, such as `dl19*`.
+        two_cr: conditions of Pyserini's own, such as `msmarco-v1-passage:distilbert-kd-tasb-pytorch`.
+        list: only list the conditions; without any named, all of them.
+        dry_run: only say what would run, how big it is, and what is missing.
+        export_2cr: only write those that Pyserini's 2CR can hold to this file.
+        stage: run only stages of this kind: index, search, fuse, rerank or evaluate.
+        jobs: conditions at a time.
+        resume: keep what an earlier run finished with the same inputs, commands and versions.
+        download: let Pyserini download what is missing, however big.
+        allow_commands: run any command of files from elsewhere; only for files whose authors you trust.
+        allow_higher: patterns of names of conditions whose higher values are explained, and are no failure.
+        output: the folder of outputs: runs, logs and results.
+        report: a folder that gets index.html, report.md and junit.xml of these conditions.
+        recorded: the folder of what earlier runs measured; by default in the user's folder.
 
     Returns:
-        0 where all checks passed, 1 where one failed, 2 where nothing failed and something could not run.
+        A verdict for each condition. A check that fails is a verdict, and raises nothing.
 
     Raises:
         TasbError: a name, option or file with a fault, a command that is not allowed, or a folder that cannot be used.
+        KeyboardInterrupt: the commands have been ended, and `resume` goes on.
     """
-    if arguments.jobs < 1:
-        raise TasbError(expected="--jobs 1 or more", found=str(arguments.jobs), do="leave it out, or say how many")
-    conditions = selected(arguments)
-    options = RunOptions(arguments.stage, arguments.download, arguments.allow_commands)
-    folder = Path(arguments.output)
-    if arguments.list:
-        print(printable(listing(conditions)))
-    elif arguments.dry_run:
-        print(printable("\n\n".join(plan(condition, options, folder) for condition in conditions)))
-    elif arguments.export_2cr:
-        export(conditions, Path(arguments.export_2cr))
-    else:
-        results = _run(arguments, conditions, options, folder)
-        print(f"{counts(results)}; results in {folder / 'results'}")
-        if arguments.report:
-            print(f"report: {_report(arguments, results, folder)}")
-        return exit_status(_unless_allowed(result, arguments.allow_higher) for result in results)
-    return 0
+    if jobs < 1:
+        raise TasbError(expected=f"{argument('jobs')} 1 or more", found=str(jobs), do="leave it out, or say how many")
+    folder = Path(output)
+    names = (names,) if isinstance(names, str) else names
+    every = all or (list and not (names or match or two_cr))
+    conditions = selected(names, match=match, two_cr=two_cr, every=every)
+    options = RunOptions(stage, download, allow_commands)
+    if list:
+        return Regressions(folder, summary=listing(conditions))
+    if dry_run:
+        return Regressions(folder, summary="\n\n".join(plan(condition, options, folder) for condition in conditions))
+    if export_2cr:
+        return Regressions(folder, summary=export_conditions(conditions, Path(export_2cr)))
+    results = run_all(conditions, options, folder, jobs=jobs, resume=resume, recorded=recorded)
+    page = _report(results, folder, allow_higher, Path(report)) if report else None
+    return Regressions(
+        folder,
+        verdicts={result.name: result.verdict for result in results},
+        allow_higher=tuple(allow_higher),
+        page=page,
+        results=tuple(results),
+        summary="\n".join(
+            [
+                *(f"\n{as_text(result)}\n" for result in results),
+                f"{counts(results)}; results in {folder / 'results'}",
+                *([f"report: {page}"] if page else []),
+            ]
+        ),
+    )
 
 
-def _run(
-    arguments: argparse.Namespace, conditions: Sequence[Condition], options: RunOptions, folder: Path
-) -> list[Result]:
-    require_allowed(conditions, options)
-    known = versions()
-    recorded = Recorded(Path(arguments.recorded) if arguments.recorded else default_folder())
-    # The pipeline takes a folder only if it is empty: looked at before the lock puts a file into it.
-    runner = StageRunner(folder, known, resume=arguments.resume, on_screen=arguments.jobs == 1)
-    with locked_folder(folder):
-        try:
-            return run_all(conditions, ConditionRun(runner, recorded, known, options), runner, arguments.jobs)
-        except KeyboardInterrupt:
-            print("\nThe same command with --resume goes on from where this stopped.", file=sys.stderr)
-            raise
-
-
-def _report(arguments: argparse.Namespace, results: Sequence[Result], folder: Path) -> Path:
-    # Matplotlib and Jinja take a while to import.
-    from pyserini_tasb.regression.report import write_report
-    from pyserini_tasb.regression.report_content import content_of
-
-    return write_report(content_of(results, folder, allowed=arguments.allow_higher), Path(arguments.report))
-
-
-def _unless_allowed(result: Result, allowed: Sequence[str]) -> Verdict:
-    if result.verdict is Verdict.HIGHER and any(fnmatchcase(result.name, pattern) for pattern in allowed):
-        return Verdict.OK
-    return result.verdict or Verdict.OK
-
-
-# --------
-# Which conditions a command line means.
-
-
-def selected(arguments: argparse.Namespace) -> list[Condition]:
-    """The conditions named, matched, or all; those of Pyserini's 2CR after them. `--list` alone means all.
+def selected(
+    names: Sequence[str] = (), *, match: Sequence[str] = (), two_cr: Sequence[str] = (), every: bool = False
+) -> list[Condition]:
+    """The conditions named, matched, or all; those of Pyserini's 2CR after them.
 
     Raises:
         TasbError: nothing named, a name twice, a pattern that nothing matches, one stage's name for two commands, or a
             name or file with a fault.
     """
     known = recipe_files("regressions")
-    nothing_named = not (arguments.names or arguments.match or arguments.two_cr)
-    every = arguments.all or (nothing_named and arguments.list)
-    names = [*arguments.names, *(known if every else ())]
-    for pattern in arguments.match:
+    names = [*names, *(known if every else ())]
+    for pattern in match:
         matched = [name for name in known if fnmatchcase(name, pattern)]
         if not matched:
             raise TasbError(
                 expected="a pattern that some regression's name matches",
-                found=f"--match {pattern}",
+                found=f"{argument('match', pattern)}",
                 do="see `tasb regress --list`",
             )
         names += matched
     conditions = [load_condition(name) for name in dict.fromkeys(names)]
-    for name in arguments.two_cr:
-        conditions += conditions_of(name)
+    for name in two_cr:
+        conditions += pyserini_conditions(name)
     counted = Counter(condition.name for condition in conditions)
     twice = [name for name, count in counted.items() if count > 1]
     if twice:
@@ -127,36 +185,170 @@ def selected(arguments: argparse.Namespace) -> list[Condition]:
     each_stage_once(stage for condition in conditions for stage in condition.stages)
     if not conditions:
         raise TasbError(
-            expected="names of regressions, --all, --match or --2cr",
+            expected=f"names of regressions, {argument('all')}, {argument('match')} or {argument('two_cr')}",
             found="none of them",
             do="see `tasb regress --list`",
         )
     return conditions
 
 
-# --------
-# Many conditions, some at a time.
-
-
 def run_all(
-    conditions: Sequence[Condition], condition_run: ConditionRun, runner: StageRunner, jobs: int
-) -> list[Result]:
-    """Run them, `jobs` at a time, and print each result as it comes; in the order given.
+    conditions: Sequence[Condition],
+    options: RunOptions,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    resume: bool = False,
+    recorded: StrPath | None = None,
+) -> list[ConditionResult]:
+    """Run conditions, `jobs` at a time; the results stand in the order of the conditions.
 
     Raises:
-        KeyboardInterrupt: by Ctrl-C; the commands that ran then have been ended.
+        TasbError: a command that is not allowed, or a folder that cannot be used.
+        KeyboardInterrupt: the commands that ran then have been ended.
     """
+    require_allowed(conditions, options)
+    known = versions()
+    # The pipeline takes a folder only if it is empty: looked at before the lock puts a file into it.
+    runner = StageRunner(folder, known, resume=resume, on_screen=jobs == 1)
+    condition_run = ConditionRun(runner, Recorded(Path(recorded) if recorded else default_folder()), known, options)
 
-    def one(condition: Condition) -> Result:
-        result = condition_run.of(condition)
-        print(printable(f"\n{as_text(result)}\n"), flush=True)
+    def one(condition: Condition) -> ConditionResult:
+        result = condition_run.run(condition)
+        if len(conditions) > 1:  # one is about to be shown
+            LOG.info("%s: %s", result.name, result.verdict or "done")
         return result
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
+    # Threads: the work is done by processes that these wait for.
+    with locked_folder(folder), ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
-            # Threads: the work is done by processes that these wait for.
             return [future.result() for future in [pool.submit(one, condition) for condition in conditions]]
-        except BaseException:
+        except BaseException as error:
             runner.stop.set()
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                LOG.info("the same command with %s goes on from where this stopped", argument("resume"))
             raise
+
+
+class ConditionRun:
+    """Runs conditions, from the first command to the verdict.
+
+    Args:
+        runner: of their stages.
+        recorded: what earlier runs gave.
+        versions: of what numbers can depend on.
+        options: how they are run.
+    """
+
+    def __init__(
+        self, runner: StageRunner, recorded: Recorded, versions: Mapping[str, str], options: RunOptions
+    ) -> None:
+        self._runner, self._recorded, self._versions, self._options = runner, recorded, versions, options
+
+    def run(self, condition: Condition) -> ConditionResult:
+        """Run what is to be run of it, judge and save.
+
+        Raises:
+            KeyboardInterrupt: the runner was stopped.
+            TasbError: the result, or what is recorded of it, cannot be written.
+        """
+        result = self._with_history(self._result(condition), condition.recorded_as)
+        result.save(self._runner.folder)
+        return result
+
+    def _result(self, condition: Condition) -> ConditionResult:
+        about = self._about(condition)
+        needs = missing_needs(condition, self._options, self._runner.folder)
+        if needs:
+            return ConditionResult(**about, needs=tuple(needs))
+        outcomes: list[StageOutcome] = []
+        for stage in self._options.stages_of(condition):
+            outcome = self._runner.run(stage, condition)
+            outcomes.append(outcome)
+            if outcome.failure is not None:
+                return ConditionResult(**about, stages=tuple(outcomes), failure=outcome.failure)
+        if not self._options.evaluates:
+            return ConditionResult(**about, stages=tuple(outcomes))
+        return self._judged(condition, about, outcomes)
+
+    def _about(self, condition: Condition) -> dict[str, Any]:
+        topics = condition.topics
+        return {
+            "name": condition.name,
+            "description": condition.regression.description,
+            "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "topics": {"name": topics.name, "topics": topics.topics, "qrels": topics.qrels},
+            "versions": self._versions,
+            "machine": machine(),
+            "run": condition.regression.run,
+        }
+
+    def _judged(self, condition: Condition, about: dict[str, Any], outcomes: list[StageOutcome]) -> ConditionResult:
+        began = time.monotonic()
+        try:
+            evaluation, recall = self._evaluation(condition)
+        except TasbError as error:
+            return ConditionResult(**about, stages=tuple(outcomes), failure=str(error))
+        evaluated = StageOutcome(
+            name=f"{condition.name}.{EVALUATE}",
+            stage=EVALUATE,
+            command=condition.evaluation,
+            seconds=time.monotonic() - began,
+            reused=False,
+            log=None,
+        )
+        return ConditionResult(
+            **about,
+            stages=(*outcomes, evaluated),
+            checks=tuple(judged_checks(condition, evaluation.overall, self._recorded.of(condition.recorded_as))),
+            per_query={
+                measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
+                for measure, values in evaluation.per_query.items()
+            },
+            recall=recall,
+            notes=tuple(_notes(evaluation)),
+        )
+
+    def _evaluation(self, condition: Condition) -> tuple[RunEvaluation, Recall]:
+        path = _in_folder(self._runner.folder, condition.regression.run)
+        run = load_run(path, remove_query=condition.regression.remove_query)
+        qrels = load_qrels(_in_folder(self._runner.folder, condition.topics.qrels))
+        evaluation = evaluate_run(run, qrels, condition.measures, name=condition.regression.run)
+        return evaluation, measured_recall(run, qrels, [known.measure for known in condition.topics.measures])
+
+    def _with_history(self, result: ConditionResult, recorded_as: str) -> ConditionResult:
+        """Record what is to be recorded; to a failure add which versions moved since the last OK."""
+        record = self._recorded.of(recorded_as)
+        if result.verdict in PASSED:
+            today = dt.date.fromisoformat(result.date[:10])
+            first = {check.measure: check.measured for check in result.checks if check.verdict is Verdict.RECORDED}
+            if first:
+                self._recorded.add_values(recorded_as, first, today)
+            self._recorded.passed(recorded_as, self._versions, today)
+        elif result.verdict in FAILED and record.last_ok_date:
+            changed = moved(record.last_ok, self._versions)
+            return dataclasses.replace(result, moved=changed, last_ok=record.last_ok_date.isoformat())
+        return result
+
+
+def _in_folder(folder: Path, name: str) -> str | Path:
+    """A file among the outputs, or else a name or path of any other."""
+    path = folder / name
+    return path if path.is_file() else name
+
+
+def _notes(evaluation: RunEvaluation) -> list[str]:
+    missing, shown = evaluation.missing, 5
+    if not missing:
+        return []
+    some = ", ".join(missing[:shown]) + (", …" if len(missing) > shown else "")
+    return [f"the run lacks {len(missing)} of {len(evaluation.queries)} judged queries, which count as 0: {some}"]
+
+
+def _report(results: Sequence[ConditionResult], folder: Path, allowed: Sequence[str], output: Path) -> Path:
+    # Matplotlib and Jinja take a while to import.
+    from pyserini_tasb.regression.report import write_report
+    from pyserini_tasb.regression.report_content import arranged_content
+
+    return write_report(arranged_content(results, folder, allowed=allowed), output)

@@ -3,52 +3,70 @@
 from __future__ import annotations
 
 import html
+import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import os_errors_explained
-from pyserini_tasb.regression.report_content import content_of, cut, measured_values, rows_of
+from pyserini_tasb.regression.report_content import arranged_content, cut, measured_values, study_rows
 from pyserini_tasb.regression.report_page import as_page
-from pyserini_tasb.regression.results import read_results
-from pyserini_tasb.regression.verdicts import DECIMALS, Verdict, as_printed, check_values
+from pyserini_tasb.regression.results import check_values, read_results
+from pyserini_tasb.regression.verdicts import DECIMALS, Verdict, as_printed
+from pyserini_tasb.results import FileResult
 from pyserini_tasb.tables import markdown_table
 from pyserini_tasb.training.study_report import read_document
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
     from pyserini_tasb.regression.report_content import Content, PaperTable, Row, Section, StudyCell
     from pyserini_tasb.regression.verdicts import Check
+    from pyserini_tasb.results import StrPath
     from pyserini_tasb.training.study_report import StudyDocument
 
 
-RESULTS = "regress-out"  # the default --output of `tasb regress`
+RESULTS = "regress-out"  # the default `output` of `regress`
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write it; nothing is run or judged again. Where only studies are named, it is of them alone.
+@dataclass(frozen=True)
+class Report(FileResult):
+    """A report; its path is that of the page, beside which the two other files are."""
+
+    @property
+    def summary(self) -> str:
+        """The path of the page."""
+        return str(self.path)
+
+
+def report(
+    results: StrPath | None = None,
+    *,
+    studies: StrPath | Sequence[StrPath] = (),
+    allow_higher: Sequence[str] = (),
+    output: StrPath,
+) -> Report:
+    """Write what `regress` and `study` left as a page, as Markdown and as JUnit XML; nothing runs or is judged again.
+
+    Args:
+        results: what `regress` returned, or its folder of outputs; by default `regress-out`, or none if there are
+            studies.
+        studies: the `output` of studies.
+        allow_higher: patterns of names of regressions whose higher values are explained.
+        output: the folder that gets index.html, report.md and junit.xml.
 
     Raises:
         TasbError: no results, a damaged file, or a folder that cannot be written to.
     """
-    folder = Path(arguments.results or RESULTS)
-    only_studies = arguments.results is None and arguments.studies
-    results = [] if only_studies else read_results(folder)
-    studies = [read_document(Path(study)) for study in arguments.studies]
-    print(
-        write_report(
-            content_of(results, folder, studies=studies, allowed=arguments.allow_higher), Path(arguments.output)
-        )
-    )
-    return 0
+    folder = Path(results or RESULTS)
+    studies = (studies,) if isinstance(studies, str | os.PathLike) else studies
+    found = [] if results is None and studies else read_results(folder)
+    documents = [read_document(Path(study)) for study in studies]
+    return Report(write_report(arranged_content(found, folder, studies=documents, allowed=allow_higher), Path(output)))
 
-
-# --------
-# A report's three files.
 
 PAGE, MARKDOWN, JUNIT = "index.html", "report.md", "junit.xml"
 
@@ -66,9 +84,6 @@ def write_report(content: Content, folder: Path) -> Path:
         write_whole(folder / name, text)
     return folder / PAGE
 
-
-# --------
-# A report as Markdown: what GitHub shows of a CI job.
 
 NONE = "-"
 
@@ -153,7 +168,7 @@ def _study(study: StudyDocument) -> Iterator[str]:
         head,
         [
             [escaped(row.entry.label), str(row.entry.seeds), *(_study_cell(cell) for cell in row.cells)]
-            for row in rows_of(study)
+            for row in study_rows(study)
         ],
     )
     if study.letters:
@@ -181,9 +196,6 @@ def fenced(text: str) -> str:
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
 
-
-# --------
-# A report as JUnit XML: a suite for each condition, a test case for each check.
 
 # XML 1.0 has no place for these, not even as references.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyserini_tasb.evaluation.significance import PairedTest
-    from pyserini_tasb.regression.results import Result
+    from pyserini_tasb.regression.results import ConditionResult
     from pyserini_tasb.regression.verdicts import Check
     from pyserini_tasb.training.study_report import Difference, MeasuredEntry, StudyDocument
 
@@ -57,7 +57,7 @@ class Content:
         return "Regressions" if self.sections else "Studies"
 
     @property
-    def results(self) -> dict[str, Result]:
+    def results(self) -> dict[str, ConditionResult]:
         """Name → result."""
         return {row.result.name: row.result for section in self.sections for row in section.rows}
 
@@ -68,8 +68,12 @@ class Content:
         return {verdict: counted[verdict] for verdict in (*reversed(Verdict), DONE) if counted[verdict]}
 
 
-def content_of(
-    results: Sequence[Result], folder: Path, *, studies: Sequence[StudyDocument] = (), allowed: Sequence[str] = ()
+def arranged_content(
+    results: Sequence[ConditionResult],
+    folder: Path,
+    *,
+    studies: Sequence[StudyDocument] = (),
+    allowed: Sequence[str] = (),
 ) -> Content:
     """Results and studies, put in order.
 
@@ -84,11 +88,8 @@ def content_of(
     """
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     papers = tuple(paper_tables()) if results else ()
-    return Content(folder, tuple(sections_of(results, allowed)), papers, tuple(studies), now)
+    return Content(folder, tuple(topic_sections(results, allowed)), papers, tuple(studies), now)
 
-
-# --------
-# Results by topic set, each with one cell a measure: what all kinds of reports show.
 
 DONE = "done"  # where only stages were asked for
 
@@ -103,7 +104,7 @@ class Row:
         allowed: whether its values may be higher.
     """
 
-    result: Result
+    result: ConditionResult
     cells: Mapping[str, Check]
     allowed: bool
 
@@ -144,14 +145,14 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def sections_of(results: Sequence[Result], allowed: Sequence[str]) -> list[Section]:
+def topic_sections(results: Sequence[ConditionResult], allowed: Sequence[str]) -> list[Section]:
     """By topic set, in the order of their names.
 
     Args:
         results: of all conditions.
         allowed: patterns of names of conditions whose values may be higher.
     """
-    by_topics: dict[str, list[Result]] = {}
+    by_topics: dict[str, list[ConditionResult]] = {}
     for result in sorted(results, key=lambda result: (result.topics["name"], result.name)):
         by_topics.setdefault(result.topics["name"], []).append(result)
     return [
@@ -164,7 +165,7 @@ def sections_of(results: Sequence[Result], allowed: Sequence[str]) -> list[Secti
     ]
 
 
-def _row(result: Result, allowed: Sequence[str]) -> Row:
+def _row(result: ConditionResult, allowed: Sequence[str]) -> Row:
     by_measure: dict[str, list[Check]] = {}
     for check in result.checks:
         by_measure.setdefault(check.measure, []).append(check)
@@ -176,9 +177,6 @@ def _deciding(checks: Sequence[Check]) -> Check:
     verdict = worst(check.verdict for check in checks if check.verdict is not None)
     return next((check for check in checks if check.verdict is verdict), checks[0])
 
-
-# --------
-# Tables of the paper, with what was measured here beside it.
 
 PAPER = "paper"
 
@@ -262,7 +260,7 @@ def paper_tables() -> list[PaperTable]:
     return [load_recipe(path, PaperTable) for path in sorted((own_folder("regressions") / PAPER).glob("*.yaml"))]
 
 
-def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, Result]) -> list[Measured | None]:
+def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, ConditionResult]) -> list[Measured | None]:
     """What was measured here for a row, in the order of the table's columns; None where nothing was.
 
     Args:
@@ -273,17 +271,13 @@ def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, Resu
     return [_measured(row, topics, measure, results) for topics, measure in table.columns]
 
 
-def _measured(row: PaperRow, topics: str, measure: str, results: Mapping[str, Result]) -> Measured | None:
+def _measured(row: PaperRow, topics: str, measure: str, results: Mapping[str, ConditionResult]) -> Measured | None:
     for system in row.measured:
         result = results.get(f"{topics}.{system}")
         for check in result.checks if result else ():
             if check.measure == measure and result:
                 return Measured(check.measured, result.name)
     return None
-
-
-# --------
-# A study's values as cells of a table, and its differences by letter.
 
 
 @dataclass(frozen=True)
@@ -311,7 +305,7 @@ class StudyRow:
     cells: tuple[StudyCell | None, ...]
 
 
-def rows_of(study: StudyDocument) -> list[StudyRow]:
+def study_rows(study: StudyDocument) -> list[StudyRow]:
     """The study's table."""
     found = {(each.name, each.column, each.letter): each for each in study.differences if each.significant}
     return [
@@ -326,7 +320,7 @@ def rows_of(study: StudyDocument) -> list[StudyRow]:
     ]
 
 
-def differences_of(study: StudyDocument, letter: str) -> list[tuple[str, list[Difference | None]]]:
+def study_differences(study: StudyDocument, letter: str) -> list[tuple[str, list[Difference | None]]]:
     """Each entry that was compared with what the letter stands for: its label, and a difference for each column."""
     found = {(each.name, each.column): each for each in study.differences if each.letter == letter}
     columns = range(len(study.columns))
@@ -344,9 +338,6 @@ def _cell(values: Sequence[float], significant: Sequence[Difference]) -> StudyCe
         worse="".join(each.letter for each in significant if each.difference < 0),
     )
 
-
-# --------
-# Conditions of a topic set against each other, query by query.
 
 Pair = tuple[int, int]
 
@@ -405,9 +396,6 @@ def _topics(name: str, folder: Path) -> dict[str, str]:
     except TasbError:  # another format, such as TREC's; the queries go by their ids then
         return {}
 
-
-# --------
-# The end of a command's log.
 
 LINES = 60
 BYTES = 64 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.artifacts import file_state, installed_versions, write_whole
-from pyserini_tasb.errors import TasbError, os_errors_explained
-from pyserini_tasb.workers import printable, run_child
+from pyserini_tasb.errors import FailedError, TasbError, argument, os_errors_explained
+from pyserini_tasb.workers import printable, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from threading import Event
 
+
+LOG = logging.getLogger(__name__)
 
 STAMPS = ".tasb-steps"
 LOGS = "logs"
@@ -60,7 +63,7 @@ class Step:
         return (*self.outputs, self.stdout) if self.stdout else self.outputs
 
 
-class StepFailedError(Exception):
+class StepFailedError(FailedError):
     """A step's command failed; the text has the end of its log."""
 
 
@@ -90,13 +93,13 @@ class Pipeline:
         """
         seconds = {}
         for number, step in enumerate(steps, 1):
-            print(f"\n[{number}/{len(steps)}] {step.summary}\n$ {step.command}", flush=True)
+            LOG.info("[%d/%d] %s\n$ %s", number, len(steps), step.summary, step.command)
             took = self.finished(step)
             if took is None:
                 took = self.execute(step)
-                print(f"  done in {took:.1f} s", flush=True)
+                LOG.info("done in %.1f s", took)
             else:
-                print(f"  done before, in {took:.1f} s", flush=True)
+                LOG.info("done before, in %.1f s", took)
             seconds[step.name] = took
         return seconds
 
@@ -105,7 +108,7 @@ class Pipeline:
         return self.folder / LOGS / f"{step.name}.log"
 
     def execute(self, step: Step, *, on_screen: bool = True, stop: Event | None = None) -> float:
-        """Run a step, finished or not; return its wall seconds. `on_screen` and `stop` as in `run_child`.
+        """Run a step, finished or not; return its wall seconds. `on_screen` and `stop` as in `run_command`.
 
         Raises:
             StepFailedError: the command failed, or did not make what it should.
@@ -121,7 +124,7 @@ class Pipeline:
             path.parent.mkdir(parents=True, exist_ok=True)
         log = self.log_of(step)
         start = time.monotonic()
-        status = run_child(
+        status = run_command(
             [sys.executable, *step.arguments],
             folder=self.folder,
             environment=self._environment,
@@ -164,13 +167,15 @@ def _import_nothing_from_the_folder() -> dict[str, str]:
 
 
 def _claim(folder: Path) -> None:
-    with os_errors_explained(folder, expected="a folder to write to", do="choose another folder with --output"):
+    with os_errors_explained(
+        folder, expected="a folder to write to", do=f"choose another folder with {argument('output')}"
+    ):
         if folder.exists() and any(folder.iterdir()) and not (folder / STAMPS).is_dir():
             raise TasbError(
                 where=str(folder),
                 expected="a folder that is new, empty, or of an earlier run: results in it are replaced",
                 found="other files",
-                do="choose another folder with --output",
+                do=f"choose another folder with {argument('output')}",
             )
         (folder / STAMPS).mkdir(parents=True, exist_ok=True)
         (folder / LOGS).mkdir(exist_ok=True)

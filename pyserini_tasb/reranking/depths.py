@@ -1,108 +1,167 @@
-"""`tasb rerank-depths`: a measure at each depth of re-ranking (RQ4 of the TAS-B paper, arXiv:2104.06967)."""
+"""Depths of re-ranking: a measure at each of them (RQ4 of the TAS-B paper, arXiv:2104.06967)."""
 
 from __future__ import annotations
 
 import csv
-import functools
+import html
 import io
 import math
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.artifacts import write_whole
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.lines import open_lines, split_columns
-from pyserini_tasb.formats.named import bundled_files, load_qrels, load_run, run_file
+from pyserini_tasb.formats.named import as_qrels, bundled_files, run_file
+from pyserini_tasb.formats.run import as_run
 from pyserini_tasb.formats.run_table import ranked_docids
-from pyserini_tasb.plots import COLOURS
-from pyserini_tasb.tables import markdown_layout, text_layout
+from pyserini_tasb.plots import COLOURS, as_png
+from pyserini_tasb.results import Result
+from pyserini_tasb.tables import markdown_table, text_table
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
+    from pyserini_tasb.formats.named import AnyQrels
     from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.run_table import RunDict
-    from pyserini_tasb.tables import Layout
+    from pyserini_tasb.results import StrPath
 
     Ranking = Mapping[str, float]
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write `arguments.output`, and beside it the same as .csv; print the table.
+NOT_REACHED = "-"
+
+
+def rerank_depths(
+    first_stage: Sequence[AnyRun] | Sequence[Sequence[AnyRun]],
+    *,
+    qrels: AnyQrels,
+    measure: str = "nDCG@10",
+    depths: Sequence[int] = (10, 20, 50, 100, 200, 500, 1_000),
+    remove_query: bool = False,
+    output: StrPath | None = None,
+) -> DepthCurves:
+    """Measure re-ranking at several depths.
+
+    A model's score of a passage is the same whatever the depth, so one re-ranking to the deepest is enough. Not so for
+    duoT5, whose scores depend on all the passages compared.
+
+    Args:
+        first_stage: a run, then what `rerank` made of it with each model; or several such lists.
+        qrels: judgments: a name (`dl19-passage`), a file, or qid → docid → grade.
+        measure: ir-measures' name of one.
+        depths: how many passages of each query are re-ranked; those that a run does not reach are left out.
+        remove_query: read the runs without each query's own document, whose docid is the query's id.
+        output: a picture (`….png`), beside which the same is written as `.csv`; nothing is written without it.
+
+    Returns:
+        the curves.
 
     Raises:
-        TasbError: options that cannot be, a name or path that leads nowhere, a faulty file, or a run that is no
+        TasbError: arguments that cannot be, a name or path that leads nowhere, a faulty file, or a run that is no
             re-ranking of its first stage.
+
+    Example:
+        rerank_depths(["dl19-passage.bm25", rerank("dl19-passage.bm25", …)], qrels="dl19-passage", depths=[10, 100])
     """
-    picture = Path(arguments.output)
-    _require_sense(arguments)
-    (measure,) = map(str, parse_measures([arguments.measure]))
-    depths = sorted(set(arguments.depths))
-    qrels = load_qrels(arguments.qrels)
-    load = functools.partial(load_run, remove_query=arguments.remove_query)
-    curves = [curve for runs in arguments.first_stage for curve in _curves(runs, load, qrels, measure, depths)]
-    write_whole(picture.with_suffix(".csv"), as_csv(curves, measure))
-    write_whole(picture, draw(curves, measure, arguments.qrels))
-    layout = markdown_layout() if arguments.markdown else text_layout()
-    print(f"{as_table(curves, depths, layout)}\n\n{measure}, {len(qrels)} queries of {arguments.qrels}")
-    return 0
-
-
-def _require_sense(arguments: argparse.Namespace) -> None:
-    mistakes = [f"a depth of {depth}" for depth in arguments.depths if depth < 1]
-    mistakes += [f"--first-stage {runs[0]} without a re-ranked run" for runs in arguments.first_stage if len(runs) < 2]
-    if Path(arguments.output).suffix != ".png":
-        mistakes.append(f"--output {arguments.output}")
-    if mistakes:
-        raise TasbError(
-            expected="depths of 1 or more, --first-stage with the runs that were made of it, --output as a PNG",
-            found="; ".join(mistakes),
-            do="see `tasb rerank-depths --help`",
-        )
-
-
-def _curves(
-    runs: Sequence[str], load: Callable[[str], RunDict], qrels: QrelsDict, measure: str, depths: Sequence[int]
-) -> list[DepthCurve]:
-    first, *reranked = (NamedRun(_name(name), run) for name, run in ((name, load(name)) for name in runs))
-    names = [run.name for run in reranked]
-    if len(set(names)) < len(names):
-        raise TasbError(
-            expected="re-ranked runs with different tags, by which they are told apart",
-            found=", ".join(f"{tag} ({name})" for tag, name in zip(names, runs[1:], strict=True)),
-            do="re-rank with --tag",
-        )
-    return [depth_curve(first, run, qrels, measure, depths) for run in reranked]
-
-
-def _name(run: str) -> str:
-    """A bundled run's name; else what the run calls itself, in the last column of its first line."""
-    if run in bundled_files("run"):
-        return run
-    with open_lines(run_file(run)) as lines:
-        return split_columns(next(lines))[-1]
-
-
-# --------
-# A measure against the depth of re-ranking (RQ4 of the TAS-B paper, arXiv:2104.06967).
+    stages = _stages(first_stage)
+    _require_sense(stages, depths, output)
+    (name,) = map(str, parse_measures([measure]))
+    ascending = sorted(set(depths))
+    judged = as_qrels(qrels)
+    curves = [curve for runs in stages for curve in _curves(runs, judged, name, ascending, remove_query=remove_query)]
+    called = fspath(qrels) if isinstance(qrels, str | PathLike) else "the qrels"
+    found = DepthCurves(
+        tuple(curves), name, tuple(ascending), called, len(judged), None if output is None else Path(output)
+    )
+    if found.picture is not None:
+        write_whole(found.picture.with_suffix(".csv"), found.to_csv())
+        write_whole(found.picture, as_png(drawn(curves, name, called)))
+    return found
 
 
 @dataclass(frozen=True)
-class NamedRun:
-    """A run, and what tables call it."""
+class DepthCurves(Result):
+    """Curves of one measure against the depth of re-ranking.
 
-    name: str
-    run: RunDict
+    Attributes:
+        curves: one for each first stage and re-ranker.
+        measure: its name.
+        depths: those asked for, the smallest first.
+        qrels: the judgments' name.
+        queries: how many of them are judged.
+        picture: its file, if one was written.
+    """
+
+    curves: tuple[DepthCurve, ...]
+    measure: str
+    depths: tuple[int, ...]
+    qrels: str
+    queries: int
+    picture: Path | None = None
+
+    @property
+    def summary(self) -> str:
+        """The table as text, and what was measured."""
+        return f"{self.to_text()}\n\n{self.about}"
+
+    @property
+    def about(self) -> str:
+        """The measure and the judgments, in a line."""
+        return f"{self.measure}, {self.queries} queries of {self.qrels}"
+
+    def to_text(self) -> str:
+        """A line for each first stage and re-ranker, a column for each depth; 0 is the first stage itself."""
+        return text_table(*self._cells())
+
+    def to_markdown(self) -> str:
+        """The same table in Markdown."""
+        return markdown_table(*self._cells())
+
+    def to_csv(self) -> str:
+        """A line for each point, with all digits."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["first_stage", "reranker", "depth", self.measure])
+        for curve in self.curves:
+            for depth, value in {0: curve.before, **curve.values}.items():
+                writer.writerow([curve.first_stage, curve.reranker, depth, value])
+        return text.getvalue()
+
+    def __repr__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        head, lines = self._cells()
+        rows = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}</tr>" for line in lines]
+        top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+        return f"<table><caption>{html.escape(self.about)}</caption><tr>{top}</tr>{''.join(rows)}</table>"
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        shown = [depth for depth in self.depths if any(depth in curve.values for curve in self.curves)]
+        head = ["first stage", "re-ranker", "0", *(f"{depth:,}" for depth in shown)]
+        lines = [
+            [
+                curve.first_stage,
+                curve.reranker,
+                f"{curve.before:.4f}",
+                *(f"{curve.values[depth]:.4f}" if depth in curve.values else NOT_REACHED for depth in shown),
+            ]
+            for curve in self.curves
+        ]
+        return head, lines
 
 
 @dataclass(frozen=True)
 class DepthCurve:
-    """What a re-ranker makes of a first stage.
+    """A re-ranker after a first stage, measured.
 
     Attributes:
         first_stage: its name.
@@ -117,13 +176,64 @@ class DepthCurve:
     values: Mapping[int, float]
 
 
+def _stages(given: Sequence[Any]) -> list[list[Any]]:
+    """Lists of runs; one list of runs is the only stage."""
+    if all(isinstance(runs, list | tuple) for runs in given):
+        return [list(runs) for runs in given]
+    return [list(given)]
+
+
+def _require_sense(stages: Sequence[Sequence[Any]], depths: Sequence[int], output: StrPath | None) -> None:
+    first_stage = argument("first_stage")
+    mistakes = [f"a depth of {depth}" for depth in depths if depth < 1]
+    mistakes += [f"{first_stage} {runs[0]} without a re-ranked run" for runs in stages if len(runs) < 2]
+    if output is not None and Path(output).suffix != ".png":
+        mistakes.append(f"{argument('output')} {output}")
+    if mistakes:
+        raise TasbError(
+            expected=f"depths of 1 or more, {first_stage} with the runs that were made of it, {argument('output')} as "
+            "a PNG",
+            found="; ".join(mistakes),
+            do="see `tasb rerank-depths --help`",
+        )
+
+
+def _curves(
+    runs: Sequence[AnyRun], qrels: QrelsDict, measure: str, depths: Sequence[int], *, remove_query: bool
+) -> list[DepthCurve]:
+    first, *reranked = (_named(run, remove_query=remove_query) for run in runs)
+    names = [run.name for run in reranked]
+    if len(set(names)) < len(names):
+        raise TasbError(
+            expected="re-ranked runs with different tags, by which they are told apart",
+            found=", ".join(f"{tag} ({run})" for tag, run in zip(names, runs[1:], strict=True)),
+            do=f"re-rank with {argument('tag')}",
+        )
+    return [depth_curve(first, run, qrels, measure, depths) for run in reranked]
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A run, and what tables call it."""
+
+    name: str
+    run: RunDict
+
+
+def _named(given: AnyRun, *, remove_query: bool) -> NamedRun:
+    """A run with its own name; the name of a TREC file is in the last column of its first line."""
+    run = as_run(given, remove_query=remove_query)
+    if isinstance(given, str | PathLike) and given not in bundled_files("run"):
+        with open_lines(run_file(given if isinstance(given, str) else Path(given))) as lines:
+            columns = split_columns(next(lines))
+        run.name = columns[-1] if len(columns) == 6 else run.name
+    return NamedRun(run.name, run.to_dict())
+
+
 def depth_curve(
     first: NamedRun, reranked: NamedRun, qrels: QrelsDict, measure: str, depths: Sequence[int]
 ) -> DepthCurve:
     """Evaluate a re-ranking at each depth that it reaches.
-
-    A model's score of a passage is the same whatever the depth: those of the deepest re-ranking are those of all. Of
-    duoT5 that is not so, whose scores depend on all the passages compared.
 
     Args:
         first: what was re-ranked.
@@ -146,8 +256,8 @@ def depth_curve(
             where=reranked.name,
             expected=f"a re-ranking of {first.name}, at least of the top {depths[0]} of every query",
             found=f"scores of the top {reach}",
-            do="name after --first-stage the run that was re-ranked, or a smaller depth first; if it was re-ranked "
-            "with --remove-query, add it",
+            do=f"name after {argument('first_stage')} the run that was re-ranked, or a smaller depth first; if it was "
+            f"re-ranked with {argument('remove_query', True)}, add it",
         )
     return DepthCurve(
         first.name,
@@ -184,67 +294,20 @@ def _query_reach(ranking: Ranking, scored: Ranking) -> float:
     return next(without, math.inf)  # all of a short ranking is as deep as it gets
 
 
-# --------
-# Curves of depths as a table, and as CSV.
-
-NOT_REACHED = "-"
-
-
-def as_table(curves: Sequence[DepthCurve], depths: Sequence[int], layout: Layout) -> str:
-    """A line for each first stage and re-ranker, a column for each depth; 0 is the first stage itself.
-
-    Args:
-        curves: of one measure.
-        depths: the columns.
-        layout: text or Markdown.
-    """
-    shown = [depth for depth in depths if any(depth in curve.values for curve in curves)]
-    head = ["first stage", "re-ranker", "0", *(f"{depth:,}" for depth in shown)]
-    lines = [
-        [
-            curve.first_stage,
-            curve.reranker,
-            f"{curve.before:.4f}",
-            *(f"{curve.values[depth]:.4f}" if depth in curve.values else NOT_REACHED for depth in shown),
-        ]
-        for curve in curves
-    ]
-    return layout.table(head, lines)
-
-
-def as_csv(curves: Sequence[DepthCurve], measure: str) -> str:
-    """A line for each point, with all digits; arguments as of `as_table`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["first_stage", "reranker", "depth", measure])
-    for curve in curves:
-        for depth, value in {0: curve.before, **curve.values}.items():
-            writer.writerow([curve.first_stage, curve.reranker, depth, value])
-    return text.getvalue()
-
-
-# --------
-# Curves of depths as a picture: a panel for each first stage, a line for each re-ranker.
-
 # Beside the colours, for prints in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P")
 BEFORE = "#777777"
 
 
-def draw(curves: Sequence[DepthCurve], measure: str, qrels: str) -> bytes:
-    """A PNG of `figure_of`."""
-    drawn = io.BytesIO()
-    figure_of(curves, measure, qrels).savefig(drawn, format="png", metadata={"Software": None})
-    return drawn.getvalue()
+def drawn(curves: Sequence[DepthCurve], measure: str, qrels: str) -> Figure:
+    """A panel for each first stage, a line for each re-ranker.
 
-
-def figure_of(curves: Sequence[DepthCurve], measure: str, qrels: str) -> Figure:
-    """Depths on a logarithmic axis, the same scale of values for all first stages.
+    Depths are on a logarithmic axis; all panels have the same scale of values.
 
     Args:
         curves: of one measure.
-        measure: its name.
-        qrels: what they are called.
+        measure: the measure's name.
+        qrels: the judgments' name.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

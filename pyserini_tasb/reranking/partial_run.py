@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 
 from pyserini_tasb.artifacts import lock_file, read_sidecar, whole_file
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,83 +27,6 @@ if TYPE_CHECKING:
 
 
 DIGESTS = ("run", "topics", "passages", "model")
-
-
-def text_digests(
-    written: Mapping[str, Sequence[str]],
-    tops: Mapping[str, Sequence[str]],
-    topics: Mapping[str, str],
-    passages: Mapping[str, str],
-) -> dict[str, Any]:
-    """Digests of what is written and what is scored, and of nothing else in the files.
-
-    Args:
-        written: qid → docids, down to the last that is kept.
-        tops: qid → docids, as they are scored.
-        topics: qid → text.
-        passages: docid → text.
-    """
-    docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
-    return {
-        "run": _digest(written.items()),
-        "topics": _digest(topics[qid] for qid in tops),
-        "passages": _digest(passages[docid] for docid in docids),
-    }
-
-
-def _digest(records: Iterable[object]) -> str:
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(json.dumps(record).encode() + b"\n")
-    return digest.hexdigest()
-
-
-# --------
-# The lines of re-ranked queries: as they are written, and as an interruption leaves them.
-
-
-def run_lines(qid: str, docids: Sequence[str], scores: NDArray[np.float32], tag: str) -> bytes:
-    """A query's lines `qid Q0 docid rank score tag`, the best first.
-
-    Args:
-        qid: the query.
-        docids: of the passages.
-        scores: [passages]; printed with the fewest digits that read back as the same fp32 number.
-        tag: the last column.
-    """
-    ranked = enumerate(zip(docids, scores, strict=True), 1)
-    return "".join(f"{qid} Q0 {docid} {rank} {score!s} {tag}\n" for rank, (docid, score) in ranked).encode()
-
-
-def whole_queries(file: BinaryIO, tops: Mapping[str, Sequence[str]], tag: str) -> tuple[int, int]:
-    """How many queries from the first on are whole, and at which byte the last of them ends.
-
-    Args:
-        file: what was written so far.
-        tops: qid → docids, in the order in which they are written.
-        tag: the last column.
-    """
-    queries = end = 0
-    for qid, docids in tops.items():
-        lines = list(itertools.islice(file, len(docids)))
-        if not _is_whole(lines, qid, docids, tag):
-            break
-        queries, end = queries + 1, end + sum(map(len, lines))
-    return queries, end
-
-
-def _is_whole(lines: Sequence[bytes], qid: str, docids: Sequence[str], tag: str) -> bool:
-    columns = [line.split(b" ") for line in lines]
-    try:
-        found = [docid.decode() for _, _, docid, _, _, _ in columns]
-        scores = np.array([float(score) for _, _, _, _, score, _ in columns], dtype=np.float32)
-    except ValueError:  # the disk lost power
-        return False
-    return sorted(found) == sorted(docids) and b"".join(lines) == run_lines(qid, found, scores, tag)
-
-
-# --------
-# A run that is written query by query, so that an interrupted command can go on where it stopped.
 
 
 class PartialRun:
@@ -216,7 +139,7 @@ class PartialRun:
                 where=str(self._path),
                 expected="a new file",
                 found="something is there already" if self._path.is_file() else "something that is no file",
-                do="choose another --output, or add --overwrite to replace a file",
+                do=f"choose another {argument('output')}, or add {argument('overwrite', True)} to replace a file",
             )
 
     def _require_same(self, about: Mapping[str, Any]) -> None:
@@ -231,5 +154,75 @@ class PartialRun:
                 where=str(self._part),
                 expected=f"what an interrupted try at this same command left, as {self._sidecar.name} says",
                 found="; ".join(differing) if known else f"{self._sidecar.name} is missing or damaged",
-                do="give the options it was begun with, choose another --output, or remove both files to begin anew",
+                do=f"give the options it was begun with, choose another {argument('output')}, or remove both files to "
+                "begin anew",
             )
+
+
+def run_lines(qid: str, docids: Sequence[str], scores: NDArray[np.float32], tag: str) -> bytes:
+    """A query's lines `qid Q0 docid rank score tag`, the best first.
+
+    Args:
+        qid: the query.
+        docids: of the passages.
+        scores: [passages]; printed with the fewest digits that read back as the same fp32 number.
+        tag: the last column.
+    """
+    ranked = enumerate(zip(docids, scores, strict=True), 1)
+    return "".join(f"{qid} Q0 {docid} {rank} {score!s} {tag}\n" for rank, (docid, score) in ranked).encode()
+
+
+def whole_queries(file: BinaryIO, tops: Mapping[str, Sequence[str]], tag: str) -> tuple[int, int]:
+    """How many queries from the first on are whole, and at which byte the last of them ends.
+
+    Args:
+        file: what was written so far.
+        tops: qid → docids, in the order in which they are written.
+        tag: the last column.
+    """
+    queries = end = 0
+    for qid, docids in tops.items():
+        lines = list(itertools.islice(file, len(docids)))
+        if not _is_whole(lines, qid, docids, tag):
+            break
+        queries, end = queries + 1, end + sum(map(len, lines))
+    return queries, end
+
+
+def _is_whole(lines: Sequence[bytes], qid: str, docids: Sequence[str], tag: str) -> bool:
+    columns = [line.split(b" ") for line in lines]
+    try:
+        found = [docid.decode() for _, _, docid, _, _, _ in columns]
+        scores = np.array([float(score) for _, _, _, _, score, _ in columns], dtype=np.float32)
+    except ValueError:  # the disk lost power
+        return False
+    return sorted(found) == sorted(docids) and b"".join(lines) == run_lines(qid, found, scores, tag)
+
+
+def text_digests(
+    written: Mapping[str, Sequence[str]],
+    tops: Mapping[str, Sequence[str]],
+    topics: Mapping[str, str],
+    passages: Mapping[str, str],
+) -> dict[str, Any]:
+    """The digests that tell one re-ranking from another: of what is written and scored, and of nothing else.
+
+    Args:
+        written: qid → docids, down to the last that is kept.
+        tops: qid → docids, as they are scored.
+        topics: qid → text.
+        passages: docid → text.
+    """
+    docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
+    return {
+        "run": _digest(written.items()),
+        "topics": _digest(topics[qid] for qid in tops),
+        "passages": _digest(passages[docid] for docid in docids),
+    }
+
+
+def _digest(records: Iterable[object]) -> str:
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps(record).encode() + b"\n")
+    return digest.hexdigest()

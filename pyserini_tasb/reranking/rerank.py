@@ -1,100 +1,184 @@
-"""`tasb rerank`: the top of a run, scored again by any model."""
+"""Re-ranking: the top of a run, scored again by any model and sorted by the new scores."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from dataclasses import asdict, dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.lines import split_columns
-from pyserini_tasb.formats.named import load_run, load_topics
+from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
+from pyserini_tasb.formats.run import Run, as_run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.formats.text_store import ListedTexts
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.recipes.lookup import default_tag
 from pyserini_tasb.reranking.partial_run import PartialRun, text_digests
-from pyserini_tasb.reranking.scorers import ListScorer
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Literal
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.formats.named import AnyTopics
+    from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.run_table import RunDict
-    from pyserini_tasb.formats.topics import Topics
-    from pyserini_tasb.reranking.scorers import PairScorer, ScoringOptions
+    from pyserini_tasb.recipes.types import Backend, Precision
+    from pyserini_tasb.reranking.scorers import ListScorer, PairScorer
+    from pyserini_tasb.results import StrPath
 
     Score: TypeAlias = Callable[[str, Sequence[str]], NDArray[np.float32]]
+    Pairwise: TypeAlias = Literal["sym-sum", "sym-sum-log", "sum", "sum-log", "binary", "min", "max"]
 
 
 DEPTH, PAIRWISE_DEPTH = 100, 50
 
 
-@dataclass(frozen=True)
-class _Texts:
-    """What is re-ranked: a run, its docids down to the depth, those that are written, and the texts."""
+def rerank(
+    run: AnyRun,
+    *,
+    model: str,
+    topics: AnyTopics,
+    corpus: StrPath,
+    output: StrPath | None = None,
+    depth: int | None = None,
+    remove_query: bool = False,
+    keep_rest: bool = False,
+    pairwise: Pairwise | None = None,
+    answers: Sequence[str] | None = None,
+    tag: str | None = None,
+    query_max_length: int | None = None,
+    max_length: int | None = None,
+    precision: Precision | None = None,
+    device: str | None = None,
+    backend: Backend | None = None,
+    allow_bin: bool = False,
+    overwrite: bool = False,
+) -> RerankedRun:
+    """Score the top of a run again with any model.
 
-    run: RunDict
-    tops: dict[str, list[str]]
-    written: dict[str, list[str]]
-    topics: Topics
-    passages: dict[str, str]
+    With `output`, each finished query is on disk: the same call goes on where an interrupted one stopped, and the file
+    has the same bytes in the end. Without it nothing is written, and nothing resumes.
 
+    Args:
+        run: a run, its path or name, qid → docid → score, or a data frame.
+        model: an encoder (`tasb`, `tasb:NAME`), or the folder or hub id of a BERT_CAT, a ColBERT, a monoT5 or any
+            other cross-encoder; config.json says which.
+        topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
+        corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store.
+        output: a new file for the run, gzip if named `….gz`.
+        depth: passages of each query that are scored; what lies below is dropped. By default 100, with `pairwise` 50.
+        remove_query: drop from the run each query's own document, whose docid is the query's id.
+        keep_rest: what lies below `depth` follows in its order, with made-up scores.
+        pairwise: compare every two passages with a duoT5; how a passage's comparisons make its score.
+        answers: the words FALSE and TRUE of a T5 that was trained to answer with others.
+        tag: the run's name and last column; by default the model's name.
+        query_max_length: tokens of a query; by default the model's.
+        max_length: tokens of a passage, or of all that is read together; by default the model's.
+        precision: `fp32` or `bf16`; by default an encoder card's, else fp32.
+        device: `cpu`, `cuda:0`, …; by default a GPU if there is one.
+        backend: what computes an encoder's vectors: `auto`, `torch` or `onnx`.
+        allow_bin: accept weights in `pytorch_model.bin`, a pickle; no code in it is run.
+        overwrite: replace a file at `output`.
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write `arguments.output`: each query's top `arguments.depth` by a model's scores.
+    Returns:
+        the re-ranked run, queries in the order of the first one.
 
     Raises:
-        TasbError: options that cannot be, a name or path that leads nowhere, a faulty file, queries without a topic,
-            passages without text, an output that is there, or what is left of another command.
+        TasbError: arguments that cannot be, a name or path that leads nowhere, a faulty file, queries without a topic,
+            passages without text, an output that is there, or what is left of another call.
     """
-    tag = arguments.tag if arguments.tag is not None else default_tag(arguments.model)
+    tag = default_tag(model) if tag is None else tag
     _require_tag(tag)
-    depth = arguments.depth
     if depth is None:
-        depth = PAIRWISE_DEPTH if arguments.pairwise else DEPTH
+        depth = PAIRWISE_DEPTH if pairwise else DEPTH
+    found: dict[str, dict[str, float]] = {}
     seconds = []
-    with PartialRun(Path(arguments.output), tag, overwrite=arguments.overwrite) as output:
-        from pyserini_tasb.reranking.scorers import ScoringOptions  # imports torch
+    with contextlib.nullcontext() if output is None else PartialRun(Path(output), tag, overwrite=overwrite) as part:
+        from pyserini_tasb.reranking import scorers  # imports torch
 
         # What can be wrong is found out before a large collection is read.
-        options = ScoringOptions(
-            arguments.device,
-            arguments.precision,
-            arguments.query_max_length,
-            arguments.max_length,
-            arguments.answers,
-        )
-        digest = model_digest(arguments.model, allow_bin=arguments.allow_bin)
-        texts = _read(arguments, depth)
-        about = {
-            **text_digests(texts.written, texts.tops, texts.topics, texts.passages),
-            "model": digest,
-            "depth": depth,
-            "pairwise": arguments.pairwise,
-            "tag": tag,
-            **asdict(options),
-            "device": options.found_device,
-        }
-        done = output.resume(about, texts.written)
-        if done < len(texts.tops):
-            scorer = _load_scorer(arguments, options)
-            remaining = {qid: texts.run[qid] for qid in itertools.islice(texts.tops, done, None)}
-            queries = rerank(remaining, texts.topics, texts.passages, scorer, depth, keep_rest=arguments.keep_rest)
-            for query in tqdm(queries, desc="re-ranking", unit=" queries", total=len(texts.tops), initial=done):
-                output.append(query)
+        options = scorers.ScoringOptions(device, precision, query_max_length, max_length, answers, backend)
+        scorers.find_model(model, allow_bin=allow_bin)
+        source = _read(as_run(run, remove_query=remove_query), topics, corpus, depth)
+        done = 0
+        if part is not None:
+            written = source.rankings if keep_rest else source.tops
+            about = {
+                **text_digests(written, source.tops, source.topics, source.passages),
+                "model": model_digest(model, allow_bin=allow_bin),
+                "depth": depth,
+                "pairwise": pairwise,
+                "tag": tag,
+                **asdict(options),
+                "device": options.found_device,
+            }
+            done = part.resume(about, written)
+        if done < len(source.tops):
+            scorer: PairScorer | ListScorer
+            if pairwise:
+                scorer = scorers.load_list_scorer(model, pairwise, options, allow_bin=allow_bin)
+            else:
+                scorer = scorers.load_scorer(model, options, allow_bin=allow_bin)
+            remaining = dict(itertools.islice(source.run.items(), done, None))
+            queries = rerank_queries(remaining, source.topics, source.passages, scorer, depth, keep_rest=keep_rest)
+            for query in tqdm(queries, desc="re-ranking", unit=" queries", total=len(source.tops), initial=done):
                 seconds.append(query.seconds)
-        output.finish()
-    print(f"{arguments.output}: {summary([len(docids) for docids in texts.tops.values()], seconds)}")
-    return 0
+                if part is None:
+                    found[query.qid] = query.ranking
+                else:
+                    part.append(query)
+        if part is not None:
+            part.finish()
+    ranked = Run(found) if output is None else Run.read(output)
+    return RerankedRun(ranked.table, name=tag, sizes=[len(docids) for docids in source.tops.values()], seconds=seconds)
+
+
+class RerankedRun(Run):
+    """A re-ranked run, and how long its queries took.
+
+    Args:
+        sizes: how many passages of each query were scored.
+        seconds: what the last queries took, each from the texts to its ranking; those before them were finished by an
+            earlier try.
+        others: the arguments of `Run`.
+    """
+
+    def __init__(self, *others: Any, sizes: Sequence[int], seconds: Sequence[float], **names: Any) -> None:
+        super().__init__(*others, **names)
+        self.sizes, self.seconds = sizes, seconds
+
+    @property
+    def summary(self) -> str:
+        """Queries, passages, milliseconds for each query and passages for each second, in one line."""
+        return timing_summary(self.sizes, self.seconds)
+
+
+def timing_summary(sizes: Sequence[int], seconds: Sequence[float]) -> str:
+    """See `RerankedRun`, whose attributes these are."""
+    parts = [f"{len(sizes):,} queries, {sum(sizes):,} passages"]
+    earlier = len(sizes) - len(seconds)
+    if earlier:
+        parts.append(f"{earlier:,} of the queries finished by an earlier try")
+    if len(seconds):
+        times = np.array(seconds) * 1_000
+        rate = sum(sizes[earlier:]) / sum(seconds)
+        parts.append(
+            f"{times.mean():.1f} ms a query on average, median {np.median(times):.1f}, "
+            f"95th percentile {np.percentile(times, 95):.1f}"
+        )
+        parts.append(f"{rate:,.0f} passages a second")
+    return "; ".join(parts)
 
 
 def _require_tag(tag: str) -> None:
@@ -103,32 +187,40 @@ def _require_tag(tag: str) -> None:
     except ValueError:  # not UTF-8
         fits = False
     if not fits:
-        raise TasbError(expected="a tag without white space", found=repr(tag), do="name another with --tag")
+        raise TasbError(
+            expected="a tag without white space", found=repr(tag), do=f"name another with {argument('tag')}"
+        )
 
 
-def _load_scorer(arguments: argparse.Namespace, options: ScoringOptions) -> PairScorer | ListScorer:
-    from pyserini_tasb.reranking import scorers
+@dataclass(frozen=True)
+class _Source:
+    """The material of a re-ranking.
 
-    model, allow_bin = arguments.model, arguments.allow_bin
-    if arguments.pairwise:
-        return scorers.load_list_scorer(model, arguments.pairwise, options, allow_bin=allow_bin)
-    return scorers.load_scorer(model, options, allow_bin=allow_bin)
+    Args:
+        run: qid → docid → score.
+        rankings: qid → docids, best first.
+        tops: the same down to the depth.
+        topics: qid → text.
+        passages: docid → text, of `tops`.
+    """
+
+    run: RunDict
+    rankings: dict[str, list[str]]
+    tops: dict[str, list[str]]
+    topics: Mapping[str, str]
+    passages: Mapping[str, str]
 
 
-def _read(arguments: argparse.Namespace, depth: int) -> _Texts:
-    run = load_run(arguments.run_file, remove_query=arguments.remove_query)
-    topics = load_topics(arguments.topics)
-    tops = top_of_run(run, depth, where=arguments.run_file)
-    written = {qid: ranked_docids(ranking) for qid, ranking in run.items()} if arguments.keep_rest else tops
-    require_topics(tops, topics, where=arguments.topics)
+def _read(run: Run, topics: AnyTopics, corpus: StrPath, depth: int) -> _Source:
+    rankings = {qid: ranking for qid, ranking in run.items() if ranking}
+    texts = as_topics(topics)
+    tops = top_of_run(rankings, depth, where=run.name)
+    require_topics(tops, texts, where=fspath(topics) if isinstance(topics, str | PathLike) else None)
     docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
-    passages = read_passages(Path(arguments.corpus), docids)
-    require_texts(docids, passages, where=arguments.corpus)
-    return _Texts(run, tops, written, topics, passages)
-
-
-# --------
-# The top of each query's ranking, scored again and sorted by the new scores.
+    passages = read_passages(Path(corpus), docids)
+    require_texts(docids, passages, where=fspath(corpus))
+    ranked = {qid: ranked_docids(ranking) for qid, ranking in rankings.items()}
+    return _Source(rankings, ranked, tops, texts, passages)
 
 
 @dataclass(frozen=True)
@@ -137,9 +229,9 @@ class RerankedQuery:
 
     Args:
         qid: the query.
-        docids: of the passages.
-        scores: [passages] the model's, fp32; of what was kept from below, made up to follow them.
-        seconds: from the texts to this ranking.
+        docids: the passages.
+        scores: [passages] the model's scores, fp32; passages that were kept from below have made-up ones that follow.
+        seconds: the time from the texts to this ranking.
     """
 
     qid: str
@@ -147,8 +239,13 @@ class RerankedQuery:
     scores: NDArray[np.float32]
     seconds: float
 
+    @property
+    def ranking(self) -> dict[str, float]:
+        """The scores by docid, as they are read back from the run's file."""
+        return {docid: float(str(score)) for docid, score in zip(self.docids, self.scores, strict=True)}
 
-def rerank(
+
+def rerank_queries(
     run: Mapping[str, Mapping[str, float]],
     topics: Mapping[str, str],
     passages: Mapping[str, str],
@@ -165,7 +262,7 @@ def rerank(
         run: qid → docid → score.
         topics: qid → text of the query; may hold others.
         passages: docid → text; may hold others.
-        scorer: what `load_scorer` or `load_list_scorer` gives.
+        scorer: a model, as `load_scorer` or `load_list_scorer` gives it.
         depth: passages of each query that are scored, by the run's scores.
         keep_rest: what lies below `depth` follows in its order, instead of being dropped.
 
@@ -176,6 +273,8 @@ def rerank(
         TasbError: no document in the run, a depth below 1, queries without a topic, passages without text; or, while
             it goes on, a score that is no finite number.
     """
+    from pyserini_tasb.reranking.scorers import ListScorer  # imports torch
+
     tops = top_of_run(run, depth)
     require_topics(tops, topics)
     require_texts((docid for docids in tops.values() for docid in docids), passages)
@@ -194,7 +293,7 @@ def top_of_run(run: Mapping[str, Mapping[str, float]], depth: int, where: str | 
     Args:
         run: qid → docid → score.
         depth: docids for each query, at least 1.
-        where: what the run is of, for messages.
+        where: the run's name, for messages.
 
     Raises:
         TasbError: no document in the run, or a depth below 1.
@@ -246,29 +345,3 @@ def _require_finite(qid: str, docids: Sequence[str], scores: NDArray[np.float32]
             found=f"{len(wrong)} of {len(scores)} that are not, such as {scores[wrong[0]]} of {docids[wrong[0]]}",
             do="check the model's weights; where they overflow in bf16 or fp16, compute in fp32",
         )
-
-
-# --------
-# How long queries took, in one line.
-
-
-def summary(sizes: Sequence[int], seconds: Sequence[float]) -> str:
-    """Queries, passages, milliseconds for each query and passages for each second.
-
-    Args:
-        sizes: passages of each query.
-        seconds: of the last queries; those before them were finished by an earlier try.
-    """
-    parts = [f"{len(sizes):,} queries, {sum(sizes):,} passages"]
-    earlier = len(sizes) - len(seconds)
-    if earlier:
-        parts.append(f"{earlier:,} of the queries finished by an earlier try")
-    if len(seconds):
-        times = np.array(seconds) * 1_000
-        rate = sum(sizes[earlier:]) / sum(seconds)
-        parts.append(
-            f"{times.mean():.1f} ms a query on average, median {np.median(times):.1f}, "
-            f"95th percentile {np.percentile(times, 95):.1f}"
-        )
-        parts.append(f"{rate:,.0f} passages a second")
-    return "; ".join(parts)

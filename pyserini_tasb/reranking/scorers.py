@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from pyserini_tasb.encoding.encoders import TextEncoder
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import find_checkpoint
-from pyserini_tasb.models.kinds import Kind, kind_of
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.models.checkpoints import CONFIG, Kind, find_checkpoint, kind_of
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.text_store import Texts
-    from pyserini_tasb.recipes.types import EncoderCard, Precision
+    from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
 
 LEAST_TOKENS = 3  # [CLS], a word, [SEP]; below what special tokens take, tokenizers cut nothing at all
@@ -52,6 +51,7 @@ class ScoringOptions:
         query_max_length: tokens kept of a query; None: what the model is used with. Cross-encoders take no notice.
         max_length: tokens kept of a passage, or of all that is read together (cross-encoders, T5); None: as above.
         answers: the words with which a T5 answers "not relevant" and "relevant"; None: those it is known for.
+        backend: what computes a bi-encoder's vectors; None: $PYSERINI_TASB_BACKEND, else the card's.
 
     Raises:
         TasbError: lengths that leave no room for a text.
@@ -62,12 +62,13 @@ class ScoringOptions:
     query_max_length: int | None = None
     max_length: int | None = None
     answers: Sequence[str] | None = None
+    backend: Backend | None = None
 
     def __post_init__(self) -> None:
-        for name, found in (("--query-max-length", self.query_max_length), ("--max-length", self.max_length)):
+        for name, found in (("query_max_length", self.query_max_length), ("max_length", self.max_length)):
             if found is not None and found < LEAST_TOKENS:
                 raise TasbError(
-                    expected=f"{name} of at least {LEAST_TOKENS}: special tokens count",
+                    expected=f"{argument(name)} of at least {LEAST_TOKENS}: special tokens count",
                     found=str(found),
                     do="raise it, or leave it out",
                 )
@@ -97,15 +98,15 @@ def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin:
     if options.answers and kind != "seq2seq":
         raise TasbError(
             where=str(folder),
-            expected="a T5, which answers with words, for --answers",
+            expected=f"a T5, which answers with words, for {argument('answers')}",
             found=f"a model of the kind `{kind}`",
-            do="leave out --answers",
+            do=f"leave out {argument('answers')}",
         )
     return LOADERS[kind](card, folder, options)
 
 
 def find_model(model: str, *, allow_bin: bool) -> tuple[EncoderCard, Path]:
-    """A model's card, which says whether pickled weights are accepted, and its folder; arguments as of `load_scorer`.
+    """A model's card, which says whether pickled weights are accepted, and its folder; see `load_scorer`.
 
     Raises:
         TasbError: no such model.
@@ -117,7 +118,6 @@ def find_model(model: str, *, allow_bin: bool) -> tuple[EncoderCard, Path]:
 
 
 def _bi_encoder(card: EncoderCard, _folder: Path, options: ScoringOptions) -> PairScorer:
-
     return BiEncoderScorer(card, options)
 
 
@@ -148,10 +148,6 @@ LOADERS: dict[Kind, Callable[[EncoderCard, Path, ScoringOptions], PairScorer]] =
 }
 
 
-# --------
-# What can score a query's passages against each other.
-
-
 @runtime_checkable
 class ListScorer(Protocol):
     """A model whose score of a passage depends on the passages beside it."""
@@ -177,32 +173,26 @@ def load_list_scorer(model: str, aggregation: str, options: ScoringOptions, *, a
     Raises:
         TasbError: no such model, or one that compares nothing.
     """
-    from pyserini_tasb.models.headed_checkpoint import CONFIG
-    from pyserini_tasb.models.kinds import kind_of
-
     card, folder = find_model(model, allow_bin=allow_bin)
     kind = kind_of(folder, pooling=card.pooling)
     if kind != "seq2seq":
         raise TasbError(
             where=str(folder / CONFIG),
-            expected="a duoT5, for --pairwise",
+            expected=f"a duoT5, for {argument('pairwise')}",
             found=f"a model of the kind `{kind}`",
-            do="leave out --pairwise, or name a duoT5",
+            do=f"leave out {argument('pairwise')}, or name a duoT5",
         )
     from pyserini_tasb.reranking.t5_scorers import DuoT5Scorer
 
     return DuoT5Scorer(card, folder, options, aggregation)
 
 
-# --------
-# Score (query, passage) pairs with the encoder that a card names: the dot product of their vectors.
-
 TEXTS_PER_BLOCK = 1_024
 PAIRS_PER_PRODUCT = 4_096
 
 
 class BiEncoderScorer:
-    """A bi-encoder that scores pairs.
+    """The encoder that a card names; its score is the dot product of the two vectors.
 
     Args:
         card: which model, and how it pools.
@@ -212,7 +202,7 @@ class BiEncoderScorer:
     def __init__(self, card: EncoderCard, options: ScoringOptions) -> None:
         if options.precision is not None:
             card = card.model_copy(update={"precision": options.precision})
-        self._encoder = TextEncoder(card, options.found_device)
+        self._encoder = TextEncoder(card, options.found_device, backend=options.backend)
         self._card = card
         self._query_max_length = options.query_max_length or card.query_max_length
         self._passage_max_length = options.max_length or card.passage_max_length
@@ -220,7 +210,7 @@ class BiEncoderScorer:
     def score_pairs(
         self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """As of `PairScorer`.
+        """See `PairScorer`.
 
         Each query and passage that occurs is encoded once a call. In memory are the vectors of all these queries, of
         one block of passages, and some 30 bytes for each pair.

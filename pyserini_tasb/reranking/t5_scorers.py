@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.backends import compute_type
-from pyserini_tasb.models.batches import batches_by_length, padded
 from pyserini_tasb.models.t5 import Prompt, answers_of, load_seq2seq_reranker, require_pairwise, require_pointwise
-from pyserini_tasb.models.tokenizers import load_tokenizer, require_vocabulary
+from pyserini_tasb.models.tokenizers import batches_by_length, load_tokenizer, padded, require_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +77,7 @@ def _token_id(tokenizer: Any, answer: str, folder: Path) -> int:
             where=str(folder),
             expected=f"a vocabulary with the token `{token}`, as a model has that answers with `{answer}`",
             found="none such",
-            do="say with --answers FALSE TRUE which words this model was trained to answer with",
+            do=f"say with {argument('answers', ('FALSE', 'TRUE'))} which words this model was trained to answer with",
         )
     return int(found)
 
@@ -100,7 +99,7 @@ class MonoT5Scorer:
         options: how to compute.
 
     Raises:
-        TasbError: as of `PromptedT5`, or the model is a duoT5.
+        TasbError: see `PromptedT5`, or the model is a duoT5.
     """
 
     def __init__(self, card: EncoderCard, folder: Path, options: ScoringOptions) -> None:
@@ -110,7 +109,7 @@ class MonoT5Scorer:
     def score_pairs(
         self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """As of `PairScorer`. In memory are the tokens of 8,192 pairs."""
+        """See `PairScorer`. In memory are the tokens of 8,192 pairs."""
         scores = np.empty(len(query_rows), dtype=np.float32)
         for start in range(0, len(query_rows), PROMPTS_AT_ONCE):
             block = slice(start, start + PROMPTS_AT_ONCE)
@@ -194,7 +193,7 @@ class DuoT5Scorer:
         aggregation: a key of `AGGREGATIONS`.
 
     Raises:
-        TasbError: as of `PromptedT5`, or the model is a monoT5.
+        TasbError: see `PromptedT5`, or the model is a monoT5.
     """
 
     def __init__(self, card: EncoderCard, folder: Path, options: ScoringOptions, aggregation: str) -> None:
@@ -203,7 +202,7 @@ class DuoT5Scorer:
         self._aggregation = aggregation
 
     def score_list(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
-        """As of `ListScorer`. In memory are the tokens of 8,192 comparisons."""
+        """See `ListScorer`. In memory are the tokens of 8,192 comparisons."""
         prompt = self._model.prompt
         (asked,) = prompt.tokenise([query])
         token_ids = prompt.tokenise(passages)

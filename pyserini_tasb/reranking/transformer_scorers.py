@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.backends import compute_type
-from pyserini_tasb.models.batches import batches_by_length, padded
 from pyserini_tasb.models.bert_cat import BertCat, SequenceClassifier, load_bert_cat, load_sequence_classifier
+from pyserini_tasb.models.checkpoints import kind_of
 from pyserini_tasb.models.colbert import load_colbert, max_sim_of_pairs
-from pyserini_tasb.models.kinds import kind_of
 from pyserini_tasb.models.pretrained import first_token_reads_all
-from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text, require_cls_token, require_vocabulary
+from pyserini_tasb.models.tokenizers import (
+    batches_by_length,
+    load_tokenizer,
+    longest_text,
+    padded,
+    require_cls_token,
+    require_vocabulary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +72,7 @@ class CrossEncoderScorer:
     def score_pairs(
         self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """As of `PairScorer`. In memory are the tokens of 8,192 pairs."""
+        """See `PairScorer`. In memory are the tokens of 8,192 pairs."""
         scores = np.empty(len(query_rows), dtype=np.float32)
         for start in range(0, len(query_rows), PAIRS_AT_ONCE):
             block = slice(start, start + PAIRS_AT_ONCE)
@@ -89,7 +95,7 @@ class CrossEncoderScorer:
                 where=str(folder),
                 expected=f"at least {least} tokens for query and passage together",
                 found=str(self._max_length),
-                do="raise --max-length",
+                do=f"raise {argument('max_length')}",
             )
 
     def _scores(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
@@ -152,7 +158,7 @@ class ColBertScorer:
     def score_pairs(
         self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """As of `PairScorer`. In memory are the token vectors of 512 passages and 512 queries."""
+        """See `PairScorer`. In memory are the token vectors of 512 passages and 512 queries."""
         scores = np.empty(len(query_rows), dtype=np.float32)
         by_passage = np.argsort(passage_rows, kind="stable")
         _, first_pair = np.unique(passage_rows[by_passage], return_index=True)

@@ -1,42 +1,88 @@
-"""`tasb hybrid`: what `pyserini.search.hybrid` does, for any recipe: search all inputs, fuse, write one run."""
+"""Hybrid search: what `pyserini.search.hybrid` does, for any recipe: search all inputs, fuse, make one run."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
 import itertools
-import sys
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.named import load_topics
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.named import as_topics
+from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_files import write_run
-from pyserini_tasb.formats.run_table import RunTable, without_own_documents
+from pyserini_tasb.formats.run_table import RunTable, concatenated, without_own_documents
 from pyserini_tasb.fusion.fuse import fuse_tables, note_weights
 from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.build import use_threads
 from pyserini_tasb.recipes.lookup import fusion_recipe
-from pyserini_tasb.retrieval.inputs import DENSE, with_given
-from pyserini_tasb.retrieval.retrievers import open_retriever
+from pyserini_tasb.retrieval.retrievers import DENSE, SPARSE, open_retriever
 from pyserini_tasb.workers import StopRequest
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
+    from typing import Literal
 
+    from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.recipes.types import Backend, FusionRecipe
+    from pyserini_tasb.results import StrPath
     from pyserini_tasb.retrieval.retrievers import Retriever
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the fused run at `arguments.output`; 0.
+LOG = logging.getLogger(__name__)
+
+
+def hybrid(
+    recipe: StrPath,
+    *,
+    topics: AnyTopics,
+    dense_index: StrPath | Sequence[StrPath] = (),
+    sparse_index: StrPath | Sequence[StrPath] = (),
+    encoder: str | Sequence[str] = (),
+    output: StrPath | None = None,
+    output_format: Literal["trec", "msmarco"] = "trec",
+    hits: int | None = None,
+    remove_query: bool = False,
+    batch_size: int = 64,
+    tag: str | None = None,
+    device: str = "cpu",
+    set: Sequence[str] = (),  # noqa: A002 - the option's name
+    allow_other_encoder: bool = False,
+    backend: Backend | None = None,
+    threads: int | None = None,
+) -> HybridRun:
+    """Search every index of a fusion recipe and fuse what they find.
+
+    The run is, to the byte, what `fuse` makes of one run file for each input: see docs/hybrid.md.
+
+    Args:
+        recipe: a fusion recipe's name (`tasb+bm25`) or path (`….yaml`).
+        topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
+        dense_index: a Faiss folder or Lucene index of vectors for each dense input; by default the recipe's own.
+        sparse_index: a Lucene index for each other input, in the recipe's order; by default the recipe's own.
+        encoder: an encoder for each dense input; by default the recipe's own.
+        output: a file for the run, gzip if named `….gz`; nothing is written without it.
+        output_format: the format of `output`.
+        hits: documents that each index is asked for; by default the recipe's depth.
+        remove_query: drop each query's own document, whose docid is the query's id, from what each index finds.
+        batch_size: queries that are searched and fused together.
+        tag: the last column of TREC's format; by default the recipe's name.
+        device: the encoders' device, `cpu` or `cuda:0`.
+        set: `key=value` over the recipe's, e.g. `["method=rrf"]`.
+        allow_other_encoder: search although an index does not list the encoder; scores may mean nothing.
+        backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
+        threads: threads of Faiss, and of Lucene beside it; by default the cores that this process may use.
+
+    Returns:
+        the fused run.
 
     Raises:
         TasbError: a recipe that names no index for an input, an index that is none or of another kind, dimension or
@@ -44,81 +90,129 @@ def run(arguments: argparse.Namespace) -> int:
             still there.
         KeyboardInterrupt: asked to stop, likewise.
     """
-    recipe = with_given(
-        fusion_recipe(arguments.recipe, arguments.set),
-        arguments.dense_index,
-        arguments.sparse_index,
-        arguments.encoder,
-    )
-    fusion = Fusion.from_recipe(recipe)
-    topics = load_topics(arguments.topics)
-    depth = arguments.hits or recipe.depth
-    note_weights(recipe, depth, removed=arguments.remove_query)
-    threads = use_threads(arguments.threads)
+    given = {"dense_index": _each(dense_index), "sparse_index": _each(sparse_index), "encoder": _each(encoder)}
+    chosen = with_given(fusion_recipe(fspath(recipe), set), given)
+    fusion = Fusion.from_recipe(chosen)
+    queries = as_topics(topics)
+    depth = hits or chosen.depth
+    note_weights(chosen, depth, removed=remove_query)
+    threads = use_threads(threads)
     search = HybridSearch(
-        [open_retriever(source, topics, arguments.device) for source in recipe.inputs],
-        [source.kind in DENSE for source in recipe.inputs],
+        [
+            open_retriever(source, queries, device, backend=backend, allow_other_encoder=allow_other_encoder)
+            for source in chosen.inputs
+        ],
+        [source.kind in DENSE for source in chosen.inputs],
         fusion,
         depth,
         threads,
-        arguments.batch_size,
-        remove_query=arguments.remove_query,
+        batch_size,
+        remove_query=remove_query,
     )
+    tag = tag or chosen.name
+    tables: list[RunTable] = []
     # A JVM takes Ctrl-C for itself, and ends the process where it stands; from here on Python is asked again.
     with StopRequest() as stop:
-        fused = search.fused(topics, stop)
-        tag = arguments.tag or recipe.name
-        hits = write_run(Path(arguments.output), fused, tag, output_format=arguments.output_format)
+        fused = _noted(search.fused(queries, stop), tables)
+        if output is None:
+            collections.deque(fused, maxlen=0)
+        else:
+            write_run(Path(output), fused, tag, output_format=output_format)
     for retriever in search.retrievers:
         if warning := retriever.warning:
-            print(f"tasb hybrid: warning: {retriever.name}: {warning}", file=sys.stderr)
-    searched = ", ".join(retriever.name for retriever in search.retrievers)
-    print(f"{arguments.output}: {len(topics)} queries, {hits:,} hits of {searched}")
-    return 0
+            LOG.warning("%s: %s", retriever.name, warning)
+    names = tuple(retriever.name for retriever in search.retrievers)
+    return HybridRun(concatenated(tables), name=tag, topics=len(queries), searched=names)
 
 
-# --------
-# Whether retrievers search the same collection.
-
-DOCIDS_LOOKED_UP = 1_000
-
-
-def require_one_collection(retrievers: Sequence[Retriever], runs: Sequence[RunDict]) -> bool:
-    """Refuse retrievers of different collections.
-
-    Two rankings may well have no document in common. Only where neither index has a document that the other found
-    are they of different collections.
+class HybridRun(Run):
+    """A fused run, and what was searched for it.
 
     Args:
-        retrievers: what was searched.
-        runs: what each found for some queries.
+        topics: queries that were searched for; those without any hit are not in the run.
+        searched: each input's kind and index.
+        others: the arguments of `Run`.
+    """
 
-    Returns:
-        Whether all of them found something, so that nothing is left to be seen from further queries.
+    def __init__(self, *others: Any, topics: int, searched: tuple[str, ...], **names: Any) -> None:
+        super().__init__(*others, **names)
+        self.topics, self.searched = topics, searched
+
+    @property
+    def summary(self) -> str:
+        """One line of what was searched and found."""
+        return f"{self.topics} queries, {self.hits:,} hits of {', '.join(self.searched)}"
+
+
+def _each(given: StrPath | Sequence[StrPath]) -> list[str]:
+    return [fspath(one) for one in ([given] if isinstance(given, str | PathLike) else given)]
+
+
+def _noted(tables: Iterable[RunTable], kept: list[RunTable]) -> Iterator[RunTable]:
+    """The tables, each also appended to `kept`."""
+    for table in tables:
+        kept.append(table)
+        yield table
+
+
+# What an argument sets, and of which inputs.
+_SETS = {"dense_index": (DENSE, "index"), "sparse_index": (SPARSE, "index"), "encoder": (DENSE, "encoder")}
+
+
+def with_given(recipe: FusionRecipe, given: Mapping[str, Sequence[str]]) -> FusionRecipe:
+    """The recipe with what was given put in the place of what it says.
+
+    Args:
+        recipe: what is to be searched and fused.
+        given: `dense_index`, `sparse_index` and `encoder`, each with one value for each of its inputs, in the recipe's
+            order; none leaves the recipe's own.
 
     Raises:
-        TasbError: two have no document in common.
+        TasbError: an input that is a run, not something to search; more or fewer given than there are inputs; or an
+            input for which neither the recipe nor anybody else names an index.
     """
-    found = [list(dict.fromkeys(docid for ranking in run.values() for docid in ranking)) for run in runs]
-    for (one, docids), (other, others) in itertools.combinations(zip(retrievers, found, strict=True), 2):
-        if not docids or not others or not set(docids).isdisjoint(others):
-            continue
-        if not other.has_any(docids[:DOCIDS_LOOKED_UP]) and not one.has_any(others[:DOCIDS_LOOKED_UP]):
-            raise TasbError(
-                where=other.name,
-                expected=f"documents of the collection that {one.name} has, such as {_examples(docids)}",
-                found=f"others, such as {_examples(others)}; not one in common",
-                do="index the same collection for both, with the same docids",
-            )
-    return all(found)
+    if any(each.kind not in DENSE + SPARSE for each in recipe.inputs):
+        raise TasbError(
+            where=f"recipe {recipe.name}",
+            expected=f"inputs that can be searched: {', '.join(DENSE + SPARSE)}",
+            found=", ".join(each.kind for each in recipe.inputs),
+            do=f"fuse runs with `tasb fuse`, or name another recipe; `{argument('set', 'method=…')}` gives it this "
+            "one's method",
+        )
+    for name, values in given.items():
+        recipe = _with(recipe, name, values)
+    without = [each for each in recipe.inputs if each.index is None]
+    if without:
+        wanted = sorted({"dense_index" if each.kind in DENSE else "sparse_index" for each in without})
+        raise TasbError(
+            where=f"recipe {recipe.name}",
+            expected="an index for each input",
+            found=f"none for {', '.join(each.kind for each in without)}",
+            do=f"give {' and '.join(f'{argument(name)}' for name in wanted)}, or the recipe's inputs an `index`",
+        )
+    return recipe
 
 
-def _examples(docids: Iterable[str]) -> str:
-    return ", ".join(itertools.islice(docids, 2))
+def _with(recipe: FusionRecipe, name: str, given: Sequence[str]) -> FusionRecipe:
+    if not given:
+        return recipe
+    kinds, field = _SETS[name]
+    places = [place for place, each in enumerate(recipe.inputs) if each.kind in kinds]
+    if len(given) != len(places):
+        wanted = ", ".join(recipe.inputs[place].kind for place in places)
+        raise TasbError(
+            where=f"recipe {recipe.name}",
+            expected=f"{argument(name)} for each of its inputs {wanted}, in this order"
+            if places
+            else f"no {argument(name)}",
+            found=f"{len(given)}: {', '.join(given)}",
+            do=f"give {len(places) or 'none'}",
+        )
+    inputs = list(recipe.inputs)
+    for place, value in zip(places, given, strict=True):
+        inputs[place] = inputs[place].model_copy(update={field: value})
+    return recipe.model_copy(update={"inputs": tuple(inputs)})
 
-
-# --------
-# Search every input of a recipe and fuse what is found, block of queries by block of queries.
 
 # All queries are encoded with the first block; meanwhile the others need not wait.
 BLOCKS_AHEAD = 4
@@ -126,15 +220,15 @@ BLOCKS_AHEAD = 4
 
 @dataclass(frozen=True)
 class HybridSearch:
-    """What is searched, and how it is fused.
+    """A search of every retriever, fused block of queries by block of queries.
 
     Attributes:
         retrievers: one for each of the fusion's runs, in its order.
         dense: which of them are dense; these are searched in this thread, beside the others.
-        fusion: how.
+        fusion: how their hits are fused.
         hits: documents that each retriever is asked for.
-        threads: that each retriever may use.
-        batch_size: queries of a block; the hits of a few blocks are in memory at a time.
+        threads: threads that each retriever may use.
+        batch_size: queries of a block; the dictionaries of a few blocks are in memory at a time.
         remove_query: drop the document whose docid is the query's id from each retriever's hits.
     """
 
@@ -159,6 +253,8 @@ class HybridSearch:
         Raises:
             TasbError: retrievers of different collections, or what a retriever or the fusion raises.
         """
+        from tqdm.auto import tqdm
+
         late: list[list[RunTable]] = [[] for _ in self.retrievers]
         same_collection = False
         with (
@@ -235,3 +331,40 @@ def _tables(runs: Sequence[RunDict], qids: Sequence[str], retrievers: Sequence[R
         RunTable.from_run({qid: run[qid] for qid in qids}, name=retriever.name)
         for run, retriever in zip(runs, retrievers, strict=True)
     ]
+
+
+DOCIDS_LOOKED_UP = 1_000
+
+
+def require_one_collection(retrievers: Sequence[Retriever], runs: Sequence[RunDict]) -> bool:
+    """Refuse retrievers of different collections.
+
+    Two rankings may well have no document in common. Only where neither index has a document that the other found
+    are they of different collections.
+
+    Args:
+        retrievers: what was searched.
+        runs: what each found for some queries.
+
+    Returns:
+        Whether all of them found something, so that nothing is left to be seen from further queries.
+
+    Raises:
+        TasbError: two have no document in common.
+    """
+    found = [list(dict.fromkeys(docid for ranking in run.values() for docid in ranking)) for run in runs]
+    for (one, docids), (other, others) in itertools.combinations(zip(retrievers, found, strict=True), 2):
+        if not docids or not others or not set(docids).isdisjoint(others):
+            continue
+        if not other.has_any(docids[:DOCIDS_LOOKED_UP]) and not one.has_any(others[:DOCIDS_LOOKED_UP]):
+            raise TasbError(
+                where=other.name,
+                expected=f"documents of the collection that {one.name} has, such as {_examples(docids)}",
+                found=f"others, such as {_examples(others)}; not one in common",
+                do="index the same collection for both, with the same docids",
+            )
+    return all(found)
+
+
+def _examples(docids: Iterable[str]) -> str:
+    return ", ".join(itertools.islice(docids, 2))

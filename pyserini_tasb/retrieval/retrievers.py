@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pyserini_tasb.encoding.index_manifest import require_encoder
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.environment.prebuilt_indexes import prebuilt_index
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.records import LuceneCollection
 from pyserini_tasb.indexes.faiss_folder import is_faiss_folder, is_lucene_folder
 from pyserini_tasb.indexes.lucene_build import LUCENE_ADVICE
 from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
 from pyserini_tasb.indexes.search import ShardedIndex, search_folder
-from pyserini_tasb.retrieval.inputs import DENSE, content_of, index_folder
+from pyserini_tasb.plugin.startup import register
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
     from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
-    from pyserini_tasb.recipes.types import FusionInput
-    from pyserini_tasb.retrieval.inputs import Content
+    from pyserini_tasb.recipes.types import Backend, FusionInput
+
+
+# Kinds of inputs.
+DENSE = ("dense",)
+SPARSE = ("bm25", "doct5query", "impact")
 
 
 class Retriever(Protocol):
@@ -60,8 +66,169 @@ class Retriever(Protocol):
         ...
 
 
-# --------
-# Dense retrieval from a Faiss folder, as `tasb search` does it.
+def open_retriever(
+    source: FusionInput,
+    topics: Topics,
+    device: str,
+    *,
+    backend: Backend | None = None,
+    allow_other_encoder: bool = False,
+) -> Retriever:
+    """Open what an input is searched in.
+
+    Args:
+        source: an input of a recipe, with its `index`.
+        topics: all that will be searched for.
+        device: a dense input's encoder computes there.
+        backend: what computes a dense input's vectors, instead of the card's.
+        allow_other_encoder: search although an index does not list the encoder.
+
+    Raises:
+        TasbError: no such index, one of another kind or dimension, or an encoder that nobody knows.
+    """
+    folder = index_folder(str(source.index))
+    if source.kind not in DENSE:
+        return _open_sparse(source, folder)
+    return _open_dense(source, folder, topics, device, backend, allow_other_encoder=allow_other_encoder)
+
+
+def _open_dense(
+    source: FusionInput,
+    folder: Path,
+    topics: Topics,
+    device: str,
+    backend: Backend | None,
+    *,
+    allow_other_encoder: bool,
+) -> Retriever:
+    if not is_faiss_folder(folder) and not is_lucene_folder(folder):
+        raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", "neither")
+    from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
+
+    # Nothing kept: topics come once.
+    encoder = TasbQueryEncoder(source.encoder, device=device, backend=backend, queries_kept=0)
+    if is_faiss_folder(folder):
+        require_encoder(folder, encoder, allow_other=allow_other_encoder)
+        return FaissRetriever(_name(source), folder, encoder, topics)
+    reader = LuceneCollection(folder).open()
+    content = lucene_content(reader)
+    if content in _WITHOUT_VECTORS:
+        raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", _WITHOUT_VECTORS[content])
+    register()  # where no start-up hook has done it
+    from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
+
+    kind = LuceneHnswDenseSearcher if content == "HNSW vectors" else LuceneFlatDenseSearcher
+    advice = LUCENE_ADVICE["lucene-hnsw" if content == "HNSW vectors" else "lucene-flat"]
+    searcher = kind(str(folder), encoder=encoder, allow_other_encoder=allow_other_encoder)  # the plugin's argument
+    return LuceneRetriever(_name(source), searcher, reader, advice)
+
+
+def _open_sparse(source: FusionInput, folder: Path) -> Retriever:
+    if not is_lucene_folder(folder):
+        raise _another_kind(source, "a Lucene index", "a Faiss folder" if is_faiss_folder(folder) else "something else")
+    reader = LuceneCollection(folder).open()
+    content = lucene_content(reader)
+    if content != "terms":
+        found = _WITHOUT_VECTORS.get(content, f"one of {content}")
+        raise _another_kind(source, "a Lucene index of terms", found)
+    searcher = _impact_searcher(source, folder) if source.kind == "impact" else _bm25_searcher(source, folder)
+    return LuceneRetriever(_name(source), searcher, reader)
+
+
+def _bm25_searcher(source: FusionInput, folder: Path) -> Any:
+    from pyserini.search.lucene import LuceneSearcher
+    from pyserini.search.lucene.__main__ import set_bm25_parameters
+
+    searcher = LuceneSearcher(str(folder))
+    with redirect_stdout(sys.stderr):  # it prints what it sets
+        # Where the recipe says nothing, it knows the parameters of some of Pyserini's own indexes by their names.
+        set_bm25_parameters(searcher, source.index, source.k1, source.b)
+    return searcher
+
+
+def _impact_searcher(source: FusionInput, folder: Path) -> Any:
+    from pyserini.search.lucene import LuceneImpactSearcher
+
+    searcher = LuceneImpactSearcher(str(folder), source.encoder)
+    if searcher.query_encoder is None:
+        raise TasbError(
+            where=str(folder),
+            expected="a query encoder that Pyserini has for impact indexes, or a JSONL file of encoded queries",
+            found=f"`{source.encoder}`",
+            do="give the recipe's impact input such an `encoder`: a name with unicoil, splade or slim in it",
+        )
+    return searcher
+
+
+def _name(source: FusionInput) -> str:
+    return f"{source.kind} ({source.index})"
+
+
+def _another_kind(source: FusionInput, expected: str, found: str) -> TasbError:
+    return TasbError(
+        where=source.index,
+        expected=expected,
+        found=found,
+        do=f"check which index is {argument('dense_index')} and which {argument('sparse_index')}",
+    )
+
+
+def index_folder(name: str) -> Path:
+    """The folder itself, or that of an index by a name of Pyserini's, which is downloaded if it is not there.
+
+    Raises:
+        TasbError: no such folder, and no such name or no way to download it.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if os.sep in name or name.startswith(("~", ".")) or path.exists():
+        raise _not_found(name, "a file" if path.exists() else "no such folder")
+    try:
+        return prebuilt_index(name)
+    except LookupError as error:
+        raise _not_found(name, f"no such folder, and {error}") from error
+
+
+def _not_found(name: str, found: str) -> TasbError:
+    return TasbError(
+        where=name,
+        expected="the folder of a Faiss or Lucene index, or the name of one that Pyserini knows",
+        found=found,
+        do="check the path, or the recipe's `index`",
+    )
+
+
+TERM_FIELD, VECTOR_FIELD = "contents", "vector"  # Anserini's Constants
+VECTOR_FORMAT = "PerFieldKnnVectorsFormat.format"  # Lucene's, of the attribute that names a field's format
+
+Content = Literal["terms", "flat vectors", "HNSW vectors", "nothing to search"]
+_WITHOUT_VECTORS: dict[Content, str] = {
+    "terms": "a Lucene index of terms",
+    "nothing to search": "an empty Lucene index",
+}
+
+
+def lucene_content(reader: Any) -> Content:
+    """The kind of data that Anserini put into a Lucene index.
+
+    Args:
+        reader: Lucene's.
+    """
+    for fields in _fields(reader):
+        vectors = fields.fieldInfo(VECTOR_FIELD)
+        if vectors is not None and vectors.getVectorDimension():
+            return "HNSW vectors" if "Hnsw" in (vectors.getAttribute(VECTOR_FORMAT) or "") else "flat vectors"
+        terms = fields.fieldInfo(TERM_FIELD)
+        if terms is not None and terms.getIndexOptions().toString() != "NONE":
+            return "terms"
+    return "nothing to search"
+
+
+def _fields(reader: Any) -> Iterator[Any]:
+    leaves = reader.leaves()
+    for number in range(leaves.size()):
+        yield leaves.get(number).reader().getFieldInfos()
 
 
 class FaissRetriever:
@@ -78,15 +245,13 @@ class FaissRetriever:
             depend on what else is in the model's batch.
 
     Raises:
-        TasbError: not such a folder, a damaged one, vectors of another dimension than the encoder's, or an encoder
-            that does not belong to the index.
+        TasbError: not such a folder, a damaged one, or vectors of another dimension than the encoder's.
     """
 
     def __init__(self, name: str, folder: Path, encoder: TasbQueryEncoder, topics: Topics) -> None:
         self.name = name
         self._encoder, self._topics = encoder, topics
         self._rows = {qid: row for row, qid in enumerate(topics)}
-        require_encoder(folder, encoder)
         self._lengths: list[int] = []
         self._asked = 0
         self._folder = ShardedIndex([folder]).open(0, encoder.dimension)
@@ -96,7 +261,7 @@ class FaissRetriever:
         return self._encoder.encode_batch(list(self._topics.values()))
 
     def search(self, topics: Topics, hits: int, threads: int) -> RunDict:
-        """As `Retriever`; Faiss has been told its threads for the whole process."""
+        """See `Retriever`. Faiss has been told its threads for the whole process."""
         docids = self._folder.docids
         found = search_folder(self._folder, self._vectors[[self._rows[qid] for qid in topics]], hits)
         self._asked = hits
@@ -113,13 +278,10 @@ class FaissRetriever:
         return short_lists_warning(self._lengths, self._asked, self._folder.docids, advice)
 
     def has_any(self, docids: Iterable[str]) -> bool:
-        """As `Retriever`; reads docids until one is among them."""
+        """See `Retriever`. Docids are read until one is among them."""
         wanted = set(docids)
         return any(docid in wanted for docid in self._folder.docids)
 
-
-# --------
-# Retrieval from a Lucene index, through one of Pyserini's own searchers.
 
 # Pyserini writes scores with so many digits behind the point.
 DECIMALS = 6
@@ -142,7 +304,7 @@ class LuceneRetriever:
         self._asked = 0
 
     def search(self, topics: Topics, hits: int, threads: int) -> RunDict:
-        """As `Retriever`.
+        """See `Retriever`.
 
         Raises:
             TasbError: Anserini cannot answer a query, or the index has a docid twice.
@@ -190,103 +352,8 @@ class LuceneRetriever:
         return scores
 
     def has_any(self, docids: Iterable[str]) -> bool:
-        """As `Retriever`."""
+        """See `Retriever`."""
         from pyserini.pyclass import autoclass
 
         term = autoclass("org.apache.lucene.index.Term")
         return any(self._reader.docFreq(term("id", docid)) for docid in docids)
-
-
-# --------
-# From a recipe's input to its retriever: which of Pyserini's searchers, and whether the index is of that kind.
-
-_KIND_OF: dict[Content, str] = {"terms": "a Lucene index of terms", "nothing to search": "an empty Lucene index"}
-
-
-def open_retriever(source: FusionInput, topics: Topics, device: str) -> Retriever:
-    """Open what an input is searched in; `source.index` is given.
-
-    Args:
-        source: of a recipe.
-        topics: all that will be searched for.
-        device: of a dense input's encoder.
-
-    Raises:
-        TasbError: no such index, one of another kind or dimension, or an encoder that nobody knows.
-    """
-    folder = index_folder(str(source.index))
-    if source.kind in DENSE:
-        return _open_dense(source, folder, topics, device)
-    return _open_sparse(source, folder)
-
-
-def _open_dense(source: FusionInput, folder: Path, topics: Topics, device: str) -> Retriever:
-    if not is_faiss_folder(folder) and not is_lucene_folder(folder):
-        raise _of_other_kind(source, "a Faiss folder, or a Lucene index of vectors", "neither")
-    from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
-
-    # Nothing kept: topics come once.
-    encoder = TasbQueryEncoder(source.encoder, device=device, queries_kept=0)
-    if is_faiss_folder(folder):
-        return FaissRetriever(_said(source), folder, encoder, topics)
-    reader = LuceneCollection(folder).open()
-    content = content_of(reader)
-    if content in _KIND_OF:
-        raise _of_other_kind(source, "a Faiss folder, or a Lucene index of vectors", _KIND_OF[content])
-    from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
-
-    searcher = LuceneHnswDenseSearcher if content == "HNSW vectors" else LuceneFlatDenseSearcher
-    advice = LUCENE_ADVICE["lucene-hnsw" if content == "HNSW vectors" else "lucene-flat"]
-    return LuceneRetriever(_said(source), searcher(str(folder), encoder=encoder), reader, advice)
-
-
-def _open_sparse(source: FusionInput, folder: Path) -> Retriever:
-    if not is_lucene_folder(folder):
-        raise _of_other_kind(
-            source, "a Lucene index", "a Faiss folder" if is_faiss_folder(folder) else "something else"
-        )
-    reader = LuceneCollection(folder).open()
-    content = content_of(reader)
-    if content != "terms":
-        found = _KIND_OF.get(content, f"one of {content}")
-        raise _of_other_kind(source, "a Lucene index of terms", found)
-    searcher = _impact_searcher(source, folder) if source.kind == "impact" else _bm25_searcher(source, folder)
-    return LuceneRetriever(_said(source), searcher, reader)
-
-
-def _bm25_searcher(source: FusionInput, folder: Path) -> Any:
-    from pyserini.search.lucene import LuceneSearcher
-    from pyserini.search.lucene.__main__ import set_bm25_parameters
-
-    searcher = LuceneSearcher(str(folder))
-    with redirect_stdout(sys.stderr):  # it prints what it sets
-        # Where the recipe says nothing, it knows the parameters of some of Pyserini's own indexes by their names.
-        set_bm25_parameters(searcher, source.index, source.k1, source.b)
-    return searcher
-
-
-def _impact_searcher(source: FusionInput, folder: Path) -> Any:
-    from pyserini.search.lucene import LuceneImpactSearcher
-
-    searcher = LuceneImpactSearcher(str(folder), source.encoder)
-    if searcher.query_encoder is None:
-        raise TasbError(
-            where=str(folder),
-            expected="a query encoder that Pyserini has for impact indexes, or a JSONL file of encoded queries",
-            found=f"`{source.encoder}`",
-            do="give the recipe's impact input such an `encoder`: a name with unicoil, splade or slim in it",
-        )
-    return searcher
-
-
-def _said(source: FusionInput) -> str:
-    return f"{source.kind} ({source.index})"
-
-
-def _of_other_kind(source: FusionInput, expected: str, found: str) -> TasbError:
-    return TasbError(
-        where=source.index,
-        expected=expected,
-        found=found,
-        do="check which index is --dense-index and which --sparse-index",
-    )

@@ -100,7 +100,7 @@ def search(
     threads = use_threads(threads)
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
 
-    name = encoder or _encoder_of(paths[0])
+    name = encoder or _encoder_that_made(paths[0])
     # Nothing kept: topics come once, and in a measurement each has to be encoded.
     query_encoder = TasbQueryEncoder(name, device=device, backend=backend, queries_kept=0)
     for path in shards.paths:
@@ -142,7 +142,7 @@ class TimedRun(Run):
         self.threads, self.queries, self.times = threads, queries, times
 
 
-def _encoder_of(folder: Path) -> str:
+def _encoder_that_made(folder: Path) -> str:
     """The name of the encoder that made an index's vectors."""
     known = index_encoders(folder)
     if not known:
@@ -158,19 +158,15 @@ def _encoder_of(folder: Path) -> str:
 def _table(qids: Iterable[str], found: Sequence[Hits], docids: Sequence[str]) -> RunTable:
     """Ranked hits as columns.
 
-    A score gets the digits that tell it from every other float32. Six behind the point, as Pyserini writes, would make
-    ties of scores that are none.
+    Scores keep all digits. Six behind the point, as Pyserini writes, would make ties of scores that are none.
     """
-    scores = np.concatenate([of_query.scores for of_query in found])
+    scores = np.concatenate([of_query.scores for of_query in found]).astype(np.float64)
     starts = np.concatenate([[0], np.cumsum([len(of_query) for of_query in found])]).astype(np.int64)
     ids = [docids[row].encode() for of_query in found for row in of_query.rows.tolist()]
-    return RunTable(tuple(qids), starts, pack(ids), scores.astype(np.str_).astype(np.float64))
+    return RunTable(tuple(qids), starts, pack(ids), scores)
 
 
-# --------
-# How long queries take in batches, encoding and search apart: table 1 of the TAS-B paper (arXiv:2104.06967).
-
-# Batch size → batches that are timed.
+# Batch size → batches that are timed, as in table 1 of the TAS-B paper (arXiv:2104.06967).
 BATCHES = {1: 100, 10: 20, 2_000: 3}
 
 
@@ -192,12 +188,14 @@ class BatchTimes:
 def measure_latency(
     encoder: TasbQueryEncoder, index: ShardedIndex, queries: Sequence[str], depth: int
 ) -> list[BatchTimes]:
-    """Time batches of each size in `BATCHES` that is not above the number of queries, after one that is not timed.
+    """Time encoding and search apart, in batches of each size in `BATCHES` that is not above the number of queries.
+
+    A first batch of each size is not timed.
 
     Args:
-        encoder: of the queries; one that keeps vectors of earlier queries would be timed doing nothing.
-        index: to search.
-        queries: all different, because the encoder encodes equal ones once; batches take them in turn.
+        encoder: the queries' encoder; one that keeps vectors of earlier queries would be timed doing nothing.
+        index: the index to search.
+        queries: different texts, because the encoder encodes equal ones once; batches take them in turn.
         depth: hits of each query.
     """
     batches = {size: _encoded(encoder, queries, size, count) for size, count in BATCHES.items() if size <= len(queries)}
@@ -211,20 +209,6 @@ def measure_latency(
         )
         for size, of_size in batches.items()
     ]
-
-
-def latency_table(times: Sequence[BatchTimes]) -> str:
-    """The times as text: a line for each batch size, and for each that was left out."""
-    columns = [f"{part} {value}" for part in ("encode", "search", "total") for value in ("avg", "p50", "p99")]
-    lines = ["milliseconds a batch".ljust(26) + "".join(name.rjust(12) for name in columns)]
-    for row in times:
-        parts = (row.encode, row.search, row.encode + row.search)
-        values = [(part.mean(), *np.percentile(part, (50, 99))) for part in parts]
-        head = f"batch {row.size:,} ({len(row.encode)} timed)".ljust(26)
-        lines.append(head + "".join(f"{value:12.2f}" for of_part in values for value in of_part))
-    left_out = sorted(BATCHES.keys() - {row.size for row in times})
-    lines += [f"batch {size:,}: left out, it needs as many different queries (--latency-queries)" for size in left_out]
-    return "\n".join(lines)
 
 
 @dataclass

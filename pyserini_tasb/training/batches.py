@@ -1,19 +1,28 @@
-"""Training batches: texts as tokens, the teacher's scores, and what is known to be relevant."""
+"""Training batches: texts as tokens, the teacher's scores, what is known to be relevant; composed ahead of training."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
-from pyserini_tasb.training.composing import composed_ahead, composed_inline
 from pyserini_tasb.training.sampling import list_numbers, ranges
+from pyserini_tasb.workers import starting_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -21,111 +30,6 @@ if TYPE_CHECKING:
     from pyserini_tasb.data.pair_store import PairStore
     from pyserini_tasb.models.tokenizers import PrefixedTokenizer
     from pyserini_tasb.training.sampling import Sampler
-
-
-def known_mask(known: Sequence[NDArray[np.uint32]], passages: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """True at [i, j] if passage j is known to be relevant to query i.
-
-    Args:
-        known: for each query, its relevant passages, each once.
-        passages: [passages] in any order; one may be there several times.
-    """
-    counts = np.array([len(relevant) for relevant in known], np.int64)
-    relevant, queries = np.concatenate([np.empty(0, np.uint32), *known]), list_numbers(counts)
-    # Known passages are looked up among the batch's: there are few of them, while the mask has b · passages cells.
-    order = np.argsort(passages, kind="stable")
-    ordered = passages[order]
-    first = np.searchsorted(ordered, relevant, side="left")
-    found = np.searchsorted(ordered, relevant, side="right") - first
-    mask = np.zeros((len(known), len(passages)), bool)
-    mask[np.repeat(queries, found), order[ranges(first, found)]] = True
-    return mask
-
-
-# --------
-# One training batch: texts as tokens, the teacher's scores, and what is known to be relevant.
-
-
-@dataclass(frozen=True)
-class TrainingBatch:
-    """A batch of b queries, each with a positive and a negative passage.
-
-    All but the tokens is of the whole batch, in every process that trains together.
-
-    Attributes:
-        step: its number.
-        queries: [b] indices of distinct queries.
-        positives: [b] indices of passages.
-        negatives: [b] indices of passages.
-        rows: [b] rows of the pair store.
-        scores: [b, 2] the teacher's scores of positive and negative; None without.
-        margins: [b] the teacher's margins; None if the pairs have labels only.
-        known_positives: [b, b] True where the positive of query j is known to be relevant to query i, i != j.
-        known_negatives: [b, b] True where the negative of query j is known to be relevant to query i.
-        query_tokens: token ids of this process's share of the queries.
-        passage_tokens: token ids of the positives of that share, then of its negatives.
-    """
-
-    step: int
-    queries: NDArray[np.int64]
-    positives: NDArray[np.uint32]
-    negatives: NDArray[np.uint32]
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float32] | None
-    margins: NDArray[np.float32] | None
-    known_positives: NDArray[np.bool_]
-    known_negatives: NDArray[np.bool_]
-    query_tokens: list[list[int]]
-    passage_tokens: list[list[int]]
-
-
-@dataclass(frozen=True)
-class BatchComposer:
-    """Makes the batch of a step, a function of the step alone.
-
-    Args:
-        store: the pairs.
-        sampler: which of them make a batch.
-        query_tokenizer: for queries.
-        passage_tokenizer: for passages.
-        rank: this process among those that train together.
-        world: how many they are; process r gets entries ⌊r·b / world⌋ to ⌊(r + 1)·b / world⌋ of a batch.
-    """
-
-    store: PairStore
-    sampler: Sampler
-    query_tokenizer: PrefixedTokenizer
-    passage_tokenizer: PrefixedTokenizer
-    rank: int
-    world: int
-
-    def compose(self, step: int) -> TrainingBatch:
-        """The batch of `step`."""
-        store, draw = self.store, self.sampler.draw(step)
-        size = len(draw.queries)
-        positives, negatives = store.positives[draw.rows], store.negatives[draw.rows]
-        known = [store.known_positives(query) for query in draw.queries.tolist()]
-        known_positives = known_mask(known, positives)
-        np.fill_diagonal(known_positives, val=False)
-        share = slice(self.rank * size // self.world, (self.rank + 1) * size // self.world)
-        passages = np.concatenate([positives[share], negatives[share]])
-        return TrainingBatch(
-            step=step,
-            queries=draw.queries,
-            positives=positives,
-            negatives=negatives,
-            rows=draw.rows,
-            scores=None if store.scores is None else store.scores[draw.rows],
-            margins=None if store.supervision == "labels" else store.margins(draw.rows),
-            known_positives=known_positives,
-            known_negatives=known_mask(known, negatives),
-            query_tokens=self.query_tokenizer(store.queries.texts(draw.queries[share])),
-            passage_tokens=self.passage_tokenizer(store.passages.texts(passages)),
-        )
-
-
-# --------
-# Batches in order, composed and tokenised ahead of the training loop.
 
 
 @dataclass(frozen=True)
@@ -197,3 +101,269 @@ def training_batches(
     if not workers:
         return composed_inline(composer, steps)
     return composed_ahead(composer, steps, workers=workers, ahead=ahead)
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """A batch of b queries, each with a positive and a negative passage.
+
+    All but the tokens is of the whole batch, in every process that trains together.
+
+    Attributes:
+        step: its number.
+        queries: [b] indices of distinct queries.
+        positives: [b] indices of passages.
+        negatives: [b] indices of passages.
+        rows: [b] rows of the pair store.
+        scores: [b, 2] the teacher's scores of positive and negative; None without.
+        margins: [b] the teacher's margins; None if the pairs have labels only.
+        known_positives: [b, b] True where the positive of query j is known to be relevant to query i, i != j.
+        known_negatives: [b, b] True where the negative of query j is known to be relevant to query i.
+        query_tokens: token ids of this process's share of the queries.
+        passage_tokens: token ids of the positives of that share, then of its negatives.
+    """
+
+    step: int
+    queries: NDArray[np.int64]
+    positives: NDArray[np.uint32]
+    negatives: NDArray[np.uint32]
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32] | None
+    margins: NDArray[np.float32] | None
+    known_positives: NDArray[np.bool_]
+    known_negatives: NDArray[np.bool_]
+    query_tokens: list[list[int]]
+    passage_tokens: list[list[int]]
+
+
+@dataclass(frozen=True)
+class BatchComposer:
+    """Makes the batch of a step, a function of the step alone.
+
+    Args:
+        store: the pairs.
+        sampler: which of them make a batch.
+        query_tokenizer: for queries.
+        passage_tokenizer: for passages.
+        rank: this process among those that train together.
+        world: how many they are; process r gets entries ⌊r·b / world⌋ to ⌊(r + 1)·b / world⌋ of a batch.
+    """
+
+    store: PairStore
+    sampler: Sampler
+    query_tokenizer: PrefixedTokenizer
+    passage_tokenizer: PrefixedTokenizer
+    rank: int
+    world: int
+
+    def compose(self, step: int) -> TrainingBatch:
+        """The batch of `step`."""
+        store, sampled = self.store, self.sampler.batch(step)
+        size = len(sampled.queries)
+        positives, negatives = store.positives[sampled.rows], store.negatives[sampled.rows]
+        known = [store.known_positives(query) for query in sampled.queries.tolist()]
+        known_positives = known_mask(known, positives)
+        np.fill_diagonal(known_positives, val=False)
+        share = slice(self.rank * size // self.world, (self.rank + 1) * size // self.world)
+        passages = np.concatenate([positives[share], negatives[share]])
+        return TrainingBatch(
+            step=step,
+            queries=sampled.queries,
+            positives=positives,
+            negatives=negatives,
+            rows=sampled.rows,
+            scores=None if store.scores is None else store.scores[sampled.rows],
+            margins=None if store.supervision == "labels" else store.margins(sampled.rows),
+            known_positives=known_positives,
+            known_negatives=known_mask(known, negatives),
+            query_tokens=self.query_tokenizer(store.queries.texts(sampled.queries[share])),
+            passage_tokens=self.passage_tokenizer(store.passages.texts(passages)),
+        )
+
+
+def known_mask(known: Sequence[NDArray[np.uint32]], passages: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """True at [i, j] if passage j is known to be relevant to query i.
+
+    Args:
+        known: for each query, its relevant passages, each once.
+        passages: [passages] in any order; one may be there several times.
+    """
+    counts = np.array([len(relevant) for relevant in known], np.int64)
+    relevant, queries = np.concatenate([np.empty(0, np.uint32), *known]), list_numbers(counts)
+    # Known passages are looked up among the batch's: there are few of them, while the mask has b · passages cells.
+    order = np.argsort(passages, kind="stable")
+    ordered = passages[order]
+    first = np.searchsorted(ordered, relevant, side="left")
+    found = np.searchsorted(ordered, relevant, side="right") - first
+    mask = np.zeros((len(known), len(passages)), bool)
+    mask[np.repeat(queries, found), order[ranges(first, found)]] = True
+    return mask
+
+
+class CompositionError(Exception):
+    """Composing a batch failed for no reason that its reader can mend; the text names the step."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"composing the batch of step {step} failed:\n{reason}")
+        self.step = step
+
+
+def composed_inline(composer: BatchComposer, steps: Iterable[int]) -> Generator[TrainingBatch]:
+    """The batches of `steps`, each composed when it is asked for, in this process."""
+    for step in steps:
+        outcome = _outcome(composer, step)
+        if isinstance(outcome, _Failure):
+            raise outcome.error()
+        yield outcome
+
+
+def composed_ahead(
+    composer: BatchComposer, steps: Iterable[int], *, workers: int, ahead: int
+) -> Generator[TrainingBatch]:
+    """The batches of `steps`, in order, composed in background processes.
+
+    Args:
+        composer: picklable.
+        steps: distinct; possibly without end.
+        workers: how many processes; they end with the iterator, or when this process does, however it ends.
+        ahead: how many batches at most are composed beyond the one last given out. Large ones are fewer: a worker
+            goes on when the connection has taken its last one (Linux: some 200 KB of batches wait there).
+
+    Raises:
+        TasbError: a worker met a mistake that the reader can mend, or died. The text names the step.
+        CompositionError: a worker met any other error.
+    """
+    remaining = iter(steps)
+    pool = _Workers()
+    try:
+        pool.start(composer, workers)
+        asked = deque(itertools.islice(remaining, min(ahead, workers * ASKED_OF_A_WORKER)))
+        for step in asked:
+            pool.ask(step)
+        while asked:
+            batch = pool.answer(asked.popleft())
+            for step in itertools.islice(remaining, 1):
+                pool.ask(step)
+                asked.append(step)
+            yield batch
+    finally:
+        pool.stop()
+
+
+SECONDS_TO_STOP = 5
+# A socket takes a few hundred short messages (Linux: 278). With more, the training loop would wait for a worker to read
+# them, while the worker waits for the training loop to read its batches.
+ASKED_OF_A_WORKER = 64
+
+
+class _Workers:
+    """Worker processes; step s is worker s mod n's.
+
+    Not torch's DataLoader: of a worker that was killed while it wrote a batch (its usual state, as batches wait for the
+    training loop) it waits for the rest forever, or raises the error wherever the main thread happens to be; measured
+    with torch 2.13, start methods fork and forkserver, spawn. Here every worker has a socket of its own, closed at the
+    other end the moment either side dies: no lock, thread or queue is shared, and nobody can wait for the dead.
+    """
+
+    def __init__(self) -> None:
+        self._connections: list[Connection] = []
+        self._processes: list[SpawnProcess] = []
+
+    def start(self, composer: BatchComposer, count: int) -> None:
+        # Started anew, not forked: the trainer has threads (OpenMP, Rust, perhaps a JVM or CUDA), and a forked
+        # process inherits the locks they hold at that moment but not the threads that would release them.
+        context = multiprocessing.get_context("spawn")
+        with starting_processes():
+            for number in range(count):
+                ours, theirs = context.Pipe()
+                self._connections.append(ours)
+                process = context.Process(target=_work, args=(theirs,), name=f"batches-{number}", daemon=True)
+                process.start()
+                self._processes.append(process)
+                theirs.close()
+        for connection in self._connections:
+            _send(connection, composer)
+
+    def stop(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            process.join(SECONDS_TO_STOP)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+
+    def ask(self, step: int) -> None:
+        _send(self._connections[step % len(self._connections)], step)
+
+    def answer(self, step: int) -> TrainingBatch:
+        try:
+            outcome: TrainingBatch | _Failure = self._connections[step % len(self._connections)].recv()
+        except (EOFError, OSError) as error:  # OSError: it ended in the middle of a batch
+            raise self._death(step) from error
+        if isinstance(outcome, _Failure):
+            raise outcome.error()
+        return outcome
+
+    def _death(self, step: int) -> TasbError:
+        process = self._processes[step % len(self._processes)]
+        process.join(SECONDS_TO_STOP)
+        code = process.exitcode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
+        return TasbError(
+            where=f"step {step}",
+            expected="worker processes that live as long as training does",
+            found=f"the one composing this batch (process {process.pid}) ended with {how}",
+            do="read what it printed; if memory ran out (SIGKILL; `dmesg` tells), use fewer workers",
+        )
+
+
+def _send(connection: Connection, message: object) -> None:
+    # That the worker is dead is told when its batch is waited for: batches that it finished before are given out.
+    with contextlib.suppress(ConnectionError):
+        connection.send(message)
+
+
+def _work(connection: Connection) -> None:
+    # The trainer's threads need the cores.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        composer: BatchComposer = connection.recv()
+    except EOFError:
+        return
+    # The trainer closes its end, or its death does: nothing more to do.
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            connection.send(_outcome(composer, connection.recv()))
+
+
+def _outcome(composer: BatchComposer, step: int) -> TrainingBatch | _Failure:
+    try:
+        return composer.compose(step)
+    except TasbError as error:
+        return _Failure(step, _Mendable(error.expected, error.found, error.do, error.where))
+    except Exception:  # noqa: BLE001 - raised again where the batch is waited for
+        return _Failure(step, traceback.format_exc())
+
+
+class _Mendable(NamedTuple):
+    expected: str
+    found: str
+    do: str
+    where: str | None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An exception as plain text: not every exception can be sent to another process."""
+
+    step: int
+    reason: _Mendable | str
+
+    def error(self) -> Exception:
+        if isinstance(self.reason, str):
+            return CompositionError(self.step, self.reason)
+        expected, found, do, where = self.reason
+        return TasbError(
+            expected=expected, found=found, do=do, where=f"step {self.step}" + (f", {where}" if where else "")
+        )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyserini_tasb.artifacts import installed_versions, locked_folder, whole_text_file
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, whole_text_file
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +25,102 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.config import RunConfig
 
 
-WEIGHTS, OPTIMISER, STATE, CHECKSUMS = "model.safetensors", "optimiser.safetensors", "state.json", "checksums.json"
-PREFIX, UNFINISHED = "step-", ".part"
+LOG = logging.getLogger(__name__)
+CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.jsonl"
+CHECKPOINTS, MODEL, TENSORBOARD, CURVES = "checkpoints", "model", "tensorboard", "curves.png"
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyserini")
+
+
+# What may change when a run goes on: how long it trains and how it is watched, not what it trains.
+FREE_TO_CHANGE = {
+    "description", "output", "max_steps", "workers", "log_every", "checkpoint", "validation.patience", "device",
+    "data.allow_reversed",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def claimed(config: RunConfig, *, resume: bool) -> Iterator[None]:
+    """Make the run's folder, or check that the run in it is this one; save the configuration and versions.
+
+    Raises:
+        TasbError: the folder has a run that was not asked to go on, one of another configuration, or one that is still
+            going on.
+    """
+    with locked_folder(config.output):
+        _begin(config, resume=resume)
+        yield
+
+
+def _begin(config: RunConfig, *, resume: bool) -> None:
+    folder = config.output
+    values = resolved(config)
+    if (folder / CONFIG).exists():
+        if not resume:
+            raise TasbError(
+                where=str(folder),
+                expected="a folder without a training run in it",
+                found=f"the run that {CONFIG} there describes",
+                do=f"add {argument('resume', True)} to go on with it, or choose another `output`",
+            )
+        _require_same(folder, values)
+        _compare_versions(folder)
+    # The configuration last: where it is, a run has begun.
+    with whole_text_file(folder / VERSIONS) as file:
+        json.dump(versions(), file, indent=1)
+    with whole_text_file(folder / CONFIG) as file:
+        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """Every key with its value, defaults too."""
+    return config.model_dump(mode="json")
+
+
+def versions() -> dict[str, str]:
+    """What the bits of a result depend on besides configuration and data."""
+    import torch
+
+    return installed_versions(PACKAGES) | {"threads": str(torch.get_num_threads())}
+
+
+def _require_same(folder: Path, values: dict[str, Any]) -> None:
+    before = flattened(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+    now = flattened(values)
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not FREE_TO_CHANGE & {key, key.partition(".")[0]}
+    ]
+    if changed:
+        raise TasbError(
+            where=str(folder / CONFIG),
+            expected="the configuration that the run began with",
+            found="; ".join(f"`{key}`: {now.get(key)!r}, was {before.get(key)!r}" for key in changed),
+            do="change it back to go on with this run, or choose another `output` for a new one",
+        )
+
+
+def _compare_versions(folder: Path) -> None:
+    before: dict[str, str] = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+    now = versions()
+    changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        LOG.warning(
+            "the run began with others of these, so its result will not be the same bits as if it had "
+            "never stopped: %s",
+            ", ".join(changed),
+        )
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values as one dict, whose keys are `outer.inner`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 @dataclass(frozen=True)
@@ -44,6 +138,10 @@ class Checkpoint:
     model: dict[str, torch.Tensor]
     optimiser: dict[str, torch.Tensor]
     state: dict[str, Any]
+
+
+WEIGHTS, OPTIMISER, STATE, CHECKSUMS = "model.safetensors", "optimiser.safetensors", "state.json", "checksums.json"
+PREFIX, UNFINISHED = "step-", ".part"
 
 
 class CheckpointFolder:
@@ -96,7 +194,7 @@ class CheckpointFolder:
             try:
                 return self.read(step)
             except TasbError as error:
-                print(f"tasb train: skipping a damaged checkpoint\n{error}", file=sys.stderr)
+                LOG.warning("skipping a damaged checkpoint\n%s", error)
         return None
 
     def read(self, step: int) -> Checkpoint:
@@ -110,7 +208,7 @@ class CheckpointFolder:
         folder = self.path(step)
         try:
             checksums: dict[str, str] = json.loads((folder / CHECKSUMS).read_bytes())
-            wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if _sha256(folder / name) != checksums.get(name)]
+            wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if sha256(folder / name) != checksums.get(name)]
         except (OSError, ValueError) as error:
             raise _damaged(folder, str(error)) from error
         if wrong:
@@ -126,7 +224,7 @@ class CheckpointFolder:
             where=str(self.folder),
             expected="a checkpoint to be written",
             found=f"{error} ({last})",
-            do="make room, then type the same command with --resume",
+            do=f"make room, then type the same command with {argument('resume', True)}",
         )
 
 
@@ -136,7 +234,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file({name: tensor.contiguous() for name, tensor in checkpoint.model.items()}, folder / WEIGHTS)
     save_file(checkpoint.optimiser, folder / OPTIMISER)
     (folder / STATE).write_text(json.dumps(checkpoint.state, indent=1), encoding="utf-8")
-    checksums = {name: _sha256(folder / name) for name in (WEIGHTS, OPTIMISER, STATE)}
+    checksums = {name: sha256(folder / name) for name in (WEIGHTS, OPTIMISER, STATE)}
     (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         _sync(path)
@@ -148,11 +246,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_file_error(error: Exception) -> bool:
@@ -168,100 +261,3 @@ def _damaged(folder: Path, found: str) -> TasbError:
         found=found,
         do="remove the folder; training goes on from the checkpoint before it",
     )
-
-
-# --------
-# A training run's folder: which configuration made it, and whether a run may go on in it.
-
-CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.jsonl"
-CHECKPOINTS, MODEL, TENSORBOARD, CURVES = "checkpoints", "model", "tensorboard", "curves.png"
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyserini")
-# What may change when a run goes on: how long it trains and how it is watched, not what it trains.
-FREE_TO_CHANGE = {
-    "description", "output", "max_steps", "workers", "log_every", "checkpoint", "validation.patience", "device",
-    "data.allow_reversed",
-}  # fmt: skip
-
-
-@contextlib.contextmanager
-def claimed(config: RunConfig, *, resume: bool) -> Iterator[None]:
-    """Make the run's folder, or check that the run in it is this one; save the configuration and versions.
-
-    Raises:
-        TasbError: the folder has a run that was not asked to go on, one of another configuration, or one that is still
-            going on.
-    """
-    with locked_folder(config.output):
-        _begin(config, resume=resume)
-        yield
-
-
-def _begin(config: RunConfig, *, resume: bool) -> None:
-    folder = config.output
-    values = resolved(config)
-    if (folder / CONFIG).exists():
-        if not resume:
-            raise TasbError(
-                where=str(folder),
-                expected="a folder without a training run in it",
-                found=f"the run that {CONFIG} there describes",
-                do="add --resume to go on with it, or choose another `output`",
-            )
-        _require_same(folder, values)
-        _compare_versions(folder)
-    # The configuration last: where it is, a run has begun.
-    with whole_text_file(folder / VERSIONS) as file:
-        json.dump(versions(), file, indent=1)
-    with whole_text_file(folder / CONFIG) as file:
-        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
-
-
-def resolved(config: RunConfig) -> dict[str, Any]:
-    """Every key with its value, defaults too."""
-    return config.model_dump(mode="json")
-
-
-def versions() -> dict[str, str]:
-    """What the bits of a result depend on besides configuration and data."""
-    import torch
-
-    return installed_versions(PACKAGES) | {"threads": str(torch.get_num_threads())}
-
-
-def _require_same(folder: Path, values: dict[str, Any]) -> None:
-    before = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
-    now = _flat(values)
-    changed = [
-        key
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not FREE_TO_CHANGE & {key, key.partition(".")[0]}
-    ]
-    if changed:
-        raise TasbError(
-            where=str(folder / CONFIG),
-            expected="the configuration that the run began with",
-            found="; ".join(f"`{key}`: {now.get(key)!r}, was {before.get(key)!r}" for key in changed),
-            do="change it back to go on with this run, or choose another `output` for a new one",
-        )
-
-
-def _compare_versions(folder: Path) -> None:
-    before: dict[str, str] = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
-    now = versions()
-    changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
-    if changed:
-        print(
-            f"tasb train: the run began with others of these, so its result will not be the same bits as if it had "
-            f"never stopped: {', '.join(changed)}",
-            file=sys.stderr,
-        )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -90,10 +90,6 @@ class RunConfig(Recipe):
         return self
 
 
-# --------
-# The configuration of `tasb train`: one YAML file, every key checked.
-
-
 class StudentConfig(Strict):
     """Where training starts, and how texts become vectors. Token caps count special tokens."""
 
@@ -113,6 +109,12 @@ class DataConfig(RunData):
     """Folders and files that `tasb data` and `tasb cluster` made."""
 
     clusters: Path | None = None
+
+    @property
+    def clusters_file(self) -> Path | None:
+        """The clusters, in whose place the folder that `tasb cluster` made may be named."""
+        folder = self.clusters is not None and self.clusters.is_dir()
+        return self.clusters / "clusters.tsv" if folder and self.clusters else self.clusters
 
 
 class SamplingConfig(Strict):
@@ -162,10 +164,6 @@ class TrainConfig(RunConfig):
         if self.loss.in_batch is not None and self.teacher.in_batch is None:
             raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
         return self
-
-
-# --------
-# The configurations of `tasb teach --kind cat` and `tasb teach --kind colbert`.
 
 
 class TeacherModel(Strict):

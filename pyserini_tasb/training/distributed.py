@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,7 +98,7 @@ class Processes:
 
 
 @contextmanager
-def processes_of_torchrun(device: str) -> Iterator[Processes]:
+def joined_processes(device: str) -> Iterator[Processes]:
     """Join the processes that `torchrun` started; a process started without it is alone.
 
     Args:
@@ -136,6 +136,7 @@ def _own_gpu(device: str) -> int:
         raise TasbError(
             expected="a GPU for each process",
             found=f"{processes} processes on a machine with {gpus} GPU{'s' * (gpus > 1)}",
-            do=f"start {gpus} (`torchrun --nproc-per-node {gpus}`), or train on the CPU (`--set device=cpu`)",
+            do=f"start {gpus} (`torchrun --nproc-per-node {gpus}`), or train on the CPU "
+            f"(`{argument('settings', ['device=cpu'])}`)",
         )
     return number

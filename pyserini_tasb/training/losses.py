@@ -105,7 +105,6 @@ def _require_squares(positives: Tensor, negatives: Tensor) -> None:
         raise ValueError(f"expected two matrices [b, b], found {tuple(positives.shape)} and {tuple(negatives.shape)}")
 
 
-# --------
 # The two axes of losses, and what every loss gets: full precision, checked shapes, a teacher without gradient.
 
 PairwiseLoss: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -166,7 +165,6 @@ def _precision(scores: Tensor) -> torch.dtype:
     return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
-# --------
 # Losses of a query's own positive and negative.
 
 
@@ -206,7 +204,6 @@ def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margi
     return functional.softplus(student_negatives - student_positives).mean()
 
 
-# --------
 # Margin-MSE with every other passage of the batch as a negative (paper, Eq. 7), in three readings of that equation.
 #
 # A query's own positive is paired with each passage; the student's margin becomes the in-batch teacher's.
@@ -266,7 +263,6 @@ def _mean_square(errors: Tensor, keep: Tensor) -> Tensor:
     return torch.where(keep, errors, 0.0).square().sum() / keep.sum().clamp(min=1)
 
 
-# --------
 # Losses of a query's whole list: all positives and all negatives of the batch (paper, Section 5.1 and Table 3).
 #
 # Passages known to be relevant to the query, other than its own positive, leave its list.
@@ -312,7 +308,6 @@ def _log_softmax(scores: Tensor, absent: Tensor) -> Tensor:
     return scores.masked_fill(absent, -float("inf")).log_softmax(dim=1).masked_fill(absent, 0.0)
 
 
-# --------
 # LambdaRank in the form nDCG-Loss2 (paper, Table 3; Wang et al., CIKM 2018, "The LambdaLoss Framework").
 
 # As the released code turns teacher scores into labels: softmax, and 2 more for what gets more than 0.1 %.
@@ -379,7 +374,6 @@ def ndcg_loss2(scores: Tensor, labels: Tensor, absent: Tensor) -> Tensor:
     return torch.where(above, weights * costs, 0.0).sum(dim=(1, 2))
 
 
-# --------
 # Dual supervision: a pairwise and an in-batch teacher together.
 
 

@@ -15,17 +15,82 @@ from pyserini_tasb.training.losses import InBatchScores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Literal
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.data.pair_store import PairStore
     from pyserini_tasb.training.config import MarginsConfig
-    from pyserini_tasb.training.losses import KnownPositives
     from pyserini_tasb.training.teachers import InBatchTeacher
 
 
-Margins = TypeVar("Margins", torch.Tensor, "NDArray[np.float32]")
+@dataclass(frozen=True)
+class MarginScale:
+    """How each teacher's margins are rescaled, and what looks wrong about them then."""
+
+    pairwise: MarginRescale
+    in_batch: MarginRescale
+    warning: str | None = None
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> MarginScale:
+        """The scale in a checkpoint, where it stands as `asdict` made it."""
+        return cls(MarginRescale(**state["pairwise"]), MarginRescale(**state["in_batch"]), state["warning"])
+
+
+PAIRS_MEASURED = 256  # by the in-batch teacher, which has to encode them; they give the deviation to about 5 %
+
+
+def fit_margin_scale(
+    store: PairStore,
+    teacher: InBatchTeacher | None,
+    wanted: MarginsConfig | None,
+    *,
+    student_scores: Literal["dot products", "cosines", "of any size"],
+) -> MarginScale:
+    """Measure both teachers' margins on pairs of the store; bring them to `wanted`, if that is given.
+
+    Args:
+        store: the pairs, with the pairwise teacher's margins.
+        teacher: the in-batch teacher, if there is one.
+        wanted: the scale, if one is configured.
+        student_scores: what the student's margins can be: that is what looks wrong, or not. Where they are `of any
+            size`, no scale that somebody chose looks wrong.
+
+    Raises:
+        TasbError: margins are to be rescaled, and all are equal.
+    """
+    observed = {}
+    if store.supervision != "labels":
+        margins = store.manifest["margins"]
+        observed["pairwise"] = MarginStatistics(len(store), margins["mean"], margins["deviation"])
+    if teacher is not None:
+        observed["in-batch"] = _in_batch_statistics(teacher, store)
+    rescales = {name: _rescale(wanted, statistics) for name, statistics in observed.items()}
+    warning = None
+    if wanted is None or student_scores != "of any size":
+        seen = {name: _rescaled(observed[name], rescales[name]) for name in observed}
+        warning = scale_warning(seen, normalised_student=student_scores == "cosines")
+    return MarginScale(rescales.get("pairwise", MarginRescale()), rescales.get("in-batch", MarginRescale()), warning)
+
+
+def _in_batch_statistics(teacher: InBatchTeacher, store: PairStore) -> MarginStatistics:
+    rows = np.unique(np.linspace(0, len(store) - 1, PAIRS_MEASURED, dtype=np.int64))
+    queries = np.searchsorted(store.offsets, rows, side="right") - 1
+    texts = (store.passages.texts(numbers[rows]) for numbers in (store.positives, store.negatives))
+    return MarginStatistics.of(teacher.margins(store.queries.texts(queries), *texts).cpu().numpy())
+
+
+def _rescale(wanted: MarginsConfig | None, observed: MarginStatistics) -> MarginRescale:
+    return (
+        MarginRescale() if wanted is None else MarginRescale.fit(observed, deviation=wanted.deviation, mean=wanted.mean)
+    )
+
+
+def _rescaled(observed: MarginStatistics, rescale: MarginRescale) -> MarginStatistics:
+    mean = rescale.scale * observed.mean + rescale.shift
+    return MarginStatistics(observed.count, mean, rescale.scale * observed.deviation)
+
 
 CHUNK = 1_000_000  # margins at a time, which may be memory-mapped
 
@@ -67,18 +132,7 @@ class MarginStatistics:
 # The published BERT_CAT ensemble's margins on the 41 first rows that Hugging Face shows of
 # sentence-transformers/msmarco, bert-ensemble-margin-mse; over all rows they range from -10 to 23.
 BERT_CAT_MARGINS = MarginStatistics(count=41, mean=12.7, deviation=5.4)
-# Below a tenth of BERT_CAT's deviation lie cosines (0.1 to 0.2) and probabilities (below 0.5), above ten times
-# no teacher that we know.
-ODD_FACTOR = 10
-APART_FACTOR = 4
-COSINE_DEVIATION = 0.5  # margins of cosines lie between -2 and 2
-
-
-def in_batch_margins(scores: InBatchScores, known: KnownPositives) -> NDArray[np.float64]:
-    """For `MarginStatistics.of`, [pairs]: own positive minus each other query's passage that is not known relevant."""
-    margins = scores.detach().margins()
-    blocks = zip((margins.positives, margins.negatives), known.other_passages(), strict=True)
-    return torch.cat([block[others] for block, others in blocks]).double().cpu().numpy()
+Margins = TypeVar("Margins", torch.Tensor, "NDArray[np.float32]")
 
 
 @dataclass(frozen=True)
@@ -141,6 +195,13 @@ class MarginRescale:
         return InBatchScores(self.scale * scores.positives + self.shift * own, self.scale * scores.negatives)
 
 
+# Below a tenth of BERT_CAT's deviation lie cosines (0.1 to 0.2) and probabilities (below 0.5), above ten times
+# no teacher that we know.
+ODD_FACTOR = 10
+APART_FACTOR = 4
+COSINE_DEVIATION = 0.5  # margins of cosines lie between -2 and 2
+
+
 def scale_warning(teachers: Mapping[str, MarginStatistics], *, normalised_student: bool = False) -> str | None:
     """What looks wrong about the size of teachers' margins, as sentences; None if nothing does.
 
@@ -186,63 +247,3 @@ def _odd_for_cosines(deviation: float) -> str | None:
     return (
         "out of reach for a normalised student, whose margins are at most 2." if deviation > COSINE_DEVIATION else None
     )
-
-
-# --------
-# The scale of the teachers' margins: measured before training, rescaled if asked for.
-
-PAIRS_MEASURED = 256  # by the in-batch teacher, which has to encode them; they give the deviation to about 5 %
-
-
-@dataclass(frozen=True)
-class MarginScale:
-    """How each teacher's margins are rescaled, and what looks wrong about them then."""
-
-    pairwise: MarginRescale
-    in_batch: MarginRescale
-    warning: str | None = None
-
-
-def fit_margin_scale(
-    store: PairStore,
-    teacher: InBatchTeacher | None,
-    wanted: MarginsConfig | None,
-    *,
-    normalised_student: bool = False,
-) -> MarginScale:
-    """Measure both teachers' margins on pairs of the store; bring them to `wanted`, if that is given.
-
-    Raises:
-        TasbError: margins are to be rescaled, and all are equal.
-    """
-    observed = {}
-    if store.supervision != "labels":
-        margins = store.manifest["margins"]
-        observed["pairwise"] = MarginStatistics(len(store), margins["mean"], margins["deviation"])
-    if teacher is not None:
-        observed["in-batch"] = _of_teacher(teacher, store)
-    rescales = {name: _rescale(wanted, statistics) for name, statistics in observed.items()}
-    seen = {name: _rescaled(observed[name], rescales[name]) for name in observed}
-    return MarginScale(
-        rescales.get("pairwise", MarginRescale()),
-        rescales.get("in-batch", MarginRescale()),
-        scale_warning(seen, normalised_student=normalised_student),
-    )
-
-
-def _of_teacher(teacher: InBatchTeacher, store: PairStore) -> MarginStatistics:
-    rows = np.unique(np.linspace(0, len(store) - 1, PAIRS_MEASURED, dtype=np.int64))
-    queries = np.searchsorted(store.offsets, rows, side="right") - 1
-    texts = (store.passages.texts(numbers[rows]) for numbers in (store.positives, store.negatives))
-    return MarginStatistics.of(teacher.margins(store.queries.texts(queries), *texts).cpu().numpy())
-
-
-def _rescale(wanted: MarginsConfig | None, observed: MarginStatistics) -> MarginRescale:
-    return (
-        MarginRescale() if wanted is None else MarginRescale.fit(observed, deviation=wanted.deviation, mean=wanted.mean)
-    )
-
-
-def _rescaled(observed: MarginStatistics, rescale: MarginRescale) -> MarginStatistics:
-    mean = rescale.scale * observed.mean + rescale.shift
-    return MarginStatistics(observed.count, mean, rescale.scale * observed.deviation)

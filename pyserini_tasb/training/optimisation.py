@@ -16,132 +16,6 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.distributed import Processes
 
 
-Factor: TypeAlias = Callable[[int], float]
-"""step (from 0) → factor on the base learning rate."""
-
-
-@dataclass(frozen=True)
-class Course:
-    """What a schedule is made from.
-
-    Attributes:
-        warmup_steps: steps over which the factor rises to 1.
-        max_steps: where training ends at the latest; None if only early stopping ends it.
-        floor: the factor at the end.
-    """
-
-    warmup_steps: int
-    max_steps: int | None
-    floor: float
-
-
-SCHEDULES: dict[str, Callable[[Course], Factor]] = {}
-
-
-def schedule(name: str) -> Callable[[Callable[[Course], Factor]], Callable[[Course], Factor]]:
-    """Decorator: register a function that makes a schedule."""
-
-    def register(build: Callable[[Course], Factor]) -> Callable[[Course], Factor]:
-        SCHEDULES[name] = build
-        return build
-
-    return register
-
-
-def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = None, floor: float = 0.0) -> Factor:
-    """The factor on the base learning rate by step, from 0.
-
-    Args:
-        name: `constant`, `cosine`, `linear` or `released`.
-        warmup_steps: the factor rises linearly over these, from 1/warmup_steps at step 0: no step is trained at 0.
-        max_steps: training's last step plus one; `cosine` and `linear` end there.
-        floor: the factor they end at, 0 to 1.
-
-    Raises:
-        TasbError: no such schedule, or one that needs more steps than there are.
-    """
-    if name not in SCHEDULES:
-        raise TasbError(
-            expected=f"a learning-rate schedule: {', '.join(SCHEDULES)}", found=f"`{name}`", do="choose one of these"
-        )
-    return SCHEDULES[name](Course(warmup_steps, max_steps, floor))
-
-
-@schedule("constant")
-def constant(course: Course) -> Factor:
-    """1 after the warm-up: early stopping gives a decay no end to go down to (paper, Section 4.2: Adam, 7e-6)."""
-    return lambda step: _warmup(step, course.warmup_steps)
-
-
-@schedule("cosine")
-def cosine(course: Course) -> Factor:
-    """After the warm-up half a cosine from 1 to the floor, where it stays.
-
-    Raises:
-        TasbError: no `max_steps`, or the warm-up lasts as long.
-    """
-    return _decay(course, "cosine", lambda progress: (1 + math.cos(math.pi * progress)) / 2)
-
-
-@schedule("linear")
-def linear(course: Course) -> Factor:
-    """After the warm-up a straight line from 1 to the floor, where it stays.
-
-    Raises:
-        TasbError: no `max_steps`, or the warm-up lasts as long.
-    """
-    return _decay(course, "linear", lambda progress: 1 - progress)
-
-
-# The released code's settings for MS MARCO, in batches and in its scheduler's steps.
-RELEASED_BATCHES_PER_STEP = 100
-RELEASED_WARMUP = 1
-RELEASED_STEPS = 8_500
-
-
-@schedule("released")
-def released(_course: Course) -> Factor:
-    """As the authors' matchmaker library does, whatever the course: a cosine that is stepped every 100 batches.
-
-    The first 101 batches are trained at 0, and after 850,000 it rises again.
-    """
-
-    def factor(step: int) -> float:
-        # Stepped at the end of batches 100, 200, …; batch 0 is the one before them all.
-        taken = max(0, step - 1) // RELEASED_BATCHES_PER_STEP
-        if taken < RELEASED_WARMUP:
-            return taken / RELEASED_WARMUP
-        return (1 + math.cos(math.pi * (taken - RELEASED_WARMUP) / (RELEASED_STEPS - RELEASED_WARMUP))) / 2
-
-    return factor
-
-
-def _warmup(step: int, warmup_steps: int) -> float:
-    return min(1.0, (step + 1) / max(1, warmup_steps))
-
-
-def _decay(course: Course, name: str, shape: Callable[[float], float]) -> Factor:
-    if course.max_steps is None or course.max_steps <= course.warmup_steps:
-        raise TasbError(
-            expected=f"max_steps, above the {course.warmup_steps} warm-up steps, for the schedule `{name}`",
-            found="none" if course.max_steps is None else str(course.max_steps),
-            do="give max_steps, or use the schedule `constant` and early stopping",
-        )
-    # The floor is the factor of the last step, which is trained too.
-    length = max(1, course.max_steps - 1 - course.warmup_steps)
-
-    def factor(step: int) -> float:
-        if step < course.warmup_steps:
-            return _warmup(step, course.warmup_steps)
-        progress = min(1.0, (step - course.warmup_steps) / length)
-        return course.floor + (1 - course.floor) * shape(progress)
-
-    return factor
-
-
-# --------
-# The optimiser: its kind, its learning rate at each step, and its update.
-
 KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -214,3 +88,126 @@ class Optimisation:
             whole["state"].setdefault(int(number), {})[name] = tensor
         self._optimiser.load_state_dict(whole)
         self._scaler.load_state_dict(scaler)
+
+
+Factor: TypeAlias = Callable[[int], float]
+"""step (from 0) → factor on the base learning rate."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The numbers of a learning-rate schedule.
+
+    Attributes:
+        warmup_steps: steps over which the factor rises to 1.
+        max_steps: where training ends at the latest; None if only early stopping ends it.
+        floor: the factor at the end.
+    """
+
+    warmup_steps: int
+    max_steps: int | None
+    floor: float
+
+
+SCHEDULES: dict[str, Callable[[Schedule], Factor]] = {}
+
+
+def register_schedule(name: str) -> Callable[[Callable[[Schedule], Factor]], Callable[[Schedule], Factor]]:
+    """Decorator: register a function that makes a schedule."""
+
+    def register(build: Callable[[Schedule], Factor]) -> Callable[[Schedule], Factor]:
+        SCHEDULES[name] = build
+        return build
+
+    return register
+
+
+def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = None, floor: float = 0.0) -> Factor:
+    """The factor on the base learning rate by step, from 0.
+
+    Args:
+        name: `constant`, `cosine`, `linear` or `released`.
+        warmup_steps: the factor rises linearly over these, from 1/warmup_steps at step 0: no step is trained at 0.
+        max_steps: training's last step plus one; `cosine` and `linear` end there.
+        floor: the factor they end at, 0 to 1.
+
+    Raises:
+        TasbError: no such schedule, or one that needs more steps than there are.
+    """
+    if name not in SCHEDULES:
+        raise TasbError(
+            expected=f"a learning-rate schedule: {', '.join(SCHEDULES)}", found=f"`{name}`", do="choose one of these"
+        )
+    return SCHEDULES[name](Schedule(warmup_steps, max_steps, floor))
+
+
+@register_schedule("constant")
+def constant(schedule: Schedule) -> Factor:
+    """1 after the warm-up: early stopping gives a decay no end to go down to (paper, Section 4.2: Adam, 7e-6)."""
+    return lambda step: _warmup(step, schedule.warmup_steps)
+
+
+@register_schedule("cosine")
+def cosine(schedule: Schedule) -> Factor:
+    """After the warm-up half a cosine from 1 to the floor, where it stays.
+
+    Raises:
+        TasbError: no `max_steps`, or the warm-up lasts as long.
+    """
+    return _decay(schedule, "cosine", lambda progress: (1 + math.cos(math.pi * progress)) / 2)
+
+
+@register_schedule("linear")
+def linear(schedule: Schedule) -> Factor:
+    """After the warm-up a straight line from 1 to the floor, where it stays.
+
+    Raises:
+        TasbError: no `max_steps`, or the warm-up lasts as long.
+    """
+    return _decay(schedule, "linear", lambda progress: 1 - progress)
+
+
+# The released code's settings for MS MARCO, in batches and in its scheduler's steps.
+RELEASED_BATCHES_PER_STEP = 100
+RELEASED_WARMUP = 1
+RELEASED_STEPS = 8_500
+
+
+@register_schedule("released")
+def released(_schedule: Schedule) -> Factor:
+    """As the authors' matchmaker library does, whatever the numbers: a cosine that is stepped every 100 batches.
+
+    The first 101 batches are trained at 0, and after 850,000 it rises again.
+    """
+
+    def factor(step: int) -> float:
+        # Stepped at the end of batches 100, 200, …; batch 0 is the one before them all.
+        taken = max(0, step - 1) // RELEASED_BATCHES_PER_STEP
+        if taken < RELEASED_WARMUP:
+            return taken / RELEASED_WARMUP
+        return (1 + math.cos(math.pi * (taken - RELEASED_WARMUP) / (RELEASED_STEPS - RELEASED_WARMUP))) / 2
+
+    return factor
+
+
+def _warmup(step: int, warmup_steps: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+def _decay(schedule: Schedule, name: str, shape: Callable[[float], float]) -> Factor:
+    if schedule.max_steps is None or schedule.max_steps <= schedule.warmup_steps:
+        raise TasbError(
+            expected=f"max_steps, above the {schedule.warmup_steps} warm-up steps, for the schedule `{name}`",
+            found="none" if schedule.max_steps is None else str(schedule.max_steps),
+            do="give max_steps, or use the schedule `constant` and early stopping",
+        )
+    # The floor is the factor of the last step, which is trained too.
+    length = max(1, schedule.max_steps - 1 - schedule.warmup_steps)
+
+    def factor(step: int) -> float:
+        if step < schedule.warmup_steps:
+            return _warmup(step, schedule.warmup_steps)
+        progress = min(1.0, (step - schedule.warmup_steps) / length)
+        return schedule.floor + (1 - schedule.floor) * shape(progress)
+
+    return factor

@@ -1,4 +1,4 @@
-"""How training goes, on stderr: a bar in a terminal, else a line every half minute."""
+"""How training goes: a bar in a terminal or a notebook, else a line on stderr every half minute."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from tqdm import tqdm
+from tqdm.auto import tqdm as suitable_tqdm
+from tqdm.std import tqdm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ RATE_STEPS = 50
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    monitor_interval = 0  # no thread: data workers are forked from this process
+    monitor_interval = 0  # no thread beside the training loop's
 
 
 class Progress:
@@ -52,8 +53,10 @@ class Progress:
         self._pairs: deque[tuple[float, int]] = deque([(self._begin, 0)], maxlen=RATE_STEPS + 1)
         self._not_training = 0.0
         self._seconds_between_lines, self._last_line = seconds_between_lines, -math.inf
-        self._bar: _Bar | None = None
-        if _is_terminal(self._stream):
+        self._bar: Any = None
+        if _in_notebook():
+            self._bar = suitable_tqdm(total=total, initial=done, bar_format="{bar} {desc}")
+        elif _is_terminal(self._stream):
             bar_format = "{desc}" if total is None else "{percentage:3.0f}%|{bar:16}| {desc}"
             self._bar = _Bar(
                 total=total, initial=done, file=self._stream, bar_format=bar_format, dynamic_ncols=True, leave=True
@@ -94,7 +97,8 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
         if self._bar is None:
-            print(text, file=self._stream, flush=True)
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
         else:
             self._bar.write(text, file=self._stream)
 
@@ -160,6 +164,10 @@ class Progress:
         (name, total), *parts = values
         inside = ", ".join(f"{part} {value}" for part, value in parts)
         return [f"{name} {total} ({inside})" if inside else f"{name} {total}"]
+
+
+def _in_notebook() -> bool:
+    return any(base.__module__ == "tqdm.notebook" for base in suitable_tqdm.__mro__)
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -1,4 +1,4 @@
-"""What a run leaves: the best weights in a plain folder, its curves, its model card and its encoder card."""
+"""The result of a run: the best weights in a plain folder, its curves, its model card and its encoder card."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +20,112 @@ from pyserini_tasb.models.sentence_transformers_folder import make_tokenizer_pla
 from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text
 from pyserini_tasb.recipes.lookup import encoder_card, encoder_cards, own_folder, user_folder
 from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
+from pyserini_tasb.results import Result
 from pyserini_tasb.training.checkpoints import CURVES, METRICS, MODEL, VERSIONS, resolved, versions
 from pyserini_tasb.training.curves import draw_curves
-from pyserini_tasb.training.metrics import read_metrics
+from pyserini_tasb.training.journal import read_metrics
 from pyserini_tasb.training.model_card import Number, Provenance, write_encoder_model_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pyserini_tasb.training.assembly import Assembly
+    from pyserini_tasb.training.config import TrainConfig
     from pyserini_tasb.training.loop import Trainer
-    from pyserini_tasb.training.students import Trainable
+    from pyserini_tasb.training.students import DualEncoder
 
 
-def load_best(parts: Trainable, trainer: Trainer) -> int:
-    """Give the model its weights of the best evaluation, or without a validation set of the last step; which it is."""
+@dataclass(frozen=True, kw_only=True)
+class RunResult(Result):
+    """A finished training run. Wherever a path is taken, it stands for its model's folder.
+
+    Attributes:
+        model: the model's folder.
+        folder: the run's.
+        metrics: measure → value of the model on the validation set; empty without one.
+        best_step: the step that the model is of, where there is a validation set.
+        steps: optimiser's steps, those of earlier calls too.
+        seconds: likewise.
+        ended_by: `max_steps` or `early stopping`.
+        first: whether this process, of all that trained together, wrote the files.
+    """
+
+    model: Path
+    folder: Path
+    metrics: Mapping[str, float]
+    best_step: int | None
+    steps: int
+    seconds: float
+    ended_by: str
+    first: bool = field(default=True, repr=False)
+
+    def __fspath__(self) -> str:
+        return str(self.model)
+
+    @property
+    def summary(self) -> str:
+        """The end of the run, and the best evaluation, as text."""
+        lines = [f"{self.steps:,} steps in {self.seconds:,.0f} s; ended by {self.ended_by}"]
+        lines += [f"best {measure} {value:.4f} at step {self.best_step:,}" for measure, value in self.metrics.items()]
+        return "\n".join(lines)
+
+
+def outcome(parts: Assembly[Any], trainer: Trainer) -> dict[str, Any]:
+    """What every result of a run says, by the names of `RunResult`; the model is each verb's own."""
+    best = trainer.stopping
+    return {
+        "folder": parts.config.output,
+        "metrics": {} if best.best_value is None else {parts.config.validation.measure: best.best_value},
+        "best_step": best.best_step,
+        "steps": trainer.done,
+        "seconds": trainer.seconds,
+        "ended_by": trainer.ended_by,
+        "first": parts.processes.first,
+    }
+
+
+def write_student(config: TrainConfig, parts: Assembly[DualEncoder], trainer: Trainer) -> Path:
+    """Write the best model and its cards; return where the encoder card is."""
+    model, best = parts.student.model, load_best(parts, trainer)
+    # A new one: the one that training used remembers its last truncation.
+    tokenizer, card = load_tokenizer(parts.student.folder), _card(config, trainer, best)
+    longest = longest_text(tokenizer, model.transformer)
+    make_tokenizer_plain(tokenizer)
+    with model_folder(config.output, tokenizer) as folder:
+        model.transformer.save_pretrained(folder)
+        write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
+    written = provenance(parts, trainer, config.student.model, best)
+    write_encoder_model_card(config.output / MODEL, card, written, dimension=model.dimension)
+    return write_encoder_card(card)
+
+
+def _card(config: TrainConfig, trainer: Trainer, best: int) -> EncoderCard:
+    student = config.student
+    published: tuple[PublishedNumber, ...] = ()
+    if trainer.stopping.best_value is not None:
+        number = PublishedNumber(
+            collection="validation set",
+            measure=config.validation.measure,
+            value=round(trainer.stopping.best_value, 4),
+            source=f"tasb train, step {best}",
+        )
+        published = (number,)
+    return EncoderCard(
+        name=config.name,
+        description=config.description or f"trained by tasb train from {without_folders(student.model)}",
+        model=str((config.output / MODEL).resolve()),
+        pooling=student.pooling,
+        normalise=student.normalise,
+        query_prefix=student.query_prefix,
+        passage_prefix=student.passage_prefix,
+        published=published,
+    )
+
+
+def load_best(parts: Assembly[Any], trainer: Trainer) -> int:
+    """Give the model its weights of the best evaluation, without a validation set of the last step; return the step."""
     best = trainer.done if trainer.stopping.best_step is None else trainer.stopping.best_step
-    parts.model.load_state_dict(trainer.checkpoints.read(best).model)
+    parts.student.model.load_state_dict(trainer.checkpoints.read(best).model)
     return best
 
 
@@ -55,7 +145,7 @@ def model_folder(output: Path, tokenizer: Any) -> Iterator[Path]:
     beside.rename(folder)
 
 
-def provenance(parts: Trainable, trainer: Trainer, base_model: str, best: int) -> Provenance:
+def provenance(parts: Assembly[Any], trainer: Trainer, base_model: str, best: int) -> Provenance:
     """Draw the curves, copy what belongs beside the model, and say where it comes from."""
     config = parts.config
     folder = config.output / MODEL
@@ -82,14 +172,14 @@ def without_folders(values: Any) -> Any:
     return Path(values).name if isinstance(values, str) and Path(values).is_absolute() else values
 
 
-def _data(parts: Trainable, validation: ValidationSet | None) -> dict[str, Any]:
+def _data(parts: Assembly[Any], validation: ValidationSet | None) -> dict[str, Any]:
     manifest = {key: value for key, value in parts.store.manifest.items() if key not in {"files", "format", "version"}}
     data: dict[str, Any] = {"pair store": manifest}
     return data if validation is None else data | {"validation set": validation.description}
 
 
 def _numbers(
-    parts: Trainable, trainer: Trainer, validation: ValidationSet | None, baseline: float | None
+    parts: Assembly[Any], trainer: Trainer, validation: ValidationSet | None, baseline: float | None
 ) -> list[Number]:
     best = trainer.stopping
     if validation is None or baseline is None or best.best_value is None:
@@ -101,56 +191,6 @@ def _numbers(
         Number("before training", on, measure, evaluations[0]["value"]),
         Number("the run that the candidates come from", on, measure, baseline),
     ]
-
-
-# --------
-# The result of a student's run: a folder for transformers and sentence-transformers, a model card, an encoder card.
-
-
-def finish(parts: Assembly, trainer: Trainer) -> tuple[EncoderCard, Path]:
-    """Write the best model; return its card, and where the card is."""
-    config, model = parts.config, parts.student.model
-    best = load_best(parts, trainer)
-    # A new one: the one that training used remembers its last truncation.
-    tokenizer, card = load_tokenizer(parts.student.folder), _card(parts, trainer, best)
-    longest = longest_text(tokenizer, model.transformer)
-    make_tokenizer_plain(tokenizer)
-    with model_folder(config.output, tokenizer) as folder:
-        model.transformer.save_pretrained(folder)
-        write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
-    written = provenance(parts, trainer, config.student.model, best)
-    write_encoder_model_card(config.output / MODEL, card, written, dimension=model.dimension)
-    return card, write_encoder_card(card)
-
-
-def _card(parts: Assembly, trainer: Trainer, best: int) -> EncoderCard:
-    config, student = parts.config, parts.config.student
-    published: tuple[PublishedNumber, ...] = ()
-    if trainer.stopping.best_value is not None:
-        number = PublishedNumber(
-            collection="validation set",
-            measure=config.validation.measure,
-            value=round(trainer.stopping.best_value, 4),
-            source=f"tasb train, step {best}",
-        )
-        published = (number,)
-    return EncoderCard(
-        name=config.name,
-        description=config.description or f"trained by tasb train from {without_folders(student.model)}",
-        model=str((config.output / MODEL).resolve()),
-        pooling=student.pooling,
-        normalise=student.normalise,
-        query_prefix=student.query_prefix,
-        passage_prefix=student.passage_prefix,
-        published=published,
-    )
-
-
-# --------
-# The encoder card of a trained model, which makes `--encoder tasb:NAME` work.
-
-# Also when they are the defaults: they are what a reader looks for or changes.
-SHOWN_ALWAYS = ("name", "model", "pooling", "normalise", "query_max_length", "passage_max_length")
 
 
 def check_card_name(name: str, model_folder: Path) -> Path:
@@ -174,6 +214,10 @@ def check_card_name(name: str, model_folder: Path) -> Path:
             raise _taken(name, f"an alias of `tasb:{other.name}`")
     _require_writable(path.parent)
     return path
+
+
+# Also when they are the defaults: they are what a reader looks for or changes.
+SHOWN_ALWAYS = ("name", "model", "pooling", "normalise", "query_max_length", "passage_max_length")
 
 
 def write_encoder_card(card: EncoderCard) -> Path:

@@ -18,94 +18,24 @@ if TYPE_CHECKING:
     Binning = Callable[[NDArray[np.float32], NDArray[np.int64], int], NDArray[np.int64]]
 
 
-class Purpose(IntEnum):
-    """Each purpose has numbers of its own: how pairs are chosen changes nothing about which queries are."""
-
-    QUERIES = 1
-    PAIRS = 2
-
-
-class Uniforms:
-    """Uniform random numbers in [0, 1), the same for the same seed, step and purpose.
-
-    They come from Philox (Salmon et al., SC 2011), a function of key and counter. Only its raw 64-bit output is used:
-    NumPy guarantees that output to stay as it is, but not the methods of `Generator`.
+@dataclass(frozen=True)
+class SampledBatch:
+    """A batch, as numbers.
 
     Args:
-        seed: from 0, below 2^64.
-        step: likewise.
-        purpose: what they are for.
+        queries: [b] distinct queries.
+        rows: [b] one row of the pairs for each query.
     """
 
-    def __init__(self, seed: int, step: int, purpose: Purpose) -> None:
-        # Philox counts up in the lowest word; steps differ in the next one, so no two of them ever meet.
-        key, counter = np.array([seed, purpose], np.uint64), np.array([0, step, 0, 0], np.uint64)
-        self._bits = np.random.Philox(key=key, counter=counter)
-
-    def take(self, count: int) -> NDArray[np.float64]:
-        """The next `count` numbers."""
-        # A double holds 53 bits: with more, the highest values would round to 1.
-        raw: NDArray[np.uint64] = self._bits.random_raw(count)
-        return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    queries: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
 
-# --------
-# Drawing without replacement, as many as are needed.
+class Sampler(Protocol):
+    """Composes batches."""
 
-
-class Shuffle:
-    """`range(size)` in random order, dealt out piece by piece; all orders are equally likely.
-
-    A Fisher-Yates shuffle that notes only what it moved: the cost is of what is taken, not of `size`.
-
-    Args:
-        size: how many there are.
-        uniforms: where the randomness comes from.
-    """
-
-    def __init__(self, size: int, uniforms: Uniforms) -> None:
-        self._size, self._uniforms = size, uniforms
-        self._dealt = 0
-        self._moved: dict[int, int] = {}
-
-    @property
-    def remaining(self) -> int:
-        """How many are left."""
-        return self._size - self._dealt
-
-    def take(self, count: int) -> list[int]:
-        """The next `count` of them; at most what remains."""
-        moved, size = self._moved, self._size
-        dealt = []
-        for place, uniform in enumerate(self._uniforms.take(count).tolist(), self._dealt):
-            drawn = place + int(uniform * (size - place))
-            dealt.append(moved.get(drawn, drawn))
-            moved[drawn] = moved.pop(place, place)
-        self._dealt += count
-        return dealt
-
-
-# --------
-# Lists of different lengths in one flat array, list after list.
-
-
-def list_starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each list begins, [lists]."""
-    return counts.cumsum() - counts
-
-
-def list_numbers(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of every entry, the list it belongs to."""
-    return np.repeat(np.arange(len(counts)), counts)
-
-
-def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`start, start + 1, …, start + count - 1` for each start and count."""
-    return np.repeat(starts - list_starts(counts), counts) + np.arange(counts.sum())
-
-
-# --------
-# What a sampler draws from, and what it draws.
+    def batch(self, step: int) -> SampledBatch:
+        """The batch of a step, a function of seed and step alone: no batch depends on those drawn before it."""
 
 
 class ScoredPairs(Protocol):
@@ -124,26 +54,142 @@ class ScoredPairs(Protocol):
 
 
 @dataclass(frozen=True)
-class Draw:
-    """A batch, as numbers.
+class Strategy:
+    """Whether a batch's queries come from clusters, and whether their pairs are balanced by margin."""
+
+    clustered: bool
+    balanced: bool
+
+
+STRATEGIES = {
+    "random": Strategy(clustered=False, balanced=False),
+    "tas": Strategy(clustered=True, balanced=False),
+    "tas-balanced": Strategy(clustered=True, balanced=True),
+}
+
+
+def build_sampler(
+    strategy: str,
+    pairs: ScoredPairs,
+    *,
+    batch_size: int,
+    seed: int,
+    clusters: Sequence[NDArray[np.int64]] | None = None,
+    clusters_per_batch: int = 1,
+    bins: int = 10,
+    binning: str = "equal-width",
+    margin_cutoff: tuple[float | None, float | None] = (None, None),
+) -> Sampler:
+    """A sampler whose batches are a function of seed and step alone.
+
+    Every batch has exactly `batch_size` queries, none of them twice. Queries without pairs are never drawn, nor are
+    those without a pair inside the margin cutoff.
 
     Args:
-        queries: [b] distinct queries.
-        rows: [b] one row of the pairs for each query.
+        strategy: a name of `STRATEGIES`.
+        pairs: what to draw from.
+        batch_size: b, queries in a batch.
+        seed: from 0, below 2^64.
+        clusters: the queries of each cluster, numbered as in `pairs`; `random` does not use them.
+        clusters_per_batch: n; each cluster supplies ⌊b / n⌋ queries.
+        bins: h, for `tas-balanced`.
+        binning: a name of `BINNINGS`, for `tas-balanced`.
+        margin_cutoff: lowest and highest teacher's margin of a pair that is drawn; None is no limit.
+
+    Raises:
+        TasbError: an unknown name or a number out of range; no clusters, or wrong ones; margins are needed but `pairs`
+            has labels only; fewer usable queries than `batch_size`.
     """
+    wanted = _named("strategy", STRATEGIES, strategy)
+    bin_pairs = _named("binning", BINNINGS, binning)
+    _at_least_one(batch_size=batch_size, clusters_per_batch=clusters_per_batch, bins=bins)
+    if not 0 <= seed < 2**64:
+        raise TasbError(expected="a seed from 0, below 2^64", found=str(seed), do="choose another seed")
+    cutoff = MarginCutoff(*margin_cutoff)
+    if (wanted.balanced or cutoff) and pairs.supervision == "labels":
+        raise _without_margins(strategy, balanced=wanted.balanced)
+    usable = cutoff.usable(pairs)
+    queries: UniformQueries | ClusteredQueries = UniformQueries(usable)
+    if wanted.clustered:
+        queries = _clustered(strategy, clusters, usable, clusters_per_batch, batch_size)
+    if len(queries) < batch_size:
+        raise _too_few(len(queries), batch_size, clustered=wanted.clustered, cutoff=cutoff)
+    choice: PairChoice = UniformPairsWithin(pairs, cutoff) if cutoff else UniformPairs(pairs)
+    if wanted.balanced:
+        choice = BalancedPairs(pairs, cutoff, bin_pairs, bins)
+    return _Sampler(seed, batch_size, queries, choice)
 
-    queries: NDArray[np.int64]
-    rows: NDArray[np.int64]
+
+@dataclass(frozen=True)
+class _Sampler:
+    seed: int
+    batch_size: int
+    queries: QueryChoice
+    pairs: PairChoice
+
+    def batch(self, step: int) -> SampledBatch:
+        queries = self.queries.choose(self.batch_size, Uniforms(self.seed, step, Purpose.QUERIES))
+        return SampledBatch(queries, self.pairs.choose(queries, Uniforms(self.seed, step, Purpose.PAIRS)))
 
 
-class Sampler(Protocol):
-    """Composes batches."""
-
-    def draw(self, step: int) -> Draw:
-        """The batch of a step, a function of seed and step alone: no batch depends on those drawn before it."""
+T = TypeVar("T")
 
 
-# --------
+def _named(what: str, known: Mapping[str, T], name: str) -> T:
+    if name not in known:
+        raise TasbError(
+            expected=f"sampling.{what}: {', '.join(known)}", found=name, do=f"choose one of these as sampling.{what}"
+        )
+    return known[name]
+
+
+def _at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise TasbError(expected=f"{name} of at least 1", found=str(number), do=f"change {name}")
+
+
+def _without_margins(strategy: str, *, balanced: bool) -> TasbError:
+    what = f"strategy {strategy}" if balanced else "a margin cutoff"
+    instead = "use strategy tas or random" if balanced else "set no margin cutoff"
+    return TasbError(
+        expected=f"a teacher's scores or margins in the pair store, for {what}",
+        found="pairs with labels only",
+        do=f"{instead}, or score the pairs with a teacher first (`tasb data`)",
+    )
+
+
+def _clustered(
+    strategy: str,
+    clusters: Sequence[NDArray[np.int64]] | None,
+    usable: NDArray[np.bool_],
+    clusters_per_batch: int,
+    batch_size: int,
+) -> ClusteredQueries:
+    if clusters is None:
+        raise TasbError(
+            expected=f"clusters of queries, for strategy {strategy}",
+            found="none",
+            do="make them with `tasb cluster` and set data.clusters, or use strategy random",
+        )
+    if clusters_per_batch > batch_size:
+        raise TasbError(
+            expected=f"sampling.clusters_per_batch of at most the batch size, {batch_size}",
+            found=str(clusters_per_batch),
+            do="lower sampling.clusters_per_batch, or raise batch_size",
+        )
+    return ClusteredQueries(clusters, usable, clusters_per_batch)
+
+
+def _too_few(found: int, batch_size: int, *, clustered: bool, cutoff: MarginCutoff) -> TasbError:
+    conditions = ["with pairs"] + ["in a cluster"] * clustered + ["with a margin inside the cutoff"] * bool(cutoff)
+    return TasbError(
+        expected=f"at least batch_size = {batch_size:,} queries " + " and ".join(conditions),
+        found=f"{found:,}",
+        do="lower batch_size, or train on more queries" + (", or widen the margin cutoff" if cutoff else ""),
+    )
+
+
 # Which queries make a batch: any (paper, Eq. 9), or those of few clusters (Eq. 11).
 
 
@@ -249,9 +295,181 @@ def _refuse_repeated(members: NDArray[np.int64], labels: NDArray[np.int64]) -> N
         )
 
 
-# --------
-# Pairs whose teacher's margin is too small or too large are left out.
+# Which passage pair each query of a batch gets: any (paper, Eq. 11), or balanced by the teacher's margin (Eq. 13).
 
+
+class PairChoice(Protocol):
+    """Chooses a pair for each query of a batch."""
+
+    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
+        """[b] rows of the pairs, one for each query."""
+
+
+@dataclass(frozen=True)
+class UniformPairs:
+    """All pairs of a query are equally likely. No margin is read."""
+
+    pairs: ScoredPairs
+
+    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
+        """[b] rows of the pairs, one for each query."""
+        starts, counts = _pair_rows(self.pairs, queries)
+        chosen: NDArray[np.int64] = starts + _index(uniforms.take(len(queries)), counts)
+        return chosen
+
+
+@dataclass(frozen=True)
+class UniformPairsWithin:
+    """All pairs of a query with a margin inside the cutoff are equally likely."""
+
+    pairs: ScoredPairs
+    cutoff: MarginCutoff
+
+    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
+        """[b] rows of the pairs, one for each query."""
+        rows, _, counts = _candidates(self.pairs, queries, self.cutoff)
+        chosen: NDArray[np.int64] = rows[list_starts(counts) + _index(uniforms.take(len(queries)), counts)]
+        return chosen
+
+
+@dataclass(frozen=True)
+class BalancedPairs:
+    """Of each query's bins that hold a pair all are equally likely, then all pairs in the bin.
+
+    Args:
+        pairs: with a teacher's margins; pairs with a margin that is not finite are never drawn.
+        cutoff: the bins are those of the pairs it keeps.
+        binning: how the pairs are binned.
+        bins: h.
+    """
+
+    pairs: ScoredPairs
+    cutoff: MarginCutoff
+    binning: Binning
+    bins: int
+
+    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
+        """[b] rows of the pairs, one for each query."""
+        rows, margins, counts = _candidates(self.pairs, queries, self.cutoff)
+        bin_uniforms, pair_uniforms = uniforms.take(2 * len(queries)).reshape(2, -1)
+        owners = list_numbers(counts)
+        found = self.binning(margins, counts, self.bins)
+        sizes = np.bincount(owners * self.bins + found, minlength=len(queries) * self.bins).reshape(-1, self.bins)
+        nonempty = (sizes > 0).cumsum(axis=1)
+        wanted = _index(bin_uniforms, nonempty[:, -1])
+        drawn = (nonempty > wanted[:, None]).argmax(axis=1)
+        in_bin = np.flatnonzero(found == np.repeat(drawn, counts))
+        in_bin_counts = sizes[np.arange(len(queries)), drawn]
+        places = in_bin[list_starts(in_bin_counts) + _index(pair_uniforms, in_bin_counts)]
+        chosen: NDArray[np.int64] = rows[places]
+        return chosen
+
+
+def _pair_rows(pairs: ScoredPairs, queries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    starts = pairs.offsets[queries]
+    return starts, pairs.offsets[queries + 1] - starts
+
+
+def _candidates(
+    pairs: ScoredPairs, queries: NDArray[np.int64], cutoff: MarginCutoff
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Rows and margins of the pairs that may be drawn, query after query, and how many each query has."""
+    starts, counts = _pair_rows(pairs, queries)
+    rows = ranges(starts, counts)
+    margins = pairs.margins(rows)
+    kept = cutoff.keeps(margins)
+    if not kept.all():
+        counts = np.bincount(list_numbers(counts)[kept], minlength=len(queries))
+        rows, margins = rows[kept], margins[kept]
+        _refuse_empty(queries, counts)
+    return rows, margins, counts
+
+
+def _refuse_empty(queries: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+    if not counts.all():
+        raise TasbError(
+            expected="a finite teacher's margin in at least one pair of every query",
+            found=f"none in the pairs of query {queries[counts.argmin()]} (numbered from 0)",
+            do="build the pair store again from whole scores",
+        )
+
+
+def _index(uniforms: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    # Never `counts` itself: the largest double below 1 times a whole number rounds to less than that number.
+    return (uniforms * counts).astype(np.int64)
+
+
+# Which bin a pair is in, by its teacher's margin (paper, Eq. 12; the inequality there is the wrong way round).
+
+
+def equal_width_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """`bin_one_query` for many queries at once.
+
+    Args:
+        margins: query after query, finite.
+        counts: [queries] how many pairs each query has, at least one.
+        bins: for each query.
+
+    Returns:
+        The bin of each pair within its query.
+    """
+    values, starts = margins.astype(np.float64), list_starts(counts)
+    lowest = np.minimum.reduceat(values, starts)
+    widths = (np.maximum.reduceat(values, starts) - lowest) / bins
+    widths = np.where(widths == 0, np.abs(lowest) + 1, widths)  # all margins equal: any width that gives bin 0
+    lowest, widths = np.repeat(lowest, counts), np.repeat(widths, counts)
+    found = np.floor((values - lowest) / widths)
+    # The division rounds otherwise than the edges do. Of float32 margins it is wrong by one bin at most.
+    found -= values < lowest + found * widths
+    found += values >= lowest + (found + 1) * widths
+    numbers: NDArray[np.int64] = np.minimum(found, bins - 1).astype(np.int64)
+    return numbers
+
+
+def bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
+    """Equal-width bins of one query's pairs: bin i is `min + i·w <= margin < min + (i + 1)·w`, the last one closed.
+
+    Args:
+        margins: [pairs] the query's margins, finite.
+        bins: how many bins there are; `w = (max - min) / bins`.
+
+    Returns:
+        [pairs] from 0 to `bins` - 1; all 0 if the margins are all equal.
+    """
+    values = np.asarray(margins, np.float64)
+    width = (values.max() - values.min()) / bins
+    if width == 0:
+        return np.zeros(len(values), np.int64)
+    edges = values.min() + np.arange(1, bins) * width
+    return np.searchsorted(edges, values, side="right").astype(np.int64)
+
+
+def quantile_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """`quantile_bin_one_query` for many queries; arguments as for `equal_width_bins`."""
+    # One sort for all queries together was no faster.
+    parts = np.split(margins, list_starts(counts)[1:])
+    return np.concatenate([quantile_bin_one_query(part, bins) for part in parts])
+
+
+def quantile_bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
+    """Quantile bins of one query's pairs: a pair is in bin `⌊bins · (share of pairs with a smaller margin)⌋`.
+
+    Bins hold equally many pairs, but for rounding and for equal margins, which share a bin. So drawing a bin and then a
+    pair is close to drawing a pair uniformly; equal margins together become rarer.
+
+    Args:
+        margins: [pairs] the query's margins, finite.
+        bins: how many bins there are.
+
+    Returns:
+        [pairs] from 0 to `bins` - 1.
+    """
+    values = np.asarray(margins)
+    smaller = np.searchsorted(np.sort(values), values, side="left")
+    return (smaller * bins // len(values)).astype(np.int64)
+
+
+BINNINGS: dict[str, Binning] = {"equal-width": equal_width_bins, "quantile": quantile_bins}
 ROWS_AT_ONCE = 1 << 22
 
 
@@ -316,320 +534,82 @@ class MarginCutoff:
         return np.inf if self.highest is None else self.highest
 
 
-# --------
-# Which bin a pair is in, by its teacher's margin (paper, Eq. 12; the inequality there is the wrong way round).
+# Random numbers that depend on seed, step and purpose alone; and lists of different lengths in one flat array.
 
 
-def bin_of(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
-    """Equal-width bins of one query's pairs: bin i is `min + i·w <= margin < min + (i + 1)·w`, the last one closed.
+class Purpose(IntEnum):
+    """Each purpose has numbers of its own: how pairs are chosen changes nothing about which queries are."""
 
-    Args:
-        margins: [pairs] the query's margins, finite.
-        bins: how many bins there are; `w = (max - min) / bins`.
-
-    Returns:
-        [pairs] from 0 to `bins` - 1; all 0 if the margins are all equal.
-    """
-    values = np.asarray(margins, np.float64)
-    width = (values.max() - values.min()) / bins
-    if width == 0:
-        return np.zeros(len(values), np.int64)
-    edges = values.min() + np.arange(1, bins) * width
-    return np.searchsorted(edges, values, side="right").astype(np.int64)
+    QUERIES = 1
+    PAIRS = 2
 
 
-def quantile_bin_of(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
-    """Quantile bins of one query's pairs: a pair is in bin `⌊bins · (share of pairs with a smaller margin)⌋`.
+class Uniforms:
+    """Uniform random numbers in [0, 1), the same for the same seed, step and purpose.
 
-    Bins hold equally many pairs, but for rounding and for equal margins, which share a bin. So drawing a bin and then a
-    pair is close to drawing a pair uniformly; equal margins together become rarer.
+    They come from Philox (Salmon et al., SC 2011), a function of key and counter. Only its raw 64-bit output is used:
+    NumPy guarantees that output to stay as it is, but not the methods of `Generator`.
 
     Args:
-        margins: [pairs] the query's margins, finite.
-        bins: how many bins there are.
-
-    Returns:
-        [pairs] from 0 to `bins` - 1.
-    """
-    values = np.asarray(margins)
-    smaller = np.searchsorted(np.sort(values), values, side="left")
-    return (smaller * bins // len(values)).astype(np.int64)
-
-
-def equal_width_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """`bin_of` for many queries at once.
-
-    Args:
-        margins: query after query, finite.
-        counts: [queries] how many pairs each query has, at least one.
-        bins: for each query.
-
-    Returns:
-        The bin of each pair within its query.
-    """
-    values, starts = margins.astype(np.float64), list_starts(counts)
-    lowest = np.minimum.reduceat(values, starts)
-    widths = (np.maximum.reduceat(values, starts) - lowest) / bins
-    widths = np.where(widths == 0, np.abs(lowest) + 1, widths)  # all margins equal: any width that gives bin 0
-    lowest, widths = np.repeat(lowest, counts), np.repeat(widths, counts)
-    found = np.floor((values - lowest) / widths)
-    # The division rounds otherwise than the edges do. Of float32 margins it is wrong by one bin at most.
-    found -= values < lowest + found * widths
-    found += values >= lowest + (found + 1) * widths
-    numbers: NDArray[np.int64] = np.minimum(found, bins - 1).astype(np.int64)
-    return numbers
-
-
-def quantile_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """`quantile_bin_of` for many queries; arguments as for `equal_width_bins`."""
-    # One sort for all queries together was no faster.
-    parts = np.split(margins, list_starts(counts)[1:])
-    return np.concatenate([quantile_bin_of(part, bins) for part in parts])
-
-
-BINNINGS: dict[str, Binning] = {"equal-width": equal_width_bins, "quantile": quantile_bins}
-
-
-# --------
-# Which passage pair each query of a batch gets: any (paper, Eq. 11), or balanced by the teacher's margin (Eq. 13).
-
-
-class PairChoice(Protocol):
-    """Chooses a pair for each query of a batch."""
-
-    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
-        """[b] rows of the pairs, one for each query."""
-
-
-@dataclass(frozen=True)
-class UniformPairs:
-    """All pairs of a query are equally likely. No margin is read."""
-
-    pairs: ScoredPairs
-
-    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
-        """[b] rows of the pairs, one for each query."""
-        starts, counts = _rows_of(self.pairs, queries)
-        chosen: NDArray[np.int64] = starts + _index(uniforms.take(len(queries)), counts)
-        return chosen
-
-
-@dataclass(frozen=True)
-class UniformPairsWithin:
-    """All pairs of a query with a margin inside the cutoff are equally likely."""
-
-    pairs: ScoredPairs
-    cutoff: MarginCutoff
-
-    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
-        """[b] rows of the pairs, one for each query."""
-        rows, _, counts = _candidates(self.pairs, queries, self.cutoff)
-        chosen: NDArray[np.int64] = rows[list_starts(counts) + _index(uniforms.take(len(queries)), counts)]
-        return chosen
-
-
-@dataclass(frozen=True)
-class BalancedPairs:
-    """Of each query's bins that hold a pair all are equally likely, then all pairs in the bin.
-
-    Args:
-        pairs: with a teacher's margins; pairs with a margin that is not finite are never drawn.
-        cutoff: the bins are those of the pairs it keeps.
-        binning: how the pairs are binned.
-        bins: h.
-    """
-
-    pairs: ScoredPairs
-    cutoff: MarginCutoff
-    binning: Binning
-    bins: int
-
-    def choose(self, queries: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
-        """[b] rows of the pairs, one for each query."""
-        rows, margins, counts = _candidates(self.pairs, queries, self.cutoff)
-        bin_uniforms, pair_uniforms = uniforms.take(2 * len(queries)).reshape(2, -1)
-        owners = list_numbers(counts)
-        found = self.binning(margins, counts, self.bins)
-        sizes = np.bincount(owners * self.bins + found, minlength=len(queries) * self.bins).reshape(-1, self.bins)
-        nonempty = (sizes > 0).cumsum(axis=1)
-        wanted = _index(bin_uniforms, nonempty[:, -1])
-        drawn = (nonempty > wanted[:, None]).argmax(axis=1)
-        in_bin = np.flatnonzero(found == np.repeat(drawn, counts))
-        in_bin_counts = sizes[np.arange(len(queries)), drawn]
-        places = in_bin[list_starts(in_bin_counts) + _index(pair_uniforms, in_bin_counts)]
-        chosen: NDArray[np.int64] = rows[places]
-        return chosen
-
-
-def _rows_of(pairs: ScoredPairs, queries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    starts = pairs.offsets[queries]
-    return starts, pairs.offsets[queries + 1] - starts
-
-
-def _candidates(
-    pairs: ScoredPairs, queries: NDArray[np.int64], cutoff: MarginCutoff
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """Rows and margins of the pairs that may be drawn, query after query, and how many each query has."""
-    starts, counts = _rows_of(pairs, queries)
-    rows = ranges(starts, counts)
-    margins = pairs.margins(rows)
-    kept = cutoff.keeps(margins)
-    if not kept.all():
-        counts = np.bincount(list_numbers(counts)[kept], minlength=len(queries))
-        rows, margins = rows[kept], margins[kept]
-        _refuse_empty(queries, counts)
-    return rows, margins, counts
-
-
-def _refuse_empty(queries: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-    if not counts.all():
-        raise TasbError(
-            expected="a finite teacher's margin in at least one pair of every query",
-            found=f"none in the pairs of query {queries[counts.argmin()]} (numbered from 0)",
-            do="build the pair store again from whole scores",
-        )
-
-
-def _index(uniforms: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    # Never `counts` itself: the largest double below 1 times a whole number rounds to less than that number.
-    return (uniforms * counts).astype(np.int64)
-
-
-# --------
-# The sampling strategies of the paper (Section 3 and Figure 2), by name.
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """Whether a batch's queries come from clusters, and whether their pairs are balanced by margin."""
-
-    clustered: bool
-    balanced: bool
-
-
-STRATEGIES = {
-    "random": Strategy(clustered=False, balanced=False),
-    "tas": Strategy(clustered=True, balanced=False),
-    "tas-balanced": Strategy(clustered=True, balanced=True),
-}
-
-
-def build_sampler(
-    strategy: str,
-    pairs: ScoredPairs,
-    *,
-    batch_size: int,
-    seed: int,
-    clusters: Sequence[NDArray[np.int64]] | None = None,
-    clusters_per_batch: int = 1,
-    bins: int = 10,
-    binning: str = "equal-width",
-    margin_cutoff: tuple[float | None, float | None] = (None, None),
-) -> Sampler:
-    """A sampler whose batches are a function of seed and step alone.
-
-    Every batch has exactly `batch_size` queries, none of them twice. Queries without pairs are never drawn, nor are
-    those without a pair inside the margin cutoff.
-
-    Args:
-        strategy: a name of `STRATEGIES`.
-        pairs: what to draw from.
-        batch_size: b, queries in a batch.
         seed: from 0, below 2^64.
-        clusters: the queries of each cluster, numbered as in `pairs`; `random` does not use them.
-        clusters_per_batch: n; each cluster supplies ⌊b / n⌋ queries.
-        bins: h, for `tas-balanced`.
-        binning: a name of `BINNINGS`, for `tas-balanced`.
-        margin_cutoff: lowest and highest teacher's margin of a pair that is drawn; None is no limit.
-
-    Raises:
-        TasbError: an unknown name or a number out of range; no clusters, or wrong ones; margins are needed but `pairs`
-            has labels only; fewer usable queries than `batch_size`.
+        step: likewise.
+        purpose: what they are for.
     """
-    wanted = _named("strategy", STRATEGIES, strategy)
-    bin_pairs = _named("binning", BINNINGS, binning)
-    _at_least_one(batch_size=batch_size, clusters_per_batch=clusters_per_batch, bins=bins)
-    if not 0 <= seed < 2**64:
-        raise TasbError(expected="a seed from 0, below 2^64", found=str(seed), do="choose another seed")
-    cutoff = MarginCutoff(*margin_cutoff)
-    if (wanted.balanced or cutoff) and pairs.supervision == "labels":
-        raise _without_margins(strategy, balanced=wanted.balanced)
-    usable = cutoff.usable(pairs)
-    queries: UniformQueries | ClusteredQueries = UniformQueries(usable)
-    if wanted.clustered:
-        queries = _clustered(strategy, clusters, usable, clusters_per_batch, batch_size)
-    if len(queries) < batch_size:
-        raise _too_few(len(queries), batch_size, clustered=wanted.clustered, cutoff=cutoff)
-    choice: PairChoice = UniformPairsWithin(pairs, cutoff) if cutoff else UniformPairs(pairs)
-    if wanted.balanced:
-        choice = BalancedPairs(pairs, cutoff, bin_pairs, bins)
-    return _Sampler(seed, batch_size, queries, choice)
+
+    def __init__(self, seed: int, step: int, purpose: Purpose) -> None:
+        # Philox counts up in the lowest word; steps differ in the next one, so no two of them ever meet.
+        key, counter = np.array([seed, purpose], np.uint64), np.array([0, step, 0, 0], np.uint64)
+        self._bits = np.random.Philox(key=key, counter=counter)
+
+    def take(self, count: int) -> NDArray[np.float64]:
+        """The next `count` numbers."""
+        # A double holds 53 bits: with more, the highest values would round to 1.
+        raw: NDArray[np.uint64] = self._bits.random_raw(count)
+        return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-@dataclass(frozen=True)
-class _Sampler:
-    seed: int
-    batch_size: int
-    queries: QueryChoice
-    pairs: PairChoice
+class Shuffle:
+    """`range(size)` in random order, dealt out piece by piece; all orders are equally likely.
 
-    def draw(self, step: int) -> Draw:
-        queries = self.queries.choose(self.batch_size, Uniforms(self.seed, step, Purpose.QUERIES))
-        return Draw(queries, self.pairs.choose(queries, Uniforms(self.seed, step, Purpose.PAIRS)))
+    A Fisher-Yates shuffle that notes only what it moved: the cost is of what is taken, not of `size`.
 
+    Args:
+        size: how many there are.
+        uniforms: where the randomness comes from.
+    """
 
-def _named(what: str, known: Mapping[str, T], name: str) -> T:
-    if name not in known:
-        raise TasbError(
-            expected=f"sampling.{what}: {', '.join(known)}", found=name, do=f"choose one of these as sampling.{what}"
-        )
-    return known[name]
+    def __init__(self, size: int, uniforms: Uniforms) -> None:
+        self._size, self._uniforms = size, uniforms
+        self._dealt = 0
+        self._moved: dict[int, int] = {}
 
+    @property
+    def remaining(self) -> int:
+        """How many are left."""
+        return self._size - self._dealt
 
-def _at_least_one(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise TasbError(expected=f"{name} of at least 1", found=str(number), do=f"change {name}")
-
-
-def _without_margins(strategy: str, *, balanced: bool) -> TasbError:
-    what = f"strategy {strategy}" if balanced else "a margin cutoff"
-    instead = "use strategy tas or random" if balanced else "set no margin cutoff"
-    return TasbError(
-        expected=f"a teacher's scores or margins in the pair store, for {what}",
-        found="pairs with labels only",
-        do=f"{instead}, or score the pairs with a teacher first (`tasb data`)",
-    )
+    def take(self, count: int) -> list[int]:
+        """The next `count` of them; at most what remains."""
+        moved, size = self._moved, self._size
+        dealt = []
+        for place, uniform in enumerate(self._uniforms.take(count).tolist(), self._dealt):
+            drawn = place + int(uniform * (size - place))
+            dealt.append(moved.get(drawn, drawn))
+            moved[drawn] = moved.pop(place, place)
+        self._dealt += count
+        return dealt
 
 
-def _clustered(
-    strategy: str,
-    clusters: Sequence[NDArray[np.int64]] | None,
-    usable: NDArray[np.bool_],
-    clusters_per_batch: int,
-    batch_size: int,
-) -> ClusteredQueries:
-    if clusters is None:
-        raise TasbError(
-            expected=f"clusters of queries, for strategy {strategy}",
-            found="none",
-            do="make them with `tasb cluster` and set data.clusters, or use strategy random",
-        )
-    if clusters_per_batch > batch_size:
-        raise TasbError(
-            expected=f"sampling.clusters_per_batch of at most the batch size, {batch_size}",
-            found=str(clusters_per_batch),
-            do="lower sampling.clusters_per_batch, or raise batch_size",
-        )
-    return ClusteredQueries(clusters, usable, clusters_per_batch)
+def list_starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each list begins, [lists]."""
+    return counts.cumsum() - counts
 
 
-def _too_few(found: int, batch_size: int, *, clustered: bool, cutoff: MarginCutoff) -> TasbError:
-    conditions = ["with pairs"] + ["in a cluster"] * clustered + ["with a margin inside the cutoff"] * bool(cutoff)
-    return TasbError(
-        expected=f"at least batch_size = {batch_size:,} queries " + " and ".join(conditions),
-        found=f"{found:,}",
-        do="lower batch_size, or train on more queries" + (", or widen the margin cutoff" if cutoff else ""),
-    )
+def list_numbers(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of every entry, the list it belongs to."""
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`start, start + 1, …, start + count - 1` for each start and count."""
+    return np.repeat(starts - list_starts(counts), counts) + np.arange(counts.sum())

@@ -2,97 +2,39 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 import torch
 
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.backends import autocast, compute_type
-from pyserini_tasb.models.batches import padded
+from pyserini_tasb.models.bert_cat import BertCat, load_bert_cat, new_bert_cat
 from pyserini_tasb.models.bert_dot import BertDot, load_bert_dot
-from pyserini_tasb.models.checkpoints import find_checkpoint
-from pyserini_tasb.models.colbert import max_sim_of_pairs
-from pyserini_tasb.models.kinds import require_bi_encoder
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, require_bi_encoder
+from pyserini_tasb.models.colbert import ColBert, load_colbert, max_sim_of_pairs, new_colbert
 from pyserini_tasb.models.on_cpu import packs_texts, prepare_for_cpu
-from pyserini_tasb.models.tokenizers import load_tokenizer, require_cls_token, require_vocabulary
+from pyserini_tasb.models.tokenizers import load_tokenizer, padded, require_cls_token, require_vocabulary
+from pyserini_tasb.training.config import ColBertModel
+from pyserini_tasb.training.losses import InBatchScores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pyserini_tasb.data.pair_store import PairStore
-    from pyserini_tasb.models.bert_cat import BertCat
-    from pyserini_tasb.models.colbert import ColBert
-    from pyserini_tasb.training.batches import Tokenising
-    from pyserini_tasb.training.config import RunConfig, StudentConfig
-    from pyserini_tasb.training.distributed import Processes
-    from pyserini_tasb.training.loop import Forward
-    from pyserini_tasb.training.margins import MarginScale
-    from pyserini_tasb.training.optimisation import Optimisation
-    from pyserini_tasb.training.sampling import Sampler
+    from pyserini_tasb.training.batches import TrainingBatch
+    from pyserini_tasb.training.config import StudentConfig, TeachConfig, TeacherModel
 
 
-class Measured(Protocol):
-    """A model's value on the validation set."""
-
-    measure: str
-
-    def value(self) -> float:
-        """The measure now; the same in every process."""
-
-
-class Trainable(Protocol):
-    """All that takes part in a run, in one process."""
-
-    @property
-    def config(self) -> RunConfig:
-        """Of the run."""
-
-    @property
-    def processes(self) -> Processes:
-        """All that train together."""
-
-    @property
-    def store(self) -> PairStore:
-        """The pairs."""
-
-    @property
-    def sampler(self) -> Sampler:
-        """Which of them make a batch."""
-
-    @property
-    def tokenising(self) -> Tokenising:
-        """How their texts become tokens."""
-
-    @property
-    def model(self) -> torch.nn.Module:
-        """What is trained."""
-
-    @property
-    def validator(self) -> Measured | None:
-        """What measures it."""
-
-    @property
-    def optimisation(self) -> Optimisation:
-        """What moves its weights."""
-
-    def margin_scale(self) -> MarginScale:
-        """The teachers' margins, measured."""
-
-    def forward(self, margins: MarginScale) -> Forward:
-        """From batches to losses."""
-
-
-# --------
-# The model in training: its weights, its tokenizer, and in which precision it computes.
-
-# In the names of the modules that hold a transformer's attention, in every BERT-like model of Hugging Face.
-ATTENTION = "attention"
+Item = TypeVar("Item")
+Pair: TypeAlias = tuple[list[int], list[int]]
+"""Token ids of a query and of a passage, each with its special tokens."""
 
 
 @dataclass(frozen=True)
-class Student:
-    """What is trained.
+class Student(ABC, Generic[Item]):
+    """A model in training, and what it computes of an item: a text's vector, or a pair's score.
 
     Args:
         model: weights in fp32.
@@ -102,34 +44,172 @@ class Student:
         compute: the type that matrices are multiplied in; fp32, or a reduced one under autocast.
     """
 
-    model: BertDot
+    model: BertDot | BertCat | ColBert
     folder: Path
     tokenizer: Any
     device: str
     compute: torch.dtype
 
     @property
+    @abstractmethod
+    def scores_are(self) -> Literal["dot products", "cosines", "of any size"]:
+        """What is usual for its scores."""
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of one item's output."""
+
+    @abstractmethod
+    def items(self, batch: TrainingBatch) -> list[Item]:
+        """The items of this process's share of a batch: as many blocks as `pair_scores` takes, one behind another."""
+
+    @abstractmethod
+    def length(self, item: Item) -> int:
+        """Tokens that the model reads for an item."""
+
+    @abstractmethod
+    def outputs(self, items: Sequence[Item]) -> torch.Tensor:
+        """[items, …] in fp32, with their graph if gradients are on."""
+
+    @abstractmethod
+    def pair_scores(self, *blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores [b] of each query's own positive and own negative, from the outputs of a whole batch's items."""
+
+    def in_batch_scores(self, *blocks: torch.Tensor) -> InBatchScores:
+        """Scores of every query with every passage, from the outputs of a whole batch's items."""
+        raise NotImplementedError(f"{type(self).__name__} scores pairs alone")
+
+    @property
     def packed(self) -> bool:
-        """As of `Learner`."""
+        """Whether it computes without padding."""
         return packs_texts(self.model.transformer)
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills up rectangles."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def autocast(self) -> torch.autocast:
+        """Reduced precision for what is computed inside."""
+        return autocast(self.compute, self.device)
+
+
+@dataclass(frozen=True)
+class DualEncoder(Student[list[int]]):
+    """Every text, as token ids, becomes a vector; vectors are compared by dot product."""
+
+    model: BertDot
+
+    @property
+    def scores_are(self) -> Literal["dot products", "cosines", "of any size"]:
+        """What is usual for its scores."""
+        return "cosines" if self.model.normalise else "dot products"
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of a vector."""
+        return (self.model.dimension,)
+
+    def items(self, batch: TrainingBatch) -> list[list[int]]:
+        """Queries, positives, negatives."""
+        return [*batch.query_tokens, *batch.passage_tokens]
 
     def length(self, item: Sequence[int]) -> int:
         """Tokens of a text."""
         return len(item)
 
     def outputs(self, items: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Vectors [texts, dimension] of texts' token ids, in fp32, with their graph if gradients are on."""
-        ids, mask = padded(items, int(self.tokenizer.pad_token_id or 0), self.device)
+        """Vectors [texts, dimension]."""
+        ids, mask = padded(items, self.pad_id, self.device)
         vectors: torch.Tensor = self.model(ids, mask)
         return vectors
 
-    def autocast(self) -> torch.autocast:
-        """As of `Learner`."""
-        return autocast(self.compute, self.device)
+    def pair_scores(self, *blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Dot products [b] of each query with its own positive and its own negative."""
+        queries, positives, negatives = blocks
+        return (queries * positives).sum(dim=1), (queries * negatives).sum(dim=1)
+
+    def in_batch_scores(self, *blocks: torch.Tensor) -> InBatchScores:
+        """Dot products of every query with every passage."""
+        queries, positives, negatives = blocks
+        return InBatchScores(queries @ positives.T, queries @ negatives.T)
 
 
-def load_student(config: StudentConfig, *, device: str, precision: str) -> Student:
-    """The student at its start.
+@dataclass(frozen=True)
+class PairStudent(Student[Pair]):
+    """A teacher while it learns itself: it scores pairs of a query and a passage."""
+
+    @property
+    def scores_are(self) -> Literal["dot products", "cosines", "of any size"]:
+        """Cross-encoders and sums over a query's tokens have no usual scale."""
+        return "of any size"
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """A score is a number."""
+        return ()
+
+    def items(self, batch: TrainingBatch) -> list[Pair]:
+        """Each query with its positive, then each with its negative."""
+        return list(zip([*batch.query_tokens, *batch.query_tokens], batch.passage_tokens, strict=True))
+
+    def pair_scores(self, *blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The scores [b] as they are."""
+        positives, negatives = blocks
+        return positives, negatives
+
+
+@dataclass(frozen=True)
+class CrossEncoder(PairStudent):
+    """A BERT_CAT: `[CLS] query [SEP] passage [SEP]`, read together.
+
+    Args:
+        segments: whether it tells the passage by its segment.
+    """
+
+    model: BertCat
+    segments: bool
+
+    def length(self, item: Pair) -> int:
+        """Tokens of query and passage."""
+        return len(item[0]) + len(item[1]) - 1
+
+    def outputs(self, items: Sequence[Pair]) -> torch.Tensor:
+        """Scores [pairs]."""
+        ids, mask = padded([query + passage[1:] for query, passage in items], self.pad_id, self.device)
+        kinds = None
+        if self.segments:
+            kinds, _ = padded([[0] * len(query) + [1] * (len(passage) - 1) for query, passage in items], 0, self.device)
+        scores: torch.Tensor = self.model(ids, mask, kinds)
+        return scores
+
+
+@dataclass(frozen=True)
+class LateInteraction(PairStudent):
+    """A ColBERT: query and passage are read apart, and compared token by token.
+
+    Args:
+        mask_id: the [MASK] token that queries get.
+    """
+
+    model: ColBert
+    mask_id: int
+
+    def length(self, item: Pair) -> int:
+        """Tokens of the passage: batches are sorted by it, while queries are short and of one length."""
+        return len(item[1])
+
+    def outputs(self, items: Sequence[Pair]) -> torch.Tensor:
+        """Scores [pairs]."""
+        masked = [self.model.with_masks(query, self.mask_id) for query, _ in items]
+        queries = padded(masked, self.pad_id, self.device)
+        passages = padded([passage for _, passage in items], self.pad_id, self.device)
+        return max_sim_of_pairs(self.model(*queries), queries[1], self.model(*passages), passages[1])
+
+
+def load_student(config: StudentConfig, *, device: str, precision: str) -> DualEncoder:
+    """The dual encoder that training begins with.
 
     Args:
         config: which model.
@@ -142,15 +222,105 @@ def load_student(config: StudentConfig, *, device: str, precision: str) -> Stude
     folder = find_checkpoint(config.model, allow_bin=config.allow_bin)
     require_bi_encoder(folder, pooling=config.pooling)
     model = load_bert_dot(folder, pooling=config.pooling, normalise=config.normalise, allow_bin=config.allow_bin)
-    set_dropout(model, config.dropout, config.attention_dropout)
-    if torch.device(device).type == "cpu":
-        prepare_for_cpu(model.transformer)
     tokenizer = load_tokenizer(folder)
     require_vocabulary(tokenizer, model.transformer, str(folder))
     if config.pooling == "cls":
         require_cls_token(lambda texts: tokenizer(texts)["input_ids"], str(folder))
-    compute = compute_type("fp32" if precision == "fp32" else "bf16", device)
-    return Student(model.to(device).train(), folder, tokenizer, device, compute)
+    compute = _prepare(model, config, device, precision)
+    return DualEncoder(model, folder, tokenizer, device, compute)
+
+
+def load_teacher(config: TeachConfig, *, device: str) -> CrossEncoder | LateInteraction:
+    """The teacher that its training begins with.
+
+    Raises:
+        TasbError: as `load_student`; or a tokenizer that joins texts in another way than BERT's.
+    """
+    start = config.teacher
+    folder = find_checkpoint(start.model, allow_bin=start.allow_bin)
+    tokenizer = load_tokenizer(folder)
+    if isinstance(start, ColBertModel):
+        model: BertCat | ColBert = _colbert(start, folder, config.seed, tokenizer)
+    else:
+        model = _bert_cat(folder, config.seed)
+    require_cls_token(lambda texts: tokenizer(texts)["input_ids"], str(folder))
+    _require_joined_as_bert(tokenizer, folder)
+    require_vocabulary(tokenizer, model.transformer, str(folder))
+    compute = _prepare(model, start, device, config.precision)
+    if isinstance(model, ColBert):
+        return LateInteraction(model, folder, tokenizer, device, compute, int(tokenizer.mask_token_id or 0))
+    segments = getattr(model.transformer.config, "type_vocab_size", 1) > 1
+    return CrossEncoder(model, folder, tokenizer, device, compute, segments)
+
+
+def _bert_cat(folder: Path, seed: int) -> BertCat:
+    kind = kind_of(folder)
+    if kind not in {"bert-dot", "bert-cat"}:
+        raise _no_start(folder, "a transformer without a head, or a BERT_Cat to go on with", kind)
+    return load_bert_cat(folder) if kind == "bert-cat" else new_bert_cat(folder, seed=seed)
+
+
+KEPT = ("dimension", "query_masks")  # by a ColBERT that is taught further
+
+
+def _colbert(start: ColBertModel, folder: Path, seed: int, tokenizer: Any) -> ColBert:
+    kind = kind_of(folder)
+    if kind not in {"bert-dot", "colbert"}:
+        raise _no_start(folder, "a transformer without a head, or a ColBERT to go on with", kind)
+    if kind == "colbert":
+        model = load_colbert(folder)
+        _require_kept(start, model, folder)
+    else:
+        given = {name: value for name in KEPT if (value := getattr(start, name)) is not None}
+        model = new_colbert(folder, seed=seed, **given)
+    if model.query_masks and tokenizer.mask_token_id is None:
+        raise _no_start(folder, "a tokenizer with a [MASK] token, or `teacher.query_masks: 0`", "none")
+    return model
+
+
+def _require_kept(start: ColBertModel, model: ColBert, folder: Path) -> None:
+    for name in KEPT:
+        given, own = getattr(start, name), getattr(model, name)
+        if given not in {None, own}:
+            raise TasbError(
+                where=str(folder),
+                expected=f"a ColBERT with `teacher.{name}: {given}`, to go on with",
+                found=str(own),
+                do=f"leave out `teacher.{name}`, or start from a transformer without a head",
+            )
+
+
+def _no_start(folder: Path, expected: str, kind: str) -> TasbError:
+    return TasbError(where=str(folder), expected=expected, found=kind, do="choose another `teacher.model`")
+
+
+def _require_joined_as_bert(tokenizer: Any, folder: Path) -> None:
+    """Batches are tokenised text by text; query and passage are then joined as BERT's tokenizers do."""
+    query, passage = "what ranks", "a model"
+    ids = [tokenizer(text)["input_ids"] for text in (query, passage)]
+    joined = tokenizer(query, passage)["input_ids"]
+    if joined != ids[0] + ids[1][1:]:
+        raise TasbError(
+            where=str(folder),
+            expected="a tokenizer that writes pairs as `[CLS] query [SEP] passage [SEP]`",
+            found=type(tokenizer).__name__,
+            do="start from a BERT-like model (BERT, DistilBERT, MiniLM, ELECTRA)",
+        )
+
+
+def _prepare(
+    model: BertDot | BertCat | ColBert, config: StudentConfig | TeacherModel, device: str, precision: str
+) -> torch.dtype:
+    """Make a model ready to be trained; return the type that it computes in."""
+    set_dropout(model, config.dropout, config.attention_dropout)
+    if torch.device(device).type == "cpu":
+        prepare_for_cpu(model.transformer)
+    model.to(device).train()
+    return compute_type("fp32" if precision == "fp32" else "bf16", device)
+
+
+# In the names of the modules that hold a transformer's attention, in every BERT-like model of Hugging Face.
+ATTENTION = "attention"
 
 
 def set_dropout(model: torch.nn.Module, dropout: float | None, attention_dropout: float | None) -> None:
@@ -165,109 +335,3 @@ def set_dropout(model: torch.nn.Module, dropout: float | None, attention_dropout
             wanted = attention_dropout if on_weights else dropout
             if wanted is not None:
                 module.p = wanted
-
-
-# --------
-# A teacher while it learns itself: a model that scores pairs of a query and a passage.
-
-Pair = tuple[list[int], list[int]]
-"""Token ids of a query and of a passage, each with its special tokens."""
-
-
-class PairModel(Protocol):
-    """Scores from tokens."""
-
-    @property
-    def module(self) -> BertCat | ColBert:
-        """What is trained."""
-
-    def scores(self, pairs: Sequence[Pair], pad_id: int, device: str) -> torch.Tensor:
-        """[pairs] in fp32, with their graph if gradients are on."""
-
-    def length(self, pair: Pair) -> int:
-        """Tokens that the model reads for a pair."""
-
-
-@dataclass(frozen=True)
-class CatPairs:
-    """`[CLS] query [SEP] passage [SEP]`, read together.
-
-    Args:
-        module: the model.
-        segments: whether it tells the passage by its segment.
-    """
-
-    module: BertCat
-    segments: bool
-
-    def scores(self, pairs: Sequence[Pair], pad_id: int, device: str) -> torch.Tensor:
-        """As of `PairModel`."""
-        ids, mask = padded([query + passage[1:] for query, passage in pairs], pad_id, device)
-        kinds = None
-        if self.segments:
-            kinds, _ = padded([[0] * len(query) + [1] * (len(passage) - 1) for query, passage in pairs], 0, device)
-        scores: torch.Tensor = self.module(ids, mask, kinds)
-        return scores
-
-    def length(self, pair: Pair) -> int:
-        """As of `PairModel`."""
-        return len(pair[0]) + len(pair[1]) - 1
-
-
-@dataclass(frozen=True)
-class ColBertPairs:
-    """Query and passage read apart, compared token by token.
-
-    Args:
-        module: the model.
-        mask_id: of the [MASK] tokens that queries get.
-    """
-
-    module: ColBert
-    mask_id: int
-
-    def scores(self, pairs: Sequence[Pair], pad_id: int, device: str) -> torch.Tensor:
-        """As of `PairModel`."""
-        queries = padded([self.module.with_masks(query, self.mask_id) for query, _ in pairs], pad_id, device)
-        passages = padded([passage for _, passage in pairs], pad_id, device)
-        return max_sim_of_pairs(self.module(*queries), queries[1], self.module(*passages), passages[1])
-
-    def length(self, pair: Pair) -> int:
-        """As of `PairModel`."""
-        return len(pair[1])  # what batches are sorted by; queries are short and of one length
-
-
-@dataclass(frozen=True)
-class PairStudent:
-    """What is trained.
-
-    Args:
-        pairs: the model, with weights in fp32.
-        folder: where its tokenizer is.
-        tokenizer: that tokenizer.
-        device: `cpu`, `cuda:0`, …
-        compute: the type that matrices are multiplied in; fp32, or a reduced one under autocast.
-    """
-
-    pairs: PairModel
-    folder: Path
-    tokenizer: Any
-    device: str
-    compute: torch.dtype
-
-    @property
-    def packed(self) -> bool:
-        """As of `Learner`."""
-        return packs_texts(self.pairs.module.transformer)
-
-    def length(self, item: Pair) -> int:
-        """Tokens of a pair."""
-        return self.pairs.length(item)
-
-    def outputs(self, items: Sequence[Pair]) -> torch.Tensor:
-        """Scores [pairs] in fp32, with their graph if gradients are on."""
-        return self.pairs.scores(items, int(self.tokenizer.pad_token_id or 0), self.device)
-
-    def autocast(self) -> torch.autocast:
-        """As of `Learner`."""
-        return autocast(self.compute, self.device)

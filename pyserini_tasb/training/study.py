@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import itertools
+import logging
 import re
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -18,58 +19,218 @@ from pyserini_tasb.artifacts import HeldError, locked_folder, whole_text_file
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.models.checkpoints import model_digest
-from pyserini_tasb.recipes.loading import load_recipe, set_key
+from pyserini_tasb.recipes.loading import as_recipe, load_recipe, set_key
 from pyserini_tasb.recipes.types import Recipe, Strict
 from pyserini_tasb.reranking.scorers import ScoringOptions
-from pyserini_tasb.training import study_cells as rows
+from pyserini_tasb.results import FileResult
 from pyserini_tasb.training.config import TrainConfig
 from pyserini_tasb.training.study_cells import (
     Row,
-    TrainingInterruptedError,
     ensure_trained,
     load_tasks,
-    model_of,
-    runs_of,
+    rank_tasks,
+    save_row,
+    saved_row,
+    trained_model,
     what_is_trained,
 )
-from pyserini_tasb.training.study_report import TABLE, Entry, write_report
-from pyserini_tasb.training.train import same_command
-from pyserini_tasb.workers import INTERRUPTED
+from pyserini_tasb.training.study_report import PICTURE, TABLE, Entry, write_report
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pyserini_tasb.formats.run_table import RunDict
+    from pyserini_tasb.results import StrPath
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Do what of a study is not done, unless only a report is wanted; 1 where a row failed, which stops no other.
+LOG = logging.getLogger(__name__)
+
+
+def study(
+    config: StudyConfig | Mapping[str, Any] | StrPath, *, settings: Sequence[str] = (), report_only: bool = False
+) -> StudyResult:
+    """Train a grid of models and measure each on the same tasks; what is done already is not done again.
+
+    Several processes may work on one study: each leaves to the others what they are at, and ends when all is done.
+
+    Args:
+        config: a YAML file, a dict of the same keys (docs/study.md explains them), or a `StudyConfig`.
+        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        report_only: train nothing; report what is measured so far.
+
+    Returns:
+        the table, and the rows that failed: one that fails stops no other.
+
+    Raises:
+        TasbError: a configuration, a task or a model that is none; nothing has been trained then.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
+            call goes on.
+    """
+    wanted = as_recipe(config, StudyConfig, settings)
+    run = StudyRun(wanted)
+    failed = {} if report_only else run.run()
+    measured, models = run.report()
+    table = (wanted.output / TABLE).read_text(encoding="utf-8")
+    return StudyResult(wanted.output, measured, models, failed, table)
+
+
+@dataclass(frozen=True)
+class StudyResult(FileResult):
+    """A study so far.
+
+    Attributes:
+        path: the study's folder.
+        measured: models that are measured.
+        models: models that are to be.
+        failed: row → why it failed, in this call.
+        table: all that was measured, and the tests, as Markdown.
+    """
+
+    measured: int
+    models: int
+    failed: Mapping[str, TasbError]
+    table: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode((self.path / PICTURE).read_bytes()).decode()
+        return f'{super()._repr_html_()}<img alt="{PICTURE}" src="data:image/png;base64,{picture}">'
+
+
+SECONDS_BETWEEN_LOOKS = 2
+
+
+class StudyRun:
+    """A study, in this process.
+
+    Args:
+        study: its configuration.
 
     Raises:
         TasbError: a configuration, a task or a model that is none; nothing has been trained then.
     """
-    config = load_recipe(Path(arguments.config), StudyConfig, arguments.set)
-    study = StudyRun(config, same_command("study", arguments))
-    try:
-        failed = {} if arguments.report_only else study.run()
-    except TrainingInterruptedError:
-        return INTERRUPTED
-    measured, wanted = study.report()
-    print((config.output / TABLE).read_text(encoding="utf-8"))
-    for name, error in failed.items():
-        print(f"tasb study: {name} failed\n{error}", file=sys.stderr)
-    if arguments.report_only:
-        print(f"measured: {measured} of {wanted} models")
-    return 1 if failed else 0
+
+    def __init__(self, study: StudyConfig) -> None:
+        self._study = study
+        self._tasks = load_tasks(study.tasks)
+        self._options = ScoringOptions(study.device, study.precision)
+        self._measuring = {"tasks": {task.name: task.digest for task in self._tasks}, "precision": study.precision}
+        self._given = {
+            name: self._valued({task: load_run(path) for task, path in other.runs.items()}, {})
+            for name, other in study.rows.items()
+            if other.model is None
+        }
+        others = [self._other(name, other.model) for name, other in study.rows.items() if other.model is not None]
+        self._measurements = [*others, *map(self._cell, grid(study))]
+
+    def run(self) -> dict[str, TasbError]:
+        """Do what is not done, in order, leaving to other processes what they are at; end when all is done.
+
+        Returns:
+            Title → why, of the rows that failed here. A row that failed stops no other.
+
+        Raises:
+            TrainingInterruptedError: by Ctrl-C or SIGTERM.
+        """
+        failed: dict[str, TasbError] = {}
+        left, told = self._measurements, set[str]()
+        while left:
+            held = [measurement for measurement in left if not self._settled(measurement, failed)]
+            for measurement in held:
+                if measurement.title not in told:
+                    told.add(measurement.title)
+                    LOG.info("%s: left to another process", measurement.title)
+            if held == left:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            left = held
+        return failed
+
+    def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
+        """Whether a row is there or has failed, in the end; not so if another process is at it."""
+        if measurement.row() is not None:
+            LOG.info("%s: done before", measurement.title)
+            return True
+        try:
+            with locked_folder(measurement.folder):
+                if measurement.row() is None:  # another process may have ended just now
+                    LOG.info("%s", measurement.title)
+                    self._measure(measurement)
+        except HeldError:
+            return False
+        except TasbError as error:
+            failed[measurement.title] = error
+            LOG.warning("%s failed: %s", measurement.title, error)
+        else:
+            self.report()  # a grid grows over days
+        return True
+
+    def _measure(self, measurement: _Measurement) -> None:
+        model, seconds = measurement.model()
+        runs = rank_tasks(model, self._tasks, self._options)
+        row = self._valued(runs, measurement.about, seconds)
+        save_row(row, runs, measurement.folder, re.sub(r"[^\w.+-]+", "_", measurement.title))
+
+    def report(self) -> tuple[int, int]:
+        """Write what is known by now.
+
+        Returns:
+            How many models are measured, of how many that are to be.
+        """
+        entries = {name: Entry(name, None, []) for name in self._study.rows}  # in the order of the configuration
+        for name, row in self._given.items():
+            entries[name].rows.append(row)
+        found = [(each, saved) for each in self._measurements if (saved := each.row()) is not None]
+        for each, saved in found:
+            entries.setdefault(each.name, Entry(each.name, each.levels, [])).rows.append(saved)
+        write_report(self._study, [entry for entry in entries.values() if entry.rows])
+        return len(found), len(self._measurements)
+
+    def _other(self, name: str, model: str) -> _Measurement:
+        about = {"model": model_digest(model), **self._measuring}
+        return _Measurement(name, name, None, self._study.output / "rows" / name, about, lambda: (model, None))
+
+    def _cell(self, cell: Cell) -> _Measurement:
+        training = what_is_trained(cell.config)
+
+        def trained() -> tuple[str, float | None]:
+            seconds = ensure_trained(cell, training)
+            return trained_model(cell), seconds
+
+        name = "+".join(cell.levels)
+        about = {"training": training, **self._measuring}
+        return _Measurement(f"{name}, seed {cell.seed}", name, cell.levels, cell.folder, about, trained)
+
+    def _valued(self, runs: dict[str, RunDict], about: dict[str, Any], seconds: float | None = None) -> Row:
+        values = {task.name: task.values(runs[task.name]) for task in self._tasks if task.name in runs}
+        return Row(values, about, seconds)
 
 
-# --------
-# The configuration of `tasb study`.
+@dataclass(frozen=True)
+class _Measurement:
+    """A model's row: in its folder, or to be done.
+
+    Args:
+        title: of this row alone.
+        name: of the table's line that it is part of, as in `Entry`.
+        levels: as in `Entry`.
+        folder: where the row is or will be, and its runs.
+        about: what it depends on.
+        model: makes the model that is measured, and says how many seconds a pair of its training took, if any.
+    """
+
+    title: str
+    name: str
+    levels: tuple[str, ...] | None
+    folder: Path
+    about: dict[str, Any]
+    model: Callable[[], tuple[str, float | None]]
+
+    def row(self) -> Row | None:
+        """What was measured, by whatever process; None if nothing was, or of something else."""
+        return saved_row(self.folder, self.about)
+
 
 LEVEL = r"^[a-z0-9][a-z0-9.-]*$"
 NAME = r"^[A-Za-z0-9][\w .+-]*$"  # of a row, and of its folder
-ALWAYS_SHOWN = 2  # axes, in the label of a cell
 Settings = dict[str, Any]
 """Keys of a training configuration, `key` or `section.key`, and their values."""
 
@@ -106,6 +267,9 @@ class OtherRow(Strict):
         return self
 
 
+ALWAYS_SHOWN = 2  # axes, in the label of a cell
+
+
 class StudyConfig(Recipe):
     """A study. Paths: from the working directory."""
 
@@ -138,16 +302,16 @@ class StudyConfig(Recipe):
                     self._require_levels(f"letters.{letter}", axis, [level])
         return self
 
-    def meaning_of(self, letter: str) -> str:
+    def meaning(self, letter: str) -> str:
         """What rows are compared with, for readers."""
         meant = self.letters[letter]
         if isinstance(meant, str):
             return meant
         if set(meant) == set(self.axes):
-            return self.label_of([meant[axis] for axis in self.axes])
+            return self.label([meant[axis] for axis in self.axes])
         return " and ".join(f"{axis} {level}" for axis, level in meant.items())
 
-    def label_of(self, cell: Sequence[str]) -> str:
+    def label(self, cell: Sequence[str]) -> str:
         """A cell for readers: of the third and further axes, only levels that are not the first."""
         first = [next(iter(levels)) for levels in self.axes.values()]
         return " · ".join(level for axis, level in enumerate(cell) if axis < ALWAYS_SHOWN or level != first[axis])
@@ -162,9 +326,6 @@ def _require(where: str, names: Any, known: dict[str, Any]) -> None:
     if unknown:
         raise ValueError(f"{where}: no `{unknown[0]}` among {', '.join(known) or 'none'}")
 
-
-# --------
-# The cells of a study: which training configurations, with which seeds, under which names.
 
 TRAINING = "train.yaml"
 SET_HERE = ("name", "output", "seed")
@@ -234,140 +395,3 @@ def _require_free(study: StudyConfig) -> None:
             found=", ".join(f"`{key}`" for key in taken),
             do="remove it; seeds stand in `cells`",
         )
-
-
-# --------
-# Doing what of a study is not done, beside other processes that do the same.
-
-SECONDS_BETWEEN_LOOKS = 2
-
-
-@dataclass(frozen=True)
-class _Measurement:
-    """A model's row: in its folder, or to be done.
-
-    Args:
-        title: of this row alone.
-        name: of the table's line that it is part of, as in `Entry`.
-        levels: as in `Entry`.
-        folder: where the row is or will be, and its runs.
-        about: what it depends on.
-        model: makes the model that is measured, and says how many seconds a pair of its training took, if any.
-    """
-
-    title: str
-    name: str
-    levels: tuple[str, ...] | None
-    folder: Path
-    about: dict[str, Any]
-    model: Callable[[], tuple[str, float | None]]
-
-    def row(self) -> Row | None:
-        """What was measured, by whatever process; None if nothing was, or of something else."""
-        return rows.saved(self.folder, self.about)
-
-
-class StudyRun:
-    """A study, in this process.
-
-    Args:
-        study: its configuration.
-        to_go_on: the command for that, shown when training is interrupted.
-
-    Raises:
-        TasbError: a configuration, a task or a model that is none; nothing has been trained then.
-    """
-
-    def __init__(self, study: StudyConfig, to_go_on: str) -> None:
-        self._study, self._to_go_on = study, to_go_on
-        self._tasks = load_tasks(study.tasks)
-        self._options = ScoringOptions(study.device, study.precision)
-        self._measuring = {"tasks": {task.name: task.digest for task in self._tasks}, "precision": study.precision}
-        self._given = {
-            name: self._valued({task: load_run(path) for task, path in other.runs.items()}, {})
-            for name, other in study.rows.items()
-            if other.model is None
-        }
-        others = [self._other(name, other.model) for name, other in study.rows.items() if other.model is not None]
-        self._measurements = [*others, *map(self._cell, grid(study))]
-
-    def run(self) -> dict[str, TasbError]:
-        """Do what is not done, in order, leaving to other processes what they are at; end when all is done.
-
-        Returns:
-            Title → why, of the rows that failed here. A row that failed stops no other.
-
-        Raises:
-            TrainingInterruptedError: by Ctrl-C or SIGTERM.
-        """
-        failed: dict[str, TasbError] = {}
-        left, told = self._measurements, set[str]()
-        while left:
-            held = [measurement for measurement in left if not self._settled(measurement, failed)]
-            for measurement in held:
-                if measurement.title not in told:
-                    told.add(measurement.title)
-                    print(f"{measurement.title}: left to another process", flush=True)
-            if held == left:
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-            left = held
-        return failed
-
-    def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
-        """Whether a row is there or has failed, in the end; not so if another process is at it."""
-        if measurement.row() is not None:
-            print(f"{measurement.title}: done before", flush=True)
-            return True
-        try:
-            with locked_folder(measurement.folder):
-                if measurement.row() is None:  # another process may have ended just now
-                    print(f"\n{measurement.title}", flush=True)
-                    self._measure(measurement)
-        except HeldError:
-            return False
-        except TasbError as error:
-            failed[measurement.title] = error
-            print(f"failed: {error}", file=sys.stderr, flush=True)
-        else:
-            self.report()  # a grid grows over days
-        return True
-
-    def _measure(self, measurement: _Measurement) -> None:
-        model, seconds = measurement.model()
-        runs = runs_of(model, self._tasks, self._options)
-        row = self._valued(runs, measurement.about, seconds)
-        rows.save(row, runs, measurement.folder, re.sub(r"[^\w.+-]+", "_", measurement.title))
-
-    def report(self) -> tuple[int, int]:
-        """Write what is known by now.
-
-        Returns:
-            How many models are measured, of how many that are to be.
-        """
-        entries = {name: Entry(name, None, []) for name in self._study.rows}  # in the order of the configuration
-        for name, row in self._given.items():
-            entries[name].rows.append(row)
-        found = [(each, saved) for each in self._measurements if (saved := each.row()) is not None]
-        for each, saved in found:
-            entries.setdefault(each.name, Entry(each.name, each.levels, [])).rows.append(saved)
-        write_report(self._study, [entry for entry in entries.values() if entry.rows])
-        return len(found), len(self._measurements)
-
-    def _other(self, name: str, model: str) -> _Measurement:
-        about = {"model": model_digest(model), **self._measuring}
-        return _Measurement(name, name, None, self._study.output / "rows" / name, about, lambda: (model, None))
-
-    def _cell(self, cell: Cell) -> _Measurement:
-        training = what_is_trained(cell.config)
-
-        def trained() -> tuple[str, float | None]:
-            seconds = ensure_trained(cell, training, self._to_go_on)
-            return model_of(cell), seconds
-
-        name = "+".join(cell.levels)
-        about = {"training": training, **self._measuring}
-        return _Measurement(f"{name}, seed {cell.seed}", name, cell.levels, cell.folder, about, trained)
-
-    def _valued(self, runs: dict[str, RunDict], about: dict[str, Any], seconds: float | None = None) -> Row:
-        values = {task.name: task.values(runs[task.name]) for task in self._tasks if task.name in runs}
-        return Row(values, about, seconds)

@@ -6,14 +6,15 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.artifacts import sha256, write_whole
 from pyserini_tasb.data.pair_store import open_pair_store
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
@@ -23,14 +24,13 @@ from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
-from pyserini_tasb.models.checkpoints import find_checkpoint, model_digest
-from pyserini_tasb.models.kinds import kind_of
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
-from pyserini_tasb.reranking.rerank import rerank, top_of_run
+from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
-from pyserini_tasb.training.metrics import read_metrics
-from pyserini_tasb.training.train import train_student
+from pyserini_tasb.training.journal import read_metrics
+from pyserini_tasb.training.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.study import Cell, Task
 
 
+LOG = logging.getLogger(__name__)
 Values = dict[str, dict[str, float]]
 """measure → qid → value."""
 
@@ -132,17 +133,10 @@ def _load(name: str, task: Task) -> LoadedTask:
     )
 
 
-# --------
-# A cell's training: begun, gone on with, or done.
-
 STATE = "training.json"
 OF_A_FOLDER = ("name", "description", "output", "workers", "log_every", "checkpoint", "device")
 NO_PART_OF_A_MODEL: dict[str, Any] = {**dict.fromkeys(OF_A_FOLDER, True), "data": {"allow_reversed"}}
 SETTLED = 0.2  # of a run's steps: by then caches are warm
-
-
-class TrainingInterruptedError(Exception):
-    """Somebody asked training to stop; its state is saved."""
 
 
 def what_is_trained(config: TrainConfig) -> dict[str, Any]:
@@ -150,7 +144,7 @@ def what_is_trained(config: TrainConfig) -> dict[str, Any]:
     return {
         "config": config.model_dump(mode="json", exclude=NO_PART_OF_A_MODEL),
         "pairs": open_pair_store(config.data.pairs).fingerprint,
-        "clusters": None if config.data.clusters is None else _file_digest(config.data.clusters),
+        "clusters": None if config.data.clusters_file is None else _file_digest(config.data.clusters_file),
         "student": _model_digest(config.student.model, allow_bin=config.student.allow_bin),
         "teacher": None
         if config.teacher.in_batch is None
@@ -158,7 +152,7 @@ def what_is_trained(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | None:
+def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
     """Train a cell's model to the end, unless it is; return the seconds of training that a pair took.
 
     A finished model's checkpoints are removed: together they would be as large as many models.
@@ -166,10 +160,8 @@ def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | 
     Args:
         cell: to be trained.
         about: `what_is_trained`.
-        to_go_on: the command for that, to be shown when training is interrupted.
 
     Raises:
-        TrainingInterruptedError: by Ctrl-C or SIGTERM.
         TasbError: what is in the cell's folder was trained on something else, or training failed.
     """
     about = json.loads(json.dumps(about))
@@ -186,8 +178,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | 
             do="change it back, remove that folder to train the cell anew, or choose another `output` for a new study",
         )
     if not state["finished"]:
-        if train_student(cell.config, resume=True, to_go_on=to_go_on):
-            raise TrainingInterruptedError
+        LOG.info("%s", train(cell.config, resume=True).summary)
         state |= {"finished": True, "seconds_per_pair": _seconds_per_pair(cell.config.output / METRICS)}
         write_whole(cell.folder / STATE, json.dumps(state, indent=1))
     shutil.rmtree(cell.config.output / CHECKPOINTS, ignore_errors=True)
@@ -195,7 +186,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any], to_go_on: str) -> float | 
     return seconds
 
 
-def model_of(cell: Cell) -> str:
+def trained_model(cell: Cell) -> str:
     """The trained model, as `--model` takes it."""
     return str(cell.config.output / MODEL / f"{cell.config.name}.yaml")
 
@@ -222,17 +213,13 @@ def _model_digest(model: str, *, allow_bin: bool) -> str:
 
 @functools.cache
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
-
-# --------
-# A model's runs of a study's tasks. Each passage of a collection is encoded once, whatever tasks want it.
 
 PASSAGES_AT_ONCE = 4_096
 
 
-def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
+def rank_tasks(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
     """Rank every task's passages with a model.
 
     Args:
@@ -255,7 +242,7 @@ def runs_of(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) ->
     for task in tasks:
         if task.tops is not None:
             run = {qid: {docid: -float(rank) for rank, docid in enumerate(docids)} for qid, docids in task.tops.items()}
-            queries = rerank(run, task.topics, task.passages, scorer, task.depth)
+            queries = rerank_queries(run, task.topics, task.passages, scorer, task.depth)
             runs[task.name] = {
                 query.qid: dict(zip(query.docids, query.scores.tolist(), strict=True))
                 for query in tqdm(queries, desc=task.name, total=len(run), unit=" queries", mininterval=1.0)
@@ -341,9 +328,6 @@ class _Found:
         }
 
 
-# --------
-# What was measured of one model, in a file that says of what.
-
 ROW, RUNS = "row.json", "runs"
 
 
@@ -362,7 +346,7 @@ class Row:
     seconds_per_pair: float | None = None
 
 
-def save(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
+def save_row(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
     """Write a row and its runs; the row comes last, so that where it is the rest is, too."""
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     for task, run in runs.items():
@@ -370,7 +354,7 @@ def save(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> None:
     write_whole(folder / ROW, json.dumps(asdict(row), indent=1))
 
 
-def saved(folder: Path, about: dict[str, Any]) -> Row | None:
+def saved_row(folder: Path, about: dict[str, Any]) -> Row | None:
     """The row in a folder, if there is one and it is of this."""
     try:
         row = Row(**json.loads((folder / ROW).read_bytes()))

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.study_cells import Row
 
 
+TABLE, PICTURE = "table.md", "study.png"
+
+
+def write_report(study: StudyConfig, entries: Sequence[Entry]) -> None:
+    """Write them, of what was measured so far."""
+    comparisons = compare(study, entries)
+    document = study_document(study, entries, comparisons)
+    write_whole(study.output / TABLE, as_markdown(study, entries, comparisons))
+    write_whole(study.output / DOCUMENT, document.model_dump_json(indent=1) + "\n")
+    draw(document, study.output / PICTURE)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One line of the table.
@@ -41,7 +53,7 @@ class Entry:
 
     def label(self, study: StudyConfig) -> str:
         """For readers."""
-        return self.name if self.levels is None else study.label_of(self.levels)
+        return self.name if self.levels is None else study.label(self.levels)
 
     def per_query(self, task: str, measure: str) -> NDArray[np.float64] | None:
         """Values [queries], the mean over seeds, in the order of the query ids; None where there are none."""
@@ -62,9 +74,6 @@ class Entry:
         seconds = [row.seconds_per_pair for row in self.rows if row.seconds_per_pair is not None]
         return float(np.median(seconds)) if seconds else None
 
-
-# --------
-# Which entries of a study differ from what they are compared with: paired t-tests over queries.
 
 Key = tuple[str, str, str, str]
 """letter, task, measure, name of the entry."""
@@ -88,7 +97,7 @@ def compare(study: StudyConfig, entries: Sequence[Entry]) -> dict[Key, Compariso
     comparisons = {}
     for letter in study.letters:
         pairs = [(entry, reference) for entry in entries if (reference := _reference(study, letter, entry, entries))]
-        for task, measure in measures_of(study):
+        for task, measure in study_columns(study):
             here = {}
             for entry, reference in pairs:
                 values, others = entry.per_query(task, measure), reference.per_query(task, measure)
@@ -99,7 +108,7 @@ def compare(study: StudyConfig, entries: Sequence[Entry]) -> dict[Key, Compariso
     return comparisons
 
 
-def measures_of(study: StudyConfig) -> list[tuple[str, str]]:
+def study_columns(study: StudyConfig) -> list[tuple[str, str]]:
     """Task and measure of every column."""
     from pyserini_tasb.evaluation.measures import parse_measures
 
@@ -116,9 +125,6 @@ def _reference(study: StudyConfig, letter: str, entry: Entry, entries: Sequence[
         name = "+".join(meant.get(axis, level) for axis, level in zip(study.axes, entry.levels, strict=True))
     return next((other for other in entries if other.name == name and other is not entry), None)
 
-
-# --------
-# A study's outcome as a file that a report can be made of, without its models, runs and configuration.
 
 DOCUMENT = "study.json"
 
@@ -187,9 +193,11 @@ class StudyDocument(Strict):
     differences: tuple[Difference, ...]
 
 
-def document_of(study: StudyConfig, entries: Sequence[Entry], comparisons: Mapping[Key, Comparison]) -> StudyDocument:
+def study_document(
+    study: StudyConfig, entries: Sequence[Entry], comparisons: Mapping[Key, Comparison]
+) -> StudyDocument:
     """What was measured so far."""
-    columns = measures_of(study)
+    columns = study_columns(study)
     return StudyDocument(
         name=study.name,
         description=study.description,
@@ -199,7 +207,7 @@ def document_of(study: StudyConfig, entries: Sequence[Entry], comparisons: Mappi
             for name, task in study.tasks.items()
         },
         columns=tuple(columns),
-        letters={letter: study.meaning_of(letter) for letter in study.letters},
+        letters={letter: study.meaning(letter) for letter in study.letters},
         entries=tuple(_measured(study, entry, columns) for entry in entries),
         differences=tuple(_difference(columns, key, comparison) for key, comparison in comparisons.items()),
     )
@@ -250,9 +258,6 @@ def _difference(columns: Sequence[tuple[str, str]], key: Key, comparison: Compar
     )
 
 
-# --------
-# A study as Markdown: the table of all rows, and the differences that its letters stand for.
-
 NONE = "-"
 
 
@@ -264,7 +269,7 @@ def as_markdown(study: StudyConfig, entries: Sequence[Entry], comparisons: Mappi
 
 
 def _table(study: StudyConfig, entries: Sequence[Entry], comparisons: Mapping[Key, Comparison]) -> str:
-    columns = measures_of(study)
+    columns = study_columns(study)
     axes = _axes_shown(study, entries)
     head = [*(list(study.axes)[axis] for axis in axes), "seeds"]
     head += [f"{task} {measure}" for task, measure in columns] + ["ms a pair"]
@@ -305,14 +310,14 @@ def _legend(study: StudyConfig, entries: Sequence[Entry]) -> str:
     for name, task in study.tasks.items():
         how = f"the top {task.depth} of {task.run}, re-ranked" if task.run else f"{task.collection.name}, searched"
         queries = [
-            entry.per_query(name, measure) for entry in entries for at, measure in measures_of(study) if at == name
+            entry.per_query(name, measure) for entry in entries for at, measure in study_columns(study) if at == name
         ]
         count = next((len(values) for values in queries if values is not None), 0)
         lines.append(f"{name}: {count} queries, {how}.")
     if any(len(entry.rows) > 1 for entry in entries):
         lines.append("Mean over seeds ± their standard deviation; tests are of each query's mean over seeds.")
     if study.letters:
-        meant = ", ".join(f"{letter} {study.meaning_of(letter)}" for letter in study.letters)
+        meant = ", ".join(f"{letter} {study.meaning(letter)}" for letter in study.letters)
         lines.append(
             f"Raised letters: better than {meant}; lowered: worse. Paired t-test, p < {SIGNIFICANT}, "
             "Holm-corrected over all rows of a column with the letter."
@@ -324,7 +329,7 @@ def _legend(study: StudyConfig, entries: Sequence[Entry]) -> str:
 def _differences(
     study: StudyConfig, letter: str, entries: Sequence[Entry], comparisons: Mapping[Key, Comparison]
 ) -> str:
-    columns = measures_of(study)
+    columns = study_columns(study)
     lines = []
     for entry in entries:
         found = [comparisons.get((letter, task, measure, entry.name)) for task, measure in columns]
@@ -332,9 +337,9 @@ def _differences(
             lines.append([entry.label(study), *(_difference_cell(each) if each else NONE for each in found)])
     if not lines:
         return ""
-    head = [f"minus {study.meaning_of(letter)}", *(f"{task} {measure}" for task, measure in columns)]
+    head = [f"minus {study.meaning(letter)}", *(f"{task} {measure}" for task, measure in columns)]
     note = "Difference of the means ± half of its 95 % confidence interval over queries; p after Holm."
-    return f"## Against {letter}: {study.meaning_of(letter)}\n\n{markdown_table(head, lines)}\n\n{note}"
+    return f"## Against {letter}: {study.meaning(letter)}\n\n{markdown_table(head, lines)}\n\n{note}"
 
 
 def _difference_cell(each: Comparison) -> str:
@@ -343,18 +348,3 @@ def _difference_cell(each: Comparison) -> str:
     p = "< .001" if test.p_holm < 0.001 else f"= {test.p_holm:.3f}".replace("0.", ".", 1)
     bold = "**" if test.significant else ""
     return f"{bold}{test.difference:+.4f}{bold} ± {(high - low) / 2:.4f} (p {p})"
-
-
-# --------
-# What a study leaves: `table.md` and `study.png` to look at, `study.json` for other programs.
-
-TABLE, PICTURE = "table.md", "study.png"
-
-
-def write_report(study: StudyConfig, entries: Sequence[Entry]) -> None:
-    """Write them, of what was measured so far."""
-    comparisons = compare(study, entries)
-    document = document_of(study, entries, comparisons)
-    write_whole(study.output / TABLE, as_markdown(study, entries, comparisons))
-    write_whole(study.output / DOCUMENT, document.model_dump_json(indent=1) + "\n")
-    draw(document, study.output / PICTURE)

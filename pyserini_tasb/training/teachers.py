@@ -11,9 +11,8 @@ import torch
 
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of
 from pyserini_tasb.models.colbert import max_sim, max_sim_of_pairs
-from pyserini_tasb.models.kinds import kind_of
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.reranking.transformer_scorers import ColBertScorer, rectangle
@@ -26,153 +25,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.batches import TrainingBatch
     from pyserini_tasb.training.config import StudentConfig, TrainConfig
     from pyserini_tasb.training.distributed import Processes
-    from pyserini_tasb.training.students import Student
-
-
-PROBE = "a B-c é"  # accents, case and punctuation: where tokenizers of one vocabulary differ
-
-
-@dataclass(frozen=True)
-class TeacherTokens:
-    """Token ids for a teacher. Texts are cut at the student's caps, so that both see the same text.
-
-    Args:
-        tokenizer: the teacher's.
-        query_prefix: the teacher's.
-        passage_prefix: the teacher's.
-        student: with its tokenizer.
-        caps: the student's token caps and prefixes.
-        store: the batches' texts.
-        processes: each encodes its share of a batch.
-    """
-
-    tokenizer: Any
-    query_prefix: str
-    passage_prefix: str
-    student: Student
-    caps: StudentConfig
-    store: PairStore
-    processes: Processes
-
-    @cached_property
-    def are_the_students(self) -> bool:
-        """Whether the student's tokens are taken as they are."""
-        theirs = self.student.tokenizer
-        return (
-            (self.query_prefix, self.passage_prefix) == (self.caps.query_prefix, self.caps.passage_prefix)
-            and type(self.tokenizer) is type(theirs)
-            and self.tokenizer.get_vocab() == theirs.get_vocab()
-            and self.tokenizer(PROBE).input_ids == theirs(PROBE).input_ids
-        )
-
-    def of_batch(self, batch: TrainingBatch) -> tuple[list[list[int]], list[list[int]]]:
-        """This process's share of a batch: its queries; its positives, then its negatives."""
-        if self.are_the_students:
-            return batch.query_tokens, batch.passage_tokens
-        share = self.processes.share(len(batch.queries))
-        passages = np.concatenate([batch.positives[share], batch.negatives[share]])
-        return self.of_texts(self.store.queries.texts(batch.queries[share]), self.store.passages.texts(passages))
-
-    def of_texts(self, queries: Sequence[str], passages: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """Token ids of queries and of passages."""
-        return (
-            self._ids([self.query_prefix + text for text in queries], self.caps.query_max_length),
-            self._ids([self.passage_prefix + text for text in passages], self.caps.passage_max_length),
-        )
-
-    def _ids(self, texts: list[str], max_length: int) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-        return ids
-
-
-# --------
-# A bi-encoder as in-batch teacher.
-
-
-class BiEncoderTeacher:
-    """Dot products of an encoder card's vectors.
-
-    Args:
-        encoder: the model, at the precision it computes in.
-        tokens: what it reads.
-    """
-
-    def __init__(self, encoder: TextEncoder, tokens: TeacherTokens) -> None:
-        self._encoder, self.tokens = encoder, tokens
-
-    def in_batch(self, batch: TrainingBatch) -> InBatchScores:
-        """As of `InBatchTeacher`."""
-        queries, passages = self.tokens.of_batch(batch)
-        own = self._vectors([*queries, *passages]).chunk(3)
-        size, gather = len(batch.queries), self.tokens.processes.gather
-        asked, positives, negatives = (gather(vectors, size) for vectors in own)
-        return InBatchScores(asked @ positives.T, asked @ negatives.T)
-
-    def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
-        """As of `InBatchTeacher`."""
-        asked, passages = self.tokens.of_texts(queries, [*positives, *negatives])
-        vectors = self._vectors([*asked, *passages]).chunk(3)
-        return ((vectors[1] - vectors[2]) * vectors[0]).sum(dim=1)
-
-    def _vectors(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        return torch.from_numpy(self._encoder.encode_tokens(token_ids)).to(self.tokens.student.device)
-
-
-# --------
-# A ColBERT as in-batch teacher: the paper's (Section 2.3).
-
-
-class ColBertTeacher:
-    """Scores of every query with every passage by `max_sim`, in chunks: a batch of 4,096 has 2e11 similarities.
-
-    Args:
-        colbert: the model, at the precision it computes in.
-        tokens: what it reads.
-    """
-
-    def __init__(self, colbert: ColBertScorer, tokens: TeacherTokens) -> None:
-        self._colbert, self.tokens = colbert, tokens
-        self._longest_query = tokens.caps.query_max_length + colbert.model.query_masks
-        self._longest_passage = tokens.caps.passage_max_length
-
-    def in_batch(self, batch: TrainingBatch) -> InBatchScores:
-        """As of `InBatchTeacher`."""
-        queries, passages = self.tokens.of_batch(batch)
-        asked = self._whole(self._colbert.query_vectors(queries), len(batch.queries), self._longest_query)
-        vectors = self._colbert.vectors(passages)
-        half = len(vectors) // 2
-        positives, negatives = (
-            self._whole(part, len(batch.queries), self._longest_passage) for part in (vectors[:half], vectors[half:])
-        )
-        return InBatchScores(
-            max_sim(*asked, *positives).to(self.tokens.student.device),
-            max_sim(*asked, *negatives).to(self.tokens.student.device),
-        )
-
-    def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
-        """As of `InBatchTeacher`."""
-        asked, passages = self.tokens.of_texts(queries, [*positives, *negatives])
-        of_queries = rectangle(self._colbert.query_vectors(asked))
-        vectors = self._colbert.vectors(passages)
-        scores = [
-            max_sim_of_pairs(*of_queries, *rectangle(part))
-            for part in (vectors[: len(queries)], vectors[len(queries) :])
-        ]
-        return (scores[0] - scores[1]).to(self.tokens.student.device)
-
-    def _whole(self, own: Sequence[torch.Tensor], size: int, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors and mask of the whole batch, from those of this process's share."""
-        vectors, mask = rectangle(own)
-        processes = self.tokens.processes
-        if processes.world > 1:  # all processes' parts have to be of one width
-            room = longest - vectors.shape[1]
-            vectors = torch.nn.functional.pad(vectors, (0, 0, 0, room))
-            mask = torch.nn.functional.pad(mask, (0, room))
-        return processes.gather(vectors, size), processes.gather(mask.float(), size)
-
-
-# --------
-# What an in-batch teacher does, and which class a model's name leads to.
+    from pyserini_tasb.training.students import DualEncoder
 
 
 class InBatchTeacher(Protocol):
@@ -186,7 +39,7 @@ class InBatchTeacher(Protocol):
 
 
 def load_in_batch_teacher(
-    config: TrainConfig, student: Student, store: PairStore, processes: Processes
+    config: TrainConfig, student: DualEncoder, store: PairStore, processes: Processes
 ) -> InBatchTeacher:
     """The teacher that `teacher.in_batch` names: an encoder card's model, or a ColBERT.
 
@@ -216,7 +69,141 @@ def load_in_batch_teacher(
     )
 
 
-def _device(student: Student, processes: Processes) -> str:
+def _device(student: DualEncoder, processes: Processes) -> str:
     """A second GPU where one stands idle, else the student's device."""
     idle = processes.world == 1 and student.device.startswith("cuda") and torch.cuda.device_count() > 1
     return "cuda:1" if idle and student.device != "cuda:1" else student.device  # not run here: no GPU
+
+
+class BiEncoderTeacher:
+    """Dot products of an encoder card's vectors.
+
+    Args:
+        encoder: the model, at the precision it computes in.
+        tokens: what it reads.
+    """
+
+    def __init__(self, encoder: TextEncoder, tokens: TeacherTokens) -> None:
+        self._encoder, self.tokens = encoder, tokens
+
+    def in_batch(self, batch: TrainingBatch) -> InBatchScores:
+        """As of `InBatchTeacher`."""
+        queries, passages = self.tokens.batch_ids(batch)
+        own = self._vectors([*queries, *passages]).chunk(3)
+        size, gather = len(batch.queries), self.tokens.processes.gather
+        asked, positives, negatives = (gather(vectors, size) for vectors in own)
+        return InBatchScores(asked @ positives.T, asked @ negatives.T)
+
+    def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
+        """As of `InBatchTeacher`."""
+        asked, passages = self.tokens.text_ids(queries, [*positives, *negatives])
+        vectors = self._vectors([*asked, *passages]).chunk(3)
+        return ((vectors[1] - vectors[2]) * vectors[0]).sum(dim=1)
+
+    def _vectors(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.from_numpy(self._encoder.encode_tokens(token_ids)).to(self.tokens.student.device)
+
+
+class ColBertTeacher:
+    """Scores of every query with every passage by `max_sim`, in chunks: a batch of 4,096 has 2e11 similarities.
+
+    Args:
+        colbert: the model, at the precision it computes in.
+        tokens: what it reads.
+    """
+
+    def __init__(self, colbert: ColBertScorer, tokens: TeacherTokens) -> None:
+        self._colbert, self.tokens = colbert, tokens
+        self._longest_query = tokens.caps.query_max_length + colbert.model.query_masks
+        self._longest_passage = tokens.caps.passage_max_length
+
+    def in_batch(self, batch: TrainingBatch) -> InBatchScores:
+        """As of `InBatchTeacher`."""
+        queries, passages = self.tokens.batch_ids(batch)
+        asked = self._whole(self._colbert.query_vectors(queries), len(batch.queries), self._longest_query)
+        vectors = self._colbert.vectors(passages)
+        half = len(vectors) // 2
+        positives, negatives = (
+            self._whole(part, len(batch.queries), self._longest_passage) for part in (vectors[:half], vectors[half:])
+        )
+        return InBatchScores(
+            max_sim(*asked, *positives).to(self.tokens.student.device),
+            max_sim(*asked, *negatives).to(self.tokens.student.device),
+        )
+
+    def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
+        """As of `InBatchTeacher`."""
+        asked, passages = self.tokens.text_ids(queries, [*positives, *negatives])
+        of_queries = rectangle(self._colbert.query_vectors(asked))
+        vectors = self._colbert.vectors(passages)
+        scores = [
+            max_sim_of_pairs(*of_queries, *rectangle(part))
+            for part in (vectors[: len(queries)], vectors[len(queries) :])
+        ]
+        return (scores[0] - scores[1]).to(self.tokens.student.device)
+
+    def _whole(self, own: Sequence[torch.Tensor], size: int, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors and mask of the whole batch, from those of this process's share."""
+        vectors, mask = rectangle(own)
+        processes = self.tokens.processes
+        if processes.world > 1:  # all processes' parts have to be of one width
+            room = longest - vectors.shape[1]
+            vectors = torch.nn.functional.pad(vectors, (0, 0, 0, room))
+            mask = torch.nn.functional.pad(mask, (0, room))
+        return processes.gather(vectors, size), processes.gather(mask.float(), size)
+
+
+PROBE = "a B-c é"  # accents, case and punctuation: where tokenizers of one vocabulary differ
+
+
+@dataclass(frozen=True)
+class TeacherTokens:
+    """Token ids for a teacher. Texts are cut at the student's caps, so that both see the same text.
+
+    Args:
+        tokenizer: the teacher's.
+        query_prefix: the teacher's.
+        passage_prefix: the teacher's.
+        student: with its tokenizer.
+        caps: the student's token caps and prefixes.
+        store: the batches' texts.
+        processes: each encodes its share of a batch.
+    """
+
+    tokenizer: Any
+    query_prefix: str
+    passage_prefix: str
+    student: DualEncoder
+    caps: StudentConfig
+    store: PairStore
+    processes: Processes
+
+    @cached_property
+    def are_the_students(self) -> bool:
+        """Whether the student's tokens are taken as they are."""
+        theirs = self.student.tokenizer
+        return (
+            (self.query_prefix, self.passage_prefix) == (self.caps.query_prefix, self.caps.passage_prefix)
+            and type(self.tokenizer) is type(theirs)
+            and self.tokenizer.get_vocab() == theirs.get_vocab()
+            and self.tokenizer(PROBE).input_ids == theirs(PROBE).input_ids
+        )
+
+    def batch_ids(self, batch: TrainingBatch) -> tuple[list[list[int]], list[list[int]]]:
+        """This process's share of a batch: its queries; its positives, then its negatives."""
+        if self.are_the_students:
+            return batch.query_tokens, batch.passage_tokens
+        share = self.processes.share(len(batch.queries))
+        passages = np.concatenate([batch.positives[share], batch.negatives[share]])
+        return self.text_ids(self.store.queries.texts(batch.queries[share]), self.store.passages.texts(passages))
+
+    def text_ids(self, queries: Sequence[str], passages: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of queries and of passages."""
+        return (
+            self._ids([self.query_prefix + text for text in queries], self.caps.query_max_length),
+            self._ids([self.passage_prefix + text for text in passages], self.caps.passage_max_length),
+        )
+
+    def _ids(self, texts: list[str], max_length: int) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+        return ids

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from pyserini_tasb.models.batches import batches_by_length
+from pyserini_tasb.models.tokenizers import batches_by_length
+from pyserini_tasb.training.distributed import Processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,9 +20,8 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.data.validation_set import ValidationSet
     from pyserini_tasb.formats.text_store import TextStore
-    from pyserini_tasb.training.config import TeachConfig, TrainConfig
-    from pyserini_tasb.training.distributed import Processes
-    from pyserini_tasb.training.students import PairStudent, Student
+    from pyserini_tasb.training.batches import Tokenising
+    from pyserini_tasb.training.students import Student
 
 
 @dataclass(frozen=True)
@@ -63,120 +64,105 @@ class EarlyStopping:
         return cls(**state)
 
 
-# --------
-# The student's value on the validation set, at any step.
-
 TEXTS_TOKENISED_AT_ONCE = 10_000
 TOKENS_PER_FORWARD = {"cpu": 4_096, "cuda": 65_536}
 
 
-class Validator:
-    """Encodes each text of a validation set once an evaluation; its tokens are kept, 4 bytes each.
+class Validator(ABC):
+    """A model's value on a validation set, at any step. Texts' tokens are kept, 4 bytes each.
 
     Args:
         validation_set: queries with their candidates.
         student: what is measured.
-        config: token caps, prefixes, the measure.
-        processes: each encodes its share.
+        tokenising: how texts become tokens.
+        measure: by its ir-measures name.
+        processes: each computes its share.
     """
 
     def __init__(
-        self, validation_set: ValidationSet, student: Student, config: TrainConfig, processes: Processes
+        self,
+        validation_set: ValidationSet,
+        student: Student[Any],
+        tokenising: Tokenising,
+        measure: str,
+        processes: Processes,
     ) -> None:
+        self.measure = measure
         self._set, self._student, self._processes = validation_set, student, processes
-        self.measure = config.validation.measure
-        caps = config.student
-        self._queries, self._passages = (
-            tokenised(texts, self._share(texts), student.tokenizer, prefix, max_length)
-            for texts, prefix, max_length in (
-                (validation_set.queries, caps.query_prefix, caps.query_max_length),
-                (validation_set.passages, caps.passage_prefix, caps.passage_max_length),
-            )
-        )
+        self._prepare(tokenising)
+
+    @abstractmethod
+    def _prepare(self, tokenising: Tokenising) -> None:
+        """Make the items of this process's share."""
+
+    @abstractmethod
+    def _scores(self) -> NDArray[np.float32]:
+        """Every candidate's score with its query."""
 
     def value(self) -> float:
         """The measure now; the same in every process."""
         model = self._student.model.eval()
         try:
-            queries = self._vectors(self._queries, len(self._set.queries))
-            passages = self._vectors(self._passages, len(self._set.passages))
+            scores = self._scores()
         finally:
             model.train()
-        first = self._processes.first
-        value = self._set.measure(self._set.products(queries, passages), self.measure) if first else 0.0
-        return self._processes.from_first(value)
+        return self._processes.from_first(self._set.measure(scores, self.measure) if self._processes.first else 0.0)
 
-    def _share(self, texts: TextStore) -> range:
-        share = self._processes.share(len(texts))
-        return range(share.start, share.stop)
+    def _tokens(
+        self, tokenising: Tokenising, processes: Processes
+    ) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
+        """Token ids of a process's share of the queries, and of the passages; special tokens included."""
 
-    def _vectors(self, tokens: Sequence[NDArray[np.int32]], count: int) -> NDArray[np.float32]:
-        device = self._student.device
-        vectors = torch.empty(len(tokens), self._student.model.dimension, device=device)
-        budget = TOKENS_PER_FORWARD[torch.device(device).type]
-        with torch.inference_mode(), self._student.autocast():
-            for batch in batches_by_length([len(ids) for ids in tokens], budget):
-                vectors[torch.from_numpy(batch).to(device)] = self._student.outputs([tokens[n] for n in batch])
-        gathered: NDArray[np.float32] = self._processes.gather(vectors, count).cpu().numpy()
+        def tokens(texts: TextStore, prefix: str, max_length: int) -> list[NDArray[np.int32]]:
+            share, found = processes.share(len(texts)), []
+            for start in range(share.start, share.stop, TEXTS_TOKENISED_AT_ONCE):
+                batch = texts.texts(range(start, min(start + TEXTS_TOKENISED_AT_ONCE, share.stop)))
+                tokenizer = self._student.tokenizer
+                ids = tokenizer([prefix + text for text in batch], truncation=True, max_length=max_length)["input_ids"]
+                found += [np.asarray(text, dtype=np.int32) for text in ids]
+            return found
+
+        return (
+            tokens(self._set.queries, tokenising.query_prefix, tokenising.query_max_length),
+            tokens(self._set.passages, tokenising.passage_prefix, tokenising.passage_max_length),
+        )
+
+    def _outputs(self, items: Sequence[Any], count: int) -> NDArray[np.float32]:
+        """What the model makes of the `count` items of all processes, of which `items` are this one's share."""
+        student = self._student
+        outputs = torch.empty(len(items), *student.output_shape, device=student.device)
+        budget = TOKENS_PER_FORWARD[torch.device(student.device).type]
+        with torch.inference_mode(), student.autocast():
+            for batch in batches_by_length([student.length(item) for item in items], budget):
+                outputs[torch.from_numpy(batch).to(student.device)] = student.outputs([items[n] for n in batch])
+        gathered: NDArray[np.float32] = self._processes.gather(outputs, count).cpu().numpy()
         return gathered
 
 
-def tokenised(
-    texts: TextStore, numbers: range, tokenizer: Any, prefix: str, max_length: int
-) -> list[NDArray[np.int32]]:
-    """Token ids of the texts of these numbers, special tokens included."""
-    tokens = []
-    for start in range(numbers.start, numbers.stop, TEXTS_TOKENISED_AT_ONCE):
-        batch = texts.texts(range(start, min(start + TEXTS_TOKENISED_AT_ONCE, numbers.stop)))
-        ids = tokenizer([prefix + text for text in batch], truncation=True, max_length=max_length)["input_ids"]
-        tokens += [np.asarray(text, dtype=np.int32) for text in ids]
-    return tokens
+class DualEncoderValidator(Validator):
+    """Encodes each text once an evaluation."""
+
+    def _prepare(self, tokenising: Tokenising) -> None:
+        self._queries, self._passages = self._tokens(tokenising, self._processes)
+
+    def _scores(self) -> NDArray[np.float32]:
+        queries = self._outputs(self._queries, len(self._set.queries))
+        passages = self._outputs(self._passages, len(self._set.passages))
+        return self._set.products(queries, passages) if self._processes.first else np.empty(0, np.float32)
 
 
-# --------
-# A teacher's value on the validation set: every candidate scored with its query.
+class PairValidator(Validator):
+    """Scores each candidate with its query once an evaluation."""
 
-
-class PairValidator:
-    """Scores each candidate once an evaluation; texts' tokens are kept, 4 bytes each.
-
-    Args:
-        validation_set: queries with their candidates.
-        student: what is measured.
-        config: token caps, the measure.
-        processes: each scores its share of the candidates.
-    """
-
-    def __init__(
-        self, validation_set: ValidationSet, student: PairStudent, config: TeachConfig, processes: Processes
-    ) -> None:
-        self._set, self._student, self._processes = validation_set, student, processes
-        self.measure = config.validation.measure
-        tokenizer, caps = student.tokenizer, config.teacher
-        queries, passages = validation_set.queries, validation_set.passages
-        query_tokens = tokenised(queries, range(len(queries)), tokenizer, "", caps.query_max_length)
-        passage_tokens = tokenised(passages, range(len(passages)), tokenizer, "", caps.passage_max_length)
-        query_of = np.repeat(np.arange(len(queries)), np.diff(validation_set.offsets))
-        share = processes.share(len(query_of))
+    def _prepare(self, tokenising: Tokenising) -> None:
+        queries, passages = self._tokens(tokenising, Processes())  # any candidate may be in this process's share
+        query_of = np.repeat(np.arange(len(queries)), np.diff(self._set.offsets))
+        share = self._processes.share(len(query_of))
         self._pairs = [
-            (query_tokens[query].tolist(), passage_tokens[passage].tolist())
-            for query, passage in zip(query_of[share], validation_set.candidates[share], strict=True)
+            (queries[query].tolist(), passages[passage].tolist())
+            for query, passage in zip(query_of[share], self._set.candidates[share], strict=True)
         ]
         self._candidates = len(query_of)
 
-    def value(self) -> float:
-        """The measure now; the same in every process."""
-        student = self._student
-        scores = torch.empty(len(self._pairs), device=student.device)
-        budget = TOKENS_PER_FORWARD[torch.device(student.device).type]
-        model = student.pairs.module.eval()
-        try:
-            with torch.inference_mode(), student.autocast():
-                for batch in batches_by_length([student.length(pair) for pair in self._pairs], budget):
-                    pairs = [self._pairs[position] for position in batch]
-                    scores[torch.from_numpy(batch).to(student.device)] = student.outputs(pairs)
-        finally:
-            model.train()
-        every = self._processes.gather(scores, self._candidates).cpu().numpy()
-        first = self._processes.first
-        return self._processes.from_first(self._set.measure(every, self.measure) if first else 0.0)
+    def _scores(self) -> NDArray[np.float32]:
+        return self._outputs(self._pairs, self._candidates)

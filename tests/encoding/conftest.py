@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 
 import pytest
 
-from pyserini_tasb.encoding import loading
+from pyserini_tasb.models import backends
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 
@@ -23,10 +24,17 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch):
-    """What is said once in a process is said again in each test; no back end is chosen from outside."""
-    monkeypatch.setattr(loading, "_said", set())
+def nothing_logged(monkeypatch):
+    """What is logged once in a process is logged again in each test; no back end is chosen from outside."""
+    monkeypatch.setattr(backends, "_logged", set())
     monkeypatch.delenv("PYSERINI_TASB_BACKEND", raising=False)
+
+
+@pytest.fixture
+def notes(caplog):
+    """What the package logs, notes included."""
+    caplog.set_level(logging.INFO, "pyserini_tasb")
+    return caplog
 
 
 @pytest.fixture(scope="session")

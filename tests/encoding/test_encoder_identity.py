@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pyserini_tasb import TasbQueryEncoder
-from pyserini_tasb.encoding import identity as encoder_identity
-from pyserini_tasb.encoding.identity import weights_digest
+from pyserini_tasb.models import checkpoints
+from pyserini_tasb.models.checkpoints import weights_digest
 from tests.conftest import TINY_MODEL
 from tests.encoding.conftest import export
 
@@ -107,7 +107,7 @@ def test_an_export_of_an_earlier_version_is_not_known(exported_tiny, tmp_path):
 
 def test_weights_are_read_once(copy, monkeypatch):
     first = weights_digest(copy)
-    monkeypatch.setattr(encoder_identity, "_tensors_digest", lambda _: "read again")
+    monkeypatch.setattr(checkpoints, "_tensors_digest", lambda _: "read again")
     assert weights_digest(copy) == first
     save_file(load_file(TINY_MODEL / "model.safetensors"), copy / "model.safetensors", {"format": "pt"})
     assert weights_digest(copy) == "read again"

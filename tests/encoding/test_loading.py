@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
-from pyserini_tasb.encoding import export, export_graph, loading, onnx_runtime
+from pyserini_tasb.encoding import export, export_graph, onnx_runtime
 from pyserini_tasb.encoding.encoders import TextEncoder
-from pyserini_tasb.encoding.loading import Models
 from pyserini_tasb.models import backends
-from pyserini_tasb.models.backends import TorchModel
+from pyserini_tasb.models.backends import Models, TorchModel
 from pyserini_tasb.models.onnx import OnnxModel
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard
@@ -29,7 +28,7 @@ def machine(monkeypatch):
     """A CPU with or without fast bf16 and int8."""
 
     def make(*, bf16, int8, amx=False):
-        monkeypatch.setattr(loading, "cpu_has_amx", lambda: amx)
+        monkeypatch.setattr(backends, "cpu_has_amx", lambda: amx)
         monkeypatch.setattr(backends, "cpu_has_bf16", lambda: bf16)
         monkeypatch.setattr(onnx_runtime, "cpu_has_int8", lambda: int8)
 
@@ -49,36 +48,36 @@ def expected_choice(asked, bf16, int8, amx, one_by_one):
     ("bf16", "int8", "amx"), [*itertools.product([True, False], [True, False], [False]), (True, True, True)]
 )
 @pytest.mark.parametrize("one_by_one", [True, False])
-def test_auto_takes_the_fastest_that_is_accurate_enough(machine, capsys, monkeypatch, bf16, int8, amx, one_by_one):
+def test_auto_takes_the_fastest_that_is_accurate_enough(machine, notes, monkeypatch, bf16, int8, amx, one_by_one):
     machine(bf16=bf16, int8=int8, amx=amx)
     for asked in ("fp32", "fp16", "bf16", "int8", "auto"):
-        monkeypatch.setattr(loading, "_said", set())
+        monkeypatch.setattr(backends, "_logged", set())
         Models(card(backend="auto"), "cpu", one_by_one=one_by_one).at(asked)
-        line = capsys.readouterr().err.splitlines()[-1]
+        line = notes.messages[-1]
         choice = expected_choice(asked, bf16, int8, amx, one_by_one)
-        assert line.startswith(f"pyserini-tasb: encoding with {choice}, the fastest here for precision {asked}")
+        assert line.startswith(f"encoding with {choice}, the fastest here for precision {asked}")
         assert ("not onnx in int8 (no fast int8 on this hardware)" in line) == (asked == "int8" and not int8)
 
 
-def test_auto_without_the_packages_for_an_export_is_torch(machine, capsys, monkeypatch, tmp_path):
+def test_auto_without_the_packages_for_an_export_is_torch(machine, notes, monkeypatch, tmp_path):
     machine(bf16=False, int8=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(export_graph, "PACKAGES", ("onnx", "no_such_package"))
     assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
-    assert "not onnx in fp32 (no no_such_package: pip install 'pyserini-tasb[onnx]')" in capsys.readouterr().err
+    assert "not onnx in fp32 (no no_such_package: pip install 'pyserini-tasb[onnx]')" in notes.text
     with pytest.raises(TasbError, match=r"no no_such_package[\s\S]*pip install 'pyserini-tasb\[onnx\]'"):
         Models(card(backend="onnx"), "cpu").at("fp32")
 
 
-def test_auto_where_an_export_fails_is_torch(machine, capsys, monkeypatch, tmp_path):
+def test_auto_where_an_export_fails_is_torch(machine, notes, monkeypatch, tmp_path):
     machine(bf16=False, int8=False)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
-    assert "not onnx in fp32 (Not a directory)" in capsys.readouterr().err
+    assert "not onnx in fp32 (Not a directory)" in notes.text
 
 
-def test_auto_where_an_exporter_breaks_down_is_torch(machine, capsys, monkeypatch, tmp_path):
+def test_auto_where_an_exporter_breaks_down_is_torch(machine, notes, monkeypatch, tmp_path):
     machine(bf16=False, int8=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
@@ -87,7 +86,7 @@ def test_auto_where_an_exporter_breaks_down_is_torch(machine, capsys, monkeypatc
 
     monkeypatch.setattr(export, "trace", breaks_down)
     assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
-    assert "not onnx in fp32 (RuntimeError: no such operator)" in capsys.readouterr().err
+    assert "not onnx in fp32 (RuntimeError: no such operator)" in notes.text
     assert not list((tmp_path / "pyserini-tasb" / "onnx").iterdir())
 
 
@@ -107,17 +106,17 @@ def test_an_unknown_back_end_is_refused(monkeypatch):
         TextEncoder(card())
 
 
-def test_what_was_asked_and_taken_goes_without_saying(capfd):
+def test_what_was_asked_and_taken_goes_without_saying(notes):
     TextEncoder(card())
     TextEncoder(card(backend="onnx"))
-    assert "encoding with" not in capfd.readouterr().err
+    assert "encoding with" not in notes.text
 
 
-def test_what_is_taken_instead_is_said_once(machine, capsys):
+def test_what_is_taken_instead_is_said_once(machine, notes):
     machine(bf16=False, int8=False)
     for _ in range(2):
         TextEncoder(card(precision="bf16"))
-    assert capsys.readouterr().err.count("encoding with torch in fp32, its fastest here for precision bf16") == 1
+    assert notes.text.count("encoding with torch in fp32, its fastest here for precision bf16") == 1
 
 
 def test_one_model_serves_all_precisions_that_it_is_the_fastest_for(machine):
@@ -165,10 +164,10 @@ def test_shipped_cards_leave_it_to_the_machine(name):
     assert encoder_card(name).backend == "auto"
 
 
-def test_so_single_queries_go_through_onnx_runtime_and_passages_do_not(capsys):
+def test_so_single_queries_go_through_onnx_runtime_and_passages_do_not(notes):
     queries, passages = (encoder("tasb:minilm", device="cpu") for encoder in (TasbQueryEncoder, TasbDocumentEncoder))
     text = "dense retrieval with topic-aware batches"
     np.testing.assert_allclose(queries.encode(text), passages.encode([text])[0], atol=1e-5)
-    said = capsys.readouterr().err
+    said = notes.text
     assert "encoding with onnx in fp32, the fastest here for precision fp32" in said
     assert "encoding with torch in fp32, the fastest here for precision fp32" in said

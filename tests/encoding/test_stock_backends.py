@@ -16,4 +16,11 @@ def test_encode_and_search(tmp_path, monkeypatch, expected_scores, cache):
         TINY / "topics.tsv", "--hits", 10, "--output", tmp_path / "run.txt",
     )  # fmt: skip
     assert_top_hits(tmp_path / "run.txt", expected_scores, 10)
+    monkeypatch.setenv("PYSERINI_TASB_BACKEND", "auto")
+    done = run_module(
+        "pyserini.search.faiss", "--index", tmp_path / "index", "--encoder", encoder, "--topics",
+        TINY / "topics.tsv", "--hits", 10, "--output", tmp_path / "run.txt",
+    )  # fmt: skip
+    assert done.stderr.count("pyserini-tasb: encoding with onnx in fp32, the fastest here for precision fp32\n") == 1
+    assert done.stderr.count("the fastest here") == 1
     assert any((cache / "pyserini-tasb" / "onnx").glob("*/model.onnx"))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from pyserini_tasb.environment import doctor
 from pyserini_tasb.environment.checks import Finding, ok, problem, warning
-from tests.command_line import tasb_argv
+from tests.command_line import tasb, tasb_argv
 
 FINE = ok("Python", "3.12.1")
 KNOWN = warning("hub", "does not answer", "export HF_HUB_OFFLINE=1")
@@ -18,7 +17,7 @@ BROKEN = problem("Java", "is Java 17", "sudo apt install a-jdk\nconda install a-
 
 def run(monkeypatch: pytest.MonkeyPatch, *findings: Finding, as_json: bool = False) -> int:
     monkeypatch.setattr(doctor, "CHECKS", {"all": lambda: list(findings)})
-    return doctor.run(argparse.Namespace(json=as_json))
+    return tasb("doctor", *(["--json"] if as_json else []))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def test_a_check_that_fails_is_a_line_and_the_others_still_run(
         raise OSError("disk on fire")
 
     monkeypatch.setattr(doctor, "CHECKS", {"caches": fail, "Python": lambda: [FINE]})
-    assert doctor.run(argparse.Namespace(json=False)) == 1
+    assert tasb("doctor") == 1
     shown = capsys.readouterr()
     assert "!!  caches                could not be checked: OSError('disk on fire')" in shown.out
     assert "OK  Python" in shown.out

@@ -132,7 +132,7 @@ def test_killed_and_taken_up_again(corpus, t5, expanded, tmp_path):
 
 
 @pytest.fixture
-def interrupted(corpus, t5, tmp_path, monkeypatch):
+def interrupted(corpus, t5, tmp_path, monkeypatch, capsys):
     """An output whose work was interrupted after two parts."""
     written = []
 
@@ -146,6 +146,8 @@ def interrupted(corpus, t5, tmp_path, monkeypatch):
         patch.setattr("pyserini_tasb.expansion.expand.StopRequest", lambda: stop)
         assert expand(corpus, t5, tmp_path / "out", *OPTIONS) == 130
     assert written == [8, 8]
+    note = f"note: {tmp_path / 'out'}: interrupted; the same command goes on where it stopped\n"
+    assert capsys.readouterr().err.endswith(f"tasb expand: {note}\ntasb expand: interrupted\n")
     return tmp_path / "out"
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 
 import pytest
 
+import pyserini_tasb
+from pyserini_tasb import TasbError
 from tests.command_line import tasb
 from tests.retrieval.hybrid.lucene_indexes import index_folder
 
@@ -82,6 +85,18 @@ def test_a_line_of_queries_for_each_passage(expand, tmp_path):
     assert read(output) == {"000000.jsonl": EXPANDED}
     assert "3 passages" in said
     assert f"--input {output}" in said
+
+
+def test_from_python(tmp_path, collection):
+    path = as_text(tmp_path / "predictions.txt")
+    made = pyserini_tasb.expand(collection, predictions=path, output=tmp_path / "new")
+    assert (made.path, made.passages, os.fspath(made)) == (tmp_path / "new", 3, str(tmp_path / "new"))
+    assert read(made.path) == {"000000.jsonl": EXPANDED}
+    for arguments, found in (({}, "neither"), ({"predictions": path, "model": "t5"}, "both")):
+        with pytest.raises(TasbError, match=rf"predictions= or model=\n +found: +{found}"):
+            pyserini_tasb.expand(collection, output=tmp_path / "other", **arguments)
+    with pytest.raises(TasbError, match="predictions= and top_k=, allow_bin=\n"):
+        pyserini_tasb.expand(collection, predictions=[path], output=tmp_path / "other", top_k=5, allow_bin=True)
 
 
 def test_samples_side_by_side(expand, tmp_path):

@@ -75,7 +75,7 @@ def encoded_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vector folder of the tiny collection, with a flat index in it. Tests must not change it."""
     output = tmp_path_factory.mktemp("encoded") / "vectors"
     options = ["--encoder", f"tasb:{TINY_MODEL}", "--corpus", str(TINY / "corpus.jsonl"), "--output", str(output)]
-    assert tasb("encode", *options, "--unit-size", "50", "--format", "faiss", "--device", "cpu") == 0
+    assert tasb("encode", *options, "--unit-size", "50", "--output-format", "faiss", "--device", "cpu") == 0
     return output
 
 

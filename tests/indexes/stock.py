@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import runpy
 import sys
 from typing import TYPE_CHECKING
@@ -20,7 +21,10 @@ def search(module: str, index: Path, run: Path, *options: object) -> dict[str, d
     register()
     encoder = ["--encoder", f"tasb:{TINY_MODEL}", "--topics", TINY / "topics.tsv"]
     command = [module, "--index", index, *encoder, "--output", run, *options]
+    log = logging.getLogger("pyserini_tasb")
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"handlers": [], "propagate": log.propagate, "level": log.level}.items():
+            patch.setattr(log, name, value)  # which the command changes for the rest of its process
         patch.setattr(sys, "argv", [str(part) for part in command])
         runpy.run_module(f"{module}.__main__", run_name="__main__")
     return read_scores(run)

@@ -116,7 +116,7 @@ def test_encode_goes_on_in_a_folder_of_an_earlier_version(tmp_path, monkeypatch)
         patch.setattr(job, "ENCODERS", "earlier")
         assert tasb("encode", *options, "--unit-size", 50) == 0
     next((tmp_path / "vectors" / "units").glob("000001.json")).unlink()
-    assert tasb("encode", *options, "--format", "faiss") == 0
+    assert tasb("encode", *options, "--output-format", "faiss") == 0
     assert index_encoders(tmp_path / "vectors" / "faiss") == ()
 
 

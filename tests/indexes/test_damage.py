@@ -58,7 +58,7 @@ def test_a_format_of_damaged_units(form, vectors_folder, capsys):
     flip(vectors_folder / "units" / "000002.npy")
     shutil.rmtree(vectors_folder / "faiss")
     given = ["--encoder", f"tasb:{TINY_MODEL}", "--corpus", TINY / "corpus.jsonl", "--output", vectors_folder]
-    assert tasb("encode", *given, "--device", "cpu", "--format", form) == 2
+    assert tasb("encode", *given, "--device", "cpu", "--output-format", form) == 2
     assert "000002.npy" in capsys.readouterr().err
     assert not (vectors_folder / form).exists()
 

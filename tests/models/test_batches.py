@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserini_tasb.models.batches import batches_by_length
+from pyserini_tasb.models.tokenizers import batches_by_length
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=600), max_size=300)
 

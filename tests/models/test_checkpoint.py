@@ -68,7 +68,7 @@ def test_missing_checkpoint_says_what_where_and_the_three_ways_on(tmp_path):
         "the hub is unreachable",
         f"hf download {HUB_ID}",
         "tasb:/path",
-        "tasb encoders",
+        "tasb list encoders",
     ):
         assert phrase in done.stderr
 

@@ -27,11 +27,10 @@ from transformers import (
 
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
 from pyserini_tasb.formats.text_store import ListedTexts
-from pyserini_tasb.models.batches import padded
 from pyserini_tasb.models.bert_cat import BertCat, load_bert_cat, load_sequence_classifier, new_bert_cat, save_bert_cat
-from pyserini_tasb.models.bert_dot import load_bert_dot
+from pyserini_tasb.models.bert_dot import layers_are_known, load_bert_dot
 from pyserini_tasb.models.colbert import new_colbert, save_colbert
-from pyserini_tasb.models.first_token import layers_are_known
+from pyserini_tasb.models.tokenizers import padded
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.config import StudentConfig
 from pyserini_tasb.training.students import load_student, set_dropout

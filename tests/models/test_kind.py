@@ -9,8 +9,8 @@ import pytest
 
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
 from pyserini_tasb.models.bert_cat import new_bert_cat, save_bert_cat
+from pyserini_tasb.models.checkpoints import kind_of
 from pyserini_tasb.models.colbert import new_colbert, save_colbert
-from pyserini_tasb.models.kinds import kind_of
 from tests.conftest import TINY_MODEL
 from tests.models.headed_models import BERT_CAT_CONFIG, COLBERT_CONFIG
 

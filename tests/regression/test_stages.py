@@ -78,10 +78,10 @@ def change_output(small, monkeypatch):
 def test_resume_runs_again_what_is_not_the_same(regress, small, stages, monkeypatch, change):
     path = small.made()
     regress(path)
-    assert "done before" in regress(path, "--resume").stdout
+    assert "done before" in regress(path, "--resume").stderr
     change(small, monkeypatch)
     done = regress(path, "--resume")
-    assert "done before" not in done.stdout
+    assert "done before" not in done.stderr
     assert counts(done.output) == {"small.txt": 2}
 
 
@@ -233,13 +233,13 @@ def test_its_commands_drop_them_too(regress, small):
     regress(fusing(small))
     kept = (small.folder / "out" / "fused.txt").read_text()
     done = regress(fusing(small, remove_query=True), "--resume")
-    assert "done before" not in done.stdout
+    assert "done before" not in done.stderr
     assert done.result("fusing")["verdict"] == "OK"
     assert done.result("fusing")["stages"][0]["command"][-1] == "--remove-query"
     dropped = (done.output / "fused.txt").read_text()
     assert [line.split()[2] for line in dropped.splitlines()] == ["a", "c"]
     assert len(kept.splitlines()) == 4
-    assert "done before" in regress(fusing(small, remove_query=True), "--resume").stdout
+    assert "done before" in regress(fusing(small, remove_query=True), "--resume").stderr
 
 
 @pytest.mark.parametrize("verb", condition._VERBS)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pyserini_tasb.regression.verdicts import Verdict, difference, exit_status, judge, worst
+from pyserini_tasb.cli.check import exit_status
+from pyserini_tasb.regression.regress import Regressions
+from pyserini_tasb.regression.verdicts import Verdict, difference, judge, worst
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,8 @@ def test_the_worst_counts():
     ],
 )
 def test_exit_status(verdicts, status):
-    assert exit_status(map(Verdict, verdicts)) == status
+    by_name = {f"condition-{number}": Verdict(verdict) for number, verdict in enumerate(verdicts)}
+    assert exit_status(Regressions(Path(), verdicts=by_name)) == status
 
 
 def test_another_checkpoints_numbers_judge_nothing(regress, small):

@@ -26,13 +26,13 @@ class Job:
     output: Path
     model: Path = TINY_MODEL
     topics: Path = TINY / "topics.tsv"
-    collection: Path = TINY / "corpus.jsonl"
+    corpus: Path = TINY / "corpus.jsonl"
     depth: int = DEPTH
     more: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:
-        named = ("run", "output", "model", "topics", "collection", "depth")
+        named = ("run", "output", "model", "topics", "corpus", "depth")
         pairs = ((f"--{name}", str(getattr(self, name))) for name in named)
         return ["rerank", *(argument for pair in pairs for argument in pair), "--device", "cpu", *self.more]
 

@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 
-from pyserini_tasb.errors import TasbError
+import pyserini_tasb
+from pyserini_tasb import Run, TasbError
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.recipes.lookup import default_tag
@@ -61,11 +62,27 @@ def test_what_is_printed(job, scorer, capsys):
     assert re.search(r"re-ranking: 100%.* 10/10 \[.* queries/s\]", printed.err)
 
 
+def test_from_python(job, ranking, collection):
+    given = {"model": str(TINY_MODEL), "topics": collection.topics, "corpus": TINY / "corpus.jsonl", "device": "cpu"}
+    run = pyserini_tasb.rerank(ranking, depth=5, **given)
+    assert run == Run.read(job())
+    assert (run.name, len(run.sizes), run.sizes[0], len(run.seconds)) == ("tiny-tasb", 10, 5, 10)
+    assert run.summary.startswith("10 queries, 50 passages; ")
+    written = pyserini_tasb.rerank(Run(ranking), depth=5, output=job.output.with_name("again.run"), **given)
+    assert written == run
+    assert job.output.with_name("again.run").read_bytes() == job.output.read_bytes()
+    ranking = ranking | {"found-nothing": {}}
+    kept = pyserini_tasb.rerank(ranking, depth=5, keep_rest=True, tag="mine", backend="torch", **given)
+    assert (kept.name, len(kept), kept.hits) == ("mine", 10, 80)
+    with pytest.raises(TasbError, match=r"a tag without white space(?s:.*)name another with tag=$"):
+        pyserini_tasb.rerank(ranking, tag="a b", **given)
+
+
 def test_names_of_bundled_runs_and_topics(job, scorer, tmp_path, capsys):
     tops = top_of_run(load_run("dl19-passage.bm25"), 2)
     docids = sorted({docid for ranking in tops.values() for docid in ranking})
     (tmp_path / "c.tsv").write_text("".join(f"{docid}\ttext of {docid}\n" for docid in docids))
-    found = load_run(job.but(run="dl19-passage.bm25", topics="dl19-passage", collection=tmp_path / "c.tsv", depth=2)())
+    found = load_run(job.but(run="dl19-passage.bm25", topics="dl19-passage", corpus=tmp_path / "c.tsv", depth=2)())
     assert list(found) == list(tops)
     assert {qid: set(ranking) for qid, ranking in found.items()} == {qid: set(docids) for qid, docids in tops.items()}
     assert "43 queries, 86 passages" in capsys.readouterr().out
@@ -95,7 +112,7 @@ def test_a_tag_that_is_no_column(job, tag):
 
 @pytest.mark.parametrize("option", ["--query-max-length", "--max-length"])
 def test_lengths_without_room_for_text(job, option):
-    with pytest.raises(TasbError, match=rf"{option} of at least 3(?s:.*)found: +2\n"):
+    with pytest.raises(TasbError, match=rf"{option[2:].replace('-', '_')}= of at least 3(?s:.*)found: +2\n"):
         job.but(option, "2")()
 
 
@@ -130,7 +147,7 @@ def changed_topics(job, tmp_path):
 def changed_passages(job, tmp_path):
     texts = (TINY / "corpus.jsonl").read_text().replace("CACM ", "CACM, ")
     (tmp_path / "corpus.jsonl").write_text(texts)
-    return job.but(collection=tmp_path / "corpus.jsonl")
+    return job.but(corpus=tmp_path / "corpus.jsonl")
 
 
 def changed_model(job, tmp_path):
@@ -177,14 +194,14 @@ def test_changes_that_change_no_score_are_in_nobodys_way(job, scorer, interrupt,
     (tmp_path / "c.tsv").write_text("unused\tnothing\n" + "".join(f"{id_}\t{text}\n" for id_, text in texts.items()))
     (tmp_path / "topics.tsv").write_text((TINY / "topics.tsv").read_text() + "unused\tnothing\n")
     job.run.write_text(job.run.read_text().replace(" 1.0 first", " 0.5 second"))
-    moved = job.but(model=model, collection=tmp_path / "c.tsv", topics=tmp_path / "topics.tsv")
+    moved = job.but(model=model, corpus=tmp_path / "c.tsv", topics=tmp_path / "topics.tsv")
     assert moved().read_bytes() == whole
     assert len(scorer.queries) == 6
 
 
 def test_an_output_that_is_there(job, scorer):
     whole = job().read_bytes()
-    with pytest.raises(TasbError, match=r"second\.run\n(?s:.*)something is there already(?s:.*)--overwrite"):
+    with pytest.raises(TasbError, match=r"second\.run\n(?s:.*)something is there already(?s:.*)overwrite=True"):
         job()
     job.output.write_text("old")
     assert job.but("--overwrite")().read_bytes() == whole
@@ -204,7 +221,7 @@ def test_queries_without_a_topic(job, tmp_path):
 def test_passages_without_text(job, tmp_path):
     (tmp_path / "c.tsv").write_text("CACM-0001\tone\n")
     with pytest.raises(TasbError, match=r"c\.tsv\n(?s:.*) not in the collection\n"):
-        job.but(collection=tmp_path / "c.tsv")()
+        job.but(corpus=tmp_path / "c.tsv")()
 
 
 def test_a_depth_below_one(job):

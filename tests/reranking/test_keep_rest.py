@@ -9,7 +9,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking import scorers
-from pyserini_tasb.reranking.rerank import rerank
+from pyserini_tasb.reranking.rerank import rerank_queries
 from tests.reranking.fakes import FixedScorer, LengthScorer
 
 DOCIDS = [f"d{number:04}" for number in range(1_000)]
@@ -19,7 +19,7 @@ RUN = {"q": {docid: -float(rank) for rank, docid in enumerate(DOCIDS)}}
 @pytest.mark.parametrize("lowest", [0.0, -20.5, -3e38, 16_777_000.0, -16_777_000.0, 1e-30])
 def test_the_order_is_trec_evals_too(lowest):
     scores = (max(lowest, 0) + 8, lowest)
-    (query,) = rerank(RUN, {"q": "q"}, dict.fromkeys(DOCIDS, "x"), FixedScorer(*scores), 2, keep_rest=True)
+    (query,) = rerank_queries(RUN, {"q": "q"}, dict.fromkeys(DOCIDS, "x"), FixedScorer(*scores), 2, keep_rest=True)
     assert query.docids == DOCIDS
     assert query.scores.dtype == np.float32
     assert query.scores[:2].tolist() == np.float32(scores).tolist()
@@ -28,7 +28,9 @@ def test_the_order_is_trec_evals_too(lowest):
 
 
 def test_nothing_below(monkeypatch):
-    (query,) = rerank(RUN, {"q": "q"}, dict.fromkeys(DOCIDS, "x"), FixedScorer(*range(1_000)), 1_000, keep_rest=True)
+    (query,) = rerank_queries(
+        RUN, {"q": "q"}, dict.fromkeys(DOCIDS, "x"), FixedScorer(*range(1_000)), 1_000, keep_rest=True
+    )
     assert query.docids == DOCIDS[::-1]
 
 

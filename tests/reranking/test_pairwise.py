@@ -83,7 +83,7 @@ def test_other_answers_go_on_as_well(job, monkeypatch):
 
 
 def test_a_model_that_compares_nothing(job):
-    with pytest.raises(TasbError, match="a duoT5, for --pairwise"):
+    with pytest.raises(TasbError, match="a duoT5, for pairwise="):
         job.but(*PAIRWISE)()
     assert not job.output.exists()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.reranking.rerank import rerank, top_of_run
+from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from tests.reranking.fakes import FixedScorer, LengthScorer
 
 RUN = {"q2": {"a": 3.0, "b": 2.0, "c": 4.0, "d": 1.0}, "q10": {"d": 1.0, "b": 2.0}}
@@ -18,7 +18,7 @@ PASSAGES = {"a": "1", "b": "55555", "c": "333", "d": "4444", "e": "unused"}
 
 def test_the_top_is_scored_and_sorted_by_the_new_scores():
     scorer = LengthScorer()
-    found = list(rerank(RUN, TOPICS, PASSAGES, scorer, depth=3))
+    found = list(rerank_queries(RUN, TOPICS, PASSAGES, scorer, depth=3))
     assert [(query.qid, query.docids) for query in found] == [("q2", ["b", "c", "a"]), ("q10", ["b", "d"])]
     assert [query.scores.tolist() for query in found] == [[5, 3, 1], [5, 4]]
     assert {query.scores.dtype for query in found} == {np.dtype(np.float32)}
@@ -28,14 +28,16 @@ def test_the_top_is_scored_and_sorted_by_the_new_scores():
 
 def test_each_query_is_scored_when_it_is_asked_for():
     scorer = LengthScorer()
-    queries = rerank(RUN, TOPICS, PASSAGES, scorer, depth=3)
+    queries = rerank_queries(RUN, TOPICS, PASSAGES, scorer, depth=3)
     assert scorer.queries == []
     next(queries)
     assert scorer.queries == [{"two"}]
 
 
 def test_equal_new_scores_have_the_greater_docid_first():
-    (query,) = rerank({"q": dict.fromkeys("acb", 1.0)}, {"q": "q"}, dict.fromkeys("abc", "x"), FixedScorer(7, 7, 7), 3)
+    (query,) = rerank_queries(
+        {"q": dict.fromkeys("acb", 1.0)}, {"q": "q"}, dict.fromkeys("abc", "x"), FixedScorer(7, 7, 7), 3
+    )
     assert query.docids == ["c", "b", "a"]
 
 
@@ -53,31 +55,31 @@ def test_first_scores_are_equal_where_they_are_to_trec_eval():
 @pytest.mark.parametrize("run", [{}, {"q": {}}])
 def test_an_empty_run(run):
     with pytest.raises(TasbError, match="a run with documents"):
-        rerank(run, {"q": "q"}, {}, LengthScorer(), depth=1)
+        rerank_queries(run, {"q": "q"}, {}, LengthScorer(), depth=1)
 
 
 @pytest.mark.parametrize("depth", [0, -1])
 def test_a_depth_below_one(depth):
     with pytest.raises(TasbError, match=rf"1 or more\n +found: +{depth}\n"):
-        rerank(RUN, TOPICS, PASSAGES, LengthScorer(), depth)
+        rerank_queries(RUN, TOPICS, PASSAGES, LengthScorer(), depth)
 
 
 def test_queries_without_a_topic_are_counted_and_the_first_named():
     run = {f"q{number}": {"a": 1.0} for number in range(8)}
     with pytest.raises(TasbError, match=r"8 of them(?s:.*)2 topics, and none for 7 \(q1, q2, q3, q4, q5, …\)"):
-        rerank(run, {"q0": "text", "q1": " "}, PASSAGES, LengthScorer(), 1)
+        rerank_queries(run, {"q0": "text", "q1": " "}, PASSAGES, LengthScorer(), 1)
 
 
 def test_passages_without_text_are_counted_and_the_first_named():
     run = {"q": {"a": 9.0, "x": 8.0, "y": 7.0, "below": 1.0}, "p": {"x": 1.0, "e": 0.5}}
     found = r"texts of the run's passages, 4 of them(?s:.*)2 \(x, y\) not in the collection; 1 \(e\) without text"
     with pytest.raises(TasbError, match=found):
-        rerank(run, {"q": "q", "p": "p"}, {"a": "text", "e": " "}, LengthScorer(), 3)
+        rerank_queries(run, {"q": "q", "p": "p"}, {"a": "text", "e": " "}, LengthScorer(), 3)
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf])
 def test_scores_that_are_no_numbers(score):
-    queries = rerank(RUN, TOPICS, PASSAGES, FixedScorer(1, score, score), 3)
+    queries = rerank_queries(RUN, TOPICS, PASSAGES, FixedScorer(1, score, score), 3)
     with pytest.raises(TasbError, match=rf"query q2\n(?s:.*)2 of 3 that are not, such as {score} of a\n"):
         next(queries)
 
@@ -88,5 +90,5 @@ def test_seconds_are_those_of_the_query():
             time.sleep(0.2 if not self.queries else 0)
             return super().score_pairs(*sides)
 
-    slow, fast = rerank(RUN, TOPICS, PASSAGES, SlowScorer(), depth=3)
+    slow, fast = rerank_queries(RUN, TOPICS, PASSAGES, SlowScorer(), depth=3)
     assert slow.seconds >= 0.2 > fast.seconds > 0

@@ -44,7 +44,7 @@ def test_texts_are_cut_where_it_is_said(kind, job, models, tmp_path):
     (tmp_path / "topics.tsv").write_text(f"q\t{words}\n")
     (tmp_path / "c.tsv").write_text(f"long\t{words}\n")
     job.run.write_text("q Q0 long 1 1 t\n")
-    long = job.but(model=models[kind], topics=tmp_path / "topics.tsv", collection=tmp_path / "c.tsv")
+    long = job.but(model=models[kind], topics=tmp_path / "topics.tsv", corpus=tmp_path / "c.tsv")
     whole, shortened = only_score(long), only_score(long.but(*cut))
     (tmp_path / "topics.tsv").write_text("q\tlist of programs\n")
     (tmp_path / "c.tsv").write_text("long\tlist of programs and\n")

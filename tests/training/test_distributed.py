@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.training.distributed import processes_of_torchrun
+from pyserini_tasb.training.distributed import joined_processes
 from tests.command_line import tasb_processes
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "passage_max_length": 40}
@@ -68,6 +68,6 @@ def test_two_processes_and_one_gpu(device, found, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1", **said}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TasbError) as raised, processes_of_torchrun(device):
+    with pytest.raises(TasbError) as raised, joined_processes(device):
         pass
     assert found in str(raised.value)

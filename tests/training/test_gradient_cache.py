@@ -7,7 +7,7 @@ import torch
 
 from pyserini_tasb.models import on_cpu
 from pyserini_tasb.training.config import StudentConfig
-from pyserini_tasb.training.forward import Encoded
+from pyserini_tasb.training.step import Encoded
 from pyserini_tasb.training.students import load_student
 from tests.conftest import TINY_MODEL
 

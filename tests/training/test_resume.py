@@ -86,7 +86,7 @@ def test_killed_at_random_moments(configuration, uninterrupted, tmp_path):
         process.communicate()
     assert not (run / "model").exists()
     done = tasb_process("train", config, "--resume")
-    assert "going on after step" in done.stdout
+    assert "going on after step" in done.stderr
     assert same_model(run, uninterrupted)
     assert measured(run) == measured(uninterrupted)
 
@@ -104,7 +104,7 @@ def test_killed_while_it_begins(configuration, tmp_path, monkeypatch, written):
             pass
     with claimed(config, resume=True):
         pass
-    with pytest.raises(TasbError, match="add --resume"), claimed(config, resume=False):
+    with pytest.raises(TasbError, match="add resume=True"), claimed(config, resume=False):
         pass
 
 

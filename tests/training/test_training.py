@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,16 +14,12 @@ from safetensors.torch import load_file
 
 from pyserini_tasb import TasbQueryEncoder
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.training.train import run
+from pyserini_tasb.training.train import train
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL, assert_top_hits, encode_corpus, plain_vectors, run_module
 from tests.models.causal_models import causal_model, last_vectors, tokenizer_without_cls
 
 VALIDATED = {"validation": {"every": 2, "patience": 2}, "checkpoint": {"every": 2}}
-
-
-def train(config, *overrides: str, resume: bool = False) -> int:
-    return run(Namespace(config=str(config), set=list(overrides), resume=resume))
 
 
 def records(run_folder, kind):
@@ -37,8 +33,14 @@ def trained(training_set, tmp_path_factory):
     data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
     # Without dropout so few steps help whatever its random numbers.
     calm = ("student.dropout=0", "student.attention_dropout=0")
-    assert train(training_set.config(folder, data=data, **VALIDATED), *calm) == 0
-    return folder / "run"
+    result = train(training_set.config(folder, data=data, **VALIDATED), settings=calm)
+    best = max(records(folder / "run", "evaluation"), key=lambda record: record["value"])
+    assert result.folder == folder / "run"
+    assert Path(result) == result.model == folder / "run" / "model"
+    assert (result.metrics, result.best_step) == ({"nDCG@10": best["value"]}, best["step"])
+    assert f"best nDCG@10 {best['value']:.4f} at step {best['step']}" in result.summary
+    assert f"<td>{result.encoder}</td>" in result._repr_html_()
+    return result.folder
 
 
 def test_it_ends_with_a_plain_hugging_face_folder(trained):
@@ -88,7 +90,7 @@ def test_a_causal_student_ends_so_that_others_can_read_it(training_set, tmp_path
     # A GPT-2 adds the vector of word 0 or 1 for each of the segments, which training does not give it.
     tokenizer_without_cls(start, ("input_ids", "token_type_ids", "attention_mask"))
     student = {"model": str(start), "pooling": "last", "passage_max_length": 40}
-    assert train(training_set.config(tmp_path, student=student, max_steps=2)) == 0
+    train(training_set.config(tmp_path, student=student, max_steps=2))
     folder, texts = tmp_path / "run" / "model", collection.texts[:9]
     expected = last_vectors(folder, texts)
     np.testing.assert_allclose(SentenceTransformer(str(folder), device="cpu").encode(texts), expected, atol=1e-5)
@@ -145,18 +147,19 @@ def test_a_margin_that_can_be_learned_is_learned(training_set, tmp_path):
         max_steps=60,
         optimiser={"learning_rate": 3e-3},
     )
-    assert train(config) == 0
+    train(config)
     losses = [record["loss"] for record in records(tmp_path / "run", "step")]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 3
 
 
-def test_early_stopping(training_set, tmp_path, capsys):
+def test_early_stopping(training_set, tmp_path, caplog):
     data = {name: str(getattr(training_set, name)) for name in ("pairs", "clusters", "validation")}
     config = training_set.config(
         tmp_path, data=data, validation={"every": 1, "patience": 2}, optimiser={"learning_rate": 1e-12}, max_steps=None
     )
-    assert train(config) == 0  # without max_steps: nothing but patience ends it
-    assert "validation queries are also trained on" in capsys.readouterr().err
+    result = train(config)  # without max_steps: nothing but patience ends it
+    assert (result.ended_by, result.best_step, result.steps) == ("early stopping", 0, 2)
+    assert "validation queries are also trained on" in caplog.text
     evaluations = records(tmp_path / "run", "evaluation")
     assert [record["best"] for record in evaluations] == [True, False, False]
 
@@ -174,7 +177,7 @@ def test_accumulated_batches_weigh_as_one(training_set, tmp_path):
             accumulate=accumulate,
             max_steps=steps,
         )
-        assert train(config) == 0
+        train(config)
         norms[accumulate] = records(folder / "run", "step")
     assert norms[2][0]["loss"] == pytest.approx(np.mean([record["loss"] for record in norms[1]]), rel=1e-5)
     assert norms[2][0]["gradient_norm"] <= np.mean([record["gradient_norm"] for record in norms[1]]) * (1 + 1e-6)
@@ -182,7 +185,7 @@ def test_accumulated_batches_weigh_as_one(training_set, tmp_path):
 
 @pytest.mark.parametrize("in_batch", ["margin-mse-eq7", "margin-mse-released", "kldiv", "listnet", "lambdarank"])
 def test_every_in_batch_loss_trains(training_set, tmp_path, in_batch):
-    assert train(training_set.config(tmp_path, loss={"in_batch": in_batch}, max_steps=2)) == 0
+    train(training_set.config(tmp_path, loss={"in_batch": in_batch}, max_steps=2))
     assert all(np.isfinite(record["in_batch"]) for record in records(tmp_path / "run", "step"))
 
 
@@ -191,7 +194,7 @@ def test_the_gradient_cache_trains_the_same(training_set, tmp_path):
     for cached in (False, True):
         folder = tmp_path / str(cached)
         folder.mkdir()
-        assert train(training_set.config(folder, gradient_cache=cached, tokens_per_forward=60, max_steps=3)) == 0
+        train(training_set.config(folder, gradient_cache=cached, tokens_per_forward=60, max_steps=3))
         losses.append([record["loss"] for record in records(folder / "run", "step")])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
@@ -255,28 +258,28 @@ def test_pairs_whose_teacher_contradicts_the_labels(verb, training_set, reversed
     assert "`data: {allow_reversed: true}`" in error
     assert not (tmp_path / "run").exists()
     assert tasb(*command, "--set", "data.allow_reversed=true") == 0
-    output = capsys.readouterr().out
-    assert "pairs: the teacher agrees with the labels in 4.61 % of" in output
-    assert "warning: in 95.3 % of the pairs the teacher puts the negative first" in output
+    said = capsys.readouterr().err
+    assert f"tasb {verb}: note: pairs: the teacher agrees with the labels in 4.61 % of" in said
+    assert f"tasb {verb}: warning: in 95.3 % of the pairs the teacher puts the negative first" in said
     # Whoever built the store with --allow-reversed has decided.
     other = ("name=again", f"output={tmp_path / 'again'}", f"data.pairs={reversed_pairs}")
     assert tasb(*command, "--set", *other) == 0
-    assert "warning: in 95.3 % of the pairs" in capsys.readouterr().out
+    assert "warning: in 95.3 % of the pairs" in capsys.readouterr().err
 
 
 def test_the_switch_may_be_added_to_a_run_that_an_older_version_began(training_set, tmp_path):
     config = training_set.config(tmp_path, max_steps=1)
-    assert train(config) == 0
+    train(config)
     began = tmp_path / "run" / "config.yaml"
     values = yaml.safe_load(began.read_text())
     del values["data"]["allow_reversed"]
     began.write_text(yaml.safe_dump(values))
-    assert train(config, "max_steps=2", resume=True) == 0
+    assert train(config, settings=["max_steps=2"], resume=True).steps == 2
 
 
-def test_a_strange_scale_is_warned_about_and_can_be_mended(training_set, tmp_path, capsys):
+def test_a_strange_scale_is_warned_about_and_can_be_mended(training_set, tmp_path, caplog):
     small = {"in_batch": f"tasb:{training_set.teacher}", "rescale": {"mean": 0.1, "deviation": 0.05}}
     train(training_set.config(tmp_path, teacher=small, max_steps=1))
-    assert "Rescale them" in capsys.readouterr().err
+    assert "Rescale them" in caplog.text
     state = json.loads((tmp_path / "run" / "checkpoints" / "step-00000001" / "state.json").read_text())
     assert state["margins"]["pairwise"]["scale"] == pytest.approx(0.05 / 2.85, rel=0.05)

@@ -53,7 +53,7 @@ def one_thread():
 def encoded(tmp_path_factory, one_thread) -> Path:
     """The tiny collection's vectors, in every format. Not to be changed."""
     output = tmp_path_factory.mktemp("encoded") / "vectors"
-    assert encode(output, "--max-length", 256, "--format", "faiss", "jsonl", "parquet", "npy") == 0
+    assert encode(output, "--max-length", 256, "--output-format", "faiss", "jsonl", "parquet", "npy") == 0
     return output
 
 

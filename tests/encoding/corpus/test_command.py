@@ -54,7 +54,7 @@ def test_other_collections_and_several(kind, encoded, collection, tmp_path):
 
 
 def test_options(tmp_path, collection, encoded):
-    options = ["--max-length", 8, "--dtype", "fp16", "--unit-size", 123, "--format", "jsonl", "npy"]
+    options = ["--max-length", 8, "--dtype", "fp16", "--unit-size", 123, "--output-format", "jsonl", "npy"]
     assert encode(tmp_path / "out", *options) == 0
     _, vectors = everything(tmp_path / "out")
     passages = [f"{title} {text}" for title, text in zip(collection.titles, collection.texts, strict=True)]
@@ -71,9 +71,9 @@ def test_a_format_later_needs_no_model(encoded, own_copy, no_model, capsys):
         for path in (own_copy / name).iterdir():
             path.unlink()
         (own_copy / name).rmdir()
-    assert encode(own_copy, "--max-length", 256, "--format", "npy", "--format", "jsonl", "faiss") == 0
+    assert encode(own_copy, "--max-length", 256, "--output-format", "npy", "--output-format", "jsonl", "faiss") == 0
     assert contents(own_copy) == contents(encoded)
-    assert f"{own_copy}/jsonl: is there already" in capsys.readouterr().out
+    assert f"{own_copy}/jsonl: is there already" in capsys.readouterr().err
 
 
 def test_the_corpus_is_read_once(own_copy, no_model, monkeypatch):
@@ -144,6 +144,6 @@ def test_options_that_cannot_be(options, said, tmp_path, capsys):
 def test_no_torch_where_no_model_is_needed(encoded):
     script = "import sys; from tests.command_line import tasb; tasb(*sys.argv[1:]); print('torch' in sys.modules)"
     arguments = ["--encoder", TINY_MODEL, "--corpus", TINY / "corpus.jsonl", "--output", encoded, "--max-length", "256"]
-    command = [sys.executable, "-c", script, "encode", *arguments, "--format", "faiss"]
+    command = [sys.executable, "-c", script, "encode", *arguments, "--output-format", "faiss"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "False", done.stderr

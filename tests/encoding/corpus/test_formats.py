@@ -28,8 +28,8 @@ LUCENE = (
 
 
 def test_the_registry_is_what_the_command_line_offers():
-    given = ["encode", "--encoder", "e", "--corpus", "c", "--output", "o", "--format", *FORMATS]
-    assert parse(*given).format == list(FORMATS)
+    given = ["encode", "--encoder", "e", "--corpus", "c", "--output", "o", "--output-format", *FORMATS]
+    assert parse(*given).output_format == list(FORMATS)
 
 
 def test_faiss_folder(encoded, expected_scores, tmp_path):

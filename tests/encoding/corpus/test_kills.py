@@ -60,7 +60,7 @@ RANDOM_MOMENTS = """
 
 
 def test_ten_random_moments(encoded, tmp_path):
-    options = ["--unit-size", 20, "--max-length", 256, "--device", "cpu", "--format", "faiss", "jsonl", "npy"]
+    options = ["--unit-size", 20, "--max-length", 256, "--device", "cpu", "--output-format", "faiss", "jsonl", "npy"]
     arguments = ["--encoder", TINY_MODEL, "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "out", *options]
     command = [sys.executable, "-c", textwrap.dedent(RANDOM_MOMENTS), "encode", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -94,7 +94,7 @@ def test_a_flipped_bit_reaches_no_format(own_copy, capsys):
     content[-1] ^= 1
     path.write_bytes(content)
     shutil.rmtree(own_copy / "faiss")
-    assert encode(own_copy, "--max-length", 256, "--format", "faiss") == 2
+    assert encode(own_copy, "--max-length", 256, "--output-format", "faiss") == 2
     assert "sha256" in capsys.readouterr().err
     assert not (own_copy / "faiss").exists()
 
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_up_while_units_are_written(encoded, own_copy):
 def test_a_disk_that_fills_up_while_a_format_is_written(name, encoded, own_copy):
     shutil.rmtree(own_copy / name)
     before = contents(own_copy)
-    status, told = encode_on_a_full_disk(10_000, own_copy, "--max-length", 256, "--format", name)
+    status, told = encode_on_a_full_disk(10_000, own_copy, "--max-length", 256, "--output-format", name)
     assert status == 2, told
     assert "File too large" in told
     assert "Traceback" not in told

@@ -27,7 +27,7 @@ def units_of(folder):
 def test_shards_one_after_the_other_the_last_makes_the_formats(encoded, tmp_path, capsys):
     for shard in ("2/3", "0/3", "1/3"):
         assert not (tmp_path / "out" / "faiss").exists()
-        assert encode(tmp_path / "out", "--max-length", 256, "--shard", shard, "--format", "faiss") == 0
+        assert encode(tmp_path / "out", "--max-length", 256, "--shard", shard, "--output-format", "faiss") == 0
     assert "are left to other shards" in capsys.readouterr().out
     assert units_of(tmp_path / "out") == units_of(encoded)
     assert contents(tmp_path / "out" / "faiss") == contents(encoded / "faiss")
@@ -63,7 +63,7 @@ def threads_of_torch(count):
 
 def test_torchrun(encoded, tmp_path):
     arguments = ["--encoder", TINY_MODEL, "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "out"]
-    options = ["--max-length", 256, "--unit-size", 20, "--device", "cpu", "--format", "faiss"]
+    options = ["--max-length", 256, "--unit-size", 20, "--device", "cpu", "--output-format", "faiss"]
     tasb_processes(2, "encode", *arguments, *options)
     assert units_of(tmp_path / "out") == units_of(encoded)
     assert contents(tmp_path / "out" / "faiss") == contents(encoded / "faiss")
@@ -126,7 +126,7 @@ def test_an_encoding_process_that_dies_is_told_and_loses_nothing(encoded, tmp_pa
 
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_shards_cover_every_unit_once(size):
-    from pyserini_tasb.encoding.job import share_of
+    from pyserini_tasb.encoding.corpus import _share
 
-    numbers = [number for index in range(size) for number in share_of(f"{index}/{size}").numbers(10)]
+    numbers = [number for index in range(size) for number in _share(f"{index}/{size}").numbers(10)]
     assert sorted(numbers) == list(range(10))

@@ -35,13 +35,14 @@ def folders():
     return sorted(path.name for path in cache_folder().iterdir())
 
 
-def test_a_model_is_exported_once(capsys, monkeypatch, tmp_path, empty_cache):
+def test_a_model_is_exported_once(notes, monkeypatch, tmp_path, empty_cache):
     first = cached_export(card(), "fp32")
-    assert capsys.readouterr().err.count("to ONNX in fp32, once, into") == 1
+    assert notes.text.count("to ONNX in fp32, once, into") == 1
+    notes.clear()
     monkeypatch.setattr(export_graph, "PACKAGES", ("no_such_package",))  # what is there needs none
     moved = shutil.copytree(TINY_MODEL, tmp_path / "moved")
     assert cached_export(card(moved, query_max_length=9, query_prefix="q: "), "fp32") == first
-    assert not capsys.readouterr().err
+    assert not notes.messages
     assert folders() == [first.name]
     with (moved / "config.json").open("a") as config:
         config.write(" ")
@@ -114,11 +115,11 @@ FILES = ["model.onnx", "tokenizer.json", "tokenizer_config.json", "config.json"]
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", [*FILES, "export.json"])
-def test_whatever_is_damaged_is_exported_again(name, damage, capsys, empty_cache, exported_tiny):
+def test_whatever_is_damaged_is_exported_again(name, damage, notes, empty_cache, exported_tiny):
     target = _place(card(), "fp32")
     shutil.copytree(exported_tiny, target)
     assert cached_export(card(), "fp32") == target
-    assert not capsys.readouterr().err
+    assert not notes.messages
     if (name, damage) == ("export.json", "flip"):
         (target / name).write_text((target / name).read_text().replace('"pad_id": 0', '"pad_id": 1'))
     else:
@@ -126,7 +127,7 @@ def test_whatever_is_damaged_is_exported_again(name, damage, capsys, empty_cache
     broken = (target / name).read_bytes() if (target / name).exists() else None
     assert not is_cached(card(), "fp32")
     assert cached_export(card(), "fp32") == target
-    said = capsys.readouterr().err
+    said = notes.text
     assert f"{target} is damaged (" in said
     assert name in said or damage == "missing"
     assert "exporting " in said
@@ -135,11 +136,11 @@ def test_whatever_is_damaged_is_exported_again(name, damage, capsys, empty_cache
     assert folders() == [target.name]
 
 
-def test_a_damaged_cache_gives_no_vectors_before_it_is_made_again(empty_cache, capsys):
+def test_a_damaged_cache_gives_no_vectors_before_it_is_made_again(empty_cache, notes):
     encoder = TasbQueryEncoder(str(TINY_MODEL), backend="onnx")
     flip(_place(card(), "fp32") / "model.onnx")
     again = TasbQueryEncoder(str(TINY_MODEL), backend="onnx")
-    assert "model.onnx has other bytes" in capsys.readouterr().err
+    assert "model.onnx has other bytes" in notes.text
     assert again.encode("a sort").tolist() == encoder.encode("a sort").tolist()
 
 

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
 from pyserini_tasb.models import on_cpu
-from pyserini_tasb.models.batches import batches_by_length
 from pyserini_tasb.models.bert_cat import BertCat
 from pyserini_tasb.models.bert_dot import BertDot
 from pyserini_tasb.models.on_cpu import Packing, prepare_for_cpu
+from pyserini_tasb.models.tokenizers import batches_by_length
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 40}
 BERT = BertConfig(**SIZES, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyserini_tasb.training.study_report import compare, document_of
+from pyserini_tasb.training.study_report import compare, study_document
 from tests.command_line import tasb
 from tests.regression.conftest import STAGE_MODULE, Small
 from tests.training.study.test_comparison import entries, study
@@ -89,7 +89,7 @@ def _hostile_conditions(small: Small) -> list[Path]:
 @pytest.fixture(scope="session")
 def measured_study() -> StudyDocument:
     configured, found = study(description=HOSTILE), entries()
-    return document_of(configured, found, compare(configured, found))
+    return study_document(configured, found, compare(configured, found))
 
 
 @pytest.fixture(scope="module")  # while Playwright runs, nothing else in this process can use asyncio

@@ -7,7 +7,9 @@ import csv
 import pytest
 from matplotlib import image
 
-from pyserini_tasb.formats.named import load_run
+import pyserini_tasb
+from pyserini_tasb import TasbError
+from pyserini_tasb.formats.named import load_qrels, load_run
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids
 from tests.command_line import tasb
@@ -52,6 +54,26 @@ def test_what_is_written(depths, folder):
     pixels = image.imread(picture)
     assert pixels.shape[0] > 500
     assert pixels[..., :3].std() > 0.05
+
+
+def test_from_python(depths, folder, tmp_path):
+    first, turned = load_run(FIRST), pyserini_tasb.Run(load_run(folder / "turned.txt"), name="turned")
+    qrels = load_qrels("dl19-passage")
+    curves = pyserini_tasb.rerank_depths([FIRST, turned], qrels=qrels, depths=[10, 100])
+    (curve,) = curves.curves
+    assert (curve.first_stage, curve.reranker, list(curve.values)) == (FIRST, "turned", [10, 100])
+    assert (curves.measure, curves.queries, curves.picture) == ("nDCG@10", 43, None)
+    assert repr(curves).splitlines()[0].split() == ["first", "stage", "re-ranker", "0", "10", "100"]
+    assert "<td>0.5058</td>" in curves._repr_html_()
+    picture = tmp_path / "drawn.png"
+    several = [[first, turned], (FIRST, folder / "turned.txt")]
+    drawn = pyserini_tasb.rerank_depths(several, qrels="dl19-passage", depths=[100, 10], output=picture)
+    assert [each.first_stage for each in drawn.curves] == ["run", FIRST]
+    assert drawn.curves[0].values == drawn.curves[1].values == curve.values
+    assert drawn.to_csv() == picture.with_suffix(".csv").read_text()
+    assert image.imread(drawn.picture).shape[0] > 500
+    with pytest.raises(TasbError, match=r"first_stage= Run\('turned'.*\) without a re-ranked run; output= drawn.txt"):
+        pyserini_tasb.rerank_depths([turned], qrels=qrels, output="drawn.txt")
 
 
 def test_several_first_stages(depths, folder, tmp_path):

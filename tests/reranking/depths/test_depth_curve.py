@@ -11,7 +11,7 @@ from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking.depths import NamedRun, at_depth, depth_curve
-from pyserini_tasb.reranking.rerank import rerank
+from pyserini_tasb.reranking.rerank import rerank_queries
 from tests.reranking.fakes import LengthScorer
 
 DOCIDS = [f"d{number}" for number in range(30)]
@@ -21,7 +21,7 @@ QRELS = {qid: {docid: random.Random(qid + docid).randint(0, 3) for docid in DOCI
 
 
 def reranked_to(depth, *, keep_rest=False):
-    queries = rerank(FIRST, dict.fromkeys("pqr", "q"), TEXTS, LengthScorer(), depth, keep_rest=keep_rest)
+    queries = rerank_queries(FIRST, dict.fromkeys("pqr", "q"), TEXTS, LengthScorer(), depth, keep_rest=keep_rest)
     return {query.qid: dict(zip(query.docids, query.scores.tolist(), strict=True)) for query in queries}
 
 

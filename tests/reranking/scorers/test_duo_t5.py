@@ -84,5 +84,5 @@ def test_a_mono_t5_does_not_compare(tmp_path):
 
 
 def test_nor_do_other_models():
-    with pytest.raises(TasbError, match=r"a duoT5, for --pairwise(?s:.*)a model of the kind `bert-dot`"):
+    with pytest.raises(TasbError, match=r"a duoT5, for pairwise=(?s:.*)a model of the kind `bert-dot`"):
         scorer(TINY_MODEL, "sum")

@@ -62,9 +62,9 @@ def test_an_unknown_model():
 @pytest.mark.parametrize("length", [-1, 0, 2])
 def test_lengths_without_room_for_a_word(length):
     # 0 is no length that was left out.
-    with pytest.raises(TasbError, match=f"--max-length of at least 3[\\s\\S]*{length}"):
+    with pytest.raises(TasbError, match=f"max_length= of at least 3[\\s\\S]*{length}"):
         ScoringOptions(max_length=length)
-    with pytest.raises(TasbError, match="--query-max-length of at least 3"):
+    with pytest.raises(TasbError, match="query_max_length= of at least 3"):
         ScoringOptions(query_max_length=length)
 
 
@@ -76,5 +76,5 @@ def test_a_device_is_found_where_none_is_named():
 
 
 def test_answers_of_a_model_that_answers_nothing():
-    with pytest.raises(TasbError, match=r"--answers\n +found: +a model of the kind `bert-dot`"):
+    with pytest.raises(TasbError, match=r"answers=\n +found: +a model of the kind `bert-dot`"):
         load_scorer(str(TINY_MODEL), ScoringOptions("cpu", answers=["no", "yes"]))

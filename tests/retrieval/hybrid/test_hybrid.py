@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
+from dataclasses import replace
+
 import pytest
 
+import pyserini_tasb
+from pyserini_tasb import Run
+from pyserini_tasb.encoding.encoders import TasbQueryEncoder
+from pyserini_tasb.encoding.index_manifest import write_index_manifest
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 from tests.retrieval.hybrid.lucene_indexes import run_stock
@@ -45,6 +54,21 @@ def test_a_shipped_recipe(options, form, indexes, tmp_path, capsys):
     assert "weights of tasb+bm25 were tuned at depth 100" in printed.err
 
 
+def test_from_python(indexes, tmp_path, caplog):
+    given = {"dense_index": indexes.faiss, "sparse_index": [indexes.bm25], "encoder": ENCODER, "topics": TOPICS}
+    options = ["--dense-index", indexes.faiss, "--sparse-index", indexes.bm25, "--encoder", ENCODER]
+    assert tasb_hybrid("tasb+bm25", tmp_path / "typed", *options, "--set", "depth=20") == 0
+    with caplog.at_level(logging.INFO, "pyserini_tasb"):
+        run = pyserini_tasb.hybrid("tasb+bm25", set=["depth=20"], output=tmp_path / "run", **given)
+    assert caplog.messages == []
+    assert (tmp_path / "run").read_bytes() == (tmp_path / "typed").read_bytes()
+    assert run == Run.read(tmp_path / "run")
+    assert (run.name, run.topics, len(run.searched)) == ("tasb+bm25", 10, 2)
+    with caplog.at_level(logging.INFO, "pyserini_tasb"):
+        assert pyserini_tasb.hybrid("tasb+bm25", hits=200, **given) != run
+    assert caplog.messages[0].startswith("the weights of tasb+bm25 were tuned at depth 100")
+
+
 def test_three_inputs_with_parameters_and_few_hits(indexes, tmp_path, write_recipe):
     recipe = write_recipe(
         {"kind": "dense", "encoder": ENCODER, "index": str(indexes.faiss)},
@@ -84,6 +108,21 @@ def test_a_lucene_index_of_vectors(kind, indexes, tmp_path, write_recipe):
     given = ["--dense-index", index, "--sparse-index", indexes.bm25]
     assert tasb_hybrid(recipe, tmp_path / "hybrid", *given, "--batch-size", 5) == 0
     assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["faiss", "lucene_flat"])
+def test_an_encoder_that_does_not_belong_to_the_index(kind, indexes, tmp_path, write_recipe, capsys):
+    index = shutil.copytree(getattr(indexes, kind), tmp_path / "index")
+    other = replace(TasbQueryEncoder(ENCODER).identity, name="other", weights="of another model")
+    (index / "tasb-index.json").unlink(missing_ok=True)
+    write_index_manifest(index, [other])
+    recipe = write_recipe({"kind": "dense", "encoder": ENCODER}, {"kind": "bm25"}, depth=20)
+    given = ["--dense-index", index, "--sparse-index", indexes.bm25]
+    assert tasb_hybrid(recipe, tmp_path / "run", *given) == 2
+    assert "an encoder that belongs to these vectors: other" in capsys.readouterr().err
+    assert tasb_hybrid(recipe, tmp_path / "run", *given, "--allow-other-encoder") == 0
+    assert "is searched with another encoder, as you allowed" in capsys.readouterr().err
+    assert "PYSERINI_TASB_ALLOW_OTHER_ENCODER" not in os.environ
 
 
 def test_an_impact_index(indexes, tmp_path, write_recipe):

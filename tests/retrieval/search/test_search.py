@@ -8,7 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
+import pyserini_tasb
+from pyserini_tasb import Run, TasbError
 from pyserini_tasb.encoding.encoders import TasbQueryEncoder
+from pyserini_tasb.encoding.index_manifest import write_index_manifest
 from pyserini_tasb.indexes import faiss_folder
 from pyserini_tasb.indexes.search import ShardedIndex
 from pyserini_tasb.retrieval import search as latency
@@ -74,6 +77,36 @@ def test_msmarco_format(folders, tmp_path):
     assert tasb_search([folders / "merged"], tmp_path / "msmarco", "--hits", 5, "--output-format", "msmarco") == 0
     trec = [line.split() for line in (tmp_path / "trec").open()]
     assert (tmp_path / "msmarco").read_text() == "".join(f"{c[0]}\t{c[2]}\t{c[3]}\n" for c in trec)
+
+
+def test_from_python(folders, collection, tmp_path):
+    shards, encoder = [folders / name for name in "ABC"], f"tasb:{TINY_MODEL}"
+    run = pyserini_tasb.search(shards, topics=collection.topics, encoder=encoder, hits=50, output=tmp_path / "run")
+    assert run == Run.read(tmp_path / "run")
+    assert (run.name, len(run), run.hits) == ("tiny-tasb", len(collection.topics), 50 * len(collection.topics))
+    assert tasb_search(shards, tmp_path / "typed", "--hits", 50) == 0
+    assert (tmp_path / "typed").read_bytes() == (tmp_path / "run").read_bytes()
+    unwritten = pyserini_tasb.search(shards, topics=TINY / "topics.tsv", encoder=encoder, hits=50, latency=True)
+    assert unwritten == run
+    assert [row.size for row in unwritten.times] == [1, 10]
+
+
+def test_scores_keep_all_digits(folders, tmp_path):
+    """Pyserini's six behind the point, or the fewest of a float32, would change what they add up to in a fusion."""
+    assert tasb_search([folders / "merged"], tmp_path / "run", "--hits", 5) == 0
+    for line in (tmp_path / "run").open():
+        score = line.split()[4]
+        assert score == repr(float(np.float32(score)))
+
+
+def test_the_encoder_that_made_the_vectors(folders, collection, tmp_path):
+    folder = shutil.copytree(folders / "merged", tmp_path / "merged")
+    with pytest.raises(TasbError, match=r"none is written down(?s:.*)name it with encoder="):
+        pyserini_tasb.search(folder, topics=collection.topics)
+    encoder = TasbQueryEncoder(f"tasb:{TINY_MODEL}")
+    write_index_manifest(folder, [encoder.identity])
+    named = pyserini_tasb.search(folders / "merged", topics=collection.topics, encoder=encoder.name)
+    assert pyserini_tasb.search(folder, topics=collection.topics) == named
 
 
 @pytest.mark.parametrize("factory", ["SQfp16", "HNSW16", "IVF4,Flat", "PQ4x4,RFlat"])

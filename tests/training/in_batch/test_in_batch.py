@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from pyserini_tasb.training.distributed import Processes
 from pyserini_tasb.training.sampling import build_sampler
 from pyserini_tasb.training.students import load_student
 from pyserini_tasb.training.teachers import load_in_batch_teacher
-from pyserini_tasb.training.train import run as run_train
+from pyserini_tasb.training.train import train
 from tests.command_line import tasb_processes
 from tests.conftest import TINY_MODEL
 
@@ -105,4 +104,4 @@ def test_a_cross_encoder_is_refused(training_set, tmp_path):
     config = yaml.safe_load(training_set.config(tmp_path).read_text()) | {"teacher": {"in_batch": str(folder)}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(TasbError, match="a bi-encoder or a ColBERT as"):
-        run_train(Namespace(config=str(tmp_path / "config.yaml"), set=[], resume=False))
+        train(tmp_path / "config.yaml")

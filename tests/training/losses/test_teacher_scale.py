@@ -9,18 +9,19 @@ from hypothesis import strategies as st
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training import margins
 from pyserini_tasb.training.losses import IN_BATCH, KnownPositives
-from pyserini_tasb.training.margins import (
-    BERT_CAT_MARGINS,
-    MarginRescale,
-    MarginStatistics,
-    in_batch_margins,
-    scale_warning,
-)
+from pyserini_tasb.training.margins import BERT_CAT_MARGINS, MarginRescale, MarginStatistics, scale_warning
 
 from .batches import random_known, random_scores, seeds, sizes
 
 margin_lists = st.lists(st.floats(-100, 100), min_size=2, max_size=40)
 COSINES = np.random.default_rng(1).normal(0.25, 0.12, 1_000).astype(np.float32)
+
+
+def in_batch_margins(scores, known):
+    """Own positive minus each other query's passage that is not known relevant, [pairs]."""
+    margins = scores.detach().margins()
+    blocks = zip((margins.positives, margins.negatives), known.other_passages(), strict=True)
+    return torch.cat([block[others] for block, others in blocks]).double().numpy()
 
 
 def test_statistics_are_numpy_s(monkeypatch):

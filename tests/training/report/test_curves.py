@@ -9,9 +9,9 @@ from matplotlib.colors import to_rgb
 
 from pyserini_tasb import TasbError
 from pyserini_tasb.training.curves import COLOURS, POINTS, _downsampled, _smoothed, draw_curves
-from pyserini_tasb.training.metrics import MetricsLog
+from pyserini_tasb.training.journal import MetricsLog
 
-BEST = "#c51b3a"
+BEST = COLOURS["best"]
 
 
 def log_of(path, steps, *, evaluate_every=0, losses=("loss", "pairwise", "in_batch")):

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.training.metrics import MetricsLog, read_metrics, truncate_to
+from pyserini_tasb.training.journal import MetricsLog, read_metrics, truncate_to
 
 # Writes until it is killed; says when there is something to tear.
 WRITER = """
 import sys
 from pathlib import Path
-from pyserini_tasb.training.metrics import MetricsLog
+from pyserini_tasb.training.journal import MetricsLog
 
 log = MetricsLog(Path(sys.argv[1]))
 for step in range(1, 10**9):

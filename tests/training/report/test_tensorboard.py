@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pyserini_tasb.training.metrics import TensorBoard
+from pyserini_tasb.training.journal import TensorBoard
 
 INSTALLED = importlib.util.find_spec("tensorboard") is not None
 

@@ -19,7 +19,7 @@ from tests.conftest import TINY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyserini_tasb.training.sampling import Draw, Sampler
+    from pyserini_tasb.training.sampling import SampledBatch, Sampler
 
 
 COLUMNS = {"scores": 2, "margins": 1, "labels": 0}
@@ -48,35 +48,35 @@ def tiny_store(folder: Path, supervision: str) -> PairStore:
 
 @dataclass(frozen=True)
 class Noting:
-    """Makes a file for every step it draws."""
+    """Makes a file for every step it samples."""
 
     sampler: Sampler
     folder: Path
 
-    def draw(self, step: int) -> Draw:
+    def batch(self, step: int) -> SampledBatch:
         (self.folder / str(step)).touch()
-        return self.sampler.draw(step)
+        return self.sampler.batch(step)
 
 
 @dataclass(frozen=True)
 class Failing:
-    """Cannot draw one of the steps."""
+    """Cannot sample one of the steps."""
 
     sampler: Sampler
     step: int
     mendable: bool
 
-    def draw(self, step: int) -> Draw:
+    def batch(self, step: int) -> SampledBatch:
         if step == self.step and self.mendable:
             raise TasbError(expected="whole files", found="half a file", do="copy it again", where="some.npy")
         if step == self.step:
             raise ZeroDivisionError("by a worker")
-        return self.sampler.draw(step)
+        return self.sampler.batch(step)
 
 
 class Probing:
     """Tells about the process that it is in."""
 
-    def draw(self, step: int) -> Draw:
+    def batch(self, step: int) -> SampledBatch:
         loaded = sorted({"torch", "transformers"} & set(sys.modules))
         raise TasbError(expected="", found=f"{loaded} {os.environ.get('TOKENIZERS_PARALLELISM')}", do="")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pyserini_tasb.training.sampling import STRATEGIES
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "sampler.py"
-SMALL = ["--topics", "3000", "--pairs", "20", "--clusters", "30", "--seconds", "0.2"]
+SMALL = ["--queries", "3000", "--pairs", "20", "--clusters", "30", "--seconds", "0.2"]
 
 
 def test_benchmark(tmp_path):

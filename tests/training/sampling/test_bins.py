@@ -9,7 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyserini_tasb.training.sampling import BINNINGS, bin_of, equal_width_bins, quantile_bin_of, quantile_bins
+from pyserini_tasb.training.sampling import (
+    BINNINGS,
+    bin_one_query,
+    equal_width_bins,
+    quantile_bin_one_query,
+    quantile_bins,
+)
 from tests.conftest import DATA
 
 CASES = json.loads((DATA / "train" / "oracle_margin_bins.json").read_text())["cases"]
@@ -27,7 +33,7 @@ def together(binning, margins, bins):
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_oracle(case):
-    found = bin_of(case["margins"], case["h"])
+    found = bin_one_query(case["margins"], case["h"])
     assert found.tolist() == case["bin_index"]
     assert sorted(set(found.tolist())) == case["nonempty"]
     assert together(equal_width_bins, [case["margins"]], case["h"]) == [case["bin_index"]]
@@ -48,8 +54,10 @@ def test_oracle_cases_at_once():
 @given(lists_of_margins, st.integers(1, 30))
 def test_many_queries_at_once_are_as_one_by_one(margins, bins):
     margins = [[float(np.float32(margin)) for margin in of_query] for of_query in margins]
-    assert together(equal_width_bins, margins, bins) == [bin_of(of_query, bins).tolist() for of_query in margins]
-    assert together(quantile_bins, margins, bins) == [quantile_bin_of(of_query, bins).tolist() for of_query in margins]
+    assert together(equal_width_bins, margins, bins) == [bin_one_query(of_query, bins).tolist() for of_query in margins]
+    assert together(quantile_bins, margins, bins) == [
+        quantile_bin_one_query(of_query, bins).tolist() for of_query in margins
+    ]
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=60), st.integers(1, 20))
@@ -58,12 +66,12 @@ def test_equal_width_is_equation_12(numerators, bins):
     low, high = min(numerators), max(numerators)
     margins = np.array(numerators) * bins / 64  # so that the width is a multiple, too
     expected = [0 if low == high else min((n - low) * bins // (high - low), bins - 1) for n in numerators]
-    assert bin_of(margins, bins).tolist() == expected
+    assert bin_one_query(margins, bins).tolist() == expected
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(1, 12))
 def test_quantile_bins(margins, bins):
-    found = quantile_bin_of(margins, bins)
+    found = quantile_bin_one_query(margins, bins)
     of_margin = dict(zip(margins, found.tolist(), strict=True))
     assert [of_margin[margin] for margin in margins] == found.tolist()  # equal margins, equal bins
     in_order = [of_margin[margin] for margin in sorted(of_margin)]
@@ -74,8 +82,8 @@ def test_quantile_bins(margins, bins):
 
 def test_quantile_bins_hold_equally_many():
     margins = np.random.default_rng(0).exponential(size=80).astype(np.float32)
-    assert np.bincount(quantile_bin_of(margins, 10)).tolist() == [8] * 10
-    assert np.bincount(bin_of(margins, 10), minlength=10).tolist() != [8] * 10
+    assert np.bincount(quantile_bin_one_query(margins, 10)).tolist() == [8] * 10
+    assert np.bincount(bin_one_query(margins, 10), minlength=10).tolist() != [8] * 10
 
 
 @pytest.mark.parametrize("binning", BINNINGS)

@@ -13,8 +13,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.training.batches import Tokenising, training_batches
-from pyserini_tasb.training.composing import CompositionError
+from pyserini_tasb.training.batches import CompositionError, Tokenising, training_batches
 from pyserini_tasb.training.sampling import build_sampler
 from tests.conftest import TINY_MODEL
 from tests.training.sampling.stores import Failing, Noting, Probing, tiny_store
@@ -75,18 +74,18 @@ def test_what_a_batch_holds(stores, supervision):
     options = {"query_prefix": "query: ", "passage_prefix": "title ", "query_max_length": 8, "passage_max_length": 40}
     lengths = set()
     for step, batch in enumerate(batches(store, sampler, 3, 6, **options), 3):
-        draw = sampler.draw(step)
+        sampled = sampler.batch(step)
         assert batch.step == step
-        assert batch.queries.tolist() == draw.queries.tolist()
-        assert batch.rows.tolist() == draw.rows.tolist()
-        assert batch.positives.tolist() == store.positives[draw.rows].tolist()
-        assert batch.negatives.tolist() == store.negatives[draw.rows].tolist()
+        assert batch.queries.tolist() == sampled.queries.tolist()
+        assert batch.rows.tolist() == sampled.rows.tolist()
+        assert batch.positives.tolist() == store.positives[sampled.rows].tolist()
+        assert batch.negatives.tolist() == store.negatives[sampled.rows].tolist()
         assert (batch.scores is None) == (supervision != "scores")
         assert (batch.margins is None) == (supervision == "labels")
         if batch.scores is not None:
-            assert batch.scores.tolist() == store.scores[draw.rows].tolist()
+            assert batch.scores.tolist() == store.scores[sampled.rows].tolist()
         if batch.margins is not None:
-            assert batch.margins.tolist() == store.margins(draw.rows).tolist()
+            assert batch.margins.tolist() == store.margins(sampled.rows).tolist()
         passages = store.passages.texts(np.concatenate([batch.positives, batch.negatives]))
         assert batch.query_tokens == tokens("query: ", store.queries.texts(batch.queries), 8)
         assert batch.passage_tokens == tokens("title ", passages, 40)

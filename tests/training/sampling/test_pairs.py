@@ -20,7 +20,7 @@ from pyserini_tasb.training.sampling import (
     UniformPairs,
     UniformPairsWithin,
     Uniforms,
-    bin_of,
+    bin_one_query,
     equal_width_bins,
 )
 from tests.conftest import DATA
@@ -132,7 +132,7 @@ def test_invariants(margins, bins, low, span, limited):
 def test_bins_with_pairs_are_equally_likely(margins, bins):
     draws = 2_000
     rows = rows_drawn(balanced(pairs_of([[float(margin) for margin in margins]]), bins), [0], draws)[:, 0]
-    of_pair = bin_of(margins, bins)
+    of_pair = bin_one_query(margins, bins)
     sizes = Counter(of_pair.tolist())
     expected = np.array([1 / len(sizes) / sizes[number] for number in of_pair.tolist()])
     assert np.bincount(rows, minlength=len(margins)) / draws == pytest.approx(expected, abs=0.06)

@@ -143,10 +143,10 @@ def test_invariants(situation, data):
     assert drawn(queries, b, step) == batch
 
     share = b // n
-    label_of = {query: label for label, cluster in enumerate(clusters) for query in cluster.tolist()}
-    sizes = Counter(label_of[query] for query in available)
-    taken = Counter(label_of[query] for query in batch)
-    last = label_of[batch[-1]]
+    label = {query: label for label, cluster in enumerate(clusters) for query in cluster.tolist()}
+    sizes = Counter(label[query] for query in available)
+    taken = Counter(label[query] for query in batch)
+    last = label[batch[-1]]
     rounds = max(-(-count // share) for count in taken.values())
     for label, size in sizes.items():
         # Every cluster is drawn once before any is drawn again, and supplies its share each time.

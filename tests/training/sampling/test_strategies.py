@@ -24,7 +24,7 @@ def build(strategy="tas-balanced", **options):
 
 
 def stream(sampler, steps):
-    return [(draw.queries.tolist(), draw.rows.tolist()) for draw in map(sampler.draw, steps)]
+    return [(sampled.queries.tolist(), sampled.rows.tolist()) for sampled in map(sampler.batch, steps)]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -34,14 +34,14 @@ def stream(sampler, steps):
 def test_every_batch(strategy, binning, clusters_per_batch, cutoff):
     sampler = build(strategy, binning=binning, clusters_per_batch=clusters_per_batch, margin_cutoff=cutoff)
     for step in range(60):
-        draw = sampler.draw(step)
-        assert draw.queries.dtype == draw.rows.dtype == np.int64
-        assert draw.queries.shape == draw.rows.shape == (16,)
-        assert len(set(draw.queries.tolist())) == 16
-        assert (draw.queries % 10 != 4).all()  # these have no pairs
-        assert (PAIRS.offsets[draw.queries] <= draw.rows).all()
-        assert (draw.rows < PAIRS.offsets[draw.queries + 1]).all()
-        margins = PAIRS.margins(draw.rows)
+        sampled = sampler.batch(step)
+        assert sampled.queries.dtype == sampled.rows.dtype == np.int64
+        assert sampled.queries.shape == sampled.rows.shape == (16,)
+        assert len(set(sampled.queries.tolist())) == 16
+        assert (sampled.queries % 10 != 4).all()  # these have no pairs
+        assert (PAIRS.offsets[sampled.queries] <= sampled.rows).all()
+        assert (sampled.rows < PAIRS.offsets[sampled.queries + 1]).all()
+        margins = PAIRS.margins(sampled.rows)
         assert margins.min() >= (cutoff[0] or 0)
         assert margins.max() <= (cutoff[1] or np.inf)
 
@@ -76,12 +76,12 @@ def test_strategies_share_what_they_have_in_common():
 def test_tas_keeps_to_one_cluster_and_random_does_not():
     labels = np.repeat(range(len(SIZES) + 1), [*SIZES, 3])
 
-    def clusters_in(draw):
-        return len(set(labels[draw.queries].tolist()))
+    def clusters_in(sampled):
+        return len(set(labels[sampled.queries].tolist()))
 
     large = [cluster for cluster, size in zip(clusters_of(SIZES), SIZES, strict=True) if size >= 30]
-    assert {clusters_in(build("tas", clusters=large).draw(step)) for step in range(20)} == {1}
-    assert min(clusters_in(build("random").draw(step)) for step in range(20)) > 1
+    assert {clusters_in(build("tas", clusters=large).batch(step)) for step in range(20)} == {1}
+    assert min(clusters_in(build("random").batch(step)) for step in range(20)) > 1
 
 
 def test_balancing_flattens_the_distribution_of_margins():
@@ -91,7 +91,7 @@ def test_balancing_flattens_the_distribution_of_margins():
 
     def share_of_hard(strategy):
         sampler = build(strategy, pairs=pairs, clusters=clusters, batch_size=32)
-        return np.mean([pairs.margins(sampler.draw(step).rows) == 0 for step in range(200)])
+        return np.mean([pairs.margins(sampler.batch(step).rows) == 0 for step in range(200)])
 
     assert share_of_hard("tas") == pytest.approx(0.02, abs=0.01)
     assert share_of_hard("tas-balanced") == pytest.approx(0.5, abs=0.02)
@@ -100,7 +100,7 @@ def test_balancing_flattens_the_distribution_of_margins():
 def test_labels_alone():
     labels = pairs_of(MARGINS, "labels")
     for strategy in ("random", "tas"):
-        assert len(build(strategy, pairs=labels).draw(0).queries) == 16
+        assert len(build(strategy, pairs=labels).batch(0).queries) == 16
         with pytest.raises(TasbError, match=r"for a margin cutoff(.|\n)*set no margin cutoff"):
             build(strategy, pairs=labels, margin_cutoff=(0.0, None))
     with pytest.raises(TasbError, match=r"for strategy tas-balanced(.|\n)*use strategy tas or random"):
@@ -110,7 +110,7 @@ def test_labels_alone():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_fewer_usable_queries_than_the_batch(strategy):
     usable = sum(1 for query, margins in enumerate(MARGINS) if margins and (strategy == "random" or query < sum(SIZES)))
-    assert len(build(strategy, batch_size=usable).draw(0).queries) == usable
+    assert len(build(strategy, batch_size=usable).batch(0).queries) == usable
     with pytest.raises(TasbError, match=f"batch_size = {usable + 1} queries with pairs(.|\n)*found: +{usable}\n"):
         build(strategy, batch_size=usable + 1)
 
@@ -125,7 +125,7 @@ def test_no_clusters():
         build(clusters=None)
     with pytest.raises(TasbError, match=r"found: +0\n"):
         build(clusters=[])
-    assert len(build("random", clusters=None).draw(0).queries) == 16
+    assert len(build("random", clusters=None).batch(0).queries) == 16
 
 
 @pytest.mark.parametrize(

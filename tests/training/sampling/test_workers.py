@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.training.composing import composed_ahead
+from pyserini_tasb.training.batches import composed_ahead
 from tests.training.sampling.stores import tiny_store
 from tests.training.sampling.trainer import composer
 

@@ -16,8 +16,7 @@ from tokenizers import Tokenizer
 
 from pyserini_tasb.data.pair_store import PairStore, open_pair_store
 from pyserini_tasb.models.tokenizers import PrefixedTokenizer
-from pyserini_tasb.training.batches import BatchComposer
-from pyserini_tasb.training.composing import composed_ahead
+from pyserini_tasb.training.batches import BatchComposer, composed_ahead
 from pyserini_tasb.training.sampling import build_sampler
 from tests.conftest import TINY_MODEL
 

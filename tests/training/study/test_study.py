@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.training.study import Task
-from pyserini_tasb.training.study_cells import load_tasks, runs_of
+from pyserini_tasb.training.study_cells import load_tasks, rank_tasks
 from pyserini_tasb.training.study_report import read_document
 from tests.command_line import tasb_argv, tasb_process
 from tests.conftest import TINY, TINY_MODEL
@@ -110,10 +111,11 @@ def test_the_table_has_what_was_measured(finished):
     assert (finished.output / "study.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_asked_again_it_does_nothing(finished, training_set, bm25, tmp_path, capsys):
+def test_asked_again_it_does_nothing(finished, training_set, bm25, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     before = {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")}
     assert finished() == 0
-    assert capsys.readouterr().out.count("done before") == 6
+    assert caplog.text.count("done before") == 6
     assert {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")} == before
 
 
@@ -166,7 +168,7 @@ def test_two_processes_share_a_study(finished, training_set, bm25, tmp_path):
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    trained = [out.count(" steps in ") for out, _ in said]
+    trained = [err.count(" steps in ") for _, err in said]
     assert sum(trained) == 4
     assert all(trained)
     for out, _ in said:
@@ -181,12 +183,12 @@ def test_what_another_process_is_at_is_left_to_it_and_waited_for(study):
     command = tasb_argv("study", path)
     said = []
     with locked_folder(study.cell("none+random")):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for line in process.stdout:
-            said.append(line.strip())
-            if line == "none+random, seed 1: left to another process\n":
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            said.append(line.strip().removeprefix("tasb study: note: "))
+            if said[-1] == "none+random, seed 1: left to another process":
                 break
-    said += process.communicate()[0].splitlines()
+    said += [line.removeprefix("tasb study: note: ") for line in process.communicate()[1].splitlines()]
     assert process.returncode == 0
     begun = [line for line in said if line.startswith(("none+", "both+"))]
     assert begun == ["both+random, seed 1", "none+random, seed 1: left to another process", "none+random, seed 1"]
@@ -249,7 +251,7 @@ def test_queries_that_are_documents(collection, tmp_path):
             "rerank": Task(**about, run=str(tmp_path / "run.txt"), depth=2, remove_query=remove_query),
         }
         loaded[remove_query] = load_tasks(tasks)
-    whole, found = (runs_of(f"tasb:{TINY_MODEL}", tasks, ScoringOptions("cpu")) for tasks in loaded.values())
+    whole, found = (rank_tasks(f"tasb:{TINY_MODEL}", tasks, ScoringOptions("cpu")) for tasks in loaded.values())
     for qid in own:
         ranked = [docid for docid in ranked_docids(whole["search"][qid]) if docid != qid]
         assert ranked_docids(found["search"][qid]) == ranked[:60]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 import pytest
 import yaml
 
-from pyserini_tasb.training.train import run_teach
+from pyserini_tasb.training.teach import teach
 
 CAPS = {"query_max_length": 20, "passage_max_length": 40}
 DIMENSION = 16
@@ -40,19 +38,13 @@ def teaching(training_set):
     return write
 
 
-def teach(kind, config, *overrides: str, resume: bool = False) -> int:
-    return run_teach(Namespace(teacher=kind, config=str(config), set=list(overrides), resume=resume))
-
-
 @pytest.fixture(scope="session")
 def cat(teaching, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cat")
-    assert teach("cat", teaching(folder)) == 0
-    return folder / "run"
+    return teach(teaching(folder), kind="cat").folder
 
 
 @pytest.fixture(scope="session")
 def colbert(teaching, tmp_path_factory):
     folder = tmp_path_factory.mktemp("colbert")
-    assert teach("colbert", teaching(folder, teacher={"dimension": DIMENSION})) == 0
-    return folder / "run"
+    return teach(teaching(folder, teacher={"dimension": DIMENSION}), kind="colbert").folder

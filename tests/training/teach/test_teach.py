@@ -20,9 +20,10 @@ from pyserini_tasb.training.assembly import assemble_teacher
 from pyserini_tasb.training.batches import training_batches
 from pyserini_tasb.training.config import TeachCatConfig, TeachColBertConfig
 from pyserini_tasb.training.distributed import Processes
-from pyserini_tasb.training.loop import Stepper
+from pyserini_tasb.training.step import Stepper
+from pyserini_tasb.training.teach import teach
 from tests.command_line import tasb_argv, tasb_process, tasb_processes
-from tests.training.teach.conftest import DIMENSION, teach
+from tests.training.teach.conftest import DIMENSION
 
 
 def records(run, kind):
@@ -52,7 +53,7 @@ def test_it_ends_with_a_folder_that_says_what_it_is(request, kind, architecture)
 def test_its_evaluation_is_that_of_the_scorer(teaching, training_set, tmp_path, kind, max_length):
     """Nothing is cut here: training cuts each side, cross-encoders' tokenizers both together."""
     caps = {"query_max_length": 50, "passage_max_length": 460}
-    assert teach(kind, teaching(tmp_path, teacher=caps, max_steps=2, validation={"every": 2})) == 0
+    teach(teaching(tmp_path, teacher=caps, max_steps=2, validation={"every": 2}), kind=kind)
     validation = ValidationSet(training_set.validation)
     best = max(record["value"] for record in records(tmp_path / "run", "evaluation"))
     scores = scored(tmp_path / "run" / "model", validation, query_max_length=50, max_length=max_length)
@@ -65,7 +66,7 @@ def test_a_batch_can_be_learned_by_heart(teaching, tmp_path, kind, config_class)
     config = teaching(tmp_path, teacher=teacher, optimiser={"learning_rate": 3e-3}, device="cpu")
     parts = assemble_teacher(load_recipe(config, config_class), Processes())
     (batch,) = training_batches(parts.store, parts.sampler, parts.tokenising, start=0, stop=1, workers=0, ahead=1)
-    stepper = Stepper(parts.forward(parts.margin_scale()), parts.optimisation, parts.processes, seed=0)
+    stepper = Stepper(parts, parts.measured_margins())
     losses = [stepper.run(step, [batch]).loss for step in range(60)]
     if kind == "cat":
         assert losses[0] == pytest.approx(np.log(2), abs=0.1)  # a random head tells nothing apart
@@ -84,7 +85,7 @@ def test_the_gradient_cache_teaches_the_same(teaching, tmp_path):
         folder = tmp_path / str(cached)
         folder.mkdir()
         config = teaching(folder, gradient_cache=cached, tokens_per_forward=80, max_steps=3)
-        assert teach("cat", config) == 0
+        teach(config, kind="cat")
         models[cached] = load_file(folder / "run" / "model" / "model.safetensors")
     for name, weights in models[False].items():
         if not name.endswith("k_lin.bias"):
@@ -133,26 +134,26 @@ def test_a_scale_that_was_asked_for_is_never_strange(teaching, tmp_path):
         config = teaching(folder, rescale=deviation and {"deviation": deviation})
         assembly = assemble_teacher(load_recipe(config, TeachColBertConfig), Processes())
         assembly.store.manifest["margins"]["deviation"] = 450
-        warned[deviation] = assembly.margin_scale().warning
+        warned[deviation] = assembly.measured_margins().warning
     assert warned[450] is None
     assert "large" in warned[None]
 
 
 def test_what_it_cannot_start_from(teaching, cat, tmp_path):
     with pytest.raises(TasbError, match="a ColBERT to go on with"):
-        teach("colbert", teaching(tmp_path, teacher={"model": str(cat / "model")}))
+        teach(teaching(tmp_path, teacher={"model": str(cat / "model")}), kind="colbert")
 
 
 @pytest.mark.parametrize("other", [{"dimension": DIMENSION + 1}, {"query_masks": 2}])
 def test_a_colbert_keeps_its_head(teaching, colbert, tmp_path, other):
     with pytest.raises(TasbError, match=rf"teacher\.{next(iter(other))}: {next(iter(other.values()))}"):
-        teach("colbert", teaching(tmp_path, teacher={"model": str(colbert / "model")} | other))
+        teach(teaching(tmp_path, teacher={"model": str(colbert / "model")} | other), kind="colbert")
     same = {"model": str(colbert / "model"), "dimension": DIMENSION}
-    assert teach("colbert", teaching(tmp_path, teacher=same, max_steps=1)) == 0
+    teach(teaching(tmp_path, teacher=same, max_steps=1), kind="colbert")
 
 
 def test_a_teacher_can_be_taught_further(teaching, cat, tmp_path):
-    assert teach("cat", teaching(tmp_path, teacher={"model": str(cat / "model")}, max_steps=1)) == 0
+    teach(teaching(tmp_path, teacher={"model": str(cat / "model")}, max_steps=1), kind="cat")
     first = records(tmp_path / "run", "evaluation")[0]["value"]
     assert first == pytest.approx(max(record["value"] for record in records(cat, "evaluation")))
 
@@ -167,4 +168,4 @@ def test_a_teacher_can_be_taught_further(teaching, cat, tmp_path):
 )
 def test_a_wrong_configuration(teaching, tmp_path, overrides, message):
     with pytest.raises(TasbError, match=message):
-        teach("cat", teaching(tmp_path), *overrides)
+        teach(teaching(tmp_path), kind="cat", settings=overrides)

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`, one line for a step or an evaluation; and the same for TensorBoard."""
+"""Everything that watches a run: the log `metrics.jsonl`, TensorBoard, the line on the screen."""
 
 from __future__ import annotations
 
@@ -7,21 +7,100 @@ import importlib.util
 import json
 import math
 import os
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import LineFaults, open_lines
+from pyserini_tasb.training.checkpoints import METRICS, TENSORBOARD
+from pyserini_tasb.training.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from pyserini_tasb.training.config import RunConfig
+    from pyserini_tasb.training.step import StepReport
+
+
+class Journal:
+    """The journal of one run, from `done` steps on; what an earlier process wrote of later steps is dropped.
+
+    Args:
+        config: where the run is, and how often it logs.
+        done: steps that the checkpoint has.
+    """
+
+    def __init__(self, config: RunConfig, done: int) -> None:
+        self._config = config
+        path = config.output / METRICS
+        truncate_to(path, done)
+        self._closing = ExitStack()
+        self._log = self._closing.enter_context(MetricsLog(path))
+        self._progress = self._closing.enter_context(Progress(done=done, total=config.max_steps))
+        self._tensorboard = TensorBoard(config.output / TENSORBOARD, done=done)
+        self._closing.enter_context(closing(self._tensorboard))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def step(self, done: int, report: StepReport, seconds: float) -> None:
+        """After each step; `seconds` since the run began, other sessions included."""
+        config = self._config
+        losses = {"loss": report.loss, "pairwise": report.pairwise, "in_batch": report.in_batch}
+        pairs = config.batch_size * config.accumulate
+        self._progress.step(
+            done, losses, pairs=pairs, tokens=report.tokens, tokens_with_padding=report.tokens_with_padding
+        )
+        if done % config.log_every and done != config.max_steps:
+            return
+        values: dict[str, Any] = asdict(report) | {
+            "pairs_per_second": self._progress.pairs_per_second,
+            "seconds": round(seconds, 3),
+        }
+        self._log.append("step", done, values)
+        self._tensorboard.append(done, values)
+
+    def evaluated(self, done: int, measure: str, value: float, *, best: bool, seconds: float) -> None:
+        """After each evaluation."""
+        self._log.append("evaluation", done, {"measure": measure, "value": value, "best": best, "seconds": seconds})
+        self._tensorboard.append(done, {measure: value})
+        self._progress.evaluated(done, measure, value, best=best)
+
+    def pause(self) -> AbstractContextManager[None]:
+        """While something else than training goes on."""
+        return self._progress.pause()
+
+    def sync(self) -> None:
+        """Before a checkpoint is written."""
+        self._log.sync()
+
+
+class SilentJournal(Journal):
+    """The journal of a process that writes nothing."""
+
+    def __init__(self) -> None:
+        self._closing = ExitStack()
+
+    def step(self, done: int, report: StepReport, seconds: float) -> None: ...
+
+    def evaluated(self, done: int, measure: str, value: float, *, best: bool, seconds: float) -> None: ...
+
+    def pause(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def sync(self) -> None: ...
 
 
 Kind = Literal["step", "evaluation"]
 Record: TypeAlias = dict[str, Any]
 """`kind` (`step` or `evaluation`), `step`, and what was measured. A number that is not finite is null."""
 
-BLOCK = 65_536
+
 _EXPECTED = "JSON objects with `kind` and `step`"
 
 
@@ -85,7 +164,7 @@ def truncate_to(path: Path, step: int) -> None:
     with path.open("r+b") as file:
         for number, line in enumerate(file, 1):
             position += len(line)
-            record = _record_of(line) if line.endswith(b"\n") else None
+            record = _parse_record(line) if line.endswith(b"\n") else None
             if record is None:
                 faulty = faulty or number
             elif record["step"] > step:
@@ -111,7 +190,7 @@ def read_metrics(path: Path) -> Iterator[Record]:
         for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
                 break
-            record = _record_of(line)
+            record = _parse_record(line)
             if record is None:
                 faults.add(number, "not such an object")
             else:
@@ -119,7 +198,7 @@ def read_metrics(path: Path) -> Iterator[Record]:
     faults.finish(records=1)  # a run that was stopped before its first record is no fault
 
 
-def _record_of(line: bytes | str) -> Record | None:
+def _parse_record(line: bytes | str) -> Record | None:
     try:
         record = json.loads(line)
     except ValueError:
@@ -133,6 +212,9 @@ def _json_value(value: Any) -> Any:
         return value
     number = value.item() if hasattr(value, "item") else value
     return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+BLOCK = 65_536
 
 
 def _remove_unfinished_line(path: Path) -> None:
@@ -149,10 +231,6 @@ def _remove_unfinished_line(path: Path) -> None:
             position = start
         if end < size:
             file.truncate(end)
-
-
-# --------
-# Scalars for TensorBoard, where it is installed.
 
 
 class TensorBoard:

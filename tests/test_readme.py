@@ -1,0 +1,67 @@
+"""The programs that README.md shows, run as they stand there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import TINY
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+STEPS = 400
+
+
+def program_with(text):
+    (program,) = [program for program in PROGRAMS if text in program]
+    return program
+
+
+@pytest.fixture
+def research(tmp_path, collection, monkeypatch):
+    """A folder with the files that the first program names: titles are queries, each relevant to its document."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path / "home"))
+    random = np.random.default_rng(3)
+    titled = [number for number, title in enumerate(collection.titles) if title and collection.texts[number]]
+    (tmp_path / "documents").mkdir()
+    lines = [json.dumps({"id": collection.docids[n], "contents": collection.texts[n]}) + "\n" for n in titled]
+    (tmp_path / "documents" / "all.jsonl").write_text("".join(lines))
+    (tmp_path / "queries.tsv").write_text("".join(f"q{n}\t{collection.titles[n]}\n" for n in titled))
+    with (tmp_path / "scored.tsv").open("w") as scored:
+        for n in titled:
+            for other in random.choice([m for m in titled if m != n], 3, replace=False):
+                negative = collection.docids[other]
+                scored.write(
+                    f"{random.normal(8):.3f}\t{random.normal(3):.3f}\tq{n}\t{collection.docids[n]}\t{negative}\n"
+                )
+    (tmp_path / "test.tsv").write_text((TINY / "topics.tsv").read_text())
+    (tmp_path / "test.qrels").write_text((TINY / "qrels.txt").read_text())
+    with (tmp_path / "bm25.txt").open("w") as run:
+        for qid in collection.topics:
+            for rank, n in enumerate(random.choice(titled, 20, replace=False), 1):
+                run.write(f"{qid} Q0 {collection.docids[n]} {rank} {21 - rank} bm25\n")
+    return tmp_path
+
+
+def test_from_pairs_to_a_comparison(research, capsys):
+    program = program_with("tasb.pairs(")
+    assert f'"max_steps": {STEPS},' in program
+    names = {}
+    exec(compile(program.replace(f'"max_steps": {STEPS}', '"max_steps": 3'), "README.md", "exec"), names)  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed if line][:4] == ["run", "bm25", "mine", "both"]
+    assert names["model"].encoder == "tasb:mine"
+    assert len(names["dense"]) == len(names["both"]) == 10
+    assert names["dense"].hits == 10 * len((research / "documents" / "all.jsonl").read_text().splitlines())
+
+
+def test_a_vector_from_a_text(capsys):
+    program = program_with("TasbDocumentEncoder")
+    exec(compile(program, "README.md", "exec"), {})  # noqa: S102
+    printed = README[README.index(program) + len(program) :].split("```")[2]
+    assert capsys.readouterr().out.split() == printed.split()
