@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 _HOME_OF = {
     "Clusters": "data.clusters",
     "Comparison": "evaluation.comparison",
+    "Export": "encoding.export",
+    "Index": "indexes.build",
     "MinedPairs": "data.mining",
     "MsMarco": "data.msmarco",
     "Pairs": "data.pairs",
@@ -35,8 +37,10 @@ _HOME_OF = {
     "encode": "encoding.corpus",
     "evaluate": "evaluation.evaluate",
     "expand": "expansion.expand",
+    "export": "encoding.export",
     "fuse": "fusion.fuse",
     "hybrid": "retrieval.hybrid",
+    "index": "indexes.build",
     "mine": "data.mining",
     "msmarco": "data.msmarco",
     "pairs": "data.pairs",
@@ -48,6 +52,7 @@ _HOME_OF = {
     "rerank_depths": "reranking.depths",
     "score": "data.scoring",
     "search": "retrieval.search",
+    "show": "retrieval.hits",
     "study": "training.study",
     "teach": "training.teach",
     "train": "training.train",
@@ -58,6 +63,8 @@ _HOME_OF = {
 __all__ = [
     "Clusters",
     "Comparison",
+    "Export",
+    "Index",
     "MinedPairs",
     "MsMarco",
     "Pairs",
@@ -80,8 +87,10 @@ __all__ = [
     "encode",
     "evaluate",
     "expand",
+    "export",
     "fuse",
     "hybrid",
+    "index",
     "mine",
     "msmarco",
     "pairs",
@@ -93,6 +102,7 @@ __all__ = [
     "rerank_depths",
     "score",
     "search",
+    "show",
     "study",
     "teach",
     "train",
@@ -112,6 +122,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.data.validation_set import ValidationSet
     from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
+    from pyserini_tasb.encoding.export import Export, export
     from pyserini_tasb.errors import TasbError
     from pyserini_tasb.evaluation.comparison import Comparison
     from pyserini_tasb.evaluation.evaluate import evaluate
@@ -120,12 +131,14 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.fusion.fuse import fuse
     from pyserini_tasb.fusion.tune import tune
+    from pyserini_tasb.indexes.build import Index, index
     from pyserini_tasb.indexes.check import doctor
     from pyserini_tasb.plugin.startup import register
     from pyserini_tasb.regression.regress import regress
     from pyserini_tasb.regression.report import report
     from pyserini_tasb.reranking.depths import rerank_depths
     from pyserini_tasb.reranking.rerank import rerank
+    from pyserini_tasb.retrieval.hits import show
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
     from pyserini_tasb.training.config import TrainConfig

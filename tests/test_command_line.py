@@ -52,6 +52,7 @@ NEEDS = {
     "hybrid": "--recipe tasb+bm25 --set depth=20 --encoder model --dense-index index --sparse-index FOLDER/bm25/index "
     "--topics topics.tsv --output new.run",
     "expand": "--corpus corpus.jsonl --output new",
+    "show": "bm25.run --topic 1 --corpus corpus.jsonl",
     "report": "--output new",
 }
 PREPARED = (
@@ -138,6 +139,7 @@ USAGE = [
     usage("tune", "the following arguments are required: --recipe, --runs, --qrels, --output"),
     usage("hybrid", "the following arguments are required: --recipe, --topics, --output"),
     usage("expand", "the following arguments are required: --corpus, --output"),
+    usage("show", "the following arguments are required: RUN, --topic, --corpus"),
     usage("report", "the following arguments are required: --output"),
     usage("pairs …", "one of the arguments --scored-pairs --triples --qrels is required"),
     usage("mine …", "one of the arguments --index --dense-index --run is required"),
@@ -337,6 +339,7 @@ REFUSED = [
     ),
     refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "--strata 0", "give larger numbers"),
     refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
+    refused("show … --topic 99", "bm25.run", "--topic of the run: 1, …", "`99`", "…"),
     refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "say how many passages to re-rank"),
     refused("rerank-depths … --depths 0", "", "depths of 1 or more, …", "…", "see `tasb rerank-depths --help`"),
     refused("fuse … --method linear --weights 1", "", "one weight for each of the 2 runs", "1", "give one a run, …"),
@@ -560,6 +563,7 @@ DONE = [
         "new: 123 passages with predicted queries. To index them:\n    python -m pyserini.index.lucene …\n",
         new="new/000000.jsonl",
     ),
+    done("show … --hits 2", "query 1\nbm25.run: 2 of 15 hits\n  1  CACM-…\n…"),
     done("regress --list --match cacm.*", "cacm.bm25 …\ncacm.hybrid …\ncacm.tasb-demo …\n"),
     done("regress ok.yaml --dry-run", "ok: \n  resources: …\n  evaluate: tasb evaluate …\n  expected: RR@10 0.75…\n"),
     done(

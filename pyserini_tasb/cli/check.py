@@ -87,10 +87,10 @@ def _report_regress(result: Regressions, _options: argparse.Namespace) -> int:
     from pyserini_tasb.workers import printable
 
     print(printable(result.summary))
-    return status_of(result)
+    return exit_status(result)
 
 
-def status_of(result: Regressions) -> int:
+def exit_status(result: Regressions) -> int:
     """0 where all is OK or recorded, 1 where a check failed, 2 where nothing failed and something could not run."""
     if result.failed:
         return CHECK_FAILED

@@ -1,7 +1,9 @@
-"""The verbs that search, re-rank and expand: search, hybrid, rerank, rerank-depths, expand."""
+"""The verbs that search, re-rank, expand and show: search, hybrid, rerank, rerank-depths, expand, show."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING, cast
 
 from pyserini_tasb.cli.options import (
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.reranking.depths import DepthCurves
     from pyserini_tasb.reranking.rerank import RerankedRun
+    from pyserini_tasb.retrieval.hits import HitsWithText
     from pyserini_tasb.retrieval.hybrid import HybridRun
     from pyserini_tasb.retrieval.search import BatchTimes, TimedRun
 
@@ -226,6 +229,28 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--allow-bin", action="store_true", help="accept weights in pytorch_model.bin, a pickle")
 
 
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run's file, or the name of a bundled one")
+    parser.add_argument(
+        "--topic", required=True, nargs="+", action="extend", metavar="QID", help="the ids of the queries to show"
+    )
+    parser.add_argument(
+        "--corpus", required=True, metavar="PATH", help="the passages: TSV, JSONL, Lucene index or text store"
+    )
+    parser.add_argument(
+        "--hits", type=at_least_one, default=10, metavar="K", help="documents of each query (default: %(default)s)"
+    )
+    parser.add_argument("--topics", metavar="NAME|PATH", help="also shows the queries' texts")
+    parser.add_argument("--qrels", metavar="NAME|PATH", help="also shows the judges' grades")
+
+
+def _report_show(hits: HitsWithText, _options: argparse.Namespace) -> int:
+    text = hits.to_text(shutil.get_terminal_size((100, 24)).columns)
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "replace").decode(encoding))  # texts may have letters that the terminal lacks
+    return 0
+
+
 VERBS = (
     Verb(
         "search",
@@ -261,5 +286,12 @@ VERBS = (
         "Add predicted queries to the passages of a corpus (docT5query).",
         example="tasb expand --corpus collection.tsv --model castorini/doc2query-t5-base-msmarco --output expanded",
         add_options=_add_expand,
+    ),
+    Verb(
+        "show",
+        "Show queries of a run with the text of their hits.",
+        example="tasb show run.txt --topic 42 --corpus collection.tsv",
+        add_options=_add_show,
+        report=_report_show,
     ),
 )

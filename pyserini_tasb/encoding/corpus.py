@@ -140,7 +140,9 @@ def encode(
             raise TasbError(expected=f"{argument(name)} of at least 1", found=str(number), do=f"raise {argument(name)}")
     _require_one_input(corpus, texts, kind, output)
     if texts is not None:
-        return _encode_texts(texts, encoder, kind, max_length, precision, device, backend)
+        return _encode_texts(
+            texts, encoder, kind, max_length=max_length, precision=precision, device=device, backend=backend
+        )
     paths = [corpus] if isinstance(corpus, str | os.PathLike) else list(corpus or ())
     job = EncodeJob(
         encoder=encoder,
@@ -192,7 +194,7 @@ class Vectors(FileResult):
 
     @property
     def summary(self) -> str:
-        """What is there, and how large it is."""
+        """The vectors that are there, and their size."""
         if self.units_left:
             return f"{self.path}: {self.units_left:,} units are left to other shards; the last one makes the formats"
         lines = [f"{folder}: {_bytes(folder) / self.passages:,.0f} bytes a passage" for folder in self.formats.values()]
@@ -237,10 +239,11 @@ def _require_one_input(
         )
 
 
-def _encode_texts(  # noqa: PLR0917
+def _encode_texts(
     texts: Sequence[str],
     encoder: str,
     kind: Kind,
+    *,
     max_length: int | None,
     precision: Precision | None,
     device: str | None,

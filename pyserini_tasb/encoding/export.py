@@ -1,4 +1,4 @@
-"""`tasb export`: a card's model as a folder for ONNX Runtime."""
+"""`export`: a card's model as a folder for ONNX Runtime, and how much of its vectors and rankings is kept."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 import yaml
 
 from pyserini_tasb.artifacts import new_folder, refuse_occupied
-from pyserini_tasb.encoding.export_accuracy import measure, require_accuracy
 from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, quantise, require_packages, trace
 from pyserini_tasb.environment.processor import int8_weight_bits
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.cacm_collection import DATA
 from pyserini_tasb.formats.collections import open_collection
-from pyserini_tasb.formats.named import load_topics
+from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.models.backends import Torch
 from pyserini_tasb.models.checkpoints import (
     EXPORTED_WEIGHTS,
@@ -31,49 +31,111 @@ from pyserini_tasb.models.checkpoints import (
     is_exported,
     weights_digest,
 )
-from pyserini_tasb.models.onnx import ExportAbout, OnnxGraph, sizes_and_digests, write_about
+from pyserini_tasb.models.onnx import Accuracy, ExportAbout, OnnxGraph, sizes_and_digests, write_about
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, vectors_by_length
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard
+from pyserini_tasb.registry import require_choice
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from pyserini_tasb.encoding.export_accuracy import Vectors
+    from numpy.typing import NDArray
+
     from pyserini_tasb.environment.processor import WeightBits
+    from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.models.backends import TorchModel
     from pyserini_tasb.models.tokenizers import HuggingFaceTokenizer
+    from pyserini_tasb.results import StrPath
+
+    BothVectors = tuple[NDArray[np.float32], NDArray[np.float32]]
+    """Vectors of passages [passages, dimension], and of queries [queries, dimension]."""
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write `arguments.output`, a new folder, and print what was lost; 0.
+ExportPrecision = Literal["fp32", "int8"]
+
+
+def export(
+    encoder: str,
+    *,
+    output: StrPath,
+    precision: ExportPrecision = "fp32",
+    sample: tuple[StrPath, AnyTopics] | None = None,
+    force: bool = False,
+) -> Export:
+    """Write an encoder's model as a folder for ONNX Runtime, with an encoder card that uses it.
+
+    The exported model needs neither torch nor transformers.
+
+    Args:
+        encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
+        output: a new folder.
+        precision: `fp32`, or `int8` matrices, for CPUs that multiply them.
+        sample: a corpus and topics, of which the first 128 passages and 64 queries are compared; by default abstracts
+            and queries of CACM.
+        force: also write a model that lost more than its precision explains.
+
+    Returns:
+        the folder, and how near its vectors and rankings are to those of torch in fp32.
 
     Raises:
-        TasbError: packages are missing, no such encoder, a folder in the way, or too much was lost.
+        TasbError: packages are missing, no such encoder, a folder in the way, a model that cannot be exported, or too
+            much was lost.
     """
-    output = Path(arguments.output)
+    require_choice("precision", precision, get_args(ExportPrecision))
+    folder = Path(output)
     require_packages()
-    refuse_occupied(output, overwrite=False)
-    card = encoder_card(arguments.encoder)
-    from pyserini_tasb.encoding.export_accuracy import describe
-
-    sample = read_sample(Path(arguments.sample[0]), arguments.sample[1]) if arguments.sample else built_in_sample()
-    with new_folder(output) as folder:
-        about = export_model(card, folder, arguments.precision, sample, force=arguments.force)
-    fused = f"{about.attention_fused} of {about.attention_layers} layers"
-    whole = about.attention_fused == about.attention_layers
-    print(
-        f"{output}: {card.model} in {about.precision}; attention of all tokens fused in {fused}"
-        f"{'' if whole else ', the others are right but slow'}\n"
-        f"  beside torch in fp32: {describe(about.accuracy)}\n"
-        f"  use it: --encoder tasb:{card_file(output)}"
+    refuse_occupied(folder, overwrite=False)
+    card = encoder_card(encoder)
+    texts = read_sample(Path(sample[0]), sample[1]) if sample else built_in_sample()
+    with new_folder(folder) as beside:
+        about = export_model(card, beside, precision, texts, force=force)
+    return Export(
+        path=folder,
+        model=card.model,
+        precision=precision,
+        attention_layers=about.attention_layers,
+        attention_fused=about.attention_fused,
+        accuracy=about.accuracy,
     )
-    return 0
 
 
-# --------
-# Texts on which an exported model is measured.
+@dataclass(frozen=True)
+class Export(FileResult):
+    """A folder for ONNX Runtime.
+
+    Attributes:
+        model: the folder or hub id of the model that was exported.
+        precision: `fp32` or `int8`.
+        attention_layers: layers whose attention is of all tokens.
+        attention_fused: those of them that compute it in one operator; the others are right but slow.
+        accuracy: its vectors and rankings beside those of torch in fp32.
+    """
+
+    model: str
+    precision: ExportPrecision
+    attention_layers: int
+    attention_fused: int
+    accuracy: Accuracy
+
+    @property
+    def encoder(self) -> str:
+        """The encoder's name, for `--encoder` and every `encoder=`."""
+        return f"tasb:{next(self.path.glob('*.yaml'))}"
+
+    @property
+    def summary(self) -> str:
+        """The exported model, its losses, and how to use it."""
+        whole = self.attention_fused == self.attention_layers
+        fused = f"{self.attention_fused} of {self.attention_layers} layers"
+        return (
+            f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}"
+            f"{'' if whole else ', the others are right but slow'}\n"
+            f"  beside torch in fp32: {describe(self.accuracy)}\n"
+            f"  use it: --encoder {self.encoder}"
+        )
+
 
 PASSAGES, QUERIES = 128, 64
 _MARKUP = re.compile(r"<[^>]*>|^\d+\t\d+\t\d+$", re.MULTILINE)
@@ -89,18 +151,14 @@ class Sample:
     queries: list[str]
 
 
-def read_sample(collection: Path, topics: str) -> Sample:
-    """The first texts of a collection and of topics.
-
-    Args:
-        collection: what `open_collection` takes.
-        topics: what `load_topics` takes.
+def read_sample(corpus: Path, topics: AnyTopics) -> Sample:
+    """The first texts of a corpus and of topics.
 
     Raises:
         TasbError: they cannot be read.
     """
-    passages = [text for _, text in itertools.islice(open_collection(collection), PASSAGES)]
-    return Sample(passages, list(itertools.islice(load_topics(topics).values(), QUERIES)))
+    passages = [text for _, text in itertools.islice(open_collection(corpus), PASSAGES)]
+    return Sample(passages, list(itertools.islice(as_topics(topics).values(), QUERIES)))
 
 
 def built_in_sample() -> Sample:
@@ -113,11 +171,7 @@ def built_in_sample() -> Sample:
     return Sample(passages, [" ".join(topic.split()) for topic in _TOPIC.findall(topics)][:QUERIES])
 
 
-# --------
-# Export a card's model into a folder.
-
-ExportPrecision = Literal["fp32", "int8"]
-# Of the original card; the others are of its name, its place, or numbers that were measured with other weights.
+# Keys of the original card. The others are of its name, its place, or numbers that were measured with other weights.
 KEPT = ("pooling", "normalise", "query_prefix", "passage_prefix", "query_max_length", "passage_max_length", "citation")
 
 
@@ -153,7 +207,7 @@ def export_model(
         )
     )
 
-    def vectors(computes: TorchModel | OnnxGraph) -> Vectors:
+    def vectors(computes: TorchModel | OnnxGraph) -> BothVectors:
         encode = partial(vectors_by_length, computes, pad_id=tokenizer.pad_id, dimension=model.dimension)
         return encode(passages), encode(queries)
 
@@ -185,11 +239,6 @@ def export_model(
     write_about(about, folder)
     _write_card(card, folder, precision)
     return about
-
-
-def card_file(folder: Path) -> Path:
-    """The encoder card of an exported folder."""
-    return next(folder.glob("*.yaml"))
 
 
 @contextlib.contextmanager
@@ -255,3 +304,95 @@ def _write_card(card: EncoderCard, folder: Path, precision: ExportPrecision) -> 
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
     note = "# Written by `tasb export`; every key is explained in encoders/README.md of pyserini-tasb.\n"
     (folder / f"{exported.name}.yaml").write_text(note + text, encoding="utf-8")
+
+
+TOP = 10
+RANKING = 100
+# (least cosine of all, mean cosine, mean overlap of the first ten)
+FLOORS = {"fp32": (0.99999, 0.99999, 0.99), "int8": (0.9, 0.98, 0.8)}
+
+
+def measure(exact: BothVectors, exported: BothVectors) -> Accuracy:
+    """Compare vectors of passages [passages, dimension] and queries [queries, dimension], and the rankings they make.
+
+    Args:
+        exact: by torch in fp32.
+        exported: of the same texts.
+    """
+    cosines = np.concatenate([_cosines(one, other) for one, other in zip(exact, exported, strict=True)])
+    rankings = list(zip(_rankings(*exact), _rankings(*exported), strict=True))
+    return Accuracy(
+        passages=len(exact[0]),
+        queries=len(exact[1]),
+        cosine_mean=float(cosines.mean()),
+        cosine_min=float(cosines.min()),
+        overlap_at_10=float(np.mean([overlap(one[:TOP], other[:TOP]) for one, other in rankings])),
+        rbo=float(np.mean([rank_biased_overlap(one, other) for one, other in rankings])),
+    )
+
+
+def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
+    """Check that a model lost no more than its precision explains.
+
+    Raises:
+        TasbError: it did.
+    """
+    least, mean, top = FLOORS[precision]
+    # Said so that vectors of nan fail.
+    if not (accuracy.cosine_min >= least and accuracy.cosine_mean >= mean and accuracy.overlap_at_10 >= top):
+        raise TasbError(
+            where=model,
+            expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
+            f"overlap of {top}",
+            found=describe(accuracy),
+            # By whatever verb the model is exported, `tasb export` has these options.
+            do="take fp32 (or bf16 with torch), measure with --sample on texts of your own, or write it all the same "
+            "(tasb export --force)",
+        )
+
+
+def describe(accuracy: Accuracy) -> str:
+    """The numbers in a line."""
+    return (
+        f"cosine {accuracy.cosine_mean:.6f} on average, {accuracy.cosine_min:.6f} at least; top-10 overlap "
+        f"{accuracy.overlap_at_10:.4f}, RBO {accuracy.rbo:.4f} "
+        f"({accuracy.queries} queries, {accuracy.passages} passages)"
+    )
+
+
+def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact, exported = one.astype(np.float64), other.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(exported, axis=1)
+    cosines: NDArray[np.float64] = (exact * exported).sum(axis=1) / lengths
+    return cosines
+
+
+def _rankings(passages: NDArray[np.float32], queries: NDArray[np.float32]) -> list[list[int]]:
+    rankings: list[list[int]] = np.argsort(-(queries @ passages.T), axis=1, kind="stable")[:, :RANKING].tolist()
+    return rankings
+
+
+def overlap(one: Sequence[int], other: Sequence[int]) -> float:
+    """The share of two tops of one length that is in both, whatever the order."""
+    return len({*one} & {*other}) / len(one)
+
+
+def rank_biased_overlap(one: Sequence[int], other: Sequence[int], persistence: float = 0.9) -> float:
+    """RBO of two rankings of one length, extrapolated (Webber, Moffat and Zobel, TOIS 2010, Eq. 32): 1 if they are one.
+
+    Args:
+        one: a ranking, best first, no item twice.
+        other: a ranking.
+        persistence: p; at 0.9 the first ten ranks have 86 % of the weight.
+    """
+    seen_in_one: set[int] = set()
+    seen_in_other: set[int] = set()
+    common, agreement, total, weight = 0, 0.0, 0.0, 1.0
+    for depth, (item, counterpart) in enumerate(zip(one, other, strict=True), 1):
+        seen_in_one.add(item)
+        seen_in_other.add(counterpart)
+        common += (item in seen_in_other) + (counterpart in seen_in_one) - (item == counterpart)
+        agreement = common / depth
+        weight *= persistence
+        total += agreement * weight
+    return agreement * weight + (1 - persistence) / persistence * total

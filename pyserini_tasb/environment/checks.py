@@ -76,9 +76,6 @@ def problem(name: str, found: str, remedy: str) -> Finding:
     return Finding(name, "problem", found, remedy)
 
 
-# --------
-# Python and the packages that pip chose: versions that do not go together.
-
 # As in pyproject.toml.
 PYTHON = (3, 11)
 PYSERINI, NOT_PYSERINI = (1, 6), (3,)
@@ -187,14 +184,12 @@ def _cpu_has_bf16() -> bool | None:
     return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpu) is not None
 
 
-# --------
-# faiss and onnxruntime: one module each, which a CPU and a GPU distribution both bring.
-#
-# pip knows no conflict between the two: whichever it unpacked last is the module. See docs/gpu.md.
-
-
 def check_faiss() -> list[Finding]:
-    """Which build of faiss, and whether two distributions lie over each other."""
+    """Which build of faiss, and whether two distributions lie over each other.
+
+    A CPU and a GPU distribution bring one module, and pip knows no conflict between them: whichever it unpacked last is
+    the module. See docs/gpu.md.
+    """
     owners = distributions_of("faiss")
     try:
         import faiss
@@ -251,9 +246,6 @@ def _install_onnxruntime(owners: dict[str, str]) -> str:
     return f"pip install {'--no-deps --force-reinstall ' if owners else ''}onnxruntime"
 
 
-# --------
-# Is the start-up hook live, so that `python -m pyserini…` knows `--encoder tasb`?
-
 HOOK_NAME = "start-up hook"
 # Of pyserini_tasb.plugin, by name only: the plugin imports this package, not the other way round.
 AUTOLOAD_SWITCH = "PYSERINI_TASB_AUTOLOAD"
@@ -293,10 +285,6 @@ def check_startup_hook() -> list[Finding]:
 
 def _site_folders() -> list[str]:
     return site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
-
-
-# --------
-# The Java that Pyserini gets, and whence.
 
 
 def check_java(system_folders: Sequence[str] = SYSTEM_FOLDERS) -> list[Finding]:
@@ -359,9 +347,6 @@ def _switched_off() -> bool:
     return os.environ.get(SWITCH) == "0"
 
 
-# --------
-# Is there a way out to the hub?
-
 PATIENCE = 3.0  # seconds
 
 
@@ -398,9 +383,6 @@ def answers(url: str, patience: float = PATIENCE) -> bool:
     thread.join(patience)
     return answered.is_set()
 
-
-# --------
-# The folders that things are downloaded to.
 
 ENOUGH = 2 * 1024**3  # bytes: TAS-B's weights take 0.3 GB, Pyserini's topics and a small index the rest
 

@@ -1,4 +1,7 @@
-"""Which Java Pyserini would get, and a better one where that one cannot run it. Standard library only."""
+"""Which Java Pyserini would get, a better one where that one cannot run it, and what to type where there is none.
+
+The start-up hook imports this just before Pyserini starts its JVM: standard library only, nothing heavy at the top.
+"""
 
 from __future__ import annotations
 
@@ -105,9 +108,6 @@ def _feature_release(version: str) -> int | None:
     return int(match[1]) if match else None
 
 
-# --------
-# What to type to get a Java that runs Pyserini. Standard library only.
-
 CONDA = "conda install -c conda-forge 'openjdk>=21'"
 HOMEBREW = (
     "brew install openjdk@21 && "
@@ -142,11 +142,6 @@ def _apt_has_it() -> bool:
     version = system.get("VERSION_ID", "")  # testing and unstable have none
     return system["ID"] == "debian" and (not version.isdigit() or int(version) >= FIRST_DEBIAN)
 
-
-# --------
-# Which Java Pyserini would get, and a better one where that one cannot run it.
-#
-# The start-up hook imports this just before Pyserini starts its JVM: standard library only, nothing heavy at the top.
 
 SWITCH = "PYSERINI_TASB_JAVA"
 HOME_VARIABLES = ("JAVA_HOME", "JDK_HOME", "JRE_HOME")  # in the order in which pyjnius reads them

@@ -1,109 +1,177 @@
-"""`tasb index`: vectors to an index that Pyserini searches."""
+"""`index`: vectors to an index that Pyserini searches, measured against exact search at once."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pyserini_tasb.artifacts import new_folder, write_whole
 from pyserini_tasb.encoding.index_manifest import write_index_manifest
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_build import FaissBuild, make_index
 from pyserini_tasb.indexes.lucene_build import LuceneBuild
 from pyserini_tasb.indexes.quality import Build, measure, open_query_encoder, quality_warning, sample_queries
-from pyserini_tasb.indexes.vector_source import VectorSource, open_vectors
+from pyserini_tasb.indexes.vector_source import open_vectors
+from pyserini_tasb.registry import require_choice
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from pyserini_tasb.encoding.index_manifest import EncoderIdentity
+    from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.indexes.quality import Quality
+    from pyserini_tasb.indexes.vector_source import VectorSource
+    from pyserini_tasb.recipes.types import Backend
+    from pyserini_tasb.results import StrPath
+
+LOG = logging.getLogger(__name__)
+
+REPORT = "report.json"
+UNKNOWN_ENCODER = "not known: the vectors do not say it (--query-encoder NAME)"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the index at `arguments.output`, print what it finds and how fast; 0.
+def index(
+    vectors: StrPath,
+    *,
+    output: StrPath,
+    kind: str = "flat",
+    refine: Literal["fp32", "fp16"] | None = None,
+    parameters: str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    topics: AnyTopics | None = None,
+    encoder: str | None = None,
+    query_encoder: Sequence[str] = (),
+    backend: Backend | None = None,
+    threads: int | None = None,
+) -> Index:
+    """Build a Faiss or Lucene index of vectors, for inner products, and measure what it finds.
+
+    The index keeps the name of the encoder that made the vectors, so that a search needs none. A warning is logged
+    where it answers weakly.
+
+    Args:
+        vectors: what `encode` made, or a flat Faiss folder.
+        output: a new folder.
+        kind: `flat`, `fp16`, `bf16`, `int8`, `hnsw`, `ivf`, `ivfpq`, `lucene-flat`, `lucene-hnsw`, or a factory string
+            of Faiss, such as `OPQ32,IVF1024,PQ32`.
+        refine: rank what was found again by the vectors themselves, kept in fp32 or fp16.
+        parameters: parameters of the search that stay in the index, such as `nprobe=64,k_factor_rf=8`.
+        sample: vectors to train on; by default 64 for each inverted list, and no less than 100,000.
+        seed: the seed of what is drawn at random.
+        topics: queries to measure it with; by default 200 of the vectors.
+        encoder: the encoder of `topics`.
+        query_encoder: encoders that may search the index, besides the one that made the vectors.
+        backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
+        threads: threads of Faiss and Anserini; by default the cores that this process may use.
+
+    Returns:
+        the index, and what was measured; `report.json` in its folder says the same.
 
     Raises:
-        TasbError: options that cannot be, vectors that are not there or damaged, a kind that Faiss refuses, an output
+        TasbError: arguments that cannot be, vectors that are not there or damaged, a kind that Faiss refuses, an output
             that is there already, or a full disk.
     """
-    output = Path(arguments.output)
-    _require_free(output)
-    source = open_vectors(Path(arguments.vectors))
-    threads = use_threads(arguments.threads)
-    build = _build(arguments, source, threads)
+    folder = Path(output)
+    _require_free(folder)
+    if refine is not None:
+        require_choice("refine", refine, REFINEMENTS)
+    source = open_vectors(Path(vectors))
+    threads = use_threads(threads)
+    build = _build(source, kind, refine=refine, parameters=parameters, sample=sample, seed=seed, threads=threads)
     # What can be wrong with the queries is found out before the index is built.
-    encoders = _encoders(arguments.query_encoder, source)
-    queries, described = sample_queries(source, encoders, arguments.topics, arguments.encoder, arguments.seed)
-    with new_folder(output) as folder:
+    encoders = _encoders(source, query_encoder, backend)
+    queries, described = sample_queries(source, encoders, topics, encoder, seed=seed, backend=backend)
+    with new_folder(folder) as beside:
         start = time.monotonic()
-        build.write(source, folder)
+        build.write(source, beside)
         seconds = time.monotonic() - start
-        write_index_manifest(folder, encoders)  # before the report, which it does not list
-        quality = measure(build, folder, source, queries)
-        report = IndexReport(
-            kind=arguments.kind,
+        write_index_manifest(beside, encoders)  # before the report, which it does not list
+        quality = measure(build, beside, source, queries)
+        made = Index(
+            path=folder,
+            kind=kind,
             recipe=build.described,
             vectors=source.count,
             dimension=source.dimension,
-            bytes=folder_bytes(folder),
+            bytes=folder_bytes(beside),
             seconds=seconds,
             threads=threads,
             queries=described,
             quality=quality,
             encoders=[encoder.name for encoder in encoders],
-            warning=quality_warning(quality, source.count, build.advice(folder)),
+            warning=quality_warning(quality, source.count, build.advice(beside)),
         )
-        report.write(folder)
-    print(report.text())
-    if report.warning:
-        print(f"tasb index: warning: {report.warning}", file=sys.stderr)
-    return 0
+        made.write_report(beside)
+    if made.warning:
+        LOG.warning("%s", made.warning)
+    return made
 
 
-def _encoders(names: Sequence[str], source: VectorSource) -> list[EncoderIdentity]:
-    """The encoders that belong to an index of the vectors: those that encoded them, and further ones by name."""
-    encoders = list(source.encoders)
-    for name in names:
-        identity = open_query_encoder(name, source, "--query-encoder").identity
-        if identity is None:
-            raise TasbError(
-                where=f"--query-encoder {name}",
-                expected="an encoder whose weights are known",
-                found="a model that an earlier version exported, without saying what it was made from",
-                do="export it again (`tasb export`), or name the model that it was exported from",
-            )
-        if all(known.differences(asdict(identity)) for known in encoders):
-            encoders.append(identity)
-    return encoders
+@dataclass(frozen=True)
+class Index(FileResult):
+    """An index, which `search` takes.
 
+    Attributes:
+        kind: as it was asked for.
+        recipe: Faiss's factory string and parameters, or Anserini's class.
+        vectors: how many there are.
+        dimension: numbers of a vector.
+        bytes: the size of all files.
+        seconds: the time that it took to build.
+        threads: threads that it was built and searched with.
+        queries: the queries that it was measured with, in words.
+        quality: recall and latency.
+        encoders: names of the encoders that may search it, the one that made the vectors first.
+        warning: what is weak about it, and what to do; empty if nothing is.
+    """
 
-def _build(arguments: argparse.Namespace, source: VectorSource, threads: int) -> Build:
-    if arguments.kind in LUCENE_KINDS:
-        faiss_only = {"--refine": arguments.refine, "--parameters": arguments.parameters, "--sample": arguments.sample}
-        given = [option for option, value in faiss_only.items() if value is not None]
-        if given:
-            raise TasbError(
-                where=f"--kind {arguments.kind}",
-                expected="options of a Lucene index",
-                found=f"{', '.join(given)}, for Faiss only",
-                do="leave it out, or choose a kind of Faiss index",
-            )
-        return LuceneBuild(arguments.kind, threads)
-    recipe = recipe_of(arguments.kind, source.count, source.dimension)
-    if arguments.refine:
-        recipe = recipe.refined(arguments.refine)
-    if arguments.parameters:
-        recipe = recipe.with_parameters(arguments.parameters)
-    make_index(recipe, source.dimension)  # what Faiss does not take, it says before any work is done
-    return FaissBuild(recipe, arguments.sample, arguments.seed)
+    kind: str
+    recipe: str
+    vectors: int
+    dimension: int
+    bytes: int
+    seconds: float
+    threads: int
+    queries: str
+    quality: Quality
+    encoders: list[str]
+    warning: str
+
+    @property
+    def encoder(self) -> str | None:
+        """The name of the encoder that made the vectors; None where it is not known."""
+        return self.encoders[0] if self.encoders else None
+
+    def write_report(self, folder: Path) -> None:
+        """Write what was measured into the index's folder.
+
+        Raises:
+            TasbError: the disk refuses.
+        """
+        report = {name: value for name, value in asdict(self).items() if name != "path"}
+        write_whole(folder / REPORT, json.dumps(report, indent=1) + "\n")
+
+    @property
+    def summary(self) -> str:
+        """Its size, what it finds and how fast."""
+        recall = ", ".join(f"recall@{depth} {share:.4f}" for depth, share in self.quality.recall.items())
+        return (
+            f"{self.kind} ({self.recipe}): {self.vectors:,} vectors of {self.dimension} dimensions\n"
+            f"  size     {self.bytes / 1e6:,.1f} MB, {self.bytes / self.vectors:,.0f} bytes a vector\n"
+            f"  built    in {self.seconds:,.1f} s with {self.threads} threads\n"
+            f"  finds    {recall} of exact search\n"
+            f"  takes    p50 {self.quality.p50:.2f} ms, p99 {self.quality.p99:.2f} ms a query, {self.threads} threads\n"
+            f"  queries  {self.queries}\n"
+            f"  encoder  {', '.join(self.encoders) or UNKNOWN_ENCODER}"
+        )
 
 
 def _require_free(output: Path) -> None:
@@ -116,8 +184,35 @@ def _require_free(output: Path) -> None:
         )
 
 
-# --------
-# Named kinds of Faiss index: each name stands for a factory string and its parameters at search time.
+def _build(
+    source: VectorSource,
+    kind: str,
+    *,
+    refine: str | None,
+    parameters: str | None,
+    sample: int | None,
+    seed: int,
+    threads: int,
+) -> Build:
+    if kind in LUCENE_KINDS:
+        faiss_only = {"refine": refine, "parameters": parameters, "sample": sample}
+        given = [f"{argument(name)}" for name, value in faiss_only.items() if value is not None]
+        if given:
+            raise TasbError(
+                where=f"{argument('kind', kind)}",
+                expected="options of a Lucene index",
+                found=f"{', '.join(given)}, for Faiss only",
+                do="leave it out, or choose a kind of Faiss index",
+            )
+        return LuceneBuild(kind, threads)
+    recipe = faiss_recipe(kind, source.count, source.dimension)
+    if refine:
+        recipe = recipe.refined(refine)
+    if parameters:
+        recipe = recipe.with_parameters(parameters)
+    make_index(recipe, source.dimension)  # what Faiss does not take, it says before any work is done
+    return FaissBuild(recipe, sample, seed)
+
 
 LUCENE_KINDS = ("lucene-flat", "lucene-hnsw")
 REFINEMENTS = {"fp32": "RFlat", "fp16": "Refine(SQfp16)"}
@@ -127,7 +222,7 @@ REFINED_PER_HIT = 4
 
 @dataclass(frozen=True)
 class FaissRecipe:
-    """What `faiss.index_factory` and `faiss.ParameterSpace` make an index of; Faiss keeps both in its file.
+    """A factory string and parameters of the search; Faiss keeps both in its file.
 
     Args:
         factory: https://github.com/facebookresearch/faiss/wiki/The-index-factory
@@ -163,7 +258,7 @@ KINDS = {
 """name → recipe; what stands in braces follows from the vectors."""
 
 
-def recipe_of(name: str, count: int, dimension: int) -> FaissRecipe:
+def faiss_recipe(name: str, count: int, dimension: int) -> FaissRecipe:
     """The recipe behind a kind's name, for `count` vectors; any other name is a factory string itself."""
     if name not in KINDS:
         return FaissRecipe(name)
@@ -178,70 +273,26 @@ def _parts(dimension: int) -> int:
     return next(parts for parts in range(max(dimension // 8, 1), 0, -1) if dimension % parts == 0)
 
 
-# --------
-# `report.json`, beside a new index: what it is and what it finds.
-
-REPORT = "report.json"
-
-
-@dataclass(frozen=True)
-class IndexReport:
-    """What is printed and saved.
-
-    Args:
-        kind: as it was asked for.
-        recipe: Faiss's factory string and parameters, or Anserini's class.
-        vectors, dimension: of the index.
-        bytes: of all its files.
-        seconds: to build it.
-        threads: it was built with, and searched with.
-        queries: which the quality was measured with, in words.
-        quality: recall and latency.
-        encoders: that belong to the index.
-        warning: what is weak about it; empty if nothing is.
-    """
-
-    kind: str
-    recipe: str
-    vectors: int
-    dimension: int
-    bytes: int
-    seconds: float
-    threads: int
-    queries: str
-    quality: Quality
-    encoders: list[str]
-    warning: str
-
-    def write(self, folder: Path) -> None:
-        """Write it into the index's folder.
-
-        Raises:
-            TasbError: the disk refuses.
-        """
-        write_whole(folder / REPORT, json.dumps(asdict(self), indent=1) + "\n")
-
-    def text(self) -> str:
-        """For people."""
-        recall = ", ".join(f"recall@{depth} {share:.4f}" for depth, share in self.quality.recall.items())
-        return (
-            f"{self.kind} ({self.recipe}): {self.vectors:,} vectors of {self.dimension} dimensions\n"
-            f"  size     {self.bytes / 1e6:,.1f} MB, {self.bytes / self.vectors:,.0f} bytes a vector\n"
-            f"  built    in {self.seconds:,.1f} s with {self.threads} threads\n"
-            f"  finds    {recall} of exact search\n"
-            f"  takes    p50 {self.quality.p50:.2f} ms, p99 {self.quality.p99:.2f} ms a query, {self.threads} threads\n"
-            f"  queries  {self.queries}\n"
-            f"  encoder  {', '.join(self.encoders) or 'not known: the vectors do not say it (--query-encoder NAME)'}"
-        )
+def _encoders(source: VectorSource, further: Sequence[str], backend: Backend | None) -> list[EncoderIdentity]:
+    """The encoders that belong to an index of the vectors: those that encoded them, and further ones by name."""
+    encoders = list(source.encoders)
+    for name in further:
+        identity = open_query_encoder(name, source, "query_encoder", backend).identity
+        if identity is None:
+            raise TasbError(
+                where=f"{argument('query_encoder', name)}",
+                expected="an encoder whose weights are known",
+                found="a model that an earlier version exported, without saying what it was made from",
+                do="export it again (`tasb export`), or name the model that it was exported from",
+            )
+        if all(known.differences(asdict(identity)) for known in encoders):
+            encoders.append(identity)
+    return encoders
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files of a folder."""
+    """The size of all files of a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-# --------
-# How many threads Faiss uses.
 
 
 def use_threads(asked: int | None) -> int:

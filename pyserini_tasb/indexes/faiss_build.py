@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.artifacts import whole_file, whole_text_file
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
 from pyserini_tasb.indexes.quality import faiss_advice
 from pyserini_tasb.indexes.vector_source import sampled_rows
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.indexes.quality import Search
     from pyserini_tasb.indexes.vector_source import VectorSource
 
+
+LOG = logging.getLogger(__name__)
 
 # Faiss's k-means draws 256 vectors a centroid from what it gets, and warns below 39.
 VECTORS_PER_LIST = 64
@@ -46,7 +48,7 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
     others = [type(part).__name__ for part in _parts(index) if part.metric_type != faiss.METRIC_INNER_PRODUCT]
     if others:
         raise TasbError(
-            where=f"--kind {recipe.factory}",
+            where=f"{argument('kind', recipe.factory)}",
             expected="an index for inner products",
             found=f"one by other distances, which Faiss makes of it without a word: {', '.join(others)}",
             do="choose another kind of index",
@@ -60,7 +62,7 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
 
 @dataclass(frozen=True)
 class FaissBuild:
-    """How to make a Faiss index, and to search it.
+    """A Faiss index that is built from a recipe, and searched.
 
     Args:
         recipe: of the index.
@@ -86,6 +88,8 @@ class FaissBuild:
         Raises:
             TasbError: a recipe that Faiss refuses, or the disk is full.
         """
+        from tqdm.auto import tqdm
+
         index = make_index(self.recipe, source.dimension)
         set_parameters(index, self.recipe.parameters)  # a name that Faiss does not know is better known now
         if not index.is_trained:
@@ -139,7 +143,7 @@ def _sample_size(index: Any) -> int:
 def _train(index: Any, sample: NDArray[np.float32], recipe: FaissRecipe) -> None:
     import faiss
 
-    print(f"training on {len(sample):,} vectors drawn at random")
+    LOG.info("training on %s vectors drawn at random", f"{len(sample):,}")
     inverted: Any = faiss.try_extract_index_ivf(index)
     on_gpu = inverted and faiss.get_num_gpus() > 0
     if on_gpu:  # not run here: no GPU on the machine that wrote this

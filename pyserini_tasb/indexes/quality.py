@@ -1,17 +1,18 @@
-"""What an index finds of what exact search finds, how fast, and what to do about weak answers."""
+"""The quality of an index: its recall of exact search, its latency, and advice where it answers weakly."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from dataclasses import asdict, dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pyserini_tasb.encoding.index_manifest import require_among
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.named import load_topics
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -22,61 +23,26 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
     from pyserini_tasb.encoding.index_manifest import EncoderIdentity
+    from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.indexes.vector_source import VectorSource
+    from pyserini_tasb.recipes.types import Backend
 
     Search = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
     """One query's vector [1, dimension] and a depth → the rows found [at most depth]."""
 
 
-def exact_top(
-    source: VectorSource, queries: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k best inner products of every query, and their rows in the source: both [queries, min(k, vectors)].
-
-    Args:
-        source: is read once, block by block.
-        queries: [queries, dimension].
-        k: how many.
-    """
-    import faiss
-
-    scores = np.empty((len(queries), 0), np.float32)
-    rows = np.empty((len(queries), 0), np.int64)
-    start = 0
-    for _, vectors in source.blocks():
-        block = np.ascontiguousarray(vectors, np.float32)
-        found = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-        scores = np.hstack([scores, found[0]])
-        rows = np.hstack([rows, found[1] + start])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
-        start += len(block)
-    return scores, rows
-
-
-def docids_at(source: VectorSource, rows: NDArray[np.int64]) -> dict[str, int]:
-    """The row of each docid, for some rows of the source."""
-    wanted = np.unique(rows)
-    found: dict[str, int] = {}
-    start = 0
-    for docids, _ in source.blocks():
-        first, last = np.searchsorted(wanted, (start, start + len(docids)))
-        found |= {docids[row - start]: row for row in wanted[first:last].tolist()}
-        start += len(docids)
-    return found
-
-
-# --------
-# What an index finds of what exact search finds, and how fast.
-
 DEPTHS = (10, 100, 1_000)  # the last is what `tasb search` asks for
 TIES = 100
 WARM_UP = 3
+FROM_TOPICS, FROM_VECTORS = 1_000, 200
+LEAST_RECALL = 0.9
+MORE = 4  # the next try looks at so many times as much
+OTHER_KIND = "take another --kind (flat and fp16 look at every vector)"
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Measured with sample queries.
+    """Recall and latency, measured with sample queries.
 
     Args:
         recall: depth → share of the exact top that a search for that many hits finds, mean over queries. Where there
@@ -92,7 +58,7 @@ class Quality:
 
 
 class Build(Protocol):
-    """What makes an index, and searches it."""
+    """A way to make an index and to search it."""
 
     @property
     def described(self) -> str: ...
@@ -141,27 +107,62 @@ def _recall(scores: NDArray[np.float32], rows: NDArray[np.int64], found: list[ND
     return float(np.mean(shares))
 
 
-# --------
-# The queries that a new index is measured with.
+def exact_top(
+    source: VectorSource, queries: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best inner products of every query, and their rows in the source: both [queries, min(k, vectors)].
 
-FROM_TOPICS, FROM_VECTORS = 1_000, 200
+    Args:
+        source: is read once, block by block.
+        queries: [queries, dimension].
+        k: how many.
+    """
+    import faiss
+
+    scores = np.empty((len(queries), 0), np.float32)
+    rows = np.empty((len(queries), 0), np.int64)
+    start = 0
+    for _, vectors in source.blocks():
+        block = np.ascontiguousarray(vectors, np.float32)
+        found = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores = np.hstack([scores, found[0]])
+        rows = np.hstack([rows, found[1] + start])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
+        start += len(block)
+    return scores, rows
+
+
+def docids_at(source: VectorSource, rows: NDArray[np.int64]) -> dict[str, int]:
+    """The row of each docid, for some rows of the source."""
+    wanted = np.unique(rows)
+    found: dict[str, int] = {}
+    start = 0
+    for docids, _ in source.blocks():
+        first, last = np.searchsorted(wanted, (start, start + len(docids)))
+        found |= {docids[row - start]: row for row in wanted[first:last].tolist()}
+        start += len(docids)
+    return found
 
 
 def sample_queries(
     source: VectorSource,
     encoders: Sequence[EncoderIdentity],
-    topics: str | None,
+    topics: AnyTopics | None,
     encoder: str | None,
+    *,
     seed: int,
+    backend: Backend | None,
 ) -> tuple[NDArray[np.float32], str]:
     """Vectors [queries, dimension], and what they are in words.
 
     Args:
         source: the vectors that are indexed.
         encoders: that belong to them.
-        topics: a name or path; without, passages' own vectors take the place of queries.
-        encoder: of the topics.
-        seed: of what is drawn, where there are more than are needed.
+        topics: the queries; without, passages' own vectors take their place.
+        encoder: the encoder of the topics.
+        seed: the seed of what is drawn, where there are more than are needed.
+        backend: what computes the queries' vectors.
 
     Raises:
         TasbError: one of topics and encoder without the other, no such thing, vectors of another dimension, or an
@@ -172,49 +173,43 @@ def sample_queries(
         return vectors, f"{len(vectors)} vectors of the collection, drawn at random (no --topics given)"
     if topics is None or encoder is None:
         raise TasbError(
-            expected="--topics and --encoder together",
-            found="--topics alone" if encoder is None else "--encoder alone",
+            expected=f"{argument('topics')} and {argument('encoder')} together",
+            found=f"{argument('topics' if encoder is None else 'encoder')} alone",
             do="give both, or neither: then vectors of the collection are the queries",
         )
-    texts = list(load_topics(topics).values())
+    texts = list(as_topics(topics).values())
     if len(texts) > FROM_TOPICS:
         texts = np.random.default_rng(seed).choice(texts, FROM_TOPICS, replace=False).tolist()
-    query_encoder = open_query_encoder(encoder, source, "--encoder")
+    query_encoder = open_query_encoder(encoder, source, "encoder", backend)
     if encoders and query_encoder.identity is not None:
-        require_among(encoders, asdict(query_encoder.identity), encoder, "--encoder")
-    return query_encoder.encode_batch(texts), f"{len(texts)} queries of {topics}, encoded by {encoder}"
+        require_among(encoders, asdict(query_encoder.identity), encoder, f"{argument('encoder')}")
+    name = topics if isinstance(topics, str | PathLike) else "the topics given"
+    return query_encoder.encode_batch(texts), f"{len(texts)} queries of {name}, encoded by {encoder}"
 
 
-def open_query_encoder(name: str, source: VectorSource, option: str) -> TasbQueryEncoder:
+def open_query_encoder(name: str, source: VectorSource, parameter: str, backend: Backend | None) -> TasbQueryEncoder:
     """An encoder whose vectors are as long as those to index.
 
     Args:
         name: what `--encoder` takes.
         source: the vectors that are indexed.
-        option: that names it, for messages.
+        parameter: the argument that names it, for messages.
+        backend: what computes vectors.
 
     Raises:
         TasbError: no such encoder, or it makes vectors of another dimension.
     """
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
 
-    encoder = TasbQueryEncoder(name)
+    encoder = TasbQueryEncoder(name, backend=backend)
     if encoder.dimension != source.dimension:
         raise TasbError(
-            where=f"{option} {name}",
+            where=f"{argument(parameter, name)}",
             expected=f"vectors of {source.dimension} dimensions, as those to index",
             found=f"{encoder.dimension} dimensions",
             do="name the encoder that made the vectors",
         )
     return encoder
-
-
-# --------
-# Weak answers of an index: too few hits, or too many of the best ones missing; and what to do about it.
-
-LEAST_RECALL = 0.9
-MORE = 4  # the next try looks at so many times as much
-OTHER_KIND = "take another --kind (flat and fp16 look at every vector)"
 
 
 def quality_warning(quality: Quality, count: int, advice: str) -> str:

@@ -41,9 +41,6 @@ def recipe_files(kind: Kind) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-# --------
-# Which encoder card a name means.
-
 ENCODER_PREFIX = "tasb:"
 
 
@@ -93,10 +90,6 @@ def _load_card(path: Path) -> EncoderCard:
     return card
 
 
-# --------
-# Which fusion recipe a name means.
-
-
 def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
     """The recipe of that name, or at that path (`….yaml`).
 
@@ -119,9 +112,6 @@ def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
         )
     return load_recipe(files[name], FusionRecipe, overrides)
 
-
-# --------
-# Which regression, topic set or pre-built archive a name means.
 
 NAMES_SHOWN = 12
 

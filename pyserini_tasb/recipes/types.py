@@ -112,9 +112,6 @@ class FusionRecipe(Recipe):
     provenance: WeightProvenance
 
 
-# --------
-# The types of regressions, and of what several of them name: topic sets and what Pyserini has pre-built.
-
 StageKind = Literal["index", "search", "fuse", "rerank"]
 STAGE_KINDS: tuple[StageKind, ...] = ("index", "search", "fuse", "rerank")
 

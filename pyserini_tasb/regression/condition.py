@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
 from pyserini_tasb.recipes.loading import line_finder
 from pyserini_tasb.recipes.lookup import encoder_card, own_folder, prebuilt, regression, regression_file, topic_set
@@ -25,8 +25,8 @@ Item = TypeVar("Item")
 EVALUATE = "evaluate"
 REMOVE_QUERY = "--remove-query"
 # The commands that know it: Pyserini's modules, and verbs of our own.
-_MODULES = ("pyserini.search.faiss", "pyserini.search.lucene")
-_VERBS = ("search", "hybrid", "fuse", "rerank", "tune")
+THEIR_MODULES = ("pyserini.search.faiss", "pyserini.search.lucene")
+OUR_VERBS = ("search", "hybrid", "fuse", "rerank", "tune")
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def each_stage_once(stages: Iterable[ConditionStage]) -> tuple[ConditionStage, .
 
 def _command(stage: Stage, *, remove_query: bool) -> tuple[str, ...]:
     module, *arguments = stage.command
-    knows = module in _MODULES or (module == "pyserini_tasb" and arguments[:1] and arguments[0] in _VERBS)
+    knows = module in THEIR_MODULES or (module == "pyserini_tasb" and arguments[:1] and arguments[0] in OUR_VERBS)
     return (*stage.command, REMOVE_QUERY) if remove_query and knows and REMOVE_QUERY not in arguments else stage.command
 
 
@@ -258,11 +258,6 @@ def _require_known_measures(condition: Condition) -> None:
         )
 
 
-# --------
-# The commands that a regression of somebody else may run: a stage is any `python -m`, and YAML files are shared.
-#
-# docs/regressions.md says what is allowed, why, and what such a file can still do.
-
 # `pyserini.search` itself, `pyserini.2cr` and `pyserini.eval` hand what they get to a shell or to `eval`.
 MODULES = re.compile(r"pyserini\.(encode|fusion|index|search\.[a-z]+)(\.[a-z_]+)*", re.ASCII)
 # Some of the other verbs run commands that a file names, or write where it says.
@@ -282,6 +277,9 @@ ALLOWED = f"pyserini.encode, .fusion, .index.…, .search.…, or pyserini_tasb 
 
 def refusals(regression: Regression, file: Path | None) -> list[list[str]]:
     """The parts of each stage's command that need `--allow-commands`, with file and line; none in our own files.
+
+    A stage can be any `python -m`, and people share YAML files. docs/regressions.md says what is allowed, why, and what
+    such a file can still do.
 
     Args:
         regression: whose stages.
@@ -311,7 +309,8 @@ def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> Non
             expected=f"in files that are not this package's own, commands of {ALLOWED}, and paths outside of the "
             "folder of outputs only to read from",
             found="\n    ".join(["", *found]),
-            do="read these commands (--dry-run); if you trust who wrote them, add --allow-commands",
+            do=f"read these commands ({argument('dry_run', True)}); if you trust who wrote them, "
+            f"add {argument('allow_commands', True)}",
         )
 
 
@@ -325,11 +324,11 @@ def _faults(command: Sequence[str]) -> Iterator[tuple[int, str]]:
         yield 0, f"`{module}` is none of these modules"
     reads = READ - {"--index"} if module.startswith("pyserini.index") else READ  # which writes it
     option = ""
-    for place, argument in enumerate(arguments, 1):
-        option = argument.partition("=")[0] if argument.startswith("-") else option
-        if OUTSIDE.search(argument) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(argument)):
-            yield place, f"`{argument}` is outside of the folder of outputs"
-        if not ours and RUN_THEIR_MODELS_CODE.search(argument):
-            yield place, f"`{argument}` names an encoder whose model's own code Pyserini runs"
-        if not ours and argument.startswith(READ_PICKLES):
-            yield place, f"`{argument}` reads a pickle, which can run code"
+    for place, word in enumerate(arguments, 1):
+        option = word.partition("=")[0] if word.startswith("-") else option
+        if OUTSIDE.search(word) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(word)):
+            yield place, f"`{word}` is outside of the folder of outputs"
+        if not ours and RUN_THEIR_MODELS_CODE.search(word):
+            yield place, f"`{word}` names an encoder whose model's own code Pyserini runs"
+        if not ours and word.startswith(READ_PICKLES):
+            yield place, f"`{word}` reads a pickle, which can run code"

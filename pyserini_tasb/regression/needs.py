@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import os
 import shlex
@@ -11,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.environment.java import find_java, install_advice
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.named import bundled_files, run_file
+from pyserini_tasb.formats.named import run_file
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.regression.verdicts import as_printed
@@ -25,55 +23,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.recipes.types import NeededModel, Prebuilt
     from pyserini_tasb.regression.condition import Condition, ConditionStage, RunOptions
 
-
-FOLDERS = {"faiss": "indexes", "lucene": "indexes", "queries": "queries"}
-# Anserini's names for the files of topics that this package bundles.
-TOPICS = {
-    "dl19-passage": "topics.dl19-passage.txt",
-    "dl20-passage": "topics.dl20.txt",
-    "msmarco-passage-dev-subset": "topics.msmarco-passage.dev-subset.txt",
-}
-
-
-def cache_folder() -> Path:
-    """Pyserini's cache."""
-    return Path(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini").expanduser()
-
-
-def unpacked(archive: Prebuilt) -> Path:
-    """The folder that Pyserini unpacks an archive to."""
-    return cache_folder() / FOLDERS[archive.kind] / f"{archive.archive.removesuffix('.tar.gz')}.{archive.md5}"
-
-
-def lay_out_topics(home: Path) -> None:
-    """Write the bundled topics to where Anserini looks for them before it downloads them.
-
-    Pyserini has no topics of its own, and its addresses for them have moved. `home` instead of the user's own folder:
-    nothing there is to be changed.
-    """
-    folder = _java_cache(home) / "topics-and-qrels"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, path in bundled_files("topics").items():
-        if name in TOPICS:
-            write_whole(folder / TOPICS[name], gzip.decompress(path.read_bytes()))
-
-
-def topics_environment(home: Path) -> dict[str, str]:
-    """Variables that make Java look for its cache in `home`: Anserini 1 knows the first property, 2 the second."""
-    properties = {"user.home": home.absolute(), "pyserini.cache": _java_cache(home.absolute())}
-    options = [os.environ.get("JAVA_TOOL_OPTIONS", ""), *(f"'-D{name}={value}'" for name, value in properties.items())]
-    return {"JAVA_TOOL_OPTIONS": " ".join(filter(None, options))}
-
-
-def _java_cache(home: Path) -> Path:
-    return home / ".cache" / "pyserini"
-
-
-# --------
-# What a condition needs and this machine lacks: how big it is, and the command that gets it.
-
 GB = 1e9
 MAPPED = "PYSERINI_TASB_MMAP"
+FOLDERS = {"faiss": "indexes", "lucene": "indexes", "queries": "queries"}  # in Pyserini's cache
 
 
 @dataclass(frozen=True)
@@ -91,16 +43,16 @@ class Need:
     do: str
 
     def __str__(self) -> str:
-        size = f", {size_of(self.bytes)} to download" if self.bytes else ""
+        size = f", {readable_size(self.bytes)} to download" if self.bytes else ""
         return f"{self.what}{size}: {self.do}"
 
 
-def size_of(size: int) -> str:
+def readable_size(size: int) -> str:
     """Bytes for a reader."""
     return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{size / 1e6:.1f} MB"
 
 
-def needs_of(condition: Condition, options: RunOptions, folder: Path) -> list[Need]:
+def missing_needs(condition: Condition, options: RunOptions, folder: Path) -> list[Need]:
     """All that is missing for what is to be run.
 
     Args:
@@ -183,8 +135,14 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-# --------
-# What would run, and what is missing, without running anything.
+def cache_folder() -> Path:
+    """Pyserini's cache."""
+    return Path(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini").expanduser()
+
+
+def unpacked(archive: Prebuilt) -> Path:
+    """The folder that Pyserini unpacks an archive to."""
+    return cache_folder() / FOLDERS[archive.kind] / f"{archive.archive.removesuffix('.tar.gz')}.{archive.md5}"
 
 
 def listing(conditions: Sequence[Condition]) -> str:
@@ -208,7 +166,7 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
     for archive in condition.prebuilt:
         here = "here" if unpacked(archive).is_dir() else "not here"
         records = f"{archive.records:,} records, " if archive.records else ""
-        yield f"  {archive.kind} {archive.name}: {size_of(archive.bytes)}, {records}{here}"
+        yield f"  {archive.kind} {archive.name}: {readable_size(archive.bytes)}, {records}{here}"
     resources = about.resources
     others = [name for name, wanted in (("a GPU", resources.gpu), ("Java", resources.java)) if wanted]
     yield f"  resources: {', '.join([f'{resources.disk_gb:g} GB disk', f'{resources.memory_gb:g} GB memory', *others])}"
@@ -225,7 +183,7 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
                 values = ", ".join(f"{measure} {as_printed(value, measure)}" for measure, value in block.values.items())
                 within = f" ± {block.tolerance:g}" if block.tolerance else ""
                 yield f"  expected: {values}{within} ({block.source.kind}: {block.source.reference})"
-    for need in needs_of(condition, options, folder):
+    for need in missing_needs(condition, options, folder):
         yield f"  MISSING: {need}"
 
 

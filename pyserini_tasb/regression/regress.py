@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import logging
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.artifacts import locked_folder
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.evaluation.measures import evaluate_run
+from pyserini_tasb.formats.named import load_qrels, load_run
 from pyserini_tasb.recipes.lookup import recipe_files
-from pyserini_tasb.regression.condition import RunOptions, each_stage_once, load_condition, require_allowed
-from pyserini_tasb.regression.condition_run import ConditionRun
-from pyserini_tasb.regression.needs import listing, plan
-from pyserini_tasb.regression.results import Recorded, default_folder
-from pyserini_tasb.regression.stages import StageRunner, versions
-from pyserini_tasb.regression.two_cr import conditions_of
-from pyserini_tasb.regression.two_cr_export import export
-from pyserini_tasb.regression.verdicts import Verdict, as_text, counts
+from pyserini_tasb.regression.condition import EVALUATE, RunOptions, each_stage_once, load_condition, require_allowed
+from pyserini_tasb.regression.needs import listing, missing_needs, plan
+from pyserini_tasb.regression.results import ConditionResult, Recorded, as_text, counts, default_folder
+from pyserini_tasb.regression.stages import StageOutcome, StageRunner, machine, moved, versions
+from pyserini_tasb.regression.two_cr import export_conditions, pyserini_conditions
+from pyserini_tasb.regression.verdicts import Verdict, judged_checks, measured_recall
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pyserini_tasb.evaluation.measures import RunEvaluation
     from pyserini_tasb.regression.condition import Condition
-    from pyserini_tasb.regression.results import ConditionResult
+    from pyserini_tasb.regression.verdicts import Recall
     from pyserini_tasb.results import StrPath
 
 LOG = logging.getLogger(__name__)
+
+PASSED = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED)
+FAILED = (Verdict.HIGHER, Verdict.FAIL)
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def regress(
     if dry_run:
         return Regressions(folder, summary="\n\n".join(plan(condition, options, folder) for condition in conditions))
     if export_2cr:
-        return Regressions(folder, summary=export(conditions, Path(export_2cr)))
+        return Regressions(folder, summary=export_conditions(conditions, Path(export_2cr)))
     results = run_all(conditions, options, folder, jobs=jobs, resume=resume, recorded=recorded)
     page = _report(results, folder, allow_higher, Path(report)) if report else None
     return Regressions(
@@ -166,7 +173,7 @@ def selected(
         names += matched
     conditions = [load_condition(name) for name in dict.fromkeys(names)]
     for name in two_cr:
-        conditions += conditions_of(name)
+        conditions += pyserini_conditions(name)
     counted = Counter(condition.name for condition in conditions)
     twice = [name for name, count in counted.items() if count > 1]
     if twice:
@@ -207,7 +214,7 @@ def run_all(
     condition_run = ConditionRun(runner, Recorded(Path(recorded) if recorded else default_folder()), known, options)
 
     def one(condition: Condition) -> ConditionResult:
-        result = condition_run.of(condition)
+        result = condition_run.run(condition)
         if len(conditions) > 1:  # one is about to be shown
             LOG.info("%s: %s", result.name, result.verdict or "done")
         return result
@@ -224,9 +231,124 @@ def run_all(
             raise
 
 
+class ConditionRun:
+    """Runs conditions, from the first command to the verdict.
+
+    Args:
+        runner: of their stages.
+        recorded: what earlier runs gave.
+        versions: of what numbers can depend on.
+        options: how they are run.
+    """
+
+    def __init__(
+        self, runner: StageRunner, recorded: Recorded, versions: Mapping[str, str], options: RunOptions
+    ) -> None:
+        self._runner, self._recorded, self._versions, self._options = runner, recorded, versions, options
+
+    def run(self, condition: Condition) -> ConditionResult:
+        """Run what is to be run of it, judge and save.
+
+        Raises:
+            KeyboardInterrupt: the runner was stopped.
+            TasbError: the result, or what is recorded of it, cannot be written.
+        """
+        result = self._with_history(self._result(condition), condition.recorded_as)
+        result.save(self._runner.folder)
+        return result
+
+    def _result(self, condition: Condition) -> ConditionResult:
+        about = self._about(condition)
+        needs = missing_needs(condition, self._options, self._runner.folder)
+        if needs:
+            return ConditionResult(**about, needs=tuple(needs))
+        outcomes: list[StageOutcome] = []
+        for stage in self._options.stages_of(condition):
+            outcome = self._runner.run(stage, condition)
+            outcomes.append(outcome)
+            if outcome.failure is not None:
+                return ConditionResult(**about, stages=tuple(outcomes), failure=outcome.failure)
+        if not self._options.evaluates:
+            return ConditionResult(**about, stages=tuple(outcomes))
+        return self._judged(condition, about, outcomes)
+
+    def _about(self, condition: Condition) -> dict[str, Any]:
+        topics = condition.topics
+        return {
+            "name": condition.name,
+            "description": condition.regression.description,
+            "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "topics": {"name": topics.name, "topics": topics.topics, "qrels": topics.qrels},
+            "versions": self._versions,
+            "machine": machine(),
+            "run": condition.regression.run,
+        }
+
+    def _judged(self, condition: Condition, about: dict[str, Any], outcomes: list[StageOutcome]) -> ConditionResult:
+        began = time.monotonic()
+        try:
+            evaluation, recall = self._evaluation(condition)
+        except TasbError as error:
+            return ConditionResult(**about, stages=tuple(outcomes), failure=str(error))
+        evaluated = StageOutcome(
+            name=f"{condition.name}.{EVALUATE}",
+            stage=EVALUATE,
+            command=condition.evaluation,
+            seconds=time.monotonic() - began,
+            reused=False,
+            log=None,
+        )
+        return ConditionResult(
+            **about,
+            stages=(*outcomes, evaluated),
+            checks=tuple(judged_checks(condition, evaluation.overall, self._recorded.of(condition.recorded_as))),
+            per_query={
+                measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
+                for measure, values in evaluation.per_query.items()
+            },
+            recall=recall,
+            notes=tuple(_notes(evaluation)),
+        )
+
+    def _evaluation(self, condition: Condition) -> tuple[RunEvaluation, Recall]:
+        path = _in_folder(self._runner.folder, condition.regression.run)
+        run = load_run(path, remove_query=condition.regression.remove_query)
+        qrels = load_qrels(_in_folder(self._runner.folder, condition.topics.qrels))
+        evaluation = evaluate_run(run, qrels, condition.measures, name=condition.regression.run)
+        return evaluation, measured_recall(run, qrels, [known.measure for known in condition.topics.measures])
+
+    def _with_history(self, result: ConditionResult, recorded_as: str) -> ConditionResult:
+        """Record what is to be recorded; to a failure add which versions moved since the last OK."""
+        record = self._recorded.of(recorded_as)
+        if result.verdict in PASSED:
+            today = dt.date.fromisoformat(result.date[:10])
+            first = {check.measure: check.measured for check in result.checks if check.verdict is Verdict.RECORDED}
+            if first:
+                self._recorded.add_values(recorded_as, first, today)
+            self._recorded.passed(recorded_as, self._versions, today)
+        elif result.verdict in FAILED and record.last_ok_date:
+            changed = moved(record.last_ok, self._versions)
+            return dataclasses.replace(result, moved=changed, last_ok=record.last_ok_date.isoformat())
+        return result
+
+
+def _in_folder(folder: Path, name: str) -> str | Path:
+    """A file among the outputs, or else a name or path of any other."""
+    path = folder / name
+    return path if path.is_file() else name
+
+
+def _notes(evaluation: RunEvaluation) -> list[str]:
+    missing, shown = evaluation.missing, 5
+    if not missing:
+        return []
+    some = ", ".join(missing[:shown]) + (", …" if len(missing) > shown else "")
+    return [f"the run lacks {len(missing)} of {len(evaluation.queries)} judged queries, which count as 0: {some}"]
+
+
 def _report(results: Sequence[ConditionResult], folder: Path, allowed: Sequence[str], output: Path) -> Path:
     # Matplotlib and Jinja take a while to import.
     from pyserini_tasb.regression.report import write_report
-    from pyserini_tasb.regression.report_content import content_of
+    from pyserini_tasb.regression.report_content import arranged_content
 
-    return write_report(content_of(results, folder, allowed=allowed), output)
+    return write_report(arranged_content(results, folder, allowed=allowed), output)

@@ -12,10 +12,10 @@ from xml.etree import ElementTree as ET
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import os_errors_explained
-from pyserini_tasb.regression.report_content import content_of, cut, measured_values, rows_of
+from pyserini_tasb.regression.report_content import arranged_content, cut, measured_values, study_rows
 from pyserini_tasb.regression.report_page import as_page
-from pyserini_tasb.regression.results import read_results
-from pyserini_tasb.regression.verdicts import DECIMALS, Verdict, as_printed, check_values
+from pyserini_tasb.regression.results import check_values, read_results
+from pyserini_tasb.regression.verdicts import DECIMALS, Verdict, as_printed
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.tables import markdown_table
 from pyserini_tasb.training.study_report import read_document
@@ -65,7 +65,7 @@ def report(
     studies = (studies,) if isinstance(studies, str | os.PathLike) else studies
     found = [] if results is None and studies else read_results(folder)
     documents = [read_document(Path(study)) for study in studies]
-    return Report(write_report(content_of(found, folder, studies=documents, allowed=allow_higher), Path(output)))
+    return Report(write_report(arranged_content(found, folder, studies=documents, allowed=allow_higher), Path(output)))
 
 
 PAGE, MARKDOWN, JUNIT = "index.html", "report.md", "junit.xml"
@@ -84,9 +84,6 @@ def write_report(content: Content, folder: Path) -> Path:
         write_whole(folder / name, text)
     return folder / PAGE
 
-
-# --------
-# A report as Markdown: what GitHub shows of a CI job.
 
 NONE = "-"
 
@@ -171,7 +168,7 @@ def _study(study: StudyDocument) -> Iterator[str]:
         head,
         [
             [escaped(row.entry.label), str(row.entry.seeds), *(_study_cell(cell) for cell in row.cells)]
-            for row in rows_of(study)
+            for row in study_rows(study)
         ],
     )
     if study.letters:
@@ -199,9 +196,6 @@ def fenced(text: str) -> str:
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
 
-
-# --------
-# A report as JUnit XML: a suite for each condition, a test case for each check.
 
 # XML 1.0 has no place for these, not even as references.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -68,7 +68,7 @@ class Content:
         return {verdict: counted[verdict] for verdict in (*reversed(Verdict), DONE) if counted[verdict]}
 
 
-def content_of(
+def arranged_content(
     results: Sequence[ConditionResult],
     folder: Path,
     *,
@@ -88,11 +88,8 @@ def content_of(
     """
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     papers = tuple(paper_tables()) if results else ()
-    return Content(folder, tuple(sections_of(results, allowed)), papers, tuple(studies), now)
+    return Content(folder, tuple(topic_sections(results, allowed)), papers, tuple(studies), now)
 
-
-# --------
-# Results by topic set, each with one cell a measure: what all kinds of reports show.
 
 DONE = "done"  # where only stages were asked for
 
@@ -148,7 +145,7 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def sections_of(results: Sequence[ConditionResult], allowed: Sequence[str]) -> list[Section]:
+def topic_sections(results: Sequence[ConditionResult], allowed: Sequence[str]) -> list[Section]:
     """By topic set, in the order of their names.
 
     Args:
@@ -180,9 +177,6 @@ def _deciding(checks: Sequence[Check]) -> Check:
     verdict = worst(check.verdict for check in checks if check.verdict is not None)
     return next((check for check in checks if check.verdict is verdict), checks[0])
 
-
-# --------
-# Tables of the paper, with what was measured here beside it.
 
 PAPER = "paper"
 
@@ -286,10 +280,6 @@ def _measured(row: PaperRow, topics: str, measure: str, results: Mapping[str, Co
     return None
 
 
-# --------
-# A study's values as cells of a table, and its differences by letter.
-
-
 @dataclass(frozen=True)
 class StudyCell:
     """An entry in one column.
@@ -315,7 +305,7 @@ class StudyRow:
     cells: tuple[StudyCell | None, ...]
 
 
-def rows_of(study: StudyDocument) -> list[StudyRow]:
+def study_rows(study: StudyDocument) -> list[StudyRow]:
     """The study's table."""
     found = {(each.name, each.column, each.letter): each for each in study.differences if each.significant}
     return [
@@ -330,7 +320,7 @@ def rows_of(study: StudyDocument) -> list[StudyRow]:
     ]
 
 
-def differences_of(study: StudyDocument, letter: str) -> list[tuple[str, list[Difference | None]]]:
+def study_differences(study: StudyDocument, letter: str) -> list[tuple[str, list[Difference | None]]]:
     """Each entry that was compared with what the letter stands for: its label, and a difference for each column."""
     found = {(each.name, each.column): each for each in study.differences if each.letter == letter}
     columns = range(len(study.columns))
@@ -348,9 +338,6 @@ def _cell(values: Sequence[float], significant: Sequence[Difference]) -> StudyCe
         worse="".join(each.letter for each in significant if each.difference < 0),
     )
 
-
-# --------
-# Conditions of a topic set against each other, query by query.
 
 Pair = tuple[int, int]
 
@@ -409,9 +396,6 @@ def _topics(name: str, folder: Path) -> dict[str, str]:
     except TasbError:  # another format, such as TREC's; the queries go by their ids then
         return {}
 
-
-# --------
-# The end of a command's log.
 
 LINES = 60
 BYTES = 64 * 1024

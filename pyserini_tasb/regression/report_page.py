@@ -16,10 +16,10 @@ from pyserini_tasb.plots import COLOURS, drawing, themed_svg
 from pyserini_tasb.regression.report_content import (
     compare_queries,
     cut,
-    differences_of,
     log_tail,
     measured_values,
-    rows_of,
+    study_differences,
+    study_rows,
 )
 from pyserini_tasb.regression.verdicts import DECIMALS, as_printed
 from pyserini_tasb.training.study_picture import study_figure
@@ -79,7 +79,7 @@ def _environment() -> Environment:
         "lines": lambda text: "\n".join(cut(line) for line in text.splitlines()),
         "command": shlex.join,
     }
-    environment.globals |= {"rows_of": rows_of, "differences_of": differences_of}
+    environment.globals |= {"study_rows": study_rows, "study_differences": study_differences}
     return environment
 
 
@@ -130,9 +130,6 @@ def _embedded(data: object) -> str:
     """JSON for a script element, which ends at `</script` wherever that stands."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
-
-# --------
-# A page's plots, as SVG.
 
 # Inches. A phone shows it about as large as it is, a desktop half as large again.
 WIDTH = 4.4

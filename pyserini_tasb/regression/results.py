@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,15 @@ from pyserini_tasb.recipes.lookup import user_folder
 from pyserini_tasb.recipes.types import Strict
 from pyserini_tasb.regression.needs import Need
 from pyserini_tasb.regression.stages import StageOutcome
-from pyserini_tasb.regression.verdicts import Check, Recall, Verdict, worst
+from pyserini_tasb.regression.verdicts import Check, Recall, Verdict, as_printed, worst
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
 RESULTS = "results"
+UNVERSIONED = "-"
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,44 @@ def _as_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in a result")
 
 
-# --------
-# Results as `tasb regress` left them.
+def as_text(result: ConditionResult) -> str:
+    """A condition's checks, or why there are none."""
+    return "\n".join([f"{result.verdict or 'done'}  {result.name}: {result.description}", *_lines(result)])
+
+
+def counts(results: Sequence[ConditionResult]) -> str:
+    """How many conditions got which verdict."""
+    counted = Counter(str(result.verdict or "done") for result in results)
+    return f"{len(results)} condition{'s' * (len(results) != 1)}: " + ", ".join(
+        f"{number} {verdict}" for verdict, number in counted.items()
+    )
+
+
+def _lines(result: ConditionResult) -> Iterator[str]:
+    if result.failure is not None:
+        yield from (f"  {line}" for line in result.failure.splitlines())
+    for need in result.needs:
+        yield f"  needs {need}"
+    width = max((len(check.measure) for check in result.checks), default=0)
+    for check in result.checks:
+        why = f": {check.reason}" if check.verdict is None and check.reason else ""
+        yield f"  {check.verdict or 'cited':8}  {check.measure:{width}}  {check_values(check)}{why}"
+    for note in result.notes:
+        yield f"  note: {note}"
+    if result.verdict in (Verdict.FAIL, Verdict.HIGHER) and result.last_ok:
+        moves = [f"{name} {was or UNVERSIONED} → {now or UNVERSIONED}" for name, (was, now) in result.moved.items()]
+        yield f"  since the last OK ({result.last_ok}): {', '.join(moves) or 'no version has moved'}"
+
+
+def check_values(check: Check) -> str:
+    """Measured, expected, difference and source, in a line."""
+    measured = as_printed(check.measured, check.measure)
+    if check.expected is None or check.difference is None or check.source is None:
+        return f"{measured}, which nobody has published"
+    expected, off = as_printed(check.expected, check.measure), as_printed(check.difference, check.measure, "+")
+    within = f" ± {check.tolerance:g}" if check.tolerance else ""
+    source = f"{check.source.kind}: {check.source.reference}" + (f", {check.source.date}" if check.source.date else "")
+    return f"{measured}  expected {expected}{within}  {off}  ({source})"
 
 
 def read_results(folder: Path) -> list[ConditionResult]:
@@ -134,10 +173,6 @@ def _read(path: Path, adapter: TypeAdapter[ConditionResult]) -> ConditionResult:
         where = ".".join(map(str, fault["loc"])) or "the file"
         found = f"{where}: {fault['msg']}"
         raise TasbError(where=str(path), expected="a condition's result", found=found, do=do) from error
-
-
-# --------
-# What was measured here before: values that nobody has published, and under which versions all was well.
 
 
 def default_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import importlib.util
 import logging
 import os
@@ -12,13 +13,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.artifacts import installed_versions
+from pyserini_tasb.artifacts import installed_versions, write_whole
 from pyserini_tasb.environment.java import find_java, java_environment
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.named import run_file
+from pyserini_tasb.formats.named import bundled_files, run_file
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.recipes.lookup import encoder_card, recipe_files
-from pyserini_tasb.regression.needs import lay_out_topics, topics_environment, unpacked
+from pyserini_tasb.regression.needs import unpacked
 from pyserini_tasb.regression.steps import Pipeline, StepFailedError
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+HOME = "home"
+SECONDS_FOR_CTRL_C = 1
+# Anserini's names for the files of topics that this package bundles.
+TOPICS = {
+    "dl19-passage": "topics.dl19-passage.txt",
+    "dl20-passage": "topics.dl20.txt",
+    "msmarco-passage-dev-subset": "topics.msmarco-passage.dev-subset.txt",
+}
+# What numbers can depend on.
 PACKAGES = (
     "pyserini",
     "transformers",
@@ -41,95 +51,6 @@ PACKAGES = (
     "ir-measures",
     "pytrec-eval-terrier",
 )
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that numbers can depend on, of the Anserini jar that Pyserini brings, and of Java."""
-    found = installed_versions(PACKAGES)
-    jar = _anserini_version()
-    if jar:
-        found["anserini"] = jar
-    java = find_java()
-    if java:
-        found["java"] = str(java.version)
-    return found
-
-
-def machine() -> dict[str, str]:
-    """Of what kind this one is."""
-    return {"system": platform.platform(), "processor": _processor(), "cpus": str(os.cpu_count())}
-
-
-def command_environment() -> dict[str, str]:
-    """Variables for commands: a Java that Pyserini runs on, and one order of equal scores in its hybrid search."""
-    java = find_java()
-    return {**(java_environment(java) if java else {}), "PYTHONHASHSEED": "0"}
-
-
-def moved(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
-    """Versions that differ, before and now; None where it was not installed."""
-    names = sorted({*before, *now})
-    return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
-
-
-def _anserini_version() -> str | None:
-    spec = importlib.util.find_spec("pyserini")  # imported, it would start a JVM
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for jar in (Path(folder) / "resources" / "jars").glob("anserini-*-fatjar.jar"):
-            return jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar")
-    return None
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return model[1] if model else platform.machine()
-
-
-# --------
-# What a stage reads: all that its command names and this machine has.
-
-
-def inputs_of(step: Step, condition: Condition, folder: Path) -> tuple[str, ...]:
-    """Paths, relative to `folder` or absolute, on whose content it depends what the step makes.
-
-    Paths that the command names, its outputs apart; bundled runs, pre-built archives, encoders' weights and fusion
-    recipes that it names.
-    """
-    known: dict[str, Path] = {archive.name: unpacked(archive) for archive in condition.prebuilt}
-    known |= {run: path for run in condition.runs if (path := _bundled_run(run))}
-    known |= recipe_files("fusion")
-    for model in condition.models:
-        try:
-            known[model.encoder] = find_checkpoint(encoder_card(model.encoder).model, allow_bin=True, download=False)
-        except TasbError:  # its command will get it, or say why not
-            continue
-    found = []
-    for argument in step.arguments[2:]:  # after `-m` and the module
-        if argument in step.outputs:
-            continue
-        if argument in known:
-            found.append(str(known[argument]))
-        elif (folder / argument).exists():
-            found.append(argument)
-    return tuple(dict.fromkeys(found))
-
-
-def _bundled_run(run: str) -> Path | None:
-    try:
-        return run_file(run)
-    except TasbError:  # a file that an earlier stage makes
-        return None
-
-
-# --------
-# Stages run, each at most once however many conditions need it.
-
-HOME = "home"
-SECONDS_FOR_CTRL_C = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +114,7 @@ class StageRunner:
             return self._outcomes[name]
 
     def _run(self, stage: ConditionStage, condition: Condition) -> StageOutcome:
-        step = dataclasses.replace(stage.step, inputs=inputs_of(stage.step, condition, self.folder))
+        step = dataclasses.replace(stage.step, inputs=stage_inputs(stage.step, condition, self.folder))
         outcome = StageOutcome(
             name=step.name,
             stage=stage.kind,
@@ -216,3 +137,105 @@ class StageRunner:
             return dataclasses.replace(outcome, failure=str(error))
         LOG.info("%s: %s done in %.1f s", condition.name, stage.kind, took)
         return dataclasses.replace(outcome, seconds=took)
+
+
+def lay_out_topics(home: Path) -> None:
+    """Write the bundled topics to where Anserini looks for them before it downloads them.
+
+    Pyserini has no topics of its own, and its addresses for them have moved. `home` instead of the user's own folder:
+    nothing there is to be changed.
+    """
+    folder = _java_cache(home) / "topics-and-qrels"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in bundled_files("topics").items():
+        if name in TOPICS:
+            write_whole(folder / TOPICS[name], gzip.decompress(path.read_bytes()))
+
+
+def topics_environment(home: Path) -> dict[str, str]:
+    """Variables that make Java look for its cache in `home`: Anserini 1 knows the first property, 2 the second."""
+    properties = {"user.home": home.absolute(), "pyserini.cache": _java_cache(home.absolute())}
+    options = [os.environ.get("JAVA_TOOL_OPTIONS", ""), *(f"'-D{name}={value}'" for name, value in properties.items())]
+    return {"JAVA_TOOL_OPTIONS": " ".join(filter(None, options))}
+
+
+def _java_cache(home: Path) -> Path:
+    return home / ".cache" / "pyserini"
+
+
+def stage_inputs(step: Step, condition: Condition, folder: Path) -> tuple[str, ...]:
+    """Paths, relative to `folder` or absolute, on whose content it depends what the step makes.
+
+    Paths that the command names, its outputs apart; bundled runs, pre-built archives, encoders' weights and fusion
+    recipes that it names.
+    """
+    known: dict[str, Path] = {archive.name: unpacked(archive) for archive in condition.prebuilt}
+    known |= {run: path for run in condition.runs if (path := _bundled_run(run))}
+    known |= recipe_files("fusion")
+    for model in condition.models:
+        try:
+            known[model.encoder] = find_checkpoint(encoder_card(model.encoder).model, allow_bin=True, download=False)
+        except TasbError:  # its command will get it, or say why not
+            continue
+    found = []
+    for argument in step.arguments[2:]:  # after `-m` and the module
+        if argument in step.outputs:
+            continue
+        if argument in known:
+            found.append(str(known[argument]))
+        elif (folder / argument).exists():
+            found.append(argument)
+    return tuple(dict.fromkeys(found))
+
+
+def _bundled_run(run: str) -> Path | None:
+    try:
+        return run_file(run)
+    except TasbError:  # a file that an earlier stage makes
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that numbers can depend on, of the Anserini jar that Pyserini brings, and of Java."""
+    found = installed_versions(PACKAGES)
+    jar = _anserini_version()
+    if jar:
+        found["anserini"] = jar
+    java = find_java()
+    if java:
+        found["java"] = str(java.version)
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Of what kind this one is."""
+    return {"system": platform.platform(), "processor": _processor(), "cpus": str(os.cpu_count())}
+
+
+def command_environment() -> dict[str, str]:
+    """Variables for commands: a Java that Pyserini runs on, and one order of equal scores in its hybrid search."""
+    java = find_java()
+    return {**(java_environment(java) if java else {}), "PYTHONHASHSEED": "0"}
+
+
+def moved(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    """Versions that differ, before and now; None where it was not installed."""
+    names = sorted({*before, *now})
+    return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
+
+
+def _anserini_version() -> str | None:
+    spec = importlib.util.find_spec("pyserini")  # imported, it would start a JVM
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for jar in (Path(folder) / "resources" / "jars").glob("anserini-*-fatjar.jar"):
+            return jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar")
+    return None
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1] if model else platform.machine()

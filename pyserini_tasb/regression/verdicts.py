@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.regression.condition import Condition
-    from pyserini_tasb.regression.results import ConditionResult, Record
+    from pyserini_tasb.regression.results import Record
 
 
 DECIMALS = 4  # of trec_eval
@@ -74,10 +73,6 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=_FROM_BEST.index, default=Verdict.OK)
 
 
-# --------
-# A run's measured values beside the expected ones.
-
-
 @dataclass(frozen=True)
 class Check:
     """One value of one source.
@@ -107,7 +102,7 @@ class Check:
     verdict: Verdict | None = None
 
 
-def checks_of(condition: Condition, measured: Mapping[str, float], record: Record) -> list[Check]:
+def judged_checks(condition: Condition, measured: Mapping[str, float], record: Record) -> list[Check]:
     """Every expected value, every cited one, and every measure of which nobody has published any.
 
     Args:
@@ -178,10 +173,6 @@ def _check(
     )
 
 
-# --------
-# A condition's recall at every cutoff.
-
-
 @dataclass(frozen=True)
 class Recall:
     """Of a run, for plots.
@@ -195,7 +186,7 @@ class Recall:
     at: tuple[float, ...]
 
 
-def recall_of(run: RunDict, qrels: QrelsDict, measures: Sequence[str]) -> Recall:
+def measured_recall(run: RunDict, qrels: QrelsDict, measures: Sequence[str]) -> Recall:
     """Recall as the topic set's recall measure counts it; without such a measure, from grade 1.
 
     Args:
@@ -206,49 +197,3 @@ def recall_of(run: RunDict, qrels: QrelsDict, measures: Sequence[str]) -> Recall
     grades = [int(measure["rel"]) for measure in parse_measures(measures) if measure.NAME == "R"]
     grade = grades[0] if grades else 1
     return Recall(grade, tuple(recall_curve(run, qrels, grade).round(DECIMALS).tolist()))
-
-
-# --------
-# Results as lines of text.
-
-UNVERSIONED = "-"
-
-
-def as_text(result: ConditionResult) -> str:
-    """A condition's checks, or why there are none."""
-    return "\n".join([f"{result.verdict or 'done'}  {result.name}: {result.description}", *_lines(result)])
-
-
-def counts(results: Sequence[ConditionResult]) -> str:
-    """How many conditions got which verdict."""
-    counted = Counter(str(result.verdict or "done") for result in results)
-    return f"{len(results)} condition{'s' * (len(results) != 1)}: " + ", ".join(
-        f"{number} {verdict}" for verdict, number in counted.items()
-    )
-
-
-def _lines(result: ConditionResult) -> Iterator[str]:
-    if result.failure is not None:
-        yield from (f"  {line}" for line in result.failure.splitlines())
-    for need in result.needs:
-        yield f"  needs {need}"
-    width = max((len(check.measure) for check in result.checks), default=0)
-    for check in result.checks:
-        why = f": {check.reason}" if check.verdict is None and check.reason else ""
-        yield f"  {check.verdict or 'cited':8}  {check.measure:{width}}  {check_values(check)}{why}"
-    for note in result.notes:
-        yield f"  note: {note}"
-    if result.verdict in (Verdict.FAIL, Verdict.HIGHER) and result.last_ok:
-        moves = [f"{name} {was or UNVERSIONED} → {now or UNVERSIONED}" for name, (was, now) in result.moved.items()]
-        yield f"  since the last OK ({result.last_ok}): {', '.join(moves) or 'no version has moved'}"
-
-
-def check_values(check: Check) -> str:
-    """Measured, expected, difference and source, in a line."""
-    measured = as_printed(check.measured, check.measure)
-    if check.expected is None or check.difference is None or check.source is None:
-        return f"{measured}, which nobody has published"
-    expected, off = as_printed(check.expected, check.measure), as_printed(check.difference, check.measure, "+")
-    within = f" ± {check.tolerance:g}" if check.tolerance else ""
-    source = f"{check.source.kind}: {check.source.reference}" + (f", {check.source.date}" if check.source.date else "")
-    return f"{measured}  expected {expected}{within}  {off}  ({source})"

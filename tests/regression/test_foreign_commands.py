@@ -8,7 +8,7 @@ import pytest
 
 from pyserini_tasb.recipes.lookup import own_folder
 from pyserini_tasb.regression.condition import load_condition
-from pyserini_tasb.regression.two_cr import conditions_of, two_cr_file
+from pyserini_tasb.regression.two_cr import pyserini_conditions, two_cr_file
 from tests.command_line import tasb
 from tests.regression.conftest import Done
 
@@ -163,7 +163,7 @@ def test_the_packages_own_files_and_pyserinis_need_no_permission():
     assert not [stage for stage in load_condition(str(path)).stages if stage.refused]
     names = [condition.name for condition in two_cr_file("msmarco-v1-passage").conditions if "tasb" in condition.name]
     for name in names:
-        assert not [s for found in conditions_of(f"msmarco-v1-passage:{name}") for s in found.stages if s.refused]
+        assert not [s for found in pyserini_conditions(f"msmarco-v1-passage:{name}") for s in found.stages if s.refused]
 
 
 def test_2cr_is_read_from_the_installed_pyserini_only(regress, tmp_path):

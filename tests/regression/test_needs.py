@@ -13,8 +13,8 @@ import pytest
 from pyserini_tasb.recipes.lookup import prebuilt
 from pyserini_tasb.regression import needs
 from pyserini_tasb.regression.condition import load_condition
-from pyserini_tasb.regression.needs import lay_out_topics, topics_environment, unpacked
-from pyserini_tasb.regression.stages import inputs_of
+from pyserini_tasb.regression.needs import unpacked
+from pyserini_tasb.regression.stages import lay_out_topics, stage_inputs, topics_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +114,7 @@ def test_an_archive_of_which_nobody_says_how_many_records_it_has(regress, small,
 def test_a_pre_built_index_is_an_input_of_what_searches_it(cached_index, output):
     condition = load_condition(BM25)
     (stage,) = condition.stages
-    assert inputs_of(stage.step, condition, output) == (str(cached_index),)
+    assert stage_inputs(stage.step, condition, output) == (str(cached_index),)
 
 
 ASK_PYSERINI = """

@@ -15,7 +15,7 @@ from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.lookup import own_folder, prebuilt, recipe_files
 from pyserini_tasb.recipes.types import Prebuilt, TopicSet
 from pyserini_tasb.regression import condition
-from pyserini_tasb.regression.two_cr import index_archives, measure_of, two_cr_file
+from pyserini_tasb.regression.two_cr import index_archives, measure_named, two_cr_file
 from tests.conftest import run_module
 
 # Reading a file takes a while, and there are many.
@@ -139,7 +139,7 @@ def test_measures_are_what_their_trec_eval_arguments_print():
     for name in recipe_files("regressions/topics"):
         for known in lookup.topic_set(name).measures:
             # Without a cutoff trec_eval's MAP looks at all of a run, here 1,000 hits.
-            assert measure_of(known.trec_eval) in (known.measure, known.measure.removesuffix("@1000"))
+            assert measure_named(known.trec_eval) in (known.measure, known.measure.removesuffix("@1000"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import yaml
 
 from pyserini_tasb import TasbError
 from pyserini_tasb.regression import two_cr
-from pyserini_tasb.regression.two_cr import measure_of, two_cr_file
+from pyserini_tasb.regression.two_cr import measure_named, two_cr_file
 
 TASB = "msmarco-v1-passage:distilbert-kd-tasb-pytorch"
 COLLECTIONS = ("msmarco-v1-passage", "msmarco-v1-doc", "msmarco-v2-passage", "msmarco-v2-doc")
@@ -128,13 +128,13 @@ def test_names_that_lead_nowhere(name, found, regress):
     ],
 )
 def test_measures_by_trec_evals_arguments(arguments, measure):
-    assert measure_of(arguments) == measure
+    assert measure_named(arguments) == measure
 
 
 @pytest.mark.parametrize("arguments", ["-m map", "-c", "-c -m bpref", "-c -q -m map", "", "-c -l two -m map"])
 def test_arguments_that_mean_something_else(arguments):
     with pytest.raises(TasbError, match="run this condition with Pyserini itself"):
-        measure_of(arguments)
+        measure_named(arguments)
 
 
 def test_all_of_pyserinis_files_for_ms_marco_are_read():

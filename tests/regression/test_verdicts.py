@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyserini_tasb.cli.check import status_of
+from pyserini_tasb.cli.check import exit_status
 from pyserini_tasb.regression.regress import Regressions
 from pyserini_tasb.regression.verdicts import Verdict, difference, judge, worst
 
@@ -54,7 +54,7 @@ def test_the_worst_counts():
 )
 def test_exit_status(verdicts, status):
     by_name = {f"condition-{number}": Verdict(verdict) for number, verdict in enumerate(verdicts)}
-    assert status_of(Regressions(Path(), verdicts=by_name)) == status
+    assert exit_status(Regressions(Path(), verdicts=by_name)) == status
 
 
 def test_another_checkpoints_numbers_judge_nothing(regress, small):

@@ -11,8 +11,10 @@ import sys
 import numpy as np
 import pytest
 
+import pyserini_tasb
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
-from pyserini_tasb.encoding import export_accuracy, export_graph, onnx_runtime
+from pyserini_tasb.encoding import export as exporting
+from pyserini_tasb.encoding import export_graph, onnx_runtime
 from pyserini_tasb.encoding.export import built_in_sample
 from pyserini_tasb.environment import processor
 from pyserini_tasb.environment.processor import cpu_has_int8, int8_weight_bits
@@ -212,7 +214,7 @@ def test_the_command_says_what_came_out(tmp_path, capsys):
 
 
 def test_too_much_is_lost(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(export_accuracy.FLOORS, "int8", (0.9, 0.99999, 0.8))
+    monkeypatch.setitem(exporting.FLOORS, "int8", (0.9, 0.99999, 0.8))
     arguments = ["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out"), "--precision", "int8"]
     assert tasb(*arguments) == 2
     assert re.search(r"on average 0\.99999,[\s\S]*found: +cosine 0\.9[\s\S]*--force", capsys.readouterr().err)
@@ -230,14 +232,14 @@ def test_too_much_is_lost(tmp_path, capsys, monkeypatch):
     ],
 )  # fmt: skip
 def test_floors(name, cosine_min, cosine_mean, top, fits):
-    measured = export_accuracy.Accuracy(
+    measured = exporting.Accuracy(
         passages=1, queries=1, cosine_mean=cosine_mean, cosine_min=cosine_min, overlap_at_10=top, rbo=1
     )
     if fits:
-        export_accuracy.require_accuracy(measured, name, "model")
+        exporting.require_accuracy(measured, name, "model")
     else:
         with pytest.raises(TasbError, match="tasb export --force"):
-            export_accuracy.require_accuracy(measured, name, "model")
+            exporting.require_accuracy(measured, name, "model")
 
 
 def test_what_is_there_stays(tmp_path, capsys):
@@ -281,3 +283,20 @@ def test_the_sample_that_comes_along():
     assert min(map(len, sample.passages)) > 400 - 60
     assert sample.queries[2] == ("Intermediate languages used in construction of multi-targeted compilers; TCOLL")
     assert not any(re.search(r"<|\t|\n", text) for text in [*sample.passages, *sample.queries])
+
+
+def test_from_python(bert_card, exported_bert, collection, tmp_path, capsys):
+    exported = pyserini_tasb.export(
+        str(bert_card), output=tmp_path / "out", sample=(TINY / "corpus.jsonl", collection.topics)
+    )
+    assert capsys.readouterr().out == ""
+    assert (exported.path, exported.model, exported.precision) == (tmp_path / "out", str(bert_card.parent), "fp32")
+    assert exported.accuracy.model_dump() == about(exported_bert)["accuracy"]
+    queries = list(collection.topics.values())
+    np.testing.assert_allclose(
+        TasbQueryEncoder(exported.encoder).encode_batch(queries),
+        TasbQueryEncoder(str(bert_card)).encode_batch(queries),
+        atol=1e-5,
+    )
+    with pytest.raises(TasbError, match="one of fp32, int8 for precision="):
+        pyserini_tasb.export(str(bert_card), output=tmp_path / "other", precision="bf16")

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pyserini_tasb.regression.report import escaped, fenced
-from pyserini_tasb.regression.report_content import content_of, log_tail
+from pyserini_tasb.regression.report_content import arranged_content, log_tail
 from pyserini_tasb.regression.report_page import as_page
 from pyserini_tasb.regression.results import read_results
 from pyserini_tasb.training.study_report import DOCUMENT
@@ -169,7 +169,7 @@ def test_topics_outside_are_not_looked_for_in_pyserini(reported, tmp_path, monke
     outputs = copied(reported, tmp_path)
     for name in ("hostile.made", "hostile.one", "hostile.two"):
         changed(outputs, name, topics={"name": "hostile-topics", "topics": "beir-v1.0.0-scifact-test", "qrels": "x"})
-    page = as_page(content_of(read_results(outputs), outputs))
+    page = as_page(arranged_content(read_results(outputs), outputs))
     assert "window.hacked=1" in page  # still in descriptions, escaped
     assert '"texts":["",""]' in page
 
