@@ -16,7 +16,7 @@ from pyserini_tasb.data.negatives import query_randomness, uniform
 from pyserini_tasb.data.pair_builder import PairRows
 from pyserini_tasb.data.rows import MEND_OR_SKIP, RowFaults, first_row, read_rows
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, columns_of, open_lines
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, open_lines, split_columns
 from pyserini_tasb.formats.named import as_qrels, bundled_files, canonical_name, load_run
 from pyserini_tasb.formats.run import as_run
 
@@ -401,7 +401,7 @@ class IdFaults:
         if wanted and self._path:
             with open_lines(self._path) as file:
                 for number, line in enumerate(file, 1):
-                    qid, _, docid, *_ = columns_of(line) or ("", "", "")
+                    qid, _, docid, *_ = split_columns(line) or ("", "", "")
                     for key in {(qid, docid), (qid, None)}.intersection(wanted):
                         lines.setdefault(key, number)
         return lines
