@@ -37,7 +37,7 @@ STOREYS = (
 HEIGHT = {room: -number for number, rooms in enumerate(STOREYS) for room in rooms}
 # What is not as it should be. Only ever take away from these.
 UPWARD: set[tuple[str, str]] = set()
-CYCLES = [{"models.checkpoints", "models.pretrained"}]
+CYCLES: list[set[str]] = []
 NOT_FUNCTIONS_YET = {
     "data.cluster_file",
     "data.clusters",

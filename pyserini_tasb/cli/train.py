@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser, "what to train on, from, and how (docs/train.md)")
+    _add_config(parser, "The YAML file that says what to train and on what; docs/train.md explains every key.")
     _add_resume(parser)
 
 
@@ -33,9 +33,9 @@ def _add_teach(parser: argparse.ArgumentParser) -> None:
         "--kind",
         required=True,
         choices=("cat", "colbert"),
-        help="cat: a cross-encoder, BERT_CAT; colbert: a late-interaction model, ColBERT",
+        help="The kind of teacher: cat is a cross-encoder (BERT_CAT), colbert a late-interaction model (ColBERT).",
     )
-    _add_config(parser, "what to train on, from, and how (docs/teachers.md)")
+    _add_config(parser, "The YAML file that says what to train and on what; docs/teachers.md explains its keys.")
     _add_resume(parser)
 
 
@@ -47,8 +47,8 @@ def _report_teach(result: TeachResult, _options: argparse.Namespace) -> int:
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser, "what to train, measure and compare (docs/study.md)")
-    parser.add_argument("--report-only", action="store_true", help="train nothing; report what is measured so far")
+    _add_config(parser, "The YAML file that says what to train, measure and compare; docs/study.md explains it.")
+    parser.add_argument("--report-only", action="store_true", help="Train nothing, and report what is measured so far.")
 
 
 def _report_study(result: StudyResult, options: argparse.Namespace) -> int:
@@ -69,12 +69,12 @@ def _add_config(parser: argparse.ArgumentParser, what: str) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="values that go over the file's, such as max_steps=400 or optimiser.learning_rate=1e-5",
+        help="Values that replace the file's, such as max_steps=400 or optimiser.learning_rate=1e-5.",
     )
 
 
 def _add_resume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+    parser.add_argument("--resume", action="store_true", help="Go on from the last checkpoint, if there is one.")
 
 
 def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:

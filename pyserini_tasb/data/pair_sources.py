@@ -14,7 +14,7 @@ from pyserini_tasb.data.negatives import query_randomness, uniform
 from pyserini_tasb.data.pair_builder import PairRows
 from pyserini_tasb.data.rows import MEND_OR_SKIP, RowFaults, first_row, read_rows
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, columns_of, open_lines
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, open_lines, split_columns
 from pyserini_tasb.formats.named import bundled_files, canonical_name, load_qrels, load_run
 
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ class IdFaults:
         if wanted and self._path:
             with open_lines(self._path) as file:
                 for number, line in enumerate(file, 1):
-                    qid, _, docid, *_ = columns_of(line) or ("", "", "")
+                    qid, _, docid, *_ = split_columns(line) or ("", "", "")
                     for key in {(qid, docid), (qid, None)}.intersection(wanted):
                         lines.setdefault(key, number)
         return lines

@@ -194,7 +194,7 @@ class Vectors(FileResult):
 
     @property
     def summary(self) -> str:
-        """What is there, and how large it is."""
+        """The vectors that are there, and their size."""
         if self.units_left:
             return f"{self.path}: {self.units_left:,} units are left to other shards; the last one makes the formats"
         lines = [f"{folder}: {_bytes(folder) / self.passages:,.0f} bytes a passage" for folder in self.formats.values()]

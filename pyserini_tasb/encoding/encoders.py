@@ -253,7 +253,7 @@ class TextEncoder:
         return vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=self.dimension)
 
     def tokens_per_batch(self, precision: Precision | None = None) -> int:
-        """How many tokens `encode_tokens` gives the model at once, padding included."""
+        """The tokens that `encode_tokens` gives the model at once, padding included."""
         return self._model(precision).tokens_per_batch
 
     def computes(self, precision: Precision | None = None) -> str:

@@ -19,7 +19,7 @@ import yaml
 from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, quantise, require_packages, trace
 from pyserini_tasb.environment.processor import int8_weight_bits
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.cacm_collection import DATA
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.named import as_topics
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.results import StrPath
 
     BothVectors = tuple[NDArray[np.float32], NDArray[np.float32]]
-    """Of passages [passages, dimension], and of queries [queries, dimension]."""
+    """Vectors of passages [passages, dimension], and of queries [queries, dimension]."""
 
 
 ExportPrecision = Literal["fp32", "int8"]
@@ -126,7 +126,7 @@ class Export(FileResult):
 
     @property
     def summary(self) -> str:
-        """What was exported, what was lost, and how to use it."""
+        """The exported model, its losses, and how to use it."""
         whole = self.attention_fused == self.attention_layers
         fused = f"{self.attention_fused} of {self.attention_layers} layers"
         return (
@@ -345,8 +345,9 @@ def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
             expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
             f"overlap of {top}",
             found=describe(accuracy),
-            do=f"take fp32 (or bf16 with torch), measure with {argument('sample')} on texts of your own, or write it "
-            f"all the same (tasb export {argument('force', True)})",
+            # By whatever verb the model is exported, `tasb export` has these options.
+            do="take fp32 (or bf16 with torch), measure with --sample on texts of your own, or write it all the same "
+            "(tasb export --force)",
         )
 
 

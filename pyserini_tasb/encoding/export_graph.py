@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 
 PACKAGES = ("onnx", "onnxscript")
+OPSET = 17
+MOST_BYTES = 2**31 - 2**24  # of weights in one file: a limit of protobuf
+# Where the time goes. Embeddings are looked up, not multiplied: int8 would make them smaller and worse, not faster.
+QUANTISED = ["Attention", "MatMul"]
 
 
 def missing_packages() -> list[str]:
@@ -40,13 +44,6 @@ def require_packages() -> None:
             found=f"no {' and no '.join(missing)}",
             do="pip install 'pyserini-tasb[onnx]' (the exported model itself does not need them)",
         )
-
-
-# --------
-# A model of torch as one fused, optimised graph.
-
-OPSET = 17
-MOST_BYTES = 2**31 - 2**24  # of weights in one file: a limit of protobuf
 
 
 def trace(model: BertDot, path: Path) -> None:
@@ -114,6 +111,32 @@ def fuse(source: Path, target: Path, *, heads: int, hidden: int) -> int:
     return int(statistics["Attention"]) + int(statistics["MultiHeadAttention"])
 
 
+def quantise(source: Path, target: Path, weight_bits: WeightBits) -> None:
+    """Round weights to int8, with a scale for each column; what they are multiplied by is rounded batch by batch.
+
+    So a text's vector depends a little on which texts are beside it.
+
+    Args:
+        source: a fused graph.
+        target: where the quantised one goes.
+        weight_bits: 7 for CPUs whose products of 8 bits saturate.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with quiet():
+        quantize_dynamic(
+            str(source),
+            str(target),
+            op_types_to_quantize=QUANTISED,
+            per_channel=True,
+            reduce_range=weight_bits == 7,
+            weight_type=QuantType.QInt8,
+            # Of what fused operators give, which ONNX's own inference of types does not know.
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )
+
+
 def optimise(source: Path, target: Path) -> None:
     """Write the graph as ONNX Runtime optimises it when it loads one, so that no start has to do it again."""
     import onnxruntime
@@ -139,36 +162,3 @@ def quiet() -> Iterator[None]:
     finally:
         logging.disable(disabled)
         root.handlers[:] = handlers  # the quantiser's `logging.warning` adds one
-
-
-# --------
-# A graph whose matrices are int8.
-
-# Where the time goes. Embeddings are looked up, not multiplied: int8 would make them smaller and worse, not faster.
-QUANTISED = ["Attention", "MatMul"]
-
-
-def quantise(source: Path, target: Path, weight_bits: WeightBits) -> None:
-    """Round weights to int8, with a scale for each column; what they are multiplied by is rounded batch by batch.
-
-    So a text's vector depends a little on which texts are beside it.
-
-    Args:
-        source: a fused graph.
-        target: where the quantised one goes.
-        weight_bits: 7 for CPUs whose products of 8 bits saturate.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with quiet():
-        quantize_dynamic(
-            str(source),
-            str(target),
-            op_types_to_quantize=QUANTISED,
-            per_channel=True,
-            reduce_range=weight_bits == 7,
-            weight_type=QuantType.QInt8,
-            # Of what fused operators give, which ONNX's own inference of types does not know.
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )

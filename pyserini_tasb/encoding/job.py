@@ -1,4 +1,4 @@
-"""What is asked of `tasb encode`: which units are this process's share, and whether a folder is of the same job."""
+"""The job of `encode`, and its beginning: is the folder of the same job, and is the corpus sound?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.plan import CorpusPlan
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
+
 LOG = logging.getLogger(__name__)
+UNIT_SIZE = 16_384
+PLAN = "corpus.json"
+SECONDS_BETWEEN_LOOKS = 1.0
+# The words for a digest, which says nothing to a reader.
+DIFFERENT = {"card": "another encoder (its card, tokenizer or weights)", "corpus": "another corpus, or a changed one"}
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,9 @@ class EncodeJob:
     """A corpus, an encoder and a folder.
 
     Args:
-        encoder: what `--encoder` takes.
-        card_digest: of its card and model.
-        corpus: paths of the collections.
+        encoder: its name, a model's folder or hub id, or a card's path.
+        card_digest: a digest of its card and model.
+        corpus: the paths of the corpus.
         output: the vector folder.
         max_length: tokens kept of a passage; by default the card's.
         precision: to compute in; by default the card's.
@@ -64,7 +70,7 @@ class EncodeJob:
 
     @property
     def options(self) -> dict[str, object]:
-        """What decides the vectors, apart from the corpus."""
+        """All that decides the vectors, apart from the corpus."""
         return {
             "card": self.card_digest,
             "max_length": self.passage_max_length,
@@ -88,57 +94,6 @@ class EncodeJob:
             **self.about(plan, encoder),
         }
         return VectorManifest(encoder.dimension, self.dtype, plan.records, plan.unit_size, about)
-
-
-# --------
-# Vectors of two models, two corpora or two sets of options never come into one folder.
-
-# What is told for a digest, which says nothing to a reader.
-DIFFERENT = {"card": "another encoder (its card, tokenizer or weights)", "corpus": "another corpus, or a changed one"}
-
-
-def folder_manifest(folder: Path) -> VectorManifest | None:
-    """The manifest of a folder that was begun; None if nothing was.
-
-    Raises:
-        TasbError: something else is in the folder.
-    """
-    return read_vector_manifest(folder) if (folder / MANIFEST).exists() else None
-
-
-def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any]) -> None:
-    """Refuse to go on in a folder whose vectors are of something else.
-
-    Args:
-        folder: the vector folder.
-        manifest: its manifest.
-        asked: values of the manifest or of its `about`, as they would be now.
-
-    Raises:
-        TasbError: naming what differs; nothing was changed.
-    """
-    known = {**vars(manifest), **manifest.about}
-    differences = [
-        DIFFERENT.get(name, f"{name} {known.get(name)}, not {value}")
-        for name, value in asked.items()
-        if known.get(name) != value
-    ]
-    if differences:
-        raise TasbError(
-            where=str(folder),
-            expected="a new folder, or one begun by this same command",
-            found="vectors of " + "; ".join(differences),
-            do=f"give the command it was begun with, or choose another {argument('output')}; what is there was not "
-            "changed",
-        )
-
-
-# --------
-# What comes before the first vector: is it the same command, and is the corpus sound?
-
-UNIT_SIZE = 16_384
-PLAN = "corpus.json"
-SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
@@ -195,6 +150,42 @@ def begin(job: EncodeJob, plan: CorpusPlan, encoder: TextEncoder) -> VectorManif
             now = {"dimension": encoder.dimension, **job.about(plan, encoder)}
             require_same(job.output, manifest, now)
     return manifest
+
+
+def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any]) -> None:
+    """Refuse to go on in a folder whose vectors are of another model, corpus or set of options.
+
+    Args:
+        folder: the vector folder.
+        manifest: its manifest.
+        asked: values of the manifest or of its `about`, as they would be now.
+
+    Raises:
+        TasbError: naming what differs; nothing was changed.
+    """
+    known = {**vars(manifest), **manifest.about}
+    differences = [
+        DIFFERENT.get(name, f"{name} {known.get(name)}, not {value}")
+        for name, value in asked.items()
+        if known.get(name) != value
+    ]
+    if differences:
+        raise TasbError(
+            where=str(folder),
+            expected="a new folder, or one begun by this same command",
+            found="vectors of " + "; ".join(differences),
+            do=f"give the command it was begun with, or choose another {argument('output')}; what is there was not "
+            "changed",
+        )
+
+
+def folder_manifest(folder: Path) -> VectorManifest | None:
+    """The manifest of a folder that was begun; None if nothing was.
+
+    Raises:
+        TasbError: something else is in the folder.
+    """
+    return read_vector_manifest(folder) if (folder / MANIFEST).exists() else None
 
 
 @contextlib.contextmanager

@@ -27,20 +27,74 @@ if TYPE_CHECKING:
 
 
 LOG = logging.getLogger(__name__)
-
 # A new version of how models are exported makes all be exported again.
 VERSION = 2
 ABANDONED_SECONDS = 3_600
 
 
-def cache_folder() -> Path:
-    """Where exported models are kept: under `$XDG_CACHE_HOME`, or `~/.cache`."""
-    return user_cache() / "onnx"
+class OnnxRuntime:
+    """ONNX Runtime: fp32, and int8 where the CPU multiplies it. A model is exported the first time."""
+
+    def best_device(self) -> str:
+        """A GPU if ONNX Runtime is built for one."""
+        return "cuda:0" if has_gpu() else "cpu"
+
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
+        """A fast format, as `Backend` says. A model that is exported already has one precision."""
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        if is_exported(folder):
+            return _exported_precision(folder, precision)
+        # The int8 operators are the CPU's.
+        return "int8" if precision == "int8" and device == "cpu" and cpu_has_int8() else "fp32"
+
+    def lacks(self, card: EncoderCard, precision: Precision) -> str:
+        """The packages for an export, where none is in the cache."""
+        missing = missing_packages()
+        return "" if not missing or is_cached(card, _graph_precision(precision)) else " and ".join(missing)
+
+    def load(self, card: EncoderCard, precision: Precision, device: str) -> OnnxModel:
+        """The card's model, as `Backend` says. The first time, this exports it."""
+        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
+        if not is_exported(folder):
+            return OnnxModel(cached_export(card, _graph_precision(precision)), device)
+        _warn_of_saturation(folder)
+        return OnnxModel(folder, device)
 
 
-def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
-    """True if the card's model has been exported before, and none of its files is damaged."""
-    return _is_whole(_place(card, precision))
+BACKENDS["onnx"] = OnnxRuntime()
+
+
+def _exported_precision(folder: Path, asked: Precision) -> Precision:
+    """The precision of an exported model.
+
+    Raises:
+        TasbError: less accurate than asked.
+    """
+    found = read_about(folder).precision
+    if ACCURACY[found] < ACCURACY[asked]:
+        raise TasbError(
+            where=str(folder),
+            expected=f"a model of precision {asked} or better",
+            found=f"one that was exported in {found}",
+            do=f"name the folder's encoder card (`{argument('encoder', 'tasb:FOLDER/NAME.yaml')}`), which asks for no "
+            f"more; or export the model again with {argument('precision', 'fp32')}",
+        )
+    return found
+
+
+@functools.cache
+def _warn_of_saturation(folder: Path) -> None:
+    about = read_about(folder)
+    if about.precision == "int8" and about.weight_bits > int8_weight_bits():
+        LOG.warning(
+            "%s was exported on a CPU with VNNI instructions. This CPU has none: its int8 products saturate, and "
+            "vectors can be far from exact. Export the model again here, or take fp32",
+            folder,
+        )
+
+
+def _graph_precision(precision: Precision) -> ExportPrecision:
+    return "int8" if precision == "int8" else "fp32"
 
 
 def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
@@ -70,6 +124,16 @@ def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
             export_model(card, folder, precision, built_in_sample())
         _put_in_place(own, target)
     return target
+
+
+def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
+    """True if the card's model has been exported before, and none of its files is damaged."""
+    return _is_whole(_place(card, precision))
+
+
+def cache_folder() -> Path:
+    """Where exported models are kept: under `$XDG_CACHE_HOME`, or `~/.cache`."""
+    return user_cache() / "onnx"
 
 
 def _place(card: EncoderCard, precision: ExportPrecision) -> Path:
@@ -103,72 +167,3 @@ def _remove_abandoned(target: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-# --------
-# ONNX Runtime: fp32, and int8 where the CPU multiplies it. What is no exported model is exported the first time.
-
-
-class OnnxRuntime:
-    """ONNX Runtime: fp32, and int8 where the CPU multiplies it. A model is exported the first time."""
-
-    def best_device(self) -> str:
-        """A GPU if ONNX Runtime is built for one."""
-        return "cuda:0" if has_gpu() else "cpu"
-
-    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
-        """See `Backend`. A model that is exported already has one precision."""
-        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        if is_exported(folder):
-            return _precision_of(folder, precision)
-        # The int8 operators are the CPU's.
-        return "int8" if precision == "int8" and device == "cpu" and cpu_has_int8() else "fp32"
-
-    def lacks(self, card: EncoderCard, precision: Precision) -> str:
-        """The packages for an export, where none is in the cache."""
-        missing = missing_packages()
-        return "" if not missing or is_cached(card, _of_graph(precision)) else " and ".join(missing)
-
-    def load(self, card: EncoderCard, precision: Precision, device: str) -> OnnxModel:
-        """See `Backend`. The first time, this exports the model."""
-        folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        if not is_exported(folder):
-            return OnnxModel(cached_export(card, _of_graph(precision)), device)
-        _warn_of_saturation(folder)
-        return OnnxModel(folder, device)
-
-
-BACKENDS["onnx"] = OnnxRuntime()
-
-
-def _precision_of(folder: Path, asked: Precision) -> Precision:
-    """What an exported model computes in.
-
-    Raises:
-        TasbError: less accurate than asked.
-    """
-    found = read_about(folder).precision
-    if ACCURACY[found] < ACCURACY[asked]:
-        raise TasbError(
-            where=str(folder),
-            expected=f"a model of precision {asked} or better",
-            found=f"one that was exported in {found}",
-            do=f"name the folder's encoder card (`{argument('encoder', 'tasb:FOLDER/NAME.yaml')}`), which asks for no "
-            f"more; or export the model again with {argument('precision', 'fp32')}",
-        )
-    return found
-
-
-@functools.cache
-def _warn_of_saturation(folder: Path) -> None:
-    about = read_about(folder)
-    if about.precision == "int8" and about.weight_bits > int8_weight_bits():
-        LOG.warning(
-            "%s was exported on a CPU with VNNI instructions. This CPU has none: its int8 products saturate, and "
-            "vectors can be far from exact. Export the model again here, or take fp32",
-            folder,
-        )
-
-
-def _of_graph(precision: Precision) -> ExportPrecision:
-    return "int8" if precision == "int8" else "fp32"

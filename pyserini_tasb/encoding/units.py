@@ -1,4 +1,4 @@
-"""Units of a corpus, one after the other: tokenised ahead, sorted by length, encoded, written whole."""
+"""Units of a corpus, one after the other: tokenised ahead by another process, encoded, written whole."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pyserini_tasb.artifacts import HeldError, lock_file
 from pyserini_tasb.encoding.job import begin
-from pyserini_tasb.encoding.tokenising import TokenisedUnits
+from pyserini_tasb.encoding.plan import UnitDigest
 from pyserini_tasb.encoding.vectors import UNITS, VectorUnit
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.models.tokenizers import batches_by_length
+from pyserini_tasb.workers import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from multiprocessing.connection import Connection
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -26,27 +30,56 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.encoders import TextEncoder
     from pyserini_tasb.encoding.job import EncodeJob
     from pyserini_tasb.encoding.plan import CorpusPlan
-    from pyserini_tasb.encoding.tokenising import TokenisedUnit
+    from pyserini_tasb.formats.collections import Mark
+    from pyserini_tasb.models.tokenizers import PrefixedTokenizer
 
 
-@dataclass(frozen=True)
-class EncodedBatch:
-    """What the model has done.
+SECONDS_BETWEEN_LOOKS = 1.0
+TOKENISED_AT_ONCE = 1024
+
+
+def encode_units(
+    job: EncodeJob,
+    plan: CorpusPlan,
+    numbers: Sequence[int],
+    supervisor: Supervisor,
+) -> None:
+    """Encode units and write them. Those that other processes are at work on are waited for.
 
     Args:
-        passages: in the batch.
-        tokens: of them.
-        tokens_with_padding: what the model computed.
-    """
+        job: what is asked.
+        plan: the plan of its corpus.
+        numbers: the numbers of the units.
+        supervisor: is told of every batch, and may stop the work.
 
-    passages: int
-    tokens: int
-    tokens_with_padding: int
+    Raises:
+        TasbError: the model is not here, the folder is of something else, the corpus was changed, or the disk refuses.
+    """
+    from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
+    from pyserini_tasb.models.checkpoints import find_checkpoint
+    from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
+
+    encoder = TextEncoder(job.card, _device(job.device), backend=job.backend)
+    manifest = begin(job, plan, encoder)
+    tokenizer = open_prefixed_tokenizer(
+        find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),
+        prefix=job.card.passage_prefix,
+        max_length=min(job.passage_max_length, encoder.longest),
+    )
+    # Where the CPU computes, tokenising leaves the cores to it; a GPU waits for every one of them.
+    threads = 1 if encoder.device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
+    left = [VectorUnit(job.output, number, manifest.digest) for number in numbers]
+    with TokenisedUnits(tokenizer, job.corpus, plan, threads) as tokenised:
+        while left and not supervisor.stopped():
+            _encode_free_units(job, encoder, tokenised, left, supervisor)
+            left = [unit for unit in left if not unit.finished]
+            if left and not supervisor.stopped():
+                time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 @dataclass(frozen=True)
 class Supervisor:
-    """Whom the work is for.
+    """The one that the work is done for.
 
     Args:
         report: is told of every batch.
@@ -55,6 +88,21 @@ class Supervisor:
 
     report: Callable[[EncodedBatch], None]
     stopped: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """A batch that is encoded.
+
+    Args:
+        passages: how many there are in it.
+        tokens: their tokens.
+        tokens_with_padding: the tokens that the model computed.
+    """
+
+    passages: int
+    tokens: int
+    tokens_with_padding: int
 
 
 class EncodingProgress:
@@ -91,11 +139,60 @@ class EncodingProgress:
         return 1 - self._tokens / max(1, self._tokens_with_padding)
 
 
-# --------
-# The vectors of one unit: sorted by length, batched by tokens.
+def _device(asked: str | None) -> str | None:
+    """The device that was asked for; each of torchrun's processes has a GPU of its own; else the back end chooses."""
+    rank = os.environ.get("LOCAL_RANK")
+    if asked or rank is None:
+        return asked
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    # Not run here: no GPU on the machine that wrote this.
+    return f"cuda:{int(rank) % torch.cuda.device_count()}"
 
 
-def encode_unit(
+def _encode_free_units(
+    job: EncodeJob,
+    encoder: TextEncoder,
+    tokenised: TokenisedUnits,
+    units: Sequence[VectorUnit],
+    supervisor: Supervisor,
+) -> None:
+    by_number = {unit.number: unit for unit in units}
+    for passages in tokenised.units(_free(units)):
+        unit = by_number[passages.number]
+        with contextlib.suppress(HeldError), _lock(unit):
+            if unit.finished:
+                continue
+            vectors = _encode_unit(encoder, passages, job, supervisor)
+            if vectors is None:
+                return
+            for path in (job.output / UNITS).glob(f"{unit.number:06}.*.part"):
+                path.unlink()  # of a process that was killed while it wrote
+            unit.write(passages.docids, vectors)
+
+
+def _free(units: Sequence[VectorUnit]) -> Iterator[int]:
+    """The units that are to be done and that nobody is at work on."""
+    for unit in units:
+        with contextlib.suppress(HeldError):
+            with _lock(unit):
+                is_free = not unit.finished
+            if is_free:
+                yield unit.number
+
+
+@contextlib.contextmanager
+def _lock(unit: VectorUnit) -> Iterator[None]:
+    advice = "check the folder, its permissions and the space on the disk"
+    with contextlib.ExitStack() as stack:
+        with os_errors_explained(unit.path(".lock"), expected="a folder that can be written to", do=advice):
+            stack.enter_context(lock_file(unit.path(".lock")))
+        yield
+
+
+def _encode_unit(
     encoder: TextEncoder,
     unit: TokenisedUnit,
     job: EncodeJob,
@@ -137,99 +234,111 @@ def encode_unit(
     return vectors
 
 
-# --------
-# Units of a job, one after the other: tokenised ahead, encoded, written whole.
-
-SECONDS_BETWEEN_LOOKS = 1.0
-
-
-def encode_units(
-    job: EncodeJob,
-    plan: CorpusPlan,
-    numbers: Sequence[int],
-    supervisor: Supervisor,
-) -> None:
-    """Encode units and write them. Those that other processes are at work on are waited for.
+class TokenisedUnits:
+    """Has units tokenised, at most one more than the one that is worked on; a context manager.
 
     Args:
-        job: what is asked.
-        plan: of its corpus.
-        numbers: of the units.
-        supervisor: is told of every batch, and may stop the work.
-
-    Raises:
-        TasbError: the model is not here, the folder is of something else, the corpus was changed, or the disk refuses.
+        tokenizer: with prefix and length cap.
+        corpus: paths of the collections.
+        plan: where their units begin.
+        threads: to tokenise in.
     """
-    from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
-    from pyserini_tasb.models.checkpoints import find_checkpoint
-    from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
 
-    encoder = TextEncoder(job.card, _device(job.device), backend=job.backend)
-    manifest = begin(job, plan, encoder)
-    tokenizer = open_prefixed_tokenizer(
-        find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),
-        prefix=job.card.passage_prefix,
-        max_length=min(job.passage_max_length, encoder.longest),
-    )
-    # Where the CPU computes, tokenising leaves the cores to it; a GPU waits for every one of them.
-    threads = 1 if encoder.device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
-    left = [VectorUnit(job.output, number, manifest.digest) for number in numbers]
-    with TokenisedUnits(tokenizer, job.corpus, plan, threads) as tokenised:
-        while left and not supervisor.stopped():
-            _encode_free_units(job, encoder, tokenised, left, supervisor)
-            left = [unit for unit in left if not unit.finished]
-            if left and not supervisor.stopped():
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+    def __init__(
+        self, tokenizer: PrefixedTokenizer, corpus: tuple[str, ...], plan: CorpusPlan, threads: int = 1
+    ) -> None:
+        self._plan = plan
+        self._child = Child(_tokenise, "the tokenising process")
+        self._child.send((tokenizer, corpus, plan.unit_size, threads))
 
+    def __enter__(self) -> Self:
+        return self
 
-def _encode_free_units(
-    job: EncodeJob,
-    encoder: TextEncoder,
-    tokenised: TokenisedUnits,
-    units: Sequence[VectorUnit],
-    supervisor: Supervisor,
-) -> None:
-    by_number = {unit.number: unit for unit in units}
-    for passages in tokenised.units(_free(units)):
-        unit = by_number[passages.number]
-        with contextlib.suppress(HeldError), _lock(unit):
-            if unit.finished:
-                continue
-            vectors = encode_unit(encoder, passages, job, supervisor)
-            if vectors is None:
-                return
-            for path in (job.output / UNITS).glob(f"{unit.number:06}.*.part"):
-                path.unlink()  # of a process that was killed while it wrote
-            unit.write(passages.docids, vectors)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._child.stop()
+
+    def units(self, numbers: Iterable[int]) -> Iterator[TokenisedUnit]:
+        """These units, in this order; `numbers` is asked for the next one before one is given out.
+
+        Raises:
+            TasbError: the corpus cannot be read, or is not what the plan was made of.
+        """
+        remaining = iter(numbers)
+        waiting = self._order(remaining)
+        while waiting:
+            unit: TokenisedUnit = self._child.receive()
+            waiting = self._order(remaining)
+            yield unit
+
+    def _order(self, remaining: Iterator[int]) -> bool:
+        for number in remaining:
+            self._child.send(_Order(number, self._plan.marks[number], self._plan.digests[number]))
+            return True
+        return False
 
 
-def _free(units: Sequence[VectorUnit]) -> Iterator[int]:
-    """The units that are to be done and that nobody is at work on."""
-    for unit in units:
-        with contextlib.suppress(HeldError):
-            with _lock(unit):
-                is_free = not unit.finished
-            if is_free:
-                yield unit.number
+@dataclass(frozen=True)
+class TokenisedUnit:
+    """Docids and token ids of one unit's passages, in corpus order.
+
+    Args:
+        number: of the unit, from 0.
+        docids: [passages].
+        token_ids: of all passages, one after the other.
+        lengths: [passages] in tokens, special tokens included.
+    """
+
+    number: int
+    docids: list[str]
+    token_ids: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+
+    def texts(self) -> list[NDArray[np.int32]]:
+        """The token ids of each passage, as views."""
+        return np.split(self.token_ids, np.cumsum(self.lengths)[:-1])
 
 
-@contextlib.contextmanager
-def _lock(unit: VectorUnit) -> Iterator[None]:
-    advice = "check the folder, its permissions and the space on the disk"
-    with contextlib.ExitStack() as stack:
-        with os_errors_explained(unit.path(".lock"), expected="a folder that can be written to", do=advice):
-            stack.enter_context(lock_file(unit.path(".lock")))
-        yield
+@dataclass(frozen=True)
+class _Order:
+    number: int
+    start: Mark
+    digest: str
 
 
-def _device(asked: str | None) -> str | None:
-    """Of torchrun's processes on one machine, each has a GPU of its own; else the back end looks for one."""
-    rank = os.environ.get("LOCAL_RANK")
-    if asked or rank is None:
-        return asked
-    import torch
+def _tokenise(connection: Connection) -> None:
+    tokenizer, paths, unit_size, threads = connection.recv()
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    corpus = Corpus(paths)
+    passages: Iterator[tuple[Mark, str, str]] = iter(())
+    next_unit = -1
+    while True:
+        order: _Order = connection.recv()
+        if order.number != next_unit:
+            passages = corpus.marked(order.start)
+        connection.send(_tokenised(order, passages, unit_size, tokenizer))
+        next_unit = order.number + 1
 
-    if not torch.cuda.is_available():
-        return "cpu"
-    # Not run here: no GPU on the machine that wrote this.
-    return f"cuda:{int(rank) % torch.cuda.device_count()}"
+
+def _tokenised(
+    order: _Order, passages: Iterator[tuple[Mark, str, str]], unit_size: int, tokenizer: PrefixedTokenizer
+) -> TokenisedUnit:
+    digest = UnitDigest()
+    docids: list[str] = []
+    token_ids: list[NDArray[np.int32]] = []
+    lengths: list[int] = []
+    while batch := list(islice(passages, min(TOKENISED_AT_ONCE, unit_size - len(docids)))):
+        digest.add((docid, text) for _, docid, text in batch)
+        docids += [docid for _, docid, _ in batch]
+        tokenised = tokenizer([text for _, _, text in batch])
+        lengths += map(len, tokenised)
+        # At once: as Python's integers they would take nine times the memory.
+        token_ids.append(np.array([token for ids in tokenised for token in ids], dtype=np.int32))
+    if digest.hexdigest() != order.digest:
+        raise TasbError(
+            where=f"passages {order.number * unit_size + 1:,} to {order.number * unit_size + len(docids):,}",
+            expected="the corpus as it was when the command began",
+            found="other docids or texts",
+            do=f"leave the corpus as it is while it is encoded; encode a changed one to another {argument('output')}",
+        )
+    return TokenisedUnit(order.number, docids, np.concatenate(token_ids), np.array(lengths, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Files that others read, made of a finished vector folder block by block."""
+"""Files that other programs read, made of a finished vector folder block by block."""
 
 from __future__ import annotations
 
@@ -19,21 +19,16 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.vectors import VectorFolder
 
 
-@contextlib.contextmanager
-def docid_file(folder: Path) -> Iterator[Callable[[Sequence[str]], None]]:
-    """A function that appends docids to the file `docid` of a folder."""
-    with (folder / "docid").open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda docids: file.writelines(f"{docid}\n" for docid in docids)
-
-
-# --------
-# The folder that `pyserini.search.faiss` opens: a flat inner-product index, `docid`, and our manifest.
-
 ROWS = 4096
+# The fewest digits that read back as the same number, for every number of the type.
+DIGITS = {"float32": 9, "float16": 5}
 
 
 def write_faiss_flat(vectors: VectorFolder, folder: Path) -> None:
-    """Write an `IndexFlatIP` of fp32, its docids and its manifest into an empty folder, in memory of constant size."""
+    """Write what `pyserini.search.faiss` opens into an empty folder, in memory of constant size.
+
+    That is an `IndexFlatIP` of fp32, its docids, and our manifest.
+    """
     _write_index(vectors, folder)
     write_index_manifest(folder, vectors.encoders)
 
@@ -58,7 +53,7 @@ def _write_index(vectors: VectorFolder, folder: Path) -> None:
 
 
 def flat_header(dimension: int, count: int) -> bytes | None:
-    """What stands before the vectors in Faiss's own file of a flat index; None if this Faiss writes something else.
+    """The bytes before the vectors in Faiss's own file of a flat index; None if this Faiss writes something else.
 
     Faiss writes only what it holds in memory: 27 GB for MS MARCO. The file is a header, which has the number of vectors
     in two places, and the vectors.
@@ -85,27 +80,22 @@ def _is_as_expected(dimension: int, rows: int) -> bool:
     return bool(_header(dimension, rows) + vectors.tobytes() == faiss.serialize_index(index).tobytes())
 
 
-# --------
-# `vectors.npy`, as stored, to be mapped by NumPy; and `docid`.
+def write_pyserini_jsonl(vectors: VectorFolder, folder: Path) -> None:
+    """Write `embeddings.jsonl` into an empty folder: `id`, `contents` (empty: nothing reads it), `vector`.
 
-
-def write_npy(vectors: VectorFolder, folder: Path) -> None:
-    """Write `vectors.npy` [passages, dimension] and `docid` into an empty folder."""
-    with (
-        ArrayFile(folder / "vectors.npy", vectors.dtype, vectors.dimension) as file,
-        docid_file(folder) as append_docids,
-    ):
-        for docids, block in vectors.blocks():
-            file.append(block)
-            append_docids(docids)
-
-
-# --------
-# Parquet with the columns that Anserini's `ParquetDenseVectorCollection` reads by default.
+    `pyserini.encode` writes such a file; `pyserini.index.faiss` and Anserini's collections read it.
+    """
+    numbers = ", ".join([f"%.{DIGITS[vectors.dtype.name]}g"] * vectors.dimension)
+    with (folder / "embeddings.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+        for docids, block in vectors.blocks(rows=1024):
+            for docid, row in zip(docids, block.tolist(), strict=True):
+                file.write(f'{{"id": {json.dumps(docid)}, "contents": "", "vector": [{numbers % tuple(row)}]}}\n')
 
 
 def write_parquet(vectors: VectorFolder, folder: Path) -> None:
     """Write `vectors.parquet` into an empty folder: `docid`, a string, and `vector`, a list of fp32.
+
+    These are the columns that Anserini's `ParquetDenseVectorCollection` reads by default.
 
     Raises:
         TasbError: pyarrow is not installed.
@@ -129,24 +119,23 @@ def write_parquet(vectors: VectorFolder, folder: Path) -> None:
             writer.write_table(pa.table([pa.array(docids, pa.string()), rows], schema=schema), row_group_size=ROWS)
 
 
-# --------
-# `embeddings.jsonl` as `pyserini.encode` writes it and `pyserini.index.faiss` and Anserini's collections read it.
-
-# The fewest digits that read back as the same number, for every number of the type.
-DIGITS = {"float32": 9, "float16": 5}
-
-
-def write_pyserini_jsonl(vectors: VectorFolder, folder: Path) -> None:
-    """Write `embeddings.jsonl` into an empty folder: `id`, `contents` (empty: nothing reads it), `vector`."""
-    numbers = ", ".join([f"%.{DIGITS[vectors.dtype.name]}g"] * vectors.dimension)
-    with (folder / "embeddings.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-        for docids, block in vectors.blocks(rows=1024):
-            for docid, row in zip(docids, block.tolist(), strict=True):
-                file.write(f'{{"id": {json.dumps(docid)}, "contents": "", "vector": [{numbers % tuple(row)}]}}\n')
+def write_npy(vectors: VectorFolder, folder: Path) -> None:
+    """Write `vectors.npy` [passages, dimension], as stored, and `docid` into an empty folder."""
+    with (
+        ArrayFile(folder / "vectors.npy", vectors.dtype, vectors.dimension) as file,
+        docid_file(folder) as append_docids,
+    ):
+        for docids, block in vectors.blocks():
+            file.append(block)
+            append_docids(docids)
 
 
-# --------
-# Files that others read, made of a finished vector folder block by block.
+@contextlib.contextmanager
+def docid_file(folder: Path) -> Iterator[Callable[[Sequence[str]], None]]:
+    """A function that appends docids to the file `docid` of a folder."""
+    with (folder / "docid").open("w", encoding="utf-8", newline="\n") as file:
+        yield lambda docids: file.writelines(f"{docid}\n" for docid in docids)
+
 
 VectorFormat = Literal["faiss", "jsonl", "parquet", "npy"]
 FORMATS: dict[str, Callable[[VectorFolder, Path], None]] = {

@@ -1,4 +1,4 @@
-"""A vector folder: its manifest, its units, and reading it block by block."""
+"""A vector folder, read block by block; its manifest and its units, each finished or not there."""
 
 from __future__ import annotations
 
@@ -25,14 +25,99 @@ MANIFEST = "manifest.json"
 ENCODERS = "encoders"  # a key of `about`: the encoders of the passages, which an index of the vectors lists
 FORMAT, VERSION = "pyserini-tasb vector folder", 1
 DTYPES = ("float32", "float16")
+UNITS = "units"
+FILES = (".npy", ".docids")
+DO = "remove the unit's three files and encode the corpus again with the same command: it makes only what is missing"
+
+
+class VectorFolder:
+    """The vectors of a corpus, in its order.
+
+    Attributes:
+        path: the folder.
+        dimension: numbers of a vector.
+        count: how many vectors there are.
+        dtype: the type in which they are stored, float32 or float16.
+        about: what decided them: `card` and `corpus` (digests), `encoder`, `max_length`, `precision`.
+        encoders: the encoders that made them; empty in folders of earlier versions.
+
+    Args:
+        path: what `tasb encode` wrote. Sizes are checked; a unit's checksums are compared before it is first read.
+
+    Raises:
+        TasbError: not a vector folder, not finished, damaged, or with units of several models.
+    """
+
+    def __init__(self, path: Path) -> None:
+        manifest = read_vector_manifest(path)
+        self.path = path
+        self.dimension, self.count = manifest.dimension, manifest.records
+        self.dtype = np.dtype(manifest.dtype)
+        self.about: dict[str, Any] = manifest.about
+        self.encoders = self._read_encoders()
+        self._verified: set[int] = set()
+        self._verifying = threading.Lock()  # several threads may read the same folder
+        self._units = [VectorUnit(path, number, manifest.digest) for number in range(manifest.units)]
+        missing = [f"{unit.number:06}" for unit in self._units if not unit.finished]
+        if missing:
+            raise TasbError(
+                where=str(path),
+                expected=f"{manifest.units} finished units",
+                found=f"{len(missing)} not finished: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}",
+                do="give the `tasb encode` command again: it goes on where it stopped",
+            )
+        for unit in self._units:
+            unit.require_whole(manifest.rows(unit.number))
+
+    def blocks(self, rows: int = 65_536) -> Iterator[tuple[list[str], NDArray[Any]]]:
+        """Docids and vectors [docids, dimension], in corpus order; the vectors are as stored, over the files.
+
+        Args:
+            rows: at most so many in a block.
+
+        Raises:
+            TasbError: a unit differs from its checksums; none of its vectors were yielded.
+        """
+        for unit in self._units:
+            self._verify(unit)
+            # Opened anew each time: what a mapping has read stays in memory for as long as the mapping lives.
+            docids, vectors = unit.docids(), unit.vectors()
+            for start in range(0, len(docids), rows):
+                yield docids[start : start + rows], vectors[start : start + rows]
+
+    def verify(self) -> None:
+        """Compare all units that were not read yet with their checksums.
+
+        Raises:
+            TasbError: naming the first that is different.
+        """
+        for unit in self._units:
+            self._verify(unit)
+
+    def _verify(self, unit: VectorUnit) -> None:
+        with self._verifying:
+            if unit.number not in self._verified:
+                unit.verify()
+                self._verified.add(unit.number)
+
+    def _read_encoders(self) -> tuple[EncoderIdentity, ...]:
+        try:
+            return encoders_in(self.about.get(ENCODERS, ()))
+        except TypeError as error:
+            raise TasbError(
+                where=str(self.path / MANIFEST),
+                expected=f"`{ENCODERS}` as `tasb encode` writes them",
+                found=str(error),
+                do="the folder is damaged: encode the corpus again",
+            ) from error
 
 
 @dataclass(frozen=True)
 class VectorManifest:
-    """What a folder's vectors are.
+    """The manifest of a vector folder: all that decides its vectors.
 
     Args:
-        dimension: of each vector.
+        dimension: numbers of a vector.
         dtype: `float32` or `float16`.
         records: passages of the whole corpus.
         unit_size: passages of each unit but the last.
@@ -47,7 +132,7 @@ class VectorManifest:
 
     @property
     def units(self) -> int:
-        """How many units the corpus is cut into."""
+        """The number of units that the corpus is cut into."""
         return -(-self.records // self.unit_size)
 
     def rows(self, unit: int) -> int:
@@ -78,7 +163,7 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     path = folder / MANIFEST
     if not path.is_file():
         found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST} in it"
-        raise _not_one(folder, found)
+        raise _no_vector_folder(folder, found)
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -86,7 +171,7 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
             where=str(path), expected="JSON", found=str(error), do="the folder is damaged: encode the corpus again"
         ) from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise _not_one(folder, f"a {MANIFEST} of something else")
+        raise _no_vector_folder(folder, f"a {MANIFEST} of something else")
     version = content.pop("version", None)
     if version != VERSION:
         raise TasbError(
@@ -98,13 +183,13 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     try:
         manifest = VectorManifest(**content)
     except TypeError as error:
-        raise _not_one(folder, str(error)) from error
+        raise _no_vector_folder(folder, str(error)) from error
     if manifest.dtype not in DTYPES or min(manifest.dimension, manifest.records, manifest.unit_size) < 1:
-        raise _not_one(folder, f"a {MANIFEST} with values that cannot be")
+        raise _no_vector_folder(folder, f"a {MANIFEST} with values that cannot be")
     return manifest
 
 
-def _not_one(folder: Path, found: str) -> TasbError:
+def _no_vector_folder(folder: Path, found: str) -> TasbError:
     return TasbError(
         where=str(folder),
         expected="a vector folder",
@@ -113,17 +198,9 @@ def _not_one(folder: Path, found: str) -> TasbError:
     )
 
 
-# --------
-# One unit of a vector folder: `NNNNNN.npy`, `NNNNNN.docids`, and `NNNNNN.json`, which is there once it is finished.
-
-UNITS = "units"
-FILES = (".npy", ".docids")
-DO = "remove the unit's three files and encode the corpus again with the same command: it makes only what is missing"
-
-
 @dataclass(frozen=True)
 class VectorUnit:
-    """The files of one unit.
+    """The files of one unit: `NNNNNN.npy`, `NNNNNN.docids`, and `NNNNNN.json`, which is there once it is finished.
 
     Args:
         folder: the vector folder.
@@ -203,95 +280,9 @@ class VectorUnit:
                 raise TasbError(where=path, expected=f"sha256 {wanted}", found=f"sha256 {found}", do=DO)
 
     def docids(self) -> list[str]:
-        """In corpus order."""
+        """The docids, in corpus order."""
         return self.path(".docids").read_text(encoding="utf-8").split("\n")[:-1]
 
     def vectors(self) -> NDArray[Any]:
-        """[docids, dimension], over the file: nothing is read yet."""
+        """The vectors [docids, dimension], over the file: nothing is read yet."""
         return np.asarray(np.load(self.path(".npy"), mmap_mode="r", allow_pickle=False))
-
-
-# --------
-# A finished vector folder, read block by block: what `tasb encode` wrote.
-
-
-class VectorFolder:
-    """The vectors of a corpus, in its order.
-
-    Attributes:
-        path: the folder.
-        dimension: of each vector.
-        count: how many there are.
-        dtype: in which they are stored, float32 or float16.
-        about: what they are of: `card` and `corpus` (digests), `encoder`, `max_length`, `precision`.
-        encoders: those that encoded them; empty in folders of earlier versions.
-
-    Args:
-        path: what `tasb encode` wrote. Sizes are checked; a unit's checksums are compared before it is first read.
-
-    Raises:
-        TasbError: not a vector folder, not finished, damaged, or with units of several models.
-    """
-
-    def __init__(self, path: Path) -> None:
-        manifest = read_vector_manifest(path)
-        self.path = path
-        self.dimension, self.count = manifest.dimension, manifest.records
-        self.dtype = np.dtype(manifest.dtype)
-        self.about: dict[str, Any] = manifest.about
-        self.encoders = self._read_encoders()
-        self._verified: set[int] = set()
-        self._verifying = threading.Lock()  # several threads may read the same folder
-        self._units = [VectorUnit(path, number, manifest.digest) for number in range(manifest.units)]
-        missing = [f"{unit.number:06}" for unit in self._units if not unit.finished]
-        if missing:
-            raise TasbError(
-                where=str(path),
-                expected=f"{manifest.units} finished units",
-                found=f"{len(missing)} not finished: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}",
-                do="give the `tasb encode` command again: it goes on where it stopped",
-            )
-        for unit in self._units:
-            unit.require_whole(manifest.rows(unit.number))
-
-    def blocks(self, rows: int = 65_536) -> Iterator[tuple[list[str], NDArray[Any]]]:
-        """Docids and vectors [docids, dimension], in corpus order; the vectors are as stored, over the files.
-
-        Args:
-            rows: at most so many in a block.
-
-        Raises:
-            TasbError: a unit differs from its checksums; none of its vectors were yielded.
-        """
-        for unit in self._units:
-            self._verify(unit)
-            # Opened anew each time: what a mapping has read stays in memory for as long as the mapping lives.
-            docids, vectors = unit.docids(), unit.vectors()
-            for start in range(0, len(docids), rows):
-                yield docids[start : start + rows], vectors[start : start + rows]
-
-    def verify(self) -> None:
-        """Compare all units that were not read yet with their checksums.
-
-        Raises:
-            TasbError: naming the first that is different.
-        """
-        for unit in self._units:
-            self._verify(unit)
-
-    def _verify(self, unit: VectorUnit) -> None:
-        with self._verifying:
-            if unit.number not in self._verified:
-                unit.verify()
-                self._verified.add(unit.number)
-
-    def _read_encoders(self) -> tuple[EncoderIdentity, ...]:
-        try:
-            return encoders_in(self.about.get(ENCODERS, ()))
-        except TypeError as error:
-            raise TasbError(
-                where=str(self.path / MANIFEST),
-                expected=f"`{ENCODERS}` as `tasb encode` writes them",
-                found=str(error),
-                do="the folder is damaged: encode the corpus again",
-            ) from error

@@ -1,4 +1,4 @@
-"""What the processor offers: cores, instructions for int8, and the setting under which products repeat to the byte."""
+"""The processor: its cores, its instructions for int8, and the setting under which products repeat to the byte."""
 
 from __future__ import annotations
 
@@ -72,9 +72,6 @@ def _say_too_late() -> None:
     )
 
 
-# --------
-# What this machine lets a process compute with: cores, and instructions for int8.
-
 WeightBits = Literal[7, 8]
 
 # VNNI and AMX of x86, the dot product and matrix instructions of ARM.
@@ -83,7 +80,7 @@ _AMX = re.compile(r"\bamx_bf16\b")
 
 
 def threads(root: Path = Path("/")) -> int:
-    """How many threads to compute with: OMP_NUM_THREADS, or as many as the process may use cores.
+    """The threads to compute with: OMP_NUM_THREADS, or as many as the process may use cores.
 
     Those are the physical cores that its affinity allows, no more than its control groups grant it time for.
 
@@ -103,7 +100,7 @@ def cpu_has_int8() -> bool:
     """Whether this CPU multiplies int8 matrices itself; without, int8 is no faster, and less accurate on x86."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
-    return _says(_INT8)
+    return _has_instructions(_INT8)
 
 
 def int8_weight_bits() -> WeightBits:
@@ -113,10 +110,10 @@ def int8_weight_bits() -> WeightBits:
 
 def cpu_has_amx() -> bool:
     """Whether this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
-    return _says(_AMX)
+    return _has_instructions(_AMX)
 
 
-def _says(instructions: re.Pattern[str]) -> bool:
+def _has_instructions(instructions: re.Pattern[str]) -> bool:
     try:
         return instructions.search(Path("/proc/cpuinfo").read_text(encoding="utf-8")) is not None
     except OSError:

@@ -161,7 +161,7 @@ class Index(FileResult):
 
     @property
     def summary(self) -> str:
-        """How large it is, what it finds and how fast."""
+        """Its size, what it finds and how fast."""
         recall = ", ".join(f"recall@{depth} {share:.4f}" for depth, share in self.quality.recall.items())
         return (
             f"{self.kind} ({self.recipe}): {self.vectors:,} vectors of {self.dimension} dimensions\n"
@@ -222,7 +222,7 @@ REFINED_PER_HIT = 4
 
 @dataclass(frozen=True)
 class FaissRecipe:
-    """What `faiss.index_factory` and `faiss.ParameterSpace` make an index of; Faiss keeps both in its file.
+    """A factory string and parameters of the search; Faiss keeps both in its file.
 
     Args:
         factory: https://github.com/facebookresearch/faiss/wiki/The-index-factory

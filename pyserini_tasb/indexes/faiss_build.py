@@ -62,7 +62,7 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
 
 @dataclass(frozen=True)
 class FaissBuild:
-    """How to make a Faiss index, and to search it.
+    """A Faiss index that is built from a recipe, and searched.
 
     Args:
         recipe: of the index.

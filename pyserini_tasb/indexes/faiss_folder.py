@@ -17,62 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+INDEX, DOCID = "index", "docid"
 NEWLINE = ord("\n")
 BYTES_AT_ONCE = 1 << 26
-
-
-class DocidFile(Sequence[str]):
-    """Docids read from the file when they are asked for: 8 bytes of memory each, where a list of strings takes 60.
-
-    As Pyserini reads them: white space at the end of a line does not count.
-
-    Raises:
-        TasbError: the file cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        expected = "a file of docids, one a line"
-        with (
-            os_errors_explained(path, expected=expected, do="check the path and its permissions"),
-            path.open("rb") as file,
-        ):
-            # An empty file cannot be mapped.
-            empty = path.stat().st_size == 0
-            self._bytes: mmap.mmap | bytes = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._ends = _line_ends(self._bytes)
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self[at] for at in range(*row.indices(len(self)))]
-        if not -len(self) <= row < len(self):
-            raise IndexError(row)
-        row %= len(self)
-        start = int(self._ends[row - 1]) + 1 if row else 0
-        return self._bytes[start : int(self._ends[row])].decode().rstrip()
-
-
-def _line_ends(content: mmap.mmap | bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Where each line ends, the last one without its newline too."""
-    found = [
-        np.flatnonzero(np.frombuffer(content[start : start + BYTES_AT_ONCE], np.uint8) == NEWLINE) + start
-        for start in range(0, len(content), BYTES_AT_ONCE)
-    ]
-    if len(content) and content[len(content) - 1] != NEWLINE:
-        found.append(np.array([len(content)]))
-    return np.concatenate(found) if found else np.empty(0, np.int64)
-
-
-# --------
-# Opening a Faiss folder as Pyserini knows it: the files `index` and `docid`.
-
-INDEX, DOCID = "index", "docid"
 # Below, a file is read: nothing is won by mapping it, and Faiss 1.15 crashes on a mapped one that ends in its header.
 LEAST_MAPPED = 1 << 20
 _CPP_PLACE = re.compile(r"^Error in .*? at \S+:\d+: (Error: )?")
@@ -85,7 +32,7 @@ class FaissFolder:
     Args:
         path: the folder.
         index: Faiss's own object.
-        docids: of row i, the docid.
+        docids: the docid of each row.
     """
 
     path: Path
@@ -136,7 +83,7 @@ def read_index(file: Path, *, mapped: bool) -> Any:
     import faiss
 
     try:
-        # Of all kinds of index, this flag leaves the large arrays in the file (1.15: flat, quantised, HNSW, IVF).
+        # In all kinds of index, this flag leaves the large arrays in the file (1.15: flat, quantised, HNSW, IVF).
         flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
         return faiss.read_index(str(file), flags if file.stat().st_size >= LEAST_MAPPED else 0)
     except AttributeError as error:
@@ -164,11 +111,6 @@ def is_lucene_folder(path: Path) -> bool:
     return any(path.glob("segments_*"))
 
 
-def faiss_message(error: BaseException) -> str:
-    """What Faiss says, without the C++ function and line before it."""
-    return _CPP_PLACE.sub("", str(error)).strip() or type(error).__name__
-
-
 def _require_files(path: Path) -> None:
     if is_faiss_folder(path):
         return
@@ -186,3 +128,56 @@ def _listing(path: Path, here: list[str]) -> str:
     if not path.exists():
         return "no such folder"
     return f"a folder with {', '.join(here)}" if here else "an empty folder" if path.is_dir() else "a file"
+
+
+def faiss_message(error: BaseException) -> str:
+    """The message of an error of Faiss, without the C++ function and line before it."""
+    return _CPP_PLACE.sub("", str(error)).strip() or type(error).__name__
+
+
+class DocidFile(Sequence[str]):
+    """Docids read from the file when they are asked for: 8 bytes of memory each, where a list of strings takes 60.
+
+    As Pyserini reads them: white space at the end of a line does not count.
+
+    Raises:
+        TasbError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        expected = "a file of docids, one a line"
+        with (
+            os_errors_explained(path, expected=expected, do="check the path and its permissions"),
+            path.open("rb") as file,
+        ):
+            # An empty file cannot be mapped.
+            empty = path.stat().st_size == 0
+            self._bytes: mmap.mmap | bytes = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._ends = _line_ends(self._bytes)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        row %= len(self)
+        start = int(self._ends[row - 1]) + 1 if row else 0
+        return self._bytes[start : int(self._ends[row])].decode().rstrip()
+
+
+def _line_ends(content: mmap.mmap | bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Where each line ends, the last one without its newline too."""
+    found = [
+        np.flatnonzero(np.frombuffer(content[start : start + BYTES_AT_ONCE], np.uint8) == NEWLINE) + start
+        for start in range(0, len(content), BYTES_AT_ONCE)
+    ]
+    if len(content) and content[len(content) - 1] != NEWLINE:
+        found.append(np.array([len(content)]))
+    return np.concatenate(found) if found else np.empty(0, np.int64)

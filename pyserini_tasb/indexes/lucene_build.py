@@ -23,67 +23,11 @@ if TYPE_CHECKING:
 
 
 ROWS_AT_ONCE = 4_096
-
-
-class VectorPipes:
-    """One pipe and one writing thread for each thread that reads: of n, pipe i gets every n-th document from i on.
-
-    Args:
-        source: the vectors.
-        folder: an empty one, for the pipes.
-        count: how many.
-    """
-
-    def __init__(self, source: VectorSource, folder: Path, count: int) -> None:
-        self._source = source
-        self._stop = threading.Event()
-        self._written = [0] * count
-        self._threads = []
-        for number in range(count):
-            pipe = folder / f"{number:03}.jsonl"
-            os.mkfifo(pipe)
-            # A daemon: a reader that never comes must not keep the process from ending.
-            self._threads.append(threading.Thread(target=self._write, args=(pipe, number), daemon=True))
-
-    def feed(self, reader: threading.Thread) -> None:
-        """Write until the reader is done; after Ctrl-C, wait until it has put down what it has."""
-        from tqdm.auto import tqdm
-
-        for thread in self._threads:
-            thread.start()
-        try:
-            with tqdm(total=self._source.count, desc="adding", unit=" vectors") as progress:
-                while reader.is_alive():
-                    reader.join(timeout=0.2)
-                    progress.update(sum(self._written) - progress.n)
-        finally:
-            self._stop.set()
-            reader.join()
-
-    def _write(self, pipe: Path, number: int) -> None:
-        row, pipes = 0, len(self._written)
-        try:
-            with pipe.open("w", encoding="utf-8") as out:
-                for docids, vectors in self._source.blocks(ROWS_AT_ONCE):
-                    for at in range((number - row) % pipes, len(docids), pipes):
-                        if self._stop.is_set():
-                            return
-                        document = {"id": docids[at], "contents": "", "vector": vectors[at].tolist()}
-                        out.write(json.dumps(document) + "\n")
-                        self._written[number] += 1
-                    row += len(docids)
-        except BrokenPipeError:  # the reader has failed and said why; the number of its documents will tell
-            return
-
-
-# --------
-# Build a Lucene index with Anserini's own indexer, in this process.
-
 INDEXERS = {
     "lucene-flat": "io.anserini.index.IndexFlatDenseVectors",
     "lucene-hnsw": "io.anserini.index.IndexHnswDenseVectors",
 }
-# Of the JVM's heap, which is a quarter of the machine's memory; Anserini's 4 GB can be more than that.
+# A part of the JVM's heap, which is a quarter of the machine's memory; Anserini's 4 GB can be more than that.
 BUFFER_MEGABYTES = 1_024
 NOT_AMONG = -1
 LUCENE_ADVICE = {
@@ -94,7 +38,7 @@ LUCENE_ADVICE = {
 
 @dataclass(frozen=True)
 class LuceneBuild:
-    """How to make a Lucene index that `pyserini.search.lucene --dense` searches.
+    """A Lucene index that `pyserini.search.lucene --dense` searches.
 
     Args:
         kind: of `INDEXERS`.
@@ -152,19 +96,6 @@ class LuceneBuild:
         return LUCENE_ADVICE[self.kind]
 
 
-def widen_search(searcher: Any, depth: int) -> None:
-    """Raise efSearch to the depth: HNSW returns at most efSearch hits, by default 100.
-
-    Args:
-        searcher: Pyserini's `LuceneHnswDenseSearcher`.
-        depth: hits that will be asked for.
-    """
-    from jnius import cast
-
-    arguments = cast("io/anserini/search/HnswDenseSearcher$Args", searcher.searcher.args)
-    arguments.efSearch = max(arguments.efSearch, depth)
-
-
 def _indexer(kind: str, collection: str, folder: Path, threads: int) -> Any:
     from pyserini.pyclass import autoclass
 
@@ -208,3 +139,67 @@ def _require_all(folder: Path, count: int) -> None:
             found=str(found),
             do="read what Anserini says above; look at the room on the disk, and at memory (JAVA_TOOL_OPTIONS=-Xmx…)",
         )
+
+
+class VectorPipes:
+    """One pipe and one writing thread for each thread that reads: of n, pipe i gets every n-th document from i on.
+
+    Args:
+        source: the vectors.
+        folder: an empty one, for the pipes.
+        count: how many.
+    """
+
+    def __init__(self, source: VectorSource, folder: Path, count: int) -> None:
+        self._source = source
+        self._stop = threading.Event()
+        self._written = [0] * count
+        self._threads = []
+        for number in range(count):
+            pipe = folder / f"{number:03}.jsonl"
+            os.mkfifo(pipe)
+            # A daemon: a reader that never comes must not keep the process from ending.
+            self._threads.append(threading.Thread(target=self._write, args=(pipe, number), daemon=True))
+
+    def feed(self, reader: threading.Thread) -> None:
+        """Write until the reader is done; after Ctrl-C, wait until it has put down what it has."""
+        from tqdm.auto import tqdm
+
+        for thread in self._threads:
+            thread.start()
+        try:
+            with tqdm(total=self._source.count, desc="adding", unit=" vectors") as progress:
+                while reader.is_alive():
+                    reader.join(timeout=0.2)
+                    progress.update(sum(self._written) - progress.n)
+        finally:
+            self._stop.set()
+            reader.join()
+
+    def _write(self, pipe: Path, number: int) -> None:
+        row, pipes = 0, len(self._written)
+        try:
+            with pipe.open("w", encoding="utf-8") as out:
+                for docids, vectors in self._source.blocks(ROWS_AT_ONCE):
+                    for at in range((number - row) % pipes, len(docids), pipes):
+                        if self._stop.is_set():
+                            return
+                        document = {"id": docids[at], "contents": "", "vector": vectors[at].tolist()}
+                        out.write(json.dumps(document) + "\n")
+                        self._written[number] += 1
+                    row += len(docids)
+        except BrokenPipeError:  # the reader has failed and said why; the number of its documents will tell
+            return
+
+
+def widen_search(searcher: Any, depth: int) -> None:
+    """Raise efSearch to the depth: HNSW returns at most efSearch hits, by default 100.
+
+    Args:
+        searcher: Pyserini's `LuceneHnswDenseSearcher`.
+        depth: hits that will be asked for.
+    """
+    from jnius import cast
+
+    arguments = cast("io/anserini/search/HnswDenseSearcher$Args", searcher.searcher.args)
+    arguments.efSearch = max(arguments.efSearch, depth)

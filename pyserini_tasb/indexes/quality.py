@@ -1,4 +1,4 @@
-"""What an index finds of what exact search finds, how fast, and what to do about weak answers."""
+"""The quality of an index: its recall of exact search, its latency, and advice where it answers weakly."""
 
 from __future__ import annotations
 
@@ -31,55 +31,18 @@ if TYPE_CHECKING:
     """One query's vector [1, dimension] and a depth → the rows found [at most depth]."""
 
 
-def exact_top(
-    source: VectorSource, queries: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k best inner products of every query, and their rows in the source: both [queries, min(k, vectors)].
-
-    Args:
-        source: is read once, block by block.
-        queries: [queries, dimension].
-        k: how many.
-    """
-    import faiss
-
-    scores = np.empty((len(queries), 0), np.float32)
-    rows = np.empty((len(queries), 0), np.int64)
-    start = 0
-    for _, vectors in source.blocks():
-        block = np.ascontiguousarray(vectors, np.float32)
-        found = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-        scores = np.hstack([scores, found[0]])
-        rows = np.hstack([rows, found[1] + start])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
-        start += len(block)
-    return scores, rows
-
-
-def docids_at(source: VectorSource, rows: NDArray[np.int64]) -> dict[str, int]:
-    """The row of each docid, for some rows of the source."""
-    wanted = np.unique(rows)
-    found: dict[str, int] = {}
-    start = 0
-    for docids, _ in source.blocks():
-        first, last = np.searchsorted(wanted, (start, start + len(docids)))
-        found |= {docids[row - start]: row for row in wanted[first:last].tolist()}
-        start += len(docids)
-    return found
-
-
-# --------
-# What an index finds of what exact search finds, and how fast.
-
 DEPTHS = (10, 100, 1_000)  # the last is what `tasb search` asks for
 TIES = 100
 WARM_UP = 3
+FROM_TOPICS, FROM_VECTORS = 1_000, 200
+LEAST_RECALL = 0.9
+MORE = 4  # the next try looks at so many times as much
+OTHER_KIND = "take another --kind (flat and fp16 look at every vector)"
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Measured with sample queries.
+    """Recall and latency, measured with sample queries.
 
     Args:
         recall: depth → share of the exact top that a search for that many hits finds, mean over queries. Where there
@@ -95,7 +58,7 @@ class Quality:
 
 
 class Build(Protocol):
-    """What makes an index, and searches it."""
+    """A way to make an index and to search it."""
 
     @property
     def described(self) -> str: ...
@@ -144,10 +107,42 @@ def _recall(scores: NDArray[np.float32], rows: NDArray[np.int64], found: list[ND
     return float(np.mean(shares))
 
 
-# --------
-# The queries that a new index is measured with.
+def exact_top(
+    source: VectorSource, queries: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best inner products of every query, and their rows in the source: both [queries, min(k, vectors)].
 
-FROM_TOPICS, FROM_VECTORS = 1_000, 200
+    Args:
+        source: is read once, block by block.
+        queries: [queries, dimension].
+        k: how many.
+    """
+    import faiss
+
+    scores = np.empty((len(queries), 0), np.float32)
+    rows = np.empty((len(queries), 0), np.int64)
+    start = 0
+    for _, vectors in source.blocks():
+        block = np.ascontiguousarray(vectors, np.float32)
+        found = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores = np.hstack([scores, found[0]])
+        rows = np.hstack([rows, found[1] + start])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
+        start += len(block)
+    return scores, rows
+
+
+def docids_at(source: VectorSource, rows: NDArray[np.int64]) -> dict[str, int]:
+    """The row of each docid, for some rows of the source."""
+    wanted = np.unique(rows)
+    found: dict[str, int] = {}
+    start = 0
+    for docids, _ in source.blocks():
+        first, last = np.searchsorted(wanted, (start, start + len(docids)))
+        found |= {docids[row - start]: row for row in wanted[first:last].tolist()}
+        start += len(docids)
+    return found
 
 
 def sample_queries(
@@ -215,14 +210,6 @@ def open_query_encoder(name: str, source: VectorSource, parameter: str, backend:
             do="name the encoder that made the vectors",
         )
     return encoder
-
-
-# --------
-# Weak answers of an index: too few hits, or too many of the best ones missing; and what to do about it.
-
-LEAST_RECALL = 0.9
-MORE = 4  # the next try looks at so many times as much
-OTHER_KIND = "take another --kind (flat and fp16 look at every vector)"
 
 
 def quality_warning(quality: Quality, count: int, advice: str) -> str:

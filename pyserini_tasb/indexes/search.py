@@ -1,4 +1,4 @@
-"""Faiss folders searched as one; what is found does not depend on what else is searched."""
+"""Faiss folders searched as one, so that a hit does not depend on what else is searched."""
 
 from __future__ import annotations
 
@@ -23,131 +23,14 @@ if TYPE_CHECKING:
     from pyserini_tasb.indexes.faiss_folder import DocidFile, FaissFolder
 
 
-@dataclass(frozen=True)
-class Hits:
-    """What was found for one query; 12 bytes a hit.
-
-    Args:
-        scores: [hits] inner products.
-        rows: [hits] of a list of docids.
-    """
-
-    scores: NDArray[np.float32]
-    rows: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def and_more(self, others: Hits) -> Hits:
-        """Both, in no order."""
-        return Hits(np.append(self.scores, others.scores), np.append(self.rows, others.rows))
-
-    def ranked(self, docids: Sequence[str], depth: int) -> Hits:
-        """The best `depth`; of a docid that is there several times, the best score.
-
-        Args:
-            docids: of row i, the docid.
-            depth: how many at most.
-        """
-        by_score = sorted(
-            zip(self.scores.tolist(), [docids[row] for row in self.rows.tolist()], range(len(self)), strict=True),
-            reverse=True,
-        )
-        seen: set[str] = set()
-        kept = []
-        for _, docid, position in by_score:
-            if docid not in seen:
-                seen.add(docid)
-                kept.append(position)
-                if len(kept) == depth:
-                    break
-        return Hits(self.scores[kept], self.rows[kept])
-
-    def without(self, docid: str, docids: Sequence[str], depth: int) -> Hits:
-        """The first `depth` hits that do not have the given docid, in their order.
-
-        Args:
-            docid: the one that is dropped.
-            docids: of row i, the docid.
-            depth: how many at most.
-        """
-        kept = [position for position, row in enumerate(self.rows.tolist()) if docids[row] != docid][:depth]
-        return Hits(self.scores[kept], self.rows[kept])
-
-
-NO_HITS = Hits(np.empty(0, np.float32), np.empty(0, np.int64))
-
-
-# --------
-# Search one Faiss index so that what it finds does not depend on what else was searched with it.
-#
-# Faiss alone leaves open which of equal scores it keeps, and multiplies single queries, batches, and the last vectors
-# of
-# a block in different ways, so that scores differ in their last bits. Here a flat index scores its hits again one by
-# one,
-# and a list that ends in a tie is searched for further.
-
-# Of the largest difference between a hit's first and second score: how far below the last hit an equal one can stand.
+# An equal hit can stand so many times the largest difference between first and second scores below the last hit.
 NOISE_MARGIN = 10
 
 
-def search_folder(folder: FaissFolder, queries: NDArray[np.float32], depth: int) -> list[Hits]:
-    """Each query's best `depth` documents of one index, ranked as trec_eval does; rows are those of the index.
-
-    Args:
-        folder: the open index.
-        queries: [queries, dimension].
-        depth: how many documents, each docid counted once.
-    """
-    found: list[Hits | None] = [None] * len(queries)
-    remaining = np.arange(len(queries))
-    beyond = depth + depth // 8 + 16
-    while len(remaining):
-        beyond = min(beyond, int(folder.index.ntotal))
-        for query, (hits, is_whole) in zip(remaining, _search(folder, queries[remaining], depth, beyond), strict=True):
-            found[query] = hits if is_whole or beyond == folder.index.ntotal else None
-        remaining = np.array([query for query in remaining if found[query] is None], np.int64)
-        beyond *= 2
-    return [hits for hits in found if hits is not None]
-
-
-def _search(folder: FaissFolder, queries: NDArray[np.float32], depth: int, beyond: int) -> Iterator[tuple[Hits, bool]]:
-    """The best documents among the `beyond` best vectors, and whether no other vector can be among them."""
-    first, rows = folder.index.search(queries, beyond)
-    scores = _scored_again(folder.index, queries, rows)
-    if scores is None:
-        scores, noise = first, np.zeros(len(queries), np.float32)
-    else:
-        noise = NOISE_MARGIN * np.abs(scores - first).max(axis=1)
-    for query in range(len(queries)):
-        there = rows[query] >= 0  # an index that looks into a part of itself may find too few
-        hits = Hits(scores[query, there], rows[query, there]).ranked(folder.docids, depth)
-        searched_all = not there.all()
-        yield hits, searched_all or (len(hits) == depth and first[query, -1] < hits.scores[-1] - noise[query])
-
-
-def _scored_again(index: Any, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """Inner products of queries with some rows each, in the same way for any number of queries; flat indexes only."""
-    import faiss
-
-    flat: Any = index
-    if not isinstance(index, faiss.IndexFlat):  # all others compare one by one in the first place
-        return None
-    scores = np.empty(rows.shape, np.float32)
-    vectors = np.ascontiguousarray(queries, np.float32)
-    flat.compute_distance_subset(
-        len(vectors), faiss.swig_ptr(vectors), rows.shape[1], faiss.swig_ptr(scores), faiss.swig_ptr(rows)
-    )
-    return scores
-
-
-# --------
-# Several Faiss folders searched as one; one of them is open at a time.
-
-
 class ShardedIndex:
-    """Faiss folders as one index: what is found is what one index of all their vectors would find, scores and order.
+    """Faiss folders as one index, of which one is open at a time.
 
+    What is found is what one index of all their vectors would find, scores and order.
     A docid that several shards have is one document, with its best score.
 
     Args:
@@ -257,3 +140,113 @@ class JoinedDocids(Sequence[str]):
             return [self[at] for at in range(*row.indices(len(self)))]
         file = bisect_right(self.starts, row) - 1
         return self._files[file][row - self.starts[file]]
+
+
+def search_folder(folder: FaissFolder, queries: NDArray[np.float32], depth: int) -> list[Hits]:
+    """Each query's best `depth` documents of one index, ranked as trec_eval does; rows are those of the index.
+
+    What is found does not depend on what else is searched. Faiss alone leaves open which of equal scores it keeps, and
+    multiplies single queries, batches, and the last vectors of a block in different ways, so that scores differ in
+    their last bits. Here a flat index scores its hits again one by one, and a list that ends in a tie is searched for
+    further.
+
+    Args:
+        folder: the open index.
+        queries: [queries, dimension].
+        depth: how many documents, each docid counted once.
+    """
+    found: list[Hits | None] = [None] * len(queries)
+    remaining = np.arange(len(queries))
+    beyond = depth + depth // 8 + 16
+    while len(remaining):
+        beyond = min(beyond, int(folder.index.ntotal))
+        for query, (hits, is_whole) in zip(remaining, _search(folder, queries[remaining], depth, beyond), strict=True):
+            found[query] = hits if is_whole or beyond == folder.index.ntotal else None
+        remaining = np.array([query for query in remaining if found[query] is None], np.int64)
+        beyond *= 2
+    return [hits for hits in found if hits is not None]
+
+
+def _search(folder: FaissFolder, queries: NDArray[np.float32], depth: int, beyond: int) -> Iterator[tuple[Hits, bool]]:
+    """The best documents among the `beyond` best vectors, and whether no other vector can be among them."""
+    first, rows = folder.index.search(queries, beyond)
+    scores = _scored_again(folder.index, queries, rows)
+    if scores is None:
+        scores, noise = first, np.zeros(len(queries), np.float32)
+    else:
+        noise = NOISE_MARGIN * np.abs(scores - first).max(axis=1)
+    for query in range(len(queries)):
+        there = rows[query] >= 0  # an index that looks into a part of itself may find too few
+        hits = Hits(scores[query, there], rows[query, there]).ranked(folder.docids, depth)
+        searched_all = not there.all()
+        yield hits, searched_all or (len(hits) == depth and first[query, -1] < hits.scores[-1] - noise[query])
+
+
+def _scored_again(index: Any, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Inner products of queries with some rows each, in the same way for any number of queries; flat indexes only."""
+    import faiss
+
+    flat: Any = index
+    if not isinstance(index, faiss.IndexFlat):  # all others compare one by one in the first place
+        return None
+    scores = np.empty(rows.shape, np.float32)
+    vectors = np.ascontiguousarray(queries, np.float32)
+    flat.compute_distance_subset(
+        len(vectors), faiss.swig_ptr(vectors), rows.shape[1], faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+    )
+    return scores
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The hits of one query; 12 bytes each.
+
+    Args:
+        scores: [hits] inner products.
+        rows: [hits] of a list of docids.
+    """
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def and_more(self, others: Hits) -> Hits:
+        """Both, in no order."""
+        return Hits(np.append(self.scores, others.scores), np.append(self.rows, others.rows))
+
+    def ranked(self, docids: Sequence[str], depth: int) -> Hits:
+        """The best `depth`; of a docid that is there several times, the best score.
+
+        Args:
+            docids: of row i, the docid.
+            depth: how many at most.
+        """
+        by_score = sorted(
+            zip(self.scores.tolist(), [docids[row] for row in self.rows.tolist()], range(len(self)), strict=True),
+            reverse=True,
+        )
+        seen: set[str] = set()
+        kept = []
+        for _, docid, position in by_score:
+            if docid not in seen:
+                seen.add(docid)
+                kept.append(position)
+                if len(kept) == depth:
+                    break
+        return Hits(self.scores[kept], self.rows[kept])
+
+    def without(self, docid: str, docids: Sequence[str], depth: int) -> Hits:
+        """The first `depth` hits that do not have the given docid, in their order.
+
+        Args:
+            docid: the one that is dropped.
+            docids: of row i, the docid.
+            depth: how many at most.
+        """
+        kept = [position for position, row in enumerate(self.rows.tolist()) if docids[row] != docid][:depth]
+        return Hits(self.scores[kept], self.rows[kept])
+
+
+NO_HITS = Hits(np.empty(0, np.float32), np.empty(0, np.int64))

@@ -167,7 +167,7 @@ class Backend(Protocol):
         """Its fastest format on this machine that is no less accurate than `precision`; never `auto`."""
 
     def lacks(self, card: EncoderCard, precision: Precision) -> str:
-        """What has to be installed before it can load the card's model; empty if nothing."""
+        """The packages that are missing to load the card's model; empty if none is."""
 
     def load(self, card: EncoderCard, precision: Precision, device: str) -> Model:
         """The card's model, in a precision that `computes_in` gave.
@@ -194,7 +194,7 @@ class Model(Protocol):
 
     @property
     def tokens_per_batch(self) -> int:
-        """How many tokens to give it at once, padding included: enough to keep the hardware busy, and no more."""
+        """Tokens to give it at once, padding included: enough to keep the hardware busy, and no more."""
 
     def tokenizer(self, given: str | None) -> TextTokenizer:
         """The model's tokenizer, or the one in the folder (or of the hub id) `given`.
@@ -221,7 +221,7 @@ class Torch:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
 
     def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
-        """See `Backend`."""
+        """Its fastest format, as `Backend` says."""
         import torch
 
         names: dict[torch.dtype, Precision] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -232,7 +232,7 @@ class Torch:
         return ""
 
     def load(self, card: EncoderCard, precision: Precision, device: str) -> TorchModel:
-        """See `Backend`."""
+        """The card's model, as `Backend` says."""
         import torch
 
         from pyserini_tasb.models.bert_dot import load_bert_dot
@@ -274,7 +274,7 @@ class TorchModel:
         self.tokens_per_batch = TOKENS_PER_BATCH[torch.device(device).type]
 
     def tokenizer(self, given: str | None) -> HuggingFaceTokenizer:
-        """See `Model`."""
+        """The model's tokenizer, as `Model` says."""
         name = given or str(self._folder)
         tokenizer = HuggingFaceTokenizer(name)
         require_vocabulary(tokenizer.hugging_face, self.module.transformer, name)
@@ -282,7 +282,7 @@ class TorchModel:
         return tokenizer
 
     def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Model`."""
+        """Vectors [texts, dimension], as `Model` says."""
         import torch
 
         with torch.inference_mode():
@@ -292,7 +292,7 @@ class TorchModel:
 
 
 def reduced(precision: Precision) -> Precision:
-    """What Pyserini's `--fp16` makes of a card's precision: bf16, unless the card asks for less already."""
+    """A card's precision under Pyserini's `--fp16`: bf16, unless the card asks for less already."""
     return "bf16" if ACCURACY[precision] > ACCURACY["bf16"] else precision
 
 

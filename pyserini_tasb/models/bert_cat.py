@@ -91,10 +91,6 @@ def save_bert_cat(folder: Path, model: BertCat) -> None:
     save(folder, model, HEAD, architecture=BERT_CAT)
 
 
-# --------
-# Cross-encoders of Hugging Face's own class, with one label (a score) or two (monoBERT's).
-
-
 class SequenceClassifier(torch.nn.Module):
     """A score from a sequence classifier's logits.
 

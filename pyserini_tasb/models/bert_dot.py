@@ -124,7 +124,7 @@ def layers_are_known(transformer: Any) -> bool:
 
 
 class FirstTokenBertLayer(BertLayer):  # type: ignore[no-untyped-call]
-    """As `BertLayer`, for [texts, tokens, size], or packed [1, all tokens, size]; returns [texts, 1, size]."""
+    """A `BertLayer` that takes [texts, tokens, size], or packed [1, all tokens, size], and returns [texts, 1, size]."""
 
     def forward(
         self,
@@ -146,7 +146,7 @@ class FirstTokenBertLayer(BertLayer):  # type: ignore[no-untyped-call]
 
 
 class FirstTokenDistilBertLayer(TransformerBlock):  # type: ignore[no-untyped-call]
-    """As DistilBERT's `TransformerBlock`, for what `FirstTokenBertLayer` takes."""
+    """DistilBERT's `TransformerBlock`, which takes and returns what `FirstTokenBertLayer` does."""
 
     def forward(
         self,

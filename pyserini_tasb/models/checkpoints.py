@@ -8,6 +8,7 @@ import importlib.util
 import json
 import mmap
 import os
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -370,13 +371,34 @@ def _safe_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
 def _pickled_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
     import torch
 
-    from pyserini_tasb.models.pretrained import load_errors_explained
-
     with load_errors_explained(file.parent):
         weights = torch.load(file, map_location="cpu", weights_only=True)
     for name, tensor in weights.items():
         if not name.endswith("position_ids"):
             yield name, list(tensor.shape), tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+@contextlib.contextmanager
+def load_errors_explained(folder: Path) -> Iterator[None]:
+    """Make a TasbError of what goes wrong in the block, where a folder's files are read."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
+        raise TasbError(
+            where=str(folder),
+            expected="weights, and nothing but weights, in pytorch_model.bin",
+            found="no pickle, or one that holds more than weights; what it holds was not run",
+            do="fetch the file again, from somebody you trust",
+        ) from error
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
+        raise TasbError(
+            where=str(folder),
+            expected="a config.json and weights that can be read",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            do="check that the files are whole and of one model; `git lfs pull` fetches what was only named",
+        ) from error
 
 
 def user_cache() -> Path:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import CONFIG, SAFE_WEIGHTS, read_config
-from pyserini_tasb.models.pretrained import load_errors_explained, load_pretrained, read_weights
+from pyserini_tasb.models.checkpoints import CONFIG, SAFE_WEIGHTS, load_errors_explained, read_config
+from pyserini_tasb.models.pretrained import load_pretrained, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,11 +20,157 @@ if TYPE_CHECKING:
 # What is multiplied has sizes rounded up to these, so that sizes recur. For each new one oneDNN compiles kernels, 2 ms
 # each and 30 a step before, and keeps them: scattered between freed tensors, so that larger ones fitted nowhere.
 ROWS, WIDTH = 128, 8
+# Of a rectangle that attention sees at once, with padding.
+TOKENS_PER_RECTANGLE = 2_048
+INPUTS = ("input_ids", "token_type_ids")
+ATTENTION = "tasb-cpu-training"
 
 
-def rounded_up(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[texts] the width of the rectangle that each would have for itself."""
-    return -(-lengths // WIDTH) * WIDTH
+def prepare_for_cpu(transformer: Any) -> None:
+    """Replace its dropout and attention, and let it pack texts."""
+    use_cpu_attention(transformer)
+    use_cpu_dropout(transformer)
+    pack_texts(transformer)
+
+
+def use_cpu_attention(transformer: Any) -> None:
+    """Let a Hugging Face encoder attend so, unless it has attention code of its own, or attends in another way.
+
+    Causal models rely on their attention to hide what follows, and some share keys between heads.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    other = any(
+        getattr(module, "is_causal", False) or getattr(module, "num_key_value_groups", 1) > 1
+        for module in transformer.modules()
+    )
+    if getattr(transformer, "_supports_attention_backend", False) and not other:
+        AttentionInterface.register(ATTENTION, attention)
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+        transformer.set_attn_implementation(ATTENTION)
+
+
+def attention(  # noqa: PLR0917 - Hugging Face's interface
+    _module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packing: Packing | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Scaled dot-product attention, all of [texts, heads, tokens, size], as Hugging Face's interface wants it.
+
+    With `packing`, all of [1, heads, all tokens, size].
+    """
+    query = query * (scaling or query.size(-1) ** -0.5)
+    if packing is None:
+        return _attended(query, key, value, attention_mask, dropout).transpose(1, 2).contiguous(), None
+    parts = zip(packing.apart(query), packing.apart(key), packing.apart(value), packing.seen, strict=True)
+    return packing.together([_attended(*part, dropout) for part in parts]), None
+
+
+def _attended(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor | None, dropout: float
+) -> torch.Tensor:
+    """[texts, heads, tokens, size] of a query already scaled; `seen` is bool, broadcast over heads and queries.
+
+    Written out, because PyTorch's kernels take their own dropout only, and their way back in bf16 is slow on CPUs.
+    """
+    weights = query @ key.transpose(-1, -2)
+    if seen is not None:
+        lowest = weights.new_full((), torch.finfo(weights.dtype).min)
+        weights = weights + torch.where(seen, weights.new_zeros(()), lowest)
+    return apply_dropout(torch.softmax(weights, dim=-1), dropout) @ value
+
+
+def use_cpu_dropout(transformer: Any) -> None:
+    """Replace every module of dropout in a Hugging Face encoder."""
+    for module in list(transformer.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.Dropout):
+                setattr(module, name, CpuDropout(child.p).train(child.training))
+
+
+class CpuDropout(torch.nn.Module):
+    """In place of `torch.nn.Dropout`."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """`values` with some of them 0, in training; as they are otherwise."""
+        return apply_dropout(values, self.p) if self.training else values
+
+
+def apply_dropout(values: torch.Tensor, p: float) -> torch.Tensor:
+    """`values`, each 0 with probability `p` (rounded to 1/65,536) and else divided by 1 - `p`.
+
+    PyTorch draws one Bernoulli number at a time on a CPU: 14 to 17 ns an element were measured, a third of a training
+    step of MiniLM. Here 64 random bits decide on four elements, in about 3 ns each.
+    """
+    if not p:
+        return values
+    count = values.numel()
+    words = _bits.generator.random_raw((count + 3) // 4).view(np.int16)[:count]
+    dropped = torch.from_numpy(words).view(values.shape) < round(p * 65_536) - 32_768
+    return values * torch.where(dropped, values.new_zeros(()), values.new_full((), 1 / (1 - p)))
+
+
+def seed_cpu_dropout(seed: int) -> None:
+    """Begin the stream of random bits that belongs to `seed`."""
+    _bits.generator = np.random.SFC64(seed)
+
+
+class _Bits:
+    """One stream for all dropouts of a process, as PyTorch has one."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.SFC64(0)
+
+
+_bits = _Bits()
+
+
+def pack_texts(transformer: Any) -> None:
+    """Let a BERT or a DistilBERT pack every batch from now on, which saves computing padding; leave others as they are.
+
+    Its attention has to be that of `on_cpu.attention`, its input padded on the right.
+    """
+    if layers_are_known(transformer):
+        transformer.register_forward_pre_hook(_pack, with_kwargs=True)
+        transformer.register_forward_hook(_pad, with_kwargs=True)
+
+
+def packs_texts(transformer: Any) -> bool:
+    """Whether it does so."""
+    return _pack in transformer._forward_pre_hooks.values()  # noqa: SLF001 - PyTorch has no other way to ask
+
+
+def _pack(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    mask = named.get("attention_mask")
+    if mask is None or bool(mask.all()):  # no padding to leave out
+        return arguments, named
+    lengths = mask.sum(dim=1).numpy()
+    groups = list(batches_by_length(rounded_up(lengths).tolist(), TOKENS_PER_RECTANGLE))
+    packing = Packing(lengths, groups, columns=mask.shape[1])
+    inputs: dict[str, Any] = {name: packing.pack(named[name]) for name in INPUTS if name in named}
+    return arguments, inputs | {"position_ids": packing.positions, "packing": packing}
+
+
+def _pad(module: Any, _arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
+    packing: Packing | None = named.get("packing")
+    if packing is None or output.last_hidden_state.shape[1] != packing.rows:  # of the first tokens alone
+        return output
+    padded = packing.padded(output.last_hidden_state)
+    output.last_hidden_state = torch.nn.functional.pad(padded, (0, 0, 0, packing.columns - padded.shape[1]))
+    if getattr(output, "pooler_output", None) is not None:
+        output.pooler_output = module.pooler(output.last_hidden_state)
+    return output
 
 
 class Packing:
@@ -64,7 +210,7 @@ class Packing:
 
     @cached_property
     def seen(self) -> list[torch.Tensor | None]:
-        """For each rectangle, what is a token, [texts, 1, 1, tokens]; None if all is."""
+        """The mask of tokens of each rectangle, [texts, 1, 1, tokens]; None where all are tokens."""
         return [None if grid.is_token.all() else torch.from_numpy(grid.is_token[:, None, None]) for grid in self._grids]
 
     def pack(self, values: torch.Tensor) -> torch.Tensor:
@@ -147,170 +293,6 @@ class _Together(torch.autograd.Function):
         return gradient.index_select(0, ctx.move.there).index_fill_(0, ctx.move.padding, 0), None
 
 
-# --------
-# A Hugging Face encoder that packs what it is given, on a CPU: as before for its caller, without computing padding.
-
-# Of a rectangle that attention sees at once, with padding.
-TOKENS_PER_RECTANGLE = 2_048
-INPUTS = ("input_ids", "token_type_ids")
-
-
-def pack_texts(transformer: Any) -> None:
-    """From now on pack every batch, if this is a BERT or a DistilBERT; leave any other model as it is.
-
-    Its attention has to be that of `on_cpu.attention`, its input padded on the right.
-    """
-    if layers_are_known(transformer):
-        transformer.register_forward_pre_hook(_pack, with_kwargs=True)
-        transformer.register_forward_hook(_pad, with_kwargs=True)
-
-
-def packs_texts(transformer: Any) -> bool:
-    """Whether it does so."""
-    return _pack in transformer._forward_pre_hooks.values()  # noqa: SLF001 - PyTorch has no other way to ask
-
-
-def _pack(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    mask = named.get("attention_mask")
-    if mask is None or bool(mask.all()):  # no padding to leave out
-        return arguments, named
-    lengths = mask.sum(dim=1).numpy()
-    groups = list(batches_by_length(rounded_up(lengths).tolist(), TOKENS_PER_RECTANGLE))
-    packing = Packing(lengths, groups, columns=mask.shape[1])
-    inputs: dict[str, Any] = {name: packing.pack(named[name]) for name in INPUTS if name in named}
-    return arguments, inputs | {"position_ids": packing.positions, "packing": packing}
-
-
-def _pad(module: Any, _arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
-    packing: Packing | None = named.get("packing")
-    if packing is None or output.last_hidden_state.shape[1] != packing.rows:  # of the first tokens alone
-        return output
-    padded = packing.padded(output.last_hidden_state)
-    output.last_hidden_state = torch.nn.functional.pad(padded, (0, 0, 0, packing.columns - padded.shape[1]))
-    if getattr(output, "pooler_output", None) is not None:
-        output.pooler_output = module.pooler(output.last_hidden_state)
-    return output
-
-
-# --------
-# Dropout whose random numbers cost little on a CPU.
-#
-# PyTorch draws one Bernoulli number at a time there: 14 to 17 ns an element were measured, a third of a training step
-# of
-# MiniLM. Here 64 random bits decide on four elements, in about 3 ns each.
-
-
-class _Bits:
-    """One stream for all dropouts of a process, as PyTorch has one."""
-
-    def __init__(self) -> None:
-        self.generator = np.random.SFC64(0)
-
-
-_bits = _Bits()
-
-
-def seed_cpu_dropout(seed: int) -> None:
-    """Begin the stream of random bits that belongs to `seed`."""
-    _bits.generator = np.random.SFC64(seed)
-
-
-def apply_dropout(values: torch.Tensor, p: float) -> torch.Tensor:
-    """`values`, each 0 with probability `p` (rounded to 1/65,536) and else divided by 1 - `p`."""
-    if not p:
-        return values
-    count = values.numel()
-    words = _bits.generator.random_raw((count + 3) // 4).view(np.int16)[:count]
-    dropped = torch.from_numpy(words).view(values.shape) < round(p * 65_536) - 32_768
-    return values * torch.where(dropped, values.new_zeros(()), values.new_full((), 1 / (1 - p)))
-
-
-class CpuDropout(torch.nn.Module):
-    """In place of `torch.nn.Dropout`."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """`values` with some of them 0, in training; as they are otherwise."""
-        return apply_dropout(values, self.p) if self.training else values
-
-
-def use_cpu_dropout(transformer: Any) -> None:
-    """Replace every module of dropout in a Hugging Face encoder."""
-    for module in list(transformer.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, torch.nn.Dropout):
-                setattr(module, name, CpuDropout(child.p).train(child.training))
-
-
-# --------
-# Attention to train with on a CPU: with a dropout that costs little, for packed texts too.
-
-ATTENTION = "tasb-cpu-training"
-
-
-def attention(  # noqa: PLR0917 - Hugging Face's interface
-    _module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    packing: Packing | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention, all of [texts, heads, tokens, size], as Hugging Face's interface wants it.
-
-    With `packing`, all of [1, heads, all tokens, size].
-    """
-    query = query * (scaling or query.size(-1) ** -0.5)
-    if packing is None:
-        return _attended(query, key, value, attention_mask, dropout).transpose(1, 2).contiguous(), None
-    parts = zip(packing.apart(query), packing.apart(key), packing.apart(value), packing.seen, strict=True)
-    return packing.together([_attended(*part, dropout) for part in parts]), None
-
-
-def use_cpu_attention(transformer: Any) -> None:
-    """Let a Hugging Face encoder attend so, unless it has attention code of its own, or attends in another way.
-
-    Causal models rely on their attention to hide what follows, and some share keys between heads.
-    """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    other = any(
-        getattr(module, "is_causal", False) or getattr(module, "num_key_value_groups", 1) > 1
-        for module in transformer.modules()
-    )
-    if getattr(transformer, "_supports_attention_backend", False) and not other:
-        AttentionInterface.register(ATTENTION, attention)
-        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-        transformer.set_attn_implementation(ATTENTION)
-
-
-def _attended(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor | None, dropout: float
-) -> torch.Tensor:
-    """[texts, heads, tokens, size] of a query already scaled; `seen` is bool, broadcast over heads and queries.
-
-    Written out, because PyTorch's kernels take their own dropout only, and their way back in bf16 is slow on CPUs.
-    """
-    weights = query @ key.transpose(-1, -2)
-    if seen is not None:
-        lowest = weights.new_full((), torch.finfo(weights.dtype).min)
-        weights = weights + torch.where(seen, weights.new_zeros(()), lowest)
-    return apply_dropout(torch.softmax(weights, dim=-1), dropout) @ value
-
-
-# --------
-# All that is changed about an encoder before it trains on a CPU.
-
-
-def prepare_for_cpu(transformer: Any) -> None:
-    """Replace its dropout and attention, and let it pack texts."""
-    use_cpu_attention(transformer)
-    use_cpu_dropout(transformer)
-    pack_texts(transformer)
+def rounded_up(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[texts] the width of the rectangle that each would have for itself."""
+    return -(-lengths // WIDTH) * WIDTH

@@ -17,6 +17,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+ANSWERS = ("false", "true")
+# Those of castorini answer with the words above; of unicamp-dl, these do not.
+OTHER_ANSWERS = {
+    "mt5-base-": ("no", "yes"),
+    "ptt5-base-": ("não", "sim"),
+    "mt5-3B-mmarco-en-pt": ("", "true"),  # "▁" alone
+}
+POINTWISE, PAIRWISE = "monot5", "duot5"
+
+
+def load_seq2seq_reranker(
+    folder: Path, negative: int, positive: int, precision: torch.dtype = torch.float32, *, allow_bin: bool = False
+) -> Seq2SeqReranker:
+    """Load a folder for inference; arguments as of `Seq2SeqReranker` and `load_pretrained`.
+
+    Raises:
+        TasbError: files that cannot be read, or parameters without weights.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    transformer = load_pretrained(AutoModelForSeq2SeqLM, folder, precision, allow_bin=allow_bin)
+    return Seq2SeqReranker(transformer, negative, positive).eval()
+
+
 class Seq2SeqReranker(torch.nn.Module):
     """The log-odds of one first word of the answer against another (Nogueira et al., Findings of EMNLP 2020).
 
@@ -58,24 +82,6 @@ class _TwoWords(torch.nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         return torch.nn.functional.linear(states.float(), self.weight)
-
-
-def load_seq2seq_reranker(
-    folder: Path, negative: int, positive: int, precision: torch.dtype = torch.float32, *, allow_bin: bool = False
-) -> Seq2SeqReranker:
-    """Load a folder for inference; arguments as of `Seq2SeqReranker` and `load_pretrained`.
-
-    Raises:
-        TasbError: files that cannot be read, or parameters without weights.
-    """
-    from transformers import AutoModelForSeq2SeqLM
-
-    transformer = load_pretrained(AutoModelForSeq2SeqLM, folder, precision, allow_bin=allow_bin)
-    return Seq2SeqReranker(transformer, negative, positive).eval()
-
-
-# --------
-# What a sequence-to-sequence model is asked: texts between fixed words, cut so that the words stay.
 
 
 class Prompt:
@@ -128,7 +134,7 @@ class Prompt:
 
 
 def shares(lengths: Sequence[int], room: int) -> list[int]:
-    """How much of each text is kept where only `room` tokens are: of all that are cut, the same, to one token.
+    """Tokens kept of each text where only `room` tokens are: of all that are cut, the same, to one token.
 
     Args:
         lengths: tokens of each text.
@@ -141,19 +147,6 @@ def shares(lengths: Sequence[int], room: int) -> list[int]:
         kept[number] = min(lengths[number], room // waiting)
         room -= kept[number]
     return kept
-
-
-# --------
-# What config.json does not say of the monoT5 and duoT5 that were published: it is known by their names.
-
-ANSWERS = ("false", "true")
-# Those of castorini answer with the words above; of unicamp-dl, these do not.
-OTHER_ANSWERS = {
-    "mt5-base-": ("no", "yes"),
-    "ptt5-base-": ("não", "sim"),
-    "mt5-3B-mmarco-en-pt": ("", "true"),  # "▁" alone
-}
-POINTWISE, PAIRWISE = "monot5", "duot5"
 
 
 def answers_of(model: str) -> tuple[str, str]:

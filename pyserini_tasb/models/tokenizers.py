@@ -76,11 +76,11 @@ class HuggingFaceTokenizer:
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """See `TextTokenizer`."""
+        """Every token and its id."""
         return dict(self.hugging_face.get_vocab())
 
     def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
-        """As of `TextTokenizer`."""
+        """Ids of each text, as `TextTokenizer` says."""
         with self._lock:
             token_ids: list[list[int]] = self.hugging_face(
                 list(texts),
@@ -127,16 +127,16 @@ class FileTokenizer:
 
     @property
     def words(self) -> int:
-        """How many tokens it knows."""
+        """The number of tokens that it knows."""
         return int(self._tokenizer.get_vocab_size())
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """See `TextTokenizer`."""
+        """Every token and its id."""
         return dict(self._tokenizer.get_vocab())
 
     def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[list[int]]:
-        """As of `TextTokenizer`."""
+        """Ids of each text, as `TextTokenizer` says."""
         inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
         with self._lock:
             self._tokenizer.enable_truncation(max_length)
@@ -354,7 +354,7 @@ def padded_arrays(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDAr
 
 
 def padded(token_ids: Sequence[Sequence[int]], pad_id: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `padded_arrays`, as tensors on `device`."""
+    """Ids and mask [texts, longest] as tensors on `device`; see `padded_arrays`."""
     import torch
 
     ids, mask = padded_arrays(token_ids, pad_id)

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import columns_of
+from pyserini_tasb.formats.lines import split_columns
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import Run, as_run
@@ -183,7 +183,7 @@ def timing_summary(sizes: Sequence[int], seconds: Sequence[float]) -> str:
 
 def _require_tag(tag: str) -> None:
     try:
-        fits = columns_of(tag) == [tag]
+        fits = split_columns(tag) == [tag]
     except ValueError:  # not UTF-8
         fits = False
     if not fits:

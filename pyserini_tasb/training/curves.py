@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyserini_tasb import plots
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.journal import read_metrics
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOSSES = {"loss": "total", "pairwise": "pairwise", "in_batch": "in batch"}
 """Keys of a step's record that are drawn, and what they are called in the picture."""
-COLOURS = {"loss": "#1b1b1b", "pairwise": "#2166ac", "in_batch": "#b2650c", "evaluation": "#1a7a4c"}
+COLOURS = dict(zip(("loss", "best", "evaluation", "pairwise", "in_batch"), plots.COLOURS, strict=False))
 POINTS = 1_200  # about as many as the picture has pixels
 SMOOTHED_OVER = 1 / 40  # of the run
 # Above this ratio a linear axis shows the first steps and a flat line.
@@ -50,14 +50,10 @@ def draw_curves(
         raise TasbError(
             where=str(metrics), expected="at least one record of a step", found="none", do="train for some steps first"
         )
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    # Without pyplot, which would look for a display.
     rows = 2 if curves.evaluations else 1
-    figure = Figure(figsize=(9, 3.4 * rows + 0.4), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.new_figure(9, 3.4 * rows + 0.4)
     panels: Any = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     _draw_losses(panels[0], curves)
     if curves.evaluations:
@@ -69,9 +65,7 @@ def draw_curves(
     panels[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if title:
         figure.suptitle(title, fontsize=12)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None})
-    write_whole(picture, drawn.getvalue())
+    write_whole(picture, plots.as_png(figure))
 
 
 @dataclass
@@ -138,20 +132,25 @@ def _draw_evaluations(panel: Any, curves: _Curves, baseline: float | None, best_
         markersize=4,
     )
     if baseline is not None:
-        panel.axhline(baseline, color="#777777", linewidth=1, linestyle="--", label=f"baseline run {baseline:.4f}")
+        panel.axhline(baseline, color=plots.MUTED, linewidth=1, linestyle="--", label=f"baseline run {baseline:.4f}")
     for step, value in curves.evaluations:
         if step == best_step:
             panel.plot(
-                [step], [value], "*", color="#c51b3a", markersize=13, zorder=3, label=f"best {value:.4f}, step {step:,}"
+                [step],
+                [value],
+                "*",
+                color=COLOURS["best"],
+                markersize=13,
+                zorder=3,
+                label=f"best {value:.4f}, step {step:,}",
             )
-            panel.axvline(step, color="#c51b3a", linewidth=0.8, alpha=0.5)
+            panel.axvline(step, color=COLOURS["best"], linewidth=0.8, alpha=0.5)
     _style(panel, curves.measure)
 
 
 def _style(panel: Any, label: str) -> None:
     panel.set_ylabel(label)
-    panel.grid(visible=True, color="#e4e4e4", linewidth=0.7)
-    panel.spines[["top", "right"]].set_visible(False)
+    plots.style(panel, decimals=None)
     if panel.get_legend_handles_labels()[0]:
         panel.legend(frameon=False, fontsize=9)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_tasb.artifacts import write_whole
-from pyserini_tasb.plots import COLOURS
+from pyserini_tasb.plots import COLOURS, MUTED, as_png, new_figure, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,12 +30,10 @@ def draw(study: StudyDocument, picture: Path) -> None:
     Raises:
         TasbError: the file cannot be written.
     """
-    drawn = io.BytesIO()
     figure = study_figure(study, first_columns(study))
     if study.description:
         figure.suptitle(study.description, fontsize=11)
-    figure.savefig(drawn, format="png", metadata={"Software": None})
-    write_whole(picture, drawn.getvalue())
+    write_whole(picture, as_png(figure))
 
 
 def first_columns(study: StudyDocument) -> list[int]:
@@ -53,22 +50,11 @@ def study_figure(study: StudyDocument, columns: Sequence[int], width: float | No
         columns: numbers of the columns, from 0.
         width: in inches; by default what the panels take.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     cells = [entry for entry in study.entries if entry.levels is not None]
     others = [entry for entry in study.entries if entry.levels is None]
     heights = _heights(cells)
-    # Without pyplot, which would look for a display.
-    figure = Figure(
-        figsize=(
-            width or WIDTH_OF_LABELS + WIDTH_OF_PANEL * len(columns),
-            1.9 + 0.28 * (heights[-1] if heights else 0),
-        ),
-        dpi=140,
-        layout="constrained",
-    )
-    FigureCanvasAgg(figure)
+    inches = 1.9 + 0.28 * (heights[-1] if heights else 0)
+    figure = new_figure(width or WIDTH_OF_LABELS + WIDTH_OF_PANEL * len(columns), inches)
     panels: Any = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     colours = _colours(study, cells)
     for panel, column in zip(panels, columns, strict=True):
@@ -91,7 +77,7 @@ def _draw_others(panel: Any, values: Mapping[str, NDArray[np.float64]]) -> None:
     for number, (name, by_seed) in enumerate(values.items()):
         if len(by_seed):
             line = LINES[number % len(LINES)]
-            panel.axvline(by_seed.mean(), color="#777777", linewidth=1, linestyle=line, zorder=1, label=name)
+            panel.axvline(by_seed.mean(), color=MUTED, linewidth=1, linestyle=line, zorder=1, label=name)
 
 
 def _draw_cell(panel: Any, by_seed: NDArray[np.float64], height: float, colour: str) -> None:
@@ -106,8 +92,8 @@ def _style(panel: Any, title: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     panel.set_title(title, fontsize=10)
-    panel.grid(visible=True, axis="x", color="#e4e4e4", linewidth=0.7)
-    panel.spines[["top", "right", "left"]].set_visible(False)
+    style(panel, decimals=None, grid="x")
+    panel.spines["left"].set_visible(False)
     panel.tick_params(axis="y", length=0)
     panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # not .525, which two decimals would hide
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:.3f}".removesuffix("0").removeprefix("0"))

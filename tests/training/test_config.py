@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.recipes.loading import load_recipe
+from pyserini_tasb.recipes.loading import as_recipe, load_recipe
+from pyserini_tasb.results import FileResult
 from pyserini_tasb.training.config import TrainConfig
 
 LEAST = {
@@ -97,3 +100,28 @@ def test_a_fault_inside_a_section_is_named_with_its_line(load, tmp_path):
 def test_what_does_not_go_together(load, sections, said):
     with pytest.raises(TasbError, match=said):
         load(**sections)
+
+
+def test_a_file_a_dict_and_a_configuration_are_the_same(load, tmp_path):
+    config = load(data={"pairs": "somewhere/pairs", "clusters": "c"})
+    pairs = FileResult(Path("somewhere/pairs"))
+    assert as_recipe(LEAST | {"data": {"pairs": pairs, "clusters": Path("c")}}, TrainConfig) == config
+    assert as_recipe(tmp_path / "config.yaml", TrainConfig) == config
+    assert as_recipe(config, TrainConfig) is config
+    assert as_recipe(config, TrainConfig, ["max_steps=3"]) == config.model_copy(update={"max_steps": 3})
+    assert config.max_steps == 10
+
+
+def test_faults_of_a_dict_are_named():
+    with pytest.raises(TasbError, match=r"unknown key `max_stesp`\n.*did you mean `max_steps`") as raised:
+        as_recipe(LEAST | {"max_stesp": 3}, TrainConfig)
+    assert raised.value.where is None
+    with pytest.raises(TasbError, match=r"settings=\['batch_size=96', "):
+        as_recipe(LEAST, TrainConfig, ["batch_size"])
+
+
+def test_the_folder_of_the_clusters_will_do(load, tmp_path):
+    folder = tmp_path / "clusters"
+    assert load(data={"pairs": "p", "clusters": str(folder)}).data.clusters_file == folder
+    folder.mkdir()
+    assert load(data={"pairs": "p", "clusters": str(folder)}).data.clusters_file == folder / "clusters.tsv"

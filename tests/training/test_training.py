@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,12 @@ def trained(training_set, tmp_path_factory):
     # Without dropout so few steps help whatever its random numbers.
     calm = ("student.dropout=0", "student.attention_dropout=0")
     result = train(training_set.config(folder, data=data, **VALIDATED), settings=calm)
+    best = max(records(folder / "run", "evaluation"), key=lambda record: record["value"])
     assert result.folder == folder / "run"
+    assert Path(result) == result.model == folder / "run" / "model"
+    assert (result.metrics, result.best_step) == ({"nDCG@10": best["value"]}, best["step"])
+    assert f"best nDCG@10 {best['value']:.4f} at step {best['step']}" in result.summary
+    assert f"<td>{result.encoder}</td>" in result._repr_html_()
     return result.folder
 
 

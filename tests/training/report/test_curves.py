@@ -11,7 +11,7 @@ from pyserini_tasb import TasbError
 from pyserini_tasb.training.curves import COLOURS, POINTS, _downsampled, _smoothed, draw_curves
 from pyserini_tasb.training.journal import MetricsLog
 
-BEST = "#c51b3a"
+BEST = COLOURS["best"]
 
 
 def log_of(path, steps, *, evaluate_every=0, losses=("loss", "pairwise", "in_batch")):
