@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.artifacts import new_folder, write_manifest
 from pyserini_tasb.data.pair_store import (
@@ -393,6 +392,8 @@ class PairStoreBuilder:
         of_pairs = has_pairs[known_queries]
         known_queries, known_passages = known_queries[of_pairs], known_passages[of_pairs]
         needed[known_passages] = True
+
+        from tqdm.auto import tqdm
 
         query_numbers, passage_numbers = _numbers(has_pairs), _numbers(needed)
         known = np.unique(passage_keys(query_numbers[known_queries], passage_numbers[known_passages]))

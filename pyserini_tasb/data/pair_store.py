@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pyserini_tasb.artifacts import read_manifest
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import open_array
 from pyserini_tasb.formats.text_store import TextStore
 
@@ -84,20 +84,21 @@ class Agreement:
         )
 
     def require(
-        self, *, where: str, allowed: bool, allow: str = "--allow-reversed", do: str = "put the columns in order"
+        self, *, where: str, allowed: bool, allow: str | None = None, do: str = "put the columns in order"
     ) -> None:
         """Refuse a teacher that contradicts most labels, unless `allowed`.
 
         Args:
             where: what has its scores.
             allowed: whether the user said to go on.
-            allow: how to say so.
+            allow: how to say so; by default, the argument `allow_reversed`.
             do: what may help.
 
         Raises:
             TasbError: the teacher contradicts more labels than it agrees with.
         """
         if self.contradicts and not allowed:
+            allow = allow or f"{argument('allow_reversed', True)}"
             ties = f" ({self._percent(self.tied)} are ties)" if self.tied else ""
             raise TasbError(
                 where=where,

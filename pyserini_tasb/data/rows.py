@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
-from tqdm import tqdm
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import PADDING, Spans
 from pyserini_tasb.formats.lines import FAULTS_SHOWN, GZIP_MAGIC, open_lines
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-MEND_OR_SKIP = "mend or remove these lines, or add --skip-bad to leave them out"
+MEND_OR_SKIP = f"mend or remove these lines, or add {argument('skip_bad', True)} to leave them out"
 
 
 class RowFaults:
@@ -168,6 +167,8 @@ def is_number(text: bytes) -> bool:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     """The file's bytes in parts that end with a line."""
+    from tqdm.auto import tqdm
+
     with open_lines(path) as lines:
         file = cast("BinaryIO", lines.buffer)
         rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
