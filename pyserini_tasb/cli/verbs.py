@@ -68,9 +68,9 @@ class Verb:
         )
         self.add_options(parser)
         volume = parser.add_mutually_exclusive_group()
-        volume.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, help="print no notes")
+        volume.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, help="Print no notes.")
         volume.add_argument(
-            "-v", "--verbose", dest="verbosity", action="store_const", const=1, help="print what helps to find a fault"
+            "-v", "--verbose", dest="verbosity", action="store_const", const=1, help="Print what helps to find a fault."
         )
         parser.set_defaults(called=self, verbosity=0)
 
