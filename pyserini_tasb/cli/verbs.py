@@ -46,7 +46,6 @@ class Verb:
         printing: options that only say how to print the result.
         at: `module:function` of a verb that is no function of `pyserini_tasb`.
         interrupted: says what Ctrl-C left; the exit status is 130 in any case.
-        old: `module:function` of a verb that still takes a Namespace.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Verb:
     printing: tuple[str, ...] = ()
     at: str | None = None
     interrupted: Callable[[KeyboardInterrupt, argparse.Namespace], None] = print_interrupted
-    old: str | None = None
 
     def add_to(self, verbs: Any) -> None:
         """Add the verb to a parser's verbs."""
@@ -78,8 +76,6 @@ class Verb:
 
     def run(self, options: argparse.Namespace) -> int:
         """Call the function and print its result; return the exit status."""
-        if self.old:
-            return int(_imported(self.old)(options))
         given = {name: value for name, value in vars(options).items() if name not in (*OWN, *self.printing)}
         return self.report(self.function(**given), options)
 

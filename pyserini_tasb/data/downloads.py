@@ -117,7 +117,7 @@ class Internet:
         """
         address, part = self.address(download), target.with_name(target.name + ".part")
         transfer(address, part, download.headers, self.patience)
-        contents = contents_of(part)
+        contents = check_contents(part)
         wrong = difference(contents, md5=download.md5)
         if wrong:
             aside = set_aside(part, target.name)
@@ -307,7 +307,7 @@ class Contents:
     rows: int
 
 
-def contents_of(path: Path) -> Contents:
+def check_contents(path: Path) -> Contents:
     """Read a whole file; the progress is shown.
 
     Raises:

@@ -77,7 +77,7 @@ class IdPairs:
 
     def __init__(self, paths: Sequence[Path], *, skip_bad: bool, advice: str = MEND_OR_SKIP) -> None:
         self.paths = paths
-        self.format = _format_of(paths[0])
+        self.format = _detected_format(paths[0])
         self.supervision: Supervision = self.format.supervision
         self.faults = [RowFaults(path, expected=str(self.format), skip=skip_bad, advice=advice) for path in paths]
 
@@ -94,7 +94,7 @@ class IdPairs:
                 yield rows.only(guard.keep(rows.queries, rows.negatives)) if guard else rows
 
 
-def _format_of(path: Path) -> PairFormat:
+def _detected_format(path: Path) -> PairFormat:
     columns = len(first_row(path))
     for format_ in FORMATS:
         if len(format_.columns) == columns:

@@ -124,11 +124,11 @@ class PairTable:
 
     def query_rows(self, window: slice) -> NDArray[np.int64]:
         """[window] indices of the distinct pairs' queries."""
-        return _queries_of(self.distinct[window])
+        return _query_rows(self.distinct[window])
 
     def passage_rows(self, window: slice) -> NDArray[np.int64]:
         """[window] indices of the distinct pairs' passages."""
-        return _passages_of(self.distinct[window])
+        return _passage_rows(self.distinct[window])
 
     def ids(self, pair: int) -> tuple[str, str]:
         """The ids of a distinct pair's query and passage."""
@@ -161,8 +161,8 @@ class PairTable:
                 keys = self.rows[start : start + ROWS_AT_ONCE]
                 found = scores[np.searchsorted(self.distinct, keys)]
                 upper, lower = ([str(score) for score in column] for column in found.T)
-                qids = self._queries.ids(_queries_of(keys[:, 0]))
-                positives, negatives = (self._passages.ids(_passages_of(column)) for column in keys.T)
+                qids = self._queries.ids(_query_rows(keys[:, 0]))
+                positives, negatives = (self._passages.ids(_passage_rows(column)) for column in keys.T)
                 file.writelines(map("{}\t{}\t{}\t{}\t{}\n".format, upper, lower, qids, positives, negatives))
                 margins = np.subtract(*found.T.astype(np.float64))
                 # Chan, Golub, LeVeque 1979: no difference of two large sums.
@@ -181,11 +181,11 @@ def _keys(queries: NDArray[np.integer], passages: NDArray[np.integer]) -> NDArra
     return (passages.astype(np.uint64) << np.uint64(QUERY_BITS) | queries.astype(np.uint64)).T
 
 
-def _queries_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _query_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (keys & np.uint64((1 << QUERY_BITS) - 1)).astype(np.int64)
 
 
-def _passages_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _passage_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (keys >> np.uint64(QUERY_BITS)).astype(np.int64)
 
 

@@ -16,7 +16,7 @@ from pyserini_tasb.data.downloads import (
     Contents,
     Download,
     Internet,
-    contents_of,
+    check_contents,
     difference,
     in_words,
     read_contents,
@@ -153,7 +153,7 @@ class VerifiedFolder:
         """Whether a file is here and verified; one that has changed since is put aside, so that it comes anew."""
         path, contents = self.path(file), self._contents(file.name)
         if contents is None and path.exists() and file.name not in self._ledger:
-            contents = contents_of(path)
+            contents = check_contents(path)
             if not file.fault(contents):
                 self._note(file, contents, "put there by hand")
         if contents and not file.fault(contents):
@@ -216,7 +216,7 @@ class VerifiedFolder:
         if stat.st_size != noted.size:
             return None
         if stat.st_mtime_ns != entry.get("changed"):
-            if contents_of(path) != noted:
+            if check_contents(path) != noted:
                 return None
             self._enter(name, noted, entry.get("vouched", ""))
         return noted
@@ -295,7 +295,7 @@ def _take_copy(
     for name in (file.name, *file.aliases, *file.packed_in):
         packed = name in file.packed_in
         for path in copies.get(name, ()):
-            contents = contents_of(path)
+            contents = check_contents(path)
             fault = difference(contents, md5=files.download_named(name).md5) if packed else file.fault(contents)
             if fault:
                 wrong.append(f"{path}: {fault[1]}, not {fault[0]}")
@@ -339,7 +339,7 @@ def _download(
 def _fetch_archive(download: Download, archives: Path, internet: Internet) -> Path:
     path = archives / download.name
     if path.exists():
-        if difference(contents_of(path), md5=download.md5) is None:
+        if difference(check_contents(path), md5=download.md5) is None:
             return path
         set_aside(path, path.name)
     internet.fetch(download, path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.pretrained import load_pretrained
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Prompt:
                 where=where,
                 expected=f"at least {fixed + texts} tokens, of which `{' … '.join(words)}` takes {fixed}",
                 found=str(max_length),
-                do="raise --max-length",
+                do=f"raise {argument('max_length')}",
             )
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
@@ -183,7 +183,7 @@ def require_pairwise(model: str) -> None:
     if PurePath(model).name.lower().startswith(POINTWISE):
         raise TasbError(
             where=model,
-            expected="a model that compares two passages, for --pairwise",
+            expected=f"a model that compares two passages, for {argument('pairwise')}",
             found="a monoT5, as its name says, which reads one",
-            do="leave out --pairwise, or name a duoT5",
+            do=f"leave out {argument('pairwise')}, or name a duoT5",
         )

@@ -318,11 +318,11 @@ def _one_by_one(scorer: PairScorer) -> Score:
 def _reranked(qid: str, query: str, docids: Sequence[str], passages: Sequence[str], score: Score) -> RerankedQuery:
     start = time.perf_counter()
     scores = score(query, passages)
-    by_score = sorted(zip(scores.tolist(), docids, strict=True), reverse=True)
+    by_docid = dict(zip(docids, scores.tolist(), strict=True))
+    ranked = ranked_docids(by_docid)
     seconds = time.perf_counter() - start
     _require_finite(qid, docids, scores)
-    ranked = np.array([score for score, _ in by_score], dtype=np.float32)
-    return RerankedQuery(qid, [docid for _, docid in by_score], ranked, seconds)
+    return RerankedQuery(qid, ranked, np.array([by_docid[docid] for docid in ranked], dtype=np.float32), seconds)
 
 
 def _followed(query: RerankedQuery, docids: Sequence[str]) -> RerankedQuery:

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from pyserini_tasb.data.downloads import Internet, Patience, contents_of
+from pyserini_tasb.data.downloads import Internet, Patience, check_contents
 from pyserini_tasb.data.msmarco import MSMARCO
 from pyserini_tasb.data.verified_folder import VerifiedFolder, acquire
 from pyserini_tasb.errors import TasbError
@@ -290,5 +290,5 @@ def test_the_real_description():
 @pytest.mark.parametrize(("content", "rows"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"a\r\n\nb\n", 3)])
 def test_rows(tmp_path, content, rows):
     (tmp_path / "file").write_bytes(content)
-    contents = contents_of(tmp_path / "file")
+    contents = check_contents(tmp_path / "file")
     assert (contents.rows, contents.size, contents.md5) == (rows, len(content), md5_of(content))

@@ -58,7 +58,7 @@ def test_two_documents_are_cut_to_the_same_length(tokenizer):
 
 def test_no_room(tokenizer):
     fixed = len(tokenizer("Query: Document: Relevant:")["input_ids"])
-    with pytest.raises(TasbError, match=rf"at least {fixed + 2} tokens(?s:.*)takes {fixed}\n(?s:.*)--max-length"):
+    with pytest.raises(TasbError, match=rf"at least {fixed + 2} tokens(?s:.*)takes {fixed}\n(?s:.*)raise max_length="):
         Prompt(tokenizer, MONO_WORDS, fixed + 1, "here")
     assert Prompt(tokenizer, MONO_WORDS, fixed + 2, "here")
 
