@@ -15,8 +15,7 @@ from importlib.metadata import version
 import faiss
 import numpy as np
 
-from pyserini_tasb.data.cluster_statistics import sizes
-from pyserini_tasb.data.kmeans import METRICS, kmeans
+from pyserini_tasb.data.kmeans import METRICS, kmeans, sizes
 
 LIMIT_SECONDS = 600
 DIMENSION = 768

@@ -1,18 +1,22 @@
-"""`tasb fuse` beside `python -m pyserini.fusion`, files to file; exits with 1 below 10 times as fast or above 1 GB.
+"""`tasb fuse` beside `python -m pyserini.fusion` and polars; exits with 1 below 10 times as fast or above 1 GB.
 
     python benchmarks/fusion.py                          # 6,980 queries, 1,000 hits, two runs, reciprocal rank fusion
     python benchmarks/fusion.py --topics 500 --repeats 1
     python benchmarks/fusion.py --method interpolation
 
-Each in processes of its own, in turns. Time is the wall clock's, start-up included; the best of each is compared.
-Processor time stands beside it: on a machine that others use it varies less.
-Memory is the peak of what is resident. Both must rank the same documents with the same scores, to 1e-9: scores are
-drawn so that no two of a list are equal, as the programs decide ties otherwise.
+Files to file, each in processes of its own, in turns. Time is the wall clock's, start-up included; the best of each is
+compared. Processor time stands beside it: on a machine that others use it varies less. Memory is the peak of what is
+resident. All must rank the same documents with the same scores, to 1e-9: scores are drawn so that no two of a list are
+equal, as the programs decide ties otherwise.
+
+The row of polars, for `rrf` only, says what our own reader and writer of runs are worth beside a library's, whose
+streaming engine does the same in one query. It is left out where polars is not installed (`pip install polars`).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -46,20 +50,27 @@ def main() -> int:
     parser.add_argument("--method", choices=tuple(OPTIONS), default="rrf", help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=Path("fusion.json"), help="default: %(default)s")
+    parser.add_argument("--polars", nargs=3, metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.polars:
+        fuse_with_polars(*arguments.polars)
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runs = [synthetic_run(folder / f"run{seed}.txt", arguments, seed) for seed in (1, 2)]
         names, (ours, theirs) = [*map(str, runs)], OPTIONS[arguments.method]
         commands = {
-            "tasb fuse": ["pyserini_tasb", "fuse", *ours, "--runs", *names, "--output", f"{folder}/ours.txt"],
-            "pyserini.fusion": ["pyserini.fusion", *theirs, "--runs", *names, "--output", f"{folder}/theirs.txt"],
+            "tasb fuse": ["-m", "pyserini_tasb", "fuse", *ours, "--runs", *names, "--output", f"{folder}/ours.txt"],
+            "pyserini.fusion": ["-m", "pyserini.fusion", *theirs, "--runs", *names, "--output", f"{folder}/theirs.txt"],
         }
+        if arguments.method == "rrf" and importlib.util.find_spec("polars"):
+            commands["polars"] = [__file__, "--polars", *names, f"{folder}/polars.txt"]
         figures: dict[str, list[tuple[float, float, float]]] = {program: [] for program in commands}
         for _ in range(arguments.repeats):
             for program, command in commands.items():
-                figures[program].append(measured([sys.executable, "-m", *command]))
-        difference = largest_difference(folder / "ours.txt", folder / "theirs.txt")
+                figures[program].append(measured([sys.executable, *command]))
+        others = ["theirs.txt", *(["polars.txt"] if "polars" in commands else [])]
+        difference = max(largest_difference(folder / "ours.txt", folder / other) for other in others)
         size = sum(run.stat().st_size for run in runs)
     return report(arguments, figures, difference, size)
 
@@ -89,6 +100,32 @@ def synthetic_run(path: Path, arguments: argparse.Namespace, seed: int) -> Path:
 def distinct(random: np.random.Generator, below: int, count: int) -> np.ndarray:
     """Different integers."""
     return random.permutation(np.unique(random.integers(0, below, 2 * count)))[:count]
+
+
+def fuse_with_polars(one: str, other: str, output: str) -> None:
+    """Reciprocal rank fusion of two runs, as one query of polars' streaming engine."""
+    import polars as pl
+
+    columns = ["qid", "q0", "docid", "rank", "score", "tag"]
+    fused = (
+        pl.concat(
+            pl.scan_csv(
+                path,
+                has_header=False,
+                separator=" ",
+                new_columns=columns,
+                schema_overrides={"qid": pl.String, "docid": pl.String},
+            ).select("qid", "docid", pl.col("score").rank("ordinal", descending=True).over("qid").alias("rank"))
+            for path in (one, other)
+        )
+        .group_by("qid", "docid")
+        .agg((1 / (60 + pl.col("rank"))).sum().alias("score"))
+        .sort("qid", "score", "docid", descending=[False, True, True])
+        .with_columns(pl.int_range(1, pl.len() + 1).over("qid").alias("rank"))
+        .filter(pl.col("rank") <= 1000)
+        .select("qid", pl.lit("Q0"), "docid", "rank", "score", pl.lit("polars").alias("tag"))
+    )
+    fused.sink_csv(output, include_header=False, separator=" ")
 
 
 def measured(command: list[str]) -> tuple[float, float, float]:

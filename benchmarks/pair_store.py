@@ -81,15 +81,15 @@ def write_sources(folder: Path, rows: int) -> dict[str, float]:
 
 def build(folder: Path, rows: int) -> dict[str, float]:
     """`tasb pairs` on these files."""
-    from pyserini_tasb.data.pairs import run
+    import pyserini_tasb as tasb
 
-    given = {"collection": f"{folder}/collection.tsv", "queries": f"{folder}/queries.tsv"}
-    absent = dict.fromkeys(("triples", "qrels", "negatives", "known_positives", "negatives_per_query"))
-    switches = dict.fromkeys(("skip_bad", "keep_query", "allow_reversed", "overwrite"), False)
-    options = {"relevant_grade": 1, "seed": 0, **switches}
-    pairs = [f"{folder}/pairs.tsv"]
     start = time.perf_counter()
-    run(argparse.Namespace(output=f"{folder}/store", scored_pairs=pairs, **given, **absent, **options))
+    tasb.pairs(
+        scored_pairs=folder / "pairs.tsv",
+        corpus=folder / "collection.tsv",
+        topics=folder / "queries.tsv",
+        output=folder / "store",
+    )
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "rows_per_second": rows / seconds, "peak_mebibytes": _mebibytes("VmHWM")}
 

@@ -12,11 +12,17 @@ __version__ = "0.1.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
+    "Clusters": "data.clusters",
     "Comparison": "evaluation.comparison",
     "Export": "encoding.export",
     "Index": "indexes.build",
+    "MinedPairs": "data.mining",
+    "MsMarco": "data.msmarco",
+    "Pairs": "data.pairs",
+    "PseudoQueries": "data.pseudo_queries",
     "Qrels": "formats.named",
     "Run": "formats.run",
+    "Scores": "data.scoring",
     "StudyResult": "training.study",
     "TasbDocumentEncoder": "encoding.encoders",
     "TasbError": "errors",
@@ -24,7 +30,9 @@ _HOME_OF = {
     "TeachResult": "training.teach",
     "TrainConfig": "training.config",
     "TrainResult": "training.train",
+    "ValidationSet": "data.validation_set",
     "Vectors": "encoding.corpus",
+    "cluster": "data.clusters",
     "doctor": "indexes.check",
     "encode": "encoding.corpus",
     "evaluate": "evaluation.evaluate",
@@ -33,25 +41,37 @@ _HOME_OF = {
     "fuse": "fusion.fuse",
     "hybrid": "retrieval.hybrid",
     "index": "indexes.build",
+    "mine": "data.mining",
+    "msmarco": "data.msmarco",
+    "pairs": "data.pairs",
+    "pseudo_queries": "data.pseudo_queries",
     "register": "plugin.startup",
     "regress": "regression.regress",
     "report": "regression.report",
     "rerank": "reranking.rerank",
     "rerank_depths": "reranking.depths",
+    "score": "data.scoring",
     "search": "retrieval.search",
     "show": "retrieval.hits",
     "study": "training.study",
     "teach": "training.teach",
     "train": "training.train",
     "tune": "fusion.tune",
+    "validation_set": "data.validation_building",
 }
 
 __all__ = [
+    "Clusters",
     "Comparison",
     "Export",
     "Index",
+    "MinedPairs",
+    "MsMarco",
+    "Pairs",
+    "PseudoQueries",
     "Qrels",
     "Run",
+    "Scores",
     "StudyResult",
     "TasbDocumentEncoder",
     "TasbError",
@@ -59,8 +79,10 @@ __all__ = [
     "TeachResult",
     "TrainConfig",
     "TrainResult",
+    "ValidationSet",
     "Vectors",
     "__version__",
+    "cluster",
     "doctor",
     "encode",
     "evaluate",
@@ -69,21 +91,35 @@ __all__ = [
     "fuse",
     "hybrid",
     "index",
+    "mine",
+    "msmarco",
+    "pairs",
+    "pseudo_queries",
     "register",
     "regress",
     "report",
     "rerank",
     "rerank_depths",
+    "score",
     "search",
     "show",
     "study",
     "teach",
     "train",
     "tune",
+    "validation_set",
 ]
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
+    from pyserini_tasb.data.clusters import Clusters, cluster
+    from pyserini_tasb.data.mining import MinedPairs, mine
+    from pyserini_tasb.data.msmarco import MsMarco, msmarco
+    from pyserini_tasb.data.pairs import Pairs, pairs
+    from pyserini_tasb.data.pseudo_queries import PseudoQueries, pseudo_queries
+    from pyserini_tasb.data.scoring import Scores, score
+    from pyserini_tasb.data.validation_building import validation_set
+    from pyserini_tasb.data.validation_set import ValidationSet
     from pyserini_tasb.encoding.corpus import Vectors, encode
     from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
     from pyserini_tasb.encoding.export import Export, export

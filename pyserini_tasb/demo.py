@@ -190,7 +190,7 @@ _TRAINING_STEPS = (
         name="pseudo-queries",
         summary="Make queries of the titles of documents with an abstract: no judgment of CACM's is used to train",
         arguments=(
-            *(*TASB, "pseudo-queries", "--corpus", "cacm/titled", "--from", "title"),
+            *(*TASB, "pseudo-queries", "--corpus", "cacm/titled", "--source", "title"),
             *("--write-collection", "--output", "training/queries"),
         ),
         inputs=("cacm",),
@@ -213,7 +213,7 @@ _TRAINING_STEPS = (
         arguments=(
             *(*TASB, "mine", "--topics", "training/queries/queries.tsv"),
             *("--qrels", "training/queries/qrels.txt", "--corpus", "training/queries/collection"),
-            *("--index", "training/bm25", "--depth", "100", "--per-query", "8"),
+            *("--index", "training/bm25", "--hits", "100", "--per-query", "8"),
             *("--score-with", ENCODERS["minilm"], "--output", "training/scored.tsv"),
         ),
         inputs=("training/queries", "training/bm25"),

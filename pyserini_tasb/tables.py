@@ -42,9 +42,6 @@ def html_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{names}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
-# --------
-# Layouts: a table, and what stands around and within it.
-
 # Unicode has no raised q that fonts know.
 LETTERS = "abcdefghijklmnoprstuvwxyz"
 _RAISED = str.maketrans(LETTERS, "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
@@ -52,7 +49,7 @@ _RAISED = str.maketrans(LETTERS, "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ�
 
 @dataclass(frozen=True)
 class Layout:
-    """How tables look.
+    """How a table looks, and what stands around and within it.
 
     Attributes:
         table: a head and lines of as many cells to text.

@@ -101,11 +101,11 @@ def usage(typed, message, verb=None):
     return Row(typed, 2, err=f"usage: {verb} [-h]…\n{verb}: error: {message}\n")
 
 
-def refused(typed, where, expected, found, do, **also):
-    """A command that we refuse: nothing is written."""
+def refused(typed, where, expected, found, do, *, note="", **also):
+    """A command that we refuse: nothing is written, though there may have been a note."""
     lines = [where] if where else []
     lines += [f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"]
-    return Row(typed, 2, err=f"tasb {typed.split()[0]}: " + "\n".join(lines) + "\n", **also)
+    return Row(typed, 2, err=f"{note}tasb {typed.split()[0]}: " + "\n".join(lines) + "\n", **also)
 
 
 def verb_of(typed):
@@ -263,7 +263,7 @@ REFUSED = [
         "msmarco …", "--skip-download", "all files on this machine, as nothing is to be downloaded",
         "none of\n    collection.tsv or …", "name their folder with --source, or leave out --skip-download",
     ),
-    refused("cluster … --topics nowhere.tsv", "nowhere.tsv", *NO_FILE),
+    refused("cluster … --topics no.tsv", "topics `no.tsv`", NO_TOPICS, "no such file", "give the path of a file"),
     refused("train nowhere.yaml", "nowhere.yaml", "a recipe file", "No such file or directory", "check the path"),
     refused("teach --kind cat no.yaml", "no.yaml", "a recipe file", "No such file or directory", "check the path"),
     refused("teach --kind colbert no.yaml", "no.yaml", "a recipe file", "No such file or directory", "check the path"),
@@ -337,7 +337,7 @@ REFUSED = [
         "pseudo-queries … --min-words 30",
         "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "mend one of them",
     ),
-    refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "strata 0", "give larger numbers"),
+    refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "--strata 0", "give larger numbers"),
     refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
     refused("show … --topic 99", "bm25.run", "--topic of the run: 1, …", "`99`", "…"),
     refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "say how many passages to re-rank"),
@@ -354,7 +354,7 @@ REFUSED = [
         "a teacher that scores most positives above their negatives",
         "in 100 % of the pairs …: are the columns swapped?",
         "put the columns in order; if it is meant like that, add --allow-reversed",
-        out="reversed.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\n",
+        note="tasb pairs: note: reversed.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\n",
     ),
     # an encoder that does not belong to the index
     refused(
@@ -437,7 +437,8 @@ DONE = [
     ),
     done(
         "pairs … --scored-pairs scored.tsv",
-        f"scored.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\nnew\n{SUMMARY_OF_PAIRS}  built in …\n",
+        f"new\n{SUMMARY_OF_PAIRS}  built in …\n",
+        "tasb pairs: note: scored.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\n",
         new=PAIRS,
     ),
     done(
@@ -446,10 +447,14 @@ DONE = [
     ),
     done(
         "pairs … --scored-pairs scored.tsv --output pairs --keep-query --overwrite",
-        f"scored.tsv: …\npairs\n{SUMMARY_OF_PAIRS}  built in …\n",
+        f"pairs\n{SUMMARY_OF_PAIRS}  built in …\n",
+        "tasb pairs: note: scored.tsv: …\n",
         changed="pairs/manifest.json",
     ),
-    done("pairs … --scored-pairs reversed.tsv --allow-reversed", "reversed.tsv: …\nnew\n…", new=PAIRS),
+    done(
+        "pairs … --scored-pairs reversed.tsv --allow-reversed", "new\n…", "tasb pairs: note: reversed.tsv: …\n",
+        new=PAIRS,
+    ),
     done(
         "mine … --run bm25.run --sampling top --per-query 2",
         "10 topics, 44 positives\n… hits at depth 200\n  0 are not in the collection, …\n"

@@ -1,7 +1,8 @@
-"""The programs that README.md shows, run as they stand there."""
+"""The programs that README.md and docs/python.md show, run as they stand there."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pyserini_tasb as tasb
 from tests.conftest import TINY
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PYTHON_PAGE = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROGRAMS = re.findall(PROGRAM, README)
 STEPS = 400
 
 
@@ -64,4 +68,22 @@ def test_a_vector_from_a_text(capsys):
     program = program_with("TasbDocumentEncoder")
     exec(compile(program, "README.md", "exec"), {})  # noqa: S102
     printed = README[README.index(program) + len(program) :].split("```")[2]
+    assert capsys.readouterr().out.split() == printed.split()
+
+
+def test_the_page_about_python_names_every_function_and_what_it_returns():
+    rows = re.findall(r"^\| `(\w+)` \| .* \| `(\w+)`", PYTHON_PAGE, re.MULTILINE)
+    functions = [name for name in tasb.__all__ if inspect.isfunction(getattr(tasb, name)) and name != "register"]
+    assert sorted(name for name, _ in rows) == sorted(functions)
+    for name, returned in rows:
+        assert returned in str(inspect.signature(getattr(tasb, name)).return_annotation)
+
+
+def test_the_programs_of_the_page_about_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    reading, failing = (program for program in re.findall(PROGRAM, PYTHON_PAGE) if "dl19-passage" in program)
+    exec(compile(reading, "docs/python.md", "exec"), {})  # noqa: S102
+    assert len(tasb.Run.read(tmp_path / "run.txt.gz")) == 43
+    exec(compile(failing, "docs/python.md", "exec"), {})  # noqa: S102
+    printed = PYTHON_PAGE[PYTHON_PAGE.index(failing) + len(failing) :].split("```")[2]
     assert capsys.readouterr().out.split() == printed.split()

@@ -54,7 +54,7 @@ def data(msmarco: Path) -> list[Step]:
                 arguments=(
                     *(*TASB, "mine", "--topics", f"{here}/queries.train.tsv"),
                     *("--qrels", f"{here}/qrels.train.txt", "--corpus", f"{here}/documents/documents.jsonl"),
-                    *("--index", index, "--depth", "100", "--per-query", NEGATIVES, "--threads", "2"),
+                    *("--index", index, "--hits", "100", "--per-query", NEGATIVES, "--threads", "2"),
                     *("--output", pairs),
                 ),
                 inputs=("data", index),
@@ -93,7 +93,7 @@ def data(msmarco: Path) -> list[Step]:
             arguments=(
                 *(*TASB, "validation-set", "--topics", "data/queries.held-out.tsv"),
                 *("--qrels", "data/qrels.held-out.txt", "--run", "mined/bm25.held-out.txt"),
-                *("--corpus", "data/collection.tsv", "--queries-sampled", "200", "--depth", "20"),
+                *("--corpus", "data/collection.tsv", "--queries-sampled", "200", "--hits", "20"),
                 *("--output", "validation"),
             ),
             inputs=("data", "mined/bm25.held-out.txt"),

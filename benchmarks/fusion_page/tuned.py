@@ -98,7 +98,7 @@ def shuffled_values(topics: TopicSet) -> NDArray[np.float64]:
 
 
 def _row(topics: TopicSet, name: str, source: str, fusion: Fusion, *, held_out: bool) -> Row:
-    alphas = fusion.weights_of(2)[1:]
+    alphas = fusion.weights_for(2)[1:]
     return Row(name, source, alphas, topics.per_query(topics.fused(fusion)), held_out)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli.options import (
     add_allow_other_encoder_option,
@@ -20,137 +20,240 @@ if TYPE_CHECKING:
 VALIDATION_QUERIES = 3_200
 SEED = 208_973_249
 
+CORPUS = "The passages: TSV, JSONL, a Lucene index or a text store."
+MIN_RELEVANCE = "The lowest grade of a positive in the judgments (default: %(default)s)."
+
 
 def _add_pairs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", required=True, metavar="DIR", help="the pair store")
+    parser.add_argument("--output", required=True, metavar="DIR", help="The folder of the store; it is new or empty.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--scored-pairs", nargs="+", metavar="FILE", help="[pos_score neg_score | margin] qid pos_pid neg_pid"
+        "--scored-pairs",
+        nargs="+",
+        metavar="FILE",
+        help="Files with a pair a line: [pos_score neg_score | margin] qid pos_pid neg_pid, between tabs.",
     )
-    source.add_argument("--triples", metavar="FILE", help="[pos_score neg_score] query positive negative, as texts")
-    source.add_argument("--qrels", metavar="NAME|PATH", help="positives; negatives come from --negatives")
-    parser.add_argument("--negatives", metavar="NAME|PATH", help="with --qrels: a run")
-    parser.add_argument("--negatives-per-query", type=int, metavar="N", help="with --negatives: sample N")
-    parser.add_argument("--corpus", metavar="PATH", help="TSV, JSONL, Lucene index or text store")
-    parser.add_argument("--topics", metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--known-positives", metavar="NAME|PATH", help="qrels: never negatives of their query")
-    parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help="of qrels (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of --negatives-per-query (default: %(default)s)")
-    parser.add_argument("--skip-bad", action="store_true", help="count faulty lines instead of stopping")
+    source.add_argument(
+        "--triples",
+        metavar="FILE",
+        help="A file with a pair of texts a line: [pos_score neg_score] query positive negative, between tabs.",
+    )
+    source.add_argument(
+        "--qrels", metavar="NAME|PATH", help="Judgments that say what is positive; negatives come from --negatives."
+    )
+    parser.add_argument(
+        "--negatives", metavar="NAME|PATH", help="With --qrels: a run; what is not positive in it is negative."
+    )
+    parser.add_argument(
+        "--negatives-per-query",
+        type=int,
+        metavar="N",
+        help="With --negatives: draw N of a query's negatives (default: take all).",
+    )
+    parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
+    parser.add_argument("--topics", metavar="NAME|PATH", help="The queries: topics, or a TSV of ids and texts.")
+    parser.add_argument(
+        "--known-positives",
+        metavar="NAME|PATH",
+        help="Judgments: what they call relevant is never a negative of its query.",
+    )
+    parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
+    parser.add_argument("--seed", type=int, default=0, help="What --negatives-per-query draws (default: %(default)s).")
+    parser.add_argument("--skip-bad", action="store_true", help="Count faulty lines instead of stopping.")
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace the store at --output")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the store at --output.")
 
 
 def _add_mine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--topics", required=True, metavar="NAME|PATH")
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH")
-    parser.add_argument("--corpus", required=True, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
+    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="The queries.")
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="Their judgments, which name positives.")
+    parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--index", metavar="DIR", help="a Lucene index, for BM25")
-    source.add_argument("--dense-index", metavar="DIR", help="a Faiss index, with --encoder")
-    source.add_argument("--run", dest="run_file", metavar="NAME|PATH", help="an existing run")
-    parser.add_argument("--encoder", metavar="NAME", help="of --dense-index")
+    source.add_argument("--index", metavar="DIR", help="A Lucene index, which BM25 searches.")
+    source.add_argument("--dense-index", metavar="DIR", help="A Faiss index, which --encoder searches.")
+    source.add_argument("--run", metavar="NAME|PATH", help="A run that exists.")
+    parser.add_argument("--encoder", metavar="NAME", help="The encoder with which --dense-index was made.")
     add_allow_other_encoder_option(parser)
-    parser.add_argument("--output", required=True, metavar="TSV", help="pairs, for `tasb pairs --scored-pairs`")
-    parser.add_argument("--depth", type=int, default=200, metavar="N", help="hits to look at (default: %(default)s)")
-    parser.add_argument("--skip-top", type=int, default=0, metavar="N", help="leave out the first N hits")
-    parser.add_argument("--per-query", type=int, metavar="N", help="negatives to keep (default: all)")
     parser.add_argument(
-        "--sampling", choices=["top", "random", "stratified"], default="stratified", help="(default: %(default)s)"
+        "--output", required=True, metavar="TSV", help="The file of pairs, for `tasb pairs --scored-pairs`."
     )
-    parser.add_argument("--score-with", metavar="NAME", help="an encoder whose scores the pairs get")
     parser.add_argument(
-        "--margin-cutoff", type=float, metavar="M", help="with --score-with: drop pairs whose margin is below M"
+        "--hits", type=int, default=200, metavar="N", help="Look at N hits of each query (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--skip-top", type=int, default=0, metavar="N", help="Leave out the first N hits (default: %(default)s)."
+    )
+    parser.add_argument("--per-query", type=int, metavar="N", help="Keep N negatives of each query (default: all).")
+    parser.add_argument(
+        "--sampling",
+        choices=["top", "random", "stratified"],
+        default="stratified",
+        help="Which hits are kept: the first, random ones, or some of each range of scores (default: %(default)s).",
+    )
+    parser.add_argument("--score-with", metavar="NAME", help="A model that scores the pairs.")
+    parser.add_argument(
+        "--margin-cutoff", type=float, metavar="M", help="With --score-with: drop pairs whose margin is below M."
     )
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
-    parser.add_argument(
-        "--min-relevance", type=int, default=1, metavar="N", help="of a positive (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of BM25 (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="of encoders (default: %(default)s)")
+    parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
+    parser.add_argument("--seed", type=int, default=0, help="What --per-query draws (default: %(default)s).")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="Search with N threads (default: 1).")
+    parser.add_argument("--device", default="cpu", help="Where encoders compute: cpu, cuda:0 (default: %(default)s).")
 
 
 def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpus", required=True, metavar="PATH", help="TSV or JSONL")
-    parser.add_argument("--output", required=True, metavar="DIR", help="gets queries.tsv and qrels.txt")
+    parser.add_argument("--corpus", required=True, metavar="PATH", help="The documents: TSV or JSONL.")
+    parser.add_argument("--output", required=True, metavar="DIR", help="A new folder, for queries.tsv and qrels.txt.")
     parser.add_argument(
-        "--from", dest="source", choices=["title", "sentence", "auto"], default="auto", help="(default: %(default)s)"
+        "--source",
+        choices=["title", "sentence", "auto"],
+        default="auto",
+        help="What becomes a query: the title, the first sentences, or the title where it is long enough "
+        "(default: %(default)s).",
     )
-    parser.add_argument("--min-words", type=int, default=3, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--max-words", type=int, default=25, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--limit", type=int, metavar="N", help="sample N documents (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of --limit (default: %(default)s)")
-    parser.add_argument("--write-collection", action="store_true", help="a collection without the queries in it, too")
+    parser.add_argument(
+        "--min-words", type=int, default=3, metavar="N", help="Leave out shorter queries (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--max-words", type=int, default=25, metavar="N", help="Cut longer queries (default: %(default)s)."
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="Keep N queries, drawn at random (default: all).")
+    parser.add_argument("--seed", type=int, default=0, help="What --limit draws (default: %(default)s).")
+    parser.add_argument(
+        "--write-collection", action="store_true", help="Write the corpus too, without the words of the queries."
+    )
 
 
-def _add_validation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--topics", required=True, metavar="NAME|PATH")
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH")
-    parser.add_argument("--run", required=True, dest="baseline_run", metavar="NAME|PATH", help="a baseline's")
-    parser.add_argument("--corpus", required=True, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
-    parser.add_argument("--output", required=True, metavar="DIR")
+def _add_validation_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="The queries.")
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="Their judgments.")
+    parser.add_argument("--run", required=True, metavar="NAME|PATH", help="A baseline's run, which gives candidates.")
+    parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    parser.add_argument("--output", required=True, metavar="DIR", help="The folder of the set; it is new or empty.")
     parser.add_argument(
-        "--queries-sampled", type=int, default=VALIDATION_QUERIES, metavar="N", help="at most (default: %(default)s)"
+        "--queries-sampled",
+        type=int,
+        default=VALIDATION_QUERIES,
+        metavar="N",
+        help="Take at most N queries (default: %(default)s).",
     )
-    parser.add_argument("--sampling", choices=["uniform", "stratified"], default="uniform", help="of queries")
-    parser.add_argument("--stratify-by", default="RR@10", metavar="MEASURE", help="of the run (default: %(default)s)")
-    parser.add_argument("--strata", type=int, default=5, metavar="N", help="of equal width (default: %(default)s)")
-    parser.add_argument("--depth", type=int, default=100, metavar="N", help="of the run (default: %(default)s)")
+    parser.add_argument(
+        "--sampling",
+        choices=["uniform", "stratified"],
+        default="uniform",
+        help="How queries are sampled: all alike, or as many of each range of --stratify-by (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--stratify-by",
+        default="RR@10",
+        metavar="MEASURE",
+        help="The measure of the run that makes the strata (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--strata", type=int, default=5, metavar="N", help="Make N strata of equal width (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--hits",
+        type=int,
+        default=100,
+        metavar="N",
+        help="Take N candidates of the run for each query (default: %(default)s).",
+    )
     add_remove_query_option(parser)
-    parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the sample (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the set at --output")
+    parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
+    parser.add_argument("--seed", type=int, default=SEED, help="Which queries are sampled (default: %(default)s).")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the set at --output.")
 
 
 def _add_msmarco(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", required=True, metavar="DIR")
-    parser.add_argument("--source", metavar="DIR", help="files that are here already")
-    parser.add_argument("--base-url", metavar="URL", help="a mirror")
-    parser.add_argument("--skip-download", action="store_true", help="use --source alone")
+    parser.add_argument("--output", required=True, metavar="DIR", help="The folder for everything.")
+    parser.add_argument("--source", metavar="DIR", help="A folder with files that are here already.")
+    parser.add_argument("--base-url", metavar="URL", help="The address of a mirror, to download from there.")
+    parser.add_argument("--skip-download", action="store_true", help="Download nothing; take files from --source only.")
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", metavar="NAME|PATH", help="an encoder's name, or a BERT_CAT, ColBERT, cross-encoder")
-    what.add_argument("--ensemble", nargs="+", metavar="TSV", help="files of scores, to be averaged")
-    parser.add_argument(
-        "--pairs", nargs="+", metavar="TSV", help="[pos_score neg_score | margin] qid pos_pid neg_pid; ids count"
+    what.add_argument(
+        "--model", metavar="NAME|PATH", help="The teacher: an encoder's name, or a BERT_CAT, ColBERT or cross-encoder."
     )
-    parser.add_argument("--corpus", metavar="PATH", help="TSV, JSONL, Lucene index or text store")
-    parser.add_argument("--topics", metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--output", required=True, metavar="TSV", help="pos_score neg_score qid pos_pid neg_pid")
+    what.add_argument("--ensemble", nargs="+", metavar="TSV", help="Files of scores, to be averaged.")
+    parser.add_argument(
+        "--pairs",
+        nargs="+",
+        metavar="TSV",
+        help="Files of pairs: [pos_score neg_score | margin] qid pos_pid neg_pid; only the ids count.",
+    )
+    parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
+    parser.add_argument("--topics", metavar="NAME|PATH", help="The queries: topics, or a TSV of ids and texts.")
+    parser.add_argument(
+        "--output", required=True, metavar="TSV", help="The file: pos_score neg_score qid pos_pid neg_pid."
+    )
     add_allow_reversed_option(parser)
     add_model_options(parser)
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--topics", required=True, metavar="TSV|STORE", help="ids and texts, or a pair store")
-    parser.add_argument("--encoder", required=True, metavar="NAME")
-    parser.add_argument("--output", required=True, metavar="DIR", help="gets clusters.tsv and statistics.json")
-    parser.add_argument("--clusters", type=int, metavar="K", help="default: 3 batches a cluster, at most 2,000")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="of training (default: %(default)s)")
     parser.add_argument(
-        "--metric", choices=["spherical", "euclidean"], default="spherical", help="(default: %(default)s)"
+        "--topics", required=True, metavar="NAME|PATH", help="The queries: a pair store's folder, or topics."
     )
-    parser.add_argument("--iterations", type=int, default=10, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1234, help="(default: %(default)s)")
-    parser.add_argument("--points-per-centroid", type=int, default=256, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="of the encoder (default: %(default)s)")
+    parser.add_argument("--encoder", required=True, metavar="NAME", help="The encoder of the queries.")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="A folder, for clusters.tsv and statistics.json."
+    )
+    parser.add_argument(
+        "--clusters",
+        type=int,
+        metavar="K",
+        help="Make K clusters (default: so many that one holds 3 batches, at most 2,000).",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="The batch size of the training (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--metric",
+        choices=["spherical", "euclidean"],
+        default="spherical",
+        help="What is near: by inner product, as in the released code, or by distance, as in the paper "
+        "(default: %(default)s).",
+    )
+    parser.add_argument(
+        "--iterations", type=int, default=10, metavar="N", help="Stop after N iterations (default: %(default)s)."
+    )
+    parser.add_argument("--seed", type=int, default=1234, help="Where the centroids begin (default: %(default)s).")
+    parser.add_argument(
+        "--points-per-centroid",
+        type=int,
+        default=256,
+        metavar="N",
+        help="Compute centroids from at most N queries a cluster (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="Where the encoder computes: cpu, cuda:0 (default: %(default)s)."
+    )
     add_backend_option(parser)
-    parser.add_argument("--vectors", metavar="NPY", help="read the queries' vectors from there, or keep them there")
-    parser.add_argument("--labels", metavar="TSV", help="topics by query id, for purity")
-    parser.add_argument("--picture", action="store_true", help="draw clusters.png")
+    parser.add_argument(
+        "--vectors", metavar="NPY", help="Read the queries' vectors from this file, or keep them there."
+    )
+    parser.add_argument("--labels", metavar="TSV", help="Compare the clusters with these labels: qid and label.")
+    parser.add_argument("--picture", action="store_true", help="Draw sample clusters into clusters.png.")
 
 
 def _add_keep_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-query",
         action="store_true",
-        help="a negative may be the query itself: a passage with its text, or with its id and 90 %% of its words",
+        help="Keep a negative that is the query itself: a passage with its text, or with its id and 90 %% of its "
+        "words.",
     )
+
+
+def _print_in_options(result: Any, options: argparse.Namespace) -> int:
+    """Print a summary that mentions arguments."""
+    print(result.worded(options.called.option))
+    return 0
 
 
 VERBS = (
@@ -159,48 +262,43 @@ VERBS = (
         "Build a store of training pairs from what you have.",
         example="tasb pairs --scored-pairs scored.tsv --corpus documents.tsv --topics queries.tsv --output pairs",
         add_options=_add_pairs,
-        old="pyserini_tasb.data.pairs:run",
     ),
     Verb(
         "mine",
         "Find hard negatives with BM25, a dense index or an existing run.",
         example="tasb mine --topics queries.tsv --qrels qrels.txt --corpus corpus.tsv --index bm25 --output mined.tsv",
         add_options=_add_mine,
-        old="pyserini_tasb.data.mining:run",
+        report=_print_in_options,
     ),
     Verb(
         "pseudo-queries",
         "Make queries for a corpus that has none.",
         example="tasb pseudo-queries --corpus corpus.tsv --output queries",
         add_options=_add_pseudo_queries,
-        old="pyserini_tasb.data.pseudo_queries:run",
+        report=_print_in_options,
     ),
     Verb(
         "validation-set",
         "Build the set of queries that early stopping looks at.",
         example="tasb validation-set --topics dev.tsv --qrels dev.qrels --run bm25.txt --corpus c.tsv --output dev",
-        add_options=_add_validation,
-        old="pyserini_tasb.data.validation_building:run",
+        add_options=_add_validation_set,
     ),
     Verb(
         "msmarco",
         "Get MS MARCO training data with the published teacher scores.",
         example="tasb msmarco --output msmarco",
         add_options=_add_msmarco,
-        old="pyserini_tasb.data.msmarco:run",
     ),
     Verb(
         "score",
         "Score training pairs with a teacher, or average the scores of several.",
         example="tasb score --model teacher --pairs mined.tsv --corpus c.tsv --topics q.tsv --output scored.tsv",
         add_options=_add_score,
-        old="pyserini_tasb.data.scoring:run",
     ),
     Verb(
         "cluster",
         "Cluster the training queries into topics.",
         example="tasb cluster --topics pairs --encoder tasb:minilm --output clusters",
         add_options=_add_cluster,
-        old="pyserini_tasb.data.clusters:run",
     ),
 )

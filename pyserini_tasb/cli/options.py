@@ -10,7 +10,7 @@ def add_backend_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         choices=("auto", "torch", "onnx"),
-        help="what computes vectors (default: $PYSERINI_TASB_BACKEND, else the encoder card's)",
+        help="The library that computes vectors (default: $PYSERINI_TASB_BACKEND, or else the encoder card's).",
     )
 
 
@@ -19,7 +19,7 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16", "int8"),
-        help="the least accuracy to compute with (default: the encoder card's)",
+        help="The number format to compute in: this one, or a more accurate one (default: the encoder card's).",
     )
 
 
@@ -28,13 +28,18 @@ def add_allow_other_encoder_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-other-encoder",
         action="store_true",
-        help="search with an encoder that the index does not list, although its scores may mean nothing",
+        help="Search with an encoder that the index does not list. The scores may mean nothing.",
     )
 
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """`--threads`, for a verb that searches."""
-    parser.add_argument("--threads", type=at_least_one, metavar="N", help="default: the cores this process may use")
+    parser.add_argument(
+        "--threads",
+        type=at_least_one,
+        metavar="N",
+        help="The number of threads (default: the cores that this process may use).",
+    )
 
 
 def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +47,8 @@ def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--remove-query",
         action="store_true",
-        help="drop from a query's documents the one whose id is the query's. Use it where queries are documents of the "
-        "collection (ArguAna, Quora, CQADupStack); not where both are numbered independently (Cranfield)",
+        help="Drop from a query's documents the one whose id is the query's. Use it where queries are documents of the "
+        "corpus (ArguAna, Quora, CQADupStack). Do not use it where both are numbered independently (Cranfield).",
     )
 
 
@@ -52,15 +57,24 @@ def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-reversed",
         action="store_true",
-        help="go on where the teacher scores most negatives above their positives (are the columns swapped?)",
+        help="Go on although the teacher scores most negatives above their positives. Are the columns swapped?",
     )
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the recipe's")
+    """`--set`, for a verb that reads a recipe."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="Values that go before the recipe's, such as depth=100.",
+    )
 
 
 def at_least_one(text: str) -> int:
+    """An option's whole number from 1 on."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
@@ -68,6 +82,7 @@ def at_least_one(text: str) -> int:
 
 
 def at_least_zero(text: str) -> int:
+    """An option's whole number from 0 on."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{number} is not 0 or more")

@@ -46,7 +46,6 @@ class Verb:
         printing: options that only say how to print the result.
         at: `module:function` of a verb that is no function of `pyserini_tasb`.
         interrupted: says what Ctrl-C left; the exit status is 130 in any case.
-        old: `module:function` of a verb that still takes a Namespace.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Verb:
     printing: tuple[str, ...] = ()
     at: str | None = None
     interrupted: Callable[[KeyboardInterrupt, argparse.Namespace], None] = print_interrupted
-    old: str | None = None
 
     def add_to(self, verbs: Any) -> None:
         """Add the verb to a parser's verbs."""
@@ -70,16 +68,14 @@ class Verb:
         )
         self.add_options(parser)
         volume = parser.add_mutually_exclusive_group()
-        volume.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, help="print no notes")
+        volume.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, help="Print no notes.")
         volume.add_argument(
-            "-v", "--verbose", dest="verbosity", action="store_const", const=1, help="print what helps to find a fault"
+            "-v", "--verbose", dest="verbosity", action="store_const", const=1, help="Print what helps to find a fault."
         )
         parser.set_defaults(called=self, verbosity=0)
 
     def run(self, options: argparse.Namespace) -> int:
         """Call the function and print its result; return the exit status."""
-        if self.old:
-            return int(_imported(self.old)(options))
         given = {name: value for name, value in vars(options).items() if name not in (*OWN, *self.printing)}
         return self.report(self.function(**given), options)
 

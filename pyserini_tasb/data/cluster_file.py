@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LOG = logging.getLogger(__name__)
 LARGEST_UNKNOWN_SHARE = 0.5
 
 
@@ -84,7 +85,7 @@ def read_clusters(path: Path) -> list[list[str]]:
     return clusters
 
 
-def clusters_of(
+def clusters_in_store(
     path: Path, store: QueriesWithPairs, *, note: Callable[[str], None] | None = None
 ) -> list[NDArray[np.int64]]:
     """The clusters of a file as query indices of a pair store, without queries that have no pairs; none is empty.
@@ -92,12 +93,12 @@ def clusters_of(
     Args:
         path: the cluster file.
         store: a `PairStore`.
-        note: is told, in a sentence each, how many queries were left out and why; by default printed to stderr.
+        note: is told, in a sentence each, how many queries were left out and why; by default they are logged.
 
     Raises:
         TasbError: as `read_clusters`; or the store knows fewer than half of the qids, or none of the rest has pairs.
     """
-    note = note or _print_note
+    note = note or LOG.info
     clusters = read_clusters(path)
     sizes = [len(qids) for qids in clusters]
     indices = store.queries.indices([qid for qids in clusters for qid in qids])
@@ -145,7 +146,3 @@ def _check_line(line: str, qids: list[str], number: int, first_line: dict[str, i
 
 def _is_qid(qid: str) -> bool:
     return qid.split() == [qid]
-
-
-def _print_note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)

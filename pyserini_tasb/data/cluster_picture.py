@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyserini_tasb import plots
 from pyserini_tasb.artifacts import whole_file
+from pyserini_tasb.data.kmeans import members
 from pyserini_tasb.errors import TasbError
 
 if TYPE_CHECKING:
@@ -16,18 +18,41 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.data.cluster_statistics import SampleCluster
-    from pyserini_tasb.data.kmeans import Metric
+    from pyserini_tasb.data.kmeans import KMeans, Metric
 
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; each cluster has a shape and a number besides.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+# Each cluster has a shape and a number besides.
+COLOURS = (*plots.COLOURS, "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 OPACITY = 0.85
 INCHES, DOTS_PER_INCH = (13.0, 7.2), 150
 LONGEST_EXAMPLE = 200  # characters; far more than fit
 LARGE_CLUSTER = 80  # pixels: three times the height of its number
 FEWEST_QUERIES = 5
+OWN_FAMILY = "DejaVu Sans"
+NOT_DRAWABLE = "\N{WHITE SQUARE}"
+# It has a glyph for everything, which shows the block's name, not the character.
+PLACEHOLDERS = "Last Resort"
+CLUSTERS = 8  # as in Figure 1
+POINTS = 250
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class SampleCluster:
+    """One cluster of the picture.
+
+    Args:
+        line: its line in the cluster file, from 1.
+        size: how many queries it has.
+        rows: those drawn, ascending: all, or a sample.
+        examples: texts of the queries nearest its centroid, nearest first; no two alike.
+    """
+
+    line: int
+    size: int
+    rows: NDArray[np.intp]
+    examples: tuple[str, ...]
 
 
 def draw_clusters(
@@ -46,10 +71,10 @@ def draw_clusters(
         path: the file.
         samples: at most 8 clusters.
         vectors: [queries, dimension] of all queries.
-        metric: of the clusters; t-SNE takes distances that go with it.
+        metric: what the clusters were made with; t-SNE takes distances that go with it.
         title: the headline.
         subtitle: the line below.
-        seed: of t-SNE.
+        seed: decides where t-SNE begins.
 
     Raises:
         TasbError: too few queries for a picture, or the file cannot be written.
@@ -143,12 +168,55 @@ def _cut_to_axes(text: Any) -> None:
 
 
 # --------
-# Fonts for text in any script: matplotlib's own first, then whatever is installed.
+# Which clusters are drawn, and which queries stand for them.
 
-OWN_FAMILY = "DejaVu Sans"
-NOT_DRAWABLE = "\N{WHITE SQUARE}"
-# It has a glyph for everything, which shows the block's name, not the character.
-PLACEHOLDERS = "Last Resort"
+
+def sample_clusters(
+    found: KMeans, vectors: NDArray[np.float32], texts: Sequence[str], *, seed: int
+) -> list[SampleCluster]:
+    """8 clusters drawn uniformly among those of at least 3 queries (all of them where there are fewer).
+
+    Args:
+        found: the clusters.
+        vectors: [queries, dimension]
+        texts: one for each query.
+        seed: decides which clusters are drawn, and which queries of a cluster of more than 250.
+    """
+    generator = np.random.default_rng(seed)
+    large = [(line, rows) for line, rows in enumerate(members(found.assignment), 1) if len(rows) >= EXAMPLES]
+    chosen = np.sort(generator.choice(len(large), min(CLUSTERS, len(large)), replace=False))
+    samples = []
+    for line, rows in (large[number] for number in chosen):
+        centroid = found.centroids[found.assignment[rows[0]]]
+        nearest = rows[np.argsort(_distances(vectors[rows], centroid, found.metric), kind="stable")]
+        drawn = generator.choice(rows, min(POINTS, len(rows)), replace=False)
+        samples.append(SampleCluster(line, len(rows), np.sort(drawn), _different(texts, nearest)))
+    return samples
+
+
+def _distances(vectors: NDArray[np.float32], centroid: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """Each vector's distance to the centroid: squared, or the negative cosine."""
+    if metric == "euclidean":
+        squared: NDArray[np.float32] = ((vectors - centroid) ** 2).sum(axis=1)
+        return squared
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1), np.finfo(np.float32).tiny)
+    cosine: NDArray[np.float32] = (vectors @ centroid) / lengths
+    return -cosine
+
+
+def _different(texts: Sequence[str], rows: NDArray[np.intp]) -> tuple[str, ...]:
+    """The first few texts, without those that differ in case and punctuation only."""
+    examples: dict[str, str] = {}
+    for row in rows:
+        words = "".join(character if character.isalnum() else " " for character in texts[row].casefold())
+        examples.setdefault(" ".join(words.split()) or texts[row], texts[row])
+        if len(examples) == EXAMPLES:
+            break
+    return tuple(examples.values())
+
+
+# --------
+# Fonts for text in any script: matplotlib's own first, then whatever is installed.
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,51 @@
-"""`tasb cluster`: the clusters of queries that batches are drawn from."""
+"""The clusters of queries that batches are drawn from."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import sys
+import logging
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import installed_versions, locked_folder, whole_file
+from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, write_whole
 from pyserini_tasb.data.cluster_file import write_clusters
-from pyserini_tasb.data.cluster_picture import draw_clusters
-from pyserini_tasb.data.cluster_statistics import (
-    Agreement,
+from pyserini_tasb.data.cluster_picture import draw_clusters, sample_clusters
+from pyserini_tasb.data.kmeans import (
+    KMeans,
+    LabelAgreement,
     Sizes,
     agreement,
+    check_parameters,
     inertia,
+    kmeans,
     members,
     read_labels,
-    sample_clusters,
     sizes,
 )
-from pyserini_tasb.data.kmeans import KMeans, check_parameters, kmeans
+from pyserini_tasb.data.pair_sources import source_name
 from pyserini_tasb.data.query_vectors import TRAINING_QUERY_TOKENS, QueryVectors
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.topics import read_topics
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.recipes.lookup import encoder_card
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
-
     from numpy.typing import NDArray
 
+    from pyserini_tasb.data.kmeans import Metric
+    from pyserini_tasb.formats.named import AnyTopics
+    from pyserini_tasb.recipes.types import Backend
+    from pyserini_tasb.results import StrPath
+
+
+LOG = logging.getLogger(__name__)
 
 CLUSTERS, STATISTICS, PICTURE = "clusters.tsv", "statistics.json", "clusters.png"
 MEANING = {
@@ -45,189 +54,155 @@ MEANING = {
 }
 UNNAMED = "unnamed"  # the card of a model that has none
 PACKAGES = ("numpy", "torch", "transformers", "scikit-learn", "faiss-cpu", "faiss-gpu")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Cluster `arguments.topics`; write the cluster file, statistics and, if asked for, a picture.
-
-    Raises:
-        TasbError: too few queries, a faulty file, no such encoder, vectors of something else, or nowhere to write.
-    """
-    output = Path(arguments.output)
-    with locked_folder(output):
-        return _cluster(arguments, output)
-
-
-def _cluster(arguments: argparse.Namespace, output: Path) -> int:
-    queries = usable_queries(Path(arguments.topics))
-    labels = read_labels(Path(arguments.labels), queries.ids) if arguments.labels else None
-    count = number_of_clusters(len(queries.ids), arguments.batch_size, arguments.clusters)
-    check_parameters(len(queries.ids), count, arguments.iterations, arguments.points_per_centroid)
-    warning = small_clusters_warning(len(queries.ids), count, arguments.batch_size)
-    if warning:
-        _note(warning)
-    source = QueryVectors(queries.texts, arguments.encoder, arguments.device)
-    start = time.monotonic()
-    vectors = source.read_or_encode(Path(arguments.vectors), _note) if arguments.vectors else source.encode()
-    encoded = time.monotonic()
-    found = kmeans(
-        vectors,
-        count,
-        metric=arguments.metric,
-        iterations=arguments.iterations,
-        seed=arguments.seed,
-        points_per_centroid=arguments.points_per_centroid,
-        progress=True,
-    )
-    print(f"vectors in {encoded - start:.1f} s, k-means in {time.monotonic() - encoded:.1f} s")
-    of_sizes = sizes(found.assignment, count, arguments.batch_size)
-    compared = agreement(queries.ids, found.assignment, labels, arguments.seed) if labels else None
-    statistics = {
-        **_described(arguments, queries, vectors, found),
-        "inertia": inertia(vectors, found.assignment),
-        "sizes": dataclasses.asdict(of_sizes),
-        "labels": dataclasses.asdict(compared) if compared else None,
-    }
-    _write(output, queries, found, statistics)
-    print(_summary(arguments, queries, found, of_sizes, compared))
-    print(f"wrote {output / CLUSTERS} and {output / STATISTICS}")
-    if arguments.picture:
-        _draw(output / PICTURE, arguments, queries, found, vectors)
-        print(f"wrote {output / PICTURE}")
-    return 0
-
-
-def _write(output: Path, queries: UsableQueries, found: KMeans, statistics: dict[str, Any]) -> None:
-    # A picture that an earlier run left here shows other clusters.
-    (output / PICTURE).unlink(missing_ok=True)
-    write_clusters(output / CLUSTERS, [[queries.ids[row] for row in rows] for rows in members(found.assignment)])
-    with (output / CLUSTERS).open("rb") as clusters:
-        digest = hashlib.file_digest(clusters, "sha256").hexdigest()
-    with whole_file(output / STATISTICS) as file:
-        file.write((json.dumps({**statistics, "clusters_sha256": digest}, indent=1) + "\n").encode())
-
-
-def _draw(
-    path: Path, arguments: argparse.Namespace, queries: UsableQueries, found: KMeans, vectors: NDArray[np.float32]
-) -> None:
-    samples = sample_clusters(found, vectors, queries.texts, seed=arguments.seed)
-    draw_clusters(
-        path,
-        samples,
-        vectors,
-        metric=found.metric,
-        title=f"{len(samples)} of {len(found.centroids):,} clusters of {len(queries.ids):,} queries",
-        subtitle=f"t-SNE of query vectors by {_model_name(arguments.encoder)}; {found.metric} k-means. "
-        "Right: the queries nearest each centroid.",
-        seed=arguments.seed,
-    )
-
-
-def _described(
-    arguments: argparse.Namespace, queries: UsableQueries, vectors: NDArray[np.float32], found: KMeans
-) -> dict[str, Any]:
-    card = encoder_card(arguments.encoder)
-    return {
-        "queries": {
-            "source": arguments.topics,
-            "clustered": len(queries.ids),
-            "without_pairs": queries.without_pairs,
-        },
-        "encoder": {
-            "name": arguments.encoder,
-            "model": card.model,
-            "query_tokens": min(TRAINING_QUERY_TOKENS, card.query_max_length),
-            "device": arguments.device,
-            "vectors_sha256": hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest(),
-        },
-        "k_means": {
-            "metric": found.metric,
-            "clusters": len(found.centroids),
-            "dimension": found.centroids.shape[1],
-            "iterations": len(found.splits),
-            "seed": arguments.seed,
-            "points_per_centroid": arguments.points_per_centroid,
-            "training_queries": found.training_queries,
-            "splits": sum(found.splits),
-            "objective": found.objective,
-            "objective_is": MEANING[found.metric],
-        },
-        "batch_size": arguments.batch_size,
-        "versions": installed_versions(PACKAGES),
-    }
-
-
-def _summary(
-    arguments: argparse.Namespace, queries: UsableQueries, found: KMeans, of_sizes: Sizes, compared: Agreement | None
-) -> str:
-    without = f" ({queries.without_pairs:,} without pairs left out)" if queries.without_pairs else ""
-    text = f"""\
-{len(queries.ids):,} queries{without} in {len(found.centroids):,} clusters, by {arguments.encoder}
-{found.metric} k-means, {len(found.splits)} iterations, seed {arguments.seed}: \
-{found.objective[0]:.4f} -> {found.objective[-1]:.4f} ({MEANING[found.metric]})
-queries in a cluster: min {of_sizes.min:,}, median {of_sizes.median:,g}, mean {of_sizes.mean:,.1f}, \
-max {of_sizes.max:,}; {of_sizes.empty:,} empty, {of_sizes.smaller_than_batch:,} smaller than a batch of \
-{arguments.batch_size}"""
-    if compared:
-        text += f"""
-{compared.labels:,} labels of {compared.queries:,} queries: \
-purity {compared.purity:.3f} (random {compared.random_purity:.3f}), NMI {compared.nmi:.3f} \
-(random {compared.random_nmi:.3f})"""
-    return text
-
-
-def _model_name(encoder: str) -> str:
-    """A name for people: the card's and the hub's (`minilm (all-MiniLM-L6-v2)`), or the folder's."""
-    card = encoder_card(encoder)
-    hub = next((alias.rpartition("/")[2] for alias in card.aliases if "/" in alias), None)
-    if card.name == UNNAMED:
-        return Path(card.model).name
-    return f"{card.name} ({hub})" if hub else card.name
-
-
-def _note(text: str) -> None:
-    print(f"tasb cluster: note: {text}", file=sys.stderr)
-
-
-# --------
-# How many clusters.
-
 PAPER_CLUSTERS = 2000  # for its 400K queries (Section 4.2)
 BATCHES_PER_CLUSTER = 3
 
 
-def number_of_clusters(queries: int, batch_size: int, wanted: int | None = None) -> int:
-    """How many to make: those wanted, or so many that one holds 3 batches of queries, at most the paper's 2,000.
+@dataclass(frozen=True)
+class Clusters(FileResult):
+    """Clusters of queries; they stand for their file, which is what a training configuration names.
+
+    Attributes:
+        path: the cluster file: one cluster a line, its qids separated by tabs.
+        statistics: the file that says how they were made and what they are like.
+        picture: the picture, if it was asked for.
+        queries: how many queries were clustered.
+        clusters: how many clusters were made.
+        sizes: how many queries they have.
+        labels: how well they agree with labels, if there are any.
+        summary: all of it as text.
+    """
+
+    statistics: Path
+    picture: Path | None
+    queries: int
+    clusters: int
+    sizes: Sizes = field(repr=False)
+    labels: LabelAgreement | None = field(repr=False)
+    summary: str = field(repr=False)
+
+
+def cluster(
+    topics: AnyTopics,
+    *,
+    encoder: str,
+    output: StrPath,
+    clusters: int | None = None,
+    batch_size: int = 32,
+    metric: Metric = "spherical",
+    iterations: int = 10,
+    seed: int = 1234,
+    points_per_centroid: int = 256,
+    device: str = "cpu",
+    backend: Backend | None = None,
+    vectors: StrPath | None = None,
+    labels: StrPath | None = None,
+    picture: bool = False,
+) -> Clusters:
+    """Cluster the training queries into topics with k-means (arXiv:2104.06967, Section 3.1 and Eq. 10).
+
+    Same queries, vectors and seed, same bytes.
 
     Args:
-        queries: usable ones.
-        batch_size: queries in a batch.
-        wanted: what the user asked for.
+        topics: a pair store (its path, or what `pairs` returned), whose queries with pairs are taken; or topics.
+        encoder: the encoder whose vectors of the queries are clustered.
+        output: a folder for `clusters.tsv`, `statistics.json` and, if asked for, `clusters.png`.
+        clusters: how many; by default so many that one holds 3 batches of queries, at most 2,000.
+        batch_size: the batch size of the training to come.
+        metric: `spherical`, as the released code, or `euclidean`, as the paper.
+        iterations: the most iterations of k-means.
+        seed: decides the first centroids.
+        points_per_centroid: with more queries than this times the clusters, the centroids come from a sample.
+        device: the encoder's device, `cpu` or `cuda:0`.
+        backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
+        vectors: a `.npy` file: the queries' vectors are read from there, or kept there.
+        labels: a file of `qid TAB label`, to be compared with the clusters.
+        picture: draw sample clusters, as the paper's Figure 1.
 
     Raises:
-        TasbError: fewer queries than a batch takes.
+        TasbError: too few queries, a faulty file, no such encoder, vectors of something else, or nowhere to write.
+
+    Example:
+        pairs = tasb.pairs("scored.tsv", corpus="documents", topics="queries.tsv", output="pairs")
+        clusters = tasb.cluster(pairs, encoder="tasb:minilm", output="clusters")
+        tasb.train({"data": {"pairs": pairs, "clusters": clusters}, …})
     """
-    if batch_size < 1 or queries < batch_size:
-        raise TasbError(
-            expected=f"at least as many usable queries as a batch takes ({batch_size}, and that at least 1)",
-            found=f"{queries}",
-            do="add queries, or choose a smaller --batch-size (and train with it)",
+    folder = Path(output)
+    with locked_folder(folder):
+        queries = usable_queries(topics)
+        known_labels = None if labels is None else read_labels(Path(labels), queries.ids)
+        count = number_of_clusters(len(queries.ids), batch_size, clusters)
+        check_parameters(len(queries.ids), count, iterations, points_per_centroid)
+        if warning := small_clusters_warning(len(queries.ids), count, batch_size):
+            LOG.info("%s", warning)
+        source = QueryVectors(queries.texts, encoder, device, backend=backend)
+        start = time.monotonic()
+        found_vectors = source.encode() if vectors is None else source.read_or_encode(Path(vectors))
+        encoded = time.monotonic()
+        found = kmeans(
+            found_vectors,
+            count,
+            metric=metric,
+            iterations=iterations,
+            seed=seed,
+            points_per_centroid=points_per_centroid,
+            progress=True,
         )
-    return wanted if wanted is not None else max(1, min(PAPER_CLUSTERS, queries // (BATCHES_PER_CLUSTER * batch_size)))
-
-
-def small_clusters_warning(queries: int, clusters: int, batch_size: int) -> str | None:
-    """What to tell the user when a cluster has, on average, fewer queries than a batch takes."""
-    if queries >= clusters * batch_size:
-        return None
-    return (
-        f"{clusters} clusters have {queries / clusters:.1f} queries on average, fewer than a batch of {batch_size}: "
-        f"batches will mix topics; {number_of_clusters(queries, batch_size)} clusters (the default) would not"
+        times = f"vectors in {encoded - start:.1f} s, k-means in {time.monotonic() - encoded:.1f} s"
+        found_sizes = sizes(found.assignment, count, batch_size)
+        compared = agreement(queries.ids, found.assignment, known_labels, seed) if known_labels else None
+        card = encoder_card(encoder)
+        statistics = {
+            "queries": {
+                "source": source_name(topics),
+                "clustered": len(queries.ids),
+                "without_pairs": queries.without_pairs,
+            },
+            "encoder": {
+                "name": encoder,
+                "model": card.model,
+                "query_tokens": min(TRAINING_QUERY_TOKENS, card.query_max_length),
+                "device": device,
+                "vectors_sha256": hashlib.sha256(np.ascontiguousarray(found_vectors).data).hexdigest(),
+            },
+            "k_means": {
+                "metric": found.metric,
+                "clusters": len(found.centroids),
+                "dimension": found.centroids.shape[1],
+                "iterations": len(found.splits),
+                "seed": seed,
+                "points_per_centroid": points_per_centroid,
+                "training_queries": found.training_queries,
+                "splits": sum(found.splits),
+                "objective": found.objective,
+                "objective_is": MEANING[found.metric],
+            },
+            "batch_size": batch_size,
+            "versions": installed_versions(PACKAGES),
+            "inertia": inertia(found_vectors, found.assignment),
+            "sizes": dataclasses.asdict(found_sizes),
+            "labels": dataclasses.asdict(compared) if compared else None,
+        }
+        _write(folder, queries, found, statistics)
+        lines = [
+            times,
+            _counts(queries, found, encoder, seed),
+            _described(found_sizes, batch_size, compared),
+            f"wrote {folder / CLUSTERS} and {folder / STATISTICS}",
+        ]
+        if picture:
+            _draw(folder / PICTURE, queries, found, found_vectors, encoder=encoder, seed=seed)
+            lines.append(f"wrote {folder / PICTURE}")
+    return Clusters(
+        folder / CLUSTERS,
+        statistics=folder / STATISTICS,
+        picture=folder / PICTURE if picture else None,
+        queries=len(queries.ids),
+        clusters=count,
+        sizes=found_sizes,
+        labels=compared,
+        summary="\n".join(lines),
     )
-
-
-# --------
-# The queries to cluster: of a topics file, or those of a pair store that have pairs.
 
 
 @dataclass(frozen=True)
@@ -245,17 +220,103 @@ class UsableQueries:
     without_pairs: int = 0
 
 
-def usable_queries(path: Path) -> UsableQueries:
-    """All queries of a topics file (TSV or JSONL), or those with pairs of a pair store (a folder).
+def usable_queries(topics: AnyTopics) -> UsableQueries:
+    """The queries with pairs of a pair store (a folder), or all queries of topics.
 
     Raises:
         TasbError: neither of them, or a damaged one.
     """
-    if not path.is_dir():
-        topics = read_topics(path)
-        return UsableQueries(list(topics), list(topics.values()))
+    if not isinstance(topics, str | os.PathLike) or not Path(topics).is_dir():
+        found = as_topics(topics)
+        return UsableQueries(list(found), list(found.values()))
     from pyserini_tasb.data.pair_store import open_pair_store
 
-    store = open_pair_store(path)
+    store = open_pair_store(Path(topics))
     usable = np.flatnonzero(np.diff(store.offsets))
     return UsableQueries(store.queries.ids(usable), store.queries.texts(usable), len(store.queries) - len(usable))
+
+
+def number_of_clusters(queries: int, batch_size: int, wanted: int | None = None) -> int:
+    """How many to make: those wanted, or so many that one holds 3 batches of queries, at most the paper's 2,000.
+
+    Args:
+        queries: usable ones.
+        batch_size: queries in a batch.
+        wanted: what the user asked for.
+
+    Raises:
+        TasbError: fewer queries than a batch takes.
+    """
+    if batch_size < 1 or queries < batch_size:
+        raise TasbError(
+            expected=f"at least as many usable queries as a batch takes ({batch_size}, and that at least 1)",
+            found=f"{queries}",
+            do=f"add queries, or choose a smaller {argument('batch_size')} (and train with it)",
+        )
+    return wanted if wanted is not None else max(1, min(PAPER_CLUSTERS, queries // (BATCHES_PER_CLUSTER * batch_size)))
+
+
+def small_clusters_warning(queries: int, clusters: int, batch_size: int) -> str | None:
+    """What to tell the user when a cluster has, on average, fewer queries than a batch takes."""
+    if queries >= clusters * batch_size:
+        return None
+    return (
+        f"{clusters} clusters have {queries / clusters:.1f} queries on average, fewer than a batch of {batch_size}: "
+        f"batches will mix topics; {number_of_clusters(queries, batch_size)} clusters (the default) would not"
+    )
+
+
+def _write(folder: Path, queries: UsableQueries, found: KMeans, statistics: dict[str, Any]) -> None:
+    # A picture that an earlier run left here shows other clusters.
+    (folder / PICTURE).unlink(missing_ok=True)
+    write_clusters(folder / CLUSTERS, [[queries.ids[row] for row in rows] for rows in members(found.assignment)])
+    described = {**statistics, "clusters_sha256": sha256(folder / CLUSTERS)}
+    write_whole(folder / STATISTICS, json.dumps(described, indent=1) + "\n")
+
+
+def _counts(queries: UsableQueries, found: KMeans, encoder: str, seed: int) -> str:
+    without = f" ({queries.without_pairs:,} without pairs left out)" if queries.without_pairs else ""
+    return (
+        f"{len(queries.ids):,} queries{without} in {len(found.centroids):,} clusters, by {encoder}\n"
+        f"{found.metric} k-means, {len(found.splits)} iterations, seed {seed}: "
+        f"{found.objective[0]:.4f} -> {found.objective[-1]:.4f} ({MEANING[found.metric]})"
+    )
+
+
+def _described(found: Sizes, batch_size: int, compared: LabelAgreement | None) -> str:
+    text = (
+        f"queries in a cluster: min {found.min:,}, median {found.median:,g}, mean {found.mean:,.1f}, "
+        f"max {found.max:,}; {found.empty:,} empty, {found.smaller_than_batch:,} smaller than a batch of {batch_size}"
+    )
+    if compared:
+        text += (
+            f"\n{compared.labels:,} labels of {compared.queries:,} queries: "
+            f"purity {compared.purity:.3f} (random {compared.random_purity:.3f}), NMI {compared.nmi:.3f} "
+            f"(random {compared.random_nmi:.3f})"
+        )
+    return text
+
+
+def _draw(
+    path: Path, queries: UsableQueries, found: KMeans, vectors: NDArray[np.float32], *, encoder: str, seed: int
+) -> None:
+    samples = sample_clusters(found, vectors, queries.texts, seed=seed)
+    draw_clusters(
+        path,
+        samples,
+        vectors,
+        metric=found.metric,
+        title=f"{len(samples)} of {len(found.centroids):,} clusters of {len(queries.ids):,} queries",
+        subtitle=f"t-SNE of query vectors by {_model_name(encoder)}; {found.metric} k-means. "
+        "Right: the queries nearest each centroid.",
+        seed=seed,
+    )
+
+
+def _model_name(encoder: str) -> str:
+    """A name for people: the card's and the hub's (`minilm (all-MiniLM-L6-v2)`), or the folder's."""
+    card = encoder_card(encoder)
+    hub = next((alias.rpartition("/")[2] for alias in card.aliases if "/" in alias), None)
+    if card.name == UNNAMED:
+        return Path(card.model).name
+    return f"{card.name} ({hub})" if hub else card.name

@@ -1,4 +1,8 @@
-"""A published file, downloaded so that it can go on where it stopped, and verified before anybody may read it."""
+"""Published files over HTTP: they go on where they stopped, and nobody may read them before they are verified.
+
+Own code, because pooch 1.9 begins a broken download anew, which here are gigabytes, and huggingface_hub 1.x goes on
+without asking whether the file is still the same.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ import errno
 import hashlib
 import http.client
 import json
+import logging
 import os
 import re
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -20,187 +24,41 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from pyserini_tasb import __version__
-from pyserini_tasb.artifacts import whole_text_file
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from email.message import Message
     from io import FileIO
     from pathlib import Path
     from typing import BinaryIO
 
-    from pyserini_tasb.data.msmarco import Download
 
-
-def require_room(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse to begin what the disk has no room for.
-
-    Args:
-        folder: on the disk in question.
-        needed: bytes.
-        purpose: what for, in words.
-
-    Raises:
-        TasbError: fewer bytes are free.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise TasbError(
-            where=str(folder),
-            expected=f"{in_words(needed)} free for {purpose}",
-            found=f"{in_words(free)} free",
-            do="free some, or choose a folder on another disk with --output; what is there already is not lost",
-        )
-
-
-def write_all(file: FileIO, block: bytes, path: Path) -> None:
-    """Write a block to an unbuffered file.
-
-    Raises:
-        TasbError: the disk is full, or writing fails otherwise; `path` is named.
-    """
-    rest = memoryview(block)
-    try:
-        while rest:
-            rest = rest[file.write(rest) :]
-    except OSError as error:
-        raise write_fault(path, error) from error
-
-
-def to_disk(file: FileIO, path: Path) -> None:
-    """Have the system write out what it holds of a file.
-
-    Raises:
-        TasbError: it cannot; `path` is named.
-    """
-    try:
-        os.fsync(file.fileno())
-    except OSError as error:
-        raise write_fault(path, error) from error
-
-
-def write_fault(path: Path, error: OSError) -> TasbError:
-    """What to say when a file could not be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return TasbError(
-        where=str(path),
-        expected="room on the disk" if full else "a file that can be written",
-        found=error.strerror or str(error),
-        do=f"{'free some' if full else 'check the folder'}, and run the same command again: it goes on from here",
-    )
-
-
-def in_words(size: float) -> str:
-    """Bytes for a reader: `1.06 GB`."""
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.2f} GB"
-
-
-# --------
-# What is in a file (bytes, md5, rows), and whether that is what was published.
-
+LOG = logging.getLogger(__name__)
 BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Size in bytes, md5 as 32 hexadecimal digits, and number of lines (a last line needs no line end)."""
-
-    size: int
-    md5: str
-    rows: int
-
-
-class Tally:
-    """Contents, counted block by block."""
-
-    def __init__(self) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._size = self._line_ends = 0
-        self._unended = False
-
-    def add(self, block: bytes) -> None:
-        """Count the next bytes of the file."""
-        if block:
-            self._md5.update(block)
-            self._size += len(block)
-            self._line_ends += block.count(b"\n")
-            self._unended = not block.endswith(b"\n")
-
-    @property
-    def contents(self) -> Contents:
-        """What has been counted."""
-        return Contents(self._size, self._md5.hexdigest(), self._line_ends + self._unended)
-
-
-def contents_of(path: Path) -> Contents:
-    """Read a whole file; the progress is shown.
-
-    Raises:
-        TasbError: it cannot be read.
-    """
-    from tqdm import tqdm
-
-    tally, name = Tally(), path.name.removesuffix(".part")
-    with (
-        os_errors_explained(
-            path, expected="a file that can be read", do="check its permissions, and that its disk is there"
-        ),
-        path.open("rb") as file,
-        tqdm(total=os.fstat(file.fileno()).st_size, desc=f"check {name}", unit="B", unit_scale=True) as bar,
-    ):
-        while block := file.read(BLOCK):
-            tally.add(block)
-            bar.update(len(block))
-    return tally.contents
-
-
-def copy(source: BinaryIO, target: Path, on_block: Callable[[int], object]) -> Contents:
-    """Copy an open file into a new one, to the disk, and tell what was copied.
-
-    Args:
-        source: read to its end.
-        target: written anew.
-        on_block: called with the number of bytes of each block.
-
-    Raises:
-        TasbError: the disk is full, or writing fails otherwise.
-    """
-    tally = Tally()
-    with target.open("wb", buffering=0) as file:
-        while block := source.read(BLOCK):
-            write_all(file, block, target)
-            tally.add(block)
-            on_block(len(block))
-        to_disk(file, target)
-    return tally.contents
-
-
-def difference(found: Contents, *, md5: str | None = None, rows: int | None = None) -> tuple[str, str] | None:
-    """What was expected and what was found instead; None if the contents are right.
-
-    Args:
-        found: the file's contents.
-        md5: as published; None if it is not.
-        rows: likewise.
-    """
-    if md5 is not None and found.md5 != md5:
-        return f"md5 {md5}", f"md5 {found.md5}, {found.size:,} bytes"
-    if rows is not None and found.rows != rows:
-        return f"{rows:,} rows", f"{found.rows:,} rows, {found.size:,} bytes"
-    return None
-
-
-# --------
-# One file over HTTP into one on this disk, going on where it stopped, never splicing two versions.
-
 # What a server says when a later try may succeed.
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 RANGE_NOT_SATISFIABLE = 416
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file as its publisher offers it.
+
+    Args:
+        name: its file name, on a mirror and on this disk.
+        url: where the publisher has it.
+        md5: of the whole file, 32 hexadecimal digits.
+        about: bytes, to see beforehand whether the disk has room.
+        headers: further HTTP headers that the publisher's server needs.
+    """
+
+    name: str
+    url: str
+    md5: str
+    about: int
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -211,6 +69,71 @@ class Patience:
     first_pause: float = 1.0
     longest_pause: float = 60.0
     silence: float = 60.0
+
+
+@dataclass(frozen=True)
+class Internet:
+    """How files are downloaded.
+
+    Args:
+        mirror: address of a folder with all files, instead of their publishers' servers.
+        patience: with these servers.
+
+    Raises:
+        TasbError: the mirror is not an http or https address.
+    """
+
+    mirror: str | None = None
+    patience: Patience = field(default_factory=Patience)
+
+    def __post_init__(self) -> None:
+        if self.mirror is None:
+            return
+        parts = urllib.parse.urlsplit(self.mirror)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise TasbError(
+                where=f"{argument('base_url')}",
+                expected="an address that begins with http:// or https://",
+                found=repr(self.mirror),
+                do=f"for a folder on this machine, use {argument('source')}",
+            )
+
+    def address(self, download: Download) -> str:
+        """Where a file is taken from."""
+        return f"{self.mirror.rstrip('/')}/{download.name}" if self.mirror else download.url
+
+    def fetch(self, download: Download, target: Path) -> Contents:
+        """Download a file into `target`, going on where an earlier try stopped.
+
+        Args:
+            download: what; its md5 decides whether it is right.
+            target: does not exist before; exists afterwards only if the checksum is right.
+
+        Returns:
+            What is in the file.
+
+        Raises:
+            TasbError: it cannot be had, or its checksum is wrong; then it is kept aside as `….rejected`.
+        """
+        address, part = self.address(download), target.with_name(target.name + ".part")
+        transfer(address, part, download.headers, self.patience)
+        contents = check_contents(part)
+        wrong = difference(contents, md5=download.md5)
+        if wrong:
+            aside = set_aside(part, target.name)
+            raise TasbError(
+                where=address,
+                expected=wrong[0],
+                found=f"{wrong[1]} (kept as {aside})",
+                do="run the same command again: it begins anew; if that finds the same, the server has another file "
+                f"than the one published: see {argument('base_url')} and {argument('source')}",
+            )
+        part.replace(target)
+        return contents
+
+
+# --------
+# The transfer: it never splices two versions of a file.
 
 
 @dataclass(frozen=True)
@@ -245,17 +168,24 @@ def transfer(url: str, part: Path, headers: Mapping[str, str], patience: Patienc
             _request(url, part, headers, patience)
         except (_PassingError, OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.filename:  # this disk's, not the network's
-                raise write_fault(part, error) from error
+                raise _write_fault(part, error) from error
             size = _size(part)
             fruitless, furthest = (0, size) if size > furthest else (fruitless + 1, furthest)
+            reason = str(getattr(error, "reason", None) or error) or type(error).__name__
             if fruitless >= patience.tries:
-                raise _gave_up(url, part, error) from error
+                raise TasbError(
+                    where=url,
+                    expected="a connection that lasts until the file is here",
+                    found=f"{reason}; {in_words(size)} came",
+                    do="run the same command again later: it goes on from there; or see "
+                    f"{argument('source')} and {argument('base_url')}",
+                ) from error
             pause = max(patience.first_pause * 2 ** max(fruitless - 1, 0), getattr(error, "pause", 0.0))
             pause = min(pause, patience.longest_pause)
-            print(f"{url}: {_reason(error)}; trying again in {pause:.0f} s", file=sys.stderr)
+            LOG.warning("%s: %s; trying again in %.0f s", url, reason, pause)
             time.sleep(pause)
         else:
-            _note_of(part).unlink(missing_ok=True)
+            _note_beside(part).unlink(missing_ok=True)
             return
 
 
@@ -273,17 +203,25 @@ def _request(url: str, part: Path, headers: Mapping[str, str], patience: Patienc
                 part.unlink(missing_ok=True)
                 raise _PassingError("the file has changed on the server")
         else:
-            offset, begun = 0, _version_of(response, url)
+            offset, begun = 0, _version(response, url)
             part.unlink(missing_ok=True)
-            with whole_text_file(_note_of(part)) as note:
-                json.dump(asdict(begun), note)
+            write_whole(_note_beside(part), json.dumps(asdict(begun)))
         _receive(response, part, offset, begun.length)
+
+
+def _begun(url: str, part: Path) -> _Version | None:
+    """The version of which `part` holds the beginning; None if that is not known, so that it begins anew."""
+    try:
+        begun = _Version(**json.loads(_note_beside(part).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return begun if begun.url == url and part.exists() else None
 
 
 @contextlib.contextmanager
 def _opened(request: urllib.request.Request, part: Path, silence: float) -> Iterator[http.client.HTTPResponse]:
     try:
-        with urllib.request.urlopen(request, timeout=silence) as response:  # noqa: S310 - see `fetch`
+        with urllib.request.urlopen(request, timeout=silence) as response:  # noqa: S310 - see `Internet`
             yield response
     except urllib.error.HTTPError as error:
         error.close()
@@ -296,37 +234,18 @@ def _opened(request: urllib.request.Request, part: Path, silence: float) -> Iter
             where=request.full_url,
             expected="the file",
             found=f"HTTP {error.code} {error.reason}",
-            do="check --base-url; or get the file some other way and name its folder with --source",
+            do=f"check {argument('base_url')}; or get the file some other way and name its folder with "
+            f"{argument('source')}",
         ) from error
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, offset: int, length: int | None) -> None:
-    from tqdm import tqdm
-
-    if length is not None:
-        require_room(part.parent, length - offset, f"the rest of {part.name.removesuffix('.part')}")
-    name = part.name.removesuffix(".part")
-    with (
-        part.open("ab", buffering=0) as file,
-        tqdm(total=length, initial=offset, desc=f"download {name}", unit="B", unit_scale=True) as bar,
-    ):
-        # read1: what came before a connection breaks is kept, which read(BLOCK) would drop.
-        while block := response.read1(BLOCK):
-            write_all(file, block, part)
-            bar.update(len(block))
-        to_disk(file, part)
-    if length is not None and _size(part) < length:
-        raise _PassingError("the connection ended early")
-
-
-def _version_of(response: http.client.HTTPResponse, url: str) -> _Version:
-    tag = response.headers.get("ETag")
-    # A weak tag may stay when bytes change.
-    strong = tag if tag and not tag.startswith("W/") else None
-    length = response.headers.get("Content-Length")
-    return _Version(
-        url, strong or response.headers.get("Last-Modified"), int(length) if length and length.isdecimal() else None
-    )
+def _retry_after(headers: Message) -> float:
+    value = headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    with contextlib.suppress(ValueError, TypeError):
+        return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    return 0.0
 
 
 def _continues(response: http.client.HTTPResponse, begun: _Version, offset: int) -> bool:
@@ -340,25 +259,34 @@ def _continues(response: http.client.HTTPResponse, begun: _Version, offset: int)
     return not validators or begun.validator in validators
 
 
-def _retry_after(headers: Message) -> float:
-    value = headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    with contextlib.suppress(ValueError, TypeError):
-        return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    return 0.0
+def _version(response: http.client.HTTPResponse, url: str) -> _Version:
+    tag, length = response.headers.get("ETag"), response.headers.get("Content-Length")
+    # A weak tag may stay when bytes change.
+    strong = tag if tag and not tag.startswith("W/") else None
+    validator = strong or response.headers.get("Last-Modified")
+    return _Version(url, validator, int(length) if length and length.isdecimal() else None)
 
 
-def _begun(url: str, part: Path) -> _Version | None:
-    """Of which version `part` holds the beginning; None if that is not known, so that it begins anew."""
-    try:
-        begun = _Version(**json.loads(_note_of(part).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return begun if begun.url == url and part.exists() else None
+def _receive(response: http.client.HTTPResponse, part: Path, offset: int, length: int | None) -> None:
+    from tqdm.auto import tqdm
+
+    name = part.name.removesuffix(".part")
+    if length is not None:
+        require_room(part.parent, length - offset, f"the rest of {name}")
+    with (
+        part.open("ab", buffering=0) as file,
+        tqdm(total=length, initial=offset, desc=f"download {name}", unit="B", unit_scale=True) as bar,
+    ):
+        # read1: what came before a connection breaks is kept, which read(BLOCK) would drop.
+        while block := response.read1(BLOCK):
+            _write_block(file, block, part)
+            bar.update(len(block))
+        _to_disk(file, part)
+    if length is not None and _size(part) < length:
+        raise _PassingError("the connection ended early")
 
 
-def _note_of(part: Path) -> Path:
+def _note_beside(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
@@ -366,83 +294,75 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _gave_up(url: str, part: Path, error: Exception) -> TasbError:
-    return TasbError(
-        where=url,
-        expected="a connection that lasts until the file is here",
-        found=f"{_reason(error)}; {in_words(_size(part))} came",
-        do="run the same command again later: it goes on from there; or see --source and --base-url",
-    )
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error) or type(error).__name__
-
-
 # --------
-# A published file, downloaded and verified before anybody may read it.
+# What is in a file, and whether that is what was published.
 
 
 @dataclass(frozen=True)
-class Internet:
-    """How files are downloaded.
+class Contents:
+    """Size in bytes, md5 as 32 hexadecimal digits, and number of lines (a last line needs no line end)."""
 
-    Args:
-        mirror: address of a folder with all files, instead of their publishers' servers.
-        patience: with these servers.
+    size: int
+    md5: str
+    rows: int
+
+
+def check_contents(path: Path) -> Contents:
+    """Read a whole file; the progress is shown.
 
     Raises:
-        TasbError: the mirror is not an http or https address.
+        TasbError: it cannot be read.
     """
+    advice = "check its permissions, and that its disk is there"
+    with os_errors_explained(path, expected="a file that can be read", do=advice), path.open("rb") as file:
+        return read_contents(file, f"check {path.name.removesuffix('.part')}", os.fstat(file.fileno()).st_size)
 
-    mirror: str | None = None
-    patience: Patience = field(default_factory=Patience)
 
-    def __post_init__(self) -> None:
-        if self.mirror is None:
-            return
-        parts = urllib.parse.urlsplit(self.mirror)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise TasbError(
-                where="--base-url",
-                expected="an address that begins with http:// or https://",
-                found=repr(self.mirror),
-                do="for a folder on this machine, use --source",
-            )
+def read_contents(source: BinaryIO, what: str, size: int, *, into: Path | None = None) -> Contents:
+    """Read an open file to its end, and copy it to the disk if asked to.
 
-    def address(self, download: Download) -> str:
-        """Where a file is taken from."""
-        return f"{self.mirror.rstrip('/')}/{download.name}" if self.mirror else download.url
+    Args:
+        source: the file.
+        what: is shown beside the progress.
+        size: bytes to come.
+        into: the file to write.
 
-    def fetch(self, download: Download, target: Path) -> Contents:
-        """Download a file into `target`, going on where an earlier try stopped.
+    Raises:
+        TasbError: the disk is full, or writing fails otherwise.
+    """
+    from tqdm.auto import tqdm
 
-        Args:
-            download: what; its md5 decides whether it is right.
-            target: does not exist before; exists afterwards only if the checksum is right.
+    md5, line_ends, last = hashlib.md5(usedforsecurity=False), 0, b"\n"
+    done = 0
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(into.open("wb", buffering=0)) if into else None
+        bar = stack.enter_context(tqdm(total=size, desc=what, unit="B", unit_scale=True))
+        while block := source.read(BLOCK):
+            if target and into:
+                _write_block(target, block, into)
+            md5.update(block)
+            done += len(block)
+            line_ends += block.count(b"\n")
+            last = block[-1:]
+            bar.update(len(block))
+        if target and into:
+            _to_disk(target, into)
+    return Contents(done, md5.hexdigest(), line_ends + (last != b"\n"))
 
-        Returns:
-            What is in the file.
 
-        Raises:
-            TasbError: it cannot be had, or its checksum is wrong; then it is kept aside as `….rejected`.
-        """
-        address = self.address(download)
-        part = target.with_name(target.name + ".part")
-        transfer(address, part, download.headers, self.patience)
-        contents = contents_of(part)
-        wrong = difference(contents, md5=download.md5)
-        if wrong:
-            aside = set_aside(part, target.name)
-            raise TasbError(
-                where=address,
-                expected=wrong[0],
-                found=f"{wrong[1]} (kept as {aside})",
-                do="run the same command again: it begins anew; if that finds the same, the server has another file "
-                "than the one published: see --base-url and --source",
-            )
-        part.replace(target)
-        return contents
+def difference(found: Contents, *, md5: str | None = None, rows: int | None = None) -> tuple[str, str] | None:
+    """What was expected and what was found instead; None if the contents are right.
+
+    Args:
+        found: the file's contents.
+        md5: as published; None if it is not.
+        rows: likewise.
+    """
+    if md5 is not None and found.md5 != md5:
+        return f"md5 {md5}", f"md5 {found.md5}, {found.size:,} bytes"
+    if rows is not None and found.rows != rows:
+        return f"{rows:,} rows", f"{found.rows:,} rows, {found.size:,} bytes"
+    return None
 
 
 def set_aside(path: Path, name: str) -> Path:
@@ -450,3 +370,64 @@ def set_aside(path: Path, name: str) -> Path:
     aside = path.with_name(f"{name}.rejected")
     path.replace(aside)
     return aside
+
+
+# --------
+# The disk.
+
+
+def require_room(folder: Path, needed: int, purpose: str) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Args:
+        folder: on the disk in question.
+        needed: bytes.
+        purpose: what for, in words.
+
+    Raises:
+        TasbError: fewer bytes are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TasbError(
+            where=str(folder),
+            expected=f"{in_words(needed)} free for {purpose}",
+            found=f"{in_words(free)} free",
+            do=f"free some, or choose a folder on another disk with {argument('output')}; what is there already is "
+            "not lost",
+        )
+
+
+def in_words(size: float) -> str:
+    """Bytes for a reader: `1.06 GB`."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.2f} GB"
+
+
+def _write_block(file: FileIO, block: bytes, path: Path) -> None:
+    rest = memoryview(block)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise _write_fault(path, error) from error
+
+
+def _to_disk(file: FileIO, path: Path) -> None:
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise _write_fault(path, error) from error
+
+
+def _write_fault(path: Path, error: OSError) -> TasbError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return TasbError(
+        where=str(path),
+        expected="room on the disk" if full else "a file that can be written",
+        found=error.strerror or str(error),
+        do=f"{'free some' if full else 'check the folder'}, and run the same command again: it goes on from here",
+    )

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.artifacts import whole_text_file
 from pyserini_tasb.data.pair_store import Agreement
@@ -72,6 +71,8 @@ def write_ensemble(
         TasbError: fewer than two files, or one twice; faulty lines, all of which are named; a score that a file
             lacks; the disk refuses. Whatever stood at `path` before is still there.
     """
+    from tqdm.auto import tqdm
+
     _require_several(files)
     with whole_text_file(path) as out, tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as work:
         parts = _count_parts(files, bytes_at_once)
@@ -120,6 +121,8 @@ def _part(work: Path, file: int, part: int) -> Path:
 
 def _split(path: Path, work: Path, file: int, parts: int) -> int:
     """Give each query's lines to one part, numbered; how many lines there are."""
+    from tqdm.auto import tqdm
+
     lines = 0
     with ExitStack() as stack:
         texts = [
@@ -170,14 +173,14 @@ class _Averaged:
 def _average(texts: Sequence[Path], missing: _Missing) -> _Averaged:
     positions: dict[str, int] = {}
     lines, places = [], []
-    for line, _, _, qid, positive, negative in _columns_of(texts[0]):
+    for line, _, _, qid, positive, negative in _split_lines(texts[0]):
         lines.append(int(line))
         places += [positions.setdefault(f"{qid}\t{passage}", len(positions)) for passage in (positive, negative)]
     columns, unused, agreements = [], set(), []
     for text in texts:
         column = [math.nan] * len(positions)
         margins = []
-        for _, positive_score, negative_score, qid, positive, negative in _columns_of(text):
+        for _, positive_score, negative_score, qid, positive, negative in _split_lines(text):
             margins.append(float(positive_score) - float(negative_score))
             for passage, score in ((positive, positive_score), (negative, negative_score)):
                 key = f"{qid}\t{passage}"
@@ -198,7 +201,7 @@ def _average(texts: Sequence[Path], missing: _Missing) -> _Averaged:
     return _Averaged(np.array(lines, dtype=np.int64), means, len(positions), len(unused), agreements)
 
 
-def _columns_of(part: Path) -> Iterator[list[str]]:
+def _split_lines(part: Path) -> Iterator[list[str]]:
     with part.open(encoding="utf-8", newline="\n") as lines:
         for line in lines:
             yield line[:-1].split("\t")
@@ -207,10 +210,6 @@ def _columns_of(part: Path) -> Iterator[list[str]]:
 def _floats(means: NDArray[np.float64]) -> Iterator[list[float]]:
     for start in range(0, len(means), LINES_AT_ONCE):
         yield from means[start : start + LINES_AT_ONCE].tolist()
-
-
-# --------
-# Scored pairs for an ensemble, with every faulty line named.
 
 
 def read_scored_pairs(path: Path) -> Iterator[tuple[str, str, str, str, str]]:
@@ -227,14 +226,14 @@ def read_scored_pairs(path: Path) -> Iterator[tuple[str, str, str, str, str]]:
             if not text:
                 continue
             try:
-                yield _columns(text)
+                yield _checked_columns(text)
                 pairs += 1
             except ValueError as error:
                 faults.add(number, str(error))
     faults.finish(records=pairs)
 
 
-def _columns(text: str) -> tuple[str, str, str, str, str]:
+def _checked_columns(text: str) -> tuple[str, str, str, str, str]:
     if not text.isascii():
         require_utf8(text)
     columns = text.split("\t")

@@ -17,54 +17,22 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.text_store import Texts, TextStore
 
 
-def text_digest(text: str) -> int:
-    """64 bits that are equal for texts which differ in white space and letter case only; never 0."""
-    normalised = " ".join(text.split()).casefold()
-    return int.from_bytes(blake2b(normalised.encode(), digest_size=8).digest(), "little") or 1
-
-
-# --------
-# Where the words and sentences of a text end.
-
 # Chinese characters and Japanese kana stand without spaces; each counts as a word.
-CHARACTER = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
-_PRINTED_WORD = re.compile(rf"{CHARACTER}|(?:(?!{CHARACTER})\w)(?:(?!{CHARACTER})[^\s])*")
-# Not the full stop after an initial, as in "J. Wegstein".
-_SENTENCE_END = re.compile(r"(?<!\s\w)[.!?]+[\"')\]\u201d\u2019]*(?=\s|$)|[\u3002\uff01\uff1f]+|\n\s*\n")
-
-
-def word_count(text: str) -> int:
-    """How many words a text has."""
-    return sum(1 for _ in _PRINTED_WORD.finditer(text))
-
-
-def first_words(text: str, count: int) -> str:
-    """A text up to the end of its `count`-th word."""
-    for number, word in enumerate(_PRINTED_WORD.finditer(text), 1):
-        if number == count:
-            return text[: word.end()]
-    return text
-
-
-def leading_sentences(text: str, min_words: int) -> str:
-    """As few sentences from the start as have `min_words` words together; the whole text if there is no such end."""
-    for end in _SENTENCE_END.finditer(text):
-        if word_count(text[: end.end()]) >= min_words:
-            return text[: end.end()]
-    return text
-
-
-# --------
-# The guard against false negatives: candidates that are relevant, or too likely to be, are no negatives.
-
+WORD_CHARACTER = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 # Cranfield, CISI, Vaswani and Medline number queries and documents independently: where a query's number is that of a
 # document, at most 64 % of the query's words are in it.
 SHARE_OF_WORDS = 0.9
 CHUNK = 1 << 18
 FIRST_BYTES = 4
-_COMPARED_WORD = re.compile(rf"{CHARACTER}|(?:(?!{CHARACTER})\w)+")
+_COMPARED_WORD = re.compile(rf"{WORD_CHARACTER}|(?:(?!{WORD_CHARACTER})\w)+")
 # A byte that is a whole character in one letter case only, in lower case; 0 for white space and all else.
 _LETTERS = np.array([byte + 32 * (65 <= byte <= 90) if 33 <= byte <= 126 else 0 for byte in range(256)], np.uint8)
+
+
+def text_digest(text: str) -> int:
+    """64 bits that are equal for texts which differ in white space and letter case only; never 0."""
+    normalised = " ".join(text.split()).casefold()
+    return int.from_bytes(blake2b(normalised.encode(), digest_size=8).digest(), "little") or 1
 
 
 class PassageDigests:

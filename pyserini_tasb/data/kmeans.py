@@ -1,4 +1,4 @@
-"""K-means over query vectors (faiss): Euclidean as the paper's Eq. 10, or spherical as the authors' released code."""
+"""K-means over query vectors: Euclidean as the paper's Eq. 10, or spherical as its released code."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.topics import read_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ Metric: TypeAlias = Literal["spherical", "euclidean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 ROWS_AT_ONCE = 65_536
+SHUFFLES = 10
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def kmeans(
     Source: arXiv:2104.06967, Eq. 10.
     """
     import faiss
+    from tqdm.auto import tqdm
 
     check_parameters(len(vectors), clusters, iterations, points_per_centroid)
     _require_finite(vectors)
@@ -167,3 +170,132 @@ def _require_finite(vectors: NDArray[np.float32]) -> None:
 def _blocks(rows: int) -> Iterator[slice]:
     for start in range(0, rows, ROWS_AT_ONCE):
         yield slice(start, min(start + ROWS_AT_ONCE, rows))
+
+
+# --------
+# What clusters are like: sizes, closeness, agreement with labels.
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many queries the clusters have; empty clusters count in `empty` only.
+
+    Args:
+        min: queries in the smallest cluster.
+        median: queries in a cluster, half of them below.
+        mean: queries in a cluster on average.
+        max: queries in the largest cluster.
+        empty: clusters without queries.
+        smaller_than_batch: clusters, not empty, with fewer queries than a batch takes.
+    """
+
+    min: int
+    median: float
+    mean: float
+    max: int
+    empty: int
+    smaller_than_batch: int
+
+
+def sizes(assignment: NDArray[np.int64], clusters: int, batch_size: int) -> Sizes:
+    """The sizes of `clusters` clusters, given the cluster of each query [queries]."""
+    counts = np.bincount(assignment, minlength=clusters)
+    filled = counts[counts > 0]
+    return Sizes(
+        min=int(filled.min()),
+        median=float(np.median(filled)),
+        mean=float(filled.mean()),
+        max=int(filled.max()),
+        empty=clusters - len(filled),
+        smaller_than_batch=int(np.count_nonzero(filled < batch_size)),
+    )
+
+
+def inertia(vectors: NDArray[np.float32], assignment: NDArray[np.int64]) -> float:
+    """The sum over all queries of the squared distance to the mean of their cluster: what Eq. 10 minimises.
+
+    Args:
+        vectors: [queries, dimension]
+        assignment: [queries] the cluster of each.
+
+    Source: arXiv:2104.06967, Eq. 10.
+    """
+    total = 0.0
+    for rows in members(assignment):
+        cluster = vectors[rows].astype(np.float64)
+        total += float(((cluster - cluster.mean(axis=0)) ** 2).sum())
+    return total
+
+
+def members(assignment: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """The queries of each cluster that is not empty, ascending, in the order of clusters."""
+    order = np.argsort(assignment, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(assignment[order])) + 1)
+
+
+@dataclass(frozen=True)
+class LabelAgreement:
+    """Clusters against topic labels, over the queries that have a label, and next to chance.
+
+    Args:
+        queries: those with a label.
+        labels: how many different ones there are.
+        purity: the share of queries whose label is the most frequent one of their cluster.
+        nmi: normalised mutual information (arithmetic mean).
+        random_purity: the purity with the labels shuffled; the mean of 10 shuffles.
+        random_nmi: likewise. Both rise with the number of clusters.
+    """
+
+    queries: int
+    labels: int
+    purity: float
+    nmi: float
+    random_purity: float
+    random_nmi: float
+
+
+def read_labels(path: Path, ids: Sequence[str]) -> dict[str, str]:
+    """The labels of queries: qid → label, for those of `ids` that have one. A file of lines `qid TAB label`.
+
+    Raises:
+        TasbError: a faulty file, or none of `ids` has a label.
+    """
+    labels = read_topics(path)
+    found = {qid: labels[qid] for qid in ids if qid in labels}
+    if not found:
+        raise TasbError(
+            where=str(path),
+            expected="labels of the clustered queries: qid TAB label",
+            found=f"{len(labels)} labels, none of them of these {len(ids)} queries",
+            do="check that the labels go with the queries",
+        )
+    return found
+
+
+def agreement(
+    ids: Sequence[str], assignment: NDArray[np.int64], labels: Mapping[str, str], seed: int
+) -> LabelAgreement:
+    """Compare clusters with labels.
+
+    Args:
+        ids: the qids.
+        assignment: [queries] the cluster of each.
+        labels: qid → label, of one query at least; queries without one do not count.
+        seed: decides the shuffles.
+    """
+    labelled = np.fromiter((qid in labels for qid in ids), dtype=np.bool_, count=len(ids))
+    names, codes = np.unique([labels[qid] for qid in ids if qid in labels], return_inverse=True)
+    _, clusters = np.unique(assignment[labelled], return_inverse=True)
+    generator = np.random.default_rng(seed)
+    chance = np.array([_measures(clusters, generator.permutation(codes)) for _ in range(SHUFFLES)]).mean(axis=0)
+    purity, nmi = _measures(clusters, codes)
+    return LabelAgreement(len(codes), len(names), purity, nmi, float(chance[0]), float(chance[1]))
+
+
+def _measures(clusters: NDArray[np.intp], codes: NDArray[np.intp]) -> tuple[float, float]:
+    from sklearn.metrics import normalized_mutual_info_score
+
+    shape = (int(clusters.max()) + 1, int(codes.max()) + 1)
+    counts = np.bincount(np.ravel_multi_index((clusters, codes), shape), minlength=shape[0] * shape[1]).reshape(shape)
+    purity = counts.max(axis=1).sum() / len(codes)
+    return float(purity), float(normalized_mutual_info_score(codes, clusters))

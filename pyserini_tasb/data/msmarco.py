@@ -1,66 +1,119 @@
-"""`tasb msmarco`: MS MARCO passage training data with the published teacher scores."""
+"""MS MARCO passage training data with the published teacher scores."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.artifacts import locked_folder, whole_text_file
-from pyserini_tasb.data.downloads import Internet, require_room
-from pyserini_tasb.data.verified_folder import VerifiedFolder, acquire
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.artifacts import locked_folder, whole_text_file, write_whole
+from pyserini_tasb.data.downloads import Download, Internet, require_room
+from pyserini_tasb.data.verified_folder import DataFile, TrainingFiles, VerifiedFolder, acquire
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
 from pyserini_tasb.formats.named import load_topics
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pyserini_tasb.data.pair_store import PairStore
+    from pyserini_tasb.results import StrPath
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Prepare `arguments.output`; print the commands that come next.
+LOG = logging.getLogger(__name__)
 
-    Raises:
-        TasbError: options that do not go together, a file that is missing or not as published, no room on the disk.
-    """
-    if arguments.skip_download and arguments.base_url:
-        raise TasbError(
-            expected="--base-url or --skip-download",
-            found="both",
-            do="leave one out: a mirror is for downloads",
-        )
-    output = Path(arguments.output).expanduser()
-    commands = prepare(
-        MSMARCO,
-        output,
-        source=Path(arguments.source).expanduser() if arguments.source else None,
-        internet=None if arguments.skip_download else Internet(arguments.base_url),
-    )
-    print(f"\nNext, also in {output / COMMANDS} (edit {output / CONFIGURATION} first):")
-    print("\n".join(f"$ {command}" for command in commands))
-    return 0
-
-
-# --------
-# From the official files to a folder that training can start from; each stage is done once.
-
+FILES, PAIRS, DEV, EARLY_STOPPING, CLUSTERS = "files", "pairs", "dev-49k", "early-stopping", "clusters"
+TOPICS, QRELS = "topics.tsv", "qrels.txt"
+COMMANDS, CONFIGURATION = "next-steps.sh", "tas-b.yaml"
 # While it is built, a store has all texts twice (as given, and those that pairs need), with tables of their ids, and
 # the pairs unsorted and sorted.
 TEXTS_AT_ONCE, BYTES_PER_PAIR = 2.4, 48
+# DEV-7K and the TREC evaluation sets, as this package bundles them.
+EVALUATION_SETS = ("msmarco-passage-dev-subset", "dl19-passage", "dl20-passage")
+# The paper's clustering model (Section 4.2): BERT_DOT trained on pairs, random batches.
+CLUSTERING_ENCODER = "margin-mse"
+PAPER_CLUSTERS = 2_000
+
+
+@dataclass(frozen=True)
+class MsMarco(FileResult):
+    """A folder from which the paper's training can start; it stands for its path.
+
+    Attributes:
+        path: the folder.
+        pairs: the pair store.
+        topics: the judged dev queries that no evaluation set has, for early stopping.
+        qrels: their judgments.
+        config: the paper's configuration, for `train`.
+        commands: what to type next, one command a step.
+    """
+
+    pairs: Path
+    topics: Path
+    qrels: Path
+    config: Path
+    commands: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The commands that come next."""
+        head = f"\nNext, also in {self.path / COMMANDS} (edit {self.config} first):"
+        return "\n".join([head, *(f"$ {command}" for command in self.commands)])
+
+
+def msmarco(
+    output: StrPath,
+    *,
+    source: StrPath | None = None,
+    base_url: str | None = None,
+    skip_download: bool = False,
+) -> MsMarco:
+    """Get MS MARCO's passage training data with the published teacher scores, and build the pair store.
+
+    What an earlier call finished and nobody changed since is not done again. An interrupted call goes on where it
+    stopped.
+
+    Args:
+        output: a folder; new, or of an earlier call.
+        source: a folder with files that are here already, plain or in their archives.
+        base_url: the address of a mirror, a folder with all files.
+        skip_download: take nothing from the internet.
+
+    Raises:
+        TasbError: arguments that do not go together, a file that is missing or not as published, no room on the disk,
+            or another process works in `output`.
+    """
+    if skip_download and base_url:
+        raise TasbError(
+            expected=f"{argument('base_url')} or {argument('skip_download')}",
+            found="both",
+            do="leave one out: a mirror is for downloads",
+        )
+    folder = Path(output).expanduser()
+    commands = prepare(
+        MSMARCO,
+        folder,
+        source=Path(source).expanduser() if source else None,
+        internet=None if skip_download else Internet(base_url),
+    )
+    return MsMarco(
+        folder,
+        pairs=folder / PAIRS,
+        topics=folder / DEV / TOPICS,
+        qrels=folder / DEV / QRELS,
+        config=folder / CONFIGURATION,
+        commands=tuple(commands),
+    )
 
 
 def prepare(
     files: TrainingFiles, output: Path, *, source: Path | None = None, internet: Internet | None = None
 ) -> list[str]:
     """Get and verify the files, set apart the queries for early stopping, build the pair store.
-
-    What an earlier call finished and nobody changed since is not done again. An interrupted call goes on where it
-    stopped.
 
     Args:
         files: which files.
@@ -79,35 +132,34 @@ def prepare(
         room = _room_to_build(files)
         acquire(files, here, source=source, internet=internet, reserve=0 if (output / PAIRS).exists() else room)
         for file in files.data_files:
-            print(f"{file.name}: {file.rows:,} rows; verified by {here.vouched(file)}")
+            LOG.info("%s: %s rows; verified by %s", file.name, f"{file.rows:,}", here.vouched(file))
         count = write_held_out(here.path(files.dev_queries), here.path(files.dev_qrels), output / DEV)
-        print(f"{output / DEV}: {count:,} judged dev queries that are in no evaluation set")
+        LOG.info("%s: %s judged dev queries that are in no evaluation set", output / DEV, f"{count:,}")
         _build_pairs(files, here, output / PAIRS, room)
         return write_next_steps(output)
 
 
 def _build_pairs(files: TrainingFiles, here: VerifiedFolder, folder: Path, room: int) -> None:
-    from pyserini_tasb.data.pair_building import build_from_ids
     from pyserini_tasb.data.pair_sources import IdPairs, relevant_passages
     from pyserini_tasb.data.pair_store import open_pair_store
-    from pyserini_tasb.data.pairs import summary
+    from pyserini_tasb.data.pairs import build_from_ids, pairs_result
 
     recipe = _recipe(files, here)
-    store = _built(folder, recipe)
+    store = _built_before(folder, recipe)
     if store:
-        print(f"{summary(store)}\nbuilt before, from the same files")
+        LOG.info("%s", pairs_result(store, "built before, from the same files").summary)
         return
     require_room(folder.parent, room, "the pair store while it is built")
     build_from_ids(
         folder,
         IdPairs([here.path(files.scores)], skip_bad=False),
-        collection=here.path(files.collection),
-        queries=str(here.path(files.train_queries)),
-        known=relevant_passages(str(here.path(files.train_qrels)), 1),
+        corpus=here.path(files.collection),
+        topics=here.path(files.train_queries),
+        known=relevant_passages(here.path(files.train_qrels), 1),
         recipe=recipe,
         overwrite=True,
     )
-    print(summary(open_pair_store(folder)))
+    LOG.info("%s", pairs_result(open_pair_store(folder)).summary)
 
 
 def _recipe(files: TrainingFiles, here: VerifiedFolder) -> dict[str, Any]:
@@ -121,7 +173,7 @@ def _recipe(files: TrainingFiles, here: VerifiedFolder) -> dict[str, Any]:
     return {"sources": sources, "relevant_grade": 1}
 
 
-def _built(folder: Path, recipe: dict[str, Any]) -> PairStore | None:
+def _built_before(folder: Path, recipe: dict[str, Any]) -> PairStore | None:
     """The store, if it is whole and made of these very files."""
     from pyserini_tasb.data.pair_store import open_pair_store
 
@@ -138,142 +190,7 @@ def _room_to_build(files: TrainingFiles) -> int:
 
 
 # --------
-# The files of MS MARCO passage training as data: where they are, how they are checked.
-#
-# Sources of what is written here:
-#
-# * addresses, md5 and sizes of Microsoft's files: "Dataset files: Size on disk and md5sum" in TREC-Deep-
-# Learning-2020.md
-#   of github.com/microsoft/msmarco; ir_datasets' `downloads.json` has the same;
-# * address and md5 of the teacher scores: their record at Zenodo, 4068216;
-# * rows: Datasets.md of github.com/microsoft/msmarco, and ir_datasets' `metadata.json` where that has queries
-# together;
-#   of the scores, the data card of sentence-transformers/msmarco, which holds the same rows.
-#
-# No published checksum was found of collection.tsv and the two query files *unpacked*: when they are at hand without
-# their archives, only their rows are counted. `about` is for the check of free disk; a round number is an estimate.
-
-MICROSOFT = "https://msmarco.z22.web.core.windows.net/msmarcoranking"
-ZENODO = "https://zenodo.org/records/4068216/files"
-# Azure answers `Range: bytes=N-` since version 2011-08-18 of its interface; a request without this header may get an
-# older one ("Specifying the range header for Blob service operations", learn.microsoft.com).
-AZURE_HEADERS = {"X-Ms-Version": "2019-12-12"}
-
-
-@dataclass(frozen=True)
-class Download:
-    """One file as its publisher offers it.
-
-    Args:
-        name: its file name, on a mirror and on this disk.
-        url: where the publisher has it.
-        md5: of the whole file, 32 hexadecimal digits.
-        about: bytes, to see beforehand whether the disk has room.
-        headers: further HTTP headers that the publisher's server needs.
-    """
-
-    name: str
-    url: str
-    md5: str
-    about: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One plain file that the recipe reads.
-
-    Args:
-        name: its file name.
-        rows: how many lines it has.
-        about: bytes, to see beforehand whether the disk has room.
-        md5: of the plain file; None where none has been published.
-        packed_in: names of the archives that hold it; it is downloaded in the first, or if there is none, as it is.
-        aliases: other names under which people have it.
-    """
-
-    name: str
-    rows: int
-    about: int
-    md5: str | None = None
-    packed_in: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class TrainingFiles:
-    """All files of the recipe.
-
-    Args:
-        collection: pid TAB text.
-        train_queries, dev_queries: qid TAB text.
-        train_qrels, dev_qrels: TREC's four columns, separated by tabs.
-        scores: teacher's score of the positive, of the negative, qid, pid of the positive, of the negative.
-        downloads: what there is to download; some only stand here to be recognised on this disk.
-    """
-
-    collection: DataFile
-    train_queries: DataFile
-    train_qrels: DataFile
-    dev_queries: DataFile
-    dev_qrels: DataFile
-    scores: DataFile
-    downloads: tuple[Download, ...]
-
-    @property
-    def data_files(self) -> tuple[DataFile, ...]:
-        """The plain files."""
-        return (
-            *(self.collection, self.train_queries, self.train_qrels),
-            *(self.dev_queries, self.dev_qrels, self.scores),
-        )
-
-    def download_named(self, name: str) -> Download:
-        """The download of that file name."""
-        return next(download for download in self.downloads if download.name == name)
-
-
-_SCORES = "bert_cat_ensemble_msmarcopassage_train_scores_ids.tsv"
-_QRELS_TRAIN_MD5, _QRELS_DEV_MD5 = "733fb9fe12d93e497f7289409316eccf", "9157ccaeaa8227f91722ba5770787b16"
-_SCORES_MD5 = "4d99696386f96a7f1631076bcc53ac3c"
-_SCORES_BYTES = 1_900_000_000  # an estimate: 39,780,704 rows of some 45 characters
-
-
-def _microsoft(name: str, md5: str, size: int) -> Download:
-    return Download(name, f"{MICROSOFT}/{name}", md5, size, AZURE_HEADERS)
-
-
-MSMARCO = TrainingFiles(
-    collection=DataFile(
-        "collection.tsv", 8_841_823, 3_100_000_000, packed_in=("collection.tar.gz", "collectionandqueries.tar.gz")
-    ),
-    train_queries=DataFile(
-        "queries.train.tsv", 808_731, 34_000_000, packed_in=("queries.tar.gz", "collectionandqueries.tar.gz")
-    ),
-    train_qrels=DataFile("qrels.train.tsv", 532_761, 10_589_532, md5=_QRELS_TRAIN_MD5),
-    dev_queries=DataFile(
-        "queries.dev.tsv", 101_093, 5_000_000, packed_in=("queries.tar.gz", "collectionandqueries.tar.gz")
-    ),
-    dev_qrels=DataFile("qrels.dev.tsv", 59_273, 1_201_626, md5=_QRELS_DEV_MD5),
-    # wget keeps the query part of the address in the name.
-    scores=DataFile(_SCORES, 39_780_704, _SCORES_BYTES, md5=_SCORES_MD5, aliases=(f"{_SCORES}?download=1",)),
-    downloads=(
-        _microsoft("collection.tar.gz", "87dd01826da3e2ad45447ba5af577628", 1_035_010_048),
-        _microsoft("queries.tar.gz", "c177b2795d5f2dcc524cf00fcd973be1", 18_882_551),
-        _microsoft("collectionandqueries.tar.gz", "31644046b18952c1386cd4564ba2ae69", 1_057_717_952),
-        _microsoft("qrels.train.tsv", _QRELS_TRAIN_MD5, 10_589_532),
-        _microsoft("qrels.dev.tsv", _QRELS_DEV_MD5, 1_201_626),
-        Download(_SCORES, f"{ZENODO}/{_SCORES}?download=1", _SCORES_MD5, _SCORES_BYTES),
-    ),
-)
-
-
-# --------
 # DEV-49K: the judged dev queries that no evaluation set has, for early stopping (paper, Section 4.3).
-
-# DEV-7K and the TREC evaluation sets, as this package bundles them.
-EVALUATION_SETS = ("msmarco-passage-dev-subset", "dl19-passage", "dl20-passage")
-TOPICS, QRELS = "topics.tsv", "qrels.txt"
 
 
 def write_held_out(dev_queries: Path, dev_qrels: Path, folder: Path) -> int:
@@ -329,12 +246,6 @@ def _copy_lines(source: Path, target: Path, keep: Callable[[str], bool], kept: s
 # --------
 # What to type after `tasb msmarco`: the early-stopping set, the clusters, the training.
 
-COMMANDS, CONFIGURATION = "next-steps.sh", "tas-b.yaml"
-FILES, PAIRS, DEV, EARLY_STOPPING, CLUSTERS = "files", "pairs", "dev-49k", "early-stopping", "clusters"
-# The paper's clustering model (Section 4.2): BERT_DOT trained on pairs, random batches.
-CLUSTERING_ENCODER = "margin-mse"
-PAPER_CLUSTERS = 2_000
-
 _TEMPLATE = """\
 # TAS-B's training as in its paper (arXiv:2104.06967, Section 4.2). It prints results for batch sizes 32, 96 and 256.
 name: my-tas-b
@@ -369,11 +280,9 @@ def write_next_steps(folder: Path) -> list[str]:
         TasbError: the disk refuses.
     """
     commands = [shlex.join(command) for command in _commands(folder)]
-    with whole_text_file(folder / COMMANDS) as script:
-        script.write("\n".join(["set -e", *commands, ""]))
+    write_whole(folder / COMMANDS, "\n".join(["set -e", *commands, ""]))
     if not (folder / CONFIGURATION).exists():  # it may have been edited
-        with whole_text_file(folder / CONFIGURATION) as file:
-            file.write(_configuration(folder))
+        write_whole(folder / CONFIGURATION, _configuration(folder))
     return commands
 
 
@@ -408,3 +317,58 @@ def _configuration(folder: Path) -> str:
     }
     # A JSON string is a YAML string, whatever is in the path.
     return _TEMPLATE.format(**{key: json.dumps(str(path), ensure_ascii=False) for key, path in paths.items()})
+
+
+# --------
+# The files of MS MARCO passage training as data: where they are, how they are checked.
+#
+# Sources of what is written here:
+#
+# * addresses, md5 and sizes of Microsoft's files: "Dataset files: Size on disk and md5sum" in
+#   TREC-Deep-Learning-2020.md of github.com/microsoft/msmarco; ir_datasets' `downloads.json` has the same;
+# * address and md5 of the teacher scores: their record at Zenodo, 4068216;
+# * rows: Datasets.md of github.com/microsoft/msmarco, and ir_datasets' `metadata.json` where that has queries
+#   together; of the scores, the data card of sentence-transformers/msmarco, which holds the same rows.
+#
+# No published checksum was found of collection.tsv and the two query files *unpacked*: when they are at hand without
+# their archives, only their rows are counted. `about` is for the check of free disk; a round number is an estimate.
+
+MICROSOFT = "https://msmarco.z22.web.core.windows.net/msmarcoranking"
+ZENODO = "https://zenodo.org/records/4068216/files"
+# Azure answers `Range: bytes=N-` since version 2011-08-18 of its interface; a request without this header may get an
+# older one ("Specifying the range header for Blob service operations", learn.microsoft.com).
+AZURE_HEADERS = {"X-Ms-Version": "2019-12-12"}
+
+_SCORES = "bert_cat_ensemble_msmarcopassage_train_scores_ids.tsv"
+_QRELS_TRAIN_MD5, _QRELS_DEV_MD5 = "733fb9fe12d93e497f7289409316eccf", "9157ccaeaa8227f91722ba5770787b16"
+_SCORES_MD5 = "4d99696386f96a7f1631076bcc53ac3c"
+_SCORES_BYTES = 1_900_000_000  # an estimate: 39,780,704 rows of some 45 characters
+
+
+def _microsoft(name: str, md5: str, size: int) -> Download:
+    return Download(name, f"{MICROSOFT}/{name}", md5, size, AZURE_HEADERS)
+
+
+MSMARCO = TrainingFiles(
+    collection=DataFile(
+        "collection.tsv", 8_841_823, 3_100_000_000, packed_in=("collection.tar.gz", "collectionandqueries.tar.gz")
+    ),
+    train_queries=DataFile(
+        "queries.train.tsv", 808_731, 34_000_000, packed_in=("queries.tar.gz", "collectionandqueries.tar.gz")
+    ),
+    train_qrels=DataFile("qrels.train.tsv", 532_761, 10_589_532, md5=_QRELS_TRAIN_MD5),
+    dev_queries=DataFile(
+        "queries.dev.tsv", 101_093, 5_000_000, packed_in=("queries.tar.gz", "collectionandqueries.tar.gz")
+    ),
+    dev_qrels=DataFile("qrels.dev.tsv", 59_273, 1_201_626, md5=_QRELS_DEV_MD5),
+    # wget keeps the query part of the address in the name.
+    scores=DataFile(_SCORES, 39_780_704, _SCORES_BYTES, md5=_SCORES_MD5, aliases=(f"{_SCORES}?download=1",)),
+    downloads=(
+        _microsoft("collection.tar.gz", "87dd01826da3e2ad45447ba5af577628", 1_035_010_048),
+        _microsoft("queries.tar.gz", "c177b2795d5f2dcc524cf00fcd973be1", 18_882_551),
+        _microsoft("collectionandqueries.tar.gz", "31644046b18952c1386cd4564ba2ae69", 1_057_717_952),
+        _microsoft("qrels.train.tsv", _QRELS_TRAIN_MD5, 10_589_532),
+        _microsoft("qrels.dev.tsv", _QRELS_DEV_MD5, 1_201_626),
+        Download(_SCORES, f"{ZENODO}/{_SCORES}?download=1", _SCORES_MD5, _SCORES_BYTES),
+    ),
+)

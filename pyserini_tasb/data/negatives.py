@@ -1,10 +1,10 @@
-"""Hard negatives out of rankings: guard against false ones, draw, pair with the positives."""
+"""Hard negatives out of rankings: guard against false ones, draw some, pair them with the positives."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,60 +18,12 @@ from pyserini_tasb.formats.text_store import TextLookup
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pyserini_tasb.data.mining import MiningCounts, Ranking
     from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.text_store import TextStore
     from pyserini_tasb.reranking.scorers import PairScorer
 
 
-STRATA = 10
-
-Sampling: TypeAlias = Callable[[NDArray[np.float32], int, np.random.Generator], NDArray[np.intp]]
-"""(scores of the candidates in ranking order, how many to draw, randomness) → positions drawn, in ranking order."""
-
-
-def query_randomness(seed: int, qid: str) -> np.random.Generator:
-    """Randomness that depends on the seed and the query alone, not on the queries before it."""
-    key = int.from_bytes(blake2b(f"{seed} {qid}".encode(), digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key))
-
-
-def top(scores: NDArray[np.float32], count: int, _: np.random.Generator) -> NDArray[np.intp]:
-    """The first candidates of the ranking."""
-    return np.arange(min(count, len(scores)))
-
-
-def uniform(scores: NDArray[np.float32], count: int, randomness: np.random.Generator) -> NDArray[np.intp]:
-    """Candidates drawn uniformly, without replacement."""
-    return np.sort(randomness.choice(len(scores), min(count, len(scores)), replace=False))
-
-
-def stratified(scores: NDArray[np.float32], count: int, randomness: np.random.Generator) -> NDArray[np.intp]:
-    """As many candidates from each of ten equal-width strata between the best and the worst score, as far as they go.
-
-    Strata give one candidate each in turn, drawn uniformly, the best stratum first; empty ones are passed over. So the
-    teacher's whole range of scores is covered, of which the dense lower end would otherwise be nearly all
-    (arXiv:2604.04734 finds that better for distillation than the top or a uniform draw).
-    """
-    if not len(scores):
-        return np.empty(0, dtype=np.intp)
-    best, worst = float(scores.max()), float(scores.min())
-    # The best score itself belongs to the best stratum; all scores equal are one stratum.
-    depth = (best - scores.astype(np.float64)) / (best - worst) if best > worst else np.zeros(len(scores))
-    stratum = np.minimum((depth * STRATA).astype(np.intp), STRATA - 1)
-    shuffled = randomness.permutation(len(scores))
-    by_stratum = shuffled[np.argsort(stratum[shuffled], kind="stable")]
-    strata = stratum[by_stratum]
-    turn = np.arange(len(scores)) - np.searchsorted(strata, strata)
-    drawn: NDArray[np.intp] = np.sort(by_stratum[np.lexsort((strata, turn))[:count]])
-    return drawn
-
-
-SAMPLING: dict[str, Sampling] = {"top": top, "random": uniform, "stratified": stratified}
-
-
-# --------
-# Hard negatives out of rankings: guard against false ones, draw, pair with the positives.
+EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -86,7 +38,7 @@ class MiningRules:
             its own, in the teacher's units; None: no such limit.
         min_relevance: the lowest grade of a positive.
         keep_query: a passage that is the query itself may be a negative.
-        seed: of the draw.
+        seed: decides which negatives are drawn.
     """
 
     skip_top: int = 0
@@ -98,6 +50,65 @@ class MiningRules:
     seed: int = 0
 
 
+@dataclass
+class MiningCounts:
+    """Numbers of topics, positives, hits and pairs; the first few topics of each kind of fault by name."""
+
+    topics: int = 0
+    without_topic: int = 0
+    without_qrels: int = 0
+    without_positive: int = 0
+    without_positive_text: int = 0
+    positives: int = 0
+    positives_without_text: int = 0
+    hits: int = 0
+    hits_without_text: int = 0
+    known_positives: int = 0
+    same_text: int = 0
+    query_itself: int = 0
+    skipped_top: int = 0
+    too_close: int = 0
+    without_negatives: int = 0
+    without_hits: int = 0
+    negatives: int = 0
+    pairs_too_close: int = 0
+    positives_without_pair: int = 0
+    queries: int = 0
+    pairs: int = 0
+    agreement: Agreement = field(default_factory=Agreement)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, kind: str, qid: str) -> None:
+        """Count a query under `kind`, and keep the first few of the kind by name."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        if len(examples := self.examples.setdefault(kind, [])) < EXAMPLES:
+            examples.append(qid)
+
+    def named(self, kind: str) -> str:
+        """The first few topics of a kind, for people."""
+        return ", ".join(self.examples[kind]) + (", …" if getattr(self, kind) > EXAMPLES else "")
+
+    def keep(self, kind: str, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Count under `kind` what is removed; True where something stays."""
+        setattr(self, kind, getattr(self, kind) + int(removed.sum()))
+        return ~removed
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One query's hits, the best first.
+
+    Args:
+        qid: the query.
+        docids: the hits.
+        scores: [hits] as the searcher gave them.
+    """
+
+    qid: str
+    docids: list[str]
+    scores: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Candidates:
     """A query's positives and what may become its negatives.
@@ -106,7 +117,7 @@ class Candidates:
         qid: the query.
         positives: indices of passages.
         negatives: indices of passages, in ranking order.
-        scores: [negatives] of the search.
+        scores: [negatives] as the search gave them.
         taught: the teacher's scores [positives] and [negatives], if there is a teacher.
     """
 
@@ -171,7 +182,8 @@ def mine_negatives(
         teacher: scores pairs; needed for a margin cutoff.
 
     Yields:
-        queries with at least one negative; a pair that is too close may still be among them (`pairs_of` leaves it out).
+        queries with at least one negative. Pairs that are too close may still be among theirs: see
+        `keep_clear_pairs`.
     """
     guarded = _guarded(rankings, positives, passages, rules, counts, topics=topics)
     if teacher is None:
@@ -184,7 +196,7 @@ def mine_negatives(
     yield from taught if draw_first else _drawn(_clear_of_positives(taught, rules, counts), rules, counts)
 
 
-def pairs_of(query: Candidates, rules: MiningRules, counts: MiningCounts) -> NDArray[np.intp]:
+def keep_clear_pairs(query: Candidates, rules: MiningRules, counts: MiningCounts) -> NDArray[np.intp]:
     """[pairs, 2] every positive with every negative, as positions in the query's arrays, but those too close."""
     close: NDArray[np.bool_] = np.zeros((len(query.positives), len(query.negatives)), dtype=np.bool_)
     if query.taught is not None and rules.margin_cutoff is not None:
@@ -273,3 +285,52 @@ def _drawn(queries: Iterable[Candidates], rules: MiningRules, counts: MiningCoun
 def _only(query: Candidates, chosen: NDArray[np.intp]) -> Candidates:
     taught = query.taught and (query.taught[0], query.taught[1][chosen])
     return dataclasses.replace(query, negatives=query.negatives[chosen], scores=query.scores[chosen], taught=taught)
+
+
+# --------
+# How a query's negatives are drawn.
+
+STRATA = 10
+
+Sampling: TypeAlias = Callable[[NDArray[np.float32], int, np.random.Generator], NDArray[np.intp]]
+"""(scores of the candidates in ranking order, how many to draw, randomness) → positions drawn, in ranking order."""
+
+
+def query_randomness(seed: int, qid: str) -> np.random.Generator:
+    """Randomness that depends on the seed and the query alone, not on the queries before it."""
+    key = int.from_bytes(blake2b(f"{seed} {qid}".encode(), digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def top(scores: NDArray[np.float32], count: int, _: np.random.Generator) -> NDArray[np.intp]:
+    """The first candidates of the ranking."""
+    return np.arange(min(count, len(scores)))
+
+
+def uniform(scores: NDArray[np.float32], count: int, randomness: np.random.Generator) -> NDArray[np.intp]:
+    """Candidates drawn uniformly, without replacement."""
+    return np.sort(randomness.choice(len(scores), min(count, len(scores)), replace=False))
+
+
+def stratified(scores: NDArray[np.float32], count: int, randomness: np.random.Generator) -> NDArray[np.intp]:
+    """As many candidates from each of ten equal-width strata between the best and the worst score, as far as they go.
+
+    Strata give one candidate each in turn, drawn uniformly, the best stratum first; empty ones are passed over. So the
+    teacher's whole range of scores is covered, of which the dense lower end would otherwise be nearly all
+    (arXiv:2604.04734 finds that better for distillation than the top or a uniform draw).
+    """
+    if not len(scores):
+        return np.empty(0, dtype=np.intp)
+    best, worst = float(scores.max()), float(scores.min())
+    # The best score itself belongs to the best stratum; all scores equal are one stratum.
+    depth = (best - scores.astype(np.float64)) / (best - worst) if best > worst else np.zeros(len(scores))
+    stratum = np.minimum((depth * STRATA).astype(np.intp), STRATA - 1)
+    shuffled = randomness.permutation(len(scores))
+    by_stratum = shuffled[np.argsort(stratum[shuffled], kind="stable")]
+    strata = stratum[by_stratum]
+    turn = np.arange(len(scores)) - np.searchsorted(strata, strata)
+    drawn: NDArray[np.intp] = np.sort(by_stratum[np.lexsort((strata, turn))[:count]])
+    return drawn
+
+
+SAMPLING: dict[str, Sampling] = {"top": top, "random": uniform, "stratified": stratified}

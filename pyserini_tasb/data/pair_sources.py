@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,10 @@ from pyserini_tasb.data.false_negatives import same_texts
 from pyserini_tasb.data.negatives import query_randomness, uniform
 from pyserini_tasb.data.pair_builder import PairRows
 from pyserini_tasb.data.rows import MEND_OR_SKIP, RowFaults, first_row, read_rows
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, columns_of, open_lines
-from pyserini_tasb.formats.named import bundled_files, canonical_name, load_qrels, load_run
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, open_lines, split_columns
+from pyserini_tasb.formats.named import as_qrels, bundled_files, canonical_name, load_run
+from pyserini_tasb.formats.run import as_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.data.false_negatives import NegativeGuard
-    from pyserini_tasb.data.pair_building import TextPool
     from pyserini_tasb.data.pair_store import Supervision
     from pyserini_tasb.data.rows import RowChunk
-    from pyserini_tasb.formats.named import Kind
-    from pyserini_tasb.formats.text_store import TextLookup
+    from pyserini_tasb.formats.named import AnyQrels, Kind
+    from pyserini_tasb.formats.run import AnyRun
+    from pyserini_tasb.formats.run_table import RunDict
+    from pyserini_tasb.formats.text_store import TextLookup, TextStoreWriter
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class IdPairs:
     Attributes:
         format: of all files.
         supervision: what they say of a pair.
-        faults: of each file; filled while `rows` is read.
+        faults: those of each file; filled while `rows` is read.
 
     Raises:
         TasbError: the first file's first row is of no known format.
@@ -73,7 +77,7 @@ class IdPairs:
 
     def __init__(self, paths: Sequence[Path], *, skip_bad: bool, advice: str = MEND_OR_SKIP) -> None:
         self.paths = paths
-        self.format = _format_of(paths[0])
+        self.format = _detected_format(paths[0])
         self.supervision: Supervision = self.format.supervision
         self.faults = [RowFaults(path, expected=str(self.format), skip=skip_bad, advice=advice) for path in paths]
 
@@ -90,7 +94,7 @@ class IdPairs:
                 yield rows.only(guard.keep(rows.queries, rows.negatives)) if guard else rows
 
 
-def _format_of(path: Path) -> PairFormat:
+def _detected_format(path: Path) -> PairFormat:
     columns = len(first_row(path))
     for format_ in FORMATS:
         if len(format_.columns) == columns:
@@ -99,7 +103,7 @@ def _format_of(path: Path) -> PairFormat:
         where=f"{path}:1",
         expected="a row of " + ", or ".join(map(str, FORMATS)),
         found=f"{columns} column{'' if columns == 1 else 's'} between tabs" if columns else "an empty file",
-        do="check that this is a file of pairs by ids; pairs by texts go with `tasb pairs --triples`",
+        do=f"check that this is a file of pairs by ids; pairs by texts go with `tasb pairs {argument('triples')}`",
     )
 
 
@@ -141,7 +145,7 @@ class TextTriples:
     Attributes:
         columns: what the first row shows.
         supervision: what they say of a pair.
-        faults: filled while `rows` is read.
+        faults: those of the file, in a list; filled while `rows` is read.
         query_itself: rows left out because the negative has the query's text; filled while `rows` is read.
 
     Raises:
@@ -157,11 +161,11 @@ class TextTriples:
                 where=f"{path}:1",
                 expected=f"a row of {' TAB '.join(TEXTS)}, or of {' TAB '.join(SCORES + TEXTS)}",
                 found=f"{found} column{'' if found == 1 else 's'} between tabs" if found else "an empty file",
-                do="check that this is a file of text triples; pairs by ids go with --scored-pairs",
+                do=f"check that this is a file of text triples; pairs by ids go with {argument('scored_pairs')}",
             )
         self.columns = (SCORES + TEXTS)[-found:]
         self.supervision = SUPERVISION[found]
-        self.faults = RowFaults(path, expected=" TAB ".join(self.columns), skip=skip_bad)
+        self.faults = [RowFaults(path, expected=" TAB ".join(self.columns), skip=skip_bad)]
 
     def rows(self, queries: TextPool, passages: TextPool) -> Iterator[PairRows]:
         """The pairs, in chunks; their texts go into the pools.
@@ -170,7 +174,7 @@ class TextTriples:
             TasbError: rows that are not of the format, not UTF-8, or whose positive and negative have the same text.
         """
         numbers = len(self.columns) - len(TEXTS)
-        for chunk in read_rows(self.path, numbers=numbers, strings=len(TEXTS), faults=self.faults):
+        for chunk in read_rows(self.path, numbers=numbers, strings=len(TEXTS), faults=self.faults[0]):
             texts, good = self._texts(chunk)
             query_texts, positive_texts, negative_texts = texts
             indices = passages.add(positive_texts + negative_texts)
@@ -203,8 +207,65 @@ class TextTriples:
             for column, text in zip(columns, texts, strict=True):
                 column.append(text)
         if found:
-            self.faults.add(found[:FAULTS_SHOWN], len(found), up_to=int(chunk.lines[-1]))
+            self.faults[0].add(found[:FAULTS_SHOWN], len(found), up_to=int(chunk.lines[-1]))
         return columns, good
+
+
+# So many texts are kept in a dict, which is quick to change; the others are in arrays, which are small.
+RECENT = 1 << 20
+_DIGESTS = np.dtype([("high", ">u8"), ("low", ">u8")])
+
+
+class TextPool:
+    """Numbers texts in the order of their first appearance.
+
+    Memory: 24 bytes for each distinct text, and about 150 MB for the last million.
+
+    Args:
+        writer: gets each text the first time, under the hexadecimal BLAKE2b digest (128 bits) of its UTF-8.
+    """
+
+    def __init__(self, writer: TextStoreWriter) -> None:
+        self._writer = writer
+        self._recent: dict[bytes, int] = {}
+        self._high, self._low = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+        self._indices = np.zeros(0, np.int64)
+
+    def add(self, texts: Sequence[bytes]) -> NDArray[np.int64]:
+        """The index of each text."""
+        digests = [blake2b(text, digest_size=16).digest() for text in texts]
+        indices = self._find(digests)
+        new: dict[bytes, bytes] = {}
+        for row in np.flatnonzero(indices < 0).tolist():
+            digest = digests[row]
+            index = self._recent.setdefault(digest, self._writer.records + len(new))
+            if index == self._writer.records + len(new):
+                new[digest] = texts[row]
+            indices[row] = index
+        self._writer.add([digest.hex().encode() for digest in new], list(new.values()))
+        if len(self._recent) > RECENT:
+            self._settle()
+        return indices
+
+    def _find(self, digests: list[bytes]) -> NDArray[np.int64]:
+        """Indices among the texts that are not recent, else -1."""
+        if not len(self._high):
+            return np.full(len(digests), -1)
+        wanted = np.frombuffer(b"".join(digests), _DIGESTS)
+        places = np.minimum(np.searchsorted(self._high, wanted["high"]), len(self._high) - 1)
+        same = (self._high[places] == wanted["high"]) & (self._low[places] == wanted["low"])
+        return np.where(same, self._indices[places], -1)
+
+    def _settle(self) -> None:
+        """Move the recent texts into the sorted arrays, which are smaller and dearer to change than a dict."""
+        recent = np.frombuffer(b"".join(self._recent), _DIGESTS)
+        high = np.concatenate((self._high, recent["high"].astype(np.uint64)))
+        order = np.argsort(high)
+        self._high = high[order]
+        self._low = np.concatenate((self._low, recent["low"].astype(np.uint64)))[order]
+        added = np.fromiter(self._recent.values(), np.int64, len(self._recent))
+        self._indices = np.concatenate((self._indices, added))[order]
+        self._recent = {}
 
 
 # --------
@@ -215,9 +276,9 @@ class JudgedRun:
     """Every relevant passage of a query with every negative of it. Qrels and run are read into memory.
 
     Args:
-        qrels: a file, or a name that `tasb evaluate` knows.
-        run: a file, or a bundled run's name; what it ranks and the qrels do not call relevant is a negative.
-        relevant_grade: the lowest grade that is relevant.
+        qrels: judgments.
+        run: what it ranks and the qrels do not call relevant is a negative.
+        min_relevance: the lowest grade that is relevant.
         negatives_per_query: draw that many of a query's negatives uniformly; None takes all.
         seed: of the draw.
         skip_bad: count ids without text instead of refusing them.
@@ -236,16 +297,16 @@ class JudgedRun:
 
     def __init__(
         self,
-        qrels: str,
-        run: str,
+        qrels: AnyQrels,
+        run: AnyRun,
         *,
-        relevant_grade: int = 1,
+        min_relevance: int = 1,
         negatives_per_query: int | None = None,
         seed: int = 0,
         skip_bad: bool = False,
     ) -> None:
-        self.relevant = relevant_passages(qrels, relevant_grade)
-        self._run = load_run(run)
+        self.relevant = relevant_passages(qrels, min_relevance)
+        self._run = as_run_dict(run)
         self._count, self._seed = negatives_per_query, seed
         self._of_qrels = IdFaults("qrels", qrels, skip=skip_bad)
         self._of_run = IdFaults("run", run, skip=skip_bad)
@@ -255,7 +316,7 @@ class JudgedRun:
 
     @property
     def faults(self) -> list[RowFaults]:
-        """Of the qrels and of the run."""
+        """The faults of the qrels and of the run."""
         return [self._of_qrels.faults, self._of_run.faults]
 
     def rows(self, queries: TextLookup, passages: TextLookup, guard: NegativeGuard | None = None) -> Iterator[PairRows]:
@@ -303,12 +364,13 @@ class IdFaults:
     """Ids of a TREC file that have no text; their lines are looked for once there are any.
 
     Args:
-        kind: of the file.
-        name: its path, or what `tasb evaluate` calls it.
+        kind: what the file holds.
+        given: its path or name; or what it would hold, which has no lines.
         skip: count them instead of refusing the file.
     """
 
-    def __init__(self, kind: Kind, name: str, *, skip: bool) -> None:
+    def __init__(self, kind: Kind, given: AnyQrels | AnyRun, *, skip: bool) -> None:
+        name = os.fspath(given) if isinstance(given, str | os.PathLike) else kind
         path = Path(name).expanduser()
         self._path = path if path.is_file() else bundled_files(kind).get(canonical_name(name))
         self.faults = RowFaults(self._path or Path(name), expected=f"{kind} whose ids have texts", skip=skip)
@@ -339,30 +401,44 @@ class IdFaults:
         if wanted and self._path:
             with open_lines(self._path) as file:
                 for number, line in enumerate(file, 1):
-                    qid, _, docid, *_ = columns_of(line) or ("", "", "")
+                    qid, _, docid, *_ = split_columns(line) or ("", "", "")
                     for key in {(qid, docid), (qid, None)}.intersection(wanted):
                         lines.setdefault(key, number)
         return lines
 
 
-def relevant_passages(qrels: str, relevant_grade: int) -> dict[str, dict[str, int]]:
+def relevant_passages(qrels: AnyQrels, min_relevance: int) -> dict[str, dict[str, int]]:
     """Relevant docids with their grades, by qid; queries without any are left out.
 
     Args:
-        qrels: a file, or a name that `tasb evaluate` knows.
-        relevant_grade: the lowest grade that is relevant.
+        qrels: judgments.
+        min_relevance: the lowest grade that is relevant.
 
     Raises:
         TasbError: no such qrels, or a faulty file.
     """
     # In place: the training qrels of MS MARCO take a quarter of a gigabyte.
-    relevant = load_qrels(qrels)
+    relevant = as_qrels(qrels)
     for qid, grades in list(relevant.items()):
-        for docid in [docid for docid, grade in grades.items() if grade < relevant_grade]:
+        for docid in [docid for docid, grade in grades.items() if grade < min_relevance]:
             del grades[docid]
         if not grades:
             del relevant[qid]
     return relevant
+
+
+def as_run_dict(run: AnyRun) -> RunDict:
+    """A run as dictionaries: each query's documents in the order of the file, or of what was handed over."""
+    return (
+        load_run(run if isinstance(run, str) else Path(run))
+        if isinstance(run, str | os.PathLike)
+        else as_run(run).to_dict()
+    )
+
+
+def source_name(given: object) -> str:
+    """The name or path of what a verb was given, for descriptions; `in memory` if it was handed over as an object."""
+    return os.fspath(given) if isinstance(given, str | os.PathLike) else "in memory"
 
 
 def _kept(query: int, negatives: list[str], passages: TextLookup, guard: NegativeGuard) -> list[str]:

@@ -1,23 +1,57 @@
-"""`tasb pairs`: a pair store from what people have."""
+"""A pair store from what people have: scored pairs, triples of texts, or judgments and a run."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+import os
 import time
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pyserini_tasb.artifacts import MANIFEST, refuse_occupied, sha256, verify_files
-from pyserini_tasb.data.pair_building import build_from_ids, build_from_triples
-from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextTriples, relevant_passages
-from pyserini_tasb.data.pair_store import Agreement, PairStore, all_equal, open_pair_store
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.data.false_negatives import NegativeGuard
+from pyserini_tasb.data.pair_builder import PairStoreBuilder
+from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples, relevant_passages, source_name
+from pyserini_tasb.data.pair_store import Agreement, PairStore, Supervision, all_equal, open_pair_store
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.collections import open_collection, store_collection
+from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.run import as_run
+from pyserini_tasb.formats.text_store import TextLookup, TextStore, TextStoreWriter, fill_text_store
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Protocol
 
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.data.pair_builder import PairRows
     from pyserini_tasb.data.rows import RowFaults
+    from pyserini_tasb.formats.named import AnyQrels, AnyTopics
+    from pyserini_tasb.formats.run import AnyRun
+    from pyserini_tasb.results import StrPath
 
+    class IdSource(Protocol):
+        """Pairs by ids; `IdPairs` and `JudgedRun` are such sources."""
+
+        supervision: Supervision
+
+        @property
+        def faults(self) -> list[RowFaults]:
+            """The faults of each file; filled while `rows` is read."""
+
+        def rows(self, queries: TextLookup, passages: TextLookup, guard: NegativeGuard) -> Iterator[PairRows]:
+            """The pairs whose negatives `guard` keeps, in chunks."""
+
+
+LOG = logging.getLogger(__name__)
 
 EXAMPLES = 3
 # What each source of pairs needs beside it, and what it can do without but may have.
@@ -26,39 +60,164 @@ NEEDED = {
     "triples": (),
     "qrels": ("negatives", "corpus", "topics"),
 }
-# What manifests call these sources, those of stores that are there already too.
-ROLES = {"corpus": "collection", "topics": "queries"}
 ALLOWED = {"scored_pairs": ("known_positives",), "triples": (), "qrels": ("known_positives", "negatives_per_query")}
+# The manifests' names for these sources. They stay, so that older stores are recognised.
+ROLES = {"corpus": "collection", "topics": "queries"}
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Build the pair store that the arguments describe, unless it is there already; print what is in it.
+@dataclass(frozen=True)
+class Pairs(FileResult):
+    """A store of training pairs; it stands for its folder.
+
+    Attributes:
+        path: the folder.
+        queries: how many queries have pairs.
+        passages: how many passages are in pairs, or known relevant.
+        pairs: how many pairs there are.
+        supervision: what is known of a pair: the teacher's `scores`, `margins`, or `labels` alone.
+        agreement: how far the teacher agrees with the labels; None without a teacher.
+        built_before: nothing was done, because the store was there, made of the same sources with the same options.
+        summary: all counts as text.
+    """
+
+    queries: int
+    passages: int
+    pairs: int
+    supervision: Supervision
+    agreement: Agreement | None
+    built_before: bool
+    summary: str = field(repr=False)
+
+
+def pairs(
+    scored_pairs: StrPath | Sequence[StrPath] | None = None,
+    *,
+    triples: StrPath | None = None,
+    qrels: AnyQrels | None = None,
+    negatives: AnyRun | None = None,
+    negatives_per_query: int | None = None,
+    corpus: StrPath | None = None,
+    topics: AnyTopics | None = None,
+    known_positives: AnyQrels | None = None,
+    min_relevance: int = 1,
+    seed: int = 0,
+    skip_bad: bool = False,
+    keep_query: bool = False,
+    allow_reversed: bool = False,
+    output: StrPath,
+    overwrite: bool = False,
+) -> Pairs:
+    """Build a store of training pairs, unless the same one is there already.
+
+    Exactly one of `scored_pairs`, `triples` and `qrels` is the source. Negatives that are known relevant are left out,
+    and so are those that are the query itself.
+
+    Args:
+        scored_pairs: files of `qid TAB pos_pid TAB neg_pid`, behind `pos_score TAB neg_score` or `margin` or nothing;
+            what `mine` and `score` made. They need `corpus` and `topics`.
+        triples: a file of `query TAB positive TAB negative` as texts, with or without two scores before them.
+        qrels: judgments, whose relevant passages are positives. They need `negatives`, `corpus` and `topics`.
+        negatives: a run; what it ranks and `qrels` do not call relevant is a negative.
+        negatives_per_query: with `qrels`: draw so many of a query's negatives uniformly; by default all.
+        corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
+        topics: the queries' texts: as elsewhere, or whatever `corpus` can be.
+        known_positives: judgments; what they call relevant is never a negative of its query.
+        min_relevance: the lowest grade that is relevant.
+        seed: decides which negatives are drawn.
+        skip_bad: count faulty lines and ids without a text instead of stopping.
+        keep_query: a negative may be the query itself: a passage with its text, or with its id and 90 % of its words.
+        allow_reversed: build also from a teacher that scores most negatives above their positives.
+        output: the folder, absent or empty unless `overwrite`.
+        overwrite: replace a store at `output`.
 
     Raises:
-        TasbError: arguments that do not go together, a faulty source, or something else stands at `--output`.
+        TasbError: arguments that do not go together, a faulty source, or something else stands at `output`.
     """
-    kind = _source_kind(arguments)
+    topics, qrels, known_positives = _read(as_topics, topics), _read(as_qrels, qrels), _read(as_qrels, known_positives)
+    negatives = _read(as_run, negatives)
+    given = {
+        "scored_pairs": scored_pairs,
+        "triples": triples,
+        "qrels": qrels,
+        "negatives": negatives,
+        "corpus": corpus,
+        "topics": topics,
+        "known_positives": known_positives,
+    }
+    _require_fitting({**given, "negatives_per_query": negatives_per_query})
     start = time.monotonic()
-    folder = Path(arguments.output)
-    recipe = _recipe(arguments, kind)
+    folder = Path(output)
+    recipe = {
+        "sources": _sources(given),
+        "relevant_grade": min_relevance,
+        "negatives_per_query": negatives_per_query,
+        "seed": seed,
+        "skip_bad": skip_bad,
+        "keep_query": keep_query,
+        "allow_reversed": allow_reversed,
+    }
     if _is_built(folder, recipe):
-        print(summary(open_pair_store(folder)))
-        print("built before, from the same sources with the same options; every checksum is right")
-        return 0
-    refuse_occupied(folder, overwrite=arguments.overwrite)
-    skipped = _build(folder, arguments, recipe)
+        why = "built before, from the same sources with the same options; every sha256 is right"
+        return pairs_result(open_pair_store(folder), why, built_before=True)
+    refuse_occupied(folder, overwrite=overwrite)
+    if triples is not None:
+        source: TextTriples | IdPairs | JudgedRun = TextTriples(Path(triples), skip_bad=skip_bad, keep_query=keep_query)
+    elif scored_pairs is not None:
+        source = IdPairs([Path(path) for path in _several(scored_pairs)], skip_bad=skip_bad)
+    else:
+        source = JudgedRun(
+            qrels,
+            negatives,
+            min_relevance=min_relevance,
+            negatives_per_query=negatives_per_query,
+            seed=seed,
+            skip_bad=skip_bad,
+        )
+    if isinstance(source, TextTriples):
+        LOG.info("%s: %s", source.path, " TAB ".join(source.columns))
+        build_from_triples(folder, source, recipe=recipe, allow_reversed=allow_reversed, overwrite=overwrite)
+    else:
+        if isinstance(source, IdPairs):
+            LOG.info("%s: %s", source.paths[0], source.format)
+        build_from_ids(
+            folder,
+            source,
+            corpus=Path(corpus or "").expanduser(),
+            topics=topics,
+            known={} if known_positives is None else relevant_passages(known_positives, min_relevance),
+            recipe=recipe,
+            keep_query=keep_query,
+            allow_reversed=allow_reversed,
+            overwrite=overwrite,
+        )
+    if isinstance(source, JudgedRun):
+        _note_without_pairs(source)
     store = open_pair_store(folder)
-    print(summary(store))
-    for faults in skipped:
-        examples = "".join(f"\n    {fault}" for fault in faults.shown[:EXAMPLES])
-        print(f"  {'left out':<16} {faults.count} faulty in {faults.path}, e.g.{examples}")
+    lines = [
+        f"  {'left out':<16} {faults.count} faulty in {faults.path}, e.g."
+        + "".join(f"\n    {example}" for example in faults.shown[:EXAMPLES])
+        for faults in source.faults
+        if faults.count
+    ]
     seconds = time.monotonic() - start
-    print(f"  {'built in':<16} {seconds:.1f} s: {len(store) / seconds:,.0f} pairs/s")
-    return 0
+    return pairs_result(store, *lines, f"  {'built in':<16} {seconds:.1f} s: {len(store) / seconds:,.0f} pairs/s")
 
 
-def summary(store: PairStore) -> str:
-    """What is in a pair store, for people."""
+def pairs_result(store: PairStore, *lines: str, built_before: bool = False) -> Pairs:
+    """The result that describes a store; `lines` stand below its counts."""
+    return Pairs(
+        store.folder,
+        queries=len(store.queries),
+        passages=len(store.passages),
+        pairs=len(store),
+        supervision=store.supervision,
+        agreement=Agreement.of_store(store),
+        built_before=built_before,
+        summary="\n".join([_counts(store), *lines]),
+    )
+
+
+def _counts(store: PairStore) -> str:
     manifest = store.manifest
     per_query = manifest["pairs_per_query"]
     rows = {
@@ -92,49 +251,101 @@ def summary(store: PairStore) -> str:
     return "\n".join([str(store.folder), *(f"  {name:<16} {value}" for name, value in rows.items())])
 
 
-def _source_kind(arguments: argparse.Namespace) -> str:
-    given = [kind for kind in NEEDED if getattr(arguments, kind)]
-    if len(given) != 1:
+def _read(read: Callable[[Any], Any], given: Any) -> Any:
+    """What is in memory, in its plain form; names and paths stay, and are read when it is their turn."""
+    return given if given is None or isinstance(given, str | os.PathLike) else read(given)
+
+
+def _require_fitting(given: Mapping[str, Any]) -> None:
+    sources = [source for source in NEEDED if given[source] is not None]
+    if len(sources) != 1:
         raise TasbError(
-            expected="one source of pairs: " + ", ".join(map(_option, NEEDED)),
-            found=", ".join(map(_option, given)) or "none",
+            expected="one source of pairs: " + _mentioned(NEEDED),
+            found=_mentioned(sources) or "none",
             do="give exactly one of them",
         )
-    kind = given[0]
-    missing = [name for name in NEEDED[kind] if getattr(arguments, name) is None]
+    source = sources[0]
+    missing = [name for name in NEEDED[source] if given[name] is None]
     others = {name for names in (*NEEDED.values(), *ALLOWED.values()) for name in names}
-    stray = [name for name in others - {*NEEDED[kind], *ALLOWED[kind]} if getattr(arguments, name) is not None]
+    stray = [name for name in others - {*NEEDED[source], *ALLOWED[source]} if given[name] is not None]
     if missing or stray:
-        lacks = [f"no {_option(name)}" for name in missing]
+        needed = " and ".join(f"{argument(name)}" for name in NEEDED[source])
+        lacks = [f"no {argument(name)}" for name in missing]
         raise TasbError(
-            expected=f"{_option(kind)} with {' and '.join(map(_option, NEEDED[kind])) or 'nothing else'}",
-            found=", ".join([*lacks, *map(_option, sorted(stray))]),
+            expected=f"{argument(source)} with {needed or 'nothing else'}",
+            found=", ".join([*lacks, *(f"{argument(name)}" for name in sorted(stray))]),
             do="add or remove these options",
         )
-    if arguments.negatives_per_query is not None and arguments.negatives_per_query < 1:
+    drawn = given["negatives_per_query"]
+    if drawn is not None and drawn < 1:
         raise TasbError(
-            expected="--negatives-per-query at least 1",
-            found=str(arguments.negatives_per_query),
+            expected=f"{argument('negatives_per_query')} at least 1",
+            found=str(drawn),
             do="leave it out to take all",
         )
-    return kind
 
 
-def _recipe(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
-    roles = [kind, *NEEDED[kind], "known_positives"]
-    named = ((role, getattr(arguments, role)) for role in roles)
-    sources = [
-        describe_source(ROLES.get(role, role), str(name))
-        for role, value in named
-        if value is not None
-        for name in (value if isinstance(value, list) else [value])
+def _mentioned(names: Iterable[str]) -> str:
+    return ", ".join(f"{argument(name)}" for name in names)
+
+
+def _several(paths: StrPath | Sequence[StrPath]) -> Sequence[StrPath]:
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def _note_without_pairs(source: JudgedRun) -> None:
+    if source.unpaired:
+        LOG.info("%s queries of the run give no pair: nothing is relevant, or everything ranked is", source.unpaired)
+    for qids, what in (
+        (source.not_in_run, "are not in the run"),
+        (source.without_negatives, "have no negative in the run"),
+    ):
+        if qids:
+            shown = ", ".join(qids[:EXAMPLES]) + (", …" if len(qids) > EXAMPLES else "")
+            LOG.info("%s judged queries %s: %s", f"{len(qids):,}", what, shown)
+
+
+# --------
+# Whether the store was built before: from the same sources, as its manifest describes them.
+
+
+def _sources(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    source = next(name for name in NEEDED if given[name] is not None)
+    return [
+        describe_source(ROLES.get(role, role), each)
+        for role in (source, *NEEDED[source], "known_positives")
+        if given[role] is not None
+        for each in (_several(given[role]) if role == "scored_pairs" else [given[role]])
     ]
-    options = ("negatives_per_query", "seed", "skip_bad", "keep_query", "allow_reversed")
-    return {
-        "sources": sources,
-        "relevant_grade": arguments.min_relevance,
-        **{name: getattr(arguments, name) for name in options},
-    }
+
+
+def describe_source(role: str, given: Any) -> dict[str, Any]:
+    """Size and sha256 of a source.
+
+    Args:
+        role: what it was used as, e.g. `collection`.
+        given: the path of a file or folder, a name that Pyserini knows, or a mapping that is in memory.
+
+    Returns:
+        The role, the name, and for files `bytes` and `sha256`; a folder's is that of its files' checksums and names.
+        What is in memory has `sha256` only; a name has neither.
+    """
+    if not isinstance(given, str | os.PathLike):
+        digest = hashlib.sha256()
+        for item in given.items():
+            digest.update(json.dumps(item).encode())
+        return {"role": role, "name": source_name(given), "sha256": digest.hexdigest()}
+    name = os.fspath(given)
+    path = Path(name).expanduser()
+    description: dict[str, Any] = {"role": role, "name": name}
+    if path.is_file():
+        description |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    elif path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listing = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+        size = sum(file.stat().st_size for file in files)
+        description |= {"bytes": size, "sha256": hashlib.sha256(listing.encode()).hexdigest()}
+    return description
 
 
 def _is_built(folder: Path, recipe: dict[str, Any]) -> bool:
@@ -159,86 +370,128 @@ def _content(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**recipe, "sources": sources}
 
 
-def _build(folder: Path, arguments: argparse.Namespace, recipe: dict[str, Any]) -> list[RowFaults]:
-    """Build the store; what was wrong with files of which lines were skipped."""
-    if arguments.triples:
-        triples = TextTriples(Path(arguments.triples), skip_bad=arguments.skip_bad, keep_query=arguments.keep_query)
-        print(f"{triples.path}: {' TAB '.join(triples.columns)}", flush=True)
-        build_from_triples(
-            folder,
-            triples,
-            recipe=recipe,
-            allow_reversed=arguments.allow_reversed,
-            overwrite=arguments.overwrite,
-        )
-        return [triples.faults] if triples.faults.count else []
-    known = relevant_passages(arguments.known_positives, arguments.min_relevance) if arguments.known_positives else {}
-    source: IdPairs | JudgedRun
-    if arguments.scored_pairs:
-        source = IdPairs([Path(path) for path in arguments.scored_pairs], skip_bad=arguments.skip_bad)
-        print(f"{source.paths[0]}: {source.format}", flush=True)
-    else:
-        source = JudgedRun(
-            arguments.qrels,
-            arguments.negatives,
-            relevant_grade=arguments.min_relevance,
-            negatives_per_query=arguments.negatives_per_query,
-            seed=arguments.seed,
-            skip_bad=arguments.skip_bad,
-        )
-    build_from_ids(
-        folder,
-        source,
-        collection=Path(arguments.corpus).expanduser(),
-        queries=arguments.topics,
-        known=known,
-        recipe=recipe,
-        keep_query=arguments.keep_query,
-        allow_reversed=arguments.allow_reversed,
-        overwrite=arguments.overwrite,
-    )
-    if isinstance(source, JudgedRun):
-        _print_without_pairs(source)
-    return [faults for faults in source.faults if faults.count]
-
-
-def _print_without_pairs(source: JudgedRun) -> None:
-    if source.unpaired:
-        print(f"{source.unpaired} queries of the run give no pair: nothing is relevant, or everything ranked is")
-    for qids, what in (
-        (source.not_in_run, "are not in the run"),
-        (source.without_negatives, "have no negative in the run"),
-    ):
-        if qids:
-            more = ", …" if len(qids) > EXAMPLES else ""
-            print(f"{len(qids):,} judged queries {what}: {', '.join(qids[:EXAMPLES])}{more}")
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 # --------
-# What a store was built from, for its manifest.
+# From a source to a store; each distinct text is stored once.
 
 
-def describe_source(role: str, name: str) -> dict[str, Any]:
-    """Size and checksum of a source.
+def build_from_ids(
+    folder: Path,
+    source: IdSource,
+    *,
+    corpus: Path,
+    topics: AnyTopics,
+    known: Mapping[str, Mapping[str, int]],
+    recipe: Mapping[str, Any],
+    keep_query: bool = False,
+    allow_reversed: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Build a pair store of pairs by ids. Negatives that are known relevant, or are the query itself, are left out.
 
     Args:
-        role: what it was used as, e.g. `collection`.
-        name: the path of a file or folder; what is neither, a name that Pyserini knows, has no size.
+        folder: absent or empty, unless `overwrite`.
+        source: the pairs.
+        corpus: what `open_collection` takes.
+        topics: see `store_queries`.
+        known: qid → docids known relevant beyond the pairs; those without a text are left out.
+        recipe: what the manifest says of the sources.
+        keep_query: keep negatives that are the query itself.
+        allow_reversed: build also from a teacher that contradicts most labels.
+        overwrite: replace a store in `folder`, once the new one is complete.
 
-    Returns:
-        The role, the name, and for files `bytes` and `sha256`; a folder's is that of its files' checksums and names.
+    Raises:
+        TasbError: a source is faulty, a pair has no text, the teacher contradicts most labels, or `folder` is in the
+            way.
     """
-    path = Path(name).expanduser()
-    description: dict[str, Any] = {"role": role, "name": name}
-    if path.is_file():
-        description |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    elif path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        listing = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
-        size = sum(file.stat().st_size for file in files)
-        description |= {"bytes": size, "sha256": hashlib.sha256(listing.encode()).hexdigest()}
-    return description
+    with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
+        query_texts = store_queries(_made(builder.scratch / "queries"), topics)
+        passage_texts = store_collection(_made(builder.scratch / "passages"), open_collection(corpus), str(corpus))
+        lookups = TextLookup(query_texts), TextLookup(passage_texts)
+        known_positives, without_text = _known_rows(known, *lookups)
+        guard = NegativeGuard(query_texts, passage_texts, known_positives, keep_query=keep_query)
+        for rows in source.rows(*lookups, guard):
+            builder.add(rows)
+        left_out = {
+            "judged": guard.judged,
+            "query_itself": guard.query_itself,
+            "queries": guard.emptied,
+            "known": without_text,
+        }
+        skipped = sum(faults.count for faults in source.faults)
+        builder.finish(
+            query_texts,
+            passage_texts,
+            known_positives=known_positives,
+            notes={"recipe": recipe, "skipped_rows": skipped, "left_out": left_out},
+            check=partial(Agreement.require, where=str(source.faults[0].path), allowed=allow_reversed),
+        )
+
+
+def build_from_triples(
+    folder: Path,
+    source: TextTriples,
+    *,
+    recipe: Mapping[str, Any],
+    allow_reversed: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Build a pair store of text triples; texts get ids made of their content.
+
+    Args:
+        folder: absent or empty, unless `overwrite`.
+        source: the triples.
+        recipe: what the manifest says of the sources.
+        allow_reversed: build also from a teacher that contradicts most labels.
+        overwrite: replace a store in `folder`, once the new one is complete.
+
+    Raises:
+        TasbError: the source is faulty, the teacher contradicts most labels, or `folder` is in the way.
+    """
+    with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
+        folders = [_made(builder.scratch / name) for name in ("queries", "passages")]
+        with (
+            TextStoreWriter(folders[0], str(source.path)) as queries,
+            TextStoreWriter(folders[1], str(source.path)) as passages,
+        ):
+            for rows in source.rows(TextPool(queries), TextPool(passages)):
+                builder.add(rows)
+        left_out = {"judged": 0, "query_itself": source.query_itself, "queries": 0, "known": 0}
+        builder.finish(
+            *map(TextStore, folders),
+            notes={"recipe": recipe, "skipped_rows": source.faults[0].count, "left_out": left_out},
+            check=partial(Agreement.require, where=str(source.path), allowed=allow_reversed),
+        )
+
+
+def store_queries(folder: Path, topics: AnyTopics) -> TextStore:
+    """All queries in a text store, written into an empty folder unless they are in one already.
+
+    Args:
+        folder: an empty folder.
+        topics: the path of whatever `open_collection` takes, the name of topics, or topics in memory.
+
+    Raises:
+        TasbError: nothing by that name or path, or a faulty file.
+    """
+    name = "topics"
+    if isinstance(topics, str | os.PathLike):
+        name = os.fspath(topics)
+        path = Path(name).expanduser()
+        if path.exists():
+            return store_collection(folder, open_collection(path), name)
+    return fill_text_store(folder, as_topics(topics).items(), name)
+
+
+def _known_rows(
+    known: Mapping[str, Mapping[str, int]], queries: TextLookup, passages: TextLookup
+) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], int]:
+    """Indices of the queries and passages known relevant; and how many have a text for the query, but no passage's."""
+    of_query = np.repeat(queries.indices(list(known)), [len(docids) for docids in known.values()])
+    of_passage = passages.indices([docid for docids in known.values() for docid in docids])
+    with_text = (of_query >= 0) & (of_passage >= 0)
+    return (of_query[with_text], of_passage[with_text]), int(((of_query >= 0) & (of_passage < 0)).sum())
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -1,8 +1,9 @@
-"""`tasb pseudo-queries`: queries and qrels for a collection that has none."""
+"""Queries and qrels for a corpus that has none: documents' titles, or their leading sentences."""
 
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,71 +14,143 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pyserini_tasb.artifacts import new_folder, refuse_occupied
-from pyserini_tasb.data.false_negatives import first_words, leading_sentences, text_digest, word_count
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.data.false_negatives import WORD_CHARACTER, text_digest
+from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import Document, read_documents
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
+
+    from pyserini_tasb.results import StrPath
 
 
 QUERIES, QRELS = "queries.tsv", "qrels.txt"
 # In a folder of its own: Pyserini indexes and encodes every file of a folder.
 COLLECTION = Path("collection", "documents.jsonl")
+QID_PREFIX = "pseudo-"
+
+Source = Literal["title", "sentence", "auto"]
+Fault = Literal["without_source", "too_short", "nothing_left"]
+# Why documents have no pseudo-query, with the argument that decides it.
+FAULTS = {
+    "without_source": ("without a title or text to make one of", None),
+    "too_short": ("too short ({})", argument("min_words")),
+    "nothing_left": ("with nothing besides it", None),
+    "shared": ("whose query other documents share", None),
+    "beyond_limit": ("beyond {}", argument("limit")),
+}
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write queries, qrels and, if asked, the collection without the queries' words; print what was left out.
+@dataclass
+class PseudoQueryCounts:
+    """What became of the documents."""
+
+    documents: int = 0
+    without_source: int = 0
+    too_short: int = 0
+    nothing_left: int = 0
+    shared: int = 0
+    beyond_limit: int = 0
+    queries: int = 0
+
+
+@dataclass(frozen=True)
+class PseudoQueries(FileResult):
+    """A folder with pseudo-queries; it stands for its path.
+
+    Attributes:
+        path: the folder.
+        topics: the file of queries.
+        qrels: the file that says which document each query was made of.
+        corpus: the folder of passages without the words of the queries, if it was asked for.
+        counts: what became of the documents.
+    """
+
+    topics: Path
+    qrels: Path
+    corpus: Path | None
+    counts: PseudoQueryCounts
+
+    @property
+    def summary(self) -> str:
+        """What was written, and what was left out."""
+        return self.worded(str)
+
+    def worded(self, mention: Callable[[Argument], str]) -> str:
+        """The summary, with each argument as `mention` writes it."""
+        lines = [
+            f"{self.counts.documents} documents: {_left_out(self.counts, mention)}",
+            f"{self.counts.queries} pseudo-queries in {self.topics}, their documents in {self.qrels}",
+        ]
+        if self.corpus:
+            lines.append(f"passages without the words of the queries in {self.path / COLLECTION}")
+        return "\n".join(lines)
+
+
+def pseudo_queries(
+    corpus: StrPath,
+    *,
+    output: StrPath,
+    source: Source = "auto",
+    min_words: int = 3,
+    max_words: int = 25,
+    limit: int | None = None,
+    seed: int = 0,
+    write_collection: bool = False,
+) -> PseudoQueries:
+    """Make queries of a corpus's documents, each relevant to its document.
+
+    A query that several documents share is left out, and so is one that is all of its document.
+
+    Args:
+        corpus: TSV or JSONL.
+        output: a new folder for `queries.tsv` and `qrels.txt`.
+        source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
+        min_words: a shorter query is left out.
+        max_words: a longer one is cut.
+        limit: keep so many queries, drawn uniformly; by default all.
+        seed: decides which queries `limit` keeps.
+        write_collection: write the corpus too, each document without the words that its query is made of.
 
     Raises:
-        TasbError: no such collection, a faulty one, no pseudo-query in it, or something stands at `--output`.
+        TasbError: no such corpus, a faulty one, no pseudo-query in it, or something stands at `output`.
     """
-    rules = _rules(arguments)
-    collection, output = Path(arguments.corpus), Path(arguments.output)
-    refuse_occupied(output, overwrite=False)
+    rules = _rules(source, min_words, max_words, limit, seed)
+    path, folder = Path(corpus), Path(output)
+    refuse_occupied(folder, overwrite=False)
     counts = PseudoQueryCounts()
-    chosen = choose_documents(_shown(collection, "read"), rules, counts)
+    chosen = choose_documents(_shown(path, "read"), rules, counts)
     if not counts.queries:
         raise TasbError(
-            where=str(collection),
+            where=str(path),
             expected="documents that pseudo-queries can be made of",
-            found=f"none of {counts.documents}: {_left_out(counts)}",
-            do="use another --from, or a lower --min-words",
+            found=f"none of {counts.documents}: {_left_out(counts, format)}",
+            do=f"use another {argument('source')}, or a lower {argument('min_words')}",
         )
-    with new_folder(output) as folder:
-        _write(folder, collection, chosen, rules, write_collection=arguments.write_collection)
-    print(f"{counts.documents} documents: {_left_out(counts)}")
-    print(f"{counts.queries} pseudo-queries in {output / QUERIES}, their documents in {output / QRELS}")
-    if arguments.write_collection:
-        print(f"passages without the words of the queries in {output / COLLECTION}")
-    return 0
+    with new_folder(folder) as beside:
+        _write(beside, path, chosen, rules, write_collection=write_collection)
+    written = (folder / COLLECTION).parent if write_collection else None
+    return PseudoQueries(folder, folder / QUERIES, folder / QRELS, written, counts)
 
 
-def _rules(arguments: argparse.Namespace) -> PseudoQueryRules:
-    if not 1 <= arguments.min_words <= arguments.max_words:
-        raise TasbError(
-            expected="--min-words at least 1 and at most --max-words",
-            found=f"--min-words {arguments.min_words}, --max-words {arguments.max_words}",
-            do="mend one of them",
-        )
-    if arguments.limit is not None and arguments.limit < 1:
-        raise TasbError(
-            expected="--limit at least 1", found=f"--limit {arguments.limit}", do="leave it out to keep all"
-        )
-    return PseudoQueryRules(
-        source=arguments.source,
-        min_words=arguments.min_words,
-        max_words=arguments.max_words,
-        limit=arguments.limit,
-        seed=arguments.seed,
+def _left_out(counts: PseudoQueryCounts, mention: Callable[[Argument], str]) -> str:
+    return ", ".join(
+        f"{getattr(counts, kind)} {text.format(mention(decides)) if decides else text}"
+        for kind, (text, decides) in FAULTS.items()
     )
 
 
+def _shown(corpus: Path, doing: str) -> Iterator[Document]:
+    from tqdm.auto import tqdm
+
+    yield from tqdm(read_documents(corpus), desc=doing, unit=" documents", mininterval=1.0)
+
+
 def _write(
-    folder: Path, collection: Path, chosen: NDArray[np.bool_], rules: PseudoQueryRules, *, write_collection: bool
+    folder: Path, corpus: Path, chosen: NDArray[np.bool_], rules: PseudoQueryRules, *, write_collection: bool
 ) -> None:
     with ExitStack() as opened:
 
@@ -91,7 +164,7 @@ def _write(
         passages = None
         if write_collection:
             passages = opened.enter_context(create(COLLECTION).open("w", encoding="utf-8", newline="\n"))
-        for number, document in enumerate(_shown(collection, "write")):
+        for number, document in enumerate(_shown(corpus, "write")):
             query = pseudo_query(document, rules)
             if chosen[number] and isinstance(query, PseudoQuery):
                 qid = QID_PREFIX + document.docid
@@ -102,29 +175,8 @@ def _write(
                 passages.write(json.dumps(passage, ensure_ascii=False) + "\n")
 
 
-def _shown(collection: Path, doing: str) -> Iterator[Document]:
-    from tqdm import tqdm
-
-    yield from tqdm(read_documents(collection), desc=doing, unit=" documents", mininterval=1.0)
-
-
-def _left_out(counts: PseudoQueryCounts) -> str:
-    source = {
-        "without_source": "without a title or text to make one of",
-        "too_short": "too short (--min-words)",
-        "nothing_left": "with nothing besides it",
-        "shared": "whose query other documents share",
-        "beyond_limit": "beyond --limit",
-    }
-    return ", ".join(f"{getattr(counts, kind)} {what}" for kind, what in source.items())
-
-
 # --------
-# Pseudo-queries for documents without queries: their titles, or their leading sentences.
-
-Source = Literal["title", "sentence", "auto"]
-Fault = Literal["without_source", "too_short", "nothing_left"]
-QID_PREFIX = "pseudo-"
+# The pseudo-query of one document.
 
 
 @dataclass(frozen=True)
@@ -146,17 +198,20 @@ class PseudoQueryRules:
     seed: int = 0
 
 
-@dataclass
-class PseudoQueryCounts:
-    """What became of the documents."""
-
-    documents: int = 0
-    without_source: int = 0
-    too_short: int = 0
-    nothing_left: int = 0
-    shared: int = 0
-    beyond_limit: int = 0
-    queries: int = 0
+def _rules(source: Source, min_words: int, max_words: int, limit: int | None, seed: int) -> PseudoQueryRules:
+    if not 1 <= min_words <= max_words:
+        raise TasbError(
+            expected=f"{argument('min_words')} at least 1 and at most {argument('max_words')}",
+            found=f"{argument('min_words', min_words)}, {argument('max_words', max_words)}",
+            do="mend one of them",
+        )
+    if limit is not None and limit < 1:
+        raise TasbError(
+            expected=f"{argument('limit')} at least 1",
+            found=f"{argument('limit', limit)}",
+            do="leave it out to keep all",
+        )
+    return PseudoQueryRules(source, min_words, max_words, limit, seed)
 
 
 @dataclass(frozen=True)
@@ -203,6 +258,36 @@ def _split(document: Document, rules: PseudoQueryRules) -> tuple[str, str]:
     if not by_title and rest:
         rest = f"{document.title} {rest}".strip()
     return " ".join(text.split()), rest
+
+
+_PRINTED_WORD = re.compile(rf"{WORD_CHARACTER}|(?:(?!{WORD_CHARACTER})\w)(?:(?!{WORD_CHARACTER})[^\s])*")
+# Not the full stop after an initial, as in "J. Wegstein".
+_SENTENCE_END = re.compile(r"(?<!\s\w)[.!?]+[\"')\]\u201d\u2019]*(?=\s|$)|[\u3002\uff01\uff1f]+|\n\s*\n")
+
+
+def word_count(text: str) -> int:
+    """How many words a text has."""
+    return sum(1 for _ in _PRINTED_WORD.finditer(text))
+
+
+def first_words(text: str, count: int) -> str:
+    """A text up to the end of its `count`-th word."""
+    for number, word in enumerate(_PRINTED_WORD.finditer(text), 1):
+        if number == count:
+            return text[: word.end()]
+    return text
+
+
+def leading_sentences(text: str, min_words: int) -> str:
+    """As few sentences from the start as have `min_words` words together; the whole text if there is no such end."""
+    for end in _SENTENCE_END.finditer(text):
+        if word_count(text[: end.end()]) >= min_words:
+            return text[: end.end()]
+    return text
+
+
+# --------
+# Which documents get their pseudo-query.
 
 
 def choose_documents(

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
-from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.artifacts import read_sidecar, sha256, write_whole
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.models.checkpoints import model_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.recipes.types import Backend
+
+
+LOG = logging.getLogger(__name__)
 
 TRAINING_QUERY_TOKENS = 30  # Section 4.1
 QUERIES_AT_ONCE = 2_048
@@ -32,13 +36,16 @@ class QueryVectors:
         texts: the queries.
         encoder: what `--encoder` takes.
         device: `cpu`, `cuda:0`, …
+        backend: `torch`, `onnx` or `auto`.
 
     Raises:
         TasbError: no such encoder, or its weights are not here.
     """
 
-    def __init__(self, texts: Sequence[str], encoder: str, device: str = "cpu") -> None:
-        self._texts, self._encoder, self._device = texts, encoder, device
+    def __init__(
+        self, texts: Sequence[str], encoder: str, device: str = "cpu", *, backend: Backend | None = None
+    ) -> None:
+        self._texts, self._encoder, self._device, self._backend = texts, encoder, device, backend
         self._fingerprint = _fingerprint(texts, encoder)
 
     def encode(self) -> NDArray[np.float32]:
@@ -49,35 +56,35 @@ class QueryVectors:
             vectors[rows] = encode(self._texts[rows])
         return vectors
 
-    def read_or_encode(self, path: Path, note: Callable[[str], None]) -> NDArray[np.float32]:
+    def read_or_encode(self, path: Path) -> NDArray[np.float32]:
         """Vectors [queries, dimension] of a `.npy` file, which is made if it is not there.
 
-        `PATH.json` beside it says what it is of. An interrupted run leaves `PATH.part`, and the next goes on from it.
+        `PATH.json` beside it says what they are vectors of; where it is missing, that is logged. An interrupted run
+        leaves `PATH.part`, and the next goes on from it.
 
         Args:
             path: the file.
-            note: is told, in a sentence, when nothing says what the file's vectors are of.
 
         Raises:
             TasbError: the file's vectors are of other queries or of another encoder; or it cannot be written.
         """
         if path.exists():
-            return self._read(path, note)
+            return self._read(path)
         advice = "check the path, its permissions and the space on the disk"
         with os_errors_explained(path, expected="a place to write the vectors", do=advice):
             self._encode_to(path)
-        return self._read(path, note)
+        return self._read(path)
 
-    def _read(self, path: Path, note: Callable[[str], None]) -> NDArray[np.float32]:
+    def _read(self, path: Path) -> NDArray[np.float32]:
         found = read_sidecar(_beside(path, ".json"))
         if not found:
-            note(f"{path}: no {path.name}.json beside it says what the vectors are of; taken as they are")
+            LOG.info("%s: no %s.json beside it says what the vectors are of; taken as they are", path, path.name)
         elif found.get("fingerprint") != self._fingerprint:
             raise TasbError(
                 where=str(path),
                 expected=f"vectors of these {len(self._texts)} queries by `{self._encoder}`",
                 found=f"vectors of {found.get('queries')} queries by `{found.get('encoder')}`, texts or weights differ",
-                do="name another file with --vectors, or remove this one",
+                do=f"name another file with {argument('vectors')}, or remove this one",
             )
         elif "sha256" in found and sha256(path) != found["sha256"]:
             raise TasbError(
@@ -97,7 +104,7 @@ class QueryVectors:
                 where=str(path),
                 expected=f"floating-point numbers [{len(self._texts)}, dimension]",
                 found=f"{vectors.dtype} {list(vectors.shape)}",
-                do="name another file with --vectors, or remove this one to encode again",
+                do=f"name another file with {argument('vectors')}, or remove this one to encode again",
             )
         return np.asarray(vectors, dtype=np.float32)
 
@@ -118,24 +125,28 @@ class QueryVectors:
                 file.write(encode(self._texts[rows]).astype("<f4", copy=False).tobytes())
                 file.flush()
                 os.fsync(file.fileno())
-                _write_json(progress, {"fingerprint": self._fingerprint, "rows": rows.stop, "bytes": file.tell()})
+                write_whole(
+                    progress, json.dumps({"fingerprint": self._fingerprint, "rows": rows.stop, "bytes": file.tell()})
+                )
         about = {
             "fingerprint": self._fingerprint,
             "encoder": self._encoder,
             "queries": len(self._texts),
             "sha256": sha256(part),
         }
-        _write_json(_beside(path, ".json"), about)
+        write_whole(_beside(path, ".json"), json.dumps(about))
         part.replace(path)
         progress.unlink(missing_ok=True)
 
     def _model(self) -> tuple[Callable[[Sequence[str]], NDArray[np.float32]], int]:
         from pyserini_tasb.encoding.encoders import TasbQueryEncoder
 
-        encoder = TasbQueryEncoder(self._encoder, device=self._device)
+        encoder = TasbQueryEncoder(self._encoder, device=self._device, backend=self._backend)
         return lambda texts: encoder.encode_batch(texts, max_length=TRAINING_QUERY_TOKENS), encoder.dimension
 
-    def _chunks(self, start: int) -> Any:
+    def _chunks(self, start: int) -> Iterator[slice]:
+        from tqdm.auto import tqdm
+
         with tqdm(total=len(self._texts), initial=start, desc="encoding", unit="query") as bar:
             for first in range(start, len(self._texts), QUERIES_AT_ONCE):
                 rows = slice(first, min(first + QUERIES_AT_ONCE, len(self._texts)))
@@ -153,8 +164,3 @@ def _fingerprint(texts: Sequence[str], encoder: str) -> str:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with whole_file(path) as file:
-        file.write(json.dumps(content).encode())

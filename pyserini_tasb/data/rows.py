@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
-from tqdm import tqdm
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import PADDING, Spans
 from pyserini_tasb.formats.lines import FAULTS_SHOWN, GZIP_MAGIC, open_lines
 
@@ -21,87 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-MEND_OR_SKIP = "mend or remove these lines, or add --skip-bad to leave them out"
-
-
-class RowFaults:
-    """What is wrong with the rows of a file. Reading stops at the chunk in which the limit is reached.
-
-    Args:
-        path: the file.
-        expected: what a right row holds.
-        skip: count faulty rows instead of refusing the file.
-        advice: what to do about them.
-
-    Attributes:
-        count: faulty rows so far.
-    """
-
-    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = MEND_OR_SKIP) -> None:
-        self.path, self._expected, self._skip, self._advice = path, expected, skip, advice
-        self.count = 0
-        self._kept: list[tuple[int, str]] = []
-
-    @property
-    def shown(self) -> list[str]:
-        """The first 20 as `file:line: what is wrong`; without a line where there is none."""
-        return [
-            f"{self.path}:{line}: {found}" if line else f"{self.path}: {found}" for line, found in sorted(self._kept)
-        ]
-
-    def add(self, faults: Sequence[tuple[int, str]], count: int, *, up_to: int | None = None) -> None:
-        """Note faults of the next rows.
-
-        Args:
-            faults: (line number from 1, or 0 if it has none; what is wrong): at least the first 20.
-            count: how many there are.
-            up_to: the last line looked at, if reading goes on.
-
-        Raises:
-            TasbError: the limit is reached.
-        """
-        self._kept += sorted(faults)[: FAULTS_SHOWN - len(self._kept)]
-        self.count += count
-        if up_to is not None and not self._skip and self.count >= FAULTS_SHOWN:
-            raise self._error(f" up to line {up_to}, where reading stopped")
-
-    def finish(self, *, rows: int) -> None:
-        """Report what was added, once the whole file is read.
-
-        Args:
-            rows: how many lines the file had.
-
-        Raises:
-            TasbError: there was a fault, or no row at all.
-        """
-        if self.count and not self._skip:
-            raise self._error("")
-        if not rows:
-            raise TasbError(
-                where=str(self.path),
-                expected=f"lines of {self._expected}",
-                found="an empty file",
-                do="check how it was written",
-            )
-
-    def _error(self, extent: str) -> TasbError:
-        more = self.count - len(self._kept)
-        lines = [*self.shown, f"… and {more} more"] if more else self.shown
-        return TasbError(
-            where=str(self.path),
-            expected=f"lines of {self._expected}",
-            found=f"{self.count} faulty line{'s' if self.count > 1 else ''}{extent}:\n    " + "\n    ".join(lines),
-            do=self._advice,
-        )
-
-
-# --------
-# Large files of tab-separated rows, read in chunks of many rows that stay bytes.
-
 CHUNK_BYTES = 1 << 24
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TAB, LINE_END, RETURN = b"\t\n\r"
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+MEND_OR_SKIP = f"mend or remove these lines, or add {argument('skip_bad', True)} to leave them out"
 
 
 @dataclass(frozen=True)
@@ -168,6 +91,8 @@ def is_number(text: bytes) -> bool:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     """The file's bytes in parts that end with a line."""
+    from tqdm.auto import tqdm
+
     with open_lines(path) as lines:
         file = cast("BinaryIO", lines.buffer)
         rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
@@ -263,3 +188,78 @@ def _what_is_wrong(line: bytes, numbers: int, columns: int) -> str | None:
     if not all(fields):
         return "an empty column"
     return None
+
+
+# --------
+# Faulty rows: named, or skipped and counted.
+
+
+class RowFaults:
+    """What is wrong with the rows of a file. Reading stops at the chunk in which the limit is reached.
+
+    Args:
+        path: the file.
+        expected: what a right row holds.
+        skip: count faulty rows instead of refusing the file.
+        advice: what to do about them.
+
+    Attributes:
+        count: faulty rows so far.
+    """
+
+    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = MEND_OR_SKIP) -> None:
+        self.path, self._expected, self._skip, self._advice = path, expected, skip, advice
+        self.count = 0
+        self._kept: list[tuple[int, str]] = []
+
+    @property
+    def shown(self) -> list[str]:
+        """The first 20 as `file:line: what is wrong`; without a line where there is none."""
+        return [
+            f"{self.path}:{line}: {found}" if line else f"{self.path}: {found}" for line, found in sorted(self._kept)
+        ]
+
+    def add(self, faults: Sequence[tuple[int, str]], count: int, *, up_to: int | None = None) -> None:
+        """Note faults of the next rows.
+
+        Args:
+            faults: (line number from 1, or 0 if it has none; what is wrong): at least the first 20.
+            count: how many there are.
+            up_to: the last line looked at, if reading goes on.
+
+        Raises:
+            TasbError: the limit is reached.
+        """
+        self._kept += sorted(faults)[: FAULTS_SHOWN - len(self._kept)]
+        self.count += count
+        if up_to is not None and not self._skip and self.count >= FAULTS_SHOWN:
+            raise self._error(f" up to line {up_to}, where reading stopped")
+
+    def finish(self, *, rows: int) -> None:
+        """Report what was added, once the whole file is read.
+
+        Args:
+            rows: how many lines the file had.
+
+        Raises:
+            TasbError: there was a fault, or no row at all.
+        """
+        if self.count and not self._skip:
+            raise self._error("")
+        if not rows:
+            raise TasbError(
+                where=str(self.path),
+                expected=f"lines of {self._expected}",
+                found="an empty file",
+                do="check how it was written",
+            )
+
+    def _error(self, extent: str) -> TasbError:
+        more = self.count - len(self._kept)
+        lines = [*self.shown, f"… and {more} more"] if more else self.shown
+        return TasbError(
+            where=str(self.path),
+            expected=f"lines of {self._expected}",
+            found=f"{self.count} faulty line{'s' if self.count > 1 else ''}{extent}:\n    " + "\n    ".join(lines),
+            do=self._advice,
+        )

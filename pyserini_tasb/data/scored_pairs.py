@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from pyserini_tasb.artifacts import read_sidecar, whole_text_file, write_whole
 from pyserini_tasb.data.pair_store import Agreement
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.text_store import TextLookup
 
 if TYPE_CHECKING:
@@ -29,48 +27,59 @@ if TYPE_CHECKING:
     from pyserini_tasb.reranking.scorers import PairScorer, ScoringOptions
 
 
+# As many as a cross-encoder sorts by length together: on a CPU these are minutes, on a GPU a few seconds.
+PAIRS_PER_WINDOW = 8_192
+ROWS_AT_ONCE = 65_536
+QUERY_BITS = 32  # a store numbers its texts with as many
+SCORE = np.dtype("<f4")
+
 Origin: TypeAlias = dict[str, dict[str, str]]
 """model, collection, queries, pairs, options → `name`, as people call it, and `digest`, which says what it holds."""
 
 TEXTS = ("collection", "queries")
 
 
-def options_origin(options: ScoringOptions, pairs_per_window: int) -> dict[str, str]:
-    """How the scores are computed. Which CPU or GPU it is does not count, nor the versions of libraries."""
-    chosen = {
-        "--query-max-length": options.query_max_length,
-        "--max-length": options.max_length,
-        "--precision": options.precision,
-        "--device": torch.device(options.found_device).type,
-        "pairs per window": pairs_per_window,
-    }
-    name = ", ".join(f"{option} {value}" for option, value in chosen.items() if value is not None)
-    return {"name": name, "digest": hashlib.sha256(name.encode()).hexdigest()}
+def score_windows(scorer: PairScorer, queries: Texts, passages: Texts, table: PairTable, part: ScorePart) -> None:
+    """Score the distinct pairs that the part lacks, window by window; each is on the disk before the next begins.
 
-
-def differences(now: Origin, then: Origin) -> tuple[list[str], list[str]]:
-    """What differs, as it is now and as it was then; nothing if the scores are of one making.
+    Windows are cut in the same places whenever it is called: what is padded and multiplied together can change the
+    last bits of a score.
 
     Args:
-        now: of the scores that are asked for.
-        then: of those that are there.
+        scorer: the model.
+        queries: texts of the table's queries.
+        passages: texts of its passages.
+        table: the pairs.
+        part: gets the scores.
+
+    Raises:
+        TasbError: a score is not finite, or the disk refuses.
     """
-    found = [what for what in now if then[what]["digest"] != now[what]["digest"]]
-    if set(found) & set(TEXTS):
-        # Pairs are known by the numbers of their texts: of other texts they say nothing.
-        found = [what for what in found if what != "pairs"]
-    before = []
-    for what in found:
-        changed = ", which has changed since" if then[what]["name"] == now[what]["name"] else ""
-        before.append(f"{what} {then[what]['name']}{changed}")
-    return [f"{what} {now[what]['name']}" for what in found], before
+    from tqdm.auto import tqdm
+
+    total = len(table.distinct)
+    with tqdm(total=total, initial=part.count, desc="score", unit=" pairs", mininterval=1.0) as progress:
+        while part.count < total:
+            window = slice(part.count, min(part.count + PAIRS_PER_WINDOW, total))
+            scores = scorer.score_pairs(queries, passages, table.query_rows(window), table.passage_rows(window))
+            _require_finite(scores, window.start, table)
+            part.append(scores)
+            progress.update(len(scores))
+
+
+def _require_finite(scores: NDArray[np.float32], start: int, table: PairTable) -> None:
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        qid, docid = table.ids(start + int(wrong[0]))
+        raise TasbError(
+            expected="scores that are finite numbers",
+            found=f"{scores[wrong[0]]} for query {qid}, passage {docid}; {len(wrong)} such among {len(scores)} scores",
+            do=f"use {argument('precision', 'fp32')}; if it was fp32, the model's weights are damaged",
+        )
 
 
 # --------
-# The rows of files of pairs, and the distinct (query, passage) among them, which is what a model scores.
-
-ROWS_AT_ONCE = 65_536
-QUERY_BITS = 32  # a store numbers its texts with as many
+# The rows of the files, and the distinct (query, passage) among them, which is what a model scores.
 
 
 @dataclass(frozen=True)
@@ -115,11 +124,11 @@ class PairTable:
 
     def query_rows(self, window: slice) -> NDArray[np.int64]:
         """[window] indices of the distinct pairs' queries."""
-        return _queries_of(self.distinct[window])
+        return _query_rows(self.distinct[window])
 
     def passage_rows(self, window: slice) -> NDArray[np.int64]:
         """[window] indices of the distinct pairs' passages."""
-        return _passages_of(self.distinct[window])
+        return _passage_rows(self.distinct[window])
 
     def ids(self, pair: int) -> tuple[str, str]:
         """The ids of a distinct pair's query and passage."""
@@ -127,7 +136,7 @@ class PairTable:
         return self._queries.ids(self.query_rows(one))[0], self._passages.ids(self.passage_rows(one))[0]
 
     def digest(self) -> str:
-        """Of the distinct pairs. They are numbers of texts: compare it only where the texts are the same."""
+        """A digest of the distinct pairs. They are numbers of texts: compare it where the texts are the same only."""
         return hashlib.sha256(self.distinct.data).hexdigest()
 
     def write(self, path: Path, scores: NDArray[np.float32], check: Callable[[Agreement], None]) -> Margins:
@@ -143,6 +152,8 @@ class PairTable:
         Raises:
             TasbError: the file cannot be written.
         """
+        from tqdm.auto import tqdm
+
         mean = squares = 0.0
         agreement = Agreement()
         with whole_text_file(path) as file, tqdm(total=len(self.rows), desc=f"write {path.name}", unit=" rows") as bar:
@@ -150,8 +161,8 @@ class PairTable:
                 keys = self.rows[start : start + ROWS_AT_ONCE]
                 found = scores[np.searchsorted(self.distinct, keys)]
                 upper, lower = ([str(score) for score in column] for column in found.T)
-                qids = self._queries.ids(_queries_of(keys[:, 0]))
-                positives, negatives = (self._passages.ids(_passages_of(column)) for column in keys.T)
+                qids = self._queries.ids(_query_rows(keys[:, 0]))
+                positives, negatives = (self._passages.ids(_passage_rows(column)) for column in keys.T)
                 file.writelines(map("{}\t{}\t{}\t{}\t{}\n".format, upper, lower, qids, positives, negatives))
                 margins = np.subtract(*found.T.astype(np.float64))
                 # Chan, Golub, LeVeque 1979: no difference of two large sums.
@@ -170,18 +181,16 @@ def _keys(queries: NDArray[np.integer], passages: NDArray[np.integer]) -> NDArra
     return (passages.astype(np.uint64) << np.uint64(QUERY_BITS) | queries.astype(np.uint64)).T
 
 
-def _queries_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _query_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (keys & np.uint64((1 << QUERY_BITS) - 1)).astype(np.int64)
 
 
-def _passages_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _passage_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (keys >> np.uint64(QUERY_BITS)).astype(np.int64)
 
 
 # --------
-# Scores on disk while there are not all of them yet; a killed process loses at most one window.
-
-SCORE = np.dtype("<f4")
+# Scores on disk while there are not all of them yet. A killed process loses at most one window.
 
 
 class ScorePart:
@@ -253,8 +262,8 @@ class ScorePart:
                 where=str(self._part),
                 expected="; ".join(now),
                 found="; ".join(then),
-                do="give what these scores were begun with to go on; or remove this file, or add --overwrite, to begin "
-                "anew",
+                do="give what these scores were begun with to go on; or remove this file, or add "
+                f"{argument('overwrite', True)}, to begin anew",
             )
 
     def _note(self) -> None:
@@ -268,45 +277,32 @@ class ScorePart:
         )
 
 
-# --------
-# Scoring window by window, each on the disk before the next begins.
+def options_origin(options: ScoringOptions, pairs_per_window: int) -> dict[str, str]:
+    """How the scores are computed. Which CPU or GPU it is does not count, nor the versions of libraries."""
+    chosen = {
+        "--query-max-length": options.query_max_length,
+        "--max-length": options.max_length,
+        "--precision": options.precision,
+        "--device": options.found_device.partition(":")[0],
+        "pairs per window": pairs_per_window,
+    }
+    name = ", ".join(f"{option} {value}" for option, value in chosen.items() if value is not None)
+    return {"name": name, "digest": hashlib.sha256(name.encode()).hexdigest()}
 
-# As many as a cross-encoder sorts by length together: on a CPU these are minutes, on a GPU a few seconds.
-PAIRS_PER_WINDOW = 8_192
 
-
-def score_windows(scorer: PairScorer, queries: Texts, passages: Texts, table: PairTable, part: ScorePart) -> None:
-    """Score the distinct pairs that the part lacks.
-
-    Windows are cut in the same places whenever it is called: what is padded and multiplied together can change the
-    last bits of a score.
+def differences(now: Origin, then: Origin) -> tuple[list[str], list[str]]:
+    """What differs, as it is now and as it was then; nothing if the scores are of one making.
 
     Args:
-        scorer: the model.
-        queries: texts of the table's queries.
-        passages: texts of its passages.
-        table: the pairs.
-        part: gets the scores.
-
-    Raises:
-        TasbError: a score is not finite, or the disk refuses.
+        now: of the scores that are asked for.
+        then: of those that are there.
     """
-    total = len(table.distinct)
-    with tqdm(total=total, initial=part.count, desc="score", unit=" pairs", mininterval=1.0) as progress:
-        while part.count < total:
-            window = slice(part.count, min(part.count + PAIRS_PER_WINDOW, total))
-            scores = scorer.score_pairs(queries, passages, table.query_rows(window), table.passage_rows(window))
-            _require_finite(scores, window.start, table)
-            part.append(scores)
-            progress.update(len(scores))
-
-
-def _require_finite(scores: NDArray[np.float32], start: int, table: PairTable) -> None:
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if len(wrong):
-        qid, docid = table.ids(start + int(wrong[0]))
-        raise TasbError(
-            expected="scores that are finite numbers",
-            found=f"{scores[wrong[0]]} for query {qid}, passage {docid}; {len(wrong)} such among {len(scores)} scores",
-            do="use --precision fp32; if it was fp32, the model's weights are damaged",
-        )
+    found = [what for what in now if then[what]["digest"] != now[what]["digest"]]
+    if set(found) & set(TEXTS):
+        # Pairs are known by the numbers of their texts: of other texts they say nothing.
+        found = [what for what in found if what != "pairs"]
+    before = []
+    for what in found:
+        changed = ", which has changed since" if then[what]["name"] == now[what]["name"] else ""
+        before.append(f"{what} {then[what]['name']}{changed}")
+    return [f"{what} {now[what]['name']}" for what in found], before

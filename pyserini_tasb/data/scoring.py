@@ -1,126 +1,154 @@
-"""`tasb score`: a model's scores of training pairs, or the mean of several models' scores."""
+"""A model's scores of training pairs, or the mean of several models' scores."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pyserini_tasb.artifacts import lock_file
 from pyserini_tasb.data.ensemble import write_ensemble
-from pyserini_tasb.data.pair_sources import IdPairs
+from pyserini_tasb.data.pair_sources import IdPairs, source_name
 from pyserini_tasb.data.pair_store import Agreement
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.data.pairs import store_queries
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import open_collection, store_collection
+from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
+    from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.formats.text_store import TextStore
+    from pyserini_tasb.recipes.types import Backend
+    from pyserini_tasb.reranking.scorers import ScoringOptions
+    from pyserini_tasb.results import StrPath
 
 
 NEEDED_BY_MODEL = ("pairs", "corpus", "topics")
-OF_MODEL = (*NEEDED_BY_MODEL, "query_max_length", "max_length", "precision", "device", "allow_bin")
 FAULTY_ROWS = "mend or remove these lines"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write `arguments.output`, or go on writing it where the same command was stopped; print what was done.
+@dataclass(frozen=True)
+class Scores(FileResult):
+    """A file of scored pairs; it stands for its path.
+
+    Attributes:
+        path: the file, for `pairs`.
+        pairs: how many pairs it has.
+        scores: how many different queries and passages were scored together.
+        agreements: the teacher → how far its scores agree with the labels; of several, `the mean` is the last.
+        summary: all of it as text.
+    """
+
+    pairs: int
+    scores: int
+    agreements: dict[str, Agreement]
+    summary: str = field(repr=False)
+
+
+def score(
+    pairs: StrPath | Sequence[StrPath] | None = None,
+    *,
+    corpus: StrPath | None = None,
+    topics: AnyTopics | None = None,
+    model: str | None = None,
+    ensemble: Sequence[StrPath] | None = None,
+    output: StrPath,
+    allow_reversed: bool = False,
+    query_max_length: int | None = None,
+    max_length: int | None = None,
+    precision: Literal["fp32", "bf16"] | None = None,
+    device: str | None = None,
+    backend: Backend | None = None,
+    allow_bin: bool = False,
+    overwrite: bool = False,
+) -> Scores:
+    """Score training pairs with a teacher, or average the scores of several (arXiv:2010.02666).
+
+    The output has a line for each pair, `pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid`. What an interrupted
+    call has scored is kept beside it, and the same call goes on from there.
+
+    Args:
+        pairs: files of pairs by ids, as `tasb.pairs` takes them; scores in them are not used.
+        corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
+        topics: the queries' texts.
+        model: an encoder's name, or the folder or hub id of a BERT_CAT, ColBERT, monoT5 or other cross-encoder.
+        ensemble: instead of `model`, files of scores to average; the pairs are those of the first.
+        output: the file.
+        allow_reversed: write also what a teacher scored that puts most negatives above their positives.
+        query_max_length: tokens kept of a query; by default the model's.
+        max_length: tokens kept of a passage, or of both if they are read together; by default the model's.
+        precision: `fp32` or `bf16`; by default an encoder card's, else fp32.
+        device: `cpu`, `cuda:0`; by default a GPU if there is one.
+        backend: what computes an encoder's vectors: `auto`, `torch` or `onnx`.
+        allow_bin: accept weights in `pytorch_model.bin`.
+        overwrite: replace a file at `output`.
 
     Raises:
-        TasbError: options that do not go together, a name or path that leads nowhere, a faulty file, an output that
+        TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, an output that
             is there already or that another process is writing, or scores begun with something else.
     """
-    _require_fitting_options(arguments)
-    output = Path(arguments.output)
-    with _kept_apart(output):
-        _require_free(output, arguments)
-        print(_ensemble(output, arguments) if arguments.ensemble else _score(output, arguments))
-    return 0
+    files = [] if pairs is None else [pairs] if isinstance(pairs, str | os.PathLike) else list(pairs)
+    of_model = {
+        "pairs": pairs,
+        "corpus": corpus,
+        "topics": topics,
+        "query_max_length": query_max_length,
+        "max_length": max_length,
+        "precision": precision,
+        "device": device,
+        "allow_bin": allow_bin or None,
+    }
+    _require_fitting(model, ensemble, of_model)
+    path = Path(output)
+    with _kept_apart(path):
+        _require_free(path, [*(ensemble or files), corpus, topics], overwrite=overwrite)
+        if ensemble:
+            return _average([Path(file) for file in ensemble], path, allow_reversed=allow_reversed)
+        assert model is not None  # noqa: S101 - as `_require_fitting` found
+        from pyserini_tasb.reranking.scorers import ScoringOptions
 
-
-def _ensemble(output: Path, arguments: argparse.Namespace) -> str:
-    def check(file: Path, agreement: Agreement) -> None:
-        agreement.require(where=str(file), allowed=arguments.allow_reversed)
-
-    report = write_ensemble([Path(file) for file in arguments.ensemble], output, check=check)
-    files = len(arguments.ensemble)
-    summary = f"{output}: {report.pairs:,} pairs, {report.scores:,} distinct scores, means of {files} files"
-    if report.unused:
-        summary += f"\n  {report.unused:,} scores are left out: {arguments.ensemble[0]} has no pair with them"
-    for name, agreement in zip((*arguments.ensemble, "the mean"), report.agreements, strict=True):
-        summary += _agreement(f"\n  {name}", agreement)
-    return summary
-
-
-def _score(output: Path, arguments: argparse.Namespace) -> str:
-    from pyserini_tasb.data import scored_pairs
-    from pyserini_tasb.data.scored_pairs import PairTable, ScorePart, options_origin
-    from pyserini_tasb.models.checkpoints import model_digest
-    from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
-
-    options = ScoringOptions(
-        device=arguments.device,
-        precision=arguments.precision,
-        query_max_length=arguments.query_max_length,
-        max_length=arguments.max_length,
-    )
-    # What can be wrong is found out before a large collection is read.
-    pairs = IdPairs([Path(path) for path in arguments.pairs], skip_bad=False, advice=FAULTY_ROWS)
-    digest = model_digest(arguments.model, allow_bin=arguments.allow_bin)
-    origin = {"model": {"name": f"`{arguments.model}`", "digest": digest}}
-    scorer = load_scorer(arguments.model, options, allow_bin=arguments.allow_bin)
-    with _stored(output, arguments) as (queries, passages):
-        table = PairTable(pairs, queries, passages)
-        origin |= {
-            "corpus": {"name": arguments.corpus, "digest": passages.fingerprint},
-            "topics": {"name": arguments.topics, "digest": queries.fingerprint},
-            "pairs": {"name": " ".join(arguments.pairs), "digest": table.digest()},
-            "options": options_origin(options, scored_pairs.PAIRS_PER_WINDOW),
-        }
-        part = ScorePart(output, origin, overwrite=arguments.overwrite)
-        before, start = part.count, time.monotonic()
-        scored_pairs.score_windows(scorer, queries, passages, table, part)
-        seconds = time.monotonic() - start
-        margins = table.write(
-            output,
-            part.scores(),
-            check=partial(
-                Agreement.require,
-                where=" ".join(arguments.pairs),
-                allowed=arguments.allow_reversed,
-                do="put the columns in order, or use a model that was trained for relevance (the scores are kept in "
-                f"{output.name}.part: the same command goes on from there)",
+        return _score(
+            [Path(file) for file in files],
+            path,
+            model,
+            ScoringOptions(
+                device=device,
+                precision=precision,
+                query_max_length=query_max_length,
+                max_length=max_length,
+                backend=backend,
             ),
+            corpus=corpus or "",
+            topics=topics,
+            allow_reversed=allow_reversed,
+            allow_bin=allow_bin,
+            overwrite=overwrite,
         )
-        part.remove()
-    earlier = f" ({before:,} of them from an earlier run)" if before else ""
-    return (
-        f"{output}: {len(table.rows):,} pairs, {len(table.distinct):,} distinct scores{earlier}; scored in "
-        f"{seconds:.1f} s: {(len(table.distinct) - before) / seconds:,.1f} pairs/s; "
-        f"margins: mean {margins.mean:.4g}, deviation {margins.deviation:.4g}"
-        + _agreement(f"\n  {arguments.model}", margins.agreement)
-    )
 
 
-def _agreement(teacher: str, agreement: Agreement) -> str:
-    warning = f"\n  warning: {agreement.warning}" if agreement.warning else ""
-    return f"{teacher} {agreement}{warning}"
-
-
-def _require_fitting_options(arguments: argparse.Namespace) -> None:
-    if arguments.ensemble:
-        expected = "--ensemble with --output, and with --overwrite at most"
-        given = {name: getattr(arguments, name) for name in OF_MODEL}
-        found = [_option(name) for name, value in given.items() if value is not None and value is not False]
+def _require_fitting(model: str | None, ensemble: Sequence[StrPath] | None, of_model: dict[str, Any]) -> None:
+    if (model is None) == (ensemble is None):
+        raise TasbError(
+            expected=f"{argument('model')} or {argument('ensemble')}",
+            found="neither" if model is None else "both",
+            do="give one of them",
+        )
+    if ensemble:
+        expected = f"{argument('ensemble')} with {argument('output')}, and with {argument('overwrite')} at most"
+        found = [f"{argument(name)}" for name, value in of_model.items() if value is not None]
     else:
-        expected = "--model with --pairs, --corpus, --topics"
-        found = [f"no {_option(name)}" for name in NEEDED_BY_MODEL if getattr(arguments, name) is None]
+        needed = ", ".join(f"{argument(name)}" for name in NEEDED_BY_MODEL)
+        expected = f"{argument('model')} with {needed}"
+        found = [f"no {argument(name)}" for name in NEEDED_BY_MODEL if of_model[name] is None]
     if found:
         raise TasbError(expected=expected, found=", ".join(found), do="add or remove these options")
 
@@ -129,46 +157,115 @@ def _require_fitting_options(arguments: argparse.Namespace) -> None:
 def _kept_apart(output: Path) -> Iterator[None]:
     """Keep every other process off this output."""
     with ExitStack() as held:
-        with os_errors_explained(output, expected="a file in a folder to write to", do="choose another --output"):
+        expected, advice = "a file in a folder to write to", f"choose another {argument('output')}"
+        with os_errors_explained(output, expected=expected, do=advice):
             output.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock_file(output.with_name(f"{output.name}.lock")))
         yield
 
 
-def _require_free(output: Path, arguments: argparse.Namespace) -> None:
+def _require_free(output: Path, inputs: Sequence[Any], *, overwrite: bool) -> None:
     if not output.exists():
         return
-    files = [*(arguments.ensemble or arguments.pairs), arguments.corpus, arguments.topics]
-    if any(Path(name).exists() and Path(name).samefile(output) for name in files if name):
-        found, do = "one of the input files", "choose another --output"
+    files = [Path(name) for name in inputs if isinstance(name, str | os.PathLike)]
+    advice = f"choose another {argument('output')}"
+    if any(file.exists() and file.samefile(output) for file in files):
+        found = "one of the input files"
     elif output.is_dir():
-        found, do = "a folder", "choose another --output"
-    elif not arguments.overwrite:
-        found, do = "a file", "choose another --output, or add --overwrite to replace it"
+        found = "a folder"
+    elif not overwrite:
+        found, advice = "a file", f"{advice}, or add {argument('overwrite', True)} to replace it"
     else:
         return
-    raise TasbError(where=str(output), expected="nothing there yet", found=found, do=do)
+    raise TasbError(where=str(output), expected="nothing there yet", found=found, do=advice)
+
+
+def _average(files: Sequence[Path], output: Path, *, allow_reversed: bool) -> Scores:
+    def check(file: Path, agreement: Agreement) -> None:
+        agreement.require(where=str(file), allowed=allow_reversed)
+
+    report = write_ensemble(files, output, check=check)
+    summary = f"{output}: {report.pairs:,} pairs, {report.scores:,} distinct scores, means of {len(files)} files"
+    if report.unused:
+        summary += f"\n  {report.unused:,} scores are left out: {files[0]} has no pair with them"
+    agreements = dict(zip((*map(str, files), "the mean"), report.agreements, strict=True))
+    return Scores(output, report.pairs, report.scores, agreements, summary + _lines(agreements))
+
+
+def _score(
+    files: Sequence[Path],
+    output: Path,
+    model: str,
+    options: ScoringOptions,
+    *,
+    corpus: StrPath,
+    topics: AnyTopics,
+    allow_reversed: bool,
+    allow_bin: bool,
+    overwrite: bool,
+) -> Scores:
+    from pyserini_tasb.data import scored_pairs
+    from pyserini_tasb.models.checkpoints import model_digest
+    from pyserini_tasb.reranking import scorers
+
+    # What can be wrong is found out before a large collection is read.
+    rows = IdPairs(files, skip_bad=False, advice=FAULTY_ROWS)
+    named = " ".join(map(str, files))
+    origin = {"model": {"name": f"`{model}`", "digest": model_digest(model, allow_bin=allow_bin)}}
+    scorer = scorers.load_scorer(model, options, allow_bin=allow_bin)
+    with _stored(output, corpus, topics) as (queries, passages):
+        table = scored_pairs.PairTable(rows, queries, passages)
+        origin |= {
+            "collection": {"name": os.fspath(corpus), "digest": passages.fingerprint},
+            "queries": {"name": source_name(topics), "digest": queries.fingerprint},
+            "pairs": {"name": named, "digest": table.digest()},
+            "options": scored_pairs.options_origin(options, scored_pairs.PAIRS_PER_WINDOW),
+        }
+        part = scored_pairs.ScorePart(output, origin, overwrite=overwrite)
+        before, start = part.count, time.monotonic()
+        scored_pairs.score_windows(scorer, queries, passages, table, part)
+        seconds = time.monotonic() - start
+        check = partial(
+            Agreement.require,
+            where=named,
+            allowed=allow_reversed,
+            do="put the columns in order, or use a model that was trained for relevance (the scores are kept in "
+            f"{output.name}.part: the same command goes on from there)",
+        )
+        margins = table.write(output, part.scores(), check=check)
+        part.remove()
+    distinct = len(table.distinct)
+    earlier = f" ({before:,} of them from an earlier run)" if before else ""
+    agreements = {model: margins.agreement}
+    summary = (
+        f"{output}: {len(table.rows):,} pairs, {distinct:,} distinct scores{earlier}; scored in "
+        f"{seconds:.1f} s: {(distinct - before) / seconds:,.1f} pairs/s; "
+        f"margins: mean {margins.mean:.4g}, deviation {margins.deviation:.4g}"
+    )
+    return Scores(output, len(table.rows), distinct, agreements, summary + _lines(agreements))
 
 
 @contextlib.contextmanager
-def _stored(output: Path, arguments: argparse.Namespace) -> Iterator[tuple[TextStore, TextStore]]:
+def _stored(output: Path, corpus: StrPath, topics: AnyTopics) -> Iterator[tuple[TextStore, TextStore]]:
     """Queries and passages as text stores; unless they are some, beside the output for the time of the run."""
-    from pyserini_tasb.data.pair_building import store_queries
-
     # Always by the same name, so that what a killed run left does not stay.
     folder = output.with_name(f"{output.name}.texts.part")
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        with os_errors_explained(folder, expected="room for the texts", do="make room, or choose another --output"):
+        advice = f"make room, or choose another {argument('output')}"
+        with os_errors_explained(folder, expected="room for the texts", do=advice):
             for name in ("queries", "passages"):
                 (folder / name).mkdir(parents=True)
-            queries = store_queries(folder / "queries", arguments.topics)
-            collection = open_collection(Path(arguments.corpus).expanduser())
-            passages = store_collection(folder / "passages", collection, arguments.corpus)
+            queries = store_queries(folder / "queries", topics)
+            collection = open_collection(Path(corpus).expanduser())
+            passages = store_collection(folder / "passages", collection, os.fspath(corpus))
         yield queries, passages
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _lines(agreements: dict[str, Agreement]) -> str:
+    return "".join(
+        f"\n  {teacher} {agreement}" + (f"\n  warning: {agreement.warning}" if agreement.warning else "")
+        for teacher, agreement in agreements.items()
+    )

@@ -1,4 +1,4 @@
-"""`tasb validation-set`: a validation set from topics, qrels, a baseline run and a collection."""
+"""The set of queries that early stopping looks at, built from topics, qrels, a baseline run and a corpus."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from pyserini_tasb.artifacts import new_folder, refuse_occupied, write_manifest
+from pyserini_tasb.data.pair_sources import as_run_dict, source_name
 from pyserini_tasb.data.validation_set import (
     BASELINE,
     CANDIDATES,
@@ -22,89 +22,102 @@ from pyserini_tasb.data.validation_set import (
     VERSION,
     ValidationSet,
 )
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
-from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
+from pyserini_tasb.formats.named import as_qrels, as_topics
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import without_own_documents
 from pyserini_tasb.formats.text_store import TextStore, copy_text_store, fill_text_store
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.collections import Collection
+    from pyserini_tasb.formats.named import AnyQrels, AnyTopics
     from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.results import StrPath
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Build the validation set at `arguments.output` and say what is in it.
+def validation_set(
+    topics: AnyTopics,
+    qrels: AnyQrels,
+    run: AnyRun,
+    *,
+    corpus: StrPath,
+    output: StrPath,
+    queries_sampled: int | None = 3_200,
+    sampling: Literal["uniform", "stratified"] = "uniform",
+    stratify_by: str = "RR@10",
+    strata: int = 5,
+    hits: int = 100,
+    remove_query: bool = False,
+    min_relevance: int = 1,
+    seed: int = 208_973_249,
+    overwrite: bool = False,
+) -> ValidationSet:
+    """Build the set of queries that early stopping looks at (arXiv:2104.06967, Section 4.3).
+
+    Each query has candidates: the best hits of a baseline run, and all its relevant passages. Same input, same seed:
+    same bytes.
+
+    Args:
+        topics: the queries; those that are not judged, not in the run or without a relevant passage are left out.
+        qrels: their judgments.
+        run: the baseline run.
+        corpus: TSV, JSONL, a Lucene index or a text store.
+        output: the folder, absent or empty unless `overwrite`.
+        queries_sampled: the most queries; None takes all.
+        sampling: `uniform`, or `stratified` over the values of a measure of the run.
+        stratify_by: that measure, by its ir-measures name.
+        strata: ranges of equal width; each gives up to `queries_sampled` // `strata` queries.
+        hits: candidates that are taken of the run for each query.
+        remove_query: drop from a query's candidates the document whose id is the query's.
+        min_relevance: the lowest grade of a relevant passage.
+        seed: decides which queries are sampled.
+        overwrite: replace a set at `output`.
 
     Raises:
         TasbError: a name or path that leads nowhere, a faulty file, data that does not belong together, or a folder
             that is in the way.
     """
-    folder = Path(arguments.output).expanduser()
-    refuse_occupied(folder, overwrite=arguments.overwrite)
-    parse_measures([arguments.stratify_by])
+    folder = Path(output).expanduser()
+    refuse_occupied(folder, overwrite=overwrite)
+    parse_measures([stratify_by])
     options = ValidationOptions(
-        size=arguments.queries_sampled,
-        sampling=arguments.sampling,
-        stratify_by=arguments.stratify_by,
-        strata=arguments.strata,
-        depth=arguments.depth,
-        min_relevance=arguments.min_relevance,
-        remove_query=arguments.remove_query,
-        seed=arguments.seed,
+        size=queries_sampled,
+        sampling=sampling,
+        stratify_by=stratify_by,
+        strata=strata,
+        depth=hits,
+        min_relevance=min_relevance,
+        remove_query=remove_query,
+        seed=seed,
     )
-    collection = open_collection(Path(arguments.corpus).expanduser())
-    made = build_validation_set(
+    collection = open_collection(Path(corpus).expanduser())
+    sources = {"topics": topics, "qrels": qrels, "run": run, "collection": corpus}
+    return build_validation_set(
         folder,
-        topics=load_topics(arguments.topics),
-        qrels=load_qrels(arguments.qrels),
-        run=load_run(arguments.baseline_run),
+        topics=as_topics(topics),
+        qrels=as_qrels(qrels),
+        run=as_run_dict(run),
         passages=collection.store if isinstance(collection, StoredCollection) else _shown(collection),
         options=options,
-        sources={
-            "topics": arguments.topics,
-            "qrels": arguments.qrels,
-            "run": arguments.baseline_run,
-            "collection": arguments.corpus,
-        },
-        overwrite=arguments.overwrite,
+        sources={role: source_name(given) for role, given in sources.items()},
+        overwrite=overwrite,
     )
-    print("\n".join(summary(made)))
-    return 0
 
 
 def _shown(collection: Collection) -> Iterator[tuple[str, str]]:
+    from tqdm.auto import tqdm
+
     yield from tqdm(collection, desc="reading the collection", unit=" passages", unit_scale=True)
 
-
-def summary(made: ValidationSet) -> list[str]:
-    """What a validation set holds, in lines for a reader."""
-    what = made.description
-    each = what["candidates"] / what["queries"]
-    lines = [
-        f"{made.folder}: {what['queries']:,} of {what['queries_usable']:,} queries, {what['passages']:,} passages",
-        f"{each:.1f} candidates a query; {what['candidates_added']:,} relevant passages were not in the run",
-    ]
-    lines += [f"left out: {count:,} judged queries, {why}" for why, count in what["queries_left_out"].items()]
-    if what["strata"]:
-        strata = ", ".join(f"{stratum['sampled']:,} of {stratum['queries']:,}" for stratum in what["strata"])
-        lines.append(f"strata by {what['options']['stratify_by']}, lowest first: {strata}")
-    values = ", ".join(f"{measure} {value:.4f}" for measure, value in what["baseline"].items())
-    lines.append(f"the baseline run on these queries: {values}")
-    return lines
-
-
-# --------
-# Building a validation set from topics, qrels, a baseline run and a collection.
 
 BASELINE_MEASURES = ("nDCG@10", "RR@10", "R@100")
 MISSING_SHOWN = 20
@@ -138,11 +151,12 @@ class ValidationOptions:
     seed: int = 208_973_249
 
     def __post_init__(self) -> None:
-        lowest = {"size": 1, "strata": 1, "depth": 1, "min_relevance": 1, "seed": 0}
+        least = {"queries_sampled": 1, "strata": 1, "hits": 1, "min_relevance": 1, "seed": 0}
+        found = (self.size, self.strata, self.depth, self.min_relevance, self.seed)
         wrong = [
-            f"{name} {value}"
-            for name, least in lowest.items()
-            if (value := getattr(self, name)) is not None and value < least
+            f"{argument(name, value)}"
+            for (name, lowest), value in zip(least.items(), found, strict=True)
+            if value is not None and value < lowest
         ]
         if wrong:
             raise TasbError(expected="1 or more (a seed may be 0)", found=", ".join(wrong), do="give larger numbers")
@@ -184,14 +198,14 @@ def build_validation_set(
     usable = usable_queries(topics, qrels, run, chosen.min_relevance)
     positions, strata = _sampled(usable.qids, qrels, run, chosen)
     candidates = {
-        qid: candidates_of(run[qid], qrels[qid], chosen.depth, chosen.min_relevance)
+        qid: find_candidates(run[qid], qrels[qid], chosen.depth, chosen.min_relevance)
         for qid in (usable.qids[position] for position in positions.tolist())
     }
     baseline = {qid: of_query.retrieved for qid, of_query in candidates.items()}
     judged = {qid: of_query.grades for qid, of_query in candidates.items()}
     with new_folder(folder, overwrite=overwrite) as beside:
-        fill_text_store(_made(beside / QUERIES), ((qid, topics[qid]) for qid in candidates), "topics")
-        stored = _write_passages(_made(beside / PASSAGES), candidates.values(), passages)
+        fill_text_store(_new_folder(beside / QUERIES), ((qid, topics[qid]) for qid in candidates), "topics")
+        stored = _write_passages(_new_folder(beside / PASSAGES), candidates.values(), passages)
         indices = stored.indices([docid for of_query in candidates.values() for docid in of_query.docids])
         sizes = [len(of_query.docids) for of_query in candidates.values()]
         np.save(beside / CANDIDATES, indices.astype(np.uint32))
@@ -265,18 +279,18 @@ def _write_qrels(path: Path, qrels: QrelsDict) -> None:
         file.writelines(lines)
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder
 
 
 # --------
-# What a query's passages are ranked among: the best of a baseline run, and every relevant passage.
+# Candidates: what a query's passages are ranked among.
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """One query's.
+    """One query's candidates: the best of the baseline run, and every relevant passage.
 
     Attributes:
         retrieved: docid → score in the baseline run, best first.
@@ -294,7 +308,7 @@ class Candidates:
         return [*self.retrieved, *self.added]
 
 
-def candidates_of(
+def find_candidates(
     ranking: Mapping[str, float], judged: Mapping[str, int], depth: int, min_relevance: int
 ) -> Candidates:
     """The candidates of a query.
@@ -356,7 +370,7 @@ def _examples(qids: Iterable[str]) -> str:
 
 
 # --------
-# Which of the judged queries are evaluated: a uniform sample, as the paper says, or strata, as its script does.
+# A sample of the queries: uniform, as the paper says, or of strata, as its script does.
 
 
 def uniform_sample(queries: int, size: int, seed: int) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,11 @@ KIND, VERSION = "validation set", 1
 QUERIES, PASSAGES = "queries", "passages"
 OFFSETS, CANDIDATES = "offsets.npy", "candidates.npy"
 QRELS, BASELINE = "qrels.txt", "baseline.txt"
+QUERIES_SHOWN = 3
 
 
 class ValidationSet:
-    """A validation set's folder (paper, Section 4.3).
+    """A validation set (arXiv:2104.06967, Section 4.3); it stands for its folder.
 
     Attributes:
         folder: where it is.
@@ -59,6 +61,32 @@ class ValidationSet:
         self.passages = TextStore(folder / PASSAGES)
         self.offsets: NDArray[np.int64] = open_array(folder / OFFSETS, np.int64)
         self.candidates: NDArray[np.uint32] = open_array(folder / CANDIDATES, np.uint32)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"ValidationSet({str(self.folder)!r}, {len(self.queries):,} queries, {len(self.passages):,} passages)"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary)}</pre>"
+
+    @property
+    def summary(self) -> str:
+        """What the set holds, in lines for a reader."""
+        what = self.description
+        each = what["candidates"] / what["queries"]
+        lines = [
+            f"{self.folder}: {what['queries']:,} of {what['queries_usable']:,} queries, {what['passages']:,} passages",
+            f"{each:.1f} candidates a query; {what['candidates_added']:,} relevant passages were not in the run",
+        ]
+        lines += [f"left out: {count:,} judged queries, {why}" for why, count in what["queries_left_out"].items()]
+        if what["strata"]:
+            strata = ", ".join(f"{stratum['sampled']:,} of {stratum['queries']:,}" for stratum in what["strata"])
+            lines.append(f"strata by {what['options']['stratify_by']}, lowest first: {strata}")
+        values = ", ".join(f"{measure} {value:.4f}" for measure, value in what["baseline"].items())
+        lines.append(f"the baseline run on these queries: {values}")
+        return "\n".join(lines)
 
     @functools.cached_property
     def qrels(self) -> QrelsDict:
@@ -136,16 +164,13 @@ def _overall(evaluation: RunEvaluation) -> float:
     return value
 
 
-# --------
-# Whether early stopping looks at queries that are trained on, which would flatter every evaluation.
-
-QUERIES_SHOWN = 3
-
-
 def overlap_warning(validation: TextStore, training: TextStore) -> str | None:
-    """A warning, if queries of both have the same text but for case and white space; their ids do not count."""
-    held_out = {_key(text) for _, text in validation}
-    shared = {key: id_ for id_, text in training if (key := _key(text)) in held_out}
+    """A warning, if queries of both have the same text but for case and white space; their ids do not count.
+
+    Early stopping that looks at queries which are trained on flatters every evaluation.
+    """
+    held_out = {_plain_text(text) for _, text in validation}
+    shared = {key: id_ for id_, text in training if (key := _plain_text(text)) in held_out}
     if not shared:
         return None
     shown = ", ".join(list(shared.values())[:QUERIES_SHOWN]) + (", …" if len(shared) > QUERIES_SHOWN else "")
@@ -155,5 +180,5 @@ def overlap_warning(validation: TextStore, training: TextStore) -> str | None:
     )
 
 
-def _key(text: str) -> str:
+def _plain_text(text: str) -> str:
     return " ".join(text.casefold().split())

@@ -141,10 +141,6 @@ class QueryChange:
     baseline: float
 
 
-# --------
-# The table, in one of several layouts.
-
-
 def _laid_out(results: Comparison, layout: Layout) -> str:
     """Runs by measures, with what was compared.
 
@@ -245,10 +241,6 @@ def _changes(results: Comparison, layout: Layout) -> Iterator[str]:
             yield f"{title}\n\n{layout.table(head, lines)}" if lines else f"{title}\n\n{layout.paragraph('nowhere')}"
 
 
-# --------
-# The parts of `to_dict`.
-
-
 def _run(results: Comparison, evaluation: RunEvaluation) -> dict[str, Any]:
     name = evaluation.name
     unjudged = results.unjudged.get(name)
@@ -283,9 +275,6 @@ def _without_infinities(value: Any) -> Any:
         return [_without_infinities(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-
-# --------
-# What is found out beside the measures: notes, documents without a judgment, the queries that changed most.
 
 UNJUDGED_NOTED = 0.1
 

@@ -79,9 +79,6 @@ def _wrong(path: Path, dtype: DTypeLike, found: str) -> TasbError:
     )
 
 
-# --------
-# Many short strings in one buffer of bytes, hashed and compared without a Python object for each.
-
 WORD = 8
 PADDING = b"\0" * WORD
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(WORD)] + [2**64 - 1], np.uint64)
@@ -89,7 +86,7 @@ _MASKS = np.array([(1 << 8 * count) - 1 for count in range(WORD)] + [2**64 - 1],
 
 @dataclass(frozen=True)
 class Spans:
-    """Strings as places in a buffer.
+    """Many short strings as places in one buffer, hashed and compared without a Python object for each.
 
     Args:
         buffer: bytes; at least 8 follow the last string.
@@ -171,15 +168,12 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values
 
 
-# --------
-# Ids of a store: by index, and back to the index through sorted hashes. All in mapped files.
-
 IDS, OFFSETS, HASHES, ORDER = "ids.bin", "id_offsets.npy", "id_hashes.npy", "id_order.npy"
 CHUNK = 1 << 18
 
 
 class IdTable:
-    """The ids of a finished table.
+    """The ids of a store in mapped files: by index, and back to the index through sorted hashes.
 
     Args:
         folder: where `close_ids` wrote them.

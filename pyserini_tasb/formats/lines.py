@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 FAULTS_SHOWN = 20
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC, ZSTANDARD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+CHUNK = 1 << 17
 ASCII_SPACE = " \t\n\r\f\v"
 _ASCII_SPACES = re.compile(f"[{ASCII_SPACE}]+")
 
@@ -95,10 +96,10 @@ def open_lines(path: Path, offset: int = 0) -> Iterator[io.TextIOWrapper]:
 
 
 def _decompressed(path: Path, plain: io.BufferedReader) -> BinaryIO:
-    magic = plain.peek(len(MAGIC))
+    magic = plain.peek(len(ZSTANDARD_MAGIC))
     if magic.startswith(GZIP_MAGIC):
         return cast("BinaryIO", gzip.GzipFile(fileobj=plain))
-    if magic.startswith(MAGIC):
+    if magic.startswith(ZSTANDARD_MAGIC):
         return open_zstandard(path, plain)
     return plain
 
@@ -126,7 +127,7 @@ def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str)
     with open_lines(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
-                columns = columns_of(line)
+                columns = split_columns(line)
                 if columns:
                     add(columns)
             except ValueError as error:
@@ -146,7 +147,7 @@ def require_utf8(line: str) -> None:
         raise ValueError("not UTF-8") from error
 
 
-def columns_of(line: str) -> list[str]:
+def split_columns(line: str) -> list[str]:
     """The columns of a TREC line, split at ASCII white space as trec_eval does (and at the separators 0x1c to 0x1f).
 
     Raises:
@@ -158,13 +159,6 @@ def columns_of(line: str) -> list[str]:
     # str.split() would also split at a no-break space, which to trec_eval is part of a docid.
     stripped = line.strip(ASCII_SPACE)
     return _ASCII_SPACES.split(stripped) if stripped else []
-
-
-# --------
-# Zstandard files, read as a stream that notices when it is cut off.
-
-MAGIC = b"\x28\xb5\x2f\xfd"
-CHUNK = 1 << 17
 
 
 def open_zstandard(path: Path, compressed: io.BufferedReader) -> io.BufferedReader:

@@ -19,7 +19,7 @@ import numpy as np
 
 from pyserini_tasb.artifacts import whole_file
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import ASCII_SPACE, LineFaults, columns_of, open_lines, read_columns
+from pyserini_tasb.formats.lines import ASCII_SPACE, LineFaults, open_lines, read_columns, split_columns
 from pyserini_tasb.formats.run_table import RunTable, is_one_column, query_blocks
 from pyserini_tasb.formats.text_columns import (
     PackedText,
@@ -74,7 +74,7 @@ def _has_three_columns(path: Path) -> bool:
     with open_lines(path) as lines:
         first = next((line for line in lines if line.strip()), "")
     try:
-        return len(columns_of(first)) == MSMARCO.columns
+        return len(split_columns(first)) == MSMARCO.columns
     except ValueError:
         return False
 
@@ -131,10 +131,7 @@ def _hashes(queries: NDArray[np.uint64], docids: NDArray[np.uint64]) -> NDArray[
     return mixed
 
 
-# --------
-# Regular lines, block by block: all columns of a block at once.
-
-# Smaller ones would fit into a processor's cache, but threads would wait for the interpreter half of the time.
+# Smaller blocks would fit into a processor's cache, but threads would wait for the interpreter half of the time.
 BLOCK_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPACE, _TAB, _LINE_FEED = b" \t\n"
@@ -251,9 +248,6 @@ def _number(text: bytes) -> float:
     return number
 
 
-# --------
-# Line by line, into dictionaries.
-
 _WRONG_COLUMNS = {
     3: " (an MS MARCO run? `python -m pyserini.eval.convert_msmarco_run_to_trec_run` makes a TREC run of it)",
     4: " (qrels?)",
@@ -276,7 +270,7 @@ def read_run(path: Path) -> RunDict:
         # A dev run has 7 million lines, so what is wrong with a line is worked out only once something is.
         for number, line in enumerate(lines, 1):
             try:
-                qid, _, docid, _, score_text, _ = columns_of(line)
+                qid, _, docid, _, score_text, _ = split_columns(line)
                 score = float(score_text)
             except ValueError:
                 if line.strip(ASCII_SPACE):
@@ -297,7 +291,7 @@ def read_run(path: Path) -> RunDict:
 
 def _what_is_wrong(line: str) -> str:
     try:
-        columns = columns_of(line)
+        columns = split_columns(line)
     except ValueError as error:
         return str(error)
     if len(columns) != 6:
@@ -332,9 +326,6 @@ def _add_hit(run: RunDict, columns: list[str]) -> None:
         raise ValueError(f"document {docid} a second time for query {qid}")
     ranking[docid] = 1 / int(rank)
 
-
-# --------
-# Columns to lines.
 
 # Of a run of 200 MB the default, 9, makes a file 1% smaller in five times the time.
 _GZIP_LEVEL = 6

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, columns_of
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, split_columns
 from pyserini_tasb.formats.text_columns import pack, unpack, widened
 
 if TYPE_CHECKING:
@@ -328,6 +328,6 @@ def _are_columns(texts: list[str]) -> bool:
 def is_one_column(text: str) -> bool:
     """Whether a text can be a column of a run's line: not empty, without white space and NUL, and UTF-8."""
     try:
-        return "\0" not in text and columns_of(text) == [text]
+        return "\0" not in text and split_columns(text) == [text]
     except ValueError:
         return False

@@ -85,10 +85,6 @@ def widened(packed: NDArray[np.uint64], width: int) -> NDArray[np.uint64]:
     return np.pad(packed, ((0, 0), (0, width - packed.shape[1])))
 
 
-# --------
-# Decimal numbers of a column of text as float64, each the one that Python's float() gives.
-
-
 def _each(byte: int) -> np.uint64:
     return np.uint64(byte * 0x0101010101010101)
 
@@ -105,7 +101,7 @@ _PAIRS = np.uint64(0x000000FF000000FF)
 def read_decimals(
     text: PackedText, starts: Positions, ends: Positions
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers such as `-12.5` or `7`, and which of them were read; what has an exponent, say, is left to float().
+    """Numbers such as `-12.5` or `7` as float(), and which of them were read; what has an exponent, say, is not.
 
     Args:
         text: what they stand in.
@@ -167,9 +163,6 @@ def _quotients(digits: Words, decimals: Positions) -> tuple[NDArray[np.float64],
     significand = exact.view(np.uint8).reshape(len(digits), -1)[:, :8].copy().view("<u8").ravel()
     return exact.astype(np.float64), (significand & np.uint64(0x7FF)) != np.uint64(0x400)
 
-
-# --------
-# The fewest digits that read back as the same float64, for a column at once.
 
 _EXPONENTS = np.arange(-11, 19)
 SMALLEST, LARGEST = 2.0 ** _EXPONENTS[0], 2.0 ** (_EXPONENTS[-1] + 1)
@@ -251,9 +244,6 @@ def _zeros_at_end(digits: Integers, decimals: Counts) -> Counts:
     return zeros
 
 
-# --------
-# Float64 as text, a column at once, as Python's repr() writes them.
-
 _DECIMAL_WORDS = 3
 WIDTH = CHARACTERS * (1 + _DECIMAL_WORDS)  # sign, six digits and the dot; decimals to the right
 _MOST_DECIMALS = CHARACTERS * _DECIMAL_WORDS - 1
@@ -274,7 +264,7 @@ _FOUR_DIGITS = np.array([f"{number:04}".encode() for number in range(10_000)], d
 
 
 def decimal_texts(numbers: NDArray[np.float64]) -> NDArray[np.bytes_]:
-    """The texts with zero bytes before, behind and within them, shape (numbers,).
+    """Float64 as repr() writes them, with zero bytes before, behind and within the texts, shape (numbers,).
 
     Args:
         numbers: finite, shape (numbers,).

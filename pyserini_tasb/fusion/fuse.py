@@ -91,7 +91,7 @@ def fuse(
     loaded = InOrder(lambda pair: as_run(pair[1], name=pair[0], remove_query=remove_query).table, given)
     tables = dict(zip(names, loaded, strict=True))
     _require_hits(tables)
-    note_oddities(tables)
+    require_compatible(tables)
     if named and not weights:
         deepest = max(int(table.lengths.max(initial=0)) for table in tables.values())
         note_weights(named, deepest, removed=remove_query)
@@ -205,14 +205,11 @@ def note_weights(recipe: FusionRecipe, depth: int, *, removed: bool) -> None:
         LOG.info("the weights of %s were tuned with %s, which is not given here", recipe.name, option)
 
 
-# --------
-# Whether runs belong together: the same topics, and the same collection.
-
 QUERIES_COMPARED = 100
 
 
-def note_oddities(tables: Mapping[str, RunTable]) -> None:
-    """Refuse runs that cannot belong together; log queries that not all have, and runs that share no document.
+def require_compatible(tables: Mapping[str, RunTable]) -> None:
+    """Refuse runs of different topics or collections; log queries that not all have, and runs that share no document.
 
     Args:
         tables: by the names for errors; the first is what the others are compared with.
@@ -268,10 +265,6 @@ def _examples(ids: Sequence[str]) -> str:
     return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
 
 
-# --------
-# Runs to one run, block of queries by block of queries.
-
-
 def fuse_runs(runs: Sequence[RunDict], fusion: Fusion) -> RunDict:
     """Fuse runs in memory.
 
@@ -291,7 +284,7 @@ def fuse_runs(runs: Sequence[RunDict], fusion: Fusion) -> RunDict:
 
 
 def fuse_tables(tables: Sequence[RunTable], fusion: Fusion) -> InOrder[RunTable]:
-    """Fuse runs as columns; what comes is to be written or concatenated in this order.
+    """Fuse runs as columns, block of queries by block of queries; the blocks are written or joined in this order.
 
     Raises:
         TasbError: as `fuse_runs`.

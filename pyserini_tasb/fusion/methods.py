@@ -180,9 +180,6 @@ def _mismatch(expected: str, found: str, do: str) -> TasbError:
     return TasbError(expected=expected, found=found, do=do)
 
 
-# --------
-# What a fusion method is: what each run contributes to a document, and how that becomes one score.
-
 DROP, NOTHING = "drop", "nothing"
 SCORE_MISSING = ("minimum", "zero", "theoretical", DROP)
 RANK_MISSING = (NOTHING, DROP)
@@ -190,7 +187,7 @@ RANK_MISSING = (NOTHING, DROP)
 
 @dataclass(frozen=True)
 class Method:
-    """One way to fuse.
+    """A way to fuse: what each run contributes to a document, and how that becomes one score.
 
     Attributes:
         contributions: [candidates, runs], before weights.
@@ -236,9 +233,6 @@ class Method:
             return self.combination(self.contributions(candidates) * weights, present)
 
 
-# --------
-# All methods.
-
 METHODS: Registry[Method] = Registry("fusion method")
 
 
@@ -277,12 +271,12 @@ METHODS.add("borda", Method(_points, weighted_sum, False, RANK_MISSING[0], RANK_
 
 
 def _highest(contributions: Matrix, present: NDArray[np.bool_]) -> Column:
-    """Of the runs that have the document."""
+    """The highest among the runs that have the document."""
     return np.asarray(np.where(present, contributions, -np.inf).max(axis=1))
 
 
 def _lowest(contributions: Matrix, present: NDArray[np.bool_]) -> Column:
-    """Of the runs that have the document."""
+    """The lowest among the runs that have the document."""
     return np.asarray(np.where(present, contributions, np.inf).min(axis=1))
 
 
@@ -317,17 +311,12 @@ METHODS.add("rrf", Method(_reciprocal_ranks, weighted_sum, False, RANK_MISSING[0
 METHODS.add("isr", Method(_inverse_square_ranks, sum_by_count, False, RANK_MISSING[0], RANK_MISSING))
 
 
-# --------
-# Normalisations: scores of different models made comparable, list by list.
-#
-# All of them are (value - shift) / scale with one shift and one scale for each list, so that the score of a document
-# which a list lacks goes the same way. Where all scores of a list are equal, scale would be 0; each says what it is
-# then.
-
-
 @dataclass(frozen=True)
 class Normalisation:
-    """One way to normalise.
+    """A way to make the scores of different models comparable, list by list.
+
+    All are (value - shift) / scale with one shift and one scale for each list, so that the score of a document which a
+    list lacks goes the same way. Where all scores of a list are equal, scale would be 0; each says what it is then.
 
     Attributes:
         shift_and_scale: of each list, shape (queries,) both.
@@ -426,14 +415,11 @@ def _rank(lists: ScoredLists) -> tuple[Column, Column]:
     return np.zeros_like(lists.lowest), np.maximum(lists.lengths, 1).astype(np.float64)
 
 
-# --------
-# What a document gets from a run that lacks it.
-
 MISSING: Registry[Missing] = Registry("rule for missing documents")
 
 
 def missing_rule(name: str) -> Callable[[Missing], Missing]:
-    """Register a function that gives the normalised score for each list, shape (queries,)."""
+    """Register what a document gets from a run that lacks it: a function to scores of each list, shape (queries,)."""
 
     def register(function: Missing) -> Missing:
         MISSING.add(name, function)

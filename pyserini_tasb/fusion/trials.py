@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import LineFaults, columns_of, open_lines
+from pyserini_tasb.formats.lines import LineFaults, open_lines, split_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,7 +175,7 @@ def _read_qids(path: Path) -> set[str]:
     with open_lines(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
-                columns = columns_of(line)
+                columns = split_columns(line)
                 if len(columns) > 1:
                     faults.add(number, f"{len(columns)} columns")
                 qids.update(columns)

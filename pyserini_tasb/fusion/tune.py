@@ -19,7 +19,7 @@ from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.named import as_qrels
 from pyserini_tasb.formats.run import as_run, named_runs
-from pyserini_tasb.fusion.fuse import note_oddities, overrides
+from pyserini_tasb.fusion.fuse import overrides, require_compatible
 from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.fusion.trials import (
     FOLDS,
@@ -365,7 +365,7 @@ class TopicSets:
         for number, (_, qrels) in enumerate(self.qrels):
             runs = self.runs[number * self.inputs : (number + 1) * self.inputs]
             tables = {name: as_run(run, name=name, remove_query=self.remove_query).table for name, run in runs}
-            note_oddities(tables)
+            require_compatible(tables)
             yield TuningSet.of(list(tables.values()), as_qrels(qrels), fusion)
 
 

@@ -163,12 +163,8 @@ class JudgedQuery:
         return ranks
 
 
-# --------
-# Measures of a query from the ranks of its relevant documents, for many weights at once.
-
-
 def ranked_measure(text: str) -> RankedMeasure:
-    """A measure by its ir-measures name: nDCG, AP, R, P or RR, with a cutoff and `rel`.
+    """A measure by its ir-measures name (nDCG, AP, R, P or RR, with a cutoff and `rel`), for many weights at once.
 
     Raises:
         TasbError: another measure, or none at all.

@@ -1,4 +1,8 @@
-"""Adapters for the modules that `python -m pyserini…` runs: which encoder a name means, `--encoder-class tasb`."""
+"""Adapters for the modules that `python -m pyserini…` runs: which encoder a name means, `--encoder-class tasb`.
+
+Names that are not ours go through Pyserini's own function over Pyserini's own class map. So nothing changes for them,
+nor for the options that Pyserini derives from a name.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +28,9 @@ if TYPE_CHECKING:
 CLASS_NAME = "tasb"  # of `--encoder-class`
 # Pyserini looks for its class names as substrings of the lower-cased encoder name; these are ours.
 MARKS = ("tasb", "tas_b", "tas-b")
-
-
-def names_tasb(encoder: str) -> bool:
-    """Whether `--encoder ENCODER` asks for TAS-B: `tasb`, `tasb:…`, or a last path component that says so.
-
-    `/data/tasb-study/contriever` merely contains the letters: its last component is somebody else's model.
-    """
-    name = encoder.strip().lower().replace("\\", "/").rstrip("/")
-    return name.startswith("tasb:") or any(mark in name.rpartition("/")[2] for mark in MARKS)
-
-
-def without_ours(class_map: dict[str, type]) -> dict[str, type]:
-    """Pyserini's class map as it would be had we never been installed."""
-    return {name: kind for name, kind in class_map.items() if name not in MARKS}
-
-
-# --------
-# Add our two encoder classes to `pyserini.encode`'s class maps.
+HELP = f"; `{CLASS_NAME}` (pyserini-tasb) reads any model as TAS-B, whatever its name"
+TOPICS_SUFFIXES = {".gz", ".json", ".jsonl", ".tsv", ".txt"}
+SHOWN = 10  # docids, in an error
 
 
 def adapt_class_maps(namespace: dict[str, Any]) -> None:
@@ -55,107 +44,6 @@ def adapt_class_maps(namespace: dict[str, Any]) -> None:
         class_map.clear()
         class_map.update(dict.fromkeys(MARKS, encoder))
         class_map.update(theirs)
-
-
-# --------
-# Look at a search command's options before Pyserini acts on them.
-
-TOPICS_SUFFIXES = {".gz", ".json", ".jsonl", ".tsv", ".txt"}
-
-
-def check_options(namespace: dict[str, Any]) -> None:
-    """Check and complete the options of a search with one of our encoders; leave all others alone.
-
-    Reading the topics is the first thing Pyserini does with its options, which are a global of the command by then.
-    """
-    stock: Callable[..., Any] = namespace["get_query_iterator"]
-
-    @functools.wraps(stock)
-    def get_query_iterator(topics_path: str, *arguments: Any) -> Any:
-        options = namespace.get("args")
-        if _encoder_is_ours(options):
-            _check_topics(topics_path)
-            _encode_dense_queries(options)
-        return stock(topics_path, *arguments)
-
-    namespace["get_query_iterator"] = get_query_iterator
-
-
-def _encoder_is_ours(options: Any) -> bool:
-    dense = getattr(options, "dense", None)  # in hybrid search the options of a sub-command, in Lucene search a switch
-    options = dense if hasattr(dense, "encoder") else options
-    names = [getattr(options, "encoder", None), getattr(options, "onnx_encoder", None)]
-    by_class = getattr(options, "encoder_class", None) == CLASS_NAME
-    return by_class or any(names_tasb(name) for name in names if isinstance(name, str))
-
-
-def _check_topics(topics: str) -> None:
-    # Pyserini takes the path of a missing file for the name of topics, and looks that up.
-    looks_like_path = "/" in topics or Path(topics).suffix in TOPICS_SUFFIXES
-    if looks_like_path and not Path(topics).exists():
-        raise TasbError(
-            expected="--topics: a file, or the name of topics that Pyserini knows",
-            found=f"no file {topics}",
-            do="check the path (a relative one starts at the current folder)",
-        )
-
-
-def _encode_dense_queries(options: Any) -> None:
-    # Pyserini's Lucene search parses --encoder and then ignores it for dense indexes.
-    if getattr(options, "dense", None) is True and not options.onnx_encoder:
-        options.onnx_encoder = options.encoder
-
-
-# --------
-# Refuse docids that would corrupt an index or a run, before hours of encoding.
-
-SHOWN = 10
-
-
-def check_docids(corpus: str, docids: list[str], docid_field: str | None = None) -> None:
-    """Raise `TasbError` when a docid is empty, holds white space, or occurs twice.
-
-    Pyserini strips docids when it reads them back and TREC runs split on white space, so such ids do not survive.
-
-    Args:
-        corpus: the JSONL file or folder that was read.
-        docids: its docids, in Pyserini's reading order.
-        docid_field: the JSON key they came from; by default the first of Pyserini's `id`, `_id`, `docid`.
-    """
-    counts = Counter(docids)
-    bad = {docid for docid, count in counts.items() if count > 1 or not docid or docid.split() != [docid]}
-    if not bad:
-        return
-    places = _places(Path(corpus), bad, [docid_field] if docid_field else ["id", "_id", "docid"])
-    shown = "".join(f"\n    {place}" for place in places[:SHOWN])
-    more = f"\n    … and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-    raise TasbError(
-        where=corpus,
-        expected="docids that are unique, not empty and without white space",
-        found=f"{len(bad)} that are not:{shown}{more}",
-        do="rename or remove these documents; nothing was encoded or written",
-    )
-
-
-def _places(corpus: Path, bad: set[str], keys: list[str]) -> list[str]:
-    found = []
-    for file in sorted(corpus.iterdir()) if corpus.is_dir() else [corpus]:
-        with file.open() as lines:
-            for number, line in enumerate(lines, start=1):
-                document = json.loads(line)
-                docid = str(next(document[key] for key in keys if key in document))
-                if docid in bad:
-                    found.append(f"{file}:{number}: {docid!r}")
-    return found
-
-
-# --------
-# Adapt the modules that `python -m pyserini…` runs: which encoder a name means, and `--encoder-class tasb`.
-#
-# Names that are not ours go through Pyserini's own function over Pyserini's own class map, so that nothing changes
-# for them, the options that Pyserini derives from a name included.
-
-HELP = f"; `{CLASS_NAME}` (pyserini-tasb) reads any model as TAS-B, whatever its name"
 
 
 def adapt_search_faiss(namespace: dict[str, Any]) -> None:
@@ -249,6 +137,20 @@ def _choose(stock: FunctionType, class_map: str | None, ours: Callable[[dict[str
     return init_encoder
 
 
+def names_tasb(encoder: str) -> bool:
+    """Whether `--encoder ENCODER` asks for TAS-B: `tasb`, `tasb:…`, or a last path component that says so.
+
+    `/data/tasb-study/contriever` merely contains the letters: its last component is somebody else's model.
+    """
+    name = encoder.strip().lower().replace("\\", "/").rstrip("/")
+    return name.startswith("tasb:") or any(mark in name.rpartition("/")[2] for mark in MARKS)
+
+
+def without_ours(class_map: dict[str, type]) -> dict[str, type]:
+    """Pyserini's class map as it would be had we never been installed."""
+    return {name: kind for name, kind in class_map.items() if name not in MARKS}
+
+
 def _argparse_offering_ours() -> SimpleNamespace:
     """The `argparse` that `pyserini.encode.__main__` sees: it builds its parser inside the main block."""
 
@@ -274,6 +176,86 @@ def _check_dimension_option(encoder: TasbDocumentEncoder, option: int) -> None:
             found=f"--dimension {option}" + (" (Pyserini's default)" if option == 768 else ""),
             do=f"add `--dimension {encoder.dimension}` after `encoder`",
         )
+
+
+def check_options(namespace: dict[str, Any]) -> None:
+    """Check and complete the options of a search with one of our encoders, before Pyserini acts on them.
+
+    Reading the topics is the first thing Pyserini does with its options, which are a global of the command by then.
+    """
+    stock: Callable[..., Any] = namespace["get_query_iterator"]
+
+    @functools.wraps(stock)
+    def get_query_iterator(topics_path: str, *arguments: Any) -> Any:
+        options = namespace.get("args")
+        if _encoder_is_ours(options):
+            _check_topics(topics_path)
+            _encode_dense_queries(options)
+        return stock(topics_path, *arguments)
+
+    namespace["get_query_iterator"] = get_query_iterator
+
+
+def _encoder_is_ours(options: Any) -> bool:
+    dense = getattr(options, "dense", None)  # in hybrid search the options of a sub-command, in Lucene search a switch
+    options = dense if hasattr(dense, "encoder") else options
+    names = [getattr(options, "encoder", None), getattr(options, "onnx_encoder", None)]
+    by_class = getattr(options, "encoder_class", None) == CLASS_NAME
+    return by_class or any(names_tasb(name) for name in names if isinstance(name, str))
+
+
+def _check_topics(topics: str) -> None:
+    # Pyserini takes the path of a missing file for the name of topics, and looks that up.
+    looks_like_path = "/" in topics or Path(topics).suffix in TOPICS_SUFFIXES
+    if looks_like_path and not Path(topics).exists():
+        raise TasbError(
+            expected="--topics: a file, or the name of topics that Pyserini knows",
+            found=f"no file {topics}",
+            do="check the path (a relative one starts at the current folder)",
+        )
+
+
+def _encode_dense_queries(options: Any) -> None:
+    # Pyserini's Lucene search parses --encoder and then ignores it for dense indexes.
+    if getattr(options, "dense", None) is True and not options.onnx_encoder:
+        options.onnx_encoder = options.encoder
+
+
+def check_docids(corpus: str, docids: list[str], docid_field: str | None = None) -> None:
+    """Raise `TasbError` when a docid is empty, holds white space, or occurs twice.
+
+    Pyserini strips docids when it reads them back and TREC runs split on white space, so such ids do not survive.
+
+    Args:
+        corpus: the JSONL file or folder that was read.
+        docids: its docids, in Pyserini's reading order.
+        docid_field: the JSON key they came from; by default the first of Pyserini's `id`, `_id`, `docid`.
+    """
+    counts = Counter(docids)
+    bad = {docid for docid, count in counts.items() if count > 1 or not docid or docid.split() != [docid]}
+    if not bad:
+        return
+    places = _places(Path(corpus), bad, [docid_field] if docid_field else ["id", "_id", "docid"])
+    shown = "".join(f"\n    {place}" for place in places[:SHOWN])
+    more = f"\n    … and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    raise TasbError(
+        where=corpus,
+        expected="docids that are unique, not empty and without white space",
+        found=f"{len(bad)} that are not:{shown}{more}",
+        do="rename or remove these documents; nothing was encoded or written",
+    )
+
+
+def _places(corpus: Path, bad: set[str], keys: list[str]) -> list[str]:
+    found = []
+    for file in sorted(corpus.iterdir()) if corpus.is_dir() else [corpus]:
+        with file.open() as lines:
+            for number, line in enumerate(lines, start=1):
+                document = json.loads(line)
+                docid = str(next(document[key] for key in keys if key in document))
+                if docid in bad:
+                    found.append(f"{file}:{number}: {docid!r}")
+    return found
 
 
 def _short_errors(namespace: dict[str, Any]) -> None:

@@ -20,66 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def check_dimension(index: str, dimension: int, encoder: TasbQueryEncoder) -> None:
-    """Raise `TasbError` where `index` holds vectors of another `dimension` than the encoder makes."""
-    if dimension != encoder.dimension:
-        raise TasbError(
-            where=str(index),
-            expected=f"vectors of {encoder.dimension} dimensions, as this query encoder makes them",
-            found=f"an index of {dimension}-dimensional vectors",
-            do="search with the encoder that the index was made with, or encode the corpus again with this one",
-        )
-
-
-# --------
-# Let `FaissSearcher` map its index file instead of reading it, where the environment asks for it.
-
 SWITCH = "PYSERINI_TASB_MMAP"
 _MEANS = {"": False, "0": False, "1": True}
-
-
-def map_when_asked(searcher: Any) -> None:
-    """Replace `load_index` of Pyserini's `FaissSearcher`, in place.
-
-    With `PYSERINI_TASB_MMAP=1` an index of any size opens at once: vectors and docids stay in their files, and come
-    into memory, which the system can take back, as a search looks at them. Without it nothing is different.
-    """
-    stock = searcher.load_index
-
-    @functools.wraps(stock)
-    def load_index(self: Any, index_dir: str) -> tuple[Any, Any]:
-        # A copy for a GPU is read whole in any case.
-        if not _asked() or self.faiss_device != "cpu":
-            loaded: tuple[Any, Any] = stock(self, index_dir)
-            return loaded
-        from pyserini_tasb.indexes.faiss_folder import open_folder
-
-        folder = open_folder(Path(index_dir))
-        return folder.index, folder.docids
-
-    searcher.load_index = load_index
-
-
-def _asked() -> bool:
-    value = os.environ.get(SWITCH, "")
-    if value not in _MEANS:
-        raise TasbError(
-            where=SWITCH,
-            expected="1 to map index files, 0 or nothing to read them",
-            found=value,
-            do=f"export {SWITCH}=1",
-        )
-    return _MEANS[value]
-
-
-# --------
-# Adapt `FaissSearcher`: encoder names, and a check before the first search that index and encoder belong together.
-#
-# Its methods are replaced in place. A subclass would switch off PRF, which Pyserini offers to this exact type only.
+VECTOR_FIELD = "vector"  # Anserini's Constants.VECTOR
+FLAT_LIMIT = 1000  # FlatDenseSearcher's DUMMY_EF_SEARCH
 
 
 def adapt_faiss_searcher(namespace: dict[str, Any]) -> None:
-    """Let `FaissSearcher(index, "tasb")`, and so Pyserini's servers, know our names."""
+    """Let `FaissSearcher(index, "tasb")`, and so Pyserini's servers, know our names; check that both belong together.
+
+    Its methods are replaced in place. A subclass would switch off PRF, which Pyserini offers to this exact type only.
+    """
     searcher = namespace["FaissSearcher"]
     stock_init, stock_encoder = searcher.__init__, searcher._init_encoder_from_str  # noqa: SLF001
 
@@ -136,15 +87,45 @@ def require_belonging(folder: Path, encoder: Any) -> None:
         require_among(known, found, f"{type(encoder).__name__} of {model}", str(folder))
 
 
-# --------
-# Adapt Pyserini's two Lucene dense searchers: they take the name of a Java class as encoder, we take ours as well.
+def map_when_asked(searcher: Any) -> None:
+    """Replace `load_index` of Pyserini's `FaissSearcher`, in place.
 
-VECTOR_FIELD = "vector"  # Anserini's Constants.VECTOR
-FLAT_LIMIT = 1000  # FlatDenseSearcher's DUMMY_EF_SEARCH
+    With `PYSERINI_TASB_MMAP=1` an index of any size opens at once: vectors and docids stay in their files, and come
+    into memory, which the system can take back, as a search looks at them. Without it nothing is different.
+    """
+    stock = searcher.load_index
+
+    @functools.wraps(stock)
+    def load_index(self: Any, index_dir: str) -> tuple[Any, Any]:
+        # A copy for a GPU is read whole in any case.
+        if not _asked() or self.faiss_device != "cpu":
+            loaded: tuple[Any, Any] = stock(self, index_dir)
+            return loaded
+        from pyserini_tasb.indexes.faiss_folder import open_folder
+
+        folder = open_folder(Path(index_dir))
+        return folder.index, folder.docids
+
+    searcher.load_index = load_index
+
+
+def _asked() -> bool:
+    value = os.environ.get(SWITCH, "")
+    if value not in _MEANS:
+        raise TasbError(
+            where=SWITCH,
+            expected="1 to map index files, 0 or nothing to read them",
+            found=value,
+            do=f"export {SWITCH}=1",
+        )
+    return _MEANS[value]
 
 
 def adapt_lucene_searcher(namespace: dict[str, Any]) -> None:
-    """Let both searchers take `encoder="tasb"`, and return inner products."""
+    """Let both dense searchers take `encoder="tasb"` beside the name of a Java class, and return inner products.
+
+    With one of our encoders they also take `allow_other_encoder=True`, as `require_encoder` does.
+    """
     _adapt(namespace["LuceneFlatDenseSearcher"], _refuse_beyond_limit)
     _adapt(namespace["LuceneHnswDenseSearcher"], widen_search)
 
@@ -220,4 +201,15 @@ def _check_complete(qids: list[str], results: dict[str, Any]) -> None:
             expected=f"results for {len(qids)} queries",
             found=f"none for {len(missing)} of them: {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}",
             do="search with `--threads 1 --batch-size 1` to see Anserini's own error",
+        )
+
+
+def check_dimension(index: str, dimension: int, encoder: TasbQueryEncoder) -> None:
+    """Raise `TasbError` where `index` holds vectors of another `dimension` than the encoder makes."""
+    if dimension != encoder.dimension:
+        raise TasbError(
+            where=str(index),
+            expected=f"vectors of {encoder.dimension} dimensions, as this query encoder makes them",
+            found=f"an index of {dimension}-dimensional vectors",
+            do="search with the encoder that the index was made with, or encode the corpus again with this one",
         )

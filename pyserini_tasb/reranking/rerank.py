@@ -14,7 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import columns_of
+from pyserini_tasb.formats.lines import split_columns
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import Run, as_run
@@ -183,7 +183,7 @@ def timing_summary(sizes: Sequence[int], seconds: Sequence[float]) -> str:
 
 def _require_tag(tag: str) -> None:
     try:
-        fits = columns_of(tag) == [tag]
+        fits = split_columns(tag) == [tag]
     except ValueError:  # not UTF-8
         fits = False
     if not fits:
@@ -318,11 +318,11 @@ def _one_by_one(scorer: PairScorer) -> Score:
 def _reranked(qid: str, query: str, docids: Sequence[str], passages: Sequence[str], score: Score) -> RerankedQuery:
     start = time.perf_counter()
     scores = score(query, passages)
-    by_score = sorted(zip(scores.tolist(), docids, strict=True), reverse=True)
+    by_docid = dict(zip(docids, scores.tolist(), strict=True))
+    ranked = ranked_docids(by_docid)
     seconds = time.perf_counter() - start
     _require_finite(qid, docids, scores)
-    ranked = np.array([score for score, _ in by_score], dtype=np.float32)
-    return RerankedQuery(qid, [docid for _, docid in by_score], ranked, seconds)
+    return RerankedQuery(qid, ranked, np.array([by_docid[docid] for docid in ranked], dtype=np.float32), seconds)
 
 
 def _followed(query: RerankedQuery, docids: Sequence[str]) -> RerankedQuery:

@@ -26,6 +26,129 @@ PROMPTS_AT_ONCE = 8_192  # tokenised and sorted by length together
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 MAX_LENGTH = 512  # T5 knows no positions but relative ones: --max-length may be more
 WORD = "▁{}"  # as SentencePiece writes one that follows a space
+MONO_WORDS = ("Query:", "Document:", "Relevant:")
+DUO_WORDS = ("Query:", "Document0:", "Document1:", "Relevant:")
+
+
+class MonoT5Scorer:
+    """A monoT5; its score is the logarithm of the probability of "true", where "false" is all else that is possible.
+
+    Nogueira, Jiang, Pradeep and Lin, Findings of EMNLP 2020.
+
+    Args:
+        card: which model it is.
+        folder: where it is.
+        options: how to compute.
+
+    Raises:
+        TasbError: see `PromptedT5`, or the model is a duoT5.
+    """
+
+    def __init__(self, card: EncoderCard, folder: Path, options: ScoringOptions) -> None:
+        require_pointwise(card.model)
+        self._model = PromptedT5(card, folder, MONO_WORDS, options)
+
+    def score_pairs(
+        self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """See `PairScorer`. In memory are the tokens of 8,192 pairs."""
+        scores = np.empty(len(query_rows), dtype=np.float32)
+        for start in range(0, len(query_rows), PROMPTS_AT_ONCE):
+            block = slice(start, start + PROMPTS_AT_ONCE)
+            query_of_pair = self._tokenised(queries, query_rows[block])
+            passage_of_pair = self._tokenised(passages, passage_rows[block])
+            prompts = map(self._model.prompt.around, query_of_pair, passage_of_pair)
+            # As log-softmax gives it, where that would round to 0: scores of what is surely relevant stay apart.
+            scores[block] = -np.logaddexp(0, -self._model.log_odds(list(prompts)))
+        return scores
+
+    def _tokenised(self, texts: Texts, rows: NDArray[np.int64]) -> list[list[int]]:
+        """Token ids of the texts at `rows`, each tokenised once."""
+        distinct, number = np.unique(rows, return_inverse=True)
+        token_ids = self._model.prompt.tokenise(texts.texts(distinct))
+        return [token_ids[position] for position in number]
+
+
+class DuoT5Scorer:
+    """A duoT5: of n passages, n (n - 1) comparisons, as p(i, j) and 1 - p(j, i) are not the same.
+
+    Pradeep, Nogueira and Lin 2021, arXiv:2101.05667.
+
+    Args:
+        card: which model it is.
+        folder: where it is.
+        options: how to compute.
+        aggregation: a key of `AGGREGATIONS`.
+
+    Raises:
+        TasbError: see `PromptedT5`, or the model is a monoT5.
+    """
+
+    def __init__(self, card: EncoderCard, folder: Path, options: ScoringOptions, aggregation: str) -> None:
+        require_pairwise(card.model)
+        self._model = PromptedT5(card, folder, DUO_WORDS, options)
+        self._aggregation = aggregation
+
+    def score_list(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
+        """See `ListScorer`. In memory are the tokens of 8,192 comparisons."""
+        prompt = self._model.prompt
+        (asked,) = prompt.tokenise([query])
+        token_ids = prompt.tokenise(passages)
+        first, second = np.nonzero(~np.eye(len(passages), dtype=bool))
+        log_odds = np.zeros((len(passages), len(passages)), dtype=np.float32)
+        for start in range(0, len(first), PROMPTS_AT_ONCE):
+            block = slice(start, start + PROMPTS_AT_ONCE)
+            prompts = [
+                prompt.around(asked, token_ids[i], token_ids[j])
+                for i, j in zip(first[block], second[block], strict=True)
+            ]
+            log_odds[first[block], second[block]] = self._model.log_odds(prompts)
+        return aggregate(self._aggregation, log_odds)
+
+
+Comparisons = NDArray[np.float64]
+"""[passages, others] the log-odds of p(i, j), of each passage with each of the others in their order."""
+
+
+def aggregate(method: str, log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores [passages] in fp32, from comparisons of every two passages.
+
+    p(i, j) is the probability that passage i is more relevant than passage j, when i was read first. `sum`, `binary`,
+    `min` and `max` are those of duoBERT (Nogueira et al. 2019, arXiv:1910.14424), the others those of duoT5.
+
+    Args:
+        method: a key of `AGGREGATIONS`.
+        log_odds: [passages, passages] of p(i, j); the diagonal is not looked at.
+    """
+    passages = len(log_odds)
+    if passages < 2:
+        return np.zeros(passages, dtype=np.float32)  # compared with nothing
+    others = ~np.eye(passages, dtype=bool)
+    first, second = (table[others].reshape(passages, -1) for table in (log_odds, log_odds.T))
+    scores = AGGREGATIONS[method](first.astype(np.float64), second.astype(np.float64))
+    return scores.astype(np.float32)
+
+
+def _log_probability(log_odds: Comparisons) -> Comparisons:
+    log_probability: Comparisons = -np.logaddexp(0, -log_odds)
+    return log_probability
+
+
+def _probability(log_odds: Comparisons) -> Comparisons:
+    probability: Comparisons = np.exp(_log_probability(log_odds))
+    return probability
+
+
+AGGREGATIONS: dict[str, Callable[[Comparisons, Comparisons], Comparisons]] = {
+    "sym-sum": lambda first, second: (_probability(first) + _probability(-second)).sum(axis=1),
+    "sym-sum-log": lambda first, second: (_log_probability(first) + _log_probability(-second)).sum(axis=1),
+    "sum": lambda first, _: _probability(first).sum(axis=1),
+    "sum-log": lambda first, _: _log_probability(first).sum(axis=1),
+    "binary": lambda first, _: (first > 0).sum(axis=1),
+    "min": lambda first, _: _probability(first).min(axis=1),
+    "max": lambda first, _: _probability(first).max(axis=1),
+}
+"""Scores [passages] from the log-odds of p(i, j), and of p(j, i), of passage i with each other j."""
 
 
 class PromptedT5:
@@ -80,139 +203,3 @@ def _token_id(tokenizer: Any, answer: str, folder: Path) -> int:
             do=f"say with {argument('answers', ('FALSE', 'TRUE'))} which words this model was trained to answer with",
         )
     return int(found)
-
-
-# --------
-# monoT5: how sure a sequence-to-sequence model is that a passage is relevant.
-#
-# Nogueira, Jiang, Pradeep and Lin, Findings of EMNLP 2020.
-
-MONO_WORDS = ("Query:", "Document:", "Relevant:")
-
-
-class MonoT5Scorer:
-    """A monoT5; its score is the logarithm of the probability of "true", where "false" is all else that is possible.
-
-    Args:
-        card: which model it is.
-        folder: where it is.
-        options: how to compute.
-
-    Raises:
-        TasbError: see `PromptedT5`, or the model is a duoT5.
-    """
-
-    def __init__(self, card: EncoderCard, folder: Path, options: ScoringOptions) -> None:
-        require_pointwise(card.model)
-        self._model = PromptedT5(card, folder, MONO_WORDS, options)
-
-    def score_pairs(
-        self, queries: Texts, passages: Texts, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """See `PairScorer`. In memory are the tokens of 8,192 pairs."""
-        scores = np.empty(len(query_rows), dtype=np.float32)
-        for start in range(0, len(query_rows), PROMPTS_AT_ONCE):
-            block = slice(start, start + PROMPTS_AT_ONCE)
-            query_of_pair = self._tokenised(queries, query_rows[block])
-            passage_of_pair = self._tokenised(passages, passage_rows[block])
-            prompts = map(self._model.prompt.around, query_of_pair, passage_of_pair)
-            # As log-softmax gives it, where that would round to 0: scores of what is surely relevant stay apart.
-            scores[block] = -np.logaddexp(0, -self._model.log_odds(list(prompts)))
-        return scores
-
-    def _tokenised(self, texts: Texts, rows: NDArray[np.int64]) -> list[list[int]]:
-        """Token ids of the texts at `rows`, each tokenised once."""
-        distinct, number = np.unique(rows, return_inverse=True)
-        token_ids = self._model.prompt.tokenise(texts.texts(distinct))
-        return [token_ids[position] for position in number]
-
-
-# --------
-# From comparisons of every two passages to one score of each.
-#
-# p(i, j) is the probability that passage i is more relevant than passage j, when i was read first. `sum`, `binary`,
-# `min`
-# and `max` are of duoBERT (Nogueira et al. 2019, arXiv:1910.14424), the others of duoT5 (Pradeep et al. 2021,
-# arXiv:2101.05667).
-
-Comparisons = NDArray[np.float64]
-"""[passages, others] the log-odds of p(i, j), of each passage with each of the others in their order."""
-
-
-def aggregate(method: str, log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores [passages] in fp32.
-
-    Args:
-        method: a key of `AGGREGATIONS`.
-        log_odds: [passages, passages] of p(i, j); the diagonal is not looked at.
-    """
-    passages = len(log_odds)
-    if passages < 2:
-        return np.zeros(passages, dtype=np.float32)  # compared with nothing
-    others = ~np.eye(passages, dtype=bool)
-    first, second = (table[others].reshape(passages, -1) for table in (log_odds, log_odds.T))
-    scores = AGGREGATIONS[method](first.astype(np.float64), second.astype(np.float64))
-    return scores.astype(np.float32)
-
-
-def _log_probability(log_odds: Comparisons) -> Comparisons:
-    log_probability: Comparisons = -np.logaddexp(0, -log_odds)
-    return log_probability
-
-
-def _probability(log_odds: Comparisons) -> Comparisons:
-    probability: Comparisons = np.exp(_log_probability(log_odds))
-    return probability
-
-
-AGGREGATIONS: dict[str, Callable[[Comparisons, Comparisons], Comparisons]] = {
-    "sym-sum": lambda first, second: (_probability(first) + _probability(-second)).sum(axis=1),
-    "sym-sum-log": lambda first, second: (_log_probability(first) + _log_probability(-second)).sum(axis=1),
-    "sum": lambda first, _: _probability(first).sum(axis=1),
-    "sum-log": lambda first, _: _log_probability(first).sum(axis=1),
-    "binary": lambda first, _: (first > 0).sum(axis=1),
-    "min": lambda first, _: _probability(first).min(axis=1),
-    "max": lambda first, _: _probability(first).max(axis=1),
-}
-"""Scores [passages] from the log-odds of p(i, j), and of p(j, i), of passage i with each other j."""
-
-
-# --------
-# duoT5: every passage compared with every other (Pradeep et al. 2021, arXiv:2101.05667).
-
-DUO_WORDS = ("Query:", "Document0:", "Document1:", "Relevant:")
-
-
-class DuoT5Scorer:
-    """A duoT5: of n passages, n (n - 1) comparisons, as p(i, j) and 1 - p(j, i) are not the same.
-
-    Args:
-        card: which model it is.
-        folder: where it is.
-        options: how to compute.
-        aggregation: a key of `AGGREGATIONS`.
-
-    Raises:
-        TasbError: see `PromptedT5`, or the model is a monoT5.
-    """
-
-    def __init__(self, card: EncoderCard, folder: Path, options: ScoringOptions, aggregation: str) -> None:
-        require_pairwise(card.model)
-        self._model = PromptedT5(card, folder, DUO_WORDS, options)
-        self._aggregation = aggregation
-
-    def score_list(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
-        """See `ListScorer`. In memory are the tokens of 8,192 comparisons."""
-        prompt = self._model.prompt
-        (asked,) = prompt.tokenise([query])
-        token_ids = prompt.tokenise(passages)
-        first, second = np.nonzero(~np.eye(len(passages), dtype=bool))
-        log_odds = np.zeros((len(passages), len(passages)), dtype=np.float32)
-        for start in range(0, len(first), PROMPTS_AT_ONCE):
-            block = slice(start, start + PROMPTS_AT_ONCE)
-            prompts = [
-                prompt.around(asked, token_ids[i], token_ids[j])
-                for i, j in zip(first[block], second[block], strict=True)
-            ]
-            log_odds[first[block], second[block]] = self._model.log_odds(prompts)
-        return aggregate(self._aggregation, log_odds)

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 PAIRS_AT_ONCE = 8_192  # tokenised and sorted by length together
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
-MAX_LENGTH = 512
+MAX_LENGTH = 512  # of query and passage together
+PASSAGES_AT_ONCE = QUERIES_AT_ONCE = 512
+PRODUCTS_AT_ONCE = 64  # of token vectors in one product
+QUERY_MAX_LENGTH, PASSAGE_MAX_LENGTH = 30, 200  # the paper's; without the [MASK] tokens
 
 
 class CrossEncoderScorer:
@@ -118,17 +121,10 @@ class CrossEncoderScorer:
         return scores
 
 
-# --------
-# Score pairs with a ColBERT: the sum over query tokens of the largest product with a passage token.
-
-PASSAGES_AT_ONCE = 512
-QUERIES_AT_ONCE = 512
-PRODUCTS_AT_ONCE = 64  # of token vectors in one product
-QUERY_MAX_LENGTH, PASSAGE_MAX_LENGTH = 30, 200  # the paper's; without the [MASK] tokens
-
-
 class ColBertScorer:
-    """A ColBERT. Each passage is encoded once a call; a query once for every 512 passages it is paired with.
+    """A ColBERT; its score is the sum, over the query's tokens, of the largest product with a token of the passage.
+
+    Each passage is encoded once a call; a query once for every 512 passages it is paired with.
 
     Args:
         folder: the model.

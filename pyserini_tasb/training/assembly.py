@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
-from pyserini_tasb.data.cluster_file import clusters_of
+from pyserini_tasb.data.cluster_file import clusters_in_store
 from pyserini_tasb.data.pair_store import Agreement, open_pair_store
 from pyserini_tasb.data.validation_set import ValidationSet, overlap_warning
 from pyserini_tasb.errors import TasbError
@@ -82,7 +82,9 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
         store,
         batch_size=config.batch_size,
         seed=config.seed,
-        clusters=None if clusters is None else clusters_of(clusters, store, note=_log if processes.first else _ignore),
+        clusters=None
+        if clusters is None
+        else clusters_in_store(clusters, store, note=_log if processes.first else _ignore),
         clusters_per_batch=sampling.clusters_per_batch,
         bins=sampling.bins,
         binning=sampling.binning,

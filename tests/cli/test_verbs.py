@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 VERBS = {verb.name: verb for group in GROUPS.values() for verb in group}
 # What Python has in hand and a command line has not.
 ONLY_IN_PYTHON = {"encode": {"texts", "kind"}}
-FUNCTIONS = {name: verb for name, verb in VERBS.items() if not verb.old}
 
 
 def options_of(verb):
@@ -38,9 +37,9 @@ def plain(default):
     return tuple(default) if isinstance(default, list) else default
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", VERBS)
 def test_a_verbs_options_are_its_functions_parameters(name):
-    verb = FUNCTIONS[name]
+    verb = VERBS[name]
     options, parameters = options_of(verb), inspect.signature(verb.function).parameters
     assert set(options) | ONLY_IN_PYTHON.get(name, set()) == set(parameters)
     for each, action in options.items():
@@ -52,9 +51,9 @@ def test_a_verbs_options_are_its_functions_parameters(name):
             assert plain(action.default) == plain(default), each
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", VERBS)
 def test_the_first_parameters_are_what_flows_in(name):
-    kinds = [parameter.kind for parameter in inspect.signature(FUNCTIONS[name].function).parameters.values()]
+    kinds = [parameter.kind for parameter in inspect.signature(VERBS[name].function).parameters.values()]
     assert set(kinds) <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= 3
 
@@ -96,7 +95,7 @@ def test_the_public_names_are_known_to_type_checkers():
 
 
 def test_every_function_is_public():
-    own = {name.replace("-", "_") for name, verb in FUNCTIONS.items() if not verb.at}
+    own = {name.replace("-", "_") for name, verb in VERBS.items() if not verb.at}
     assert own <= set(pyserini_tasb._HOME_OF)
 
 

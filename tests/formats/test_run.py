@@ -186,7 +186,8 @@ def test_the_name_of_a_file_is_its_path_unless_it_is_called_otherwise(tmp_path):
         ([RUN, "a.txt", dict(RUN)], ["run 1", "a.txt", "run 3"]),
         ([Run(RUN), Run(RUN)], ["run", "run (2)"]),
         (["a.txt", "a.txt"], ["a.txt", "a.txt"]),
-        ((RUN for _ in range(2)), ["run 1", "run 2"]),
+        ((dict(RUN) for _ in range(2)), ["run 1", "run 2"]),
+        ([RUN, RUN], ["run 1", "run 1"]),
     ],
 )
 def test_one_run_or_several_with_their_names(given_runs, names):

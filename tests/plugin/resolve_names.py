@@ -33,7 +33,7 @@ for class_map in (pyserini.encode.query_encoder_class_map, pyserini.encode.docum
         class_map[key] = recorder(getattr(kind, "__name__", str(kind)))
 for module in (encode_command, encode_query, faiss_searcher, search_command):
     replace_classes(vars(module), list(vars(module)))
-for module in ("commands", "faiss_searcher"):
+for module in ("commands", "searchers"):
     adapter = sys.modules.get(f"pyserini_tasb.plugin.{module}")
     if adapter is not None:
         replace_classes(vars(adapter), list(vars(adapter)))

@@ -242,7 +242,7 @@ def test_its_commands_drop_them_too(regress, small):
     assert "done before" in regress(fusing(small, remove_query=True), "--resume").stderr
 
 
-@pytest.mark.parametrize("verb", condition._VERBS)
+@pytest.mark.parametrize("verb", condition.OUR_VERBS)
 def test_the_commands_that_are_told_to_drop_them_can(verb, capsys):
     with pytest.raises(SystemExit):
         tasb(verb, "--help")

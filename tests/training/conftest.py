@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,8 +54,8 @@ class TrainingSet:
 
 @pytest.fixture(scope="session")
 def training_set(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    from pyserini_tasb import pairs
     from pyserini_tasb.data.cluster_file import write_clusters
-    from pyserini_tasb.data.pairs import run as build_pairs
     from pyserini_tasb.data.validation_building import build_validation_set
 
     folder = tmp_path_factory.mktemp("training-set")
@@ -72,24 +71,11 @@ def training_set(collection: Collection, tmp_path_factory: pytest.TempPathFactor
     (folder / "queries.tsv").write_text("".join(f"q{number}\t{collection.titles[number]}\n" for number in titled))
     texts = dict(zip(collection.docids, collection.texts, strict=True))
     (folder / "collection.tsv").write_text("".join(f"{docid}\t{text}\n" for docid, text in texts.items() if text))
-    build_pairs(
-        Namespace(
-            output=folder / "pairs",
-            corpus=folder / "collection.tsv",
-            topics=str(folder / "queries.tsv"),
-            scored_pairs=[folder / "scores.tsv"],
-            triples=None,
-            qrels=None,
-            negatives=None,
-            known_positives=None,
-            negatives_per_query=None,
-            min_relevance=1,
-            seed=0,
-            skip_bad=False,
-            keep_query=False,
-            allow_reversed=False,
-            overwrite=False,
-        )
+    pairs(
+        scored_pairs=folder / "scores.tsv",
+        corpus=folder / "collection.tsv",
+        topics=folder / "queries.tsv",
+        output=folder / "pairs",
     )
     write_clusters(folder / "clusters.tsv", [[f"q{number}" for number in part] for part in np.array_split(titled, 5)])
     judged = titled[::4]

@@ -10,7 +10,9 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.data.msmarco import MSMARCO, DataFile, Download, TrainingFiles
+from pyserini_tasb.data.downloads import Download
+from pyserini_tasb.data.msmarco import MSMARCO
+from pyserini_tasb.data.verified_folder import DataFile, TrainingFiles
 from pyserini_tasb.formats.named import load_topics
 from tests.conftest import TINY
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 
 import pytest
 
+import pyserini_tasb as tasb
 from pyserini_tasb import TasbError
-from pyserini_tasb.data import mining as mine_command
 from pyserini_tasb.formats.qrels import read_qrels
 from pyserini_tasb.formats.text_store import write_text_store
 from pyserini_tasb.formats.topics import read_topics
-from tests.command_line import tasb
+from tests.command_line import tasb as tasb_command
 from tests.conftest import DATA, TINY, TINY_MODEL, plain_vectors
 
-DEFAULTS = {
-    "index": None, "dense_index": None, "encoder": None, "run_file": None, "depth": 200, "skip_top": 0,
-    "per_query": 50, "sampling": "stratified", "score_with": None, "margin_cutoff": None, "min_relevance": 1,
-    "seed": 0, "threads": 1, "device": "cpu", "keep_query": False, "allow_reversed": False,
-}  # fmt: skip
 
-
-def mine(output, **options):
-    """The rows written."""
-    assert mine_command.run(argparse.Namespace(**DEFAULTS | {"output": str(output)} | options)) == 0
+def mine(output, *, per_query=50, **options):
+    """The rows written; what is said of them is printed."""
+    print(tasb.mine(output=output, per_query=per_query, **options).summary)
     return [line.split("\t") for line in output.read_text().splitlines()]
 
 
@@ -55,7 +48,7 @@ def handmade(tmp_path):
     )
 
     def run(output=tmp_path / "pairs.tsv", **options):
-        sources = {"topics": "topics.tsv", "qrels": "qrels.txt", "collection": "docs.jsonl", "run_file": "run.txt"}
+        sources = {"topics": "topics.tsv", "qrels": "qrels.txt", "corpus": "docs.jsonl", "run": "run.txt"}
         return mine(output, **{name: str(tmp_path / file) for name, file in sources.items()} | options)
 
     return run
@@ -64,7 +57,7 @@ def handmade(tmp_path):
 def test_bm25_negatives_are_hits_but_no_positives(lucene_index, suitable_java, tmp_path, capsys):
     from pyserini.search.lucene import LuceneSearcher
 
-    rows = tiny(tmp_path / "pairs.tsv", index=str(lucene_index), depth=20, per_query=1000)
+    rows = tiny(tmp_path / "pairs.tsv", index=str(lucene_index), hits=20, per_query=1000)
     searcher, topics, qrels = (
         LuceneSearcher(str(lucene_index)),
         read_topics(TINY / "topics.tsv"),
@@ -82,7 +75,7 @@ def test_bm25_negatives_are_hits_but_no_positives(lucene_index, suitable_java, t
 def test_dense_negatives_scored_by_a_card(faiss_index, suitable_java, tmp_path, collection, expected_scores, capsys):
     cutoff = 0.75
     rows = tiny(
-        tmp_path / "pairs.tsv", dense_index=str(faiss_index), encoder=str(TINY_MODEL), depth=60, per_query=5,
+        tmp_path / "pairs.tsv", dense_index=str(faiss_index), encoder=str(TINY_MODEL), hits=60, per_query=5,
         score_with=str(TINY_MODEL), margin_cutoff=cutoff,
     )  # fmt: skip
     passages = [f"{title} {text}".strip() for title, text in zip(collection.titles, collection.texts, strict=True)]
@@ -99,7 +92,7 @@ def test_dense_negatives_scored_by_a_card(faiss_index, suitable_java, tmp_path, 
         assert sum(score > expected_scores[qid][negative] + 1e-3 for score in expected_scores[qid].values()) < 60
     assert max(map(len, negatives_of([row[2:] for row in rows]).values())) == 5
     report = capsys.readouterr().out
-    assert "are too close to every positive (--margin-cutoff)" in report
+    assert "are too close to every positive (margin_cutoff=)" in report
     assert f"{len(rows)} pairs in" in report
 
 
@@ -112,7 +105,7 @@ def test_the_same_bytes_whatever_the_threads_and_other_ones_for_another_seed(
         options = {"dense_index": str(faiss_index), "encoder": str(TINY_MODEL), "score_with": str(TINY_MODEL)}
         options["allow_reversed"] = True  # what the teacher itself found scores higher than most positives
     for name, changed in {"one": {}, "four": {"threads": 4}, "seed": {"seed": 1}}.items():
-        tiny(tmp_path / name, depth=60, per_query=7, sampling="random", **options | changed)
+        tiny(tmp_path / name, hits=60, per_query=7, sampling="random", **options | changed)
     one, four, seed = ((tmp_path / name).read_bytes() for name in ("one", "four", "seed"))
     assert one == four
     assert one != seed
@@ -139,16 +132,17 @@ def test_as_typed(handmade, tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("topics.tsv", "qrels.txt", "docs.jsonl", "run.txt", "typed.tsv")]
     options = ["--topics", "--qrels", "--corpus", "--run", "--output"]
     typed = [word for pair in zip(options, files, strict=True) for word in pair]
-    assert tasb("mine", *typed) == 0
+    assert tasb_command("mine", *typed) == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td1\nq1\td2\td3\nq1\td2\td5\n"
-    assert tasb("mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
+    assert "0 are the query itself (--keep-query keeps them)" in capsys.readouterr().out
+    assert tasb_command("mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td3\n"
-    assert tasb("mine", *typed, "--margin-cutoff", "1") == 2
+    assert tasb_command("mine", *typed, "--margin-cutoff", "1") == 2
     assert "no --score-with" in capsys.readouterr().err
 
 
 def test_depth_skipped_ranks_and_the_top(handmade):
-    assert handmade(depth=4) == [["q1", "d2", "d1"], ["q1", "d2", "d3"]]
+    assert handmade(hits=4) == [["q1", "d2", "d1"], ["q1", "d2", "d3"]]
     assert handmade(skip_top=1) == [["q1", "d2", "d3"], ["q1", "d2", "d5"]]
     assert handmade(sampling="top", per_query=2) == [["q1", "d2", "d1"], ["q1", "d2", "d3"]]
 
@@ -168,7 +162,7 @@ def test_topics_and_positives_without_what_they_need_are_counted(handmade, tmp_p
         "5 topics, 4 positives",
         "1 topics have no qrels: q2",
         "1 topics have no positive with a text in the collection: q3",
-        "1 topics have no positive (--min-relevance): q4",
+        "1 topics have no positive (min_relevance=): q4",
         "1 topics have no hit that can be a negative: q5",
         "2 positives are not in the collection",
     ):
@@ -186,7 +180,7 @@ def test_an_empty_passage_is_neither_positive_nor_negative(handmade, tmp_path, c
 def test_a_text_store_is_read_where_it_is(handmade, tmp_path):
     store = tmp_path / "store"
     write_text_store(store, [("d1", "merge sort"), ("d2", "quick sort")])
-    assert handmade(collection=str(store)) == [["q1", "d2", "d1"]]
+    assert handmade(corpus=str(store)) == [["q1", "d2", "d1"]]
 
 
 def test_scores_do_not_change_what_top_and_random_draw(handmade):
@@ -242,13 +236,13 @@ def test_a_negative_too_close_to_one_positive_serves_another(handmade, tmp_path,
 SELF = DATA / "self"
 OWN = {
     "topics": str(SELF / "queries.tsv"), "qrels": str(SELF / "qrels.txt"),
-    "corpus": str(SELF / "collection.jsonl"), "run_file": str(SELF / "run.txt"),
+    "corpus": str(SELF / "collection.jsonl"), "run": str(SELF / "run.txt"),
 }  # fmt: skip
 
 
 def test_a_query_is_never_its_own_negative(tmp_path, capsys):
     assert mine(tmp_path / "pairs.tsv", **OWN) == [["a1", "a2", "a4"], ["a3", "a4", "a2"]]
-    assert "2 are the query itself (--keep-query keeps them)" in capsys.readouterr().out
+    assert "2 are the query itself (keep_query= keeps them)" in capsys.readouterr().out
     assert len(mine(tmp_path / "kept.tsv", **OWN, keep_query=True)) == 4
     assert "0 are the query itself" in capsys.readouterr().out
 
@@ -291,13 +285,13 @@ def test_topics_without_hits_and_judged_queries_that_are_no_topics_are_named(han
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dense_index": "x", "run_file": None}, "no --encoder"),
-        ({"encoder": "tasb"}, "--encoder tasb alone"),
-        ({"threads": 0}, "--threads at least 1"),
-        ({"margin_cutoff": 1.0}, "no --score-with"),
-        ({"skip_top": 200}, "--skip-top 200"),
-        ({"per_query": 0}, "--per-query at least 1"),
-        ({"collection": "/nowhere"}, "no such file"),
+        ({"dense_index": "x", "run": None}, "no encoder="),
+        ({"encoder": "tasb"}, "encoder='tasb' alone"),
+        ({"threads": 0}, "threads= at least 1"),
+        ({"margin_cutoff": 1.0}, "no score_with="),
+        ({"skip_top": 200}, "skip_top=200"),
+        ({"per_query": 0}, "per_query= at least 1"),
+        ({"corpus": "/nowhere"}, "no such file"),
         ({"min_relevance": 3}, "1 no positive, 0 no positive with a text"),
     ],
 )
@@ -325,15 +319,15 @@ def test_an_output_folder_that_is_not_there(handmade, tmp_path):
 def test_indexes_that_are_none(handmade, tmp_path, suitable_java):
     (tmp_path / "empty").mkdir()
     with pytest.raises(TasbError, match="segments"):
-        handmade(run_file=None, index=str(tmp_path / "empty"))
+        handmade(run=None, index=str(tmp_path / "empty"))
     with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
-        handmade(run_file=None, index="nosuchindex")
+        handmade(run=None, index="nosuchindex")
     with pytest.raises(TasbError, match="no file `index`, `docid`"):
-        handmade(run_file=None, dense_index=str(tmp_path / "empty"), encoder=str(TINY_MODEL))
+        handmade(run=None, dense_index=str(tmp_path / "empty"), encoder=str(TINY_MODEL))
     with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
-        handmade(run_file=None, dense_index="nosuchindex", encoder=str(TINY_MODEL))
+        handmade(run=None, dense_index="nosuchindex", encoder=str(TINY_MODEL))
 
 
 def test_an_index_of_vectors_is_no_bm25_index(handmade, faiss_index, suitable_java):
     with pytest.raises(TasbError, match="a Lucene index"):
-        handmade(run_file=None, index=str(faiss_index))
+        handmade(run=None, index=str(faiss_index))

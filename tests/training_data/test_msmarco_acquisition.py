@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from pyserini_tasb.data.downloads import Internet, Patience, contents_of
+from pyserini_tasb.data.downloads import Internet, Patience, check_contents
 from pyserini_tasb.data.msmarco import MSMARCO
 from pyserini_tasb.data.verified_folder import VerifiedFolder, acquire
 from pyserini_tasb.errors import TasbError
@@ -61,12 +61,13 @@ def assert_all_right(miniature, folder):
     assert not list(folder.rglob("*.part*"))
 
 
-def test_downloaded(miniature, server, internet, folder, capsys):
+def test_downloaded(miniature, server, internet, folder, capsys, caplog):
     here = get(miniature, folder, internet=internet)
     assert server.names_asked() == ["collection.tar.gz", "queries.tar.gz", "qrels.train.tsv", "qrels.dev.tsv", SCORES]
     assert here.vouched(miniature.files.collection) == "md5 of the archive; from collection.tar.gz"
     assert here.vouched(miniature.files.scores) == f"md5; from {server.address}/{SCORES}"
-    assert "non-commercial research" in capsys.readouterr().err
+    assert "non-commercial research" in caplog.text
+    capsys.readouterr()
     server.requests.clear()
     get(miniature, folder, internet=internet)
     get(miniature, folder)
@@ -149,7 +150,7 @@ def test_a_wrong_archive(miniature, tmp_path, folder):
 
 
 def test_no_such_folder(miniature, tmp_path, folder):
-    with pytest.raises(TasbError, match="check --source"):
+    with pytest.raises(TasbError, match="check source="):
         get(miniature, folder, source=tmp_path / "nowhere")
 
 
@@ -161,7 +162,7 @@ def test_the_output_within_the_source(miniature, tmp_path, folder):
     assert (folder / "collection.tsv").readlink() == source / "collection.tsv"
 
 
-def test_a_file_changed_afterwards(miniature, folder, server, internet, capsys):
+def test_a_file_changed_afterwards(miniature, folder, server, internet, caplog):
     """Though it has as many rows: what was verified was another file."""
     get(miniature, folder, internet=internet)
     changed = miniature.content["collection.tsv"].replace(b"CACM", b"cacm", 1)
@@ -169,7 +170,7 @@ def test_a_file_changed_afterwards(miniature, folder, server, internet, capsys):
     server.requests.clear()
     get(miniature, folder, internet=internet)
     assert (folder / "collection.tsv.rejected").read_bytes() == changed
-    assert "collection.tsv.rejected" in capsys.readouterr().err
+    assert "collection.tsv.rejected" in caplog.text
     assert not server.requests  # its archive is still here
 
 
@@ -289,5 +290,5 @@ def test_the_real_description():
 @pytest.mark.parametrize(("content", "rows"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"a\r\n\nb\n", 3)])
 def test_rows(tmp_path, content, rows):
     (tmp_path / "file").write_bytes(content)
-    contents = contents_of(tmp_path / "file")
+    contents = check_contents(tmp_path / "file")
     assert (contents.rows, contents.size, contents.md5) == (rows, len(content), md5_of(content))

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pyserini_tasb.data.downloads import Internet, Patience, transfer
-from pyserini_tasb.data.msmarco import Download
+from pyserini_tasb.data.downloads import Download, Internet, Patience, transfer
 from pyserini_tasb.errors import TasbError
 from tests.training_data.msmarco_miniature import md5_of
 from tests.training_data.msmarco_server import Drop, Served, Server, Status, running_server
@@ -155,13 +154,13 @@ def test_refused(server, part):
     assert len(server.requests) == 1
 
 
-def test_busy_servers_are_asked_again(server, part, capsys):
+def test_busy_servers_are_asked_again(server, part, caplog):
     server.files["scores.tsv"] = Served(CONTENT)
     server.script[:] = [Status(503), Status(429, {"Retry-After": "1"}), None]
     start = time.monotonic()
     assert get(server, part, Patience(tries=3, first_pause=0.001, longest_pause=5, silence=5)) == CONTENT
     assert time.monotonic() - start >= 1
-    assert "HTTP 503 Service Unavailable; trying again" in capsys.readouterr().err
+    assert "HTTP 503 Service Unavailable; trying again" in caplog.text
 
 
 def test_a_busy_server_for_good(server, part):
@@ -283,5 +282,5 @@ def test_publishers_headers_are_sent(server, tmp_path):
 
 @pytest.mark.parametrize("mirror", ["/data/msmarco", "file:///data/msmarco", "https://", "ftp://host/msmarco"])
 def test_a_mirror_is_an_http_address(mirror):
-    with pytest.raises(TasbError, match="--base-url"):
+    with pytest.raises(TasbError, match="base_url="):
         Internet(mirror)

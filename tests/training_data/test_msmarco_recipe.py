@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import logging
 import shlex
 import signal
 import subprocess
@@ -68,7 +69,8 @@ def pairs_of(folder):
     return dict(zip(ids, map(tuple, store.scores.tolist()), strict=True))
 
 
-def test_from_the_internet(miniature, server, internet, tmp_path, capsys):
+def test_from_the_internet(miniature, server, internet, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="pyserini_tasb")
     folder = tmp_path / "msmarco"
     commands = prepare(miniature.files, folder, internet=internet)
     rows = [line.split("\t") for line in miniature.content[MSMARCO.scores.name].decode().splitlines()]
@@ -84,13 +86,12 @@ def test_from_the_internet(miniature, server, internet, tmp_path, capsys):
     assert load_topics(folder / "dev-49k" / "topics.tsv").keys() == set(miniature.held_out)
     assert load_qrels(folder / "dev-49k" / "qrels.txt") == {"900001": {"0": 1}, "900002": {"1": 1}}
     assert commands == (folder / "next-steps.sh").read_text().splitlines()[1:]
-    printed = capsys.readouterr().out
-    assert "collection.tsv: 123 rows; verified by md5 of the archive; from collection.tar.gz" in printed
+    assert "collection.tsv: 123 rows; verified by md5 of the archive; from collection.tar.gz" in caplog.text
 
     server.requests.clear()
     state = {path: path.stat().st_mtime_ns for path in (folder / "pairs").rglob("*")}
     assert prepare(miniature.files, folder, internet=internet) == commands
-    assert "built before, from the same files" in capsys.readouterr().out
+    assert "built before, from the same files" in caplog.text
     assert state == {path: path.stat().st_mtime_ns for path in (folder / "pairs").rglob("*")}
     assert not server.requests
 

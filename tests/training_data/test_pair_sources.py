@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pyserini_tasb.data import pair_building
-from pyserini_tasb.data.pair_building import TextPool, build_from_triples
-from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextTriples
+from pyserini_tasb.data import pair_sources
+from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples
 from pyserini_tasb.data.pair_store import open_pair_store
+from pyserini_tasb.data.pairs import build_from_triples
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.text_store import TextLookup, TextStore, TextStoreWriter, write_text_store
 
@@ -113,7 +113,7 @@ def triples(path, *, skip_bad=False):
 
 @pytest.mark.parametrize("scores", ["", "2.5\t-1\t"])
 def test_texts_are_stored_once_under_ids_of_their_content(tmp_path, monkeypatch, scores):
-    monkeypatch.setattr(pair_building, "RECENT", 2)
+    monkeypatch.setattr(pair_sources, "RECENT", 2)
     rows = [("q one", "a", "b"), ("q one", "a", "c"), ("q two", " a ", "é"), ("q one", "c", "a"), ("é", "d", "b")]
     path = tmp_path / "triples.tsv"
     path.write_text("".join(scores + "\t".join(row) + "\n" for row in rows))
@@ -127,7 +127,7 @@ def test_texts_are_stored_once_under_ids_of_their_content(tmp_path, monkeypatch,
 
 
 def test_pool_numbers_texts_by_first_appearance(tmp_path, monkeypatch):
-    monkeypatch.setattr(pair_building, "RECENT", 50)
+    monkeypatch.setattr(pair_sources, "RECENT", 50)
     randomness = np.random.default_rng(0)
     drawn = randomness.integers(0, 300, (40, 30))
     with TextStoreWriter(tmp_path, "texts") as writer:
@@ -142,8 +142,8 @@ def test_pool_compares_the_whole_digest(tmp_path, monkeypatch):
     def digests_that_begin_alike(text, digest_size):
         return SimpleNamespace(digest=lambda: text.rjust(digest_size, b"\0"))
 
-    monkeypatch.setattr(pair_building, "RECENT", 0)
-    monkeypatch.setattr(pair_building, "blake2b", digests_that_begin_alike)
+    monkeypatch.setattr(pair_sources, "RECENT", 0)
+    monkeypatch.setattr(pair_sources, "blake2b", digests_that_begin_alike)
     with TextStoreWriter(tmp_path, "texts") as writer:
         pool = TextPool(writer)
         assert [pool.add([text]).tolist() for text in (b"a", b"b", b"a")] == [[0], [1], [0]]
@@ -189,7 +189,7 @@ def test_relevant_passages_go_with_what_the_run_ranks_and_is_not_relevant(stores
     pairs = [("7", "d1", "d5"), ("7", "d1", "d3"), ("7", "d2", "d5"), ("7", "d2", "d3")]
     assert rows_of(source, stores) == pairs
     assert source.unpaired == 2  # 007: all that is ranked is relevant; 11: nothing is
-    source = JudgedRun(*judged, relevant_grade=2)
+    source = JudgedRun(*judged, min_relevance=2)
     assert rows_of(source, stores) == [("7", "d2", "d5"), ("7", "d2", "d3")]
     assert source.relevant == {"7": {"d2": 2}}
 
@@ -201,7 +201,7 @@ def test_drawn_negatives_depend_on_the_seed_and_the_query_alone(tmp_path, judged
 
     def draw(order, seed, count=5):
         (tmp_path / "run.txt").write_text("".join(line for qid in order for line in lines[qid]))
-        source = JudgedRun(*judged, relevant_grade=1, negatives_per_query=count, seed=seed)
+        source = JudgedRun(*judged, min_relevance=1, negatives_per_query=count, seed=seed)
         return Counter(rows_of(source, (queries, passages)))
 
     first = draw(["7", "007"], 1)
@@ -232,6 +232,6 @@ def test_ids_of_qrels_and_run_without_text_are_named(tmp_path, stores):
 
 
 def test_bundled_names_are_taken(stores):
-    source = JudgedRun("dl19-passage", "dl19-passage.bm25", relevant_grade=2)
+    source = JudgedRun("dl19-passage", "dl19-passage.bm25", min_relevance=2)
     with pytest.raises(TasbError, match=r"run\.dl19-passage\.bm25\.top100\.txt\.gz:1: query 264014 has no text"):
         rows_of(source, stores)

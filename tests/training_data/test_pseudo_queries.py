@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import numpy as np
 import pytest
 
-from pyserini_tasb import TasbError
-from pyserini_tasb.data import mining as mine_command
-from pyserini_tasb.data import pseudo_queries as pseudo_queries_command
-from pyserini_tasb.data.false_negatives import first_words, leading_sentences, word_count
+from pyserini_tasb import TasbError, mine, pseudo_queries
 from pyserini_tasb.data.pseudo_queries import (
     PseudoQuery,
     PseudoQueryCounts,
     PseudoQueryRules,
     choose_documents,
+    first_words,
+    leading_sentences,
     pseudo_query,
+    word_count,
 )
 from pyserini_tasb.formats.collections import Document, read_documents
 from pyserini_tasb.formats.qrels import read_qrels
@@ -25,21 +24,14 @@ from pyserini_tasb.formats.topics import read_topics
 from tests.command_line import tasb
 from tests.conftest import TINY
 
-DEFAULTS = {"source": "auto", "min_words": 3, "max_words": 25, "limit": None, "seed": 0, "write_collection": False}
-
-
-def make(collection, output, **options):
-    namespace = argparse.Namespace(**DEFAULTS | {"corpus": str(collection), "output": str(output)} | options)
-    assert pseudo_queries_command.run(namespace) == 0
-
 
 def chosen(documents, **rules):
     counts = PseudoQueryCounts()
     return choose_documents(documents, PseudoQueryRules(**rules), counts), counts
 
 
-def test_titles_of_the_tiny_collection(collection, tmp_path, capsys):
-    make(TINY / "corpus.jsonl", tmp_path / "pseudo")
+def test_titles_of_the_tiny_collection(collection, tmp_path):
+    made = pseudo_queries(TINY / "corpus.jsonl", output=tmp_path / "pseudo")
     queries, qrels = read_topics(tmp_path / "pseudo" / "queries.tsv"), read_qrels(tmp_path / "pseudo" / "qrels.txt")
     assert queries.keys() == qrels.keys()
     titles = dict(zip(collection.docids, collection.titles, strict=True))
@@ -52,7 +44,7 @@ def test_titles_of_the_tiny_collection(collection, tmp_path, capsys):
     shared = [docid for docid, title in titles.items() if title.startswith("Glossary of Computer Engineering")]
     assert len(shared) == 5
     assert not {f"pseudo-{docid}" for docid in shared} & queries.keys()
-    report = capsys.readouterr().out
+    report = made.summary
     assert "123 documents" in report
     assert "5 whose query other documents share" in report
     assert f"{len(queries)} pseudo-queries" in report
@@ -60,7 +52,7 @@ def test_titles_of_the_tiny_collection(collection, tmp_path, capsys):
 
 
 def test_passages_without_their_queries(collection, tmp_path):
-    make(TINY / "corpus.jsonl", tmp_path / "pseudo", source="title", write_collection=True)
+    pseudo_queries(TINY / "corpus.jsonl", output=tmp_path / "pseudo", source="title", write_collection=True)
     lines = (tmp_path / "pseudo" / "collection" / "documents.jsonl").read_text().splitlines()
     passages = {record["id"]: record["contents"] for record in map(json.loads, lines)}
     # Of every document the title is gone, query or not, so that nothing but the text tells them apart.
@@ -68,15 +60,10 @@ def test_passages_without_their_queries(collection, tmp_path):
 
 
 def test_documents_alone_are_enough_to_mine(tmp_path, lucene_index, suitable_java):
-    make(TINY / "corpus.jsonl", tmp_path / "pseudo", limit=20, write_collection=True)
-    mine_command.run(
-        argparse.Namespace(
-            topics=str(tmp_path / "pseudo" / "queries.tsv"), qrels=str(tmp_path / "pseudo" / "qrels.txt"),
-            corpus=str(tmp_path / "pseudo" / "collection"), index=str(lucene_index), dense_index=None,
-            encoder=None, run_file=None, output=str(tmp_path / "pairs.tsv"), depth=30, skip_top=0, per_query=4,
-            sampling="top", score_with=None, margin_cutoff=None, min_relevance=1, seed=0, threads=1, device=None,
-            keep_query=False, allow_reversed=False,
-        )
+    pseudo_queries(TINY / "corpus.jsonl", output=tmp_path / "pseudo", limit=20, write_collection=True)
+    mine(
+        tmp_path / "pseudo" / "queries.tsv", tmp_path / "pseudo" / "qrels.txt", tmp_path / "pseudo" / "collection",
+        index=lucene_index, output=tmp_path / "pairs.tsv", hits=30, per_query=4, sampling="top",
     )  # fmt: skip
     rows = [line.split("\t") for line in (tmp_path / "pairs.tsv").read_text().splitlines()]
     assert len({qid for qid, _, _ in rows}) == 20
@@ -179,7 +166,7 @@ def test_titles_of_every_form(tmp_path):
 
 
 def test_sentences_of_a_lucene_index(lucene_index, suitable_java, tmp_path):
-    make(lucene_index, tmp_path / "pseudo", source="sentence")
+    pseudo_queries(lucene_index, output=tmp_path / "pseudo", source="sentence")
     queries = read_topics(tmp_path / "pseudo" / "queries.tsv")
     assert queries["pseudo-CACM-0001"].startswith("Preliminary Report-International Algebraic Language CACM")
 
@@ -187,7 +174,7 @@ def test_sentences_of_a_lucene_index(lucene_index, suitable_java, tmp_path):
 def test_faulty_lines_are_all_named_and_nothing_is_written(tmp_path):
     (tmp_path / "docs.jsonl").write_text('{"id": "1", "text": "x"}\n{"text": "x"}\n{"id": "a b", "text": "x"}\n[]\n')
     with pytest.raises(TasbError) as error:
-        make(tmp_path / "docs.jsonl", tmp_path / "pseudo")
+        pseudo_queries(tmp_path / "docs.jsonl", output=tmp_path / "pseudo")
     for number in (2, 3, 4):
         assert f"docs.jsonl:{number}: " in str(error.value)
     assert not (tmp_path / "pseudo").exists()
@@ -196,22 +183,22 @@ def test_faulty_lines_are_all_named_and_nothing_is_written(tmp_path):
 def test_a_docid_twice(tmp_path):
     (tmp_path / "docs.tsv").write_text("1\tone two three. more\n2\tfour five six. more\n1\tseven eight nine. more\n")
     with pytest.raises(TasbError, match="documents 3"):
-        make(tmp_path / "docs.tsv", tmp_path / "pseudo")
+        pseudo_queries(tmp_path / "docs.tsv", output=tmp_path / "pseudo")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"min_words": 0}, "--min-words 0"),
-        ({"min_words": 9, "max_words": 8}, "--max-words 8"),
-        ({"limit": 0}, "--limit 0"),
+        ({"min_words": 0}, "min_words=0"),
+        ({"min_words": 9, "max_words": 8}, "max_words=8"),
+        ({"limit": 0}, "limit=0"),
         ({"source": "title"}, "none of 1: 1 without a title"),
     ],
 )
 def test_wrong_options(tmp_path, options, message):
     (tmp_path / "docs.tsv").write_text("1\tone two three. more\n")
     with pytest.raises(TasbError, match=message):
-        make(tmp_path / "docs.tsv", tmp_path / "pseudo", **options)
+        pseudo_queries(tmp_path / "docs.tsv", output=tmp_path / "pseudo", **options)
     assert not (tmp_path / "pseudo").exists()
 
 
@@ -219,14 +206,14 @@ def test_what_stands_in_the_output_folder_stays(tmp_path):
     (tmp_path / "pseudo").mkdir()
     (tmp_path / "pseudo" / "queries.tsv").write_text("mine")
     with pytest.raises(TasbError, match="something is there already"):
-        make(tmp_path / "not looked for yet", tmp_path / "pseudo")
+        pseudo_queries(tmp_path / "not looked for yet", output=tmp_path / "pseudo")
     assert (tmp_path / "pseudo" / "queries.tsv").read_text() == "mine"
 
 
 def test_as_typed(tmp_path):
     (tmp_path / "docs.tsv").write_text("7\tone two three. more\n")
     files = ["--corpus", str(tmp_path / "docs.tsv"), "--output", str(tmp_path / "out")]
-    assert tasb("pseudo-queries", *files, "--from", "sentence", "--write-collection") == 0
+    assert tasb("pseudo-queries", *files, "--source", "sentence", "--write-collection") == 0
     assert (tmp_path / "out" / "queries.tsv").read_text() == "pseudo-7\tone two three.\n"
     assert (tmp_path / "out" / "qrels.txt").read_text() == "pseudo-7 0 7 1\n"
     assert (tmp_path / "out" / "collection" / "documents.jsonl").read_text() == '{"id": "7", "contents": "more"}\n'

@@ -109,7 +109,7 @@ def test_faulty_line_is_named_with_its_reason(tmp_path, line, reason):
     with pytest.raises(TasbError) as caught:
         read(path, skip=False)
     assert f"1 faulty line:\n    {path}:2: {reason}" in caught.value.found
-    assert "--skip-bad" in caught.value.do
+    assert "skip_bad=True" in caught.value.do
     rows, faults = read(path)
     assert [row[0] for row in rows] == [1, 3]
     assert faults.count == 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pyserini_tasb import TasbError
+from pyserini_tasb import TasbError, score
 from pyserini_tasb.artifacts import lock_file
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.text_store import write_text_store
@@ -130,7 +130,7 @@ def test_lengths_are_the_options_s(tmp_path, pairs, rows, collection):
 def test_an_output_that_is_there_is_replaced_only_if_told_to(tmp_path, pairs, uninterrupted):
     output = tmp_path / "out.tsv"
     output.write_text("precious")
-    with pytest.raises(TasbError, match="add --overwrite to replace it"):
+    with pytest.raises(TasbError, match="add overwrite=True to replace it"):
         tasb_score(output, pairs)
     assert output.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [output]
@@ -199,15 +199,17 @@ def test_pickled_weights_only_if_told_to(tmp_path, pairs, uninterrupted):
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        (("--model", "m"), "no --pairs, no --corpus, no --topics"),
-        (("--model", "m", "--pairs", "p", "--topics", "q"), "no --corpus"),
-        (("--ensemble", "a", "b", "--pairs", "p", "--allow-bin"), "--pairs, --allow-bin"),
-        (("--ensemble", "a", "b", "--max-length", "0", "--device", "cpu"), "--max-length, --device"),
+        ({"model": "m"}, "no pairs=, no corpus=, no topics="),
+        ({"model": "m", "pairs": "p", "topics": "q"}, "no corpus="),
+        ({"ensemble": ["a", "b"], "pairs": "p", "allow_bin": True}, "pairs=, allow_bin="),
+        ({"ensemble": ["a", "b"], "max_length": 0, "device": "cpu"}, "max_length=, device="),
+        ({"pairs": "p"}, "neither"),
+        ({"model": "m", "ensemble": ["a", "b"]}, "both"),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path, options, found):
     with pytest.raises(TasbError) as caught:
-        tasb_raising("score", *options, "--output", tmp_path / "new" / "out.tsv")
+        score(**options, output=tmp_path / "new" / "out.tsv")
     assert caught.value.found == found
     assert not (tmp_path / "new").exists()
 

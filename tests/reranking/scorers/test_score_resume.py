@@ -167,7 +167,7 @@ def test_a_part_of_another_making_is_refused_and_kept(tmp_path, begun, pairs, ro
     assert str(changed[1]) in caught.value.expected
     assert caught.value.found.startswith(what)
     assert ";" not in caught.value.found  # nothing else differs
-    assert "--overwrite" in caught.value.do
+    assert "overwrite=True" in caught.value.do
     assert (begun.with_name("out.tsv.part").read_bytes(), begun.with_name("out.tsv.part.json").read_bytes()) == before
     watched = watch()
     tasb_score(begun, pairs, *changed, "--overwrite")

@@ -44,7 +44,10 @@ def search_lucene(index, run, *options, hits=1000, topics=TOPICS):
 @pytest.mark.parametrize("form", ["trec", "msmarco"])
 def test_a_shipped_recipe(options, form, indexes, tmp_path, capsys):
     runs = [search_dense(indexes.faiss, tmp_path / "dense"), search_lucene(indexes.bm25, tmp_path / "bm25")]
-    assert tasb("fuse", "--recipe", "tasb+bm25", "--runs", *runs, "--output", tmp_path / "fused", "--format", form) == 0
+    assert (
+        tasb("fuse", "--recipe", "tasb+bm25", "--runs", *runs, "--output", tmp_path / "fused", "--output-format", form)
+        == 0
+    )
     given = ["--dense-index", indexes.faiss, "--sparse-index", indexes.bm25, "--encoder", ENCODER]
     capsys.readouterr()
     assert tasb_hybrid("tasb+bm25", tmp_path / "hybrid", *given, *options, "--output-format", form) == 0
@@ -176,7 +179,7 @@ def test_queries_that_are_documents(dense, form, indexes, collection, tmp_path, 
     ]
     assert any(line.split()[0] == line.split()[2] for line in runs[1].open())
     recipe = write_recipe({"kind": "dense", "encoder": ENCODER}, {"kind": "bm25"}, normalization="min-max", depth=20)
-    fuse = ("fuse", "--recipe", recipe, "--runs", *runs, "--format", form)
+    fuse = ("fuse", "--recipe", recipe, "--runs", *runs, "--output-format", form)
     assert tasb(*fuse, "--output", tmp_path / "fused", "--remove-query") == 0
     given = ["--dense-index", getattr(indexes, dense), "--sparse-index", indexes.bm25, "--output-format", form]
     for size in (1, 64) if dense == "faiss" else (64,):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserini_tasb.data.cluster_file import clusters_of, read_clusters, write_clusters
+from pyserini_tasb.data.cluster_file import clusters_in_store, read_clusters, write_clusters
 from pyserini_tasb.errors import TasbError
 from tests.training_data.clusters.stores import pair_store
 
@@ -85,7 +87,7 @@ def store(tmp_path_factory):
 def of(tmp_path, store, text):
     notes = []
     (tmp_path / "clusters.tsv").write_text(text)
-    clusters = clusters_of(tmp_path / "clusters.tsv", store, note=notes.append)
+    clusters = clusters_in_store(tmp_path / "clusters.tsv", store, note=notes.append)
     assert all(cluster.dtype == np.int64 for cluster in clusters)
     ids = [store.queries.ids(cluster) for cluster in clusters]
     return ids, [note.partition(": ")[2] for note in notes]
@@ -126,7 +128,8 @@ def test_half_unknown_is_allowed_and_more_is_not(tmp_path, store):
         of(tmp_path, store, "x\ty\n")
 
 
-def test_notes_go_to_stderr_by_default(tmp_path, store, capsys):
+def test_notes_are_logged_by_default(tmp_path, store, caplog):
+    caplog.set_level(logging.INFO, logger="pyserini_tasb")
     (tmp_path / "clusters.tsv").write_text("q0\n")
-    clusters_of(tmp_path / "clusters.tsv", store)
-    assert "9 queries with pairs are in no cluster" in capsys.readouterr().err
+    clusters_in_store(tmp_path / "clusters.tsv", store)
+    assert "9 queries with pairs are in no cluster" in caplog.text

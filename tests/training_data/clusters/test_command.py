@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 
 import pytest
 
-from pyserini_tasb.data.cluster_file import clusters_of, read_clusters
+import pyserini_tasb as tasb
+from pyserini_tasb.data.cluster_file import clusters_in_store, read_clusters
 from pyserini_tasb.errors import TasbError
-from tests.command_line import tasb_raising
 from tests.conftest import TINY_MODEL
 from tests.training_data.clusters.stores import pair_store
 
 
-def cluster(queries, output, *, picture=False, **options):
-    """Run the command; what it wrote into statistics.json."""
-    chosen = {"encoder": TINY_MODEL, "batch_size": 8, **options, "queries": queries, "output": output}
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
-    assert tasb_raising("cluster", *flags, *(["--picture"] if picture else [])) == 0
-    return json.loads((output / "statistics.json").read_bytes())
+def cluster(queries, output, **options):
+    """Cluster and print what is said of it; what was written into statistics.json."""
+    made = tasb.cluster(queries, output=output, **{"encoder": str(TINY_MODEL), "batch_size": 8, **options})
+    print(made.summary)
+    assert made.path == output / "clusters.tsv"
+    return json.loads(made.statistics.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_a_pair_store_in_and_its_indices_out(queries, tmp_path, capsys):
     store = pair_store(tmp_path / "pairs", queries)
     statistics = cluster(tmp_path / "pairs", tmp_path / "out")
     assert statistics["queries"]["clustered"] == 200
-    clusters = clusters_of(tmp_path / "out" / "clusters.tsv", store)
+    clusters = clusters_in_store(tmp_path / "out" / "clusters.tsv", store)
     assert sorted(index for indices in clusters for index in indices) == list(range(200))
     assert "note" not in capsys.readouterr().err
 
@@ -111,9 +112,10 @@ def test_labels(queries, queries_file, tmp_path, capsys):
     assert f"purity {statistics['labels']['purity']:.3f} (random " in capsys.readouterr().out
 
 
-def test_a_number_of_clusters_that_makes_them_small_is_warned_about(queries_file, tmp_path, capsys):
+def test_a_number_of_clusters_that_makes_them_small_is_warned_about(queries_file, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="pyserini_tasb")
     assert cluster(queries_file, tmp_path / "out", clusters=30)["k_means"]["clusters"] == 30
-    assert "6.7 queries on average, fewer than a batch of 8" in capsys.readouterr().err
+    assert "6.7 queries on average, fewer than a batch of 8" in caplog.text
 
 
 def test_fewer_queries_than_a_batch(queries_file, tmp_path):

@@ -10,8 +10,15 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from pyserini_tasb.data.cluster_picture import COLOURS, NOT_DRAWABLE, OPACITY, draw_clusters, typeface_for
-from pyserini_tasb.data.cluster_statistics import SampleCluster, sample_clusters
+from pyserini_tasb.data.cluster_picture import (
+    COLOURS,
+    NOT_DRAWABLE,
+    OPACITY,
+    SampleCluster,
+    draw_clusters,
+    sample_clusters,
+    typeface_for,
+)
 from pyserini_tasb.data.kmeans import kmeans
 from pyserini_tasb.errors import TasbError
 

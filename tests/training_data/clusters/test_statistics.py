@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyserini_tasb.data.cluster_statistics import agreement, inertia, members, read_labels, sizes
+from pyserini_tasb.data.kmeans import agreement, inertia, members, read_labels, sizes
 from pyserini_tasb.errors import TasbError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -47,10 +48,6 @@ class WatchedTexts(list):
         return super().__getitem__(rows)
 
 
-def no_note(text):
-    pytest.fail(text)
-
-
 def test_queries_are_cut_at_30_tokens_as_in_training(texts):
     long = max(texts, key=len)
     found = QueryVectors([long, texts[-1]], str(TINY_MODEL)).encode()
@@ -60,24 +57,24 @@ def test_queries_are_cut_at_30_tokens_as_in_training(texts):
 
 def test_a_file_is_made_once_and_read_afterwards(texts, tmp_path):
     path = tmp_path / "new" / "vectors.npy"
-    found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
     assert np.array_equal(found, QueryVectors(texts, str(TINY_MODEL)).encode())
     assert sorted(file.name for file in path.parent.iterdir()) == ["vectors.npy", "vectors.npy.json"]
     watched = WatchedTexts(texts)
-    assert np.array_equal(QueryVectors(watched, str(TINY_MODEL)).read_or_encode(path, no_note), found)
+    assert np.array_equal(QueryVectors(watched, str(TINY_MODEL)).read_or_encode(path), found)
     assert watched.starts == []
 
 
 def test_an_interrupted_file_goes_on_where_it_stopped(texts, tmp_path):
     whole, broken = tmp_path / "whole.npy", tmp_path / "broken.npy"
-    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(whole, no_note)
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(whole)
     with pytest.raises(KeyboardInterrupt):
-        QueryVectors(InterruptedTexts(texts), str(TINY_MODEL)).read_or_encode(broken, no_note)
+        QueryVectors(InterruptedTexts(texts), str(TINY_MODEL)).read_or_encode(broken)
     assert not broken.exists()
     with (tmp_path / "broken.npy.part").open("ab") as part:
         part.write(b"half of a chunk")  # as a kill in the middle of writing leaves it
     watched = WatchedTexts(texts)
-    QueryVectors(watched, str(TINY_MODEL)).read_or_encode(broken, no_note)
+    QueryVectors(watched, str(TINY_MODEL)).read_or_encode(broken)
     assert watched.starts == [48, 64, 80, 96]
     assert broken.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("*.part*"))
@@ -85,46 +82,50 @@ def test_an_interrupted_file_goes_on_where_it_stopped(texts, tmp_path):
 
 def test_a_part_of_other_queries_is_not_used(texts, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        QueryVectors(InterruptedTexts(texts), str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy", no_note)
+        QueryVectors(InterruptedTexts(texts), str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy")
     others = texts[::-1]
-    found = QueryVectors(others, str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy", no_note)
+    found = QueryVectors(others, str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy")
     assert np.array_equal(found, QueryVectors(others, str(TINY_MODEL)).encode())
 
 
 def test_vectors_of_other_queries_or_another_model_are_refused(texts, tmp_path):
     path = tmp_path / "vectors.npy"
-    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
     with pytest.raises(TasbError, match="vectors of these 99 queries"):
-        QueryVectors(texts[1:], str(TINY_MODEL)).read_or_encode(path, no_note)
+        QueryVectors(texts[1:], str(TINY_MODEL)).read_or_encode(path)
     moved = shutil.copytree(TINY_MODEL, tmp_path / "moved")
-    QueryVectors(texts, str(moved)).read_or_encode(path, no_note)  # the same weights
+    QueryVectors(texts, str(moved)).read_or_encode(path)  # the same weights
     config = json.loads((moved / "config.json").read_bytes())
     (moved / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.3}))
     with pytest.raises(TasbError, match="texts or weights differ"):
-        QueryVectors(texts, str(moved)).read_or_encode(path, no_note)
+        QueryVectors(texts, str(moved)).read_or_encode(path)
 
 
 def test_a_changed_byte_is_refused(texts, tmp_path):
     path = tmp_path / "vectors.npy"
-    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(TasbError, match=r"(?s)vectors\.npy.*sha256.*changed or damaged"):
-        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
     sidecar = json.loads((tmp_path / "vectors.npy.json").read_text())
     del sidecar["sha256"]  # as earlier versions wrote it
     (tmp_path / "vectors.npy.json").write_text(json.dumps(sidecar))
-    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, no_note)
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
 
 
-def test_vectors_from_elsewhere_are_taken_with_a_note(texts, tmp_path):
-    path, notes = tmp_path / "vectors.npy", []
+def test_vectors_from_elsewhere_are_taken_with_a_note(texts, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="pyserini_tasb")
+    path = tmp_path / "vectors.npy"
     np.save(path, np.ones((100, DIMENSION), dtype=np.float16))
-    found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path, notes.append)
+    found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
     assert (found.dtype, found.shape) == (np.float32, (100, DIMENSION))
-    assert len(notes) == 1
-    assert "taken as they are" in notes[0]
+    assert len(caplog.messages) == 1
+    assert "taken as they are" in caplog.messages[0]
+    caplog.clear()
+    QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "made.npy")
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_vectors_from_elsewhere_are_taken_with_a_note(texts, tmp_path):
 def test_arrays_that_do_not_fit(texts, tmp_path, array, found):
     np.save(tmp_path / "vectors.npy", array)
     with pytest.raises(TasbError, match=found):
-        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "vectors.npy", [].append)
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "vectors.npy")
 
 
 def test_pickles_and_other_files_are_refused(texts, tmp_path):
@@ -147,10 +148,10 @@ def test_pickles_and_other_files_are_refused(texts, tmp_path):
     (tmp_path / "empty.npy").touch()
     for name in ("pickle.npy", "text.npy", "empty.npy"):
         with pytest.raises(TasbError, match=rf"{name}(?s:.*)vectors in a .npy file"):
-            QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / name, [].append)
+            QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / name)
 
 
 def test_nowhere_to_write(texts, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TasbError, match="a place to write the vectors"):
-        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "file" / "vectors.npy", no_note)
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "file" / "vectors.npy")

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.data.validation_building import candidates_of, usable_queries
+from pyserini_tasb.data.validation_building import find_candidates, usable_queries
 
 RANKING = {"a": 1.0, "b": 3.0, "c": 2.0, "d": 2.0, "e": 0.5}
 
 
 def test_best_of_the_run_and_every_relevant_passage():
-    found = candidates_of(RANKING, {"e": 1, "b": 2, "new": 1, "c": 0, "a": 0}, depth=3, min_relevance=1)
+    found = find_candidates(RANKING, {"e": 1, "b": 2, "new": 1, "c": 0, "a": 0}, depth=3, min_relevance=1)
     assert found.docids == ["b", "d", "c", "e", "new"]  # ties: the higher docid first, as trec_eval
     assert found.retrieved == {"b": 3.0, "d": 2.0, "c": 2.0}
     assert found.added == ["e", "new"]
@@ -17,13 +17,13 @@ def test_best_of_the_run_and_every_relevant_passage():
 
 
 def test_lowest_relevant_grade():
-    found = candidates_of(RANKING, {"e": 1, "new": 2, "b": 1}, depth=1, min_relevance=2)
+    found = find_candidates(RANKING, {"e": 1, "new": 2, "b": 1}, depth=1, min_relevance=2)
     assert found.docids == ["b", "new"]
     assert found.grades == {"new": 2, "b": 1}
 
 
 def test_short_ranking():
-    assert candidates_of({"a": 1.0}, {"a": 1}, depth=100, min_relevance=1).docids == ["a"]
+    assert find_candidates({"a": 1.0}, {"a": 1}, depth=100, min_relevance=1).docids == ["a"]
 
 
 def test_usable_queries_and_why_others_are_not():

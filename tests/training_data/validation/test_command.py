@@ -1,65 +1,60 @@
 from __future__ import annotations
 
-from argparse import Namespace
-
 import pytest
 
-from pyserini_tasb import TasbError
-from pyserini_tasb.data.validation_building import run
+from pyserini_tasb import Run, TasbError, validation_set
 from pyserini_tasb.data.validation_set import ValidationSet
-from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.named import load_qrels, load_topics
 from tests.conftest import DATA, TINY
 
 
 @pytest.fixture
 def arguments(tmp_path, expected_scores):
     Run(expected_scores).write(tmp_path / "run.txt", tag="tiny")
-    return Namespace(
-        topics=str(TINY / "topics.tsv"),
-        qrels=str(TINY / "qrels.txt"),
-        baseline_run=str(tmp_path / "run.txt"),
-        corpus=str(TINY / "corpus.jsonl"),
-        output=str(tmp_path / "set"),
-        queries_sampled=3_200,
-        sampling="uniform",
-        stratify_by="RR@10",
-        strata=5,
-        depth=7,
-        min_relevance=1,
-        remove_query=False,
-        seed=1,
-        overwrite=False,
-    )
+    return {
+        "topics": TINY / "topics.tsv",
+        "qrels": TINY / "qrels.txt",
+        "run": tmp_path / "run.txt",
+        "corpus": TINY / "corpus.jsonl",
+        "output": tmp_path / "set",
+        "hits": 7,
+        "seed": 1,
+    }
 
 
 def test_says_what_it_made(arguments, tmp_path, capsys):
-    assert run(arguments) == 0
-    printed = capsys.readouterr()
+    summary = validation_set(**arguments).summary
     validation = ValidationSet(tmp_path / "set")
-    assert f"{tmp_path}/set: 10 of 10 queries, {len(validation.passages)} passages" in printed.out
-    assert f"nDCG@10 {validation.baseline():.4f}" in printed.out
-    assert "reading the collection" in printed.err
-    assert validation.description["sources"]["collection"] == arguments.corpus
+    assert f"{tmp_path}/set: 10 of 10 queries, {len(validation.passages)} passages" in summary
+    assert f"nDCG@10 {validation.baseline():.4f}" in summary
+    assert "reading the collection" in capsys.readouterr().err
+    assert validation.description["sources"]["collection"] == str(arguments["corpus"])
 
 
-def test_stratified(arguments, capsys):
-    arguments.sampling, arguments.queries_sampled = "stratified", 5
-    run(arguments)
-    assert "strata by RR@10, lowest first: 1 of " in capsys.readouterr().out
+def test_stratified(arguments):
+    made = validation_set(**arguments, sampling="stratified", queries_sampled=5)
+    assert "strata by RR@10, lowest first: 1 of " in made.summary
 
 
-def test_what_was_left_out_is_said(arguments, tmp_path, capsys):
+def test_what_was_left_out_is_said(arguments, tmp_path):
     (tmp_path / "topics.tsv").write_text("".join((TINY / "topics.tsv").read_text().splitlines(keepends=True)[2:]))
-    arguments.topics = str(tmp_path / "topics.tsv")
-    run(arguments)
-    assert "left out: 2 judged queries, not among the topics" in capsys.readouterr().out
+    made = validation_set(**arguments | {"topics": tmp_path / "topics.tsv"})
+    assert "left out: 2 judged queries, not among the topics" in made.summary
 
 
-def test_a_text_store_is_a_collection(arguments, tmp_path, capsys):
-    run(arguments)
-    arguments.corpus, arguments.output = str(tmp_path / "set" / "passages"), str(tmp_path / "again")
-    run(arguments)
-    assert ValidationSet(tmp_path / "again").fingerprint == ValidationSet(tmp_path / "set").fingerprint
+def test_a_text_store_is_a_collection(arguments, tmp_path):
+    made = validation_set(**arguments)
+    again = validation_set(**arguments | {"corpus": tmp_path / "set" / "passages", "output": tmp_path / "again"})
+    assert again.fingerprint == made.fingerprint
+
+
+def test_what_is_in_memory_makes_the_same_set(arguments, tmp_path):
+    made = validation_set(**arguments)
+    objects = {"topics": load_topics(arguments["topics"]), "qrels": load_qrels(arguments["qrels"])}
+    objects["run"] = Run.read(arguments["run"])
+    again = validation_set(**arguments | objects | {"output": tmp_path / "again"})
+    assert again.fingerprint == made.fingerprint
+    assert again.description["sources"]["run"] == "in memory"
 
 
 @pytest.mark.parametrize(
@@ -67,38 +62,31 @@ def test_a_text_store_is_a_collection(arguments, tmp_path, capsys):
     [
         ("topics", "no-such.tsv", "no-such.tsv"),
         ("stratify_by", "RR@ten", "RR@ten"),
-        ("collection", "no-such-folder", "no-such-folder"),
-        ("depth", -1, "depth -1"),
+        ("corpus", "no-such-folder", "no-such-folder"),
+        ("hits", -1, "hits=-1"),
     ],
 )
 def test_mistakes_make_nothing(arguments, tmp_path, option, value, phrase):
-    setattr(arguments, option, value)
     with pytest.raises(TasbError, match=phrase):
-        run(arguments)
+        validation_set(**arguments | {option: value})
     assert not list(tmp_path.glob("set*"))
 
 
 def test_an_existing_set_is_replaced_when_asked(arguments, tmp_path):
-    run(arguments)
-    first = ValidationSet(tmp_path / "set").fingerprint
-    arguments.depth = 9
-    with pytest.raises(TasbError, match="--overwrite"):
-        run(arguments)
+    first = validation_set(**arguments).fingerprint
+    arguments["hits"] = 9
+    with pytest.raises(TasbError, match="overwrite"):
+        validation_set(**arguments)
     assert ValidationSet(tmp_path / "set").fingerprint == first
-    arguments.overwrite = True
-    run(arguments)
-    assert ValidationSet(tmp_path / "set").fingerprint != first
+    assert validation_set(**arguments, overwrite=True).fingerprint != first
 
 
-def test_a_query_s_own_document_is_no_candidate(arguments, tmp_path, capsys):
-    for option, name in (("topics", "queries.tsv"), ("qrels", "qrels.txt"), ("baseline_run", "run.txt")):
-        setattr(arguments, option, str(DATA / "self" / name))
-    arguments.corpus, arguments.depth = str(DATA / "self" / "collection.jsonl"), 2
+def test_a_query_s_own_document_is_no_candidate(arguments, tmp_path):
+    names = {"topics": "queries.tsv", "qrels": "qrels.txt", "run": "run.txt", "corpus": "collection.jsonl"}
+    arguments |= {option: DATA / "self" / name for option, name in names.items()} | {"hits": 2}
     found = {}
     for remove_query in (False, True):
-        arguments.remove_query, arguments.output = remove_query, str(tmp_path / str(remove_query))
-        assert run(arguments) == 0
-        made = ValidationSet(tmp_path / str(remove_query))
+        made = validation_set(**arguments | {"output": tmp_path / str(remove_query)}, remove_query=remove_query)
         found[remove_query] = made
         assert made.description["options"]["remove_query"] == remove_query
     rankings = {kept: {qid: list(of) for qid, of in made.baseline_run.items()} for kept, made in found.items()}
@@ -110,8 +98,7 @@ def test_a_query_s_own_document_is_no_candidate(arguments, tmp_path, capsys):
     assert found[True].baseline() == pytest.approx((1 + 0.63092975) / 2)
     # Neither is one that the qrels call relevant.
     (tmp_path / "qrels.txt").write_text("a1 0 a1 1\na1 0 a2 1\na3 0 a3 1\n")
-    arguments.qrels, arguments.output = str(tmp_path / "qrels.txt"), str(tmp_path / "judged")
-    capsys.readouterr()
-    assert run(arguments) == 0
-    assert "left out: 1 judged queries, no relevant passage" in capsys.readouterr().out
-    assert ValidationSet(tmp_path / "judged").qrels == {"a1": {"a2": 1}}
+    judged = {"qrels": tmp_path / "qrels.txt", "output": tmp_path / "judged"}
+    made = validation_set(**arguments | judged, remove_query=True)
+    assert "left out: 1 judged queries, no relevant passage" in made.summary
+    assert made.qrels == {"a1": {"a2": 1}}

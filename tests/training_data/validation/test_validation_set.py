@@ -181,7 +181,16 @@ def test_damaged_and_other_folders(tmp_path, sources):
         ValidationSet(built.folder)
 
 
-@pytest.mark.parametrize("wrong", [{"depth": 0}, {"size": 0}, {"strata": -1}, {"min_relevance": 0}, {"seed": -1}])
-def test_options_out_of_range(wrong):
-    with pytest.raises(TasbError, match=next(iter(wrong))):
+@pytest.mark.parametrize(
+    ("wrong", "argument"),
+    [
+        ({"depth": 0}, "hits=0"),
+        ({"size": 0}, "queries_sampled=0"),
+        ({"strata": -1}, "strata=-1"),
+        ({"min_relevance": 0}, "min_relevance=0"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_options_out_of_range(wrong, argument):
+    with pytest.raises(TasbError, match=argument):
         ValidationOptions(**wrong)

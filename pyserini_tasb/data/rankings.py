@@ -1,0 +1,157 @@
+"""Rankings to mine negatives from: stock Pyserini searching with BM25 or in a Faiss index, or a run that exists."""
+
+from __future__ import annotations
+
+import logging
+import os
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_tasb.data.negatives import Ranking
+from pyserini_tasb.data.pair_sources import as_run_dict
+from pyserini_tasb.encoding.index_manifest import require_encoder
+from pyserini_tasb.errors import TasbError, argument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pyserini_tasb.formats.run import AnyRun
+    from pyserini_tasb.results import StrPath
+
+
+LOG = logging.getLogger(__name__)
+# The same whatever the number of threads: the last bits of a matrix product depend on the size of the matrices.
+QUERIES_PER_SEARCH = 512
+
+
+def bm25_rankings(index: StrPath, topics: Mapping[str, str], *, hits: int, threads: int) -> Iterator[Ranking]:
+    """Search a Lucene index with `LuceneSearcher`: BM25 with Pyserini's own parameters.
+
+    Args:
+        index: a folder, or the name of one of Pyserini's prebuilt indexes.
+        topics: qid → query.
+        hits: hits for each query.
+        threads: for searching; the rankings do not depend on it.
+
+    Raises:
+        TasbError: no such index.
+    """
+    from pyserini.search.lucene import LuceneSearcher
+
+    name = os.fspath(index)
+    try:
+        searcher = LuceneSearcher(name) if Path(name).is_dir() else LuceneSearcher.from_prebuilt_index(name)
+    except Exception as error:  # Java's, and those of a download
+        raise _not_an_index(name, "a Lucene index", str(error).partition("\n")[0]) from error
+    if searcher is None:
+        raise _not_an_index(name, "a Lucene index", "no such folder, and no prebuilt index of that name")
+    return _search(searcher, topics, hits, threads)
+
+
+def dense_rankings(
+    index: StrPath,
+    encoder: str,
+    topics: Mapping[str, str],
+    *,
+    hits: int,
+    threads: int,
+    device: str,
+    allow_other_encoder: bool = False,
+) -> Iterator[Ranking]:
+    """Search a Faiss index with `FaissSearcher`, the queries encoded as a card says.
+
+    Args:
+        index: a folder, or the name of one of Pyserini's prebuilt indexes.
+        encoder: the one that the index was made with: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
+        topics: qid → query.
+        hits: hits for each query.
+        threads: for searching; the rankings do not depend on it.
+        device: where queries are encoded: `cpu`, `cuda:0`, …
+        allow_other_encoder: search although the index does not list the encoder.
+
+    Raises:
+        TasbError: no such index or encoder, the index holds vectors of another size, or the encoder does not belong
+            to it.
+    """
+    name = os.fspath(index)
+    folder = Path(name)
+    absent = [file for file in ("index", "docid") if not (folder / file).is_file()]
+    if folder.is_dir() and absent:
+        raise _not_an_index(name, "a folder with a Faiss index and its docids", f"no file `{'`, `'.join(absent)}`")
+    from pyserini.search.faiss import FaissSearcher
+
+    from pyserini_tasb.encoding.encoders import TasbQueryEncoder
+
+    query_encoder = TasbQueryEncoder(encoder, device=device)
+    if allow_other_encoder and folder.is_dir():
+        require_encoder(folder, query_encoder, allow_other=True)  # warns
+        query_encoder.identity = None  # FaissSearcher, as we adapt it, would refuse what the caller allows
+    open_index = FaissSearcher if folder.is_dir() else FaissSearcher.from_prebuilt_index
+    searcher = open_index(name, query_encoder)
+    if searcher is None:
+        raise _not_an_index(name, "a Faiss index", "no such folder, and no prebuilt index of that name")
+    return _with_warning(_search(searcher, topics, hits, threads), searcher, hits)
+
+
+def run_rankings(run: AnyRun, topics: Mapping[str, str], *, hits: int) -> Iterator[Ranking]:
+    """Take the rankings from a run, which is read into memory whole.
+
+    Args:
+        run: its name or path, or the run itself.
+        topics: qid → query; a query that the run lacks has no hits.
+        hits: hits for each query, by score and then docid, as trec_eval ranks.
+
+    Raises:
+        TasbError: no such run, or a faulty one.
+    """
+    rankings = as_run_dict(run)
+    for qid in topics:
+        best = sorted(((score, docid) for docid, score in rankings.get(qid, {}).items()), reverse=True)[:hits]
+        yield Ranking(qid, [docid for _, docid in best], np.array([score for score, _ in best], dtype=np.float32))
+
+
+def _search(searcher: Any, topics: Mapping[str, str], hits: int, threads: int) -> Iterator[Ranking]:
+    from tqdm.auto import tqdm
+
+    remaining = iter(topics.items())
+    with tqdm(total=len(topics), desc="search", unit=" queries", mininterval=1.0) as progress:
+        while chunk := dict(islice(remaining, QUERIES_PER_SEARCH)):
+            found = searcher.batch_search(list(chunk.values()), list(chunk), k=hits, threads=threads)
+            _require_all(chunk, found)
+            for qid in chunk:
+                scores = np.array([hit.score for hit in found[qid]], dtype=np.float32)
+                yield Ranking(qid, [hit.docid for hit in found[qid]], scores)
+            progress.update(len(chunk))
+
+
+def _require_all(chunk: Mapping[str, str], found: Mapping[str, Any]) -> None:
+    # Anserini logs what fails in its threads and returns the rest.
+    missing = [qid for qid in chunk if qid not in found]
+    if missing:
+        raise TasbError(
+            expected=f"rankings of {len(chunk)} queries",
+            found=f"none for {len(missing)} of them: {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}",
+            do="see Anserini's own error above; a run made with `python -m pyserini.search.lucene` can be given "
+            f"with {argument('run')}",
+        )
+
+
+def _with_warning(rankings: Iterator[Ranking], searcher: Any, hits: int) -> Iterator[Ranking]:
+    """The rankings; after the last of them, a warning if some were short."""
+    from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
+
+    lengths = []
+    for ranking in rankings:
+        lengths.append(len(ranking.docids))
+        yield ranking
+    if warning := short_lists_warning(lengths, hits, searcher.docids, faiss_advice(searcher.index)):
+        LOG.warning("%s", warning)
+
+
+def _not_an_index(index: str, expected: str, found: str) -> TasbError:
+    return TasbError(
+        where=index, expected=f"{expected}, or the name of a prebuilt one", found=found, do="check the path"
+    )
