@@ -44,7 +44,10 @@ def search_lucene(index, run, *options, hits=1000, topics=TOPICS):
 @pytest.mark.parametrize("form", ["trec", "msmarco"])
 def test_a_shipped_recipe(options, form, indexes, tmp_path, capsys):
     runs = [search_dense(indexes.faiss, tmp_path / "dense"), search_lucene(indexes.bm25, tmp_path / "bm25")]
-    assert tasb("fuse", "--recipe", "tasb+bm25", "--runs", *runs, "--output", tmp_path / "fused", "--output-format", form) == 0
+    assert (
+        tasb("fuse", "--recipe", "tasb+bm25", "--runs", *runs, "--output", tmp_path / "fused", "--output-format", form)
+        == 0
+    )
     given = ["--dense-index", indexes.faiss, "--sparse-index", indexes.bm25, "--encoder", ENCODER]
     capsys.readouterr()
     assert tasb_hybrid("tasb+bm25", tmp_path / "hybrid", *given, *options, "--output-format", form) == 0
