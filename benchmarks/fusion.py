@@ -1,7 +1,7 @@
 """`tasb fuse` beside `python -m pyserini.fusion` and polars; exits with 1 below 10 times as fast or above 1 GB.
 
     python benchmarks/fusion.py                          # 6,980 queries, 1,000 hits, two runs, reciprocal rank fusion
-    python benchmarks/fusion.py --topics 500 --repeats 1
+    python benchmarks/fusion.py --queries 500 --repeats 1
     python benchmarks/fusion.py --method interpolation
 
 Files to file, each in processes of its own, in turns. Time is the wall clock's, start-up included; the best of each is
@@ -45,7 +45,7 @@ OPTIONS = {
 def main() -> int:
     """Measure, compare, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topics", type=int, default=6_980, help="default: %(default)s")
+    parser.add_argument("--queries", type=int, default=6_980, help="default: %(default)s")
     parser.add_argument("--hits", type=int, default=1_000, help="default: %(default)s")
     parser.add_argument("--method", choices=tuple(OPTIONS), default="rrf", help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
@@ -81,7 +81,7 @@ def synthetic_run(path: Path, arguments: argparse.Namespace, seed: int) -> Path:
     half = arguments.hits // 2
 
     def tables():
-        for query in range(arguments.topics):
+        for query in range(arguments.queries):
             both = distinct(shared, DOCUMENTS, half)
             own = np.setdiff1d(distinct(random, DOCUMENTS, arguments.hits), both)[: arguments.hits - half]
             numbers = random.permutation(np.concatenate([both, own]))
@@ -154,7 +154,7 @@ def report(arguments, figures, difference: float, size: int) -> int:
     best, processor = ({program: min(run[of] for run in runs) for program, runs in figures.items()} for of in (0, 1))
     peak = {program: max(gigabytes for *_, gigabytes in runs) for program, runs in figures.items()}
     ratio, of_processor = (least["pyserini.fusion"] / least["tasb fuse"] for least in (best, processor))
-    print(f"{arguments.method}, {arguments.topics:,} queries, {arguments.hits:,} hits, 2 runs of {size / 2e6:.0f} MB")
+    print(f"{arguments.method}, {arguments.queries:,} queries, {arguments.hits:,} hits, 2 runs of {size / 2e6:.0f} MB")
     for program, runs in figures.items():
         times = " ".join(f"{seconds:.1f}" for seconds, *_ in runs)
         used = f"{processor[program]:.1f} s of processor time"
