@@ -1,4 +1,4 @@
-"""Put the call of an adapter into a command's code, between its definitions and its main block.
+"""Put the call of an adapter into a module's code, behind its definitions and before its main block.
 
 runpy executes the code object of a module that runs as `__main__` itself: there is no "after import" to wait for.
 """
@@ -23,9 +23,8 @@ def code_with_adapter(loader: Any, name: str) -> CodeType | None:
     tree = ast.parse(source)
     main_blocks = [at for at, node in enumerate(tree.body) if _is_main_block(node)]
     place = main_blocks[-1] if main_blocks else len(tree.body)
-    call = ast.parse(f"__import__('pyserini_tasb.plugin.startup', fromlist=['adapt']).adapt({name!r}, globals())").body[
-        0
-    ]
+    startup = "__import__('pyserini_tasb.plugin.startup', fromlist=['adapt'])"
+    call = ast.parse(f"{startup}.adapt({name!r}, globals())").body[0]
     for node in ast.walk(call):
         ast.copy_location(node, tree.body[min(place, len(tree.body) - 1)])
     tree.body.insert(place, call)

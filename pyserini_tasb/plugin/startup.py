@@ -2,6 +2,17 @@
 
 Runs at every interpreter start, so it imports the standard library only, and of that only what is loaded anyway: not
 even `__future__`, which would be a quarter of the cost. Hence the quoted annotations.
+
+Three techniques are left. Each was taken out in turn, and a test failed that says what it is for:
+
+* The finder waits for modules that nobody has imported yet. Without it `--encoder tasb` is unknown to stock commands:
+  `tests/plugin/test_startup.py::test_live_after_installation`.
+* The adapter's call is inserted into a module's code (`insertion.py`). Without it nothing is adapted that `python -m`
+  runs: `tests/plugin/test_stock_commands.py::test_explicit_class_wins_over_the_name`.
+* Stock functions are cloned over a class map without our keys (`commands.py`). Without it a path that only contains our
+  letters leads to our encoder: `tests/plugin/test_names.py::test_no_other_encoder_behaves_differently`.
+
+A fourth one, a loader's own `exec_module`, is gone: it calls the loader's `get_code`, which is replaced for the second.
 """
 
 import os
@@ -17,19 +28,17 @@ if TYPE_CHECKING:
 SWITCH = "PYSERINI_TASB_AUTOLOAD"
 _ADAPTED = "__pyserini_tasb__"
 
-# Modules adapted once they have run: module → the adapter, called with the module's namespace.
+# Module → its adapter, called with the module's namespace once its functions are defined: at the end of the module, or
+# just before the main block of one that `python -m` runs.
 MODULES = {
     "pyserini.encode": "pyserini_tasb.plugin.commands:adapt_class_maps",
-    "pyserini.search.faiss._searcher": "pyserini_tasb.plugin.searchers:adapt_faiss_searcher",
-    "pyserini.search.lucene._hnsw_searcher": "pyserini_tasb.plugin.searchers:adapt_lucene_searcher",
-}
-# Modules that `python -m` runs: adapted once their functions are defined, just before their main block.
-COMMANDS = {
     "pyserini.encode.__main__": "pyserini_tasb.plugin.commands:adapt_encode",
     "pyserini.encode.query": "pyserini_tasb.plugin.commands:adapt_encode_query",
     "pyserini.search.faiss.__main__": "pyserini_tasb.plugin.commands:adapt_search_faiss",
+    "pyserini.search.faiss._searcher": "pyserini_tasb.plugin.searchers:adapt_faiss_searcher",
     "pyserini.search.hybrid.__main__": "pyserini_tasb.plugin.commands:adapt_other_search",
     "pyserini.search.lucene.__main__": "pyserini_tasb.plugin.commands:adapt_other_search",
+    "pyserini.search.lucene._hnsw_searcher": "pyserini_tasb.plugin.searchers:adapt_lucene_searcher",
 }
 # Modules that start a JVM (pyclass) or run `java` from PATH (trec_eval): does that need a `java` on PATH?
 NEEDS_JAVA = {"pyserini.pyclass": False, "pyserini.eval.trec_eval": True}
@@ -45,13 +54,13 @@ class PyseriniFinder:
             return None
         if name in NEEDS_JAVA:
             _guarded("choosing a Java", _ensure_java, NEEDS_JAVA[name])
-        if name not in MODULES and name not in COMMANDS:
+        if name not in MODULES:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    _guarded(f"waiting for {name}", _wait_for, name, spec.loader)
+                    _guarded(f"waiting for {name}", _wait_for, spec.loader)
                 return spec
         return None
 
@@ -67,7 +76,7 @@ def register() -> None:
     # By name: two finders, the second from a module loaded again, would delegate to each other for ever.
     if PyseriniFinder.__name__ not in (type(finder).__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, PyseriniFinder())
-    for name in (*MODULES, *COMMANDS):
+    for name in MODULES:
         if name in sys.modules:
             adapt(name, vars(sys.modules[name]))
 
@@ -82,32 +91,20 @@ def adapt(name: str, namespace: "dict[str, Any]") -> None:
 def _adapt(name: str, namespace: "dict[str, Any]") -> None:
     import importlib
 
-    module, _, function = (MODULES | COMMANDS)[name].partition(":")
+    module, _, function = MODULES[name].partition(":")
     getattr(importlib.import_module(module), function)(namespace)
 
 
-def _wait_for(name: str, loader: "Any") -> None:
-    # Set on this one loader instance: no proxy stands between it and `python -m`, importlib.resources or debuggers.
-    if name in MODULES:
-        loader.exec_module = _exec_then_adapt(name, loader.exec_module)
-    else:
-        loader.get_code = _adapt_in_code(loader, loader.get_code)
+def _wait_for(loader: "Any") -> None:
+    get_code: Callable[[str], CodeType | None] = loader.get_code
 
-
-def _exec_then_adapt(name: str, exec_module: "Callable[[ModuleType], None]") -> "Callable[[ModuleType], None]":
-    def run(module: "ModuleType") -> None:
-        exec_module(module)
-        adapt(name, vars(module))
-
-    return run
-
-
-def _adapt_in_code(loader: "Any", get_code: "Callable[[str], CodeType | None]") -> "Callable[[str], CodeType | None]":
     def adapted(name: str) -> "CodeType | None":
         code: CodeType | None = _guarded(f"reading {name}", _insert_adapter, loader, name)
         return code or get_code(name)
 
-    return adapted
+    # Set on this one loader instance: no proxy stands between it and `python -m`, importlib.resources or debuggers.
+    # Both runpy and the loader's own `exec_module` ask it for the code.
+    loader.get_code = adapted
 
 
 def _insert_adapter(loader: "Any", name: str) -> "CodeType | None":

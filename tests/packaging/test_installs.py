@@ -140,7 +140,7 @@ def test_recipes_are_found(installed, checkout, at, tmp_path, monkeypatch):
     where = checkout if at == "checkout" else at
     code = "from pyserini_tasb.recipes.lookup import encoder_cards; print(*encoder_cards())"
     assert installed.run("-c", code, cwd=where).stdout == "margin-mse minilm tasb\n"
-    done = installed.run(*TASB, "encoders", cwd=where)
+    done = installed.run(*TASB, "list", "encoders", cwd=where)
     assert "tasb:margin-mse" in done.stdout
 
 
