@@ -167,10 +167,6 @@ def _cut_to_axes(text: Any) -> None:
         text.set_text(kept.rstrip() + "…")
 
 
-# --------
-# Which clusters are drawn, and which queries stand for them.
-
-
 def sample_clusters(
     found: KMeans, vectors: NDArray[np.float32], texts: Sequence[str], *, seed: int
 ) -> list[SampleCluster]:
@@ -213,10 +209,6 @@ def _different(texts: Sequence[str], rows: NDArray[np.intp]) -> tuple[str, ...]:
         if len(examples) == EXAMPLES:
             break
     return tuple(examples.values())
-
-
-# --------
-# Fonts for text in any script: matplotlib's own first, then whatever is installed.
 
 
 @dataclass(frozen=True)

@@ -132,10 +132,6 @@ class Internet:
         return contents
 
 
-# --------
-# The transfer: it never splices two versions of a file.
-
-
 @dataclass(frozen=True)
 class _Version:
     """Which version of a file the bytes on this disk begin; `validator` is its ETag or, without one, its date."""
@@ -294,10 +290,6 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-# --------
-# What is in a file, and whether that is what was published.
-
-
 @dataclass(frozen=True)
 class Contents:
     """Size in bytes, md5 as 32 hexadecimal digits, and number of lines (a last line needs no line end)."""
@@ -370,10 +362,6 @@ def set_aside(path: Path, name: str) -> Path:
     aside = path.with_name(f"{name}.rejected")
     path.replace(aside)
     return aside
-
-
-# --------
-# The disk.
 
 
 def require_room(folder: Path, needed: int, purpose: str) -> None:

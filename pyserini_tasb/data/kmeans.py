@@ -172,10 +172,6 @@ def _blocks(rows: int) -> Iterator[slice]:
         yield slice(start, min(start + ROWS_AT_ONCE, rows))
 
 
-# --------
-# What clusters are like: sizes, closeness, agreement with labels.
-
-
 @dataclass(frozen=True)
 class Sizes:
     """How many queries the clusters have; empty clusters count in `empty` only.

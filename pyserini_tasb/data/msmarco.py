@@ -189,10 +189,6 @@ def _room_to_build(files: TrainingFiles) -> int:
     return int(TEXTS_AT_ONCE * texts) + BYTES_PER_PAIR * files.scores.rows
 
 
-# --------
-# DEV-49K: the judged dev queries that no evaluation set has, for early stopping (paper, Section 4.3).
-
-
 def write_held_out(dev_queries: Path, dev_qrels: Path, folder: Path) -> int:
     """Write `topics.tsv` and `qrels.txt` of the dev queries that are judged and in no evaluation set.
 
@@ -242,9 +238,6 @@ def _copy_lines(source: Path, target: Path, keep: Callable[[str], bool], kept: s
             records += 1
         faults.finish(records=records)
 
-
-# --------
-# What to type after `tasb msmarco`: the early-stopping set, the clusters, the training.
 
 _TEMPLATE = """\
 # TAS-B's training as in its paper (arXiv:2104.06967, Section 4.2). It prints results for batch sizes 32, 96 and 256.
@@ -319,7 +312,6 @@ def _configuration(folder: Path) -> str:
     return _TEMPLATE.format(**{key: json.dumps(str(path), ensure_ascii=False) for key, path in paths.items()})
 
 
-# --------
 # The files of MS MARCO passage training as data: where they are, how they are checked.
 #
 # Sources of what is written here:

@@ -287,9 +287,6 @@ def _only(query: Candidates, chosen: NDArray[np.intp]) -> Candidates:
     return dataclasses.replace(query, negatives=query.negatives[chosen], scores=query.scores[chosen], taught=taught)
 
 
-# --------
-# How a query's negatives are drawn.
-
 STRATA = 10
 
 Sampling: TypeAlias = Callable[[NDArray[np.float32], int, np.random.Generator], NDArray[np.intp]]

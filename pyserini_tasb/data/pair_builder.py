@@ -192,10 +192,6 @@ def _numbers(chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
     return np.cumsum(chosen, dtype=np.uint32) - np.uint32(1)
 
 
-# --------
-# The rows on disk, then sorted in buckets that fit into memory.
-
-
 class RowSpool:
     """A file of pairs, and how many there are of each query.
 
@@ -305,10 +301,6 @@ def _grown(array: NDArray[Any], length: int) -> NDArray[Any]:
     grown = np.zeros(max(length, 2 * len(array)), array.dtype)
     grown[: len(array)] = array
     return grown
-
-
-# --------
-# The arrays, written query by query.
 
 
 class PairArrays:

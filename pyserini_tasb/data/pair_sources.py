@@ -126,9 +126,6 @@ def _with_texts(chunk: RowChunk, queries: TextLookup, passages: TextLookup, faul
     return PairRows(query, positive, negative, chunk.numbers[good])
 
 
-# --------
-# Pairs by texts: query, positive and negative in one row, with or without the teacher's two scores before them.
-
 TEXTS = ("query", "positive", "negative")
 SCORES = ("pos_score", "neg_score")
 SUPERVISION: dict[int, Supervision] = {len(TEXTS): "labels", len(SCORES + TEXTS): "scores"}
@@ -266,10 +263,6 @@ class TextPool:
         added = np.fromiter(self._recent.values(), np.int64, len(self._recent))
         self._indices = np.concatenate((self._indices, added))[order]
         self._recent = {}
-
-
-# --------
-# Pairs of the passages that qrels call relevant with those that a run ranks for the query and that are not.
 
 
 class JudgedRun:

@@ -128,10 +128,6 @@ def open_pair_store(folder: Path) -> PairStore:
     return PairStore(folder, read_manifest(folder, KIND, VERSION))
 
 
-# --------
-# What a teacher says of the labels.
-
-
 @dataclass(frozen=True)
 class Agreement:
     """Pairs by what a teacher says of them. A tie counts for neither side.

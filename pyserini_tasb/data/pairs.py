@@ -305,10 +305,6 @@ def _note_without_pairs(source: JudgedRun) -> None:
             LOG.info("%s judged queries %s: %s", f"{len(qids):,}", what, shown)
 
 
-# --------
-# Whether the store was built before: from the same sources, as its manifest describes them.
-
-
 def _sources(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     source = next(name for name in NEEDED if given[name] is not None)
     return [
@@ -368,10 +364,6 @@ def _content(recipe: dict[str, Any]) -> dict[str, Any]:
         for source in recipe.get("sources", [])
     ]
     return {**recipe, "sources": sources}
-
-
-# --------
-# From a source to a store; each distinct text is stored once.
 
 
 def build_from_ids(

@@ -175,10 +175,6 @@ def _write(
                 passages.write(json.dumps(passage, ensure_ascii=False) + "\n")
 
 
-# --------
-# The pseudo-query of one document.
-
-
 @dataclass(frozen=True)
 class PseudoQueryRules:
     """What becomes a pseudo-query.
@@ -284,10 +280,6 @@ def leading_sentences(text: str, min_words: int) -> str:
         if word_count(text[: end.end()]) >= min_words:
             return text[: end.end()]
     return text
-
-
-# --------
-# Which documents get their pseudo-query.
 
 
 def choose_documents(

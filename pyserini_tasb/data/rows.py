@@ -190,10 +190,6 @@ def _what_is_wrong(line: bytes, numbers: int, columns: int) -> str | None:
     return None
 
 
-# --------
-# Faulty rows: named, or skipped and counted.
-
-
 class RowFaults:
     """What is wrong with the rows of a file. Reading stops at the chunk in which the limit is reached.
 

@@ -78,10 +78,6 @@ def _require_finite(scores: NDArray[np.float32], start: int, table: PairTable) -
         )
 
 
-# --------
-# The rows of the files, and the distinct (query, passage) among them, which is what a model scores.
-
-
 @dataclass(frozen=True)
 class Margins:
     """The positives' scores less the negatives'.
@@ -187,10 +183,6 @@ def _query_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _passage_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (keys >> np.uint64(QUERY_BITS)).astype(np.int64)
-
-
-# --------
-# Scores on disk while there are not all of them yet. A killed process loses at most one window.
 
 
 class ScorePart:

@@ -284,10 +284,6 @@ def _new_folder(folder: Path) -> Path:
     return folder
 
 
-# --------
-# Candidates: what a query's passages are ranked among.
-
-
 @dataclass(frozen=True)
 class Candidates:
     """One query's candidates: the best of the baseline run, and every relevant passage.
@@ -367,10 +363,6 @@ def usable_queries(topics: Topics, qrels: QrelsDict, run: RunDict, min_relevance
 def _examples(qids: Iterable[str]) -> str:
     listed = list(qids)
     return ", ".join(listed[:3]) + (f", … ({len(listed)} queries)" if len(listed) > 3 else "")
-
-
-# --------
-# A sample of the queries: uniform, as the paper says, or of strata, as its script does.
 
 
 def uniform_sample(queries: int, size: int, seed: int) -> NDArray[np.int64]:

@@ -242,10 +242,6 @@ def _require_rows(file: DataFile, contents: Contents, path: Path) -> None:
         )
 
 
-# --------
-# Copies on this machine: found by name, verified, and linked or unpacked, never copied.
-
-
 def _take_copies(
     wanted: Iterable[DataFile], files: TrainingFiles, source: Path, here: VerifiedFolder
 ) -> list[DataFile]:
@@ -307,10 +303,6 @@ def _take_copy(
                 here.link(file, path, contents)
             return True, wrong
     return False, wrong
-
-
-# --------
-# Downloads and archives.
 
 
 def _download(

@@ -203,10 +203,6 @@ def _no_collection(path: Path, found: str) -> TasbError:
     )
 
 
-# --------
-# Documents with their titles apart, out of the collections that `open_collection` reads.
-
-
 @dataclass(frozen=True)
 class Document:
     """One document of a collection.
@@ -253,10 +249,6 @@ def _parse_json(line: str) -> Document:
         title = first if rest else ""
     title = title.strip() if isinstance(title, str) else ""
     return Document(docid, title, whole.removeprefix(title).strip())
-
-
-# --------
-# The passages to encode: one collection or several, one after the other.
 
 
 class Corpus:

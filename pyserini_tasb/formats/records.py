@@ -150,10 +150,6 @@ def _require_encodable(name: str, value: str) -> None:
         raise ValueError(f"{name} has a lone surrogate in it") from error
 
 
-# --------
-# The texts that a Lucene index stores, read through Pyserini.
-
-
 class LuceneCollection:
     """The documents of a Lucene index, in the index's order.
 

@@ -50,9 +50,6 @@ class ListedTexts:
         return [self._listed[int(index)] for index in indices]
 
 
-# --------
-# Writing the files of a text store, record by record.
-
 KIND, VERSION = "text store", 1
 TEXTS, TEXT_OFFSETS = "texts.bin", "text_offsets.npy"
 FAULTS_SHOWN = 20
@@ -148,9 +145,6 @@ def _append_ends(offsets: ArrayFile, end: int, strings: Sequence[bytes]) -> int:
     offsets.append(ends)
     return int(ends[-1])
 
-
-# --------
-# Texts by index and by id, in memory-mapped files: millions of passages, next to no memory.
 
 BATCH = 4096
 WINDOW = 1 << 18
@@ -316,10 +310,6 @@ def _unusable(source: str, batch: Sequence[tuple[str, str]], before: int) -> Tas
 
 def _as_array(indices: Iterable[int] | NDArray[np.integer]) -> NDArray[np.integer]:
     return indices if isinstance(indices, np.ndarray) else np.fromiter(indices, np.int64)
-
-
-# --------
-# From ids in a source of pairs to texts that can be trained on.
 
 
 class TextLookup:
