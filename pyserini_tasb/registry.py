@@ -1,19 +1,17 @@
-"""Whatever has a name can be replaced from outside: losses, sampling strategies, poolings, fusion methods, index kinds.
+"""Whatever is in a registry can be replaced from outside.
 
 There are three ways in, and each is enough alone.
 
 1. A decorator, in a module that you import:
 
-       from pyserini_tasb.training.losses import PAIRWISE
+       @SCORINGS.register("doubled")
+       def double(score): ...
 
-       @PAIRWISE.register("huber")
-       def huber(student_positives, student_negatives, teacher_margins): ...
-
-2. `my_package.my_module:huber`, wherever a YAML file, an option or a function takes a name.
+2. `my_package.my_module:double`, wherever a YAML file, an option or a function takes a name.
 3. An entry point of a package that is installed:
 
-       [project.entry-points."pyserini_tasb.pairwise_losses"]
-       huber = "my_package.my_module:huber"
+       [project.entry-points."pyserini_tasb.scorings"]
+       doubled = "my_package.my_module:double"
 
 The second way runs code that a file names. It is honoured in your own files, options and Python. In files of others
 (model folders, regressions from elsewhere) it is honoured only for packages that you trust (`--trust PACKAGE`).
