@@ -214,9 +214,11 @@ def test_options_that_do_not_go_together(tmp_path, options, found):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("option", ["--max-length", "--query-max-length"])
-def test_lengths_without_room_for_a_text(tmp_path, pairs, option):
-    with pytest.raises(TasbError, match=rf"{option} of at least 3(?s:.*)found: +2\n"):
+@pytest.mark.parametrize(
+    ("option", "named"), [("--max-length", "max_length"), ("--query-max-length", "query_max_length")]
+)
+def test_lengths_without_room_for_a_text(tmp_path, pairs, option, named):
+    with pytest.raises(TasbError, match=rf"{named}= of at least 3(?s:.*)found: +2\n"):
         tasb_score(tmp_path / "out.tsv", pairs, option, 2)
     tasb_score(tmp_path / "out.tsv", pairs, option, 3, "--allow-reversed")  # of so few tokens chance decides
 
