@@ -13,7 +13,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class RunData(Strict):
-    """Folders that `tasb data` made."""
+    """Folders that `tasb pairs` and `tasb validation-set` made."""
 
     pairs: Path
     validation: Path | None = None
@@ -106,7 +106,7 @@ class StudentConfig(Strict):
 
 
 class DataConfig(RunData):
-    """Folders and files that `tasb data` and `tasb cluster` made."""
+    """Folders and files that `tasb pairs`, `tasb validation-set` and `tasb cluster` made."""
 
     clusters: Path | None = None
 

@@ -155,7 +155,7 @@ def _without_margins(strategy: str, *, balanced: bool) -> TasbError:
     return TasbError(
         expected=f"a teacher's scores or margins in the pair store, for {what}",
         found="pairs with labels only",
-        do=f"{instead}, or score the pairs with a teacher first (`tasb data`)",
+        do=f"{instead}, or score the pairs with a teacher first (`tasb score`)",
     )
 
 
