@@ -83,17 +83,15 @@ def build_parser() -> argparse.ArgumentParser:
 def _log_on_stderr(verb: Verb, verbosity: int) -> Iterator[None]:
     """Print what the package logs: warnings, notes unless the user wants quiet, more if the user wants it."""
     log = logging.getLogger("pyserini_tasb")
-    handler = _Stderr(verb)
-    before = log.level, log.propagate
+    before = log.handlers, log.level, log.propagate
     log.setLevel({-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}[verbosity])
-    log.addHandler(handler)
+    log.handlers = [_Stderr(verb)]  # not beside the one for stock Pyserini commands
     log.propagate = False  # Pyserini's searches set up the root logger, which would print it all a second time
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(before[0])
-        log.propagate = before[1]
+        log.handlers, _, log.propagate = before
+        log.setLevel(before[1])
 
 
 class _Stderr(logging.Handler):
