@@ -55,7 +55,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def whole_text_file(path: Path) -> Iterator[TextIO]:
-    r"""As `whole_file`, for UTF-8 text whose lines end with \n."""
+    r"""A text file that is there whole or not at all, like `whole_file`; UTF-8, and lines end with \n."""
     with whole_file(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
         yield text

@@ -1,4 +1,4 @@
-"""What completes `tasb` when a user presses Tab: verbs, options, choices and paths.
+"""Shell completion: verbs, options, choices and paths of `tasb` at a press of Tab.
 
 The script is made once, by shtab, and starts no Python; argcomplete would start `tasb` at each press of the key.
 """

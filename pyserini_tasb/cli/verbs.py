@@ -81,7 +81,7 @@ class Verb:
 
     @property
     def function(self) -> Callable[..., Any]:
-        """What the verb calls: the function of its name in `pyserini_tasb`, or the one it says."""
+        """The function that the verb calls: the one of its name in `pyserini_tasb`, or the one at `at`."""
         function: Callable[..., Any] = _imported(self.at or f"pyserini_tasb:{self.name.replace('-', '_')}")
         return function
 

@@ -224,7 +224,7 @@ class Typeface:
 
 
 def typeface_for(texts: Iterable[str]) -> Typeface:
-    """As few families as are found to draw all characters of `texts`."""
+    """The fewest font families found that together draw all characters of `texts`."""
     from matplotlib import font_manager
 
     characters = set().union(*texts)

@@ -257,7 +257,7 @@ def number_of_clusters(queries: int, batch_size: int, wanted: int | None = None)
 
 
 def small_clusters_warning(queries: int, clusters: int, batch_size: int) -> str | None:
-    """What to tell the user when a cluster has, on average, fewer queries than a batch takes."""
+    """The warning that clusters have, on average, fewer queries than a batch takes; None if they have enough."""
     if queries >= clusters * batch_size:
         return None
     return (

@@ -343,7 +343,7 @@ def read_contents(source: BinaryIO, what: str, size: int, *, into: Path | None =
 
 
 def difference(found: Contents, *, md5: str | None = None, rows: int | None = None) -> tuple[str, str] | None:
-    """What was expected and what was found instead; None if the contents are right.
+    """The difference in words: what was expected, and what was found. None if the contents are right.
 
     Args:
         found: the file's contents.

@@ -77,7 +77,7 @@ class MinedPairs(FileResult):
 
     @property
     def summary(self) -> str:
-        """What was written, and everything that was left out."""
+        """The numbers of pairs that were written and of everything that was left out, as lines of text."""
         return self.worded(str)
 
     def worded(self, mention: Callable[[Argument], str]) -> str:

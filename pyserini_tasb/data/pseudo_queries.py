@@ -76,7 +76,7 @@ class PseudoQueries(FileResult):
 
     @property
     def summary(self) -> str:
-        """What was written, and what was left out."""
+        """The numbers of queries that were written and of documents that were left out, as lines of text."""
         return self.worded(str)
 
     def worded(self, mention: Callable[[Argument], str]) -> str:
@@ -275,7 +275,7 @@ def first_words(text: str, count: int) -> str:
 
 
 def leading_sentences(text: str, min_words: int) -> str:
-    """As few sentences from the start as have `min_words` words together; the whole text if there is no such end."""
+    """The first sentences, until they have `min_words` words together; the whole text if no sentence ends there."""
     for end in _SENTENCE_END.finditer(text):
         if word_count(text[: end.end()]) >= min_words:
             return text[: end.end()]
