@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from pyserini_tasb import __version__
+from pyserini_tasb.plugin.commands import print_log
 from tests.command_line import TASB, parser, tasb, tasb_argv, tasb_process
 from tests.command_line_folder import contents, make_outputs, write_inputs
 from tests.command_line_options import options_table, verbs
@@ -801,3 +803,14 @@ def test_a_mistake_in_a_card_is_told_without_traceback(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "did you mean `model`?" in done.stderr
+
+
+def test_notes_are_printed_once(monkeypatch, capsys):
+    """A stock Pyserini command in the same process prints our log, too."""
+    monkeypatch.setattr(logging.getLogger("pyserini_tasb"), "handlers", [])
+    print_log()
+    assert tasb("evaluate", "--qrels", "dl19-passage", "--runs", "dl19-passage.bm25", "--measures", "R@1000") == 0
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "tasb evaluate: note: dl19-passage.bm25 ends at depth 100, before R@1000"
+    assert all(line.startswith("tasb evaluate: note: ") and line != first for line in others)
+    assert len(logging.getLogger("pyserini_tasb").handlers) == 1
