@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import site
 import subprocess
 import sys
@@ -59,10 +60,10 @@ def python(tmp_path_factory):
     venv.create(folder / "venv", symlinks=True)
     program = folder / "venv" / "bin" / "python"
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
-    here = [path for path in [*site.getsitepackages(), str(Path(__file__).parents[1])]]
+    here = [*site.getsitepackages(), str(Path(__file__).parents[1])]
     (packages / "these.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
     # A copy: setuptools builds beside the source.
-    subprocess.run(["cp", "-r", PACKAGE, folder / "source"], check=True)
+    shutil.copytree(PACKAGE, folder / "source")
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet")
     run_module("pip", "--python", program, "install", *options, folder / "source")
 
@@ -141,10 +142,8 @@ def test_training_from_yaml_by_entry_points(tasb, config, home, tmp_path):
     about = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "from tasb_outside.models import maximum" in about
     assert "sentence-transformers" not in about
-    rates = [
-        json.loads(line)["learning_rate"] for line in (tmp_path / "run" / "metrics.jsonl").open() if '"step"' in line
-    ]
-    assert set(rates) == {1e-3}
+    logged = map(json.loads, (tmp_path / "run" / "metrics.jsonl").open())
+    assert {line["learning_rate"] for line in logged if "step" in line} == {1e-3}
 
 
 def test_named_by_module_it_is_the_same_training(tasb, config, tmp_path):
@@ -184,12 +183,9 @@ def encoding(encoder):
 def test_from_a_corpus_to_a_fused_run(tasb, files):
     tasb("encode", *encoding(TINY_MODEL), "--backend", "doubling", "--processes", 2, "--unit-size", 2)
     tasb("encode", "--encoder", TINY_MODEL, "--corpus", "trec:documents.trec", "--output", "once")
-    vectors = {
-        name: np.concatenate([np.load(path) for path in sorted((files / name).rglob("*.npy"))])
-        for name in ("vectors", "once")
-    }
-    np.testing.assert_allclose(vectors["vectors"], 2 * vectors["once"], atol=1e-5)
-    assert (files / "vectors").is_dir()
+    paths = [sorted((files / name).rglob("*.npy")) for name in ("vectors", "once")]
+    twice, once = (np.concatenate([np.load(path) for path in of_one]) for of_one in paths)
+    np.testing.assert_allclose(twice, 2 * once, atol=1e-5)
     tasb("index", "--vectors", "once", "--output", "flat")
     reader = "tasb_outside.retrieval:trec_topics:topics.trec"  # by module, beside the names of entry points
     tasb("search", "--index", "flat", "--topics", reader, "--output", "dense.txt")
@@ -266,25 +262,15 @@ def test_cards_beside_weights_run_code_of_trusted_packages_only(tasb, files, tmp
 
 
 def test_regressions_of_others_run_code_of_trusted_packages_only(tasb, files):
-    stage = {
-        "stage": "fuse",
-        "command": [
-            "pyserini_tasb",
-            "fuse",
-            "--runs",
-            "a",
-            "b",
-            "--method",
-            "tasb_outside.retrieval:squares",
-            "--output",
-            "x",
-        ],
-        "outputs": ["x"],
-    }
+    fuse = ["pyserini_tasb", "fuse", "--runs", "a", "b", "--method", "tasb_outside.retrieval:squares", "--output", "x"]
     values = {
-        "name": "sent", "description": "", "topics": "dl19-passage", "resources": {"disk_gb": 0, "memory_gb": 0},
-        "stages": [stage], "run": "x", "expected": "measure",
-    }  # fmt: skip
+        "name": "sent",
+        "topics": "dl19-passage",
+        "resources": {"disk_gb": 0, "memory_gb": 0},
+        "stages": [{"stage": "fuse", "command": fuse, "outputs": ["x"]}],
+        "run": "x",
+        "expected": "measure",
+    }
     (files / "sent.yaml").write_text(yaml.safe_dump(values))
     regress = ("regress", "sent.yaml", "--output", "results")
     done = tasb(*regress, check=False)

@@ -27,8 +27,7 @@ def trec_documents(path):
 
 def trec_topics(path):
     """TREC's topics: <top>, <num>, <title>."""
-    for number, title in re.findall(r"<num>\s*Number:\s*(\S+)\s*<title>\s*(.*?)\s*<", path.read_text(), re.DOTALL):
-        yield number, title
+    return re.findall(r"<num>\s*Number:\s*(\S+)\s*<title>\s*(.*?)\s*<", path.read_text(), re.DOTALL)
 
 
 def _field(document, name):

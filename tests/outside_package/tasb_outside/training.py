@@ -46,7 +46,7 @@ def halves(margins, counts, bins):
 
 def flat(schedule):
     """1 from the first step on."""
-    return lambda step: 1.0
+    return lambda _step: 1.0
 
 
 class SharedWords:
