@@ -1,4 +1,4 @@
-"""The programs that README.md and docs/python.md show, run as they stand there."""
+"""The programs that README.md, docs/python.md and docs/extend.md show, run as they stand there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 import pyserini_tasb as tasb
+from pyserini_tasb.registry import HOMES, registry_of
+from tests.command_line import tasb_process
 from tests.conftest import TINY
+from tests.training.conftest import training_set  # noqa: F401 - a fixture
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 PYTHON_PAGE = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+EXTEND_PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text()
 PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = re.findall(PROGRAM, README)
 STEPS = 400
@@ -73,7 +77,8 @@ def test_a_vector_from_a_text(capsys):
 
 def test_the_page_about_python_names_every_function_and_what_it_returns():
     rows = re.findall(r"^\| `(\w+)` \| .* \| `(\w+)`", PYTHON_PAGE, re.MULTILINE)
-    functions = [name for name in tasb.__all__ if inspect.isfunction(getattr(tasb, name)) and name != "register"]
+    functions = [name for name in tasb.__all__ if inspect.isfunction(getattr(tasb, name))]
+    functions = set(functions) - {"register", "register_encoders", "trusting"}  # docs/extend.md, README.md
     assert sorted(name for name, _ in rows) == sorted(functions)
     for name, returned in rows:
         assert returned in str(inspect.signature(getattr(tasb, name)).return_annotation)
@@ -87,3 +92,27 @@ def test_the_programs_of_the_page_about_python(tmp_path, monkeypatch, capsys):
     exec(compile(failing, "docs/python.md", "exec"), {})  # noqa: S102
     printed = PYTHON_PAGE[PYTHON_PAGE.index(failing) + len(failing) :].split("```")[2]
     assert capsys.readouterr().out.split() == printed.split()
+
+
+def test_the_loss_and_the_sampler_of_the_page_about_extension(training_set, tmp_path, monkeypatch):  # noqa: F811
+    loss, sampler, decorator = re.findall(PROGRAM, EXTEND_PAGE.replace("\n   ", "\n"))
+    for program in (loss, sampler):
+        assert program.count("\n") <= 20
+    (tmp_path / "my_training.py").write_text(loss + sampler)
+    config = training_set.config(tmp_path, name="page", workers=1)
+    monkeypatch.chdir(tmp_path)
+    settings = re.findall(r"--set (\S+)", EXTEND_PAGE)
+    assert settings == ["loss.pairwise=my_training:margin_huber", "sampling.strategy=my_training:tas_harder"]
+    tasb_process("train", config, "--set", *settings)
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert len([step for step in steps if "loss" in step]) == 8
+    monkeypatch.syspath_prepend(tmp_path)
+    exec(compile(decorator, "docs/extend.md", "exec"), {})  # noqa: S102
+    try:
+        assert registry_of("pairwise-losses").reference("margin-huber") == "my_training:margin_huber"
+    finally:
+        registry_of("pairwise-losses").remove("margin-huber")
+
+
+def test_the_page_about_extension_has_every_axis():
+    assert re.findall(r"^\| `([\w-]+)` \|", EXTEND_PAGE, re.MULTILINE) == list(HOMES)
