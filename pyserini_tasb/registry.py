@@ -265,7 +265,7 @@ class Registry(Generic[Entry]):
     def _imported(self, name: str) -> Any:
         module, _, attribute = name.partition(":")
         folder = str(Path.cwd())  # where `python -m` looks first, and the command `tasb` does not
-        if folder not in sys.path:
+        if folder not in sys.path and not sys.flags.safe_path:
             sys.path.append(folder)
         try:
             entry: Any = importlib.import_module(module)
