@@ -16,6 +16,7 @@ from pyserini_tasb.formats.named import run_file
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.regression.verdicts import as_printed
+from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,13 +148,10 @@ def unpacked(archive: Prebuilt) -> Path:
 
 def listing(conditions: Sequence[Condition]) -> str:
     """A line each: name, where its values come from, description."""
-    rows = [
+    first, *others = (
         (condition.name, ", ".join(_sources(condition)), condition.regression.description) for condition in conditions
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+    return text_table(first, others)
 
 
 def plan(condition: Condition, options: RunOptions, folder: Path) -> str:
