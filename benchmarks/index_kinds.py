@@ -21,7 +21,7 @@ import faiss
 import numpy as np
 
 from pyserini_tasb.cli.main import main as main_of_tasb
-from pyserini_tasb.indexes.build import KINDS, LUCENE_KINDS, REPORT
+from pyserini_tasb.indexes.build import KINDS, REPORT
 
 COLUMNS = {
     "MB": 10,
@@ -45,9 +45,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, metavar="DIR", help="instead of random ones")
     parser.add_argument("--rows", type=int, default=100_000, help="random vectors (default: %(default)s)")
     parser.add_argument("--dimension", type=int, default=768, help="of random vectors (default: %(default)s)")
-    parser.add_argument(
-        "--kinds", nargs="+", default=[*KINDS, *REFINED, *LUCENE_KINDS], help="KIND or KIND+fp32, +fp16"
-    )
+    parser.add_argument("--kinds", nargs="+", default=[*KINDS, *REFINED], help="KIND or KIND+fp32, +fp16")
     parser.add_argument("--threads", type=int, help="default: the cores this process may use")
     parser.add_argument("--json", type=Path, default=Path("index_kinds.json"), help="default: %(default)s")
     options = parser.parse_args()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.training.sampling import STRATEGIES, Sampler, build_sampler
+from pyserini_tasb.training.sampling import SAMPLINGS, Sampler, build_sampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def main() -> int:
         clusters = random_clusters(options.queries, options.clusters)
         print(f"{options.queries:,} queries, {pairs.offsets[-1]:,} pairs, {options.clusters:,} clusters")
         slowest = np.inf
-        for strategy in STRATEGIES:
+        for strategy in SAMPLINGS:
             sampler = build_sampler(strategy, pairs, batch_size=options.batch_size, seed=SEED, clusters=clusters)
             rate = batches_per_second(sampler, options.seconds)
             slowest = min(slowest, rate)

@@ -21,6 +21,7 @@ _HOME_OF = {
     "Pairs": "data.pairs",
     "PseudoQueries": "data.pseudo_queries",
     "Qrels": "formats.named",
+    "Registry": "registry",
     "Run": "formats.run",
     "Scores": "data.scoring",
     "StudyResult": "training.study",
@@ -45,7 +46,8 @@ _HOME_OF = {
     "msmarco": "data.msmarco",
     "pairs": "data.pairs",
     "pseudo_queries": "data.pseudo_queries",
-    "register": "plugin.startup",
+    "register": "registry",
+    "register_encoders": "plugin.startup",
     "regress": "regression.regress",
     "report": "regression.report",
     "rerank": "reranking.rerank",
@@ -56,6 +58,7 @@ _HOME_OF = {
     "study": "training.study",
     "teach": "training.teach",
     "train": "training.train",
+    "trusting": "registry",
     "tune": "fusion.tune",
     "validation_set": "data.validation_building",
 }
@@ -70,6 +73,7 @@ __all__ = [
     "Pairs",
     "PseudoQueries",
     "Qrels",
+    "Registry",
     "Run",
     "Scores",
     "StudyResult",
@@ -96,6 +100,7 @@ __all__ = [
     "pairs",
     "pseudo_queries",
     "register",
+    "register_encoders",
     "regress",
     "report",
     "rerank",
@@ -106,6 +111,7 @@ __all__ = [
     "study",
     "teach",
     "train",
+    "trusting",
     "tune",
     "validation_set",
 ]
@@ -133,7 +139,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.fusion.tune import tune
     from pyserini_tasb.indexes.build import Index, index
     from pyserini_tasb.indexes.check import doctor
-    from pyserini_tasb.plugin.startup import register
+    from pyserini_tasb.plugin.startup import register_encoders
+    from pyserini_tasb.registry import Registry, register, trusting
     from pyserini_tasb.regression.regress import regress
     from pyserini_tasb.regression.report import report
     from pyserini_tasb.reranking.depths import rerank_depths

@@ -1,20 +1,24 @@
-"""Whatever is in a registry can be replaced from outside.
+"""Whatever has a name here can be replaced from outside: losses, samplings, poolings, back ends, fusion methods, …
 
 There are three ways in, and each is enough alone.
 
 1. A decorator, in a module that you import:
 
-       @SCORINGS.register("doubled")
-       def double(score): ...
+       @tasb.register("pairwise-losses", "hinge")
+       def hinge(positives, negatives, margins): ...
 
-2. `my_package.my_module:double`, wherever a YAML file, an option or a function takes a name.
+2. `my_package.my_module:hinge`, wherever a YAML file, an option or a function takes a name.
 3. An entry point of a package that is installed:
 
-       [project.entry-points."pyserini_tasb.scorings"]
-       doubled = "my_package.my_module:double"
+       [project.entry-points."pyserini_tasb.pairwise_losses"]
+       hinge = "my_package.my_module:hinge"
 
-The second way runs code that a file names. It is honoured in your own files, options and Python. In files of others
-(model folders, regressions from elsewhere) it is honoured only for packages that you trust (`--trust PACKAGE`).
+The second way runs code that a file names. It is honoured in your own files, options and programs. In files of others
+(model folders, regressions from elsewhere) it is honoured only for packages that you trust: `--trust PACKAGE` on the
+command line, `with tasb.trusting("package"):` in Python.
+
+Whatever this package writes names an entry from outside by `module:name`: a checkpoint or a card finds it again, or
+its error says which package is missing.
 """
 
 from __future__ import annotations
@@ -24,9 +28,11 @@ import difflib
 import importlib
 import inspect
 import re
+import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pyserini_tasb.errors import TasbError, argument
@@ -35,20 +41,90 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Entry = TypeVar("Entry")
+Decorated = TypeVar("Decorated")
 PACKAGE = "pyserini_tasb"
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-# None: every package is trusted, because the name stands in the user's own file, option or program.
-_trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted packages", default=None)
+
+# The registry of each axis. It is imported when it is asked for.
+HOMES = {
+    "pairwise-losses": "training.losses:PAIRWISE",
+    "in-batch-losses": "training.losses:IN_BATCH",
+    "samplings": "training.sampling:SAMPLINGS",
+    "binnings": "training.binning:BINNINGS",
+    "schedules": "training.optimisation:SCHEDULES",
+    "in-batch-teachers": "training.teachers:TEACHERS",
+    "poolings": "models.poolings:POOLINGS",
+    "back-ends": "encoding.onnx_runtime:BACKENDS",
+    "pair-scorers": "reranking.scorers:SCORERS",
+    "index-kinds": "indexes.build:KINDS",
+    "fusion-methods": "fusion.methods:METHODS",
+    "normalizations": "fusion.methods:NORMALISATIONS",
+    "corpus-readers": "formats.collections:READERS",
+    "topic-readers": "formats.topics:READERS",
+}
+
+
+def register(axis: str, name: str) -> Callable[[Decorated], Decorated]:
+    """Decorator: make what follows known under a name. What is decorated stays as it is.
+
+    Args:
+        axis: what it is: one of those that `tasb list` shows with an origin, such as `pairwise-losses`.
+        name: how YAML files, options and functions will call it.
+
+    Raises:
+        TasbError: there is no such axis, or something else has that name.
+    """
+    return registry_of(axis).register(name)
+
+
+def registry_of(axis: str) -> Registry[Any]:
+    """The registry of an axis.
+
+    Raises:
+        TasbError: there is no such axis.
+    """
+    if axis not in HOMES:
+        raise TasbError(expected=f"an axis: {', '.join(HOMES)}", found=f"`{axis}`", do=_advice(axis, HOMES))
+    module, _, name = HOMES[axis].partition(":")
+    registry: Registry[Any] = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
+    return registry
+
+
+# None: nobody else's file is being read, so that every package is trusted.
+_honoured: ContextVar[frozenset[str] | None] = ContextVar("packages whose code a file may name", default=None)
+_trusted: ContextVar[frozenset[str]] = ContextVar("packages that the user trusts", default=frozenset())
 
 
 @contextlib.contextmanager
-def only_trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Honour `module:name` in the block for these packages alone: it reads files that others wrote."""
-    token = _trusted.set(frozenset(packages))
+def trusting(*packages: str) -> Iterator[None]:
+    """Trust these packages in the block: files of others may name their code as `module:name`.
+
+    Args:
+        packages: their top-level modules.
+    """
+    token = _trusted.set(_trusted.get() | {package.partition(".")[0] for package in packages})
     try:
         yield
     finally:
         _trusted.reset(token)
+
+
+def untrusted_package(word: str) -> str | None:
+    """The package whose code a word of a command names, `module:name` or `module:name:path`, if it is not trusted."""
+    found = re.match(rf"({_MODULE_AND_NAME.pattern})(:|$)", word)
+    package = re.split(r"[.:]", word)[0] if found else None
+    # `tasb:minilm` is an encoder, and this package's own code is no danger.
+    return None if package in {"tasb", PACKAGE, *_trusted.get()} else package
+
+
+@contextlib.contextmanager
+def files_of_others() -> Iterator[None]:
+    """In the block, honour `module:name` for trusted packages only: it reads what others wrote."""
+    token = _honoured.set(_trusted.get())
+    try:
+        yield
+    finally:
+        _honoured.reset(token)
 
 
 @dataclass(frozen=True)
@@ -96,14 +172,19 @@ class Registry(Generic[Entry]):
         self._raw[name] = entry
         self._entries[name] = self._prepared(name, entry)
 
-    def register(self, name: str) -> Callable[[Any], Any]:
+    def register(self, name: str) -> Callable[[Decorated], Decorated]:
         """Decorator: make what follows known as `name`. What is decorated stays as it is."""
 
-        def registered(entry: Any) -> Any:
+        def registered(entry: Decorated) -> Decorated:
             self.add(name, entry)
             return entry
 
         return registered
+
+    def remove(self, name: str) -> None:
+        """Forget what was registered as `name`."""
+        self._raw.pop(name, None)
+        self._entries.pop(name, None)
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of that name.
@@ -112,13 +193,15 @@ class Registry(Generic[Entry]):
             TasbError: there is none (the nearest name is suggested), it cannot be imported, or it is `module:name` of a
                 package that is not trusted, in a file of somebody else.
         """
-        if name not in self._entries:
-            if _MODULE_AND_NAME.fullmatch(name):
-                self._entries[name] = self._prepared(name, self._named_in_a_module(name))
-            elif name in (outside := self._outside()):
-                self.add(name, self._loaded(outside[name]))
-            else:
+        if _MODULE_AND_NAME.fullmatch(name):
+            self._require_trust(name)  # also of what the user's own file has named before
+            if name not in self._entries:
+                self._raw[name] = self._imported(name)
+                self._entries[name] = self._prepared(name, self._raw[name])
+        elif name not in self._entries:
+            if name not in (outside := self._outside()):
                 raise self._unknown(name)
+            self.add(name, self._loaded(outside[name]))
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -127,6 +210,27 @@ class Registry(Generic[Entry]):
     def __iter__(self) -> Iterator[str]:
         """All names: those of this package first, then those that others have brought."""
         return iter(dict.fromkeys([*(name for name in self._entries if ":" not in name), *self._outside()]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def reference(self, name: str) -> str:
+        """The name under which other processes and later runs find the entry, whatever has been imported there.
+
+        That is `module:name` for what is from outside, and the name itself for what is from here. A script's own
+        entries keep their names too: only the script can register them.
+
+        Raises:
+            TasbError: as for `registry[name]`.
+        """
+        self[name]
+        raw = self._raw[name]
+        if _module_of(raw).partition(".")[0] in (PACKAGE, "__main__") or ":" in name:
+            return name
+        if name in (outside := self._outside()):
+            return outside[name].value
+        qualified = getattr(raw, "__qualname__", "<instance>")
+        return name if "<" in qualified else f"{_module_of(raw)}:{qualified}"
 
     def listed(self) -> list[Listed]:
         """All names with what they are and where they come from, for `tasb list`."""
@@ -137,35 +241,34 @@ class Registry(Generic[Entry]):
                 self[name]
             raw = self._raw[name]
             origin = _distribution(outside[name]) if name in outside else _origin_of(raw)
-            rows.append(Listed(name, (inspect.getdoc(raw) or "").partition("\n")[0], origin))
+            rows.append(Listed(name, summary_of(raw), origin))
         return rows
 
-    def extensions(self) -> list[str]:
-        """Modules outside this package that have registered something, for other processes to import."""
-        modules = {_module_of(raw) for raw in self._raw.values()}
-        return sorted(module for module in modules if module.partition(".")[0] not in (PACKAGE, "", "__main__"))
-
-    def _named_in_a_module(self, name: str) -> Any:
-        module, _, attribute = name.partition(":")
-        trusted = _trusted.get()
-        package = module.partition(".")[0]
-        if trusted is not None and package not in trusted:
+    def _require_trust(self, name: str) -> None:
+        package, honoured = re.split(r"[.:]", name)[0], _honoured.get()
+        if honoured is not None and package not in honoured:
             raise TasbError(
                 expected=f"the name of a {self.kind}: {', '.join(self)}",
                 found=f"`{name}`, code of the package {package} that a file of somebody else names",
-                do=f"read that code; if you trust it, add {argument('trust', package)}",
+                do=f"read that code; if you trust it, add `--trust {package}` "
+                f'(in Python: `with tasb.trusting("{package}"):`)',
             )
+
+    def _imported(self, name: str) -> Any:
+        module, _, attribute = name.partition(":")
+        folder = str(Path.cwd())  # where `python -m` looks first, and the command `tasb` does not
+        if folder not in sys.path:
+            sys.path.append(folder)
         try:
             entry: Any = importlib.import_module(module)
             for part in attribute.split("."):
                 entry = getattr(entry, part)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # whatever an outside module raises when it is imported
             raise TasbError(
                 expected=f"a {self.kind} that can be imported as {module}:{attribute}",
-                found=str(error),
-                do="install its package, or put its folder on PYTHONPATH",
+                found=f"{type(error).__name__}: {error}",
+                do="install its package, or put its folder on PYTHONPATH; if it is there, repair it",
             ) from error
-        self._raw[name] = entry
         return entry
 
     def _outside(self) -> dict[str, EntryPoint]:
@@ -214,28 +317,6 @@ def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
         )
 
 
-def import_extensions(modules: Iterable[str], where: str) -> None:
-    """Import modules that had registered something when a file was written.
-
-    Args:
-        modules: their names.
-        where: the file, for messages.
-
-    Raises:
-        TasbError: a module is not here.
-    """
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise TasbError(
-                where=where,
-                expected=f"the extension `{module}`, which this was made with",
-                found=str(error),
-                do="install its package, or put its folder on PYTHONPATH",
-            ) from error
-
-
 def _module_of(entry: Any) -> str:
     return str(getattr(entry, "__module__", None) or type(entry).__module__)
 
@@ -243,6 +324,12 @@ def _module_of(entry: Any) -> str:
 def _origin_of(entry: Any) -> str:
     module = _module_of(entry)
     return "pyserini-tasb" if module.partition(".")[0] == PACKAGE else module
+
+
+def summary_of(entry: Any) -> str:
+    """What an entry says of itself: its `summary`, or the first line of its docstring."""
+    said = getattr(entry, "summary", None)
+    return said if isinstance(said, str) else (inspect.getdoc(entry) or "").partition("\n")[0]
 
 
 def _distribution(point: EntryPoint) -> str:

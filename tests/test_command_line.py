@@ -162,7 +162,6 @@ USAGE = [
     # values that are none
     usage("encode … --output-format faiss jsnl", "argument --output-format: invalid choice: 'jsnl' (choose from …)"),
     usage("encode … --unit-size x", "argument --unit-size: invalid int value: 'x'"),
-    usage("encode … --backend jax", "argument --backend: invalid choice: 'jax' (choose from …)"),
     usage("export … --sample corpus.jsonl", "argument --sample: expected 2 arguments"),
     usage("export … --precision bf16", "argument --precision: invalid choice: 'bf16' (choose from …)"),
     usage("rerank … --pairwise median", "argument --pairwise: invalid choice: 'median' (choose from …)"),
@@ -180,6 +179,7 @@ USAGE = [
     usage("demo more", "unrecognized arguments: more", ""),
 ]
 
+BACKENDS = "one of auto, torch, onnx as back end"
 NO_CARD = "the name of a card (margin-mse, minilm, tasb), a folder, or a hub id (organisation/name)"
 NO_RECIPE = "a fusion recipe (rrf, tasb+bm25, tasb+bm25+doct5query, tasb+doct5query), or the path of one (….yaml)"
 NO_RUN = "a file, or a bundled name (dl19-passage.bm25, dl19-passage.tasb, dl20-passage.bm25, dl20-passage.tasb)"
@@ -209,6 +209,7 @@ REFUSED = [
     refused("score … --model tasb:minlm", "", *MINLM),
     refused("rerank … --model tasb:minlm", "", *MINLM),
     refused("search … --encoder tasb:minlm", "", *MINLM),
+    refused("encode … --backend jax", "--backend jax", BACKENDS, "`jax`", "choose one of them, or leave it out"),
     refused("encode … --encoder nowhere", "", NO_CARD, "`nowhere`", "see `tasb list encoders`"),
     refused("fuse … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),
     refused("tune … --recipe tasb+bm52", "", NO_RECIPE, "`tasb+bm52`", "did you mean `tasb+bm25`?"),

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.registry import Listed, Registry, import_extensions, only_trusting
+from pyserini_tasb.registry import HOMES, Listed, Registry, files_of_others, register, registry_of, trusting
 
 MODULE = '''
 """An outside module."""
@@ -71,13 +71,44 @@ def test_what_is_listed(scorings, outside):
     ]
 
 
-def test_extensions_are_imported_elsewhere(scorings, outside):
-    assert scorings["some_package.halves:half"]
-    assert scorings.extensions() == ["some_package.halves", "tests.test_registry"]
-    import_extensions(scorings.extensions(), "config.yaml")
-    with pytest.raises(TasbError, match=r"config\.yaml\n.*extension `gone`") as raised:
-        import_extensions(["gone"], "config.yaml")
-    assert "No module named 'gone'" in raised.value.found
+def test_what_is_written_is_found_in_another_process(scorings, outside):
+    assert scorings.reference("halved") == "some_package.halves:half"  # though that process has no such entry point
+    assert scorings.reference("some_package.halves:half") == "some_package.halves:half"
+    half = scorings["halved"]
+    scorings.add("half", half)
+    assert scorings.reference("half") == "some_package.halves:half"
+    assert scorings.reference("doubled") == "doubled"  # inside another function: no module has it
+
+
+def test_a_script_s_own_entry_keeps_its_name(scorings):
+    def triple(score):
+        return 3 * score
+
+    triple.__module__, triple.__qualname__ = "__main__", "triple"
+    scorings.add("tripled", triple)
+    assert scorings.reference("tripled") == "tripled"
+
+
+def test_every_axis_has_a_registry_of_its_name():
+    for axis in HOMES:
+        assert registry_of(axis).axis == axis
+        assert len(registry_of(axis)) > 0
+        assert all(each.summary for each in registry_of(axis).listed())
+
+
+def test_a_name_registered_and_removed():
+    @register("schedules", "flat")
+    def flat(_schedule):
+        """Always 1."""
+        return lambda _step: 1.0
+
+    try:
+        assert registry_of("schedules")["flat"](None)(5) == 1
+    finally:
+        registry_of("schedules").remove("flat")
+    assert "flat" not in registry_of("schedules")
+    with pytest.raises(TasbError, match="did you mean `schedules`"):
+        register("schedule", "flat")
 
 
 def test_prepared():
@@ -101,18 +132,29 @@ def test_what_cannot_be_imported(scorings, outside, name, found):
 
 
 def test_files_of_others_run_no_code_unless_it_is_trusted(scorings, outside):
-    with only_trusting([]), pytest.raises(TasbError, match="trust=") as raised:
+    with files_of_others(), pytest.raises(TasbError, match="--trust some_package") as raised:
         scorings["some_package.halves:half"]
     assert "some_package.halves" not in sys.modules
-    assert "some_package" in raised.value.do
-    with only_trusting(["some_package"]):
+    assert 'with tasb.trusting("some_package"):' in raised.value.do
+    with trusting("some_package"), files_of_others():
         assert scorings["some_package.halves:half"](2) == 1
+
+
+def test_an_entry_that_was_loaded_for_the_user_is_not_honoured_in_files_of_others(scorings, outside):
+    assert scorings["some_package.halves:half"](2) == 1
+    with files_of_others(), pytest.raises(TasbError, match="--trust some_package"):
+        scorings["some_package.halves:half"]
 
 
 def test_a_broken_package_is_named(scorings, outside):
     (outside / "some_package" / "halves.py").write_text("raise RuntimeError('broken inside')")
     with pytest.raises(TasbError, match="some-package") as raised:
         scorings["halved"]
+    assert raised.value.found == "RuntimeError: broken inside"
+    with pytest.raises(
+        TasbError, match=r"expected: +a scoring that can be imported as some_package\.halves:half"
+    ) as raised:
+        scorings["some_package.halves:half"]
     assert raised.value.found == "RuntimeError: broken inside"
     assert scorings["doubled"](1) == 2
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.registry import Registry
+from pyserini_tasb.registry import registry_of
 from pyserini_tasb.results import Result
 from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True)
@@ -60,40 +57,22 @@ class Axis:
     list: Callable[[], Listing]
 
 
-def _registry(*places: str) -> Callable[[], Listing]:
-    """The entries of registries, each `module:name`; of one that takes entries from outside, also their origins."""
-
-    def rows() -> Iterable[dict[str, Any]]:
-        for place in places:
-            module, _, name = place.partition(":")
-            entries = getattr(importlib.import_module(f"pyserini_tasb.{module}"), name)
-            if isinstance(entries, Registry) and entries.axis:
-                for each in entries.listed():
-                    yield {"name": each.name, "description": each.summary.rstrip("."), "origin": each.origin}
-            else:
-                for key in entries:
-                    yield {"name": key, "description": "" if isinstance(entries, tuple) else _about(entries[key])}
-
+def _registry(axis: str) -> Callable[[], Listing]:
     def listed() -> Listing:
-        found = tuple(rows())
-        return Listing(found, _table(found))
+        rows = tuple(
+            {"name": each.name, "description": each.summary.rstrip("."), "origin": each.origin}
+            for each in registry_of(axis).listed()
+        )
+        return Listing(rows, _table(rows))
 
     return listed
 
 
-def _about(entry: object) -> str:
-    """The first line of a docstring: an entry's own, or those of the functions that it is made of."""
-    if callable(entry) or not dataclasses.is_dataclass(entry):
-        # An instance has the docstring of its class.
-        return (inspect.getdoc(entry) or "").partition("\n")[0].rstrip(".")
-    values = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
-    functions = [_about(value) for value in values.values() if callable(value)]
-    plain = [name if value is True else value for name, value in values.items() if value is True or _is_text(value)]
-    return "; ".join(filter(None, functions)) or ", ".join(plain)
+def _missing() -> Listing:
+    from pyserini_tasb.fusion.methods import MISSING
 
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+    rows = tuple({"name": each.name, "description": each.summary.rstrip(".")} for each in MISSING.listed())
+    return Listing(rows, _table(rows))
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
@@ -149,29 +128,21 @@ def _regressions() -> Listing:
 
 AXES = {
     "encoders": Axis("models with a card, for `--encoder`; are their weights here?", _encoders),
-    "back-ends": Axis("what computes vectors, for `--backend`", _registry("encoding.onnx_runtime:BACKENDS")),
-    "index-kinds": Axis(
-        "ways to index vectors, for `tasb index --kind`",
-        _registry("indexes.build:KINDS", "indexes.build:LUCENE_KINDS"),
-    ),
+    "back-ends": Axis("what computes vectors, for `--backend`", _registry("back-ends")),
+    "poolings": Axis("how tokens' vectors become a text's, for `pooling` of cards", _registry("poolings")),
+    "pair-scorers": Axis("how a model scores a query with a passage, for `--scorer`", _registry("pair-scorers")),
+    "index-kinds": Axis("ways to index vectors, for `tasb index --kind`", _registry("index-kinds")),
+    "corpus-readers": Axis("formats of corpora, for `--corpus NAME:PATH`", _registry("corpus-readers")),
+    "topic-readers": Axis("formats of topics, for `--topics NAME:PATH`", _registry("topic-readers")),
     "fusion-recipes": Axis("what `tasb hybrid --recipe` and `tasb fuse --recipe` take", _fusion_recipes),
-    "fusion-methods": Axis("ways to fuse runs, for `--method`", _registry("fusion.methods:METHODS")),
-    "normalizations": Axis(
-        "ways to make scores comparable, for `--normalization`", _registry("fusion.methods:NORMALISATIONS")
-    ),
-    "missing": Axis("scores of documents that a run lacks, for `--missing`", _registry("fusion.methods:MISSING")),
-    "pairwise-losses": Axis("losses on pairs, for `loss.pairwise` of training", _registry("training.losses:PAIRWISE")),
-    "in-batch-losses": Axis(
-        "losses on a whole batch, for `loss.in_batch` of training", _registry("training.losses:IN_BATCH")
-    ),
-    "samplings": Axis(
-        "ways to compose batches, for `sampling.strategy` of training", _registry("training.sampling:STRATEGIES")
-    ),
-    "binnings": Axis(
-        "ways to divide margins, for `sampling.binning` of training", _registry("training.sampling:BINNINGS")
-    ),
-    "schedules": Axis(
-        "courses of the learning rate, for `schedule.name` of training", _registry("training.optimisation:SCHEDULES")
-    ),
+    "fusion-methods": Axis("ways to fuse runs, for `--method`", _registry("fusion-methods")),
+    "normalizations": Axis("ways to make scores comparable, for `--normalization`", _registry("normalizations")),
+    "missing": Axis("scores of documents that a run lacks, for `--missing`", _missing),
+    "pairwise-losses": Axis("losses on pairs, for `loss.pairwise` of training", _registry("pairwise-losses")),
+    "in-batch-losses": Axis("losses on a whole batch, for `loss.in_batch` of training", _registry("in-batch-losses")),
+    "in-batch-teachers": Axis("ways to score a batch, for `teacher.kind` of training", _registry("in-batch-teachers")),
+    "samplings": Axis("ways to compose batches, for `sampling.strategy` of training", _registry("samplings")),
+    "binnings": Axis("ways to divide margins, for `sampling.binning` of training", _registry("binnings")),
+    "schedules": Axis("the learning rate's schedules, for `schedule.name` of training", _registry("schedules")),
     "regressions": Axis("conditions with known numbers, for `tasb regress`", _regressions),
 }

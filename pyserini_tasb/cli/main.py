@@ -18,7 +18,8 @@ from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
 from pyserini_tasb.errors import Argument, FailedError, TasbError
-from pyserini_tasb.plugin.startup import register
+from pyserini_tasb.plugin.startup import register_encoders
+from pyserini_tasb.registry import trusting
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -40,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser(words).parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
-    register()  # for a checkout that is not installed: no start-up hook there
-    with _log_on_stderr(verb, options.verbosity):
+    register_encoders()  # for a checkout that is not installed: no start-up hook there
+    with _log_on_stderr(verb, options.verbosity), trusting(*options.trust):
         try:
             return verb.run(options)
         except TasbError as error:

@@ -9,8 +9,9 @@ def add_backend_option(parser: argparse.ArgumentParser) -> None:
     """`--backend`, for a verb that encodes."""
     parser.add_argument(
         "--backend",
-        choices=("auto", "torch", "onnx"),
-        help="The library that computes vectors (default: $PYSERINI_TASB_BACKEND, or else the encoder card's).",
+        metavar="NAME",
+        help="The library that computes vectors: auto, torch, onnx, or module:name (default: "
+        "$PYSERINI_TASB_BACKEND, or else the encoder card's).",
     )
 
 

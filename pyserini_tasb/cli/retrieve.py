@@ -162,6 +162,12 @@ def _report_rerank(run: RerankedRun, options: argparse.Namespace) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scorer",
+        metavar="NAME",
+        help="how the model scores a pair: a name of `tasb list pair-scorers`, or module:name (default: by its "
+        "config.json)",
+    )
     parser.add_argument("--query-max-length", type=int, metavar="N", help="tokens (default: the model's)")
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens of a passage, or of both if read together")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: an encoder card's, else fp32")

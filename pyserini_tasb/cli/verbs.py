@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.errors import Argument
 
 # Values of every verb that are not its function's.
-OWN = ("verb", "called", "verbosity", "print_completion")
+OWN = ("verb", "called", "verbosity", "trust", "print_completion")
 
 
 def print_summary(result: Any, _options: argparse.Namespace) -> int:
@@ -71,6 +71,13 @@ class Verb:
         volume.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, help="Print no notes.")
         volume.add_argument(
             "-v", "--verbose", dest="verbosity", action="store_const", const=1, help="Print what helps to find a fault."
+        )
+        parser.add_argument(
+            "--trust",
+            action="append",
+            default=[],
+            metavar="PACKAGE",
+            help="Let files of others (model folders, regressions) name code of this package as module:name.",
         )
         parser.set_defaults(called=self, verbosity=0)
 

@@ -60,6 +60,7 @@ def score(
     corpus: StrPath | None = None,
     topics: AnyTopics | None = None,
     model: str | None = None,
+    scorer: str | None = None,
     ensemble: Sequence[StrPath] | None = None,
     output: StrPath,
     allow_reversed: bool = False,
@@ -80,7 +81,9 @@ def score(
         pairs: files of pairs by ids, as `tasb.pairs` takes them; scores in them are not used.
         corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
         topics: the queries' texts.
-        model: an encoder's name, or the folder or hub id of a BERT_CAT, ColBERT, monoT5 or other cross-encoder.
+        model: an encoder's name, or the folder or hub id of a BERT_CAT, ColBERT, monoT5 or other cross-encoder;
+            config.json says which, unless `scorer` does.
+        scorer: how the model scores a pair: a name of `tasb list pair-scorers`, or `module:name`.
         ensemble: instead of `model`, files of scores to average; the pairs are those of the first.
         output: the file.
         allow_reversed: write also what a teacher scored that puts most negatives above their positives.
@@ -101,6 +104,7 @@ def score(
         "pairs": pairs,
         "corpus": corpus,
         "topics": topics,
+        "scorer": scorer,
         "query_max_length": query_max_length,
         "max_length": max_length,
         "precision": precision,
@@ -127,6 +131,7 @@ def score(
                 query_max_length=query_max_length,
                 max_length=max_length,
                 backend=backend,
+                scorer=scorer,
             ),
             corpus=corpus or "",
             topics=topics,
@@ -196,13 +201,13 @@ def _score(
     overwrite: bool,
 ) -> Scores:
     from pyserini_tasb.data import scored_pairs
-    from pyserini_tasb.models.checkpoints import model_digest
     from pyserini_tasb.reranking import scorers
 
     # What can be wrong is found out before a large collection is read.
     rows = IdPairs(files, skip_bad=False, advice=FAULTY_ROWS)
     named = " ".join(map(str, files))
-    origin = {"model": {"name": f"`{model}`", "digest": model_digest(model, allow_bin=allow_bin)}}
+    digest = scorers.ScorerRequest(model, allow_bin, options).digest
+    origin = {"model": {"name": f"`{model}`", "digest": digest}}
     scorer = scorers.load_scorer(model, options, allow_bin=allow_bin)
     with _stored(output, corpus, topics) as (queries, passages):
         table = scored_pairs.PairTable(rows, queries, passages)

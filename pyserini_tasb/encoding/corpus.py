@@ -20,6 +20,8 @@ from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_un
 from pyserini_tasb.encoding.vector_formats import FORMATS
 from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorUnit
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.collections import absolute_corpus
+from pyserini_tasb.models.backends import checked_backend
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
@@ -135,6 +137,8 @@ def encode(
         require_choice("precision", precision, get_args(Precision))
     for form in output_format:
         require_choice("output_format", form, FORMATS)
+    if backend is not None:
+        backend = checked_backend(backend, f"{argument('backend', backend)}")
     for name, number in {"max_length": max_length, "unit_size": unit_size, "processes": processes}.items():
         if number is not None and number < 1:
             raise TasbError(expected=f"{argument(name)} of at least 1", found=str(number), do=f"raise {argument(name)}")
@@ -147,7 +151,7 @@ def encode(
     job = EncodeJob(
         encoder=encoder,
         card_digest=model_digest(encoder),
-        corpus=tuple(str(Path(path).absolute()) for path in paths),
+        corpus=tuple(map(absolute_corpus, paths)),
         output=Path(output or ""),
         max_length=max_length,
         precision=precision,

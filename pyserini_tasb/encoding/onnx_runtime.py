@@ -32,6 +32,7 @@ VERSION = 2
 ABANDONED_SECONDS = 3_600
 
 
+@BACKENDS.register("onnx")
 class OnnxRuntime:
     """ONNX Runtime: fp32, and int8 where the CPU multiplies it. A model is exported the first time."""
 
@@ -59,9 +60,6 @@ class OnnxRuntime:
             return OnnxModel(cached_export(card, _graph_precision(precision)), device)
         _warn_of_saturation(folder)
         return OnnxModel(folder, device)
-
-
-BACKENDS["onnx"] = OnnxRuntime()
 
 
 def _exported_precision(folder: Path, asked: Precision) -> Precision:

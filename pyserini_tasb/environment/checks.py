@@ -250,7 +250,7 @@ HOOK_NAME = "start-up hook"
 # Of pyserini_tasb.plugin, by name only: the plugin imports this package, not the other way round.
 AUTOLOAD_SWITCH = "PYSERINI_TASB_AUTOLOAD"
 START_FILE = "pyserini_tasb.pth"
-REGISTER = "import pyserini_tasb; pyserini_tasb.register()"
+REGISTER = "import pyserini_tasb; pyserini_tasb.register_encoders()"
 LOOK = """
 import sys
 names = [f"{type(finder).__module__}.{type(finder).__qualname__}" for finder in sys.meta_path]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,11 +15,16 @@ from tqdm import tqdm
 from pyserini_tasb.artifacts import MANIFEST
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index
 from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
 from pyserini_tasb.formats.records import LineStart, parse_json_record, parse_tsv_record, read_records
 from pyserini_tasb.formats.text_store import WINDOW, RepeatedIdsError, TextStore, fill_text_store
+from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pyserini_tasb.formats.readers import Reader
+    from pyserini_tasb.results import StrPath
 
 
 JSONL = (".jsonl", ".json")
@@ -45,6 +52,13 @@ class Collection(Protocol):
         """Files whose size or time of change is another once the collection is."""
 
 
+READERS: Registry[Callable[[Path], Collection]] = Registry(
+    "reader of corpora",
+    "corpus-readers",
+    prepared=lambda name, reader: reader if name in ("lines", "lucene", "text-store") else partial(_read, name, reader),
+)
+
+
 def open_collection(path: Path) -> Collection:
     """The texts at `path`.
 
@@ -53,29 +67,54 @@ def open_collection(path: Path) -> Collection:
     * any other folder with `.jsonl` or `.json` files, compressed or not: all of them, as Pyserini takes them;
     * a Lucene index that stores contents or raw JSON;
     * a text store;
-    * none of these, but the name of a Lucene index that Pyserini knows, which is downloaded unless it is there.
+    * none of these, but the name of a Lucene index that Pyserini knows, which is downloaded unless it is there;
+    * `NAME:PATH`, for a reader of `READERS`.
 
     Text is what our encoders see: title and text joined by a space; `contents` with its line ends as spaces.
 
     Raises:
         TasbError: nothing of that kind is there. What is faulty inside is raised when it is read.
     """
-    if path.is_file():
-        return LineCollection([path])
-    if not path.is_dir():
+    if named := reader_and_path(READERS, path):
+        return READERS[named[0]](named[1])
+    if not path.is_file() and not path.is_dir():
         path = _prebuilt(path)
     if (path / MANIFEST).is_file():
-        return StoredCollection(path)
-    if any(path.glob("segments_*")):
-        from pyserini_tasb.formats.records import LuceneCollection
+        return _store(path)
+    if path.is_dir() and any(path.glob("segments_*")):
+        return _lucene(path)
+    return _lines(path)
 
-        return LuceneCollection(path)
+
+@READERS.register("lines")
+def _lines(path: Path) -> Collection:
+    """TSV or JSONL: a file, or the files of a folder (Pyserini's and BEIR's layouts)."""
+    if path.is_file():
+        return LineCollection([path])
     files = sorted(file for file in path.rglob("*") if file.is_file() and _is_jsonl(file.name))
     # Beside it BEIR keeps queries.jsonl, which are no passages.
     corpus = [file for file in files if file.parent == path and _uncompressed(file.name) == "corpus.jsonl"]
     if not files:
-        raise _no_collection(path, "a folder with none of these in it")
+        raise _no_collection(path, "a folder with none of these in it" if path.is_dir() else "no such file or folder")
     return LineCollection(corpus[:1] or files)
+
+
+@READERS.register("lucene")
+def _lucene(path: Path) -> Collection:
+    """A Lucene index that stores contents or raw JSON."""
+    from pyserini_tasb.formats.records import LuceneCollection
+
+    return LuceneCollection(path)
+
+
+@READERS.register("text-store")
+def _store(path: Path) -> Collection:
+    """The text store of a folder that `tasb pairs` made."""
+    return StoredCollection(path)
+
+
+def _read(name: str, reader: Reader, path: Path) -> Collection:
+    return ReadCollection(name, reader, path)
 
 
 class LineCollection:
@@ -249,6 +288,13 @@ def _parse_json(line: str) -> Document:
         title = first if rest else ""
     title = title.strip() if isinstance(title, str) else ""
     return Document(docid, title, whole.removeprefix(title).strip())
+
+
+def absolute_corpus(corpus: StrPath) -> str:
+    """A corpus as another process finds it, in whatever folder that works."""
+    if named := reader_and_path(READERS, os.fspath(corpus)):
+        return f"{READERS.reference(named[0])}:{named[1].absolute()}"
+    return str(Path(corpus).absolute())
 
 
 class Corpus:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.qrels import QrelsDict, read_qrels
+from pyserini_tasb.formats.readers import reader_and_path
 from pyserini_tasb.formats.run_files import read_run, read_run_table
 from pyserini_tasb.formats.run_table import RunDict, RunTable, without_own_documents
-from pyserini_tasb.formats.topics import Topics, read_topics
+from pyserini_tasb.formats.topics import READERS, Topics, read_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +51,15 @@ def canonical_name(name: str) -> str:
 
 
 def load_topics(name: str | Path) -> Topics:
-    """Queries by id: from a TSV or JSONL file, a bundled set (`dl19-passage`), or Pyserini's titles.
+    """Queries by id: from a TSV or JSONL file, a bundled set (`dl19-passage`), Pyserini's titles, or `READER:PATH`.
 
     Pyserini makes a number of an all-digit id, so that `007` comes back as `7`; files and bundled sets do not.
 
     Raises:
         TasbError: nothing by that name or path, or a faulty file.
     """
+    if named := reader_and_path(READERS, name):
+        return READERS[named[0]](named[1])
     path = _local_file("topics", name)
     return read_topics(path) if path else _pyserini_topics(str(name))
 

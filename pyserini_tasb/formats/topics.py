@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
+from pyserini_tasb.formats.readers import read_with
+from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pyserini_tasb.formats.readers import Reader
 
 
 Topics: TypeAlias = dict[str, str]
@@ -19,8 +25,31 @@ QID_FIELDS = ("qid", "id", "_id")
 TEXT_FIELDS = ("text", "contents", "title", "query")
 
 
+READERS: Registry[Callable[[Path], Topics]] = Registry(
+    "reader of topics",
+    "topic-readers",
+    prepared=lambda name, reader: reader if name == "lines" else partial(_read, name, reader),
+)
+
+
+def _read(name: str, reader: Reader, path: Path) -> Topics:
+    topics: Topics = {}
+    for qid, text in read_with(name, reader, path):
+        try:
+            _add_topic(topics, qid, text)
+        except ValueError as error:
+            raise TasbError(
+                where=str(path),
+                expected=f"one text for each query, from the reader `{name}`",
+                found=str(error),
+                do="repair the file, or the reader",
+            ) from error
+    return topics
+
+
+@READERS.register("lines")
 def read_topics(path: Path) -> Topics:
-    """Read topics, plain or gzip; a file whose first line opens a JSON object is JSONL. Ids stay strings.
+    """TSV or JSONL, plain or gzip; a file whose first line opens a JSON object is JSONL. Ids stay strings.
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not two columns, not the JSON expected,

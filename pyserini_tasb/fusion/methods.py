@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.registry import Registry
+from pyserini_tasb.registry import Registry, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -190,6 +190,7 @@ class Method:
     """A way to fuse: what each run contributes to a document, and how that becomes one score.
 
     Attributes:
+        summary: one line, for `tasb list fusion-methods`.
         contributions: [candidates, runs], before weights.
         combination: of the weighted contributions.
         uses_scores: or ranks only.
@@ -197,6 +198,7 @@ class Method:
         weights_sum_to_one: weights are divided by their sum, and none may be negative.
     """
 
+    summary: str
     contributions: Contributions
     combination: Combination
     uses_scores: bool
@@ -233,9 +235,6 @@ class Method:
             return self.combination(self.contributions(candidates) * weights, present)
 
 
-METHODS: Registry[Method] = Registry("fusion method")
-
-
 def weighted_sum(contributions: Matrix, _present: NDArray[np.bool_]) -> Column:
     """Sum over runs, in their order: the same float64 on every machine."""
     total = contributions[:, 0].copy()
@@ -254,7 +253,14 @@ def normalised_scores(candidates: Candidates) -> Matrix:
     return candidates.scores()
 
 
-# Borda count (Aslam and Montague 2001).
+def _method(_name: str, entry: Method | Contributions) -> Method:
+    """A method from outside may be only what each run contributes: it is weighted and summed."""
+    if isinstance(entry, Method):
+        return entry
+    return Method(summary_of(entry), entry, weighted_sum, True, "minimum", SCORE_MISSING)
+
+
+METHODS: Registry[Method] = Registry("fusion method", "fusion-methods", prepared=_method)
 
 
 def _points(candidates: Candidates) -> Matrix:
@@ -264,7 +270,10 @@ def _points(candidates: Candidates) -> Matrix:
     return np.asarray(np.where(candidates.present, counts + 1 - candidates.ranks(), left))
 
 
-METHODS.add("borda", Method(_points, weighted_sum, False, RANK_MISSING[0], RANK_MISSING))
+METHODS.add(
+    "borda",
+    Method("Borda count (Aslam and Montague 2001).", _points, weighted_sum, False, RANK_MISSING[0], RANK_MISSING),
+)
 
 
 # CombSUM, CombMNZ, CombMAX and CombMIN (Fox and Shaw 1994).
@@ -280,18 +289,31 @@ def _lowest(contributions: Matrix, present: NDArray[np.bool_]) -> Column:
     return np.asarray(np.where(present, contributions, np.inf).min(axis=1))
 
 
-METHODS.add("combsum", Method(normalised_scores, weighted_sum, True, "zero", SCORE_MISSING))
-METHODS.add("combmnz", Method(normalised_scores, sum_by_count, True, "zero", SCORE_MISSING))
-METHODS.add("combmax", Method(normalised_scores, _highest, True, RANK_MISSING[0], RANK_MISSING))
-METHODS.add("combmin", Method(normalised_scores, _lowest, True, RANK_MISSING[0], RANK_MISSING))
+_COMB = {
+    "combsum": ("The sum of the runs' scores", weighted_sum, "zero", SCORE_MISSING),
+    "combmnz": (
+        "The sum of the runs' scores, times how many runs have the document",
+        sum_by_count,
+        "zero",
+        SCORE_MISSING,
+    ),
+    "combmax": ("The highest of the runs' scores", _highest, NOTHING, RANK_MISSING),
+    "combmin": ("The lowest of the runs' scores", _lowest, NOTHING, RANK_MISSING),
+}
+for _name, (_summary, _combination, _missing, _choices) in _COMB.items():
+    _about = f"{_summary} (Fox and Shaw 1994)."
+    METHODS.add(_name, Method(_about, normalised_scores, _combination, True, _missing, _choices))
 
 
 # Linear and convex combination of scores.
 # The sum of weight times score. With weights 1 and alpha for a dense and a sparse run it is Pyserini's hybrid score,
 # dense + alpha * sparse; bit for bit, with `minimum` and the normalisation `none` or `pyserini`.
-METHODS.add("linear", Method(normalised_scores, weighted_sum, True, "minimum", SCORE_MISSING))
-# The same with weights that sum to 1.
-METHODS.add("convex", Method(normalised_scores, weighted_sum, True, "minimum", SCORE_MISSING, weights_sum_to_one=True))
+LINEAR = Method(
+    "The weighted sum of the runs' scores.", normalised_scores, weighted_sum, True, "minimum", SCORE_MISSING
+)
+METHODS.add("linear", LINEAR)
+CONVEX = replace(LINEAR, summary="The weighted sum, with weights that sum to 1.", weights_sum_to_one=True)
+METHODS.add("convex", CONVEX)
 
 
 # Sums of reciprocal ranks: RRF and ISR. A run that lacks a document contributes nothing.
@@ -307,8 +329,17 @@ def _inverse_square_ranks(candidates: Candidates) -> Matrix:
     return np.asarray(1 / candidates.ranks() ** 2)
 
 
-METHODS.add("rrf", Method(_reciprocal_ranks, weighted_sum, False, RANK_MISSING[0], RANK_MISSING))
-METHODS.add("isr", Method(_inverse_square_ranks, sum_by_count, False, RANK_MISSING[0], RANK_MISSING))
+RRF = Method(
+    "1 / (k + rank), summed (Cormack et al. 2009).", _reciprocal_ranks, weighted_sum, False, NOTHING, RANK_MISSING
+)
+METHODS.add("rrf", RRF)
+ISR = replace(
+    RRF,
+    summary="1 / rank squared, summed, times how many runs have the document (Mourão et al. 2014).",
+    contributions=_inverse_square_ranks,
+    combination=sum_by_count,
+)
+METHODS.add("isr", ISR)
 
 
 @dataclass(frozen=True)
@@ -327,6 +358,11 @@ class Normalisation:
     shift_and_scale: ShiftAndScale
     of_ranks: bool = False
     needs_minimum: bool = False
+
+    @property
+    def summary(self) -> str:
+        """One line, for `tasb list normalizations`."""
+        return summary_of(self.shift_and_scale)
 
     def values(self, lists: ScoredLists) -> Column:
         """Normalised, shape (rows,)."""
@@ -347,48 +383,40 @@ class Normalisation:
         return np.asarray((lowest - shift) / scale)
 
 
-NORMALISATIONS: Registry[Normalisation] = Registry("normalisation")
+def _normalisation(_name: str, entry: Normalisation | ShiftAndScale) -> Normalisation:
+    return entry if isinstance(entry, Normalisation) else Normalisation(entry)
 
 
-def normalisation(
-    name: str, *, of_ranks: bool = False, needs_minimum: bool = False
-) -> Callable[[ShiftAndScale], ShiftAndScale]:
-    """Register a function that gives each list's shift and scale."""
-
-    def register(function: ShiftAndScale) -> ShiftAndScale:
-        NORMALISATIONS.add(name, Normalisation(function, of_ranks, needs_minimum))
-        return function
-
-    return register
+NORMALISATIONS: Registry[Normalisation] = Registry("normalisation", "normalizations", prepared=_normalisation)
 
 
-@normalisation("none")
+@NORMALISATIONS.register("none")
 def _none(lists: ScoredLists) -> tuple[Column, Column]:
     """Scores as they are."""
     return np.zeros_like(lists.lowest), np.ones_like(lists.lowest)
 
 
-@normalisation("min-max")
+@NORMALISATIONS.register("min-max")
 def _min_max(lists: ScoredLists) -> tuple[Column, Column]:
     """From 0 to 1; equal scores are 1, since all of them are the best (so in pyserini.fusion; in ranx they are 0)."""
     equal = lists.highest == lists.lowest
     return np.where(equal, lists.lowest - 1, lists.lowest), np.where(equal, 1, lists.highest - lists.lowest)
 
 
-@normalisation("pyserini")
+@NORMALISATIONS.register("pyserini")
 def _pyserini(lists: ScoredLists) -> tuple[Column, Column]:
     """From -1/2 to 1/2, HybridSearcher's `--normalization`; equal scores, by whose spread it would divide, are 0."""
     spread = lists.highest - lists.lowest
     return (lists.lowest + lists.highest) / 2, np.where(spread == 0, 1, spread)
 
 
-@normalisation("max")
+@NORMALISATIONS.register("max")
 def _max(lists: ScoredLists) -> tuple[Column, Column]:
     """The best is 1, or -1 where it is negative, since dividing by that would turn the list round; 0 stays 0."""
     return np.zeros_like(lists.highest), np.where(lists.highest == 0, 1, np.abs(lists.highest))
 
 
-@normalisation("z-score")
+@NORMALISATIONS.register("z-score")
 def _z_score(lists: ScoredLists) -> tuple[Column, Column]:
     """Mean 0, standard deviation 1 (of the population); equal scores are 0."""
     counts = np.maximum(lists.lengths, 1)
@@ -398,7 +426,6 @@ def _z_score(lists: ScoredLists) -> tuple[Column, Column]:
     return np.where(equal, lists.lowest, mean), np.where(equal | (squares == 0), 1, np.sqrt(squares / counts))
 
 
-@normalisation("theoretical-min", needs_minimum=True)
 def _theoretical_min(lists: ScoredLists) -> tuple[Column, Column]:
     """From the lowest possible score, which is 0, to the best, which is 1 (Bruch et al. 2023, TM2C2).
 
@@ -409,44 +436,43 @@ def _theoretical_min(lists: ScoredLists) -> tuple[Column, Column]:
     return minimum, np.where((spread == 0) | (lists.lengths == 0), 1, spread)
 
 
-@normalisation("rank", of_ranks=True)
 def _rank(lists: ScoredLists) -> tuple[Column, Column]:
     """The best of n is 1, the next 1 - 1/n, the last 1/n; scores do not count."""
     return np.zeros_like(lists.lowest), np.maximum(lists.lengths, 1).astype(np.float64)
 
 
+NORMALISATIONS.add("theoretical-min", Normalisation(_theoretical_min, needs_minimum=True))
+NORMALISATIONS.add("rank", Normalisation(_rank, of_ranks=True))
+
+# What a document gets from a run that lacks it: a function to scores of each list, shape (queries,).
 MISSING: Registry[Missing] = Registry("rule for missing documents")
 
 
-def missing_rule(name: str) -> Callable[[Missing], Missing]:
-    """Register what a document gets from a run that lacks it: a function to scores of each list, shape (queries,)."""
-
-    def register(function: Missing) -> Missing:
-        MISSING.add(name, function)
-        return function
-
-    return register
-
-
-@missing_rule("minimum")
+@MISSING.register("minimum")
 def _minimum(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
     """What the list's last document has, as in Pyserini's HybridSearcher."""
     return normalisation.lowest(lists)
 
 
-@missing_rule("zero")
+@MISSING.register("zero")
 def _zero(_normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
     """0, after normalisation."""
     return np.zeros_like(lists.lowest)
 
 
-@missing_rule("theoretical")
+@MISSING.register("theoretical")
 def _theoretical(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
     """What the lowest score has that the run's model can give."""
     return normalisation.theoretical_minimum(lists)
 
 
-# A document that any run lacks is no candidate, so that what it would get does not matter.
-missing_rule(DROP)(_zero)
-# The method counts only the runs that have the document.
-missing_rule(NOTHING)(_zero)
+@MISSING.register(DROP)
+def _drop(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
+    """A document that any run lacks is no candidate."""
+    return _zero(normalisation, lists)
+
+
+@MISSING.register(NOTHING)
+def _nothing(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
+    """The method counts only the runs that have the document."""
+    return _zero(normalisation, lists)

@@ -20,7 +20,7 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.named import as_qrels
 from pyserini_tasb.formats.run import as_run, named_runs
 from pyserini_tasb.fusion.fuse import overrides, require_compatible
-from pyserini_tasb.fusion.methods import Fusion
+from pyserini_tasb.fusion.methods import METHODS, Fusion
 from pyserini_tasb.fusion.trials import (
     FOLDS,
     Split,
@@ -234,7 +234,7 @@ def _checked_name(name: str | None, output: Path) -> str:
 
 def _search(recipe: FusionRecipe, grid: str | None, search: str, samples: int, seed: int) -> Search:
     if len(recipe.inputs) == 2:
-        shares = recipe.method == "convex"
+        shares = METHODS[recipe.method].weights_sum_to_one
         points = Grid.parse(grid or (GRID_OF_SHARES if shares else GRID))
         if shares and not 0 <= points.first < points.last <= 1:
             raise TasbError(

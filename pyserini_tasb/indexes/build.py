@@ -18,7 +18,7 @@ from pyserini_tasb.indexes.faiss_build import FaissBuild, make_index
 from pyserini_tasb.indexes.lucene_build import LuceneBuild
 from pyserini_tasb.indexes.quality import Build, measure, open_query_encoder, quality_warning, sample_queries
 from pyserini_tasb.indexes.vector_source import open_vectors
-from pyserini_tasb.registry import require_choice
+from pyserini_tasb.registry import Registry, require_choice
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ def _build(
     seed: int,
     threads: int,
 ) -> Build:
-    if kind in LUCENE_KINDS:
+    recipe = index_recipe(kind, source.count, source.dimension)
+    if recipe is None:
         faiss_only = {"refine": refine, "parameters": parameters, "sample": sample}
         given = [f"{argument(name)}" for name, value in faiss_only.items() if value is not None]
         if given:
@@ -205,7 +206,6 @@ def _build(
                 do="leave it out, or choose a kind of Faiss index",
             )
         return LuceneBuild(kind, threads)
-    recipe = faiss_recipe(kind, source.count, source.dimension)
     if refine:
         recipe = recipe.refined(refine)
     if parameters:
@@ -214,7 +214,6 @@ def _build(
     return FaissBuild(recipe, sample, seed)
 
 
-LUCENE_KINDS = ("lucene-flat", "lucene-hnsw")
 REFINEMENTS = {"fp32": "RFlat", "fp16": "Refine(SQfp16)"}
 # Candidates that are ranked again exactly, as a multiple of the hits asked for.
 REFINED_PER_HIT = 4
@@ -227,10 +226,15 @@ class FaissRecipe:
     Args:
         factory: https://github.com/facebookresearch/faiss/wiki/The-index-factory
         parameters: of the search, such as `nprobe=64`; empty for Faiss's own.
+        summary: one line, for `tasb list index-kinds`.
+
+    In factory and parameters of a kind, `{lists}`, `{probes}` and `{parts}` stand for numbers that follow from the
+    vectors.
     """
 
     factory: str
     parameters: str = ""
+    summary: str = ""
 
     def refined(self, precision: str) -> FaissRecipe:
         """With a second stage that ranks what the first has found by the vectors themselves.
@@ -246,26 +250,49 @@ class FaissRecipe:
         return FaissRecipe(self.factory, ",".join(filter(None, (self.parameters, parameters))))
 
 
-KINDS = {
-    "flat": FaissRecipe("Flat"),
-    "fp16": FaissRecipe("SQfp16"),
-    "bf16": FaissRecipe("SQbf16"),
-    "int8": FaissRecipe("SQ8"),
-    "hnsw": FaissRecipe("HNSW32", "efSearch=256"),
-    "ivf": FaissRecipe("IVF{lists},Flat", "nprobe={probes}"),
-    "ivfpq": FaissRecipe("OPQ{parts},IVF{lists},PQ{parts}", "nprobe={probes}"),
-}
-"""name → recipe; what stands in braces follows from the vectors."""
+@dataclass(frozen=True)
+class LuceneKind:
+    """A kind of index that Lucene makes by itself.
+
+    Args:
+        summary: one line, for `tasb list index-kinds`.
+    """
+
+    summary: str
 
 
-def faiss_recipe(name: str, count: int, dimension: int) -> FaissRecipe:
-    """The recipe behind a kind's name, for `count` vectors; any other name is a factory string itself."""
-    if name not in KINDS:
-        return FaissRecipe(name)
+KINDS: Registry[FaissRecipe | LuceneKind] = Registry("kind of index", "index-kinds")
+for _name, _kind in {
+    "flat": FaissRecipe("Flat", summary="Compares all vectors: exact, 4 bytes a number."),
+    "fp16": FaissRecipe("SQfp16", summary="Compares all vectors, in fp16: 2 bytes a number."),
+    "bf16": FaissRecipe("SQbf16", summary="Compares all vectors, in bf16: 2 bytes a number."),
+    "int8": FaissRecipe("SQ8", summary="Compares all vectors, in 8 bits: 1 byte a number."),
+    "hnsw": FaissRecipe("HNSW32", "efSearch=256", "A graph of near neighbours beside the vectors: fast, and large."),
+    "ivf": FaissRecipe(
+        "IVF{lists},Flat", "nprobe={probes}", "Lists of near vectors, of which the nearest are searched."
+    ),
+    "ivfpq": FaissRecipe(
+        "OPQ{parts},IVF{lists},PQ{parts}", "nprobe={probes}", "The same lists, of compressed vectors: small."
+    ),
+    "lucene-flat": LuceneKind("Compares all vectors, in Lucene."),
+    "lucene-hnsw": LuceneKind("A graph of near neighbours, in Lucene."),
+}.items():
+    KINDS.add(_name, _kind)
+
+
+def index_recipe(name: str, count: int, dimension: int) -> FaissRecipe | None:
+    """The recipe behind a kind's name, for `count` vectors; any other name is a factory string itself. None: Lucene's.
+
+    Raises:
+        TasbError: `name` is `module:name`, and no kind of index is there.
+    """
+    kind = KINDS[name] if name in KINDS or ":" in name else FaissRecipe(name)
+    if isinstance(kind, LuceneKind):
+        return None
     # 4 √n, as Faiss's guidelines advise, but no more than leaves it 39 vectors a list to train on.
     lists = max(1, min(round(4 * math.sqrt(count)), count // 39))
     values = {"lists": lists, "probes": min(lists, max(16, lists // 32)), "parts": _parts(dimension)}
-    return FaissRecipe(KINDS[name].factory.format(**values), KINDS[name].parameters.format(**values))
+    return FaissRecipe(kind.factory.format(**values), kind.parameters.format(**values))
 
 
 def _parts(dimension: int) -> int:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyserini_tasb.environment.processor import cpu_has_amx, threads
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, require_bi_encoder
 from pyserini_tasb.models.sentence_transformers_folder import contradiction
 from pyserini_tasb.models.tokenizers import HuggingFaceTokenizer, require_pooled_token, require_vocabulary
-from pyserini_tasb.recipes.types import Backend as BackendName
+from pyserini_tasb.registry import Registry, registry_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ class Models:
     """
 
     def __init__(
-        self, card: EncoderCard, device: str | None, backend: BackendName | None = None, *, one_by_one: bool = False
+        self, card: EncoderCard, device: str | None, backend: str | None = None, *, one_by_one: bool = False
     ) -> None:
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
         self._card, self._backend = card, _asked_backend(card, backend, folder)
@@ -135,16 +135,37 @@ def _ways(kind: str, *, one_by_one: bool) -> Ways:
     return FASTEST_WITH_AMX if cpu_has_amx() else FASTEST
 
 
-def _asked_backend(card: EncoderCard, backend: BackendName | None, folder: Path) -> str:
-    asked = backend or os.environ.get(BACKEND_VARIABLE) or card.backend
-    if asked not in get_args(BackendName):
-        raise TasbError(
-            expected=f"one of {', '.join(get_args(BackendName))} as back end",
-            found=f"`{asked}`",
-            do=f"set {BACKEND_VARIABLE} to one of them, or to nothing",
-        )
+def _asked_backend(card: EncoderCard, backend: str | None, folder: Path) -> str:
+    if backend is not None:
+        asked = checked_backend(backend, f"{argument('backend', backend)}")
+    elif in_environment := os.environ.get(BACKEND_VARIABLE):
+        asked = checked_backend(in_environment, f"the variable {BACKEND_VARIABLE}")
+    else:
+        asked = card.backend
     # An exported folder holds nothing that torch could load.
     return "onnx" if is_exported(folder) else asked
+
+
+def checked_backend(name: str, where: str) -> str:
+    """The name of a back end as other processes find it, `auto` included.
+
+    Args:
+        name: as the user gives it.
+        where: it stands, for messages.
+
+    Raises:
+        TasbError: there is none of that name.
+    """
+    known = registry_of("back-ends")  # with ONNX Runtime, which stands above this room
+    names = ("auto", *known)
+    if name not in names and ":" not in name:
+        raise TasbError(
+            where=where,
+            expected=f"one of {', '.join(names)} as back end",
+            found=f"`{name}`",
+            do="choose one of them, or leave it out",
+        )
+    return name if name == "auto" else known.reference(name)
 
 
 _logged: set[str] = set()
@@ -177,8 +198,13 @@ class Backend(Protocol):
         """
 
 
-BACKENDS: dict[str, Backend] = {}
-"""name → back end; `encoding.onnx_runtime` adds its own."""
+def _made(_name: str, backend: Any) -> Backend:
+    made: Backend = backend() if isinstance(backend, type) else backend
+    return made
+
+
+# ONNX Runtime adds its own in `encoding.onnx_runtime`.
+BACKENDS: Registry[Backend] = Registry("back end", "back-ends", prepared=_made)
 
 
 class Model(Protocol):
@@ -211,6 +237,7 @@ class Model(Protocol):
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 
+@BACKENDS.register("torch")
 class Torch:
     """PyTorch: fp32, bf16 where the hardware multiplies it, fp16 on GPUs."""
 
@@ -250,9 +277,6 @@ class Torch:
             allow_bin=card.allow_bin,
         )
         return TorchModel(folder, module.to(device), device)
-
-
-BACKENDS["torch"] = Torch()
 
 
 class TorchModel:

@@ -14,6 +14,7 @@ import transformers
 from transformers.models.bert.modeling_bert import BertLayer, BertModel
 from transformers.models.distilbert.modeling_distilbert import DistilBertModel, TransformerBlock
 
+from pyserini_tasb.models.poolings import POOLINGS
 from pyserini_tasb.models.pretrained import load_pretrained, require_first_token_reads_all
 
 if TYPE_CHECKING:
@@ -39,15 +40,14 @@ class BertDot(torch.nn.Module):
     Args:
         transformer: any Hugging Face encoder with `last_hidden_state`; with CLS pooling, its last layer computes the
             first token alone from now on, if it is a BERT or a DistilBERT.
-        pooling: `cls`, the first token's vector (TAS-B); `mean` over the text's tokens; or `last`, the vector of the
-            last token that is no padding (causal models).
+        pooling: a name of `POOLINGS`.
         normalise: divide each vector by its length, which makes the dot product a cosine.
     """
 
     def __init__(self, transformer: Any, pooling: Pooling = "cls", normalise: bool = False) -> None:
         super().__init__()
         self.transformer = transformer
-        self.pooling = pooling
+        self.pooling, self._pool = pooling, POOLINGS[pooling]
         self.normalise = normalise
         self.first_token_only = pooling == "cls" and compute_first_token_only(transformer)
 
@@ -57,20 +57,9 @@ class BertDot(torch.nn.Module):
         return int(self.transformer.config.hidden_size)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Vectors [texts, dimension] in fp32, from token ids and mask [texts, tokens].
-
-        In fp32 whatever the model's precision: dot products near 100 would be rounded to 1/16 in fp16.
-        """
+        """Vectors [texts, dimension] in fp32, from token ids and mask [texts, tokens]."""
         tokens = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.pooling == "cls":
-            vectors = tokens[:, 0].float()
-        elif self.pooling == "mean":
-            mask = attention_mask.unsqueeze(-1).float()
-            vectors = (tokens.float() * mask).sum(dim=1) / mask.sum(dim=1)
-        else:
-            # Right for padding on either side: the tokens' numbers grow, and padding has 0.
-            last = (attention_mask.cumsum(dim=1) * attention_mask).argmax(dim=1)
-            vectors = tokens.gather(1, last[:, None, None].expand(-1, -1, tokens.shape[2]))[:, 0].float()
+        vectors = self._pool(tokens, attention_mask)
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
 
 

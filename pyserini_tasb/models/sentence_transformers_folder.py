@@ -10,15 +10,15 @@ from pyserini_tasb.errors import TasbError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyserini_tasb.recipes.types import EncoderCard, Pooling
+    from pyserini_tasb.recipes.types import EncoderCard
 
 
 MODULES, SETTINGS, CAP = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 POOLING, NORMALISE = "1_Pooling", "2_Normalize"
 FLAG = "pooling_mode_"
 # Since version 6 one key has the name that these flags had before; both versions read the flags.
-FLAGS: dict[Pooling, str] = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
-NAMES = {flag: str(pooling) for pooling, flag in FLAGS.items()} | {"lasttoken": "last"}
+FLAGS: dict[str, str] = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
+NAMES = {flag: pooling for pooling, flag in FLAGS.items()} | {"lasttoken": "last"}
 KNOWN = ("Transformer", "Pooling", "Normalize", "Dropout")  # described by a card, or without effect in use
 
 
@@ -29,7 +29,7 @@ def write_sentence_transformers_files(folder: Path, card: EncoderCard, *, dimens
 
     Args:
         folder: a whole model of Hugging Face.
-        card: how texts become vectors.
+        card: how texts become vectors; its pooling is one of `FLAGS`.
         dimension: of a vector.
         longest: the most tokens that the model and its tokenizer take.
     """

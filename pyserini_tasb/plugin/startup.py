@@ -66,12 +66,12 @@ class PyseriniFinder:
 
 
 def install() -> None:
-    """What the `.pth` and `.start` files call: `register()`, unless `PYSERINI_TASB_AUTOLOAD=0`."""
+    """What the `.pth` and `.start` files call: `register_encoders()`, unless `PYSERINI_TASB_AUTOLOAD=0`."""
     if os.environ.get(SWITCH) != "0":
-        register()
+        register_encoders()
 
 
-def register() -> None:
+def register_encoders() -> None:
     """Make `--encoder tasb` known to this process's Pyserini, imported already or not. Idempotent."""
     # By name: two finders, the second from a module loaded again, would delegate to each other for ever.
     if PyseriniFinder.__name__ not in (type(finder).__name__ for finder in sys.meta_path):

@@ -147,7 +147,7 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
             found.append(f"{at}no key `{name}`")
             advice.append(f"add `{name}:`")
         else:
-            found.append(f"{at}`{name}`: {fault['msg'].lower()} (got {fault['input']!r})")
+            found.append(f"{at}`{name}`: {fault['msg'][:1].lower()}{fault['msg'][1:]} (got {fault['input']!r})")
             advice.append(f"mend `{location[0] if location else name}`")
     return TasbError(
         where=where,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Regression, TopicSet
+from pyserini_tasb.registry import files_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +85,11 @@ def default_tag(model: str) -> str:
 
 
 def _load_card(path: Path) -> EncoderCard:
-    card = load_recipe(path, EncoderCard)
+    # What lies beside weights came with them, perhaps from somebody else.
+    beside_weights = any(any(path.parent.glob(pattern)) for pattern in ("config.json", "*/config.json"))
+    own = path.is_relative_to(user_folder("encoders")) or path.is_relative_to(own_folder("encoders"))
+    with nullcontext() if own or not beside_weights else files_of_others():
+        card = load_recipe(path, EncoderCard)
     if card.model.startswith((".", "~")):  # relative to the card, so that a folder with both can be moved
         local = (path.parent / Path(card.model).expanduser()).resolve()
         card = card.model_copy(update={"model": str(local)})

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-Backend = Literal["auto", "torch", "onnx"]
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.registry import registry_of
+
+
+def name_of(axis: str, *further: str) -> AfterValidator:
+    """A check of a field that holds a name of a registry; the field's value is the entry's `Registry.reference`.
+
+    Args:
+        axis: of the registry.
+        further: names that mean something else, such as `auto`.
+    """
+
+    def checked(name: str) -> str:
+        if name in further:
+            return name
+        try:
+            return registry_of(axis).reference(name)
+        except TasbError as error:
+            raise ValueError(f"expected {error.expected}; found {error.found}; {error.do}") from error
+
+    return AfterValidator(checked)
+
+
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
-Pooling = Literal["cls", "mean", "last"]
+Backend = Annotated[str, name_of("back-ends", "auto")]
+Pooling = Annotated[str, name_of("poolings")]
 
 
 class Strict(BaseModel):

@@ -11,6 +11,7 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
 from pyserini_tasb.recipes.loading import line_finder
 from pyserini_tasb.recipes.lookup import encoder_card, own_folder, prebuilt, regression, regression_file, topic_set
+from pyserini_tasb.registry import untrusted_package
 from pyserini_tasb.regression.steps import Step
 
 if TYPE_CHECKING:
@@ -328,6 +329,8 @@ def _faults(command: Sequence[str]) -> Iterator[tuple[int, str]]:
         option = word.partition("=")[0] if word.startswith("-") else option
         if OUTSIDE.search(word) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(word)):
             yield place, f"`{word}` is outside of the folder of outputs"
+        if ours and (package := untrusted_package(word.rpartition("=")[2])):
+            yield place, f"`{word}` names code of {package}, a package that you have not said you trust"
         if not ours and RUN_THEIR_MODELS_CODE.search(word):
             yield place, f"`{word}` names an encoder whose model's own code Pyserini runs"
         if not ours and word.startswith(READ_PICKLES):

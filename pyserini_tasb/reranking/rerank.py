@@ -20,7 +20,6 @@ from pyserini_tasb.formats.passages import read_passages, require_texts, require
 from pyserini_tasb.formats.run import Run, as_run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.formats.text_store import ListedTexts
-from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.recipes.lookup import default_tag
 from pyserini_tasb.reranking.partial_run import partial_run, text_digests
 
@@ -48,6 +47,7 @@ def rerank(
     run: AnyRun,
     *,
     model: str,
+    scorer: str | None = None,
     topics: AnyTopics,
     corpus: StrPath,
     output: StrPath | None = None,
@@ -73,7 +73,8 @@ def rerank(
     Args:
         run: a run, its path or name, qid → docid → score, or a data frame.
         model: an encoder (`tasb`, `tasb:NAME`), or the folder or hub id of a BERT_CAT, a ColBERT, a monoT5 or any
-            other cross-encoder; config.json says which.
+            other cross-encoder; config.json says which, unless `scorer` does.
+        scorer: how the model scores a pair: a name of `tasb list pair-scorers`, or `module:name`.
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
         corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store.
         output: a new file for the run, gzip if named `….gz`.
@@ -108,30 +109,30 @@ def rerank(
         from pyserini_tasb.reranking import scorers  # imports torch
 
         # What can be wrong is found out before a large collection is read.
-        options = scorers.ScoringOptions(device, precision, query_max_length, max_length, answers, backend)
-        scorers.find_model(model, allow_bin=allow_bin)
+        options = scorers.ScoringOptions(device, precision, query_max_length, max_length, answers, backend, scorer)
+        digest = scorers.ScorerRequest(model, allow_bin, options).digest
         source = _read(as_run(run, remove_query=remove_query), topics, corpus, depth)
         done = 0
         if part is not None:
             written = source.rankings if keep_rest else source.tops
             about = {
                 **text_digests(written, source.tops, source.topics, source.passages),
-                "model": model_digest(model, allow_bin=allow_bin),
+                "model": digest,
                 "depth": depth,
                 "pairwise": pairwise,
                 "tag": tag,
-                **asdict(options),
+                **{name: value for name, value in asdict(options).items() if name != "scorer"},  # the digest has it
                 "device": options.found_device,
             }
             done = part.resume(about, written)
         if done < len(source.tops):
-            scorer: PairScorer | ListScorer
+            loaded: PairScorer | ListScorer
             if pairwise:
-                scorer = scorers.load_list_scorer(model, pairwise, options, allow_bin=allow_bin)
+                loaded = scorers.load_list_scorer(model, pairwise, options, allow_bin=allow_bin)
             else:
-                scorer = scorers.load_scorer(model, options, allow_bin=allow_bin)
+                loaded = scorers.load_scorer(model, options, allow_bin=allow_bin)
             remaining = dict(itertools.islice(source.run.items(), done, None))
-            queries = rerank_queries(remaining, source.topics, source.passages, scorer, depth, keep_rest=keep_rest)
+            queries = rerank_queries(remaining, source.topics, source.passages, loaded, depth, keep_rest=keep_rest)
             for query in tqdm(queries, desc="re-ranking", unit=" queries", total=len(source.tops), initial=done):
                 seconds.append(query.seconds)
                 if part is None:

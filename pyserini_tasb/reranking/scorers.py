@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.models.checkpoints import CONFIG, Kind, find_checkpoint, kind_of
+from pyserini_tasb.models.checkpoints import CONFIG, Kind, find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
+from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +56,7 @@ class ScoringOptions:
         max_length: tokens kept of a passage, or of all that is read together (cross-encoders, T5); None: as above.
         answers: the words with which a T5 answers "not relevant" and "relevant"; None: those it is known for.
         backend: what computes a bi-encoder's vectors; None: $PYSERINI_TASB_BACKEND, else the card's.
+        scorer: a name of `SCORERS`; None: by the model's config.json.
 
     Raises:
         TasbError: lengths that leave no room for a text.
@@ -63,6 +68,7 @@ class ScoringOptions:
     max_length: int | None = None
     answers: Sequence[str] | None = None
     backend: Backend | None = None
+    scorer: str | None = None
 
     def __post_init__(self) -> None:
         for name, found in (("query_max_length", self.query_max_length), ("max_length", self.max_length)):
@@ -81,71 +87,115 @@ class ScoringOptions:
         return self.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
+@dataclass(frozen=True)
+class ScorerRequest:
+    """What a kind of scorer is given.
+
+    Attributes:
+        model: as the user names it.
+        allow_bin: accept weights in `pytorch_model.bin`, as the authors published them.
+        options: how to compute.
+    """
+
+    model: str
+    allow_bin: bool
+    options: ScoringOptions
+
+    @cached_property
+    def card(self) -> EncoderCard:
+        """The encoder card that `model` names; a model without one has a card that says so."""
+        card = encoder_card(self.model)
+        return card.model_copy(update={"allow_bin": card.allow_bin or self.allow_bin})
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of the card's model.
+
+        Raises:
+            TasbError: no such model.
+        """
+        return find_checkpoint(self.card.model, allow_bin=self.card.allow_bin)
+
+    @property
+    def kind(self) -> Kind:
+        """What config.json says of the model."""
+        return kind_of(self.folder, pooling=self.card.pooling)
+
+    @property
+    def digest(self) -> str:
+        """A digest of what scores depend on; a scorer from outside may take a model that is no folder of ours.
+
+        Raises:
+            TasbError: no such model, or no such scorer.
+        """
+        scorer = self.options.scorer
+        if scorer is None:
+            return model_digest(self.model, allow_bin=self.allow_bin)
+        named = f"{SCORERS.reference(scorer)} {self.model}"
+        with contextlib.suppress(TasbError):
+            named += model_digest(self.model, allow_bin=self.allow_bin)
+        return hashlib.sha256(named.encode()).hexdigest()
+
+
+SCORERS: Registry[Callable[[ScorerRequest], PairScorer]] = Registry("scorer of pairs", "pair-scorers")
+
+
 def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin: bool = False) -> PairScorer:
     """The scorer that a model's name means.
 
     Args:
         model: what `--encoder` takes (an encoder card's name or path), or a folder or hub id of a BERT_CAT, a ColBERT,
-            a monoT5 or any other cross-encoder; config.json says which of them it is.
+            a monoT5 or any other cross-encoder; config.json says which of them it is, unless `options` does. A scorer
+            from outside takes whatever it says.
         options: how to compute.
         allow_bin: accept weights in `pytorch_model.bin`, as the authors published them.
 
     Raises:
         TasbError: no such model, or one that scores nothing.
     """
-    card, folder = find_model(model, allow_bin=allow_bin)
-    kind, options = kind_of(folder, pooling=card.pooling), options or ScoringOptions()
-    if options.answers and kind != "seq2seq":
+    request = ScorerRequest(model, allow_bin, options or ScoringOptions())
+    kind = request.options.scorer or request.kind
+    if request.options.answers and kind != "seq2seq":
         raise TasbError(
-            where=str(folder),
+            where=str(request.folder),
             expected=f"a T5, which answers with words, for {argument('answers')}",
             found=f"a model of the kind `{kind}`",
             do=f"leave out {argument('answers')}",
         )
-    return LOADERS[kind](card, folder, options)
+    return SCORERS[kind](request)
 
 
-def find_model(model: str, *, allow_bin: bool) -> tuple[EncoderCard, Path]:
-    """A model's card, which says whether pickled weights are accepted, and its folder; see `load_scorer`.
-
-    Raises:
-        TasbError: no such model.
-    """
-    card = encoder_card(model)
-    if allow_bin:
-        card = card.model_copy(update={"allow_bin": True})
-    return card, find_checkpoint(card.model, allow_bin=card.allow_bin)
+@SCORERS.register("bert-dot")
+def _bi_encoder(request: ScorerRequest) -> PairScorer:
+    """Dot product of an encoder's two vectors (BERT_DOT)."""
+    return BiEncoderScorer(request.card, request.options)
 
 
-def _bi_encoder(card: EncoderCard, _folder: Path, options: ScoringOptions) -> PairScorer:
-    return BiEncoderScorer(card, options)
-
-
-def _cross_encoder(card: EncoderCard, folder: Path, options: ScoringOptions) -> PairScorer:
+def _cross_encoder(request: ScorerRequest) -> PairScorer:
+    """A cross-encoder, which reads query and passage together (BERT_CAT)."""
     from pyserini_tasb.reranking.transformer_scorers import CrossEncoderScorer
 
-    return CrossEncoderScorer(folder, options, allow_bin=card.allow_bin)
+    return CrossEncoderScorer(request.folder, request.options, allow_bin=request.card.allow_bin)
 
 
-def _colbert(_card: EncoderCard, folder: Path, options: ScoringOptions) -> PairScorer:
+SCORERS.add("bert-cat", _cross_encoder)
+SCORERS.add("sequence-classifier", _cross_encoder)
+
+
+@SCORERS.register("colbert")
+def _colbert(request: ScorerRequest) -> PairScorer:
+    """MaxSim over the vectors of tokens (ColBERT)."""
     from pyserini_tasb.reranking.transformer_scorers import ColBertScorer
 
-    return ColBertScorer(folder, options)
+    return ColBertScorer(request.folder, request.options)
 
 
-def _mono_t5(card: EncoderCard, folder: Path, options: ScoringOptions) -> PairScorer:
+@SCORERS.register("seq2seq")
+def _mono_t5(request: ScorerRequest) -> PairScorer:
+    """The probability that a T5 answers "true" (monoT5)."""
     from pyserini_tasb.reranking.t5_scorers import MonoT5Scorer
 
-    return MonoT5Scorer(card, folder, options)
-
-
-LOADERS: dict[Kind, Callable[[EncoderCard, Path, ScoringOptions], PairScorer]] = {
-    "bert-dot": _bi_encoder,
-    "bert-cat": _cross_encoder,
-    "sequence-classifier": _cross_encoder,
-    "colbert": _colbert,
-    "seq2seq": _mono_t5,
-}
+    return MonoT5Scorer(request.card, request.folder, request.options)
 
 
 @runtime_checkable
@@ -173,18 +223,17 @@ def load_list_scorer(model: str, aggregation: str, options: ScoringOptions, *, a
     Raises:
         TasbError: no such model, or one that compares nothing.
     """
-    card, folder = find_model(model, allow_bin=allow_bin)
-    kind = kind_of(folder, pooling=card.pooling)
-    if kind != "seq2seq":
+    request = ScorerRequest(model, allow_bin, options)
+    if request.kind != "seq2seq":
         raise TasbError(
-            where=str(folder / CONFIG),
+            where=str(request.folder / CONFIG),
             expected=f"a duoT5, for {argument('pairwise')}",
-            found=f"a model of the kind `{kind}`",
+            found=f"a model of the kind `{request.kind}`",
             do=f"leave out {argument('pairwise')}, or name a duoT5",
         )
     from pyserini_tasb.reranking.t5_scorers import DuoT5Scorer
 
-    return DuoT5Scorer(card, folder, options, aggregation)
+    return DuoT5Scorer(request.card, request.folder, options, aggregation)
 
 
 TEXTS_PER_BLOCK = 1_024

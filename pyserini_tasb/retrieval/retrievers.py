@@ -17,7 +17,7 @@ from pyserini_tasb.indexes.faiss_folder import is_faiss_folder, is_lucene_folder
 from pyserini_tasb.indexes.lucene_build import LUCENE_ADVICE
 from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
 from pyserini_tasb.indexes.search import ShardedIndex, search_folder
-from pyserini_tasb.plugin.startup import register
+from pyserini_tasb.plugin.startup import register_encoders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -114,7 +114,7 @@ def _open_dense(
     content = lucene_content(reader)
     if content in _WITHOUT_VECTORS:
         raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", _WITHOUT_VECTORS[content])
-    register()  # where no start-up hook has done it
+    register_encoders()  # where no start-up hook has done it
     from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
 
     kind = LuceneHnswDenseSearcher if content == "HNSW vectors" else LuceneFlatDenseSearcher

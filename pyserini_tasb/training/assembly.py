@@ -14,6 +14,7 @@ from pyserini_tasb.data.validation_set import ValidationSet, overlap_warning
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.batches import Tokenising
 from pyserini_tasb.training.config import LossConfig
+from pyserini_tasb.training.losses import PAIRWISE
 from pyserini_tasb.training.margins import MarginScale, fit_margin_scale
 from pyserini_tasb.training.optimisation import Optimisation
 from pyserini_tasb.training.sampling import build_sampler
@@ -74,7 +75,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
     Raises:
         TasbError: something is not here, or does not fit the rest.
     """
-    store = _open_pairs(config, processes, needs_margins=config.loss.pairwise == "margin-mse")
+    store = _open_pairs(config, processes, pairwise=config.loss.pairwise)
     sampling, caps = config.sampling, config.student
     clusters = None if sampling.strategy == "random" else config.data.clusters_file
     sampler = build_sampler(
@@ -125,7 +126,7 @@ def assemble_teacher(config: TeachConfig, processes: Processes) -> Assembly[Cros
     Raises:
         TasbError: something is not here, or does not fit the rest.
     """
-    store = _open_pairs(config, processes, needs_margins=config.loss == "margin-mse")
+    store = _open_pairs(config, processes, pairwise=config.loss)
     student = load_teacher(config, device=found_device(config.device))
     tokenising = Tokenising(student.folder, config.teacher.query_max_length, config.teacher.passage_max_length)
     validator = None
@@ -147,17 +148,17 @@ def assemble_teacher(config: TeachConfig, processes: Processes) -> Assembly[Cros
     )
 
 
-def _open_pairs(config: RunConfig, processes: Processes, *, needs_margins: bool) -> PairStore:
+def _open_pairs(config: RunConfig, processes: Processes, *, pairwise: str | None) -> PairStore:
     """Open the pairs, and refuse to begin where their teacher contradicts most labels or too little is there.
 
     Raises:
         TasbError: no margins to learn, most of them negative, or less than one query for each process.
     """
     store = open_pair_store(config.data.pairs)
-    if needs_margins and store.supervision == "labels":
+    if pairwise is not None and PAIRWISE[pairwise].needs_margins and store.supervision == "labels":
         raise TasbError(
             where=str(store.folder),
-            expected="pairs with a teacher's scores or margins, for the pairwise loss margin-mse",
+            expected=f"pairs with a teacher's scores or margins, for the pairwise loss {pairwise}",
             found="pairs with labels only",
             do="choose the loss `ranknet`, or score the pairs (`tasb score --model TEACHER`)",
         )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
 import traceback
 from collections import deque
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
+from pickle import PicklingError
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
-from pyserini_tasb.training.sampling import list_numbers, ranges
+from pyserini_tasb.training.binning import list_numbers, ranges
 from pyserini_tasb.workers import starting_processes
 
 if TYPE_CHECKING:
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.data.pair_store import PairStore
     from pyserini_tasb.models.tokenizers import PrefixedTokenizer
-    from pyserini_tasb.training.sampling import Sampler
+    from pyserini_tasb.training.sampling import SampledBatch, Sampler
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,23 @@ def training_batches(
         world=world,
     )
     steps = itertools.count(start) if stop is None else range(start, stop)
+    if workers and not _found_elsewhere(composer):
+        LOG.info(
+            "batches are composed in this process: no other one finds the sampler, which the script itself defines"
+        )
+        workers = 0
     if not workers:
         return composed_inline(composer, steps)
     return composed_ahead(composer, steps, workers=workers, ahead=ahead)
+
+
+def _found_elsewhere(composer: BatchComposer) -> bool:
+    """Whether a process that does not run the user's script can have the composer."""
+    try:
+        sent = bytes(ForkingPickler.dumps(composer))
+    except (PicklingError, AttributeError, TypeError):  # what is defined in a function; lambdas
+        return False
+    return b"__main__" not in sent
 
 
 @dataclass(frozen=True)
@@ -159,6 +178,7 @@ class BatchComposer:
     def compose(self, step: int) -> TrainingBatch:
         """The batch of `step`."""
         store, sampled = self.store, self.sampler.batch(step)
+        _require_pairs_of_queries(sampled, store)
         size = len(sampled.queries)
         positives, negatives = store.positives[sampled.rows], store.negatives[sampled.rows]
         known = [store.known_positives(query) for query in sampled.queries.tolist()]
@@ -178,6 +198,30 @@ class BatchComposer:
             known_negatives=known_mask(known, negatives),
             query_tokens=self.query_tokenizer(store.queries.texts(sampled.queries[share])),
             passage_tokens=self.passage_tokenizer(store.passages.texts(passages)),
+        )
+
+
+def _require_pairs_of_queries(sampled: SampledBatch, store: PairStore) -> None:
+    """Look at what a sampler gives, which may be somebody else's: a wrong batch would train, on nonsense.
+
+    Raises:
+        TasbError: a query twice, or a pair that is not its query's.
+    """
+    queries, rows = np.asarray(sampled.queries), np.asarray(sampled.rows)
+    found = ""
+    if queries.ndim != 1 or queries.shape != rows.shape:
+        found = f"queries {queries.shape} and rows {rows.shape}"
+    elif len(np.unique(queries)) < len(queries):
+        found = "a query twice"
+    elif len(queries) and not (queries.min() >= 0 and queries.max() < len(store.offsets) - 1):
+        found = f"queries from {queries.min()} to {queries.max()}, of {len(store.offsets) - 1}"
+    elif not ((store.offsets[queries] <= rows) & (rows < store.offsets[queries + 1])).all():
+        found = "a row that is not among its query's pairs"
+    if found:
+        raise TasbError(
+            expected="a batch of distinct queries, and of each one row of its pairs, from the sampling strategy",
+            found=found,
+            do="repair the strategy, or choose another as sampling.strategy",
         )
 
 

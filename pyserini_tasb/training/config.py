@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pyserini_tasb.recipes.types import Pooling, Recipe, Strict
+from pyserini_tasb.recipes.types import Pooling, Recipe, Strict, name_of
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -41,7 +41,7 @@ class OptimiserConfig(Strict):
 class ScheduleConfig(Strict):
     """The learning rate's course."""
 
-    name: Literal["constant", "cosine", "linear", "released"] = "constant"
+    name: Annotated[str, name_of("schedules")] = "constant"
     warmup_steps: int = Field(default=1_000, ge=0)
     floor: float = Field(default=0.0, ge=0, le=1)
 
@@ -120,10 +120,10 @@ class DataConfig(RunData):
 class SamplingConfig(Strict):
     """How a batch is composed (paper, Section 3)."""
 
-    strategy: Literal["random", "tas", "tas-balanced"] = "tas-balanced"
+    strategy: Annotated[str, name_of("samplings")] = "tas-balanced"
     clusters_per_batch: Positive = 1
     bins: Positive = 10
-    binning: Literal["equal-width", "quantile"] = "equal-width"
+    binning: Annotated[str, name_of("binnings")] = "equal-width"
     lowest_margin: float | None = None
     highest_margin: float | None = None
 
@@ -131,10 +131,8 @@ class SamplingConfig(Strict):
 class LossConfig(Strict):
     """Pairwise + alpha times in-batch (paper, Eq. 8)."""
 
-    pairwise: Literal["margin-mse", "ranknet"] | None = "margin-mse"
-    in_batch: Literal[
-        "margin-mse", "margin-mse-eq7", "margin-mse-released", "kldiv", "listnet", "lambdarank"
-    ] | None = "margin-mse"  # fmt: skip
+    pairwise: Annotated[str, name_of("pairwise-losses")] | None = "margin-mse"
+    in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
     alpha: float = Field(default=0.75, ge=0)
 
 
@@ -142,6 +140,7 @@ class TeacherConfig(Strict):
     """The in-batch teacher, a bi-encoder or a ColBERT, and the scale that both teachers' margins are brought to."""
 
     in_batch: str | None = None
+    kind: Annotated[str, name_of("in-batch-teachers")] | None = None  # None: by the model
     rescale: MarginsConfig | None = None
     allow_bin: bool = False
 
@@ -157,7 +156,7 @@ class TrainConfig(RunConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.sampling.strategy != "random" and self.data.clusters is None:
+        if self.sampling.strategy in {"tas", "tas-balanced"} and self.data.clusters is None:
             raise ValueError(f"sampling.strategy {self.sampling.strategy} needs data.clusters (see `tasb cluster`)")
         if self.loss.pairwise is None and self.loss.in_batch is None:
             raise ValueError("loss.pairwise and loss.in_batch are both absent")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +13,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -107,57 +110,81 @@ def _require_squares(positives: Tensor, negatives: Tensor) -> None:
 
 # The two axes of losses, and what every loss gets: full precision, checked shapes, a teacher without gradient.
 
-PairwiseLoss: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(student's scores of the positives [b], of the negatives [b], teacher's margins [b] or None) → scalar."""
 
-InBatchLoss: TypeAlias = Callable[[InBatchScores, InBatchScores, KnownPositives], Tensor]
-"""(student's scores, teacher's scores, what to mask) → scalar."""
+class PairwiseLoss:
+    """A loss on b positives and b negatives, guarded.
 
-PAIRWISE: dict[str, PairwiseLoss] = {}
-IN_BATCH: dict[str, InBatchLoss] = {}
+    Args:
+        name: for messages.
+        loss: (student's scores of the positives [b], of the negatives [b], teacher's margins [b]) → scalar; a function,
+            or a class that makes one. Where the margins have a default, the loss can do without them. It is given
+            vectors of one length and one type, fp64 or fp32.
+    """
+
+    def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
+        self._name, self._loss = name, _made(loss)
+        *_, margins = inspect.signature(self._loss).parameters.values()
+        self.needs_margins = margins.default is inspect.Parameter.empty
+
+    def __call__(self, positives: Tensor, negatives: Tensor, margins: Tensor | None = None) -> Tensor:
+        """The loss, a scalar.
+
+        Raises:
+            TasbError: there are no margins, and the loss needs them.
+        """
+        if margins is None and self.needs_margins:
+            raise TasbError(
+                expected=f"teacher scores or margins for the loss `{self._name}`",
+                found="pairs with labels alone",
+                do="train with the loss `ranknet`, or score the pairs with a teacher first",
+            )
+        given = [positives, negatives, *([] if margins is None else [margins])]
+        if len({tensor.shape for tensor in given}) > 1 or positives.ndim != 1:
+            # [b, 1] against [b] would broadcast to [b, b] and train on nonsense.
+            raise ValueError(f"{self._name}: expected vectors of one length, found {[tuple(t.shape) for t in given]}")
+        precision = _precision(positives)
+        with torch.autocast(positives.device.type, enabled=False):
+            scores = (positives.to(precision), negatives.to(precision))
+            loss = self._loss(*scores) if margins is None else self._loss(*scores, margins.detach().to(precision))
+        return _scalar(self._name, loss)
 
 
-def pairwise_loss(name: str) -> Callable[[PairwiseLoss], PairwiseLoss]:
-    """Decorator: register a pairwise loss. It is given vectors of one length and one type, fp64 or fp32."""
+class InBatchLoss:
+    """A loss on all scores of a batch, guarded.
 
-    def register(loss: PairwiseLoss) -> PairwiseLoss:
-        @functools.wraps(loss)
-        def guarded(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor | None) -> Tensor:
-            given = [student_positives, student_negatives, *([] if teacher_margins is None else [teacher_margins])]
-            if len({tensor.shape for tensor in given}) > 1 or student_positives.ndim != 1:
-                # [b, 1] against [b] would broadcast to [b, b] and train on nonsense.
-                raise ValueError(f"{name}: expected vectors of one length, found {[tuple(t.shape) for t in given]}")
-            precision = _precision(student_positives)
-            with torch.autocast(student_positives.device.type, enabled=False):
-                return loss(
-                    student_positives.to(precision),
-                    student_negatives.to(precision),
-                    None if teacher_margins is None else teacher_margins.detach().to(precision),
-                )
+    Args:
+        name: for messages.
+        loss: (student's `InBatchScores`, teacher's, `KnownPositives`) → scalar; a function, or a class that makes one.
+            It is given matrices of one size and one type, fp64 or fp32.
+    """
 
-        PAIRWISE[name] = guarded
-        return guarded
+    def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
+        self._name, self._loss = name, _made(loss)
 
-    return register
+    def __call__(self, student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
+        """The loss, a scalar."""
+        sizes = [student.size, teacher.size, known.size]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"{self._name}: expected one batch size of student, teacher and masks, found {sizes}")
+        precision = _precision(student.positives)
+        with torch.autocast(student.positives.device.type, enabled=False):
+            loss = self._loss(student.to(precision), teacher.detach().to(precision), known)
+        return _scalar(self._name, loss)
 
 
-def in_batch_loss(name: str) -> Callable[[InBatchLoss], InBatchLoss]:
-    """Decorator: register an in-batch loss. It is given matrices of one size and one type, fp64 or fp32."""
+def _made(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return loss() if isinstance(loss, type) else loss
 
-    def register(loss: InBatchLoss) -> InBatchLoss:
-        @functools.wraps(loss)
-        def guarded(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
-            sizes = [student.size, teacher.size, known.size]
-            if len(set(sizes)) > 1:
-                raise ValueError(f"{name}: expected one batch size of student, teacher and masks, found {sizes}")
-            precision = _precision(student.positives)
-            with torch.autocast(student.positives.device.type, enabled=False):
-                return loss(student.to(precision), teacher.detach().to(precision), known)
 
-        IN_BATCH[name] = guarded
-        return guarded
+def _scalar(name: str, loss: Tensor) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.ndim:
+        found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise TasbError(expected=f"a scalar tensor of the loss `{name}`", found=str(found), do="return its mean")
+    return loss
 
-    return register
+
+PAIRWISE: Registry[PairwiseLoss] = Registry("pairwise loss", "pairwise-losses", prepared=PairwiseLoss)
+IN_BATCH: Registry[InBatchLoss] = Registry("in-batch loss", "in-batch-losses", prepared=InBatchLoss)
 
 
 def _precision(scores: Tensor) -> torch.dtype:
@@ -168,8 +195,8 @@ def _precision(scores: Tensor) -> torch.dtype:
 # Losses of a query's own positive and negative.
 
 
-@pairwise_loss("margin-mse")
-def margin_mse(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor | None) -> Tensor:
+@PAIRWISE.register("margin-mse")
+def margin_mse(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor) -> Tensor:
     """Margin-MSE: the student's margins become the teacher's (paper, Eq. 6; Hofstätter et al. 2020, arXiv 2010.02666).
 
     Margins rather than scores, so the student is free in where each query's scores lie.
@@ -178,21 +205,12 @@ def margin_mse(student_positives: Tensor, student_negatives: Tensor, teacher_mar
         student_positives: [b] scores of the own positives.
         student_negatives: [b] scores of the own negatives.
         teacher_margins: [b] teacher's score of the positive minus that of the negative.
-
-    Raises:
-        TasbError: there are no margins.
     """
-    if teacher_margins is None:
-        raise TasbError(
-            expected="teacher scores or margins for the loss `margin-mse`",
-            found="pairs with labels alone",
-            do="train with the loss `ranknet`, or score the pairs with a teacher first",
-        )
     return functional.mse_loss(student_positives - student_negatives, teacher_margins)
 
 
-@pairwise_loss("ranknet")
-def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margins: Tensor | None) -> Tensor:
+@PAIRWISE.register("ranknet")
+def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margins: Tensor | None = None) -> Tensor:
     """RankNet: cross-entropy of "the positive is above the negative" (Burges et al., ICML 2005). From labels alone.
 
     The loss of the paper's teachers and of its baseline without a teacher (Table 4, first row).
@@ -209,7 +227,7 @@ def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margi
 # A query's own positive is paired with each passage; the student's margin becomes the in-batch teacher's.
 
 
-@in_batch_loss("margin-mse")
+@IN_BATCH.register("margin-mse")
 def margin_mse_mean(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
     """The mean over other queries' positives and the mean over their negatives, halved and added.
 
@@ -227,7 +245,7 @@ def margin_mse_mean(student: InBatchScores, teacher: InBatchScores, known: Known
     return (_mean_square(positives, other_positives) + _mean_square(negatives, other_negatives)) / 2
 
 
-@in_batch_loss("margin-mse-eq7")
+@IN_BATCH.register("margin-mse-eq7")
 def margin_mse_eq7(student: InBatchScores, teacher: InBatchScores, _known: KnownPositives) -> Tensor:
     """Eq. 7 as printed: the sum over all pairs, divided by 2b; about b times `margin-mse`.
 
@@ -241,7 +259,7 @@ def margin_mse_eq7(student: InBatchScores, teacher: InBatchScores, _known: Known
     return (positives.square().sum() + negatives.square().sum()) / (2 * student.size)
 
 
-@in_batch_loss("margin-mse-released")
+@IN_BATCH.register("margin-mse-released")
 def margin_mse_released(student: InBatchScores, teacher: InBatchScores, _known: KnownPositives) -> Tensor:
     """As the authors' matchmaker library computes it: `margin-mse` without a mask for known positives.
 
@@ -268,7 +286,7 @@ def _mean_square(errors: Tensor, keep: Tensor) -> Tensor:
 # Passages known to be relevant to the query, other than its own positive, leave its list.
 
 
-@in_batch_loss("kldiv")
+@IN_BATCH.register("kldiv")
 def kl_divergence(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
     """KL divergence of the student's softmax from the teacher's over each list, mean over queries (Table 3, KLDiv).
 
@@ -284,7 +302,7 @@ def kl_divergence(student: InBatchScores, teacher: InBatchScores, known: KnownPo
     return (_softmax(teacher.lists(), absent) * (theirs - ours)).sum(dim=1).mean()
 
 
-@in_batch_loss("listnet")
+@IN_BATCH.register("listnet")
 def listnet(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
     """ListNet: cross-entropy of the student's top-one probabilities with the teacher's (Cao et al., ICML 2007).
 
@@ -316,7 +334,7 @@ RELEVANT_BONUS = 2.0
 PAIRS_AT_ONCE = 2**24  # a batch of 4,096 has 2.7e11
 
 
-@in_batch_loss("lambdarank")
+@IN_BATCH.register("lambdarank")
 def lambdarank(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
     """nDCG-Loss2 of each query's list with labels from the teacher, mean over queries.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
 from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.models.sentence_transformers_folder import FLAGS
 from pyserini_tasb.training.checkpoints import flattened
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def write_encoder_model_card(folder: Path, card: EncoderCard, provenance: Proven
     Raises:
         TasbError: the disk refuses; what was there before is there still.
     """
-    metadata = _metadata(provenance, "feature-extraction", "dense-retrieval", "sentence-transformers")
-    return _write(folder, ENCODER, provenance, metadata=metadata, card=card, dimension=dimension)
+    readers = ["sentence-transformers"] if card.pooling in FLAGS else []
+    metadata = _metadata(provenance, "feature-extraction", "dense-retrieval", *readers)
+    return _write(folder, ENCODER, provenance, metadata=metadata, card=card, dimension=dimension, readers=readers)
 
 
 def write_teacher_model_card(
@@ -215,7 +217,8 @@ ENCODER = (
     + """\
 A dense passage retriever. A text becomes one vector of {{ dimension }} numbers, \
 {{ {"cls": "its first token's last hidden state", "mean": "the mean of its tokens' last hidden states", \
-"last": "its last token's last hidden state"}[card.pooling] }}\
+"last": "its last token's last hidden state"}.get(card.pooling, "its tokens' last hidden states, pooled by `%s`" % \
+card.pooling) }}\
 {{ ", divided by its length" if card.normalise }}; a passage's score is its dot product with the query.
 Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below; the method is \
 [TAS-Balanced](https://arxiv.org/abs/2104.06967).
@@ -236,6 +239,7 @@ python -m pyserini.search.faiss --index index --encoder tasb:{{ card.name }} --t
 folder's path does the same; or copy that card into `~/.config/pyserini-tasb/encoders/` and give the path in its line \
 `model:`.
 
+{% if "sentence-transformers" in readers %}
 ## Use with sentence-transformers
 
 ```python
@@ -249,11 +253,16 @@ scores = model.similarity(queries, model.encode_document(["Dense retrievers comp
 {{ ", where queries are meant to be cut at %d tokens" % card.query_max_length \
 if card.query_max_length != card.passage_max_length }}.
 
+{% endif %}
 ## Use with transformers
 
 ```python
 import torch
 from transformers import AutoModel, AutoTokenizer
+{% if ":" in card.pooling %}
+
+from {{ card.pooling.partition(":")[0] }} import {{ card.pooling.partition(":")[2].partition(".")[0] }}
+{% endif %}
 
 folder = "."  # this one
 tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -269,7 +278,9 @@ def vectors(texts, max_length):
 {% elif card.pooling == "mean" %}
     mask = tokens["attention_mask"].unsqueeze(-1)
     pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
-{% else %}
+{% elif ":" in card.pooling %}
+    pooled = {{ card.pooling.partition(":")[2] }}(states, tokens["attention_mask"])
+{% elif card.pooling == "last" %}
     pooled = states[torch.arange(len(states)), tokens["attention_mask"].sum(dim=1) - 1]
 {% endif %}
     return {{ "torch.nn.functional.normalize(pooled)" if card.normalise else "pooled" }}

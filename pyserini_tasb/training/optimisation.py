@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
     from pyserini_tasb.training.config import RunConfig
@@ -109,24 +110,14 @@ class Schedule:
     floor: float
 
 
-SCHEDULES: dict[str, Callable[[Schedule], Factor]] = {}
-
-
-def register_schedule(name: str) -> Callable[[Callable[[Schedule], Factor]], Callable[[Schedule], Factor]]:
-    """Decorator: register a function that makes a schedule."""
-
-    def register(build: Callable[[Schedule], Factor]) -> Callable[[Schedule], Factor]:
-        SCHEDULES[name] = build
-        return build
-
-    return register
+SCHEDULES: Registry[Callable[[Schedule], Factor]] = Registry("learning-rate schedule", "schedules")
 
 
 def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = None, floor: float = 0.0) -> Factor:
     """The factor on the base learning rate by step, from 0.
 
     Args:
-        name: `constant`, `cosine`, `linear` or `released`.
+        name: a name of `SCHEDULES`: `constant`, `cosine`, `linear`, `released`, or one from outside.
         warmup_steps: the factor rises linearly over these, from 1/warmup_steps at step 0: no step is trained at 0.
         max_steps: training's last step plus one; `cosine` and `linear` end there.
         floor: the factor they end at, 0 to 1.
@@ -134,20 +125,16 @@ def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = 
     Raises:
         TasbError: no such schedule, or one that needs more steps than there are.
     """
-    if name not in SCHEDULES:
-        raise TasbError(
-            expected=f"a learning-rate schedule: {', '.join(SCHEDULES)}", found=f"`{name}`", do="choose one of these"
-        )
     return SCHEDULES[name](Schedule(warmup_steps, max_steps, floor))
 
 
-@register_schedule("constant")
+@SCHEDULES.register("constant")
 def constant(schedule: Schedule) -> Factor:
     """1 after the warm-up: early stopping gives a decay no end to go down to (paper, Section 4.2: Adam, 7e-6)."""
     return lambda step: _warmup(step, schedule.warmup_steps)
 
 
-@register_schedule("cosine")
+@SCHEDULES.register("cosine")
 def cosine(schedule: Schedule) -> Factor:
     """After the warm-up half a cosine from 1 to the floor, where it stays.
 
@@ -157,7 +144,7 @@ def cosine(schedule: Schedule) -> Factor:
     return _decay(schedule, "cosine", lambda progress: (1 + math.cos(math.pi * progress)) / 2)
 
 
-@register_schedule("linear")
+@SCHEDULES.register("linear")
 def linear(schedule: Schedule) -> Factor:
     """After the warm-up a straight line from 1 to the floor, where it stays.
 
@@ -173,7 +160,7 @@ RELEASED_WARMUP = 1
 RELEASED_STEPS = 8_500
 
 
-@register_schedule("released")
+@SCHEDULES.register("released")
 def released(_schedule: Schedule) -> Factor:
     """As the authors' matchmaker library does, whatever the numbers: a cosine that is stepped every 100 batches.
 

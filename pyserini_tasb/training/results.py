@@ -16,7 +16,11 @@ from pydantic import ValidationError
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.data.validation_set import ValidationSet
 from pyserini_tasb.errors import TasbError, os_errors_explained
-from pyserini_tasb.models.sentence_transformers_folder import make_tokenizer_plain, write_sentence_transformers_files
+from pyserini_tasb.models.sentence_transformers_folder import (
+    FLAGS,
+    make_tokenizer_plain,
+    write_sentence_transformers_files,
+)
 from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text
 from pyserini_tasb.recipes.lookup import encoder_card, encoder_cards, own_folder, user_folder
 from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
@@ -93,7 +97,8 @@ def write_student(config: TrainConfig, parts: Assembly[DualEncoder], trainer: Tr
     make_tokenizer_plain(tokenizer)
     with model_folder(config.output, tokenizer) as folder:
         model.transformer.save_pretrained(folder)
-        write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
+        if card.pooling in FLAGS:  # sentence-transformers knows no pooling from outside
+            write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
     written = provenance(parts, trainer, config.student.model, best)
     write_encoder_model_card(config.output / MODEL, card, written, dimension=model.dimension)
     return write_encoder_card(card)

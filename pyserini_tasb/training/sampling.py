@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.registry import Registry
+from pyserini_tasb.training.binning import BINNINGS, MarginCutoff, list_numbers, list_starts, ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-    Binning = Callable[[NDArray[np.float32], NDArray[np.int64], int], NDArray[np.int64]]
+    from pyserini_tasb.training.binning import Binning, ScoredPairs
 
 
 @dataclass(frozen=True)
@@ -38,34 +41,127 @@ class Sampler(Protocol):
         """The batch of a step, a function of seed and step alone: no batch depends on those drawn before it."""
 
 
-class ScoredPairs(Protocol):
-    """Passage pairs of queries; the pairs of query i are rows `offsets[i]:offsets[i + 1]`. A pair store is one."""
-
-    @property
-    def offsets(self) -> NDArray[np.int64]:
-        """First rows, [queries + 1]."""
-
-    @property
-    def supervision(self) -> str:
-        """`scores` or `margins` of a teacher, or `labels` alone."""
-
-    def margins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
-        """The teacher's margins of these rows: score of the positive minus score of the negative."""
-
-
 @dataclass(frozen=True)
-class Strategy:
-    """Whether a batch's queries come from clusters, and whether their pairs are balanced by margin."""
+class Sampling:
+    """What batches are composed from, and the ways to choose queries and pairs: what a strategy is given.
 
-    clustered: bool
-    balanced: bool
+    Attributes:
+        strategy: its name, for messages.
+        pairs: what is drawn from.
+        batch_size: b, queries in a batch.
+        seed: from 0, below 2^64.
+        clusters: the queries of each cluster, numbered as in `pairs`; None if there are none.
+        clusters_per_batch: n; each cluster supplies ⌊b / n⌋ queries.
+        bins: h.
+        binning: a name of `BINNINGS`.
+        cutoff: which margins a pair may have.
+    """
+
+    strategy: str
+    pairs: ScoredPairs
+    batch_size: int
+    seed: int
+    clusters: Sequence[NDArray[np.int64]] | None
+    clusters_per_batch: int
+    bins: int
+    binning: str
+    cutoff: MarginCutoff
+
+    @cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """[queries] whether a query has a pair that may be drawn."""
+        return self.cutoff.usable(self.pairs)
+
+    def uniform_queries(self) -> QueryChoice:
+        """Any queries (paper, Eq. 9)."""
+        return UniformQueries(self.usable)
+
+    def clustered_queries(self) -> QueryChoice:
+        """Queries of few clusters (paper, Eq. 11).
+
+        Raises:
+            TasbError: there are no clusters, or wrong ones, or more are wanted than a batch has queries.
+        """
+        if self.clusters is None:
+            raise TasbError(
+                expected=f"clusters of queries, for strategy {self.strategy}",
+                found="none",
+                do="make them with `tasb cluster` and set data.clusters, or use strategy random",
+            )
+        if self.clusters_per_batch > self.batch_size:
+            raise TasbError(
+                expected=f"sampling.clusters_per_batch of at most the batch size, {self.batch_size}",
+                found=str(self.clusters_per_batch),
+                do="lower sampling.clusters_per_batch, or raise batch_size",
+            )
+        return ClusteredQueries(self.clusters, self.usable, self.clusters_per_batch)
+
+    def uniform_pairs(self) -> PairChoice:
+        """Any pair of a query (paper, Eq. 11)."""
+        return UniformPairsWithin(self.pairs, self.cutoff) if self.cutoff else UniformPairs(self.pairs)
+
+    def balanced_pairs(self) -> PairChoice:
+        """A pair of any bin of margins (paper, Eq. 13).
+
+        Raises:
+            TasbError: the pairs have labels only, so no margins.
+        """
+        self.require_margins()
+        return BalancedPairs(self.pairs, self.cutoff, BINNINGS[self.binning], self.bins)
+
+    def require_margins(self) -> None:
+        """Refuse pairs with labels only, for a strategy that reads margins.
+
+        Raises:
+            TasbError: there are no margins.
+        """
+        if self.pairs.supervision == "labels":
+            raise _without_margins(f"strategy {self.strategy}", "use strategy tas or random")
+
+    def sampler(self, queries: QueryChoice, pairs: PairChoice) -> Sampler:
+        """The sampler that chooses a batch's queries, then a pair for each of them.
+
+        Args:
+            queries: such as `uniform_queries()`.
+            pairs: such as `balanced_pairs()`.
+
+        Raises:
+            TasbError: fewer usable queries than a batch has.
+        """
+        if len(queries) < self.batch_size:
+            raise self._too_few(queries)
+        return _Sampler(self.seed, self.batch_size, queries, pairs)
+
+    def _too_few(self, queries: QueryChoice) -> TasbError:
+        conditions = ["with pairs"] + ["in a cluster"] * isinstance(queries, ClusteredQueries)
+        conditions += ["with a margin inside the cutoff"] * bool(self.cutoff)
+        return TasbError(
+            expected=f"at least batch_size = {self.batch_size:,} queries " + " and ".join(conditions),
+            found=f"{len(queries):,}",
+            do="lower batch_size, or train on more queries" + (", or widen the margin cutoff" if self.cutoff else ""),
+        )
 
 
-STRATEGIES = {
-    "random": Strategy(clustered=False, balanced=False),
-    "tas": Strategy(clustered=True, balanced=False),
-    "tas-balanced": Strategy(clustered=True, balanced=True),
-}
+SAMPLINGS: Registry[Callable[[Sampling], Sampler]] = Registry("sampling strategy", "samplings")
+
+
+@SAMPLINGS.register("random")
+def random(sampling: Sampling) -> Sampler:
+    """Any queries, and any pair of each (paper, Figure 2a)."""
+    return sampling.sampler(sampling.uniform_queries(), sampling.uniform_pairs())
+
+
+@SAMPLINGS.register("tas")
+def tas(sampling: Sampling) -> Sampler:
+    """TAS: queries of few clusters, and any pair of each (paper, Figure 2b)."""
+    return sampling.sampler(sampling.clustered_queries(), sampling.uniform_pairs())
+
+
+@SAMPLINGS.register("tas-balanced")
+def tas_balanced(sampling: Sampling) -> Sampler:
+    """TAS-Balanced: queries of few clusters, and of each a pair of any bin of margins (paper, Figure 2c)."""
+    pairs = sampling.balanced_pairs()
+    return sampling.sampler(sampling.clustered_queries(), pairs)
 
 
 def build_sampler(
@@ -86,7 +182,7 @@ def build_sampler(
     those without a pair inside the margin cutoff.
 
     Args:
-        strategy: a name of `STRATEGIES`.
+        strategy: a name of `SAMPLINGS`.
         pairs: what to draw from.
         batch_size: b, queries in a batch.
         seed: from 0, below 2^64.
@@ -100,24 +196,14 @@ def build_sampler(
         TasbError: an unknown name or a number out of range; no clusters, or wrong ones; margins are needed but `pairs`
             has labels only; fewer usable queries than `batch_size`.
     """
-    wanted = _named("strategy", STRATEGIES, strategy)
-    bin_pairs = _named("binning", BINNINGS, binning)
+    build, _ = SAMPLINGS[strategy], BINNINGS[binning]
     _at_least_one(batch_size=batch_size, clusters_per_batch=clusters_per_batch, bins=bins)
     if not 0 <= seed < 2**64:
         raise TasbError(expected="a seed from 0, below 2^64", found=str(seed), do="choose another seed")
     cutoff = MarginCutoff(*margin_cutoff)
-    if (wanted.balanced or cutoff) and pairs.supervision == "labels":
-        raise _without_margins(strategy, balanced=wanted.balanced)
-    usable = cutoff.usable(pairs)
-    queries: UniformQueries | ClusteredQueries = UniformQueries(usable)
-    if wanted.clustered:
-        queries = _clustered(strategy, clusters, usable, clusters_per_batch, batch_size)
-    if len(queries) < batch_size:
-        raise _too_few(len(queries), batch_size, clustered=wanted.clustered, cutoff=cutoff)
-    choice: PairChoice = UniformPairsWithin(pairs, cutoff) if cutoff else UniformPairs(pairs)
-    if wanted.balanced:
-        choice = BalancedPairs(pairs, cutoff, bin_pairs, bins)
-    return _Sampler(seed, batch_size, queries, choice)
+    if cutoff and pairs.supervision == "labels":
+        raise _without_margins("a margin cutoff", "set no margin cutoff")
+    return build(Sampling(strategy, pairs, batch_size, seed, clusters, clusters_per_batch, bins, binning, cutoff))
 
 
 @dataclass(frozen=True)
@@ -132,61 +218,17 @@ class _Sampler:
         return SampledBatch(queries, self.pairs.choose(queries, Uniforms(self.seed, step, Purpose.PAIRS)))
 
 
-T = TypeVar("T")
-
-
-def _named(what: str, known: Mapping[str, T], name: str) -> T:
-    if name not in known:
-        raise TasbError(
-            expected=f"sampling.{what}: {', '.join(known)}", found=name, do=f"choose one of these as sampling.{what}"
-        )
-    return known[name]
-
-
 def _at_least_one(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise TasbError(expected=f"{name} of at least 1", found=str(number), do=f"change {name}")
 
 
-def _without_margins(strategy: str, *, balanced: bool) -> TasbError:
-    what = f"strategy {strategy}" if balanced else "a margin cutoff"
-    instead = "use strategy tas or random" if balanced else "set no margin cutoff"
+def _without_margins(what: str, instead: str) -> TasbError:
     return TasbError(
         expected=f"a teacher's scores or margins in the pair store, for {what}",
         found="pairs with labels only",
         do=f"{instead}, or score the pairs with a teacher first (`tasb score`)",
-    )
-
-
-def _clustered(
-    strategy: str,
-    clusters: Sequence[NDArray[np.int64]] | None,
-    usable: NDArray[np.bool_],
-    clusters_per_batch: int,
-    batch_size: int,
-) -> ClusteredQueries:
-    if clusters is None:
-        raise TasbError(
-            expected=f"clusters of queries, for strategy {strategy}",
-            found="none",
-            do="make them with `tasb cluster` and set data.clusters, or use strategy random",
-        )
-    if clusters_per_batch > batch_size:
-        raise TasbError(
-            expected=f"sampling.clusters_per_batch of at most the batch size, {batch_size}",
-            found=str(clusters_per_batch),
-            do="lower sampling.clusters_per_batch, or raise batch_size",
-        )
-    return ClusteredQueries(clusters, usable, clusters_per_batch)
-
-
-def _too_few(found: int, batch_size: int, *, clustered: bool, cutoff: MarginCutoff) -> TasbError:
-    conditions = ["with pairs"] + ["in a cluster"] * clustered + ["with a margin inside the cutoff"] * bool(cutoff)
-    return TasbError(
-        expected=f"at least batch_size = {batch_size:,} queries " + " and ".join(conditions),
-        found=f"{found:,}",
-        do="lower batch_size, or train on more queries" + (", or widen the margin cutoff" if cutoff else ""),
     )
 
 
@@ -195,6 +237,9 @@ def _too_few(found: int, batch_size: int, *, clustered: bool, cutoff: MarginCuto
 
 class QueryChoice(Protocol):
     """Chooses a batch's queries."""
+
+    def __len__(self) -> int:
+        """How many queries there are to choose from."""
 
     def choose(self, count: int, uniforms: Uniforms) -> NDArray[np.int64]:
         """`count` distinct queries."""
@@ -399,142 +444,7 @@ def _index(uniforms: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[
     return (uniforms * counts).astype(np.int64)
 
 
-# Which bin a pair is in, by its teacher's margin (paper, Eq. 12; the inequality there is the wrong way round).
-
-
-def equal_width_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """`bin_one_query` for many queries at once.
-
-    Args:
-        margins: query after query, finite.
-        counts: [queries] how many pairs each query has, at least one.
-        bins: for each query.
-
-    Returns:
-        The bin of each pair within its query.
-    """
-    values, starts = margins.astype(np.float64), list_starts(counts)
-    lowest = np.minimum.reduceat(values, starts)
-    widths = (np.maximum.reduceat(values, starts) - lowest) / bins
-    widths = np.where(widths == 0, np.abs(lowest) + 1, widths)  # all margins equal: any width that gives bin 0
-    lowest, widths = np.repeat(lowest, counts), np.repeat(widths, counts)
-    found = np.floor((values - lowest) / widths)
-    # The division rounds otherwise than the edges do. Of float32 margins it is wrong by one bin at most.
-    found -= values < lowest + found * widths
-    found += values >= lowest + (found + 1) * widths
-    numbers: NDArray[np.int64] = np.minimum(found, bins - 1).astype(np.int64)
-    return numbers
-
-
-def bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
-    """Equal-width bins of one query's pairs: bin i is `min + i·w <= margin < min + (i + 1)·w`, the last one closed.
-
-    Args:
-        margins: [pairs] the query's margins, finite.
-        bins: how many bins there are; `w = (max - min) / bins`.
-
-    Returns:
-        [pairs] from 0 to `bins` - 1; all 0 if the margins are all equal.
-    """
-    values = np.asarray(margins, np.float64)
-    width = (values.max() - values.min()) / bins
-    if width == 0:
-        return np.zeros(len(values), np.int64)
-    edges = values.min() + np.arange(1, bins) * width
-    return np.searchsorted(edges, values, side="right").astype(np.int64)
-
-
-def quantile_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """`quantile_bin_one_query` for many queries; arguments as for `equal_width_bins`."""
-    # One sort for all queries together was no faster.
-    parts = np.split(margins, list_starts(counts)[1:])
-    return np.concatenate([quantile_bin_one_query(part, bins) for part in parts])
-
-
-def quantile_bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
-    """Quantile bins of one query's pairs: a pair is in bin `⌊bins · (share of pairs with a smaller margin)⌋`.
-
-    Bins hold equally many pairs, but for rounding and for equal margins, which share a bin. So drawing a bin and then a
-    pair is close to drawing a pair uniformly; equal margins together become rarer.
-
-    Args:
-        margins: [pairs] the query's margins, finite.
-        bins: how many bins there are.
-
-    Returns:
-        [pairs] from 0 to `bins` - 1.
-    """
-    values = np.asarray(margins)
-    smaller = np.searchsorted(np.sort(values), values, side="left")
-    return (smaller * bins // len(values)).astype(np.int64)
-
-
-BINNINGS: dict[str, Binning] = {"equal-width": equal_width_bins, "quantile": quantile_bins}
-ROWS_AT_ONCE = 1 << 22
-
-
-@dataclass(frozen=True)
-class MarginCutoff:
-    """Only pairs with a margin from `lowest` to `highest` are drawn.
-
-    Args:
-        lowest: no limit if None.
-        highest: likewise.
-
-    Raises:
-        TasbError: no margin can be between them.
-    """
-
-    lowest: float | None = None
-    highest: float | None = None
-
-    def __post_init__(self) -> None:
-        if not self._low <= self._high:
-            raise TasbError(
-                expected="a lowest margin that is at most the highest",
-                found=f"{self.lowest} and {self.highest}",
-                do="change sampling.lowest_margin or sampling.highest_margin",
-            )
-
-    def __bool__(self) -> bool:
-        """Whether there is a limit at all."""
-        return self.lowest is not None or self.highest is not None
-
-    def keeps(self, margins: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which pairs may be drawn. Margins that are not finite are outside every limit."""
-        finite = np.isfinite(margins)
-        return finite & (margins >= self._low) & (margins <= self._high) if self else finite
-
-    def usable(self, pairs: ScoredPairs) -> NDArray[np.bool_]:
-        """[queries] whether a query has a pair that may be drawn.
-
-        With a limit this reads every margin once (about a second for 40M pairs), in pieces of bounded memory.
-        """
-        offsets = pairs.offsets
-        usable = np.diff(offsets) > 0
-        if not self:
-            return usable
-        first = 0
-        while first < len(usable):
-            beyond = int(np.searchsorted(offsets, offsets[first] + ROWS_AT_ONCE, side="right")) - 1
-            last = min(max(beyond, first + 1), len(usable))
-            filled = first + np.flatnonzero(usable[first:last])
-            if len(filled):
-                rows = slice(int(offsets[first]), int(offsets[last]))
-                usable[filled] = np.logical_or.reduceat(self.keeps(pairs.margins(rows)), offsets[filled] - rows.start)
-            first = last
-        return usable
-
-    @property
-    def _low(self) -> float:
-        return -np.inf if self.lowest is None else self.lowest
-
-    @property
-    def _high(self) -> float:
-        return np.inf if self.highest is None else self.highest
-
-
-# Random numbers that depend on seed, step and purpose alone; and lists of different lengths in one flat array.
+# Random numbers that depend on seed, step and purpose alone.
 
 
 class Purpose(IntEnum):
@@ -598,18 +508,3 @@ class Shuffle:
             moved[drawn] = moved.pop(place, place)
         self._dealt += count
         return dealt
-
-
-def list_starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each list begins, [lists]."""
-    return counts.cumsum() - counts
-
-
-def list_numbers(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of every entry, the list it belongs to."""
-    return np.repeat(np.arange(len(counts)), counts)
-
-
-def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`start, start + 1, …, start + count - 1` for each start and count."""
-    return np.repeat(starts - list_starts(counts), counts) + np.arange(counts.sum())

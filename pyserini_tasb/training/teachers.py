@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,14 +14,17 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of
 from pyserini_tasb.models.colbert import max_sim, max_sim_of_pairs
 from pyserini_tasb.recipes.lookup import encoder_card
+from pyserini_tasb.registry import Registry
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.reranking.transformer_scorers import ColBertScorer, rectangle
 from pyserini_tasb.training.losses import InBatchScores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from pyserini_tasb.data.pair_store import PairStore
+    from pyserini_tasb.recipes.types import EncoderCard
     from pyserini_tasb.training.batches import TrainingBatch
     from pyserini_tasb.training.config import StudentConfig, TrainConfig
     from pyserini_tasb.training.distributed import Processes
@@ -38,41 +41,99 @@ class InBatchTeacher(Protocol):
         """[n] each query's score with its positive less that with its negative."""
 
 
+@dataclass(frozen=True)
+class TeacherRequest:
+    """What a kind of in-batch teacher is given.
+
+    Attributes:
+        model: `teacher.in_batch` of the configuration.
+        allow_bin: accept weights in `pytorch_model.bin`.
+        student: the model that learns.
+        caps: how many tokens of a text the student reads.
+        store: the pairs.
+        processes: this process among all that train together.
+    """
+
+    model: str
+    allow_bin: bool
+    student: DualEncoder
+    caps: StudentConfig
+    store: PairStore
+    processes: Processes
+
+    @cached_property
+    def card(self) -> EncoderCard:
+        """The encoder card that `model` names, with the precision that the student computes in."""
+        card = encoder_card(self.model)
+        precision = "fp32" if self.student.compute is torch.float32 else "bf16"
+        return card.model_copy(update={"precision": precision, "allow_bin": card.allow_bin or self.allow_bin})
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of the card's model."""
+        return find_checkpoint(self.card.model, allow_bin=self.card.allow_bin)
+
+    @property
+    def device(self) -> str:
+        """A second GPU where one stands idle, else the student's device."""
+        student = self.student.device
+        idle = self.processes.world == 1 and student.startswith("cuda") and torch.cuda.device_count() > 1
+        return "cuda:1" if idle and student != "cuda:1" else student  # not run here: no GPU
+
+    def tokens(self, tokenizer: Any, query_prefix: str = "", passage_prefix: str = "") -> TeacherTokens:
+        """What a teacher with its own tokenizer reads."""
+        return TeacherTokens(
+            tokenizer,
+            query_prefix,
+            passage_prefix,
+            student=self.student,
+            caps=self.caps,
+            store=self.store,
+            processes=self.processes,
+        )
+
+
+TEACHERS: Registry[Callable[[TeacherRequest], InBatchTeacher]] = Registry("in-batch teacher", "in-batch-teachers")
+KIND_OF_A_MODEL = {"bert-dot": "bi-encoder", "colbert": "colbert"}
+
+
 def load_in_batch_teacher(
     config: TrainConfig, student: DualEncoder, store: PairStore, processes: Processes
 ) -> InBatchTeacher:
-    """The teacher that `teacher.in_batch` names: an encoder card's model, or a ColBERT.
+    """The teacher that `teacher.in_batch` names, of the kind `teacher.kind`, or of the kind that its model is of.
 
     Raises:
         TasbError: no such model, or one that cannot score a whole batch (a cross-encoder).
     """
-    name = str(config.teacher.in_batch)
-    card = encoder_card(name)
-    if config.teacher.allow_bin:
-        card = card.model_copy(update={"allow_bin": True})
-    folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-    kind = kind_of(folder, pooling=card.pooling)
-    card = card.model_copy(update={"precision": "fp32" if student.compute is torch.float32 else "bf16"})
-    device = _device(student, processes)
-    tokens = partial(TeacherTokens, student=student, caps=config.student, store=store, processes=processes)
-    if kind == "bert-dot":
-        encoder = TextEncoder(card, device)
-        return BiEncoderTeacher(encoder, tokens(encoder.tokenizer, card.query_prefix, card.passage_prefix))
-    if kind == "colbert":
-        colbert = ColBertScorer(folder, ScoringOptions(device, card.precision))
-        return ColBertTeacher(colbert, tokens(colbert.tokenizer, "", ""))
-    raise TasbError(
-        where=str(folder),
-        expected="a bi-encoder or a ColBERT as `teacher.in_batch`: they score every query with every passage",
-        found=f"a cross-encoder ({kind}), which would have to read each of b² pairs",
-        do="let it score the pairs beforehand (`tasb score`); take a ColBERT in batch (`tasb teach --kind colbert`)",
-    )
+    teacher = config.teacher
+    request = TeacherRequest(str(teacher.in_batch), teacher.allow_bin, student, config.student, store, processes)
+    if teacher.kind is not None:
+        return TEACHERS[teacher.kind](request)
+    kind = kind_of(request.folder, pooling=request.card.pooling)
+    if kind not in KIND_OF_A_MODEL:
+        raise TasbError(
+            where=str(request.folder),
+            expected="a bi-encoder or a ColBERT as `teacher.in_batch`: they score every query with every passage",
+            found=f"a cross-encoder ({kind}), which would have to read each of b² pairs",
+            do="let it score the pairs beforehand (`tasb score`); take a ColBERT in batch "
+            "(`tasb teach --kind colbert`)",
+        )
+    return TEACHERS[KIND_OF_A_MODEL[kind]](request)
 
 
-def _device(student: DualEncoder, processes: Processes) -> str:
-    """A second GPU where one stands idle, else the student's device."""
-    idle = processes.world == 1 and student.device.startswith("cuda") and torch.cuda.device_count() > 1
-    return "cuda:1" if idle and student.device != "cuda:1" else student.device  # not run here: no GPU
+@TEACHERS.register("bi-encoder")
+def bi_encoder(request: TeacherRequest) -> InBatchTeacher:
+    """Dot products of an encoder card's vectors."""
+    encoder = TextEncoder(request.card, request.device)
+    tokens = request.tokens(encoder.tokenizer, request.card.query_prefix, request.card.passage_prefix)
+    return BiEncoderTeacher(encoder, tokens)
+
+
+@TEACHERS.register("colbert")
+def colbert(request: TeacherRequest) -> InBatchTeacher:
+    """MaxSim of a ColBERT (paper, Section 2.3)."""
+    scorer = ColBertScorer(request.folder, ScoringOptions(request.device, request.card.precision))
+    return ColBertTeacher(scorer, request.tokens(scorer.tokenizer))
 
 
 class BiEncoderTeacher:

@@ -13,6 +13,11 @@ from tests.command_line import tasb, tasb_raising
 SOME = {
     "encoders": "tasb:tasb",
     "back-ends": "onnx",
+    "poolings": "cls",
+    "pair-scorers": "colbert",
+    "corpus-readers": "lucene",
+    "topic-readers": "lines",
+    "in-batch-teachers": "bi-encoder",
     "index-kinds": "hnsw",
     "fusion-recipes": "tasb+bm25",
     "fusion-methods": "rrf",

@@ -56,7 +56,7 @@ def test_outside_site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(checks, "__file__", str(package / "checks.py"))
     finding = check()
     assert "target is no site-packages folder" in finding.found
-    assert finding.remedy == "import pyserini_tasb; pyserini_tasb.register()"
+    assert finding.remedy == "import pyserini_tasb; pyserini_tasb.register_encoders()"
 
 
 def test_switched_off(monkeypatch: pytest.MonkeyPatch):

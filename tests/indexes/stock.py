@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyserini_tasb.plugin.startup import register
+from pyserini_tasb.plugin.startup import register_encoders
 from tests.conftest import TINY, TINY_MODEL, read_scores
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def search(module: str, index: Path, run: Path, *options: object) -> dict[str, dict[str, float]]:
     """`python -m MODULE --index … --output RUN`, the tiny topics encoded by the tiny model; what the run says."""
-    register()
+    register_encoders()
     encoder = ["--encoder", f"tasb:{TINY_MODEL}", "--topics", TINY / "topics.tsv"]
     command = [module, "--index", index, *encoder, "--output", run, *options]
     log = logging.getLogger("pyserini_tasb")

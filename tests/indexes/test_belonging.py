@@ -10,7 +10,7 @@ import pytest
 
 from pyserini_tasb import TasbError, TasbQueryEncoder
 from pyserini_tasb.encoding.index_manifest import ALLOW_OTHER, INDEX_MANIFEST, index_encoders
-from pyserini_tasb.plugin.startup import register
+from pyserini_tasb.plugin.startup import register_encoders
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL, read_scores
 from tests.encoding.corpus.vector_folders import write_vector_folder
@@ -45,7 +45,7 @@ def lucene(encoded_vectors, tmp_path_factory):
 
 @pytest.fixture
 def searcher():
-    register()
+    register_encoders()
     from pyserini.search.faiss import FaissSearcher
 
     return FaissSearcher

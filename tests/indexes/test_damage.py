@@ -9,7 +9,7 @@ import pytest
 
 from pyserini_tasb.encoding.vectors import VectorFolder, VectorUnit
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.plugin.startup import register
+from pyserini_tasb.plugin.startup import register_encoders
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 from tests.indexes.faiss_folders import write_faiss_folder
@@ -93,7 +93,7 @@ def test_a_damaged_flat_index_is_no_source(vectors_folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["index", "docid"])
 def test_sizes_are_checked_when_an_index_is_opened(name, vectors_folder, tmp_path, capsys):
-    register()
+    register_encoders()
     from pyserini.search.faiss import FaissSearcher
 
     folder = vectors_folder / "faiss"

@@ -7,14 +7,14 @@ import pytest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.indexes.faiss_folder import DocidFile
 from pyserini_tasb.plugin.searchers import SWITCH
-from pyserini_tasb.plugin.startup import register
+from pyserini_tasb.plugin.startup import register_encoders
 from tests.conftest import TINY_MODEL
 from tests.indexes.stock import search
 
 
 @pytest.fixture
 def searcher():
-    register()
+    register_encoders()
     from pyserini.search.faiss import FaissSearcher
 
     return FaissSearcher

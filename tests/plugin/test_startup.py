@@ -32,8 +32,8 @@ def test_switched_off():
 
 
 def test_idempotent():
-    again = "import pyserini_tasb.plugin.startup as s; s.install(); s.register(); import pyserini_tasb; "
-    assert python(again + "pyserini_tasb.register(); " + COUNT_FINDERS).stdout == "1\n"
+    again = "import pyserini_tasb.plugin.startup as s; s.install(); s.register_encoders(); import pyserini_tasb; "
+    assert python(again + "pyserini_tasb.register_encoders(); " + COUNT_FINDERS).stdout == "1\n"
 
 
 def test_says_nothing_and_imports_nothing_heavy():
@@ -59,7 +59,7 @@ def test_register_by_hand_adapts_what_is_imported_already(suitable_java):
     code = (
         "import pyserini.search.faiss; from pyserini.encode import query_encoder_class_map as m, "
         "document_encoder_class_map as d; held = m; print('tasb' in m); import pyserini_tasb; "
-        "pyserini_tasb.register(); pyserini_tasb.register(); "
+        "pyserini_tasb.register_encoders(); pyserini_tasb.register_encoders(); "
         "print(list(m)[:3], m['tasb'].__name__, d['tasb'].__name__, m is held)"
     )
     out = python(code, PYSERINI_TASB_AUTOLOAD="0").stdout.splitlines()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyserini_tasb.plugin.startup import register
+from pyserini_tasb.plugin.startup import register_encoders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run_stock(module: str, *arguments: object) -> None:
     """`python -m MODULE …`."""
-    register()
+    register_encoders()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [module, *map(str, arguments)])
         runpy.run_module(f"{module}.__main__", run_name="__main__")

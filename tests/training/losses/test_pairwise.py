@@ -46,7 +46,7 @@ def test_margin_mse_without_margins_says_what_to_do():
 def test_a_constant_added_to_a_query_s_scores_changes_nothing(values, constant):
     positives = tensor(values)
     negatives, margins = positives.flip(0) / 2, positives - 3
-    for loss in PAIRWISE.values():
+    for loss in map(PAIRWISE.__getitem__, PAIRWISE):
         before, after = loss(positives, negatives, margins), loss(positives + constant, negatives + constant, margins)
         torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-8)
 

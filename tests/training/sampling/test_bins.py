@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyserini_tasb.training.sampling import (
+from pyserini_tasb.training.binning import (
     BINNINGS,
     bin_one_query,
     equal_width_bins,

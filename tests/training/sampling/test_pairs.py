@@ -12,16 +12,13 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.training.binning import BINNINGS, MarginCutoff, bin_one_query, equal_width_bins
 from pyserini_tasb.training.sampling import (
-    BINNINGS,
     BalancedPairs,
-    MarginCutoff,
     Purpose,
     UniformPairs,
     UniformPairsWithin,
     Uniforms,
-    bin_one_query,
-    equal_width_bins,
 )
 from tests.conftest import DATA
 from tests.training.sampling.pairs_in_memory import pairs_of
@@ -152,5 +149,5 @@ def test_usable_queries_are_found_piece_by_piece(monkeypatch):
     pairs, cutoff = pairs_of(margins), MarginCutoff(1.0, None)
     expected = [any(margin >= 1 for margin in of_query) for of_query in margins]
     for rows_at_once in (1, 7, 30, 10_000):
-        monkeypatch.setattr("pyserini_tasb.training.sampling.ROWS_AT_ONCE", rows_at_once)
+        monkeypatch.setattr("pyserini_tasb.training.binning.ROWS_AT_ONCE", rows_at_once)
         assert cutoff.usable(pairs).tolist() == expected

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.training.sampling import STRATEGIES, build_sampler
+from pyserini_tasb.training.sampling import SAMPLINGS, build_sampler
 from tests.training.sampling.pairs_in_memory import clusters_of, pairs_of
 
 SIZES = [30, 5, 12, 40]
@@ -27,7 +27,7 @@ def stream(sampler, steps):
     return [(sampled.queries.tolist(), sampled.rows.tolist()) for sampled in map(sampler.batch, steps)]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", SAMPLINGS)
 @pytest.mark.parametrize("binning", ["equal-width", "quantile"])
 @pytest.mark.parametrize("clusters_per_batch", [1, 3])
 @pytest.mark.parametrize("cutoff", [(None, None), (0.5, 6.0)])
@@ -46,7 +46,7 @@ def test_every_batch(strategy, binning, clusters_per_batch, cutoff):
         assert margins.max() <= (cutoff[1] or np.inf)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", SAMPLINGS)
 def test_a_batch_is_a_function_of_seed_and_step(strategy):
     whole = stream(build(strategy), range(30))
     sampler = build(strategy)
@@ -60,7 +60,7 @@ def test_the_stream_never_changes():
     """A resumed run, and whoever repeats an experiment, gets the batches of the first one."""
     pairs = pairs_of([[float(number**3) for number in range(query % 7 + 1)] for query in range(20)])
     options = {"batch_size": 4, "seed": 208_973_249, "clusters": clusters_of([8, 12]), "bins": 3}
-    assert {name: stream(build_sampler(name, pairs, **options), [1_001]) for name in STRATEGIES} == {
+    assert {name: stream(build_sampler(name, pairs, **options), [1_001]) for name in SAMPLINGS} == {
         "random": [([13, 0, 16, 19], [54, 0, 60, 74])],
         "tas": [([15, 17, 19, 11], [58, 62, 73, 40])],
         "tas-balanced": [([15, 17, 19, 11], [58, 63, 75, 41])],
@@ -68,7 +68,7 @@ def test_the_stream_never_changes():
 
 
 def test_strategies_share_what_they_have_in_common():
-    queries = {name: [draw[0] for draw in stream(build(name), range(9))] for name in STRATEGIES}
+    queries = {name: [draw[0] for draw in stream(build(name), range(9))] for name in SAMPLINGS}
     assert queries["tas"] == queries["tas-balanced"] != queries["random"]
     assert stream(build("tas"), range(9)) != stream(build("tas-balanced"), range(9))
 
@@ -107,7 +107,7 @@ def test_labels_alone():
         build(pairs=labels)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", SAMPLINGS)
 def test_fewer_usable_queries_than_the_batch(strategy):
     usable = sum(1 for query, margins in enumerate(MARGINS) if margins and (strategy == "random" or query < sum(SIZES)))
     assert len(build(strategy, batch_size=usable).batch(0).queries) == usable

@@ -1,0 +1,117 @@
+"""Readers of corpora and topics that others bring: `NAME:PATH` wherever a corpus or topics are named.
+
+A reader is a function of a path that gives (id, text) for each passage or query, such as a generator. `NAME` is that of
+a registered one, or `module:name`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.records import require_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from pyserini_tasb.registry import Registry
+
+    Reader = Callable[[Path], Iterable[tuple[str, str]]]
+
+_OF_A_MODULE = re.compile(r"([\w.]+:[\w.]+):(.+)")
+
+
+def reader_and_path(readers: Registry[Any], source: str | Path) -> tuple[str, Path] | None:
+    """The reader and the path that `NAME:PATH` names; None for anything else, and for a path that exists.
+
+    Args:
+        readers: those that there are.
+        source: what the user gave.
+    """
+    text = str(source)
+    if ":" not in text or Path(source).expanduser().exists():
+        return None
+    found = _OF_A_MODULE.fullmatch(text)
+    name, path = (found[1], found[2]) if found else text.split(":", 1)
+    if not found and name not in readers:
+        return None
+    return name, Path(path).expanduser()
+
+
+def read_with(name: str, reader: Reader, path: Path) -> Iterator[tuple[str, str]]:
+    """The ids and texts that a reader gives.
+
+    Args:
+        name: of the reader, for messages.
+        reader: the reader.
+        path: what it reads.
+
+    Raises:
+        TasbError: it fails, or gives something else than ids and texts.
+    """
+    read = 0
+    try:
+        for id_, text in reader(path):
+            if not (isinstance(id_, str) and isinstance(text, str)):
+                raise TypeError(f"({type(id_).__name__}, {type(text).__name__}), not two strings")  # noqa: TRY301
+            require_id(id_)
+            yield id_, text
+            read += 1
+    except TasbError:
+        raise
+    except Exception as error:  # whatever an outside reader raises
+        raise TasbError(
+            where=f"{path}, after record {read:,}",
+            expected=f"an id and a text for each record, from the reader `{name}`",
+            found=f"{type(error).__name__}: {error}",
+            do="repair the file, or the reader",
+        ) from error
+
+
+class ReadCollection:
+    """What a reader gives, as a collection. To begin in the middle, all before is read again.
+
+    Args:
+        name: of the reader.
+        reader: the reader.
+        path: what it reads.
+
+    Raises:
+        TasbError: nothing is at the path.
+    """
+
+    def __init__(self, name: str, reader: Reader, path: Path) -> None:
+        if not path.exists():
+            raise TasbError(
+                where=str(path),
+                expected=f"what the reader `{name}` reads",
+                found="no such file or folder",
+                do="check it",
+            )
+        self._name, self._reader, self._path = name, reader, path
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return read_with(self._name, self._reader, self._path)
+
+    def marked(self, start: tuple[int, ...] | None = None) -> Iterator[tuple[tuple[int, ...], str, str]]:
+        """Mark, id and text of every record from `start` on; a mark is the record's index."""
+        (first,) = start or (0,)
+        for index, (id_, text) in enumerate(itertools.islice(self, first, None), first):
+            yield (index,), id_, text
+
+    def place(self, mark: tuple[int, ...]) -> str:
+        """The record's number, from 1: only the reader knows of lines."""
+        return f"{self._path}, record {mark[0] + 1}"
+
+    def places(self, records: Sequence[int]) -> list[str]:
+        """The records' numbers."""
+        return [self.place((record - 1,)) for record in records]
+
+    def files(self) -> list[Path]:
+        """The file, or all files of the folder."""
+        if self._path.is_file():
+            return [self._path]
+        return sorted(path for path in self._path.rglob("*") if path.is_file())
