@@ -92,7 +92,8 @@ def registry_of(axis: str) -> Registry[Any]:
 
 # None: nobody else's file is being read, so that every package is trusted.
 _honoured: ContextVar[frozenset[str] | None] = ContextVar("packages whose code a file may name", default=None)
-_trusted: ContextVar[frozenset[str]] = ContextVar("packages that the user trusts", default=frozenset())
+# All threads of the process have it.
+_trusted: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
@@ -102,11 +103,18 @@ def trusting(*packages: str) -> Iterator[None]:
     Args:
         packages: their top-level modules.
     """
-    token = _trusted.set(_trusted.get() | {package.partition(".")[0] for package in packages})
+    global _trusted  # noqa: PLW0603 - what a thread or a context has of its own, the threads inside do not see
+    before = _trusted
+    _trusted |= {package.partition(".")[0] for package in packages}
     try:
         yield
     finally:
-        _trusted.reset(token)
+        _trusted = before
+
+
+def trusted_packages() -> frozenset[str]:
+    """The packages that are trusted now, for a process that does a part of the work."""
+    return _trusted
 
 
 def untrusted_package(word: str) -> str | None:
@@ -114,13 +122,13 @@ def untrusted_package(word: str) -> str | None:
     found = re.match(rf"({_MODULE_AND_NAME.pattern})(:|$)", word)
     package = re.split(r"[.:]", word)[0] if found else None
     # `tasb:minilm` is an encoder, and this package's own code is no danger.
-    return None if package in {"tasb", PACKAGE, *_trusted.get()} else package
+    return None if package in {"tasb", PACKAGE, *_trusted} else package
 
 
 @contextlib.contextmanager
 def files_of_others() -> Iterator[None]:
     """In the block, honour `module:name` for trusted packages only: it reads what others wrote."""
-    token = _honoured.set(_trusted.get())
+    token = _honoured.set(_trusted)
     try:
         yield
     finally:

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.registry import trusted_packages, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,7 +109,8 @@ class Child:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._name = name
-        self._process = context.Process(target=_work, args=(work, name, theirs), name=name, daemon=not may_start_others)
+        arguments = (work, name, theirs, trusted_packages())
+        self._process = context.Process(target=_work, args=arguments, name=name, daemon=not may_start_others)
         with starting_processes():
             self._process.start()
         theirs.close()
@@ -156,8 +158,9 @@ class Child:
         )
 
 
-def _work(work: Callable[[Connection], None], name: str, connection: Connection) -> None:
-    with contextlib.suppress(EOFError, ConnectionError):  # the other end is gone: nothing more to do
+def _work(work: Callable[[Connection], None], name: str, connection: Connection, trusted: frozenset[str]) -> None:
+    # If the other end is gone, there is nothing more to do.
+    with contextlib.suppress(EOFError, ConnectionError), trusting(*trusted):
         try:
             work(connection)
         except TasbError as error:

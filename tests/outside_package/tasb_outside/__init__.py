@@ -1,0 +1,1 @@
+"""Entries for each axis of pyserini-tasb."""
