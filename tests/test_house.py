@@ -29,7 +29,7 @@ STOREYS = (
     ("environment",),
     ("recipes",),
     ("plots",),
-    ("results",),
+    ("results", "resume"),
     ("workers", "artifacts", "tables", "registry"),
     ("errors",),
     ("__init__",),

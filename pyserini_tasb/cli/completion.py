@@ -6,35 +6,10 @@ The script is made once, by shtab, and starts no Python; argcomplete would start
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-SHELLS = ("bash", "zsh")
-
-
-def add_completion_option(parser: argparse.ArgumentParser) -> None:
-    """`--print-completion`, of the command itself."""
-    parser.add_argument(
-        "--print-completion",
-        action=_PrintCompletion,
-        choices=SHELLS,
-        dest=argparse.SUPPRESS,
-        help='Print what completes verbs and options in a shell. In ~/.bashrc: eval "$(tasb --print-completion bash)"',
-    )
-
-
-class _PrintCompletion(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        print(completion(parser, "zsh" if values == "zsh" else "bash"))
-        parser.exit()
+    from collections.abc import Iterator
 
 
 def completion(parser: argparse.ArgumentParser, shell: Literal["bash", "zsh"]) -> str:

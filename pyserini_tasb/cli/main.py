@@ -7,11 +7,10 @@ import contextlib
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
 from pyserini_tasb.cli.check import VERBS as CHECK
-from pyserini_tasb.cli.completion import add_completion_option
 from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
@@ -23,7 +22,7 @@ from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from pyserini_tasb.cli.verbs import Verb
 
@@ -38,7 +37,8 @@ GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tasb` verb; return the process's exit status."""
-    options = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    options = build_parser(words).parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
     register_encoders()  # for a checkout that is not installed: no start-up hook there
@@ -59,8 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return INTERRUPTED
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole tree of verbs, without importing what any of them needs."""
+def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser:
+    """The tree of verbs, without importing what any of them needs.
+
+    Args:
+        words: what was typed; only verbs among these words get their options. By default, all do.
+    """
     width = max(len(verb.name) for group in GROUPS.values() for verb in group)
     lines = []
     for title, group in GROUPS.items():
@@ -72,12 +76,35 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyserini-tasb {__version__}")
-    add_completion_option(parser)
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh"),
+        dest=argparse.SUPPRESS,
+        help='Print what completes verbs and options in a shell. In ~/.bashrc: eval "$(tasb --print-completion bash)"',
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="tasb", required=True, help=argparse.SUPPRESS)
     for group in GROUPS.values():
         for verb in group:
-            verb.add_to(verbs)
+            if words is None or verb.name in words:
+                verb.add_to(verbs)
+            else:
+                verbs.add_parser(verb.name)  # for the message that lists the verbs
     return parser
+
+
+class _PrintCompletion(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        from pyserini_tasb.cli.completion import completion
+
+        print(completion(build_parser(), "zsh" if values == "zsh" else "bash"))
+        parser.exit()
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from pyserini_tasb.cli.options import (
     at_least_one,
 )
 from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
     import argparse
@@ -73,15 +74,15 @@ def _latency_table(times: Sequence[BatchTimes]) -> str:
     from pyserini_tasb.retrieval.search import BATCHES
 
     columns = [f"{part} {value}" for part in ("encode", "search", "total") for value in ("avg", "p50", "p99")]
-    lines = ["milliseconds a batch".ljust(26) + "".join(name.rjust(12) for name in columns)]
+    lines = []
     for row in times:
         parts = (row.encode, row.search, row.encode + row.search)
-        values = [(part.mean(), *np.percentile(part, (50, 99))) for part in parts]
-        head = f"batch {row.size:,} ({len(row.encode)} timed)".ljust(26)
-        lines.append(head + "".join(f"{value:12.2f}" for of_part in values for value in of_part))
+        values = [value for part in parts for value in (part.mean(), *np.percentile(part, (50, 99)))]
+        lines.append([f"batch {row.size:,} ({len(row.encode)} timed)", *map("{:.2f}".format, values)])
+    table = text_table(["milliseconds a batch", *columns], lines, right=range(1, 1 + len(columns)))
     left_out = sorted(BATCHES.keys() - {row.size for row in times})
-    lines += [f"batch {size:,}: left out, it needs as many different queries (--latency-queries)" for size in left_out]
-    return "\n".join(lines)
+    advice = "left out, it needs as many different queries (--latency-queries)"
+    return "\n".join([table, *(f"batch {size:,}: {advice}" for size in left_out)])
 
 
 def _add_hybrid(parser: argparse.ArgumentParser) -> None:

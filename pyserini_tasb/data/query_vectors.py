@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pyserini_tasb.artifacts import read_sidecar, sha256, write_whole
-from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.resume import partial_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,13 +71,11 @@ class QueryVectors:
         """
         if path.exists():
             return self._read(path)
-        advice = "check the path, its permissions and the space on the disk"
-        with os_errors_explained(path, expected="a place to write the vectors", do=advice):
-            self._encode_to(path)
+        self._encode_to(path)
         return self._read(path)
 
     def _read(self, path: Path) -> NDArray[np.float32]:
-        found = read_sidecar(_beside(path, ".json"))
+        found = read_sidecar(path.with_name(f"{path.name}.json"))
         if not found:
             LOG.info("%s: no %s.json beside it says what the vectors are of; taken as they are", path, path.name)
         elif found.get("fingerprint") != self._fingerprint:
@@ -109,34 +108,26 @@ class QueryVectors:
         return np.asarray(vectors, dtype=np.float32)
 
     def _encode_to(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part, progress = _beside(path, ".part"), _beside(path, ".part.json")
-        done = read_sidecar(progress)
-        resumes = done.get("fingerprint") == self._fingerprint and part.exists()
-        encode, dimension = self._model()
-        # Written, not memory-mapped: on a full disk a mapped page kills the process, a write says what is wrong.
-        with part.open("r+b" if resumes else "wb") as file:
-            if resumes:
-                file.truncate(file.seek(done["bytes"]))
-            else:
-                shape = (len(self._texts), dimension)
-                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-            for rows in self._chunks(done["rows"] if resumes else 0):
-                file.write(encode(self._texts[rows]).astype("<f4", copy=False).tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-                write_whole(
-                    progress, json.dumps({"fingerprint": self._fingerprint, "rows": rows.stop, "bytes": file.tell()})
-                )
-        about = {
-            "fingerprint": self._fingerprint,
-            "encoder": self._encoder,
-            "queries": len(self._texts),
-            "sha256": sha256(part),
-        }
-        write_whole(_beside(path, ".json"), json.dumps(about))
-        part.replace(path)
-        progress.unlink(missing_ok=True)
+        with partial_file(path, "a place to write the vectors") as part:
+            done = part.about
+            if done.get("fingerprint") != self._fingerprint or done["bytes"] > part.size:
+                done = {"fingerprint": self._fingerprint, "rows": 0, "bytes": 0}
+            encode, dimension = self._model()
+            part.begin(done, done["bytes"])
+            # Written, not memory-mapped: on a full disk a mapped page kills the process, a write says what is wrong.
+            if not done["bytes"]:
+                part.append(_header(len(self._texts), dimension))
+            for rows in self._chunks(done["rows"]):
+                part.append(encode(self._texts[rows]).astype("<f4", copy=False).tobytes())
+                part.note({**done, "rows": rows.stop, "bytes": part.size})
+            about = {
+                "fingerprint": self._fingerprint,
+                "encoder": self._encoder,
+                "queries": len(self._texts),
+                "sha256": sha256(part.path),
+            }
+            write_whole(path.with_name(f"{path.name}.json"), json.dumps(about))
+            part.finish()
 
     def _model(self) -> tuple[Callable[[Sequence[str]], NDArray[np.float32]], int]:
         from pyserini_tasb.encoding.encoders import TasbQueryEncoder
@@ -162,5 +153,9 @@ def _fingerprint(texts: Sequence[str], encoder: str) -> str:
     return digest.hexdigest()
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+def _header(rows: int, dimension: int) -> bytes:
+    """What a `.npy` file begins with."""
+    header = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+    np.lib.format.write_array_header_1_0(header, about)
+    return header.getvalue()

@@ -14,6 +14,7 @@ from pyserini_tasb.data.negatives import Ranking
 from pyserini_tasb.data.pair_sources import as_run_dict
 from pyserini_tasb.encoding.index_manifest import require_encoder
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.run_table import ranked_docids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,8 +110,9 @@ def run_rankings(run: AnyRun, topics: Mapping[str, str], *, hits: int) -> Iterat
     """
     rankings = as_run_dict(run)
     for qid in topics:
-        best = sorted(((score, docid) for docid, score in rankings.get(qid, {}).items()), reverse=True)[:hits]
-        yield Ranking(qid, [docid for _, docid in best], np.array([score for score, _ in best], dtype=np.float32))
+        scores = rankings.get(qid, {})
+        docids = ranked_docids(scores, single_precision=False)[:hits]
+        yield Ranking(qid, docids, np.array([scores[docid] for docid in docids], dtype=np.float32))
 
 
 def _search(searcher: Any, topics: Mapping[str, str], hits: int, threads: int) -> Iterator[Ranking]:

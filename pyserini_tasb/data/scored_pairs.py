@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from pyserini_tasb.artifacts import read_sidecar, whole_text_file, write_whole
+from pyserini_tasb.artifacts import whole_text_file
 from pyserini_tasb.data.pair_store import Agreement
-from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.text_store import TextLookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.data.pair_sources import IdPairs
-    from pyserini_tasb.formats.text_store import Texts, TextStore
+    from pyserini_tasb.formats.text_store import TextStore
     from pyserini_tasb.reranking.scorers import PairScorer, ScoringOptions
+    from pyserini_tasb.resume import PartialFile
 
 
 # As many as a cross-encoder sorts by length together: on a CPU these are minutes, on a GPU a few seconds.
@@ -37,45 +35,6 @@ Origin: TypeAlias = dict[str, dict[str, str]]
 """model, collection, queries, pairs, options → `name`, as people call it, and `digest`, which says what it holds."""
 
 TEXTS = ("collection", "queries")
-
-
-def score_windows(scorer: PairScorer, queries: Texts, passages: Texts, table: PairTable, part: ScorePart) -> None:
-    """Score the distinct pairs that the part lacks, window by window; each is on the disk before the next begins.
-
-    Windows are cut in the same places whenever it is called: what is padded and multiplied together can change the
-    last bits of a score.
-
-    Args:
-        scorer: the model.
-        queries: texts of the table's queries.
-        passages: texts of its passages.
-        table: the pairs.
-        part: gets the scores.
-
-    Raises:
-        TasbError: a score is not finite, or the disk refuses.
-    """
-    from tqdm.auto import tqdm
-
-    total = len(table.distinct)
-    with tqdm(total=total, initial=part.count, desc="score", unit=" pairs", mininterval=1.0) as progress:
-        while part.count < total:
-            window = slice(part.count, min(part.count + PAIRS_PER_WINDOW, total))
-            scores = scorer.score_pairs(queries, passages, table.query_rows(window), table.passage_rows(window))
-            _require_finite(scores, window.start, table)
-            part.append(scores)
-            progress.update(len(scores))
-
-
-def _require_finite(scores: NDArray[np.float32], start: int, table: PairTable) -> None:
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if len(wrong):
-        qid, docid = table.ids(start + int(wrong[0]))
-        raise TasbError(
-            expected="scores that are finite numbers",
-            found=f"{scores[wrong[0]]} for query {qid}, passage {docid}; {len(wrong)} such among {len(scores)} scores",
-            do=f"use {argument('precision', 'fp32')}; if it was fp32, the model's weights are damaged",
-        )
 
 
 @dataclass(frozen=True)
@@ -118,22 +77,50 @@ class PairTable:
         self.rows: NDArray[np.uint64] = np.concatenate(chunks)
         self.distinct: NDArray[np.uint64] = np.unique(self.rows)
 
-    def query_rows(self, window: slice) -> NDArray[np.int64]:
-        """[window] indices of the distinct pairs' queries."""
-        return _query_rows(self.distinct[window])
-
-    def passage_rows(self, window: slice) -> NDArray[np.int64]:
-        """[window] indices of the distinct pairs' passages."""
-        return _passage_rows(self.distinct[window])
-
-    def ids(self, pair: int) -> tuple[str, str]:
-        """The ids of a distinct pair's query and passage."""
-        one = slice(pair, pair + 1)
-        return self._queries.ids(self.query_rows(one))[0], self._passages.ids(self.passage_rows(one))[0]
-
     def digest(self) -> str:
         """A digest of the distinct pairs. They are numbers of texts: compare it where the texts are the same only."""
         return hashlib.sha256(self.distinct.data).hexdigest()
+
+    def score(self, scorer: PairScorer, part: PartialFile, origin: Origin, done: int) -> NDArray[np.float32]:
+        """[distinct] scores, window by window; each window is on the disk before the next begins.
+
+        Windows are cut in the same places whenever it is called: what is padded and multiplied together can change the
+        last bits of a score.
+
+        Args:
+            scorer: the model.
+            part: gets the scores, plain fp32 numbers.
+            origin: what they are made of.
+            done: how many of them are there, as `count_scores` says.
+
+        Raises:
+            TasbError: a score is not finite, or the disk refuses.
+        """
+        from tqdm.auto import tqdm
+
+        part.begin({"scores": done, "origin": origin}, done * SCORE.itemsize)
+        total = len(self.distinct)
+        with tqdm(total=total, initial=done, desc="score", unit=" pairs", mininterval=1.0) as progress:
+            for start in range(done, total, PAIRS_PER_WINDOW):
+                keys = self.distinct[start : start + PAIRS_PER_WINDOW]
+                scores = scorer.score_pairs(self._queries, self._passages, _query_rows(keys), _passage_rows(keys))
+                self._require_finite(scores, keys)
+                part.append(scores.astype(SCORE, copy=False).tobytes())
+                part.note({"scores": start + len(keys), "origin": origin})
+                progress.update(len(keys))
+        with part.errors_explained():
+            return np.fromfile(part.path, SCORE).astype(np.float32, copy=False)
+
+    def _require_finite(self, scores: NDArray[np.float32], keys: NDArray[np.uint64]) -> None:
+        wrong = np.flatnonzero(~np.isfinite(scores))
+        if len(wrong):
+            key, score = keys[wrong[:1]], scores[wrong[0]]
+            (qid,), (docid,) = self._queries.ids(_query_rows(key)), self._passages.ids(_passage_rows(key))
+            raise TasbError(
+                expected="scores that are finite numbers",
+                found=f"{score} for query {qid}, passage {docid}; {len(wrong)} such among {len(scores)} scores",
+                do=f"use {argument('precision', 'fp32')}; if it was fp32, the model's weights are damaged",
+            )
 
     def write(self, path: Path, scores: NDArray[np.float32], check: Callable[[Agreement], None]) -> Margins:
         """Write `pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid` for each row.
@@ -185,88 +172,36 @@ def _passage_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (keys >> np.uint64(QUERY_BITS)).astype(np.int64)
 
 
-class ScorePart:
-    """`OUTPUT.part`, plain fp32 numbers, and `OUTPUT.part.json`: what they are of, and how many are there for certain.
-
-    Goes on from what is there if that is of the same making.
+def count_scores(part: PartialFile, origin: Origin, *, overwrite: bool = False) -> int:
+    """How many scores an interrupted process left; none if they are of another making and `overwrite` is set.
 
     Args:
-        output: the file that all of this is for. The caller keeps other processes out.
+        part: the file of scores.
         origin: what the scores are made of.
         overwrite: begin anew where what is there is of another making.
 
-    Attributes:
-        count: how many scores are there.
-
     Raises:
-        TasbError: what is there is of another making, or cannot be written to.
+        TasbError: what is there is of another making.
     """
-
-    def __init__(self, output: Path, origin: Origin, *, overwrite: bool = False) -> None:
-        self._part = output.with_name(f"{output.name}.part")
-        self._sidecar = output.with_name(f"{output.name}.part.json")
-        self._origin = origin
-        self.count = 0
-        if self._part.exists():
-            self._take_up(read_sidecar(self._sidecar), overwrite=overwrite)
-        # Before the part: scores of which nothing says what they are would be of no use.
-        self._note()
-        with self._errors_explained():
-            self._part.touch()
-
-    def append(self, scores: NDArray[np.float32]) -> None:
-        """Add scores; they are on the disk afterwards.
-
-        Raises:
-            TasbError: the disk refuses.
-        """
-        with self._errors_explained(), self._part.open("r+b") as file:
-            # Over what a killed process did not finish.
-            file.seek(self.count * SCORE.itemsize)
-            file.write(scores.astype(SCORE, copy=False).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        self.count += len(scores)
-        self._note()
-
-    def scores(self) -> NDArray[np.float32]:
-        """[count] all scores."""
-        with self._errors_explained():
-            return np.fromfile(self._part, SCORE, self.count).astype(np.float32, copy=False)
-
-    def remove(self) -> None:
-        """Remove both files."""
-        with self._errors_explained():
-            self._part.unlink()
-            self._sidecar.unlink()
-
-    def _take_up(self, known: dict[str, Any], *, overwrite: bool) -> None:
-        if known.get("origin", {}).keys() == self._origin.keys():
-            now, then = differences(self._origin, known["origin"])
-        else:
-            now, then = [f"{self._sidecar.name} beside it"], ["nothing that says what these scores are of"]
-        if not now:
-            there = int(known["scores"])
-            # Shorter only if something other than this class cut it.
-            self.count = there if self._part.stat().st_size >= there * SCORE.itemsize else 0
-        elif not overwrite:
-            raise TasbError(
-                where=str(self._part),
-                expected="; ".join(now),
-                found="; ".join(then),
-                do="give what these scores were begun with to go on; or remove this file, or add "
-                f"{argument('overwrite', True)}, to begin anew",
-            )
-
-    def _note(self) -> None:
-        write_whole(self._sidecar, json.dumps({"scores": self.count, "origin": self._origin}, indent=1) + "\n")
-
-    def _errors_explained(self) -> AbstractContextManager[None]:
-        return os_errors_explained(
-            self._part,
-            expected="a file that can be written",
-            do="check the folder, its permissions and the space on the disk; the same command goes on from here",
-        )
+    known = part.about
+    if not part.size:
+        return 0
+    if known.get("origin", {}).keys() == origin.keys():
+        now, then = differences(origin, known["origin"])
+    else:
+        now, then = [f"{part.sidecar.name} beside it"], ["nothing that says what these scores are of"]
+    if not now:
+        # Shorter only if something other than `PairTable.score` cut it.
+        return int(known["scores"]) if part.size >= known["scores"] * SCORE.itemsize else 0
+    if overwrite:
+        return 0
+    raise TasbError(
+        where=str(part.path),
+        expected="; ".join(now),
+        found="; ".join(then),
+        do="give what these scores were begun with to go on; or remove this file, or add "
+        f"{argument('overwrite', True)}, to begin anew",
+    )
 
 
 def options_origin(options: ScoringOptions, pairs_per_window: int) -> dict[str, str]:

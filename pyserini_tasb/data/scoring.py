@@ -6,13 +6,11 @@ import contextlib
 import os
 import shutil
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pyserini_tasb.artifacts import lock_file
 from pyserini_tasb.data.ensemble import write_ensemble
 from pyserini_tasb.data.pair_sources import IdPairs, source_name
 from pyserini_tasb.data.pair_store import Agreement
@@ -20,6 +18,7 @@ from pyserini_tasb.data.pairs import store_queries
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.results import FileResult
+from pyserini_tasb.resume import partial_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.recipes.types import Backend
     from pyserini_tasb.reranking.scorers import ScoringOptions
     from pyserini_tasb.results import StrPath
+    from pyserini_tasb.resume import PartialFile
 
 
 NEEDED_BY_MODEL = ("pairs", "corpus", "topics")
@@ -113,7 +113,7 @@ def score(
     }
     _require_fitting(model, ensemble, of_model)
     path = Path(output)
-    with _kept_apart(path):
+    with partial_file(path, "a file in a folder to write to") as part:
         _require_free(path, [*(ensemble or files), corpus, topics], overwrite=overwrite)
         if ensemble:
             return _average([Path(file) for file in ensemble], path, allow_reversed=allow_reversed)
@@ -123,6 +123,7 @@ def score(
         return _score(
             [Path(file) for file in files],
             path,
+            part,
             model,
             ScoringOptions(
                 device=device,
@@ -158,17 +159,6 @@ def _require_fitting(model: str | None, ensemble: Sequence[StrPath] | None, of_m
         raise TasbError(expected=expected, found=", ".join(found), do="add or remove these options")
 
 
-@contextlib.contextmanager
-def _kept_apart(output: Path) -> Iterator[None]:
-    """Keep every other process off this output."""
-    with ExitStack() as held:
-        expected, advice = "a file in a folder to write to", f"choose another {argument('output')}"
-        with os_errors_explained(output, expected=expected, do=advice):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(lock_file(output.with_name(f"{output.name}.lock")))
-        yield
-
-
 def _require_free(output: Path, inputs: Sequence[Any], *, overwrite: bool) -> None:
     if not output.exists():
         return
@@ -200,6 +190,7 @@ def _average(files: Sequence[Path], output: Path, *, allow_reversed: bool) -> Sc
 def _score(
     files: Sequence[Path],
     output: Path,
+    part: PartialFile,
     model: str,
     options: ScoringOptions,
     *,
@@ -226,9 +217,8 @@ def _score(
             "pairs": {"name": named, "digest": table.digest()},
             "options": scored_pairs.options_origin(options, scored_pairs.PAIRS_PER_WINDOW),
         }
-        part = scored_pairs.ScorePart(output, origin, overwrite=overwrite)
-        before, start = part.count, time.monotonic()
-        scored_pairs.score_windows(scorer, queries, passages, table, part)
+        before, start = scored_pairs.count_scores(part, origin, overwrite=overwrite), time.monotonic()
+        scores = table.score(scorer, part, origin, before)
         seconds = time.monotonic() - start
         check = partial(
             Agreement.require,
@@ -237,7 +227,7 @@ def _score(
             do="put the columns in order, or use a model that was trained for relevance (the scores are kept in "
             f"{output.name}.part: the same command goes on from there)",
         )
-        margins = table.write(output, part.scores(), check=check)
+        margins = table.write(output, scores, check=check)
         part.remove()
     distinct = len(table.distinct)
     earlier = f" ({before:,} of them from an earlier run)" if before else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +26,7 @@ from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
 from pyserini_tasb.formats.named import as_qrels, as_topics
 from pyserini_tasb.formats.run import Run
-from pyserini_tasb.formats.run_table import without_own_documents
+from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.formats.text_store import TextStore, copy_text_store, fill_text_store
 
 if TYPE_CHECKING:
@@ -315,8 +314,7 @@ def find_candidates(
         depth: how many of the run's best.
         min_relevance: the lowest grade of a relevant passage.
     """
-    best = heapq.nlargest(depth, ((score, docid) for docid, score in ranking.items()))
-    retrieved = {docid: score for score, docid in best}
+    retrieved = {docid: ranking[docid] for docid in ranked_docids(ranking, single_precision=False)[:depth]}
     added = [docid for docid, grade in judged.items() if grade >= min_relevance and docid not in retrieved]
     grades = {docid: grade for docid, grade in judged.items() if docid in retrieved or grade >= min_relevance}
     return Candidates(retrieved, added, grades)

@@ -190,7 +190,7 @@ def check_faiss() -> list[Finding]:
     A CPU and a GPU distribution bring one module, and pip knows no conflict between them: whichever it unpacked last is
     the module. See docs/gpu.md.
     """
-    owners = distributions_of("faiss")
+    owners = distributions_with("faiss")
     try:
         import faiss
 
@@ -207,7 +207,7 @@ def check_faiss() -> list[Finding]:
 
 def check_onnxruntime() -> list[Finding]:
     """Which build of onnxruntime, and whether the CPU's lies over the GPU's."""
-    owners = distributions_of("onnxruntime")
+    owners = distributions_with("onnxruntime")
     gpu_version = owners.get("onnxruntime-gpu")
     try:
         onnxruntime = import_module("onnxruntime")
@@ -224,7 +224,7 @@ def check_onnxruntime() -> list[Finding]:
     return [ok("onnxruntime", found)]
 
 
-def distributions_of(module: str) -> dict[str, str]:
+def distributions_with(module: str) -> dict[str, str]:
     """The installed distributions that bring a module, with their versions, sorted by name."""
     return {name: version(name) for name in sorted(set(packages_distributions().get(module, ())))}
 

@@ -92,7 +92,7 @@ def threads(root: Path = Path("/")) -> int:
         return int(wanted)
     # macOS knows no affinity.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    cores = len({_core_of(cpu, root) for cpu in allowed})
+    cores = len({_sibling_threads(cpu, root) for cpu in allowed})
     return max(1, int(min([cores, *_granted_by_version_2(root), *_granted_by_version_1(root)])))
 
 
@@ -120,7 +120,7 @@ def _has_instructions(instructions: re.Pattern[str]) -> bool:
         return False
 
 
-def _core_of(cpu: int, root: Path) -> str:
+def _sibling_threads(cpu: int, root: Path) -> str:
     """Whatever is the same for the hyper-threads of one core."""
     siblings = root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
     try:

@@ -375,13 +375,13 @@ def _itself(table: RunTable) -> RunTable:
 
 
 def _formatter(path: Path, tag: str, output_format: RunFormat) -> Callable[[RunTable], tuple[int, bytes]]:
-    def lines_of(table: RunTable) -> tuple[int, bytes]:
+    def formatted(table: RunTable) -> tuple[int, bytes]:
         if not np.isfinite(table.scores).all():
             raise _not_written(path, "finite scores", "numbers too large for float64", "choose smaller weights")
         lines = _trec_lines(table, tag) if output_format == "trec" else _msmarco_lines(table)
         return len(table.scores), lines
 
-    return lines_of
+    return formatted
 
 
 def _trec_lines(table: RunTable, tag: str) -> bytes:

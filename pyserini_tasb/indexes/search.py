@@ -223,6 +223,7 @@ class Hits:
             docids: of row i, the docid.
             depth: how many at most.
         """
+        # The order of `ranked_docids`, which takes each docid once only.
         by_score = sorted(
             zip(self.scores.tolist(), [docids[row] for row in self.rows.tolist()], range(len(self)), strict=True),
             reverse=True,

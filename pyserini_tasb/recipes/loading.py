@@ -105,7 +105,7 @@ def _with_plain_paths(value: Any) -> Any:
 def line_finder(path: Path) -> Callable[..., int | None]:
     """A function that gives the line of a key of a YAML file, or of the innermost part of its location that exists."""
     node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    return lambda *location: _line_of(node, location)
+    return lambda *location: _line_at(node, location)
 
 
 def set_key(values: dict[str, Any], location: str, value: Any) -> None:
@@ -137,9 +137,9 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
     for fault in error.errors():
         location: Location = fault["loc"]
         name = ".".join(map(str, location))
-        line = _line_of(node, location)
+        line = _line_at(node, location)
         at = f"line {line}: " if line else ""
-        known = _keys_of(recipe, location[:-1])
+        known = _known_keys(recipe, location[:-1])
         if fault["type"] == "extra_forbidden" and known:
             found.append(f"{at}unknown key `{name}`")
             advice.append(_nearest(location, known, recipe))
@@ -161,7 +161,7 @@ def _nearest(location: Location, known: list[str], recipe: type[Recipe]) -> str:
     """What an unknown key may have been meant for: the same key in another section, or a sibling of similar name."""
     key = str(location[-1])
     for section in recipe.model_fields:
-        if key in _keys_of(recipe, (section,)):
+        if key in _known_keys(recipe, (section,)):
             return f"did you mean `{section}.{key}`?"
     close = difflib.get_close_matches(key, known, n=1)
     if close:
@@ -169,7 +169,7 @@ def _nearest(location: Location, known: list[str], recipe: type[Recipe]) -> str:
     return f"remove `{'.'.join(map(str, location))}`"
 
 
-def _keys_of(recipe: type[BaseModel], location: Location) -> list[str]:
+def _known_keys(recipe: type[BaseModel], location: Location) -> list[str]:
     """The keys that may stand at `location`; none where it holds no section."""
     model: type[BaseModel] | None = recipe
     for part in location:
@@ -187,7 +187,7 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_section_in, typing.get_args(annotation))), None)
 
 
-def _line_of(node: yaml.Node | None, location: Location) -> int | None:
+def _line_at(node: yaml.Node | None, location: Location) -> int | None:
     """The line of the innermost part of `location` that the file has."""
     line: int | None = None
     for part in location:

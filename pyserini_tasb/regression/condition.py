@@ -115,7 +115,7 @@ class RunOptions:
         """Whether there will be numbers."""
         return self.kind in (None, EVALUATE)
 
-    def stages_of(self, condition: Condition) -> tuple[ConditionStage, ...]:
+    def chosen_stages(self, condition: Condition) -> tuple[ConditionStage, ...]:
         """Those that run."""
         return tuple(stage for stage in condition.stages if self.kind in (None, stage.kind))
 
@@ -303,7 +303,7 @@ def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> Non
     """
     if options.allow_commands:
         return
-    stages = (stage for condition in conditions for stage in options.stages_of(condition))
+    stages = (stage for condition in conditions for stage in options.chosen_stages(condition))
     found = dict.fromkeys(fault for stage in stages for fault in stage.refused)
     if found:
         raise TasbError(

@@ -16,6 +16,7 @@ from pyserini_tasb.formats.named import run_file
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.regression.verdicts import as_printed
+from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,25 +61,25 @@ def missing_needs(condition: Condition, options: RunOptions, folder: Path) -> li
         options: with `download`, what Pyserini and the hub have is not missing if the disk has room for it.
         folder: of the outputs.
     """
-    stages = options.stages_of(condition)
+    stages = options.chosen_stages(condition)
     named = {argument for stage in stages for argument in stage.step.arguments}
     archives = [archive for archive in condition.prebuilt if archive.name in named and not unpacked(archive).is_dir()]
-    found = list(_of_run(condition, stages, folder)) if options.evaluates else []
+    found = list(_run_needs(condition, stages, folder)) if options.evaluates else []
     if stages:
-        found += _of_machine(condition)
+        found += _machine_needs(condition)
     if options.download:
-        return [*found, *(_of_disk(condition) if archives else ())]
+        return [*found, *(_disk_needs(condition) if archives else ())]
     models = condition.models if any(stage.kind != "fuse" for stage in stages) else ()
-    downloads = [*(_of_archive(archive, condition.command) for archive in archives), *map(_of_model, models)]
+    downloads = [*(_archive_need(archive, condition.command) for archive in archives), *map(_model_need, models)]
     return [*filter(None, downloads), *found]
 
 
-def _of_archive(archive: Prebuilt, command: str) -> Need:
+def _archive_need(archive: Prebuilt, command: str) -> Need:
     kind = "encoded queries" if archive.kind == "queries" else f"{archive.kind.capitalize()} index"
     return Need(f"{kind} {archive.name}", archive.bytes, f"{command} --download (md5 {archive.md5})")
 
 
-def _of_model(model: NeededModel) -> Need | None:
+def _model_need(model: NeededModel) -> Need | None:
     card = encoder_card(model.encoder)
     try:
         # Of a checkpoint without a card of ours, stock Pyserini takes what there is.
@@ -89,7 +90,7 @@ def _of_model(model: NeededModel) -> Need | None:
     return None
 
 
-def _of_machine(condition: Condition) -> Iterator[Need]:
+def _machine_needs(condition: Condition) -> Iterator[Need]:
     resources = condition.regression.resources
     if resources.java and find_java() is None:
         yield Need("Java 21 or newer", None, install_advice())
@@ -104,7 +105,7 @@ def _of_machine(condition: Condition) -> Iterator[Need]:
         yield Need("a GPU", None, "a machine that has one, with a build of torch for it (docs/gpu.md)")
 
 
-def _of_run(condition: Condition, stages: tuple[ConditionStage, ...], folder: Path) -> Iterator[Need]:
+def _run_needs(condition: Condition, stages: tuple[ConditionStage, ...], folder: Path) -> Iterator[Need]:
     run = condition.regression.run
     if (folder / run).is_file() or any(run in stage.step.outputs for stage in stages):
         return
@@ -117,7 +118,7 @@ def _of_run(condition: Condition, stages: tuple[ConditionStage, ...], folder: Pa
         yield Need(f"the run {run}", None, error.do)
 
 
-def _of_disk(condition: Condition) -> Iterator[Need]:
+def _disk_needs(condition: Condition) -> Iterator[Need]:
     place = cache_folder()
     while not place.exists():
         place = place.parent
@@ -147,13 +148,10 @@ def unpacked(archive: Prebuilt) -> Path:
 
 def listing(conditions: Sequence[Condition]) -> str:
     """A line each: name, where its values come from, description."""
-    rows = [
+    first, *others = (
         (condition.name, ", ".join(_sources(condition)), condition.regression.description) for condition in conditions
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+    return text_table(first, others)
 
 
 def plan(condition: Condition, options: RunOptions, folder: Path) -> str:
@@ -170,7 +168,7 @@ def _lines(condition: Condition, options: RunOptions, folder: Path) -> Iterator[
     resources = about.resources
     others = [name for name, wanted in (("a GPU", resources.gpu), ("Java", resources.java)) if wanted]
     yield f"  resources: {', '.join([f'{resources.disk_gb:g} GB disk', f'{resources.memory_gb:g} GB memory', *others])}"
-    for stage in options.stages_of(condition):
+    for stage in options.chosen_stages(condition):
         yield f"  {stage.kind}: {stage.step.command}"
         if not options.allow_commands:
             yield from (f"  REFUSED without --allow-commands: {fault}" for fault in stage.refused)

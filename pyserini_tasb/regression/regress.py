@@ -263,7 +263,7 @@ class ConditionRun:
         if needs:
             return ConditionResult(**about, needs=tuple(needs))
         outcomes: list[StageOutcome] = []
-        for stage in self._options.stages_of(condition):
+        for stage in self._options.chosen_stages(condition):
             outcome = self._runner.run(stage, condition)
             outcomes.append(outcome)
             if outcome.failure is not None:
@@ -301,7 +301,7 @@ class ConditionRun:
         return ConditionResult(
             **about,
             stages=(*outcomes, evaluated),
-            checks=tuple(judged_checks(condition, evaluation.overall, self._recorded.of(condition.recorded_as))),
+            checks=tuple(judged_checks(condition, evaluation.overall, self._recorded.read(condition.recorded_as))),
             per_query={
                 measure: dict(zip(evaluation.queries, values.tolist(), strict=True))
                 for measure, values in evaluation.per_query.items()
@@ -319,7 +319,7 @@ class ConditionRun:
 
     def _with_history(self, result: ConditionResult, recorded_as: str) -> ConditionResult:
         """Record what is to be recorded; to a failure add which versions moved since the last OK."""
-        record = self._recorded.of(recorded_as)
+        record = self._recorded.read(recorded_as)
         if result.verdict in PASSED:
             today = dt.date.fromisoformat(result.date[:10])
             first = {check.measure: check.measured for check in result.checks if check.verdict is Verdict.RECORDED}

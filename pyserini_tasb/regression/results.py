@@ -202,29 +202,29 @@ class Recorded:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path_of(self, name: str) -> Path:
+    def record_path(self, name: str) -> Path:
         """The file of the regression of that name."""
         return self.folder / f"{name}.json"
 
-    def of(self, name: str) -> Record:
+    def read(self, name: str) -> Record:
         """What is known of it; an empty record if nothing is."""
         try:
-            return Record.model_validate(read_sidecar(self.path_of(name)))
+            return Record.model_validate(read_sidecar(self.record_path(name)))
         except ValidationError:
             return Record()
 
     def add_values(self, name: str, values: Mapping[str, float], date: dt.date) -> None:
         """Keep values of measures that have none."""
-        known = self.of(name)
+        known = self.read(name)
         self._save(name, known, values={**values, **known.values}, date=known.date or date)
 
     def passed(self, name: str, versions: Mapping[str, str], date: dt.date) -> None:
         """Note that its checks were passed."""
-        self._save(name, self.of(name), last_ok=dict(versions), last_ok_date=date)
+        self._save(name, self.read(name), last_ok=dict(versions), last_ok_date=date)
 
     def _save(self, name: str, known: Record, **news: Any) -> None:
         with os_errors_explained(
             self.folder, expected="a folder to write to", do=f"choose another with {argument('recorded')}"
         ):
             self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path_of(name), known.model_copy(update=news).model_dump_json(indent=1) + "\n")
+        write_whole(self.record_path(name), known.model_copy(update=news).model_dump_json(indent=1) + "\n")

@@ -121,7 +121,7 @@ class StageRunner:
             command=("python", *step.arguments),
             seconds=None,
             reused=False,
-            log=str(self._pipeline.log_of(step).relative_to(self.folder)),
+            log=str(self._pipeline.log_path(step).relative_to(self.folder)),
         )
         took = self._pipeline.finished(step) if self._resume else None
         if took is not None:

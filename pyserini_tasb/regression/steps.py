@@ -103,7 +103,7 @@ class Pipeline:
             seconds[step.name] = took
         return seconds
 
-    def log_of(self, step: Step) -> Path:
+    def log_path(self, step: Step) -> Path:
         """What its command prints."""
         return self.folder / LOGS / f"{step.name}.log"
 
@@ -122,7 +122,7 @@ class Pipeline:
             else:
                 path.unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-        log = self.log_of(step)
+        log = self.log_path(step)
         start = time.monotonic()
         status = run_command(
             [sys.executable, *step.arguments],
@@ -137,7 +137,7 @@ class Pipeline:
         absent = [product for product in step.products if not (self.folder / product).exists()]
         if status or absent:
             reason = f"exited with status {status}" if status else f"did not make {', '.join(absent)}"
-            raise StepFailedError(f"step {step.name} {reason}; the end of {log}:\n{_end_of(log)}")
+            raise StepFailedError(f"step {step.name} {reason}; the end of {log}:\n{_last_lines(log)}")
         stamp = {**self._conditions(step), "seconds": seconds}
         write_whole(stamp_file, json.dumps(stamp, indent=1))
         return seconds
@@ -181,7 +181,7 @@ def _claim(folder: Path) -> None:
         (folder / LOGS).mkdir(exist_ok=True)
 
 
-def _end_of(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     lines = log.read_bytes().decode(errors="replace").replace("\r\n", "\n").split("\n")
     last_states = [line.rpartition("\r")[2] for line in lines]  # a progress bar overwrites itself
     shown = [printable(line) for line in last_states if line.strip()][-LOG_LINES_SHOWN:]

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import itertools
 import json
-import os
 import shutil
-from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from pyserini_tasb.artifacts import lock_file, read_sidecar, whole_file
-from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.artifacts import whole_file
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.resume import partial_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.reranking.rerank import RerankedQuery
+    from pyserini_tasb.resume import PartialFile
 
 
 DIGESTS = ("run", "topics", "passages", "model")
 
 
-class PartialRun:
-    """A TREC run in the making; a context manager that keeps other processes out.
-
-    Finished queries are in `PATH.part`, and `PATH.part.json` says what they are of. A kill at any moment loses the
-    query at hand and no other.
+@contextlib.contextmanager
+def partial_run(path: Path, tag: str, *, overwrite: bool = False) -> Iterator[PartialRun]:
+    """Yield a run to write query by query, or to go on with; no other process gets it meanwhile.
 
     Args:
         path: of the run; gzip if named `….gz`.
@@ -41,31 +39,21 @@ class PartialRun:
         overwrite: replace a run at `path`, once the new one is complete.
 
     Raises:
-        TasbError: on entering: something stands at `path`, nothing can be written there, or another process is at work.
+        TasbError: something stands at `path`, nothing can be written there, or another process is at work.
+    """
+    with partial_file(path, "a file that can be written") as part:
+        _refuse_occupied(path, overwrite=overwrite)
+        yield PartialRun(path, part, tag)
+
+
+class PartialRun:
+    """A TREC run in the making, as `partial_run` yields it; a kill at any moment loses only the query at hand.
+
+    Its methods raise a TasbError where the disk refuses.
     """
 
-    def __init__(self, path: Path, tag: str, *, overwrite: bool = False) -> None:
-        self._path, self._tag, self._overwrite = path, tag, overwrite
-        self._part, self._sidecar = (path.with_name(path.name + suffix) for suffix in (".part", ".part.json"))
-        self._opened = ExitStack()
-        self._file: BinaryIO
-
-    def __enter__(self) -> Self:
-        with self._explained():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._opened.enter_context(lock_file(self._path.with_name(f"{self._path.name}.lock")))
-        with ExitStack() as unless_entered:
-            unless_entered.callback(self._opened.close)
-            with self._explained():
-                if not self._part.exists():  # an earlier try was killed when it had done all but this
-                    self._sidecar.unlink(missing_ok=True)
-            self._refuse_occupied()
-            unless_entered.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._explained():  # on a full disk, what is still to be written fails here again
-            self._opened.close()
+    def __init__(self, path: Path, part: PartialFile, tag: str) -> None:
+        self._path, self._part, self._tag = path, part, tag
 
     def resume(self, about: Mapping[str, Any], tops: Mapping[str, Sequence[str]]) -> int:
         """Go on with what an interrupted process left, if it left anything.
@@ -80,83 +68,58 @@ class PartialRun:
         Raises:
             TasbError: what is left is of something else, or cannot be read.
         """
-        with self._explained():
-            if self._part.exists() and self._part.stat().st_size:
-                self._require_same(about)
-            else:
-                self._write_sidecar(about)
-            self._file = self._opened.enter_context(self._part.open("ab"))
-            with self._part.open("rb") as left:
+        queries = end = 0
+        if self._part.size:
+            self._require_same(about)
+            with self._part.errors_explained(), self._part.path.open("rb") as left:
                 queries, end = whole_queries(left, tops, self._tag)
-            self._file.truncate(end)
+        self._part.begin(about, end)
         return queries
 
     def append(self, query: RerankedQuery) -> None:
-        """Write the next query; it is on disk afterwards.
-
-        Raises:
-            TasbError: the disk refuses.
-        """
-        with self._explained():
-            self._file.write(run_lines(query.qid, query.docids, query.scores, self._tag))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        """Write the next query; it is on disk afterwards."""
+        self._part.append(run_lines(query.qid, query.docids, query.scores, self._tag))
 
     def finish(self) -> None:
-        """All queries are written: put the run in its place.
-
-        Raises:
-            TasbError: the disk refuses.
-        """
-        with self._explained():
-            if self._path.name.endswith(".gz"):
-                # Neither a file name nor a time in the header: same run, same bytes.
-                with (
-                    self._part.open("rb") as part,
-                    whole_file(self._path) as file,
-                    gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as compressed,
-                ):
-                    shutil.copyfileobj(part, compressed)
-                self._part.unlink()
-            else:
-                self._part.replace(self._path)
-            self._sidecar.unlink()
-
-    def _write_sidecar(self, about: Mapping[str, Any]) -> None:
-        # Not beside, then renamed: half of it does no harm while there is no query yet.
-        with self._sidecar.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(about, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _explained(self) -> AbstractContextManager[None]:
-        advice = "check the folder, its permissions and the space on the disk; the same command then goes on"
-        return os_errors_explained(self._path, expected="a file that can be written", do=advice)
-
-    def _refuse_occupied(self) -> None:
-        if self._path.exists() and not (self._overwrite and self._path.is_file()):
-            raise TasbError(
-                where=str(self._path),
-                expected="a new file",
-                found="something is there already" if self._path.is_file() else "something that is no file",
-                do=f"choose another {argument('output')}, or add {argument('overwrite', True)} to replace a file",
-            )
+        """All queries are written: put the run in its place."""
+        if not self._path.name.endswith(".gz"):
+            self._part.finish()
+            return
+        # Neither a file name nor a time in the header: same run, same bytes.
+        with (
+            self._part.path.open("rb") as part,
+            whole_file(self._path) as file,
+            gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as compressed,
+        ):
+            shutil.copyfileobj(part, compressed)
+        self._part.remove()
 
     def _require_same(self, about: Mapping[str, Any]) -> None:
-        known = read_sidecar(self._sidecar)
+        known = self._part.about
         differing = [
             f"not the same {name}" if name in DIGESTS else f"{name} {known.get(name)}, not {value}"
             for name, value in about.items()
             if known.get(name) != value
         ]
         if differing:
+            sidecar = self._part.sidecar.name
             raise TasbError(
-                where=str(self._part),
-                expected=f"what an interrupted try at this same command left, as {self._sidecar.name} says",
-                found="; ".join(differing) if known else f"{self._sidecar.name} is missing or damaged",
+                where=str(self._part.path),
+                expected=f"what an interrupted try at this same command left, as {sidecar} says",
+                found="; ".join(differing) if known else f"{sidecar} is missing or damaged",
                 do=f"give the options it was begun with, choose another {argument('output')}, or remove both files to "
                 "begin anew",
             )
+
+
+def _refuse_occupied(path: Path, *, overwrite: bool) -> None:
+    if path.exists() and not (overwrite and path.is_file()):
+        raise TasbError(
+            where=str(path),
+            expected="a new file",
+            found="something is there already" if path.is_file() else "something that is no file",
+            do=f"choose another {argument('output')}, or add {argument('overwrite', True)} to replace a file",
+        )
 
 
 def run_lines(qid: str, docids: Sequence[str], scores: NDArray[np.float32], tag: str) -> bytes:

@@ -21,7 +21,7 @@ from pyserini_tasb.formats.run import Run, as_run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.formats.text_store import ListedTexts
 from pyserini_tasb.recipes.lookup import default_tag
-from pyserini_tasb.reranking.partial_run import PartialRun, text_digests
+from pyserini_tasb.reranking.partial_run import partial_run, text_digests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,7 +105,7 @@ def rerank(
         depth = PAIRWISE_DEPTH if pairwise else DEPTH
     found: dict[str, dict[str, float]] = {}
     seconds = []
-    with contextlib.nullcontext() if output is None else PartialRun(Path(output), tag, overwrite=overwrite) as part:
+    with contextlib.nullcontext() if output is None else partial_run(Path(output), tag, overwrite=overwrite) as part:
         from pyserini_tasb.reranking import scorers  # imports torch
 
         # What can be wrong is found out before a large collection is read.

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 import pyserini_tasb
-from pyserini_tasb.cli.main import GROUPS
+from pyserini_tasb.cli.main import GROUPS, build_parser
 from pyserini_tasb.cli.verbs import OWN
 from pyserini_tasb.errors import Argument
 from tests.command_line import parse, tasb
+from tests.command_line_options import verbs
 
 ROOT = Path(__file__).parents[2]
 VERBS = {verb.name: verb for group in GROUPS.values() for verb in group}
@@ -67,6 +68,12 @@ def test_its_help_ends_with_an_example_that_the_parser_takes(name, capsys):
     command, *words = shlex.split(example)
     assert command == "tasb"
     assert parse(*words).verb == name
+
+
+def test_only_the_typed_verb_gets_its_options():
+    trees = dict(verbs(build_parser(["tune", "--help"])))
+    assert [words[0] for words in trees if words] == list(VERBS)
+    assert {words for words, tree in trees.items() if words and len(tree._actions) > 1} == {("tune",)}
 
 
 @pytest.mark.parametrize("name", VERBS)

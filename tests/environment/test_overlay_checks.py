@@ -22,7 +22,7 @@ REINSTALL = (
 
 
 def onnxruntime(monkeypatch: pytest.MonkeyPatch, owners: dict[str, str], providers: list[str]):
-    monkeypatch.setattr(checks, "distributions_of", lambda _: owners)
+    monkeypatch.setattr(checks, "distributions_with", lambda _: owners)
     module = SimpleNamespace(__version__="1.31.1", get_available_providers=lambda: providers)
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
     (finding,) = checks.check_onnxruntime()
@@ -30,7 +30,7 @@ def onnxruntime(monkeypatch: pytest.MonkeyPatch, owners: dict[str, str], provide
 
 
 def faiss(monkeypatch: pytest.MonkeyPatch, owners: dict[str, str], module: object):
-    monkeypatch.setattr(checks, "distributions_of", lambda _: owners)
+    monkeypatch.setattr(checks, "distributions_with", lambda _: owners)
     monkeypatch.setitem(sys.modules, "faiss", module)
     (finding,) = checks.check_faiss()
     return finding
@@ -62,14 +62,14 @@ def test_the_gpu_version_is_the_one_kept(monkeypatch: pytest.MonkeyPatch):
 
 def test_onnxruntime_half_uninstalled(monkeypatch: pytest.MonkeyPatch):
     # What `pip uninstall onnxruntime` leaves of the two: an importable folder with nothing in it.
-    monkeypatch.setattr(checks, "distributions_of", lambda _: {"onnxruntime-gpu": "1.31.1"})
+    monkeypatch.setattr(checks, "distributions_with", lambda _: {"onnxruntime-gpu": "1.31.1"})
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
     (finding,) = checks.check_onnxruntime()
     assert (finding.status, finding.remedy) == ("problem", REINSTALL)
 
 
 def test_onnxruntime_missing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checks, "distributions_of", lambda _: {})
+    monkeypatch.setattr(checks, "distributions_with", lambda _: {})
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (finding,) = checks.check_onnxruntime()
     assert (finding.status, finding.remedy) == ("problem", "pip install onnxruntime")
@@ -116,5 +116,5 @@ def test_distributions_that_share_a_module_are_both_seen(tmp_path: Path, monkeyp
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         (info / "top_level.txt").write_text("shared_by_two\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert checks.distributions_of("shared_by_two") == {"one": "1.0", "one-gpu": "1.1"}
-    assert checks.distributions_of("no_such_module") == {}
+    assert checks.distributions_with("shared_by_two") == {"one": "1.0", "one-gpu": "1.1"}
+    assert checks.distributions_with("no_such_module") == {}

@@ -55,11 +55,12 @@ EVERY_MOMENT = """
 
     def append_in_halves(self, query):
         lines = run_lines.run_lines(query.qid, query.docids, query.scores, self._tag)
-        for half in (lines[:9], lines[9:]):
-            self._file.write(half)
-            self._file.flush()
-            moment("write")
-        os.fsync(self._file.fileno())
+        with self._part.path.open("ab") as file:
+            for half in (lines[:9], lines[9:]):
+                file.write(half)
+                file.flush()
+                moment("write")
+            os.fsync(file.fileno())
 
     def rerank(kill_at):
         '''Exit status, and which queries were scored.'''

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.run_files import read_run
-from pyserini_tasb.reranking.partial_run import PartialRun, run_lines
+from pyserini_tasb.reranking.partial_run import partial_run, run_lines
 from pyserini_tasb.reranking.rerank import RerankedQuery
 
 TOPS = {"q1": ["a", "b"], "q2": ["c"], "q3": ["d", "a"]}
@@ -39,7 +39,7 @@ def path(tmp_path):
 
 def write(path, queries=QUERIES, about=ABOUT, **options) -> int:
     """Resume, write what is not finished, put it in its place; how many queries were finished."""
-    with PartialRun(path, "t", **options) as partial:
+    with partial_run(path, "t", **options) as partial:
         done = partial.resume(about, TOPS)
         for query in queries[done:]:
             partial.append(query)
@@ -48,7 +48,7 @@ def write(path, queries=QUERIES, about=ABOUT, **options) -> int:
 
 
 def interrupt(path, count=2, **options) -> None:
-    with PartialRun(path, "t", **options) as partial:
+    with partial_run(path, "t", **options) as partial:
         for query in QUERIES[partial.resume(ABOUT, TOPS) : count]:
             partial.append(query)
 
@@ -58,7 +58,7 @@ def beside(path) -> dict[str, bytes]:
 
 
 def test_a_run_is_there_once_it_is_finished(path):
-    with PartialRun(path, "t") as partial:
+    with partial_run(path, "t") as partial:
         assert partial.resume(ABOUT, TOPS) == 0
         for number, query in enumerate(QUERIES, 1):
             partial.append(query)
@@ -142,7 +142,7 @@ def test_another_command_that_finished_no_query_is_in_nobodys_way(path):
     interrupt(path, count=0)
     assert sorted(beside(path)) == ["out.run.part", "out.run.part.json"]
     other = ABOUT | {"depth": 3}
-    with PartialRun(path, "t") as partial:
+    with partial_run(path, "t") as partial:
         assert partial.resume(other, TOPS) == 0
     assert json.loads(beside(path)["out.run.part.json"]) == other
 
@@ -151,7 +151,7 @@ def test_a_run_that_is_there_is_refused_or_replaced(path):
     write(path)
     with pytest.raises(TasbError, match="something is there already"):
         write(path)
-    with PartialRun(path, "t", overwrite=True) as partial:
+    with partial_run(path, "t", overwrite=True) as partial:
         partial.resume(ABOUT, TOPS)
         partial.append(QUERIES[0])
     assert path.read_bytes() == b"".join(LINES)  # for as long as there is no other
@@ -176,7 +176,7 @@ def test_a_folder_is_not_replaced(path):
 
 
 def test_one_process_at_a_time(path):
-    with PartialRun(path, "t"), pytest.raises(TasbError, match=r"out\.run\.lock\n(?s:.*)another one is at work"):
+    with partial_run(path, "t"), pytest.raises(TasbError, match=r"out\.run\.lock\n(?s:.*)another one is at work"):
         write(path)
     assert write(path) == 0
 

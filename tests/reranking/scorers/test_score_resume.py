@@ -29,7 +29,7 @@ from pyserini_tasb.reranking.scorers import load_scorer
 from pyserini_tasb.formats.text_store import TextStore
 from pyserini_tasb.data import scored_pairs as pair_table
 from pyserini_tasb.data import scored_pairs as windows
-from pyserini_tasb.data.scored_pairs import ScorePart
+from pyserini_tasb.resume import PartialFile
 from tests.command_line import tasb
 
 def die_at(number, owner, name, before=lambda *arguments: None):
@@ -42,17 +42,17 @@ def die_at(number, owner, name, before=lambda *arguments: None):
         return method(*arguments, **options)
     setattr(owner, name, wrapped)
 
-def write_half(part, scores):
-    with part._part.open("ab") as file:
-        file.write(scores.tobytes()[: scores.nbytes // 2 + 1])
+def write_half(part, content):
+    with part.path.open("ab") as file:
+        file.write(content[: len(content) // 2 + 1])
 
 MOMENTS = {{
     "scoring": (4, BiEncoderScorer, "score_pairs"),
-    "appending": (4, ScorePart, "append", write_half),
-    "before the sidecar": (5, ScorePart, "_note"),
+    "appending": (4, PartialFile, "append", write_half),
+    "before the sidecar": (5, PartialFile, "note"),
     "in the sidecar": (5, Path, "replace"),
     "writing": (4, TextStore, "ids"),
-    "removing": (1, ScorePart, "remove"),
+    "removing": (1, PartialFile, "remove"),
 }}
 torch.set_num_threads(1)
 load_scorer({str(TINY_MODEL)!r}, ScoringOptions("cpu"))  # imports once what every child needs
@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_from_the_last_whole_window(killed, pairs, distinct
     assert output.read_bytes() == uninterrupted
     assert len(watched[0].pairs) == len(distinct) - done
     left = {re.sub(r"\.\d+\.part$", ".PID", path.name) for path in output.parent.iterdir()}
-    assert left <= {"out.tsv", "out.tsv.PID", "out.tsv.part.json.PID"}  # of `whole_file`, which was killed too
+    assert left <= {"out.tsv", "out.tsv.PID"}  # of `whole_file`, which was killed too
 
 
 def test_a_run_that_was_killed_when_all_was_written_has_written_all(killed, pairs, watch, uninterrupted):

@@ -12,6 +12,7 @@ import pytest
 from pyserini_tasb.data import query_vectors
 from pyserini_tasb.data.query_vectors import QueryVectors
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.resume import partial_file
 from tests.conftest import DIMENSION, TINY_MODEL, plain_vectors
 
 CHUNK = 16
@@ -30,8 +31,10 @@ def small_chunks(monkeypatch):
 class InterruptedTexts(list):
     """Texts whose reader is interrupted after three chunks, as by Ctrl-C."""
 
+    chunks = 3
+
     def __getitem__(self, rows):
-        if rows.start >= 3 * CHUNK:
+        if rows.start >= self.chunks * CHUNK:
             raise KeyboardInterrupt
         return super().__getitem__(rows)
 
@@ -86,6 +89,23 @@ def test_a_part_of_other_queries_is_not_used(texts, tmp_path):
     others = texts[::-1]
     found = QueryVectors(others, str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy")
     assert np.array_equal(found, QueryVectors(others, str(TINY_MODEL)).encode())
+
+
+def test_a_part_that_others_began_anew_is_begun_anew(texts, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        QueryVectors(InterruptedTexts(texts), str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy")
+    others = InterruptedTexts(texts[::-1])
+    others.chunks = 0
+    with pytest.raises(KeyboardInterrupt):
+        QueryVectors(others, str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy")
+    found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "v.npy")
+    assert np.array_equal(found, QueryVectors(texts, str(TINY_MODEL)).encode())
+
+
+def test_one_process_at_a_time(texts, tmp_path):
+    path = tmp_path / "v.npy"
+    with partial_file(path, "vectors"), pytest.raises(TasbError, match=r"v\.npy\.lock\n(?s:.*)another one is at work"):
+        QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
 
 
 def test_vectors_of_other_queries_or_another_model_are_refused(texts, tmp_path):
