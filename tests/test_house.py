@@ -30,7 +30,8 @@ STOREYS = (
     ("recipes",),
     ("plots",),
     ("results", "resume"),
-    ("workers", "artifacts", "tables", "registry"),
+    ("workers", "artifacts", "tables"),
+    ("registry",),
     ("errors",),
     ("__init__",),
 )
