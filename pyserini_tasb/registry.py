@@ -31,7 +31,6 @@ import re
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -39,6 +38,7 @@ from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from importlib.metadata import EntryPoint
 
 Entry = TypeVar("Entry")
 Decorated = TypeVar("Decorated")
@@ -282,6 +282,8 @@ class Registry(Generic[Entry]):
     def _outside(self) -> dict[str, EntryPoint]:
         if not self.axis:
             return {}
+        from importlib.metadata import entry_points  # slow, and names of our own never need it
+
         return {point.name: point for point in entry_points(group=f"{PACKAGE}.{self.axis.replace('-', '_')}")}
 
     def _loaded(self, point: EntryPoint) -> Any:
