@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
@@ -330,6 +329,8 @@ def file_state(path: Path) -> str:
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of Python, of this package, and of those of `packages` that are installed."""
     # An editable install's metadata is as old as the install: our own version is asked of the code.
+    import importlib.metadata  # slow, and few need it
+
     versions = {"python": sys.version.split()[0], "pyserini-tasb": __version__}
     for package in packages:
         try:

@@ -347,17 +347,25 @@ def write_run(path: Path, tables: Iterable[RunTable], tag: str, *, output_format
         TasbError: the tag is no column, a score is not finite, there is no hit at all, or the disk refuses. Whatever
             stood at `path` before is still there.
     """
+    return sum(len(table.scores) for table in written_tables(path, tables, tag, output_format=output_format))
+
+
+def written_tables(
+    path: Path, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
+) -> Iterator[RunTable]:
+    """Write a run as `write_run` does, and yield each table once it is written; the run is there after the last."""
     if not is_one_column(tag):
         raise _not_written(path, "a tag without white space", f"{tag!r}", f"choose another {argument('tag')}")
     hits = 0
     with whole_file(path) as file, _compressed(path, file) as target:
+        # What makes a table formats it too: `fuse` and its writing share the cores.
         blocks = tables if isinstance(tables, InOrder) else InOrder(_itself, tables)
-        for count, lines in blocks.then(_formatter(path, tag, output_format)):
+        for table, lines in blocks.then(_formatter(path, tag, output_format)):
             target.write(lines)
-            hits += count
+            hits += len(table.scores)
+            yield table
         if not hits:
             raise _not_written(path, "at least one document", "none", "check that the runs share topics")
-    return hits
 
 
 @contextlib.contextmanager
@@ -374,12 +382,12 @@ def _itself(table: RunTable) -> RunTable:
     return table
 
 
-def _formatter(path: Path, tag: str, output_format: RunFormat) -> Callable[[RunTable], tuple[int, bytes]]:
-    def formatted(table: RunTable) -> tuple[int, bytes]:
+def _formatter(path: Path, tag: str, output_format: RunFormat) -> Callable[[RunTable], tuple[RunTable, bytes]]:
+    def formatted(table: RunTable) -> tuple[RunTable, bytes]:
         if not np.isfinite(table.scores).all():
             raise _not_written(path, "finite scores", "numbers too large for float64", "choose smaller weights")
         lines = _trec_lines(table, tag) if output_format == "trec" else _msmarco_lines(table)
-        return len(table.scores), lines
+        return table, lines
 
     return formatted
 

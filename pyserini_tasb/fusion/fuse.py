@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.run import Run, as_run, named_runs
+from pyserini_tasb.formats.run_files import written_tables
 from pyserini_tasb.formats.run_table import RunTable, concatenated, query_blocks, rank_order
 from pyserini_tasb.formats.text_columns import unpack
 from pyserini_tasb.fusion.candidates import Candidates, Pool
@@ -96,11 +98,10 @@ def fuse(
         deepest = max(int(table.lengths.max(initial=0)) for table in tables.values())
         note_weights(named, deepest, removed=remove_query)
     tag = tag or (named.name if named else f"tasb.{fusion.method}")
-    table = concatenated(list(fuse_tables(list(tables.values()), fusion)))
-    run = FusedRun(table, name=tag, fusion=fusion, inputs=names)
+    fused: Iterable[RunTable] = fuse_tables(list(tables.values()), fusion)
     if output is not None:
-        run.write(output, output_format=output_format, tag=tag)
-    return run
+        fused = written_tables(Path(output), fused, tag, output_format=output_format)
+    return FusedRun(concatenated(list(fused)), name=tag, fusion=fusion, inputs=names)
 
 
 class FusedRun(Run):
