@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from pyserini_tasb.artifacts import MANIFEST
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.collections import StoredCollection, open_collection

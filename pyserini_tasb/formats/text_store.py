@@ -8,7 +8,7 @@ import mmap
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from pyserini_tasb.artifacts import new_folder, read_manifest, write_manifest
 from pyserini_tasb.errors import TasbError

@@ -287,7 +287,7 @@ class BiEncoderScorer:
 
 def _blocks(texts: Texts, rows: NDArray[np.int64], what: str) -> Iterator[tuple[int, list[str]]]:
     """Each block's position in `rows`, and its texts."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     # One block is done before a bar is worth drawing: re-ranking comes here for every query.
     short = len(rows) <= TEXTS_PER_BLOCK
