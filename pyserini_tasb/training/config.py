@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pyserini_tasb.recipes.types import Pooling, Recipe, Strict, name_of
+from pyserini_tasb.registry import registry_of
 
 Positive = Annotated[int, Field(ge=1)]
+PairwiseLossName = Annotated[str, name_of("pairwise-losses")]
 
 
 class RunData(Strict):
@@ -131,7 +133,7 @@ class SamplingConfig(Strict):
 class LossConfig(Strict):
     """Pairwise + alpha times in-batch (paper, Eq. 8)."""
 
-    pairwise: Annotated[str, name_of("pairwise-losses")] | None = "margin-mse"
+    pairwise: PairwiseLossName | None = "margin-mse"
     in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
     alpha: float = Field(default=0.75, ge=0)
 
@@ -191,12 +193,12 @@ class TeachConfig(RunConfig):
     """All of one training run of a teacher. Batches are random: clusters are for the student."""
 
     teacher: TeacherModel
-    loss: Literal["ranknet", "margin-mse"]
+    loss: PairwiseLossName
     rescale: MarginsConfig | None = None
 
     @model_validator(mode="after")
     def _rescales_margins(self) -> Self:
-        if self.rescale is not None and self.loss != "margin-mse":
+        if self.rescale is not None and not registry_of("pairwise-losses")[self.loss].needs_margins:
             raise ValueError(f"rescale is for the margins of loss margin-mse; {self.loss} learns from labels")
         return self
 
@@ -204,11 +206,11 @@ class TeachConfig(RunConfig):
 class TeachCatConfig(TeachConfig):
     """Of BERT_CAT: RankNet on triples, as the paper's teachers; or Margin-MSE on another teacher's scores."""
 
-    loss: Literal["ranknet", "margin-mse"] = "ranknet"
+    loss: PairwiseLossName = "ranknet"
 
 
 class TeachColBertConfig(TeachConfig):
     """Of ColBERT: Margin-MSE on BERT_CAT's scores."""
 
     teacher: ColBertModel
-    loss: Literal["ranknet", "margin-mse"] = "margin-mse"
+    loss: PairwiseLossName = "margin-mse"
