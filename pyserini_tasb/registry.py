@@ -92,6 +92,8 @@ def registry_of(axis: str) -> Registry[Any]:
 
 # None: nobody else's file is being read, so that every package is trusted.
 _honoured: ContextVar[frozenset[str] | None] = ContextVar("packages whose code a file may name", default=None)
+# Modules outside this package that have registered something, for the processes that this one starts.
+_registering: set[str] = set()
 # All threads of the process have it.
 _trusted: frozenset[str] = frozenset()
 
@@ -115,6 +117,11 @@ def trusting(*packages: str) -> Iterator[None]:
 def trusted_packages() -> frozenset[str]:
     """The packages that are trusted now, for a process that does a part of the work."""
     return _trusted
+
+
+def registering_modules() -> tuple[str, ...]:
+    """The modules outside this package that have registered something, for a process that does a part of the work."""
+    return tuple(sorted(_registering))
 
 
 def untrusted_package(word: str) -> str | None:
@@ -157,10 +164,20 @@ class Registry(Generic[Entry]):
         kind: what an entry is called in errors, such as `fusion method`.
         axis: what entries are called in lists and groups of entry points, such as `fusion-methods`.
         prepared: makes an entry of what was registered from outside or here: checks it, or wraps it.
+        takes: what an entry is called with, in words; None if that is not looked at.
+        instances: types of entries that are not called.
     """
 
-    def __init__(self, kind: str, axis: str = "", *, prepared: Callable[[str, Any], Entry] | None = None) -> None:
-        self.kind, self.axis = kind, axis
+    def __init__(
+        self,
+        kind: str,
+        axis: str = "",
+        *,
+        prepared: Callable[[str, Any], Entry] | None = None,
+        takes: tuple[str, ...] | None = None,
+        instances: tuple[type, ...] = (),
+    ) -> None:
+        self.kind, self.axis, self._takes, self._instances = kind, axis, takes, instances
         self._prepared = prepared or (lambda _name, entry: cast("Entry", entry))
         self._entries: dict[str, Entry] = {}
         self._raw: dict[str, Any] = {}
@@ -177,8 +194,12 @@ class Registry(Generic[Entry]):
                 found=f"`{name}`, which is of {_origin_of(self._raw[name])}",
                 do="choose another name",
             )
+        self._require(name, entry)
         self._raw[name] = entry
         self._entries[name] = self._prepared(name, entry)
+        module = _module_of(entry)
+        if module.partition(".")[0] not in (PACKAGE, "", "__main__", "builtins"):
+            _registering.add(module)
 
     def register(self, name: str) -> Callable[[Decorated], Decorated]:
         """Decorator: make what follows known as `name`. What is decorated stays as it is."""
@@ -201,11 +222,19 @@ class Registry(Generic[Entry]):
             TasbError: there is none (the nearest name is suggested), it cannot be imported, or it is `module:name` of a
                 package that is not trusted, in a file of somebody else.
         """
+        if not isinstance(name, str):
+            raise TasbError(
+                expected=f"the name of a {self.kind}: {', '.join(self)}",
+                found=repr(name),
+                do=f'register it: tasb.register("{self.axis}", "a-name")(…), and give that name',
+            )
         if _MODULE_AND_NAME.fullmatch(name):
             self._require_trust(name)  # also of what the user's own file has named before
             if name not in self._entries:
-                self._raw[name] = self._imported(name)
-                self._entries[name] = self._prepared(name, self._raw[name])
+                entry = self._imported(name)
+                self._require(name, entry)
+                self._entries[name] = self._prepared(name, entry)
+                self._raw[name] = entry
         elif name not in self._entries:
             if name not in (outside := self._outside()):
                 raise self._unknown(name)
@@ -262,21 +291,52 @@ class Registry(Generic[Entry]):
                 f'(in Python: `with tasb.trusting("{package}"):`)',
             )
 
+    def _require(self, name: str, entry: Any) -> None:
+        if self._instances and isinstance(entry, self._instances):
+            return
+        if self._takes is not None:
+            require_callable(self.kind, name, entry, self._takes)
+        elif self._instances:
+            raise TasbError(
+                expected=f"a {self.kind}, which is a {' or '.join(each.__name__ for each in self._instances)}",
+                found=f"`{name}`, a {type(entry).__name__}",
+                do="repair it (docs/extend.md says what an entry is)",
+            )
+
+    def portable(self, name: str) -> str:
+        """As `reference`, of an entry that other processes will look for.
+
+        Raises:
+            TasbError: no other process finds it: it is registered in a script, or inside another function.
+        """
+        found = self.reference(name)
+        if ":" not in found and _module_of(self._raw[found]).partition(".")[0] == "__main__":
+            raise TasbError(
+                expected=f"a {self.kind} that other processes find",
+                found=f"`{name}`, which the script itself defines",
+                do="move it into a module, and name it `module:name`",
+            )
+        return found
+
     def _imported(self, name: str) -> Any:
         module, _, attribute = name.partition(":")
         folder = str(Path.cwd())  # where `python -m` looks first, and the command `tasb` does not
         if folder not in sys.path and not sys.flags.safe_path:
             sys.path.append(folder)
+        expected = f"a {self.kind} that can be imported as {module}:{attribute}"
         try:
             entry: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                entry = getattr(entry, part)
         except Exception as error:  # whatever an outside module raises when it is imported
+            missing = isinstance(error, ModuleNotFoundError)
             raise TasbError(
-                expected=f"a {self.kind} that can be imported as {module}:{attribute}",
+                expected=expected,
                 found=f"{type(error).__name__}: {error}",
-                do="install its package, or put its folder on PYTHONPATH; if it is there, repair it",
+                do="install its package, or put its folder on PYTHONPATH" if missing else "repair that module",
             ) from error
+        for part in attribute.split("."):
+            if not hasattr(entry, part):
+                raise TasbError(expected=expected, found=f"no `{part}` there", do=_advice(part, dir(entry), "name what stands there"))
+            entry = getattr(entry, part)
         return entry
 
     def _outside(self) -> dict[str, EntryPoint]:
@@ -301,10 +361,34 @@ class Registry(Generic[Entry]):
         return TasbError(expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=_advice(name, known))
 
 
-def _advice(name: str, known: Iterable[str]) -> str:
+def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -> None:
+    """Refuse an entry that cannot be called as it will be.
+
+    Args:
+        kind: what the entry is.
+        name: of the entry.
+        entry: what stands there.
+        takes: what it will be called with, in words.
+
+    Raises:
+        TasbError: it is no function, or takes something else.
+    """
+    try:
+        inspect.signature(entry).bind(*takes)
+    except (TypeError, ValueError) as error:  # ValueError: a function in C that does not say what it takes
+        if callable(entry) and isinstance(error, ValueError):
+            return
+        raise TasbError(
+            expected=f"a {kind} that takes {', '.join(takes)}",
+            found=f"`{name}`: {error}",
+            do="repair it (docs/extend.md says what an entry is)",
+        ) from error
+
+
+def _advice(name: str, known: Iterable[str], otherwise: str = "choose one of them") -> str:
     folded = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    return f"did you mean `{folded[close[0]]}`?" if close else "choose one of them"
+    return f"did you mean `{folded[close[0]]}`?" if close else otherwise
 
 
 def require_choice(name: str, value: str, choices: Iterable[str]) -> None:

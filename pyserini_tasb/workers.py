@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import importlib
 import logging
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.registry import trusted_packages, trusting
+from pyserini_tasb.registry import registering_modules, trusted_packages, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,7 +110,7 @@ class Child:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._name = name
-        arguments = (work, name, theirs, trusted_packages())
+        arguments = (work, name, theirs, trusted_packages(), registering_modules())
         self._process = context.Process(target=_work, args=arguments, name=name, daemon=not may_start_others)
         with starting_processes():
             self._process.start()
@@ -158,10 +159,18 @@ class Child:
         )
 
 
-def _work(work: Callable[[Connection], None], name: str, connection: Connection, trusted: frozenset[str]) -> None:
+def _work(
+    work: Callable[[Connection], None],
+    name: str,
+    connection: Connection,
+    trusted: frozenset[str],
+    extensions: tuple[str, ...],
+) -> None:
     # If the other end is gone, there is nothing more to do.
     with contextlib.suppress(EOFError, ConnectionError), trusting(*trusted):
         try:
+            for module in extensions:  # which register again here what they registered there
+                importlib.import_module(module)
             work(connection)
         except TasbError as error:
             connection.send(error)

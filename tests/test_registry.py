@@ -124,11 +124,52 @@ def test_a_name_that_is_none(scorings, outside):
     assert raised.value.do == "did you mean `halved`?"
 
 
-@pytest.mark.parametrize(("name", "found"), [("some_package.halves:quarter", "quarter"), ("gone.module:x", "gone")])
-def test_what_cannot_be_imported(scorings, outside, name, found):
-    with pytest.raises(TasbError, match="install its package") as raised:
+@pytest.mark.parametrize(
+    ("name", "found", "do"),
+    [
+        ("some_package.halves:quarter", "no `quarter` there", "name what stands there"),
+        ("some_package.halves:hafl", "no `hafl` there", "did you mean `half`?"),
+        ("gone.module:x", "ModuleNotFoundError: No module named 'gone'", "install its package"),
+    ],
+)
+def test_what_cannot_be_imported(scorings, outside, name, found, do):
+    with pytest.raises(TasbError) as raised:
         scorings[name]
-    assert found in raised.value.found
+    assert raised.value.found == found
+    assert do in raised.value.do
+
+
+@pytest.mark.parametrize("entry", ["a text", sys, lambda: 1, lambda score, further: score])
+def test_an_entry_that_cannot_be_called_as_it_will_be(entry):
+    scorings = Registry("scoring", takes=("a score",))
+    with pytest.raises(TasbError, match="a scoring that takes a score") as raised:
+        scorings.add("wrong", entry)
+    assert "`wrong`" in raised.value.found
+    assert "wrong" not in scorings
+
+
+def test_an_entry_of_the_wrong_type():
+    scorings = Registry("scoring", instances=(int,))
+    scorings.add("three", 3)
+    with pytest.raises(TasbError, match="which is a int") as raised:
+        scorings.add("half", 0.5)
+    assert raised.value.found == "`half`, a float"
+
+
+def test_a_function_in_place_of_a_name(scorings):
+    with pytest.raises(TasbError, match="register it"):
+        scorings[abs]
+
+
+def test_what_only_a_script_has_is_not_for_other_processes(scorings, outside):
+    def triple(score):
+        return 3 * score
+
+    triple.__module__ = "__main__"
+    scorings.add("tripled", triple)
+    with pytest.raises(TasbError, match="which the script itself defines"):
+        scorings.portable("tripled")
+    assert scorings.portable("some_package.halves:half") == "some_package.halves:half"
 
 
 def test_files_of_others_run_no_code_unless_it_is_trusted(scorings, outside):

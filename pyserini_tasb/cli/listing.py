@@ -83,7 +83,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 def _encoders() -> Listing:
     """The named encoders, where each comes from, and whether its weights are on this machine."""
     from pyserini_tasb.models.checkpoints import find_checkpoint
-    from pyserini_tasb.recipes.lookup import encoder_cards, own_folder, recipe_files
+    from pyserini_tasb.recipes.lookup import broken_cards, encoder_cards, own_folder, recipe_files
 
     def weights(model: str, *, allow_bin: bool) -> str:
         try:
@@ -92,7 +92,7 @@ def _encoders() -> Listing:
             return ""
 
     own, files = own_folder("encoders"), recipe_files("encoders")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "encoder": f"tasb:{name}",
             "weights": weights(card.model, allow_bin=card.allow_bin),
@@ -109,6 +109,9 @@ def _encoders() -> Listing:
     )
     head, *lines = table.split("\n")
     described = [f"{line}\n    {row['description']}" for line, row in zip(lines, rows, strict=True)]
+    for name, fault in broken_cards().items():
+        rows.append({"encoder": f"tasb:{name}", "weights": "", "card": str(files[name]), "fault": str(fault)})
+        described.append(f"tasb:{name} cannot be used: {files[name]}\n    {fault.found}")
     return Listing(tuple(rows), "\n".join([head, *described]))
 
 

@@ -25,7 +25,7 @@ from pyserini_tasb.models.backends import checked_backend
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
-from pyserini_tasb.registry import require_choice
+from pyserini_tasb.registry import registry_of, require_choice
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.workers import Child, StopRequest
 
@@ -374,6 +374,7 @@ def _encode_in_processes(
     Raises:
         TasbError: what one of them raised, or that one died; the others end after the batch they are in.
     """
+    registry_of("poolings").portable(job.card.pooling)
     processes = min(processes, len(numbers))
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
     children = []

@@ -55,6 +55,7 @@ class Collection(Protocol):
 READERS: Registry[Callable[[Path], Collection]] = Registry(
     "reader of corpora",
     "corpus-readers",
+    takes=("a path",),
     prepared=lambda name, reader: reader if name in ("lines", "lucene", "text-store") else partial(_read, name, reader),
 )
 
@@ -293,7 +294,7 @@ def _parse_json(line: str) -> Document:
 def absolute_corpus(corpus: StrPath) -> str:
     """A corpus as another process finds it, in whatever folder that works."""
     if named := reader_and_path(READERS, os.fspath(corpus)):
-        return f"{READERS.reference(named[0])}:{named[1].absolute()}"
+        return f"{READERS.portable(named[0])}:{named[1].absolute()}"
     return str(Path(corpus).absolute())
 
 

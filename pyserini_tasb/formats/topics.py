@@ -28,6 +28,7 @@ TEXT_FIELDS = ("text", "contents", "title", "query")
 READERS: Registry[Callable[[Path], Topics]] = Registry(
     "reader of topics",
     "topic-readers",
+    takes=("a path",),
     prepared=lambda name, reader: reader if name == "lines" else partial(_read, name, reader),
 )
 

@@ -260,7 +260,9 @@ def _method(_name: str, entry: Method | Contributions) -> Method:
     return Method(summary_of(entry), entry, weighted_sum, True, "minimum", SCORE_MISSING)
 
 
-METHODS: Registry[Method] = Registry("fusion method", "fusion-methods", prepared=_method)
+METHODS: Registry[Method] = Registry(
+    "fusion method", "fusion-methods", prepared=_method, takes=("Candidates",), instances=(Method,)
+)
 
 
 def _points(candidates: Candidates) -> Matrix:
@@ -387,7 +389,9 @@ def _normalisation(_name: str, entry: Normalisation | ShiftAndScale) -> Normalis
     return entry if isinstance(entry, Normalisation) else Normalisation(entry)
 
 
-NORMALISATIONS: Registry[Normalisation] = Registry("normalisation", "normalizations", prepared=_normalisation)
+NORMALISATIONS: Registry[Normalisation] = Registry(
+    "normalisation", "normalizations", prepared=_normalisation, takes=("ScoredLists",), instances=(Normalisation,)
+)
 
 
 @NORMALISATIONS.register("none")

@@ -261,7 +261,9 @@ class LuceneKind:
     summary: str
 
 
-KINDS: Registry[FaissRecipe | LuceneKind] = Registry("kind of index", "index-kinds")
+KINDS: Registry[FaissRecipe | LuceneKind] = Registry(
+    "kind of index", "index-kinds", instances=(FaissRecipe, LuceneKind)
+)
 for _name, _kind in {
     "flat": FaissRecipe("Flat", summary="Compares all vectors: exact, 4 bytes a number."),
     "fp16": FaissRecipe("SQfp16", summary="Compares all vectors, in fp16: 2 bytes a number."),

@@ -14,6 +14,7 @@ import transformers
 from transformers.models.bert.modeling_bert import BertLayer, BertModel
 from transformers.models.distilbert.modeling_distilbert import DistilBertModel, TransformerBlock
 
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.poolings import POOLINGS
 from pyserini_tasb.models.pretrained import load_pretrained, require_first_token_reads_all
 
@@ -60,6 +61,12 @@ class BertDot(torch.nn.Module):
         """Vectors [texts, dimension] in fp32, from token ids and mask [texts, tokens]."""
         tokens = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         vectors = self._pool(tokens, attention_mask)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise TasbError(
+                expected=f"one vector of {self.dimension} numbers for each text, from the pooling `{self.pooling}`",
+                found=f"a tensor of {vectors.ndim} dimensions, the last of size {vectors.shape[-1]}",
+                do="repair the pooling (docs/extend.md)",
+            )
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
 
 

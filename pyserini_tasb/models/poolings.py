@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Pool: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
-POOLINGS: Registry[Pool] = Registry("pooling", "poolings")
+POOLINGS: Registry[Pool] = Registry("pooling", "poolings", takes=("the tokens' vectors", "the mask"))
 
 
 @POOLINGS.register("cls")

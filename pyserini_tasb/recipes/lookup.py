@@ -14,7 +14,7 @@ from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Reg
 from pyserini_tasb.registry import files_of_others
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pyserini_tasb.recipes.types import Recipe
 
@@ -55,17 +55,18 @@ def encoder_card(encoder: str) -> EncoderCard:
     wanted = encoder[len(ENCODER_PREFIX) :] if encoder.lower().startswith(ENCODER_PREFIX) else encoder
     if wanted.endswith((".yaml", ".yml")):
         return _load_card(Path(wanted).expanduser())
+    files = recipe_files("encoders")
+    if wanted.lower() in files:
+        return _load_card(files[wanted.lower()])
     cards = encoder_cards()
-    if wanted.lower() in cards:
-        return cards[wanted.lower()]
     for card in cards.values():
         if wanted in card.aliases:
             # An alias on the hub is the same weights under another id: load the one that was named.
             return card.model_copy(update={"model": wanted}) if "/" in wanted else card
     if "/" not in wanted and not Path(wanted).is_dir():
-        close = difflib.get_close_matches(wanted.lower(), cards, n=1)
+        close = difflib.get_close_matches(wanted.lower(), files, n=1)
         raise TasbError(
-            expected=f"the name of a card ({', '.join(cards)}), a folder, or a hub id (organisation/name)",
+            expected=f"the name of a card ({', '.join(files)}), a folder, or a hub id (organisation/name)",
             found=f"`{encoder}`",
             do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb list encoders`",
         )
@@ -73,8 +74,21 @@ def encoder_card(encoder: str) -> EncoderCard:
 
 
 def encoder_cards() -> dict[str, EncoderCard]:
-    """Every encoder card by name."""
-    return {name: _load_card(path) for name, path in recipe_files("encoders").items()}
+    """Every encoder card by name, but those with a fault: a broken card affects only itself."""
+    return {name: card for name, card in _cards() if isinstance(card, EncoderCard)}
+
+
+def broken_cards() -> dict[str, TasbError]:
+    """What is wrong with each encoder card that cannot be used, by name."""
+    return {name: fault for name, fault in _cards() if isinstance(fault, TasbError)}
+
+
+def _cards() -> Iterator[tuple[str, EncoderCard | TasbError]]:
+    for name, path in recipe_files("encoders").items():
+        try:
+            yield name, _load_card(path)
+        except TasbError as fault:
+            yield name, fault
 
 
 def default_tag(model: str) -> str:

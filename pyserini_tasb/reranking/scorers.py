@@ -137,7 +137,9 @@ class ScorerRequest:
         return hashlib.sha256(named.encode()).hexdigest()
 
 
-SCORERS: Registry[Callable[[ScorerRequest], PairScorer]] = Registry("scorer of pairs", "pair-scorers")
+SCORERS: Registry[Callable[[ScorerRequest], PairScorer]] = Registry(
+    "scorer of pairs", "pair-scorers", takes=("a ScorerRequest",)
+)
 
 
 def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin: bool = False) -> PairScorer:

@@ -207,9 +207,11 @@ def _require_pairs_of_queries(sampled: SampledBatch, store: PairStore) -> None:
     Raises:
         TasbError: a query twice, or a pair that is not its query's.
     """
-    queries, rows = np.asarray(sampled.queries), np.asarray(sampled.rows)
+    queries, rows = (np.asarray(getattr(sampled, name, None)) for name in ("queries", "rows"))
     found = ""
-    if queries.ndim != 1 or queries.shape != rows.shape:
+    if queries.dtype.kind not in "iu" or rows.dtype.kind not in "iu":
+        found = f"{type(sampled).__name__} with queries of type {queries.dtype} and rows of type {rows.dtype}"
+    elif queries.ndim != 1 or queries.shape != rows.shape:
         found = f"queries {queries.shape} and rows {rows.shape}"
     elif len(np.unique(queries)) < len(queries):
         found = "a query twice"

@@ -46,7 +46,9 @@ class CheckedBinning:
         return found.astype(np.int64, copy=False)
 
 
-BINNINGS: Registry[Binning] = Registry("binning", "binnings", prepared=CheckedBinning)
+BINNINGS: Registry[Binning] = Registry(
+    "binning", "binnings", prepared=CheckedBinning, takes=("margins", "counts", "bins")
+)
 
 
 @BINNINGS.register("equal-width")

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.registry import Registry
+from pyserini_tasb.registry import Registry, require_callable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,8 +123,9 @@ class PairwiseLoss:
 
     def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
         self._name, self._loss = name, _made(loss)
-        *_, margins = inspect.signature(self._loss).parameters.values()
-        self.needs_margins = margins.default is inspect.Parameter.empty
+        require_callable("pairwise loss", name, self._loss, ("positives", "negatives", "margins"))
+        parameters = list(inspect.signature(self._loss).parameters.values())
+        self.needs_margins = len(parameters) < 3 or parameters[2].default is inspect.Parameter.empty
 
     def __call__(self, positives: Tensor, negatives: Tensor, margins: Tensor | None = None) -> Tensor:
         """The loss, a scalar.
@@ -160,6 +161,7 @@ class InBatchLoss:
 
     def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
         self._name, self._loss = name, _made(loss)
+        require_callable("in-batch loss", name, self._loss, ("student", "teacher", "known"))
 
     def __call__(self, student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
         """The loss, a scalar."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.registry import Registry
+from pyserini_tasb.registry import Registry, require_callable
 
 if TYPE_CHECKING:
     from pyserini_tasb.training.config import RunConfig
@@ -110,7 +110,9 @@ class Schedule:
     floor: float
 
 
-SCHEDULES: Registry[Callable[[Schedule], Factor]] = Registry("learning-rate schedule", "schedules")
+SCHEDULES: Registry[Callable[[Schedule], Factor]] = Registry(
+    "learning-rate schedule", "schedules", takes=("a Schedule",)
+)
 
 
 def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = None, floor: float = 0.0) -> Factor:
@@ -125,7 +127,9 @@ def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = 
     Raises:
         TasbError: no such schedule, or one that needs more steps than there are.
     """
-    return SCHEDULES[name](Schedule(warmup_steps, max_steps, floor))
+    factor = SCHEDULES[name](Schedule(warmup_steps, max_steps, floor))
+    require_callable("factor of the learning rate", f"what {name} returns", factor, ("the step",))
+    return factor
 
 
 @SCHEDULES.register("constant")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.registry import Registry
+from pyserini_tasb.registry import Registry, require_callable
 from pyserini_tasb.training.binning import BINNINGS, MarginCutoff, list_numbers, list_starts, ranges
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Sampling:
         )
 
 
-SAMPLINGS: Registry[Callable[[Sampling], Sampler]] = Registry("sampling strategy", "samplings")
+SAMPLINGS: Registry[Callable[[Sampling], Sampler]] = Registry("sampling strategy", "samplings", takes=("a Sampling",))
 
 
 @SAMPLINGS.register("random")
@@ -203,7 +203,10 @@ def build_sampler(
     cutoff = MarginCutoff(*margin_cutoff)
     if cutoff and pairs.supervision == "labels":
         raise _without_margins("a margin cutoff", "set no margin cutoff")
-    return build(Sampling(strategy, pairs, batch_size, seed, clusters, clusters_per_batch, bins, binning, cutoff))
+    asked = Sampling(strategy, pairs, batch_size, seed, clusters, clusters_per_batch, bins, binning, cutoff)
+    sampler = build(asked)
+    require_callable("sampler's `batch`", strategy, getattr(sampler, "batch", None), ("the step",))
+    return sampler
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,9 @@ class TeacherRequest:
         )
 
 
-TEACHERS: Registry[Callable[[TeacherRequest], InBatchTeacher]] = Registry("in-batch teacher", "in-batch-teachers")
+TEACHERS: Registry[Callable[[TeacherRequest], InBatchTeacher]] = Registry(
+    "in-batch teacher", "in-batch-teachers", takes=("a TeacherRequest",)
+)
 KIND_OF_A_MODEL = {"bert-dot": "bi-encoder", "colbert": "colbert"}
 
 
