@@ -81,14 +81,31 @@ def starting_processes() -> Iterator[None]:
     none is shown to them.
     """
     resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which those processes inherit
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        yield
+        with _interrupted_later():
+            yield
     finally:
         sys.modules["__main__"] = script
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Ctrl-C inside the block interrupts after it, also if a thread of NumPy's got the signal, which blocks none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # an interruption is the main thread's
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(signal.SIGINT)  # still blocked: it arrives when the caller lets signals through
 
 
 SECONDS_TO_STOP = 60.0
