@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 Entry = TypeVar("Entry")
 Decorated = TypeVar("Decorated")
 PACKAGE = "pyserini_tasb"
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 # The registry of each axis. It is imported when it is asked for.
@@ -92,10 +94,9 @@ def registry_of(axis: str) -> Registry[Any]:
 
 # None: nobody else's file is being read, so that every package is trusted.
 _honoured: ContextVar[frozenset[str] | None] = ContextVar("packages whose code a file may name", default=None)
-# Modules outside this package that have registered something, for the processes that this one starts.
-_registering: set[str] = set()
-# All threads of the process have it.
-_trusted: frozenset[str] = frozenset()
+_TRUSTED: list[frozenset[str]] = []  # of each block that is open now, in whatever thread
+# Modules outside this package that have registered something.
+_REGISTERING: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -103,39 +104,54 @@ def trusting(*packages: str) -> Iterator[None]:
     """Trust these packages in the block: files of others may name their code as `module:name`.
 
     Args:
-        packages: their top-level modules.
+        packages: the names under which they are imported.
+
+    Raises:
+        TasbError: no such package is here.
     """
-    global _trusted  # noqa: PLW0603 - what a thread or a context has of its own, the threads inside do not see
-    before = _trusted
-    _trusted |= {package.partition(".")[0] for package in packages}
+    for package in packages:
+        if not (package.isidentifier() and importlib.util.find_spec(package)):
+            raise TasbError(
+                expected=f"a package that can be imported, for {argument('trust')}",
+                found=f"`{package}`",
+                do="give the name under which it is imported (`my_package`, not `my-package`)",
+            )
+    block = frozenset(packages)
+    _TRUSTED.append(block)
     try:
         yield
     finally:
-        _trusted = before
+        _TRUSTED.remove(block)
 
 
 def trusted_packages() -> frozenset[str]:
     """The packages that are trusted now, for a process that does a part of the work."""
-    return _trusted
+    return frozenset().union(*_TRUSTED)
 
 
 def registering_modules() -> tuple[str, ...]:
     """The modules outside this package that have registered something, for a process that does a part of the work."""
-    return tuple(sorted(_registering))
+    return tuple(sorted(_REGISTERING))
 
 
 def untrusted_package(word: str) -> str | None:
-    """The package whose code a word of a command names, `module:name` or `module:name:path`, if it is not trusted."""
-    found = re.match(rf"({_MODULE_AND_NAME.pattern})(:|$)", word)
-    package = re.split(r"[.:]", word)[0] if found else None
-    # `tasb:minilm` is an encoder, and this package's own code is no danger.
-    return None if package in {"tasb", PACKAGE, *_trusted} else package
+    """The package whose code a word of a command names, as `module:name` or `module:name:path`, if it is not trusted.
+
+    Args:
+        word: such as `--method=my_package.fusion:squares`.
+    """
+    for place in (0, *(match.end() for match in re.finditer("=", word))):
+        if found := re.match(rf"{_MODULE_AND_NAME.pattern}(:|$)", word[place:]):
+            package = re.split(r"[.:]", found[0])[0]
+            if package not in {"tasb", *trusted_packages()}:  # `tasb:minilm` is an encoder
+                return package
+    return None
 
 
 @contextlib.contextmanager
 def files_of_others() -> Iterator[None]:
     """In the block, honour `module:name` for trusted packages only: it reads what others wrote."""
-    token = _honoured.set(_trusted)
+    token = _honoured.set(trusted_packages())
     try:
         yield
     finally:
@@ -155,6 +171,12 @@ class Listed:
     name: str
     summary: str
     origin: str
+
+
+@dataclass(frozen=True)
+class _Registered:
+    raw: Any  # what was registered
+    origin: str  # the module that registered it
 
 
 class Registry(Generic[Entry]):
@@ -180,26 +202,31 @@ class Registry(Generic[Entry]):
         self.kind, self.axis, self._takes, self._instances = kind, axis, takes, instances
         self._prepared = prepared or (lambda _name, entry: cast("Entry", entry))
         self._entries: dict[str, Entry] = {}
-        self._raw: dict[str, Any] = {}
+        self._registered: dict[str, _Registered] = {}
 
     def add(self, name: str, entry: Any) -> None:
         """Make `entry` known as `name`.
 
         Raises:
-            TasbError: something else has that name already.
+            TasbError: something else has that name already, or the entry is no such thing.
         """
-        if name in self._raw and not _same(self._raw[name], entry):
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise TasbError(
-                expected=f"a name that no {self.kind} has yet",
-                found=f"`{name}`, which is of {_origin_of(self._raw[name])}",
+                expected=f"a name for a {self.kind}: letters, digits and any of . _ + -",
+                found=repr(name),
                 do="choose another name",
             )
-        self._require(name, entry)
-        self._raw[name] = entry
-        self._entries[name] = self._prepared(name, entry)
-        module = _module_of(entry)
-        if module.partition(".")[0] not in (PACKAGE, "", "__main__", "builtins"):
-            _registering.add(module)
+        origin = _registering_module()
+        before = self._registered.get(name)
+        if before is not None and not (before.raw is entry or _is_anew(before, entry, origin)):
+            raise TasbError(
+                expected=f"a name that no {self.kind} has yet",
+                found=f"`{name}`, which is of {_shown_origin(before.origin)}",
+                do="choose another name",
+            )
+        self._put(name, entry, origin)
+        if origin.partition(".")[0] not in (PACKAGE, "__main__"):
+            _REGISTERING.add(origin)
 
     def register(self, name: str) -> Callable[[Decorated], Decorated]:
         """Decorator: make what follows known as `name`. What is decorated stays as it is."""
@@ -212,7 +239,7 @@ class Registry(Generic[Entry]):
 
     def remove(self, name: str) -> None:
         """Forget what was registered as `name`."""
-        self._raw.pop(name, None)
+        self._registered.pop(name, None)
         self._entries.pop(name, None)
 
     def __getitem__(self, name: str) -> Entry:
@@ -231,14 +258,9 @@ class Registry(Generic[Entry]):
         if _MODULE_AND_NAME.fullmatch(name):
             self._require_trust(name)  # also of what the user's own file has named before
             if name not in self._entries:
-                entry = self._imported(name)
-                self._require(name, entry)
-                self._entries[name] = self._prepared(name, entry)
-                self._raw[name] = entry
+                self._put(name, self._imported(name), name.partition(":")[0])
         elif name not in self._entries:
-            if name not in (outside := self._outside()):
-                raise self._unknown(name)
-            self.add(name, self._loaded(outside[name]))
+            self._load(name)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -254,32 +276,99 @@ class Registry(Generic[Entry]):
     def reference(self, name: str) -> str:
         """The name under which other processes and later runs find the entry, whatever has been imported there.
 
-        That is `module:name` for what is from outside, and the name itself for what is from here. A script's own
-        entries keep their names too: only the script can register them.
+        That is `module:name` for what is from outside, and the name itself for what is from here. What no module has
+        (a script's own, an inner function, what a module holds under another name) keeps its name, too.
 
         Raises:
             TasbError: as for `registry[name]`.
         """
         self[name]
-        raw = self._raw[name]
-        if _module_of(raw).partition(".")[0] in (PACKAGE, "__main__") or ":" in name:
+        found = self._registered[name]
+        if ":" in name or found.origin.partition(".")[0] in (PACKAGE, "__main__"):
             return name
-        if name in (outside := self._outside()):
-            return outside[name].value
-        qualified = getattr(raw, "__qualname__", "<instance>")
-        return name if "<" in qualified else f"{_module_of(raw)}:{qualified}"
+        for module, attribute in self._places(name, found):
+            at: Any = sys.modules.get(module)
+            for part in attribute.split("."):
+                at = getattr(at, part, None)
+            if at is found.raw:
+                return f"{module}:{attribute}"
+        return name
+
+    def portable(self, name: str) -> str:
+        """As `reference`, of an entry that other processes will look for.
+
+        Raises:
+            TasbError: no other process finds it, because the script itself registers it.
+        """
+        found = self.reference(name)
+        if self._registered[found if found in self._registered else name].origin == "__main__":
+            raise TasbError(
+                expected=f"a {self.kind} that other processes find",
+                found=f"`{name}`, which the script itself defines",
+                do="move it into a module, and name it `module:name`",
+            )
+        return found
+
+    def is_own(self, name: str) -> bool:
+        """Whether this package brings the entry."""
+        found = self._registered.get(name)
+        return found is not None and found.origin.partition(".")[0] == PACKAGE
 
     def listed(self) -> list[Listed]:
-        """All names with what they are and where they come from, for `tasb list`."""
-        outside = self._outside()
+        """All names with what they are and where they come from, for `tasb list`; a broken one says what is wrong."""
         rows = []
         for name in self:
-            if name not in self._raw:
+            try:
                 self[name]
-            raw = self._raw[name]
-            origin = _distribution(outside[name]) if name in outside else _origin_of(raw)
-            rows.append(Listed(name, summary_of(raw), origin))
+            except TasbError as error:
+                points = self._outside()[name]
+                rows.append(Listed(name, f"cannot be used: {error.found}", _distributions(points)))
+            else:
+                found = self._registered[name]
+                rows.append(Listed(name, summary_of(found.raw), _shown_origin(found.origin)))
         return rows
+
+    def _put(self, name: str, entry: Any, origin: str) -> None:
+        if not (self._instances and isinstance(entry, self._instances)):
+            if self._takes is not None:
+                require_callable(self.kind, name, entry, self._takes)
+            elif self._instances:
+                raise TasbError(
+                    expected=f"a {self.kind}, which is a {' or '.join(each.__name__ for each in self._instances)}",
+                    found=f"`{name}`, a {type(entry).__name__}",
+                    do="repair it (docs/extend.md says what an entry is)",
+                )
+        self._entries[name] = self._prepared(name, entry)
+        self._registered[name] = _Registered(entry, origin)
+
+    def _load(self, name: str) -> None:
+        """Import what an entry point names."""
+        points = self._outside().get(name)
+        if points is None:
+            known = list(self)
+            raise TasbError(expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=_advice(name, known))
+        if len({point.value for point in points}) > 1:
+            raise TasbError(
+                expected=f"one {self.kind} `{name}`",
+                found=f"those of {_distributions(points)}",
+                do="name it `module:name`, or uninstall one of them",
+            )
+        try:
+            entry = points[0].load()
+            self._put(name, entry, _distributions(points))
+        except Exception as error:  # whatever an outside module raises when it is imported
+            found = error.found if isinstance(error, TasbError) else f"{type(error).__name__}: {error}"
+            raise TasbError(
+                expected=f"the {self.kind} `{name}` of {_distributions(points)}, as its entry point says",
+                found=found,
+                do="repair or uninstall that package",
+            ) from error
+
+    def _places(self, name: str, found: _Registered) -> Iterator[tuple[str, str]]:
+        """Modules and attributes where an entry from outside may stand."""
+        for point in self._outside().get(name, ()):
+            yield point.module, point.attr
+        yield str(getattr(found.raw, "__module__", "")), str(getattr(found.raw, "__qualname__", ""))
 
     def _require_trust(self, name: str) -> None:
         package, honoured = re.split(r"[.:]", name)[0], _honoured.get()
@@ -287,36 +376,9 @@ class Registry(Generic[Entry]):
             raise TasbError(
                 expected=f"the name of a {self.kind}: {', '.join(self)}",
                 found=f"`{name}`, code of the package {package} that a file of somebody else names",
-                do=f"read that code; if you trust it, add `--trust {package}` "
-                f'(in Python: `with tasb.trusting("{package}"):`)',
+                do=f"read that code; if you trust it, add `--trust {package}` to `tasb` (in Python: "
+                f'`with tasb.trusting("{package}"):`), or copy the file to where your own are',
             )
-
-    def _require(self, name: str, entry: Any) -> None:
-        if self._instances and isinstance(entry, self._instances):
-            return
-        if self._takes is not None:
-            require_callable(self.kind, name, entry, self._takes)
-        elif self._instances:
-            raise TasbError(
-                expected=f"a {self.kind}, which is a {' or '.join(each.__name__ for each in self._instances)}",
-                found=f"`{name}`, a {type(entry).__name__}",
-                do="repair it (docs/extend.md says what an entry is)",
-            )
-
-    def portable(self, name: str) -> str:
-        """As `reference`, of an entry that other processes will look for.
-
-        Raises:
-            TasbError: no other process finds it: it is registered in a script, or inside another function.
-        """
-        found = self.reference(name)
-        if ":" not in found and _module_of(self._raw[found]).partition(".")[0] == "__main__":
-            raise TasbError(
-                expected=f"a {self.kind} that other processes find",
-                found=f"`{name}`, which the script itself defines",
-                do="move it into a module, and name it `module:name`",
-            )
-        return found
 
     def _imported(self, name: str) -> Any:
         module, _, attribute = name.partition(":")
@@ -335,30 +397,34 @@ class Registry(Generic[Entry]):
             ) from error
         for part in attribute.split("."):
             if not hasattr(entry, part):
-                raise TasbError(expected=expected, found=f"no `{part}` there", do=_advice(part, dir(entry), "name what stands there"))
+                advice = _advice(part, dir(entry), "name what stands there")
+                raise TasbError(expected=expected, found=f"no `{part}` there", do=advice)
             entry = getattr(entry, part)
         return entry
 
-    def _outside(self) -> dict[str, EntryPoint]:
+    def _outside(self) -> dict[str, list[EntryPoint]]:
         if not self.axis:
             return {}
         from importlib.metadata import entry_points  # slow, and names of our own never need it
 
-        return {point.name: point for point in entry_points(group=f"{PACKAGE}.{self.axis.replace('-', '_')}")}
+        found: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=f"{PACKAGE}.{self.axis.replace('-', '_')}"):
+            found.setdefault(point.name, []).append(point)
+        return found
 
-    def _loaded(self, point: EntryPoint) -> Any:
-        try:
-            return point.load()
-        except Exception as error:  # whatever an outside module raises when it is imported
-            raise TasbError(
-                expected=f"the {self.kind} `{point.name}` of {_distribution(point)}, as its entry point says",
-                found=f"{type(error).__name__}: {error}",
-                do="repair or uninstall that package",
-            ) from error
 
-    def _unknown(self, name: str) -> TasbError:
-        known = list(self)
-        return TasbError(expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=_advice(name, known))
+def _is_anew(before: _Registered, entry: Any, origin: str) -> bool:
+    """Whether an entry from outside is registered again: by a notebook's cell, or a module that is loaded again."""
+    names = [getattr(each, "__qualname__", type(each).__qualname__) for each in (before.raw, entry)]
+    return before.origin == origin and origin.partition(".")[0] != PACKAGE and names[0] == names[1]
+
+
+def _registering_module() -> str:
+    """The module whose line registers something."""
+    frame = sys._getframe()  # noqa: SLF001 - as `warnings` and `dataclasses` find their caller
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "__main__"))
 
 
 def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -> None:
@@ -411,13 +477,8 @@ def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
         )
 
 
-def _module_of(entry: Any) -> str:
-    return str(getattr(entry, "__module__", None) or type(entry).__module__)
-
-
-def _origin_of(entry: Any) -> str:
-    module = _module_of(entry)
-    return "pyserini-tasb" if module.partition(".")[0] == PACKAGE else module
+def _shown_origin(origin: str) -> str:
+    return "pyserini-tasb" if origin.partition(".")[0] == PACKAGE else origin
 
 
 def summary_of(entry: Any) -> str:
@@ -426,14 +487,5 @@ def summary_of(entry: Any) -> str:
     return said if isinstance(said, str) else (inspect.getdoc(entry) or "").partition("\n")[0]
 
 
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.module
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two entries are one: a module that is imported under two names registers its own twice."""
-    return one is other or (
-        (_module_of(one), getattr(one, "__qualname__", None))
-        == (_module_of(other), getattr(other, "__qualname__", None))
-        and hasattr(one, "__qualname__")
-    )
+def _distributions(points: list[EntryPoint]) -> str:
+    return " and ".join(sorted({point.dist.name if point.dist else point.module for point in points}))

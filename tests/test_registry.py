@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.registry import HOMES, Listed, Registry, files_of_others, register, registry_of, trusting
+from pyserini_tasb.registry import (
+    HOMES,
+    Listed,
+    Registry,
+    files_of_others,
+    register,
+    registry_of,
+    trusted_packages,
+    trusting,
+    untrusted_package,
+)
 
 MODULE = '''
 """An outside module."""
@@ -80,13 +91,82 @@ def test_what_is_written_is_found_in_another_process(scorings, outside):
     assert scorings.reference("doubled") == "doubled"  # inside another function: no module has it
 
 
-def test_a_script_s_own_entry_keeps_its_name(scorings):
-    def triple(score):
-        return 3 * score
+SCRIPT = """
+def triple(score):
+    return 3 * score
 
-    triple.__module__, triple.__qualname__ = "__main__", "triple"
-    scorings.add("tripled", triple)
+scorings.add("tripled", triple)
+"""
+
+
+def test_a_script_s_own_entry_keeps_its_name(scorings):
+    exec(SCRIPT, {"__name__": "__main__", "scorings": scorings})  # noqa: S102
+    exec(SCRIPT, {"__name__": "__main__", "scorings": scorings})  # noqa: S102 - the cell of a notebook, again
     assert scorings.reference("tripled") == "tripled"
+    with pytest.raises(TasbError, match="which the script itself defines"):
+        scorings.portable("tripled")
+    assert scorings.listed()[-1].origin == "__main__"
+
+
+def test_a_name_that_leads_to_something_else_is_not_written(scorings, outside):
+    from some_package.halves import half
+
+    @functools.wraps(half)
+    def quarter(score):
+        return half(half(score))
+
+    scorings.add("quartered", quarter)  # says that it is some_package.halves.half
+    assert scorings.reference("quartered") == "quartered"
+
+
+def test_two_packages_with_one_name(scorings, outside):
+    about = outside / "other_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pyserini_tasb.test_scorings]\nhalved = math:sqrt\n")
+    with pytest.raises(TasbError, match="those of other-package and some-package"):
+        scorings["halved"]
+    assert scorings.listed()[-1].summary.startswith("cannot be used: those of other-package")
+    assert scorings["some_package.halves:half"](2) == 1
+
+
+def test_our_own_entries_are_not_replaced():
+    pool = registry_of("poolings")
+    with pytest.raises(TasbError, match="which is of pyserini-tasb"):
+        pool.add("cls", lambda tokens, _mask: tokens)
+
+
+@pytest.mark.parametrize("name", [None, "", "a:b", "two words"])
+def test_what_is_no_name(scorings, name):
+    with pytest.raises(TasbError, match="a name for a scoring"):
+        scorings.add(name, abs)
+
+
+def test_words_of_commands_that_name_code():
+    for word in (
+        "os:system",
+        "--topics=os:system:x y",
+        "os:system:A=1 x",
+        "pyserini_tasb.workers:os.system",
+        "a=os:system",
+    ):
+        assert untrusted_package(word) in ("os", "pyserini_tasb"), word
+    for word in ("tasb:minilm", "tasb", "runs/a.txt", "https://x.org/y", "--encoder=tasb:minilm", "rrf", "C:/x"):
+        assert untrusted_package(word) is None, word
+    with trusting("os"):
+        assert untrusted_package("os:system") is None
+
+
+def test_trust_ends_with_its_block_whatever_the_order():
+    first, second = trusting("os"), trusting("json")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert trusted_packages() == {"json"}
+    second.__exit__(None, None, None)
+    assert trusted_packages() == frozenset()
+    with pytest.raises(TasbError, match="a package that can be imported"), trusting("some-package"):
+        pass
 
 
 def test_every_axis_has_a_registry_of_its_name():
@@ -139,7 +219,7 @@ def test_what_cannot_be_imported(scorings, outside, name, found, do):
     assert do in raised.value.do
 
 
-@pytest.mark.parametrize("entry", ["a text", sys, lambda: 1, lambda score, further: score])
+@pytest.mark.parametrize("entry", ["a text", sys, lambda: 1, lambda score, _further: score])
 def test_an_entry_that_cannot_be_called_as_it_will_be(entry):
     scorings = Registry("scoring", takes=("a score",))
     with pytest.raises(TasbError, match="a scoring that takes a score") as raised:
@@ -159,17 +239,6 @@ def test_an_entry_of_the_wrong_type():
 def test_a_function_in_place_of_a_name(scorings):
     with pytest.raises(TasbError, match="register it"):
         scorings[abs]
-
-
-def test_what_only_a_script_has_is_not_for_other_processes(scorings, outside):
-    def triple(score):
-        return 3 * score
-
-    triple.__module__ = "__main__"
-    scorings.add("tripled", triple)
-    with pytest.raises(TasbError, match="which the script itself defines"):
-        scorings.portable("tripled")
-    assert scorings.portable("some_package.halves:half") == "some_package.halves:half"
 
 
 def test_files_of_others_run_no_code_unless_it_is_trusted(scorings, outside):
