@@ -84,7 +84,7 @@ def registry_of(axis: str) -> Registry[Any]:
         TasbError: there is no such axis.
     """
     if axis not in HOMES:
-        raise TasbError(expected=f"an axis: {', '.join(HOMES)}", found=f"`{axis}`", do=_advice(axis, HOMES))
+        raise TasbError(expected=f"an axis: {', '.join(HOMES)}", found=f"`{axis}`", do=nearest_advice(axis, HOMES))
     module, _, name = HOMES[axis].partition(":")
     registry: Registry[Any] = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
     return registry
@@ -298,10 +298,13 @@ class Registry(Generic[Entry]):
 
     def _unknown(self, name: str) -> TasbError:
         known = list(self)
-        return TasbError(expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=_advice(name, known))
+        return TasbError(
+            expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=nearest_advice(name, known)
+        )
 
 
-def _advice(name: str, known: Iterable[str]) -> str:
+def nearest_advice(name: str, known: Iterable[str]) -> str:
+    """What to do about a name that is none of those known: take the nearest, if one is near."""
     folded = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return f"did you mean `{folded[close[0]]}`?" if close else "choose one of them"
@@ -323,7 +326,7 @@ def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise TasbError(
             expected=f"one of {', '.join(known)} for {argument(name)}",
             found=f"`{value}`",
-            do=_advice(str(value), known),
+            do=nearest_advice(str(value), known),
         )
 
 
