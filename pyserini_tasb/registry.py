@@ -86,7 +86,7 @@ def registry_of(axis: str) -> Registry[Any]:
         TasbError: there is no such axis.
     """
     if axis not in HOMES:
-        raise TasbError(expected=f"an axis: {', '.join(HOMES)}", found=f"`{axis}`", do=_advice(axis, HOMES))
+        raise TasbError(expected=f"an axis: {', '.join(HOMES)}", found=f"`{axis}`", do=nearest_advice(axis, HOMES))
     module, _, name = HOMES[axis].partition(":")
     registry: Registry[Any] = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
     return registry
@@ -346,7 +346,9 @@ class Registry(Generic[Entry]):
         points = self._outside().get(name)
         if points is None:
             known = list(self)
-            raise TasbError(expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=_advice(name, known))
+            raise TasbError(
+                expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=nearest_advice(name, known)
+            )
         if len({point.value for point in points}) > 1:
             raise TasbError(
                 expected=f"one {self.kind} `{name}`",
@@ -397,7 +399,7 @@ class Registry(Generic[Entry]):
             ) from error
         for part in attribute.split("."):
             if not hasattr(entry, part):
-                advice = _advice(part, dir(entry), "name what stands there")
+                advice = nearest_advice(part, dir(entry), "name what stands there")
                 raise TasbError(expected=expected, found=f"no `{part}` there", do=advice)
             entry = getattr(entry, part)
         return entry
@@ -451,7 +453,8 @@ def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -
         ) from error
 
 
-def _advice(name: str, known: Iterable[str], otherwise: str = "choose one of them") -> str:
+def nearest_advice(name: str, known: Iterable[str], otherwise: str = "choose one of them") -> str:
+    """What to do about an unknown name, for a message: the known one that is most like it, or `otherwise`."""
     folded = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return f"did you mean `{folded[close[0]]}`?" if close else otherwise
@@ -473,7 +476,7 @@ def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise TasbError(
             expected=f"one of {', '.join(known)} for {argument(name)}",
             found=f"`{value}`",
-            do=_advice(str(value), known),
+            do=nearest_advice(str(value), known),
         )
 
 

@@ -27,7 +27,7 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|PATH",
         help="A regression's name, such as dl19-passage.tasb, or the path of its file (regressions/README.md).",
     )
-    parser.add_argument("--all", action="store_true", help="Take every regression there is.")
+    parser.add_argument("--all", action="store_true", help="Take every regression that exists.")
     parser.add_argument(
         "--match",
         action="append",
@@ -45,7 +45,7 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         "May be given again.",
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--list", action="store_true", help="Only list the conditions; nothing runs.")
+    instead.add_argument("--list", action="store_true", help="Only list the conditions, and run nothing.")
     instead.add_argument(
         "--dry-run", action="store_true", help="Only print the commands, how big they are, and what is missing."
     )
@@ -76,7 +76,9 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         "--output", default="regress-out", metavar="DIR", help="The folder of outputs (default: %(default)s)."
     )
     parser.add_argument(
-        "--report", metavar="DIR", help="A folder that gets index.html, report.md and junit.xml of these conditions."
+        "--report",
+        metavar="DIR",
+        help="Write index.html, report.md and junit.xml of these conditions into this folder.",
     )
     parser.add_argument(
         "--recorded", metavar="DIR", help="The folder of what earlier runs measured (default: in the user's folder)."
@@ -101,9 +103,15 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         metavar="DIR",
-        help="The `--output` of `tasb regress` (default: regress-out; with --studies, none).",
+        help="The folder that `tasb regress` wrote, its --output (default: regress-out; with --studies, none).",
     )
-    parser.add_argument("--studies", nargs="+", default=[], metavar="DIR", help="The `output` of studies.")
+    parser.add_argument(
+        "--studies",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="The folders that `tasb study` wrote: the `output` of their files.",
+    )
     _add_allow_higher(parser)
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="The folder that gets index.html, report.md and junit.xml."
@@ -116,7 +124,8 @@ def _add_allow_higher(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="GLOB",
-        help="The regressions whose higher values somebody has explained: they are no failures.",
+        help="Do not fail the regressions whose names match for values higher than expected: somebody has explained "
+        "them.",
     )
 
 
@@ -138,7 +147,7 @@ def _report_doctor(result: Findings, options: argparse.Namespace) -> int:
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "axis", nargs="?", metavar="AXIS", help="What to list, such as encoders (default: list the axes)."
+        "axis", nargs="?", metavar="AXIS", help="The kind of names to list, such as encoders (default: list the kinds)."
     )
     _add_json(parser)
 

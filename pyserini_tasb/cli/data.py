@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.cli.options import (
+    CORPUS,
+    DEVICE,
+    QRELS,
+    TOPICS,
     add_allow_other_encoder_option,
     add_allow_reversed_option,
     add_backend_option,
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 VALIDATION_QUERIES = 3_200
 SEED = 208_973_249
 
-CORPUS = "The passages: TSV, JSONL, a Lucene index or a text store."
 MIN_RELEVANCE = "The lowest grade of a positive in the judgments (default: %(default)s)."
 
 
@@ -39,10 +42,10 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
         help="A file with a pair of texts a line: [pos_score neg_score] query positive negative, between tabs.",
     )
     source.add_argument(
-        "--qrels", metavar="NAME|PATH", help="Judgments that say what is positive; negatives come from --negatives."
+        "--qrels", metavar="NAME|PATH", help="Judgments that say what is positive. The negatives come from --negatives."
     )
     parser.add_argument(
-        "--negatives", metavar="NAME|PATH", help="With --qrels: a run; what is not positive in it is negative."
+        "--negatives", metavar="NAME|PATH", help="With --qrels: a run. What is in it and not positive is negative."
     )
     parser.add_argument(
         "--negatives-per-query",
@@ -51,29 +54,37 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
         help="With --negatives: draw N of a query's negatives (default: take all).",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
-    parser.add_argument("--topics", metavar="NAME|PATH", help="The queries: topics, or a TSV of ids and texts.")
+    parser.add_argument("--topics", metavar="NAME|PATH", help=TOPICS)
     parser.add_argument(
         "--known-positives",
         metavar="NAME|PATH",
-        help="Judgments: what they call relevant is never a negative of its query.",
+        help="Never take as a negative what these judgments call relevant for its query.",
     )
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
-    parser.add_argument("--seed", type=int, default=0, help="What --negatives-per-query draws (default: %(default)s).")
-    parser.add_argument("--skip-bad", action="store_true", help="Count faulty lines instead of stopping.")
+    parser.add_argument("--seed", type=int, default=0, help="The seed of --negatives-per-query (default: %(default)s).")
+    parser.add_argument("--skip-bad", action="store_true", help="Leave out and count faulty lines instead of stopping.")
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
     parser.add_argument("--overwrite", action="store_true", help="Replace the store at --output.")
 
 
 def _add_mine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="The queries.")
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="Their judgments, which name positives.")
+    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help=QRELS)
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--index", metavar="DIR", help="A Lucene index, which BM25 searches.")
-    source.add_argument("--dense-index", metavar="DIR", help="A Faiss index, which --encoder searches.")
-    source.add_argument("--run", metavar="NAME|PATH", help="A run that exists.")
-    parser.add_argument("--encoder", metavar="NAME", help="The encoder with which --dense-index was made.")
+    source.add_argument(
+        "--index", metavar="DIR", help="A Lucene index, a folder or a name of Pyserini's, to search with BM25."
+    )
+    source.add_argument(
+        "--dense-index",
+        metavar="DIR",
+        help="A Faiss index, a folder or a name of Pyserini's, to search with --encoder.",
+    )
+    source.add_argument("--run", metavar="NAME|PATH", help="A run whose hits are taken, instead of a search.")
+    parser.add_argument(
+        "--encoder", metavar="NAME", help="The encoder of the queries for --dense-index: the one that it was made with."
+    )
     add_allow_other_encoder_option(parser)
     parser.add_argument(
         "--output", required=True, metavar="TSV", help="The file of pairs, for `tasb pairs --scored-pairs`."
@@ -89,29 +100,31 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
         "--sampling",
         choices=["top", "random", "stratified"],
         default="stratified",
-        help="Which hits are kept: the first, random ones, or some of each range of scores (default: %(default)s).",
+        help="Keep the first hits, random ones, or some of each range of scores (default: %(default)s).",
     )
     parser.add_argument("--score-with", metavar="NAME", help="A model that scores the pairs.")
     parser.add_argument(
-        "--margin-cutoff", type=float, metavar="M", help="With --score-with: drop pairs whose margin is below M."
+        "--margin-cutoff", type=float, metavar="M", help="With --score-with: drop pairs whose margin is not above M."
     )
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
-    parser.add_argument("--seed", type=int, default=0, help="What --per-query draws (default: %(default)s).")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="Search with N threads (default: 1).")
-    parser.add_argument("--device", default="cpu", help="Where encoders compute: cpu, cuda:0 (default: %(default)s).")
+    parser.add_argument("--seed", type=int, default=0, help="The seed of --per-query (default: %(default)s).")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="Search with N threads (default: %(default)s)."
+    )
+    parser.add_argument("--device", default="cpu", help=DEVICE)
 
 
 def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpus", required=True, metavar="PATH", help="The documents: TSV or JSONL.")
-    parser.add_argument("--output", required=True, metavar="DIR", help="A new folder, for queries.tsv and qrels.txt.")
+    parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    parser.add_argument("--output", required=True, metavar="DIR", help="A new folder for queries.tsv and qrels.txt.")
     parser.add_argument(
         "--source",
         choices=["title", "sentence", "auto"],
         default="auto",
-        help="What becomes a query: the title, the first sentences, or the title where it is long enough "
-        "(default: %(default)s).",
+        help="Make queries of the titles, of the first sentences, or of the titles where they are long enough, "
+        "and else of the sentences (default: %(default)s).",
     )
     parser.add_argument(
         "--min-words", type=int, default=3, metavar="N", help="Leave out shorter queries (default: %(default)s)."
@@ -120,16 +133,18 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
         "--max-words", type=int, default=25, metavar="N", help="Cut longer queries (default: %(default)s)."
     )
     parser.add_argument("--limit", type=int, metavar="N", help="Keep N queries, drawn at random (default: all).")
-    parser.add_argument("--seed", type=int, default=0, help="What --limit draws (default: %(default)s).")
+    parser.add_argument("--seed", type=int, default=0, help="The seed of --limit (default: %(default)s).")
     parser.add_argument(
         "--write-collection", action="store_true", help="Write the corpus too, without the words of the queries."
     )
 
 
 def _add_validation_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="The queries.")
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="Their judgments.")
-    parser.add_argument("--run", required=True, metavar="NAME|PATH", help="A baseline's run, which gives candidates.")
+    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help=QRELS)
+    parser.add_argument(
+        "--run", required=True, metavar="NAME|PATH", help="The run of a baseline, which gives candidates."
+    )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     parser.add_argument("--output", required=True, metavar="DIR", help="The folder of the set; it is new or empty.")
     parser.add_argument(
@@ -143,16 +158,20 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
         "--sampling",
         choices=["uniform", "stratified"],
         default="uniform",
-        help="How queries are sampled: all alike, or as many of each range of --stratify-by (default: %(default)s).",
+        help="Sample all queries alike, or as many of each range of --stratify-by (default: %(default)s).",
     )
     parser.add_argument(
         "--stratify-by",
         default="RR@10",
         metavar="MEASURE",
-        help="The measure of the run that makes the strata (default: %(default)s).",
+        help="The measure of the run whose values make the ranges (default: %(default)s).",
     )
     parser.add_argument(
-        "--strata", type=int, default=5, metavar="N", help="Make N strata of equal width (default: %(default)s)."
+        "--strata",
+        type=int,
+        default=5,
+        metavar="N",
+        help="Divide the values into N ranges of equal width (default: %(default)s).",
     )
     parser.add_argument(
         "--hits",
@@ -163,33 +182,41 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
     )
     add_remove_query_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
-    parser.add_argument("--seed", type=int, default=SEED, help="Which queries are sampled (default: %(default)s).")
+    parser.add_argument("--seed", type=int, default=SEED, help="The seed of the sample (default: %(default)s).")
     parser.add_argument("--overwrite", action="store_true", help="Replace the set at --output.")
 
 
 def _add_msmarco(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", required=True, metavar="DIR", help="The folder for everything.")
-    parser.add_argument("--source", metavar="DIR", help="A folder with files that are here already.")
-    parser.add_argument("--base-url", metavar="URL", help="The address of a mirror, to download from there.")
-    parser.add_argument("--skip-download", action="store_true", help="Download nothing; take files from --source only.")
+    parser.add_argument("--output", required=True, metavar="DIR", help="The folder that everything goes to.")
+    parser.add_argument("--source", metavar="DIR", help="A folder with files of MS MARCO that you have already.")
+    parser.add_argument("--base-url", metavar="URL", help="Download from the mirror at this address.")
+    parser.add_argument(
+        "--skip-download", action="store_true", help="Download nothing, and take files from --source only."
+    )
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--model", metavar="NAME|PATH", help="The teacher: an encoder's name, or a BERT_CAT, ColBERT or cross-encoder."
+        "--model",
+        metavar="NAME|PATH",
+        help="The teacher: an encoder's name, or the folder or hub id of a BERT_CAT, a ColBERT, a monoT5 or another "
+        "cross-encoder.",
     )
-    what.add_argument("--ensemble", nargs="+", metavar="TSV", help="Files of scores, to be averaged.")
+    what.add_argument("--ensemble", nargs="+", metavar="TSV", help="Average the scores in these files.")
     parser.add_argument(
         "--pairs",
         nargs="+",
         metavar="TSV",
-        help="Files of pairs: [pos_score neg_score | margin] qid pos_pid neg_pid; only the ids count.",
+        help="Files with a pair a line: [pos_score neg_score | margin] qid pos_pid neg_pid. Only the ids count.",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
-    parser.add_argument("--topics", metavar="NAME|PATH", help="The queries: topics, or a TSV of ids and texts.")
+    parser.add_argument("--topics", metavar="NAME|PATH", help=TOPICS)
     parser.add_argument(
-        "--output", required=True, metavar="TSV", help="The file: pos_score neg_score qid pos_pid neg_pid."
+        "--output",
+        required=True,
+        metavar="TSV",
+        help="The file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid.",
     )
     add_allow_reversed_option(parser)
     add_model_options(parser)
@@ -197,12 +224,15 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--topics", required=True, metavar="NAME|PATH", help="The queries: a pair store's folder, or topics."
+        "--topics",
+        required=True,
+        metavar="NAME|PATH",
+        help=f"{TOPICS} Or the folder of a pair store, whose queries with pairs are taken.",
     )
-    parser.add_argument("--encoder", required=True, metavar="NAME", help="The encoder of the queries.")
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="A folder, for clusters.tsv and statistics.json."
+        "--encoder", required=True, metavar="NAME", help="The encoder of the queries, such as tasb or tasb:NAME."
     )
+    parser.add_argument("--output", required=True, metavar="DIR", help="A folder for clusters.tsv and statistics.json.")
     parser.add_argument(
         "--clusters",
         type=int,
@@ -210,19 +240,25 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         help="Make K clusters (default: so many that one holds 3 batches, at most 2,000).",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="The batch size of the training (default: %(default)s)."
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="The batch size of the training, which decides the default of --clusters (default: %(default)s).",
     )
     parser.add_argument(
         "--metric",
         choices=["spherical", "euclidean"],
         default="spherical",
-        help="What is near: by inner product, as in the released code, or by distance, as in the paper "
+        help="Compare vectors by inner product, as in the released code, or by distance, as in the paper "
         "(default: %(default)s).",
     )
     parser.add_argument(
         "--iterations", type=int, default=10, metavar="N", help="Stop after N iterations (default: %(default)s)."
     )
-    parser.add_argument("--seed", type=int, default=1234, help="Where the centroids begin (default: %(default)s).")
+    parser.add_argument(
+        "--seed", type=int, default=1234, help="The seed of the first centroids (default: %(default)s)."
+    )
     parser.add_argument(
         "--points-per-centroid",
         type=int,
@@ -230,14 +266,16 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Compute centroids from at most N queries a cluster (default: %(default)s).",
     )
-    parser.add_argument(
-        "--device", default="cpu", help="Where the encoder computes: cpu, cuda:0 (default: %(default)s)."
-    )
+    parser.add_argument("--device", default="cpu", help=DEVICE)
     add_backend_option(parser)
     parser.add_argument(
-        "--vectors", metavar="NPY", help="Read the queries' vectors from this file, or keep them there."
+        "--vectors",
+        metavar="NPY",
+        help="Read the queries' vectors from this file, or write them to it if there is none.",
     )
-    parser.add_argument("--labels", metavar="TSV", help="Compare the clusters with these labels: qid and label.")
+    parser.add_argument(
+        "--labels", metavar="TSV", help="Compare the clusters with these labels: a file with a qid and a label a line."
+    )
     parser.add_argument("--picture", action="store_true", help="Draw sample clusters into clusters.png.")
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.cli.options import add_backend_option, add_precision_option, add_threads_option, at_least_one
+from pyserini_tasb.cli.options import (
+    CORPUS,
+    DEVICE_OR_GPU,
+    add_backend_option,
+    add_precision_option,
+    add_threads_option,
+    at_least_one,
+)
 from pyserini_tasb.cli.verbs import Verb
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="PATH",
-        help="The passages: TSV or JSONL files, folders of JSONL, Lucene indexes that store text, or text stores.",
+        help=f"{CORPUS} Several are taken one after the other.",
     )
     parser.add_argument(
         "--output",
@@ -50,9 +57,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("fp32", "fp16"), default="fp32", help="Store vectors in this type (default: %(default)s)."
     )
-    parser.add_argument(
-        "--device", metavar="DEVICE", help="Compute on cpu, cuda:0, … (default: a GPU if there is one)."
-    )
+    parser.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
     parser.add_argument(
         "--unit-size",
         type=int,
@@ -63,7 +68,11 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
     add_backend_option(parser)
     shared = parser.add_mutually_exclusive_group()
     shared.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="Share the units out to N processes of this machine."
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Share the units out to N processes of this machine (default: %(default)s).",
     )
     shared.add_argument(
         "--shard",
@@ -96,7 +105,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--sample",
         nargs=2,
         metavar=("CORPUS", "TOPICS"),
-        help="Compare vectors and rankings on these texts (default: 128 abstracts and 64 queries of CACM).",
+        help="Compare vectors and rankings on these texts (default: 128 abstracts and 64 queries of CACM). Both may be "
+        "READER:PATH (docs/extend.md).",
     )
     parser.add_argument(
         "--force", action="store_true", help="Write the model even if it lost more accuracy than it should."
@@ -112,8 +122,8 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         "--kind",
         default="flat",
         metavar="KIND",
-        help="The kind of index: flat, fp16, bf16, int8, hnsw, ivf, ivfpq, lucene-flat, lucene-hnsw, or a factory "
-        "string of Faiss, such as OPQ32,IVF1024,PQ32 (default: %(default)s).",
+        help="The kind of index: flat, fp16, bf16, int8, hnsw, ivf, ivfpq, lucene-flat, lucene-hnsw, a factory string "
+        "of Faiss, such as OPQ32,IVF1024,PQ32, or your own as module:name (default: %(default)s).",
     )
     parser.add_argument(
         "--refine",
@@ -123,7 +133,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parameters",
         metavar="NAME=VALUE,…",
-        help="Keep these parameters of the search in the index: nprobe=64,k_factor_rf=8.",
+        help="Keep these parameters of the search in the index, such as nprobe=64,k_factor_rf=8.",
     )
     parser.add_argument(
         "--sample", type=at_least_one, metavar="N", help="Train on so many vectors (default: by the kind)."
@@ -134,7 +144,8 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topics",
         metavar="NAME|PATH",
-        help="Measure the index with these queries, encoded by --encoder (default: 200 of the vectors).",
+        help="Measure the index with these queries, which --encoder encodes (default: 200 of the vectors). This is a "
+        "name, such as dl19-passage, a file, or READER:PATH (docs/extend.md).",
     )
     parser.add_argument("--encoder", metavar="NAME|PATH", help="The encoder of --topics.")
     parser.add_argument(

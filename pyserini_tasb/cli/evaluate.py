@@ -5,7 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.cli.options import add_remove_query_option, add_set_option, at_least_one, at_least_zero
+from pyserini_tasb.cli.options import (
+    OUTPUT_RUN,
+    QRELS,
+    RECIPE,
+    add_output_format_option,
+    add_remove_query_option,
+    add_set_option,
+    at_least_one,
+    at_least_zero,
+)
 from pyserini_tasb.cli.verbs import Verb
 
 if TYPE_CHECKING:
@@ -17,34 +26,30 @@ if TYPE_CHECKING:
 
 def _add_fuse(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--recipe", metavar="NAME|PATH", help=RECIPE)
     how.add_argument(
-        "--recipe",
-        metavar="NAME|PATH",
-        help="The fusion by name, e.g. tasb+bm25, or the path of a YAML file (fusion/README.md).",
-    )
-    how.add_argument(
-        "--method", metavar="NAME", help="Or its method: linear, convex, rrf, combsum, … (docs/fusion.md has them all)."
+        "--method",
+        metavar="NAME",
+        help="The method, instead of a recipe: linear, convex, rrf, combsum, … (`tasb list fusion-methods`), or your "
+        "own as module:name.",
     )
     _add_runs(parser)
-    parser.add_argument("--output", required=True, metavar="RUN", help="The file of the fused run; gzip if named ….gz.")
-    parser.add_argument(
-        "--output-format",
-        choices=("trec", "msmarco"),
-        default="trec",
-        help="The format of the file (default: %(default)s).",
-    )
+    parser.add_argument("--output", required=True, metavar="RUN", help=OUTPUT_RUN)
+    add_output_format_option(parser)
     parser.add_argument(
         "--weights", nargs="+", type=float, metavar="W", help="A weight for each run (default: the recipe's, or 1)."
     )
     parser.add_argument(
         "--normalization",
         metavar="NAME",
-        help="With --method: how scores are made comparable: none, min-max, z-score, … (default: none).",
+        help="With --method: make scores comparable by min-max, z-score, … (`tasb list normalizations`), or by your "
+        "own as module:name (default: none).",
     )
     parser.add_argument(
         "--missing",
         metavar="RULE",
-        help="With --method: what a document gets from a run that lacks it: minimum, zero, theoretical or drop.",
+        help="With --method: the score that a document gets from a run that lacks it: minimum, zero, theoretical, "
+        "drop, … (`tasb list missing`; default: the method's).",
     )
     parser.add_argument(
         "--minimums",
@@ -53,14 +58,20 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="With --method: the lowest score that each run's model can give, for theoretical and theoretical-min.",
     )
-    parser.add_argument("--rrf-k", type=float, metavar="K", help="With --method rrf: its k (default: 60).")
     parser.add_argument(
-        "--depth", type=int, metavar="N", help="With --method: documents taken of each list (default: 1000)."
+        "--rrf-k", type=float, metavar="K", help="With --method rrf: the k of its equation (default: 60)."
     )
     parser.add_argument(
-        "--hits", type=int, metavar="N", help="With --method: documents kept for each query (default: 1000)."
+        "--depth", type=int, metavar="N", help="With --method: take N documents of each list (default: 1000)."
     )
-    parser.add_argument("--tag", metavar="TAG", help="The last column of the run (default: the recipe's name).")
+    parser.add_argument(
+        "--hits", type=int, metavar="N", help="With --method: keep N documents for each query (default: 1000)."
+    )
+    parser.add_argument(
+        "--tag",
+        metavar="TAG",
+        help="The last column of the run (default: the recipe's name, or tasb.METHOD).",
+    )
     add_set_option(parser)
 
 
@@ -71,48 +82,46 @@ def _report_fuse(run: FusedRun, options: argparse.Namespace) -> int:
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--recipe",
-        required=True,
-        metavar="NAME|PATH",
-        help="The fusion whose weights are tuned: a name, or the path of a YAML file.",
-    )
+    parser.add_argument("--recipe", required=True, metavar="NAME|PATH", help=RECIPE)
     _add_runs(parser)
     parser.add_argument(
         "--qrels",
         required=True,
         nargs="+",
         metavar="NAME|PATH",
-        help="The judgments to tune on; if there are several, --runs has the runs of one after those of the other.",
+        help=f"{QRELS} If there are several, --runs has the runs of the first, then those of the second, and so on.",
     )
     parser.add_argument(
-        "--measure", default="nDCG@10", metavar="MEASURE", help="The measure to tune for (default: %(default)s)."
+        "--measure",
+        default="nDCG@10",
+        metavar="MEASURE",
+        help="The measure to tune for, as ir-measures writes it (default: %(default)s).",
     )
     parser.add_argument(
         "--output",
         required=True,
         metavar="RECIPE.yaml",
-        help="The file of the tuned recipe; the curves come beside it as .png and .csv.",
+        help="The file of the tuned recipe. The curves come beside it as .png and .csv.",
     )
     parser.add_argument("--name", metavar="NAME", help="The name of the tuned recipe (default: that of the file).")
     parser.add_argument(
         "--grid",
         metavar="FROM:TO:STEP",
-        help="The weights to try (default: 0:2:0.005, and 0:2:0.05 with three runs or more). For convex, the share of "
-        "the second run.",
+        help="The weights to try (default: 0:2:0.005, and 0:2:0.05 with three runs or more). For the method convex, "
+        "they are the share of the second run.",
     )
     parser.add_argument(
         "--search",
         choices=("coordinate", "random"),
         default="coordinate",
-        help="With three runs or more: one weight after the other, or at random (default: %(default)s).",
+        help="With three runs or more: try one weight after the other, or all at random (default: %(default)s).",
     )
     parser.add_argument(
         "--samples",
         type=int,
         default=1000,
         metavar="N",
-        help="How many weights random search tries (default: %(default)s).",
+        help="Try N choices of weights in random search (default: %(default)s).",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="The seed of folds and of random search (default: %(default)s)."
@@ -122,15 +131,20 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         "--folds", type=int, metavar="K", help="Hold out each of K parts of the queries in turn (default: 5)."
     )
     held_out.add_argument(
-        "--train-queries", metavar="FILE", help="Or tune on the qids in this file, and test on all others."
+        "--train-queries",
+        metavar="FILE",
+        help="Tune on the query ids in this file, one a line, and test on all others.",
     )
     held_out.add_argument(
-        "--test-qrels", nargs="+", metavar="NAME|PATH", help="Or test on other topics, whose runs are in --test-runs."
+        "--test-qrels",
+        nargs="+",
+        metavar="NAME|PATH",
+        help="Test on the judgments of other topics, whose runs are in --test-runs.",
     )
     parser.add_argument(
         "--test-runs", nargs="+", metavar="NAME|PATH", help="The runs of --test-qrels, in the order of --runs."
     )
-    parser.add_argument("--allow-overlap", action="store_true", help="Test on queries that were tuned on, too.")
+    parser.add_argument("--allow-overlap", action="store_true", help="Allow tests on queries that were tuned on.")
     add_set_option(parser)
 
 
@@ -140,32 +154,31 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="NAME|PATH",
-        help="The runs, in the recipe's order: files or names, e.g. dl19-passage.tasb.",
+        help="The runs, in the recipe's order: files, or names such as dl19-passage.tasb.",
     )
     add_remove_query_option(parser)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--qrels", required=True, metavar="NAME|PATH", help="The judgments: a name, e.g. dl19-passage, or a file."
-    )
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help=QRELS)
     parser.add_argument(
         "--runs",
         required=True,
         nargs="+",
         metavar="NAME|PATH",
-        help="The runs: files or names, e.g. dl19-passage.tasb.",
+        help="The runs: files, or names such as dl19-passage.tasb.",
     )
     parser.add_argument(
         "--measures",
         nargs="+",
         metavar="MEASURE",
-        help="The measures as ir-measures writes them, e.g. AP(rel=2)@1000 (default: those customary for the qrels).",
+        help="The measures, as ir-measures writes them, such as AP(rel=2)@1000 (default: those customary for the "
+        "judgments).",
     )
     add_remove_query_option(parser)
     _add_comparison(parser)
     parser.add_argument("--unjudged", action="store_true", help="Show the share of documents without a judgment.")
-    parser.add_argument("--recall-plot", metavar="PNG", help="Draw recall at cutoffs 1 to 1,000.")
+    parser.add_argument("--recall-plot", metavar="PNG", help="Draw recall at cutoffs from 1 to 1,000 into this file.")
     printed = parser.add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="Print JSON, with the value of every query.")
     printed.add_argument("--markdown", action="store_true", help="Print Markdown.")
@@ -177,22 +190,25 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
     compared.add_argument(
         "--all-pairs",
         action="store_true",
-        help="Or test each run against each; letters name the runs that a run is better than.",
+        help="Test each run against each. Letters name the runs that a run is better than.",
     )
     parser.add_argument(
-        "--test", choices=("t", "randomisation"), help="The test; both are paired and two-sided (default: t)."
+        "--test",
+        choices=("t", "randomisation"),
+        help="The test: Student's t or a randomisation test, both paired and two-sided (default: t).",
     )
     parser.add_argument(
         "--seed", type=at_least_zero, metavar="N", help="The seed of the randomisation test (default: 0)."
     )
     parser.add_argument(
-        "--details", action="store_true", help="Show intervals, effect sizes, p, wins, ties and losses."
+        "--details", action="store_true", help="Show confidence intervals, effect sizes, p, wins, ties and losses."
     )
     parser.add_argument("--per-query", type=at_least_one, metavar="N", help="Show the N queries that changed most.")
     parser.add_argument(
         "--topics",
         metavar="NAME|PATH",
-        help="The texts of these queries (default: the bundled ones of the qrels' name).",
+        help="With --per-query: take the queries' texts from here: a name, a file, or READER:PATH (default: the "
+        "bundled topics of the judgments' name).",
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.registry import registry_of
+from pyserini_tasb.registry import nearest_advice, registry_of
 from pyserini_tasb.results import Result
 from pyserini_tasb.tables import text_table
 
@@ -40,7 +40,7 @@ def listing(axis: str | None = None) -> Listing:
         rows = [{"axis": name, "description": each.description} for name, each in AXES.items()]
         return Listing(tuple(rows), _table(rows))
     if axis not in AXES:
-        raise TasbError(expected=f"an axis: {', '.join(AXES)}", found=f"`{axis}`", do="choose one of them")
+        raise TasbError(expected=f"an axis: {', '.join(AXES)}", found=f"`{axis}`", do=nearest_advice(axis, AXES))
     return AXES[axis].list()
 
 

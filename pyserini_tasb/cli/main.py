@@ -75,13 +75,16 @@ def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser
         epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pyserini-tasb {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"pyserini-tasb {__version__}", help="Print the version."
+    )
     parser.add_argument(
         "--print-completion",
         action=_PrintCompletion,
         choices=("bash", "zsh"),
         dest=argparse.SUPPRESS,
-        help='Print what completes verbs and options in a shell. In ~/.bashrc: eval "$(tasb --print-completion bash)"',
+        help="Print a script that completes verbs and options in a shell. For bash, add this line to ~/.bashrc: "
+        'eval "$(tasb --print-completion bash)".',
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="tasb", required=True, help=argparse.SUPPRESS)
     for group in GROUPS.values():

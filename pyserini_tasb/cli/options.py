@@ -4,13 +4,49 @@ from __future__ import annotations
 
 import argparse
 
+# Help texts of options that verbs declare themselves: some verbs require them, others have other defaults.
+CORPUS = (
+    "The passages: a TSV or JSONL file, a folder of JSONL, a Lucene index that stores text, a text store, or "
+    "READER:PATH (docs/extend.md)."
+)
+TOPICS = (
+    "The queries: a name, such as dl19-passage, a TSV or JSONL file of ids and texts, or READER:PATH (docs/extend.md)."
+)
+QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format."
+OUTPUT_RUN = "The file of the run. It is compressed with gzip if its name ends in .gz."
+DEVICE = "Compute on cpu, cuda:0, … (default: %(default)s)."
+DEVICE_OR_GPU = "Compute on cpu, cuda:0, … (default: a GPU if there is one)."
+ALLOW_BIN = "Accept weights in pytorch_model.bin, a pickle. No code in it is run."
+RECIPE = "The fusion: a name, such as tasb+bm25, or the path of a YAML file (fusion/README.md)."
+
+
+def add_output_format_option(parser: argparse.ArgumentParser) -> None:
+    """`--output-format`, for a verb that writes a run."""
+    parser.add_argument(
+        "--output-format",
+        choices=("trec", "msmarco"),
+        default="trec",
+        help="The format of the file. MS MARCO's has neither scores nor a tag (default: %(default)s).",
+    )
+
+
+def add_batch_size_option(parser: argparse.ArgumentParser) -> None:
+    """`--batch-size`, for a verb that searches."""
+    parser.add_argument(
+        "--batch-size",
+        type=at_least_one,
+        default=64,
+        metavar="N",
+        help="Search for so many queries together (default: %(default)s).",
+    )
+
 
 def add_backend_option(parser: argparse.ArgumentParser) -> None:
     """`--backend`, for a verb that encodes."""
     parser.add_argument(
         "--backend",
         metavar="NAME",
-        help="The library that computes vectors: auto, torch, onnx, or module:name (default: "
+        help="The library that computes vectors: auto, torch, onnx, or your own as module:name (default: "
         "$PYSERINI_TASB_BACKEND, or else the encoder card's).",
     )
 
@@ -20,7 +56,7 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16", "int8"),
-        help="The number format to compute in: this one, or a more accurate one (default: the encoder card's).",
+        help="Compute in this number format, or in a more accurate one (default: the encoder card's).",
     )
 
 
@@ -39,7 +75,7 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=at_least_one,
         metavar="N",
-        help="The number of threads (default: the cores that this process may use).",
+        help="Use so many threads (default: the cores that this process may use).",
     )
 
 
@@ -58,7 +94,8 @@ def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-reversed",
         action="store_true",
-        help="Go on although the teacher scores most negatives above their positives. Are the columns swapped?",
+        help="Go on although the teacher scores most negatives above their positives. Check first that no columns are "
+        "swapped.",
     )
 
 
@@ -70,7 +107,7 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="Values that go before the recipe's, such as depth=100.",
+        help="Replace values of the recipe, such as depth=100.",
     )
 
 

@@ -7,9 +7,20 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from pyserini_tasb.cli.options import (
+    ALLOW_BIN,
+    CORPUS,
+    DEVICE,
+    DEVICE_OR_GPU,
+    OUTPUT_RUN,
+    QRELS,
+    RECIPE,
+    TOPICS,
     add_allow_other_encoder_option,
     add_backend_option,
+    add_batch_size_option,
+    add_output_format_option,
     add_remove_query_option,
+    add_set_option,
     add_threads_option,
     at_least_one,
 )
@@ -29,31 +40,43 @@ if TYPE_CHECKING:
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", required=True, nargs="+", metavar="DIR", help="Faiss folders; several are one index")
+    parser.add_argument(
+        "--index",
+        required=True,
+        nargs="+",
+        metavar="DIR",
+        help="The Faiss folder to search. Several are searched as one index.",
+    )
     parser.add_argument(
         "--encoder",
         metavar="NAME",
-        help="The encoder of the queries: tasb, tasb:NAME, or a model's path. By default it is the one that made the "
-        "vectors, where the index says which.",
+        help="The encoder of the queries: tasb, tasb:NAME (`tasb list encoders`), a model's folder or hub id, or a "
+        "card's path (default: the encoder that made the vectors, if the index names it).",
     )
-    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--output", required=True, metavar="RUN")
-    parser.add_argument("--output-format", choices=("trec", "msmarco"), default="trec", help="default: %(default)s")
-    parser.add_argument("--hits", type=at_least_one, default=1_000, metavar="K", help="default: %(default)s")
+    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
+    parser.add_argument("--output", required=True, metavar="RUN", help=OUTPUT_RUN)
+    add_output_format_option(parser)
     parser.add_argument(
-        "--batch-size", type=at_least_one, default=64, metavar="N", help="queries (default: %(default)s)"
+        "--hits",
+        type=at_least_one,
+        default=1_000,
+        metavar="K",
+        help="Find K passages for each query (default: %(default)s).",
     )
+    add_batch_size_option(parser)
     add_remove_query_option(parser)
-    parser.add_argument("--in-memory", action="store_true", help="read each index whole instead of mapping its file")
+    parser.add_argument("--in-memory", action="store_true", help="Read each index whole instead of mapping its file.")
     add_allow_other_encoder_option(parser)
-    parser.add_argument("--latency", action="store_true", help="measure encoding and search in batches of 1, 10, 2000")
+    parser.add_argument(
+        "--latency", action="store_true", help="Time encoding and search, too, in batches of 1, 10 and 2,000 queries."
+    )
     parser.add_argument(
         "--latency-queries",
         metavar="NAME|PATH",
-        help="topics that --latency times (default: --topics); each text counts once",
+        help="The queries that --latency times (default: those of --topics). Equal texts count once.",
     )
-    parser.add_argument("--tag", metavar="TAG", help="of the run (default: the encoder's name)")
-    parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
+    parser.add_argument("--tag", metavar="TAG", help="The last column of the run (default: the encoder's name).")
+    parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_backend_option(parser)
     add_threads_option(parser)
 
@@ -86,35 +109,41 @@ def _latency_table(times: Sequence[BatchTimes]) -> str:
 
 
 def _add_hybrid(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", required=True, metavar="NAME|PATH", help="e.g. tasb+bm25 (fusion/README.md)")
+    parser.add_argument("--recipe", required=True, metavar="NAME|PATH", help=RECIPE)
     parser.add_argument(
         "--dense-index",
         nargs="+",
         default=(),
         metavar="DIR|NAME",
-        help="Faiss folder or Lucene index of vectors, one for each dense input (default: the recipe's)",
+        help="A Faiss index or a Lucene index of vectors for each dense input of the recipe, each a folder or a name "
+        "of Pyserini's (default: the recipe's).",
     )
     parser.add_argument(
         "--sparse-index",
         nargs="+",
         default=(),
         metavar="DIR|NAME",
-        help="Lucene index, one for each bm25, doct5query or impact input, in the recipe's order (default: its own)",
+        help="A Lucene index for each bm25, doct5query or impact input, in the recipe's order, each a folder or a "
+        "name of Pyserini's (default: the recipe's).",
     )
     parser.add_argument(
-        "--encoder", nargs="+", default=(), metavar="NAME", help="one for each dense input (default: the recipe's)"
+        "--encoder",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="An encoder of the queries for each dense input, such as tasb or tasb:NAME (default: the recipe's).",
     )
-    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--output", required=True, metavar="RUN", help="the fused run; gzip if named ….gz")
-    parser.add_argument("--output-format", choices=("trec", "msmarco"), default="trec", help="default: %(default)s")
-    parser.add_argument("--hits", type=at_least_one, metavar="K", help="of each index (default: the recipe's depth)")
+    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
+    parser.add_argument("--output", required=True, metavar="RUN", help=OUTPUT_RUN)
+    add_output_format_option(parser)
+    parser.add_argument(
+        "--hits", type=at_least_one, metavar="K", help="Find K passages in each index (default: the recipe's depth)."
+    )
     add_remove_query_option(parser)
-    parser.add_argument(
-        "--batch-size", type=at_least_one, default=64, metavar="N", help="queries (default: %(default)s)"
-    )
-    parser.add_argument("--tag", metavar="TAG", help="of the run (default: the recipe's name)")
-    parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the encoder (default: %(default)s)")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the recipe's")
+    add_batch_size_option(parser)
+    parser.add_argument("--tag", metavar="TAG", help="The last column of the run (default: the recipe's name).")
+    parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
+    add_set_option(parser)
     add_allow_other_encoder_option(parser)
     add_backend_option(parser)
     add_threads_option(parser)
@@ -126,33 +155,47 @@ def _report_hybrid(run: HybridRun, options: argparse.Namespace) -> int:
 
 
 def _add_rerank(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", required=True, metavar="NAME|PATH", help="the run to re-rank")
+    parser.add_argument(
+        "--run",
+        required=True,
+        metavar="NAME|PATH",
+        help="The run to re-rank: a file, or the name of a bundled run, such as dl19-passage.bm25.",
+    )
     parser.add_argument(
         "--model",
         required=True,
         metavar="NAME|PATH",
-        help="an encoder, BERT_CAT, ColBERT, monoT5, cross-encoder",
+        help="The model that scores: an encoder's name, or the folder or hub id of a BERT_CAT, a ColBERT, a monoT5, a "
+        "duoT5 or another cross-encoder.",
     )
-    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help="topics, or a TSV of ids and texts")
-    parser.add_argument("--corpus", required=True, metavar="PATH", help="TSV, JSONL, Lucene index or text store")
+    parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
+    parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     parser.add_argument(
         "--depth",
         type=int,
         metavar="K",
-        help="of --run; what lies below is dropped (default: 100; with --pairwise 50)",
+        help="Score the first K passages of each query, and drop all below (default: 100; with --pairwise, 50).",
     )
     add_remove_query_option(parser)
-    parser.add_argument("--keep-rest", action="store_true", help="what lies below --depth follows in its order")
+    parser.add_argument(
+        "--keep-rest",
+        action="store_true",
+        help="Keep the passages below --depth, too: they follow the others in their old order.",
+    )
     parser.add_argument(
         "--pairwise",
         choices=("sym-sum", "sym-sum-log", "sum", "sum-log", "binary", "min", "max"),
-        help="compare every two passages with a duoT5; how a passage's comparisons make its score",
+        help="Compare every two passages with a duoT5. The value says how the comparisons of a passage make its score "
+        "(docs/rerank.md).",
     )
     parser.add_argument(
-        "--answers", nargs=2, metavar=("FALSE", "TRUE"), help="of a T5 that was trained to answer with other words"
+        "--answers",
+        nargs=2,
+        metavar=("FALSE", "TRUE"),
+        help="The two words that a T5 answers with, if it was trained with others than false and true.",
     )
-    parser.add_argument("--output", required=True, metavar="RUN", help="the re-ranked run")
-    parser.add_argument("--tag", metavar="TAG", help="of the run (default: the model's name)")
+    parser.add_argument("--output", required=True, metavar="RUN", help=OUTPUT_RUN)
+    parser.add_argument("--tag", metavar="TAG", help="The last column of the run (default: the model's name).")
     add_model_options(parser)
 
 
@@ -162,43 +205,66 @@ def _report_rerank(run: RerankedRun, options: argparse.Namespace) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a model that scores pairs, and `--overwrite`."""
     parser.add_argument(
         "--scorer",
         metavar="NAME",
-        help="how the model scores a pair: a name of `tasb list pair-scorers`, or module:name (default: by its "
-        "config.json)",
+        help="The way in which the model scores a pair: a name of `tasb list pair-scorers`, or your own as module:name "
+        "(default: the one that fits its config.json).",
     )
-    parser.add_argument("--query-max-length", type=int, metavar="N", help="tokens (default: the model's)")
-    parser.add_argument("--max-length", type=int, metavar="N", help="tokens of a passage, or of both if read together")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: an encoder card's, else fp32")
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0, … (default: a GPU if there is one)")
+    parser.add_argument(
+        "--query-max-length", type=int, metavar="N", help="Keep so many tokens of a query (default: the model's)."
+    )
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="Keep so many tokens of a passage, or of query and passage if the model reads them together (default: the "
+        "model's).",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="Compute in this number format (default: the encoder card's, or fp32 for other models).",
+    )
+    parser.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
     add_backend_option(parser)
-    parser.add_argument("--allow-bin", action="store_true", help="accept weights in pytorch_model.bin, a pickle")
-    parser.add_argument("--overwrite", action="store_true", help="replace --output")
+    parser.add_argument("--allow-bin", action="store_true", help=ALLOW_BIN)
+    parser.add_argument("--overwrite", action="store_true", help="Replace the file at --output.")
 
 
 def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="e.g. dl19-passage")
+    parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help=QRELS)
     parser.add_argument(
         "--first-stage",
         required=True,
         nargs="+",
         action="append",
         metavar="NAME|PATH",
-        help="a run, and what `tasb rerank` made of it with each model; may be given several times",
+        help="A run, and then what `tasb rerank` made of it with each model. May be given again for another run.",
     )
     add_remove_query_option(parser)
-    parser.add_argument("--measure", default="nDCG@10", metavar="MEASURE", help="default: %(default)s")
+    parser.add_argument(
+        "--measure",
+        default="nDCG@10",
+        metavar="MEASURE",
+        help="The measure, as ir-measures writes it (default: %(default)s).",
+    )
     parser.add_argument(
         "--depths",
         type=int,
         nargs="+",
         default=(10, 20, 50, 100, 200, 500, 1_000),
         metavar="K",
-        help="default: 10 20 50 100 200 500 1000",
+        help="Measure these depths (default: 10 20 50 100 200 500 1000).",
     )
-    parser.add_argument("--output", required=True, metavar="PICTURE.png", help="beside it, the same as .csv")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="PICTURE.png",
+        help="The picture of the curves. The same numbers come beside it as .csv.",
+    )
+    parser.add_argument("--markdown", action="store_true", help="Print Markdown.")
 
 
 def _report_rerank_depths(curves: DepthCurves, options: argparse.Namespace) -> int:
@@ -207,48 +273,66 @@ def _report_rerank_depths(curves: DepthCurves, options: argparse.Namespace) -> i
 
 
 def _add_expand(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--corpus",
-        required=True,
-        metavar="PATH",
-        help="TSV, JSONL, Lucene index or text store (docs/docT5query.md)",
-    )
+    parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     queries = parser.add_mutually_exclusive_group(required=True)
     queries.add_argument(
         "--predictions",
         nargs="+",
         metavar="FILE",
-        help="as published: a line of queries for each passage (several files: side by side), or JSONL",
+        help="Published queries: text files with a line for each passage, read side by side, or JSONL "
+        "(docs/docT5query.md).",
     )
-    queries.add_argument("--model", metavar="NAME|PATH", help="predicts queries: a T5, or any other seq2seq model")
-    parser.add_argument("--output", required=True, metavar="DIR", help="a new folder of Pyserini's JSONL, to index")
+    queries.add_argument(
+        "--model",
+        metavar="NAME|PATH",
+        help="A model that predicts queries: the folder or hub id of a T5 or another sequence-to-sequence model.",
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="A new folder for the expanded passages, which Pyserini indexes."
+    )
     parser.add_argument(
         "--shard-size",
         type=at_least_one,
         metavar="N",
-        help="passages of a file (default: 100000; with --model 1024, which is what an interruption loses)",
+        help="Write so many passages into a file (default: 100000; with --model, 1024). With --model, an interruption "
+        "loses the passages of one file.",
     )
     model = parser.add_argument_group("with --model")
-    model.add_argument("--samples", type=at_least_one, metavar="N", help="queries of a passage (default: 40)")
-    model.add_argument("--top-k", type=at_least_one, metavar="K", help="tokens to sample each from (default: 10)")
-    model.add_argument("--seed", type=int, metavar="N", help="of the sampling (default: 0)")
-    model.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0, … (default: a GPU if there is one)")
-    model.add_argument("--allow-bin", action="store_true", help="accept weights in pytorch_model.bin, a pickle")
+    model.add_argument(
+        "--samples", type=at_least_one, metavar="N", help="Predict N queries for each passage (default: 40)."
+    )
+    model.add_argument(
+        "--top-k", type=at_least_one, metavar="K", help="Draw each token from the K most likely ones (default: 10)."
+    )
+    model.add_argument("--seed", type=int, metavar="N", help="The seed of what is drawn at random (default: 0).")
+    model.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
+    model.add_argument("--allow-bin", action="store_true", help=ALLOW_BIN)
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run's file, or the name of a bundled one")
+    parser.add_argument("run", metavar="RUN", help="The run: a file, or the name of a bundled one.")
     parser.add_argument(
-        "--topic", required=True, nargs="+", action="extend", metavar="QID", help="the ids of the queries to show"
+        "--topic", required=True, nargs="+", action="extend", metavar="QID", help="Show the queries with these ids."
+    )
+    parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    parser.add_argument(
+        "--hits",
+        type=at_least_one,
+        default=10,
+        metavar="K",
+        help="Show the first K documents of each query (default: %(default)s).",
     )
     parser.add_argument(
-        "--corpus", required=True, metavar="PATH", help="the passages: TSV, JSONL, Lucene index or text store"
+        "--topics",
+        metavar="NAME|PATH",
+        help="Show the texts of the queries, too: a name, such as dl19-passage, a file, or READER:PATH "
+        "(docs/extend.md).",
     )
     parser.add_argument(
-        "--hits", type=at_least_one, default=10, metavar="K", help="documents of each query (default: %(default)s)"
+        "--qrels",
+        metavar="NAME|PATH",
+        help="Show the grades of the judges, too: a name, such as dl19-passage, or a file.",
     )
-    parser.add_argument("--topics", metavar="NAME|PATH", help="also shows the queries' texts")
-    parser.add_argument("--qrels", metavar="NAME|PATH", help="also shows the judges' grades")
 
 
 def _report_show(hits: HitsWithText, _options: argparse.Namespace) -> int:

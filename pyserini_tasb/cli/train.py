@@ -69,7 +69,7 @@ def _add_config(parser: argparse.ArgumentParser, what: str) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="Values that replace the file's, such as max_steps=400 or optimiser.learning_rate=1e-5.",
+        help="Replace values of the file, such as max_steps=400 or optimiser.learning_rate=1e-5.",
     )
 
 

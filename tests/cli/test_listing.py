@@ -51,3 +51,8 @@ def test_the_axes(capsys):
 def test_no_such_axis():
     with pytest.raises(TasbError, match="an axis: encoders, back-ends"):
         tasb_raising("list", "colours")
+
+
+def test_an_axis_that_is_nearly_right():
+    with pytest.raises(TasbError, match="did you mean `fusion-methods`\\?"):
+        tasb_raising("list", "fusion-method")

@@ -18,7 +18,7 @@ from pyserini_tasb.cli.main import GROUPS, build_parser
 from pyserini_tasb.cli.verbs import OWN
 from pyserini_tasb.errors import Argument
 from tests.command_line import parse, tasb
-from tests.command_line_options import verbs
+from tests.command_line_options import has_a_line, name_of, verbs
 
 ROOT = Path(__file__).parents[2]
 VERBS = {verb.name: verb for group in GROUPS.values() for verb in group}
@@ -68,6 +68,16 @@ def test_its_help_ends_with_an_example_that_the_parser_takes(name, capsys):
     command, *words = shlex.split(example)
     assert command == "tasb"
     assert parse(*words).verb == name
+
+
+def test_every_option_is_explained_in_sentences():
+    texts = {
+        " ".join(("tasb", *words, name_of(action))): action.help or ""
+        for words, tree in verbs(build_parser())
+        for action in tree._actions
+        if has_a_line(action)
+    }
+    assert [option for option, text in texts.items() if not re.fullmatch("[A-Z\"'`].*[.]", text)] == []
 
 
 def test_only_the_typed_verb_gets_its_options():
