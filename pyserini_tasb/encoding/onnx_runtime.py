@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import logging
 import os
+import secrets
 import shutil
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.artifacts import new_folder
@@ -18,10 +22,9 @@ from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.models.backends import ACCURACY, BACKENDS
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest, is_exported, user_cache
 from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, read_about
+from pyserini_tasb.models.poolings import POOLINGS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pyserini_tasb.encoding.export import ExportPrecision
     from pyserini_tasb.recipes.types import EncoderCard, Precision
 
@@ -137,9 +140,27 @@ def cache_folder() -> Path:
 def _place(card: EncoderCard, precision: ExportPrecision) -> Path:
     source = find_checkpoint(card.model, allow_bin=card.allow_bin)
     parts = [VERSION, folder_digest(source), card.pooling, card.normalise, precision]
+    if not POOLINGS.is_own(card.pooling):
+        parts.append(_code_digest(card.pooling))
     if precision == "int8":
         parts.append(int8_weight_bits())
     return cache_folder() / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _code_digest(pooling: str) -> str:
+    """A digest of the package that a pooling from outside is of: its code is in the exported graph."""
+    module = inspect.getmodule(POOLINGS[pooling])
+    file = Path(module.__file__) if module is not None and module.__file__ else None
+    if file is None:  # typed into a notebook: nothing tells whether it is another one now
+        return secrets.token_hex()
+    package = str(module.__name__).partition(".")[0] if module is not None else ""
+    top = sys.modules.get(package)
+    folders = [Path(folder) for folder in getattr(top, "__path__", ())]
+    files = sorted(path for folder in folders for path in folder.rglob("*.py")) or [file]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _is_whole(folder: Path) -> bool:

@@ -218,11 +218,13 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
 
 def _prebuilt(name: Path) -> Path:
     if name.parent != Path() or _uncompressed(name.name).endswith(RECORDS):
-        raise _no_collection(name, "no such file or folder")
+        reader = f", and no reader `{str(name).partition(':')[0]}`" if ":" in str(name) else ""
+        raise _no_collection(name, f"no such file or folder{reader}")
     try:
         return prebuilt_text_index(str(name))
     except LookupError as error:
-        raise _no_collection(name, f"no such file or folder, and {error}") from error
+        reader = f"; no reader has the name {str(name).partition(':')[0]}" if ":" in str(name) else ""
+        raise _no_collection(name, f"no such file or folder, and {error}{reader}") from error
 
 
 def _is_jsonl(name: str) -> bool:

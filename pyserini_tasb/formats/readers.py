@@ -7,7 +7,9 @@ a registered one, or `module:name`.
 from __future__ import annotations
 
 import itertools
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +34,15 @@ def reader_and_path(readers: Registry[Any], source: str | Path) -> tuple[str, Pa
         source: what the user gave.
     """
     text = str(source)
-    if ":" not in text or Path(source).expanduser().exists():
+    if ":" not in text or os.path.exists(os.path.expanduser(text)):  # noqa: PTH110, PTH111 - pathlib raises for ~nobody
         return None
-    found = _OF_A_MODULE.fullmatch(text)
-    name, path = (found[1], found[2]) if found else text.split(":", 1)
-    if not found and name not in readers:
-        return None
-    return name, Path(path).expanduser()
+    name, _, path = text.partition(":")
+    if name not in readers:
+        found = _OF_A_MODULE.fullmatch(text)
+        if not found:
+            return None
+        name, path = found[1], found[2]
+    return name, Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def read_with(name: str, reader: Reader, path: Path) -> Iterator[tuple[str, str]]:
@@ -54,10 +58,13 @@ def read_with(name: str, reader: Reader, path: Path) -> Iterator[tuple[str, str]
     """
     read = 0
     try:
-        for id_, text in reader(path):
-            if not (isinstance(id_, str) and isinstance(text, str)):
-                raise TypeError(f"({type(id_).__name__}, {type(text).__name__}), not two strings")  # noqa: TRY301
+        records = reader(path)
+        for record in records.items() if isinstance(records, Mapping) else records:
+            if isinstance(record, str) or not all(isinstance(part, str) for part in record):
+                raise TypeError(f"{record!r}, not two strings")  # noqa: TRY301
+            id_, text = map(str, record)
             require_id(id_)
+            text.encode()
             yield id_, text
             read += 1
     except TasbError:

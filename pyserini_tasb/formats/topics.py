@@ -45,6 +45,13 @@ def _read(name: str, reader: Reader, path: Path) -> Topics:
                 found=str(error),
                 do="repair the file, or the reader",
             ) from error
+    if not topics:
+        raise TasbError(
+            where=str(path),
+            expected=f"at least one query, from the reader `{name}`",
+            found="none",
+            do="check the file, or repair the reader",
+        )
     return topics
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -253,11 +254,23 @@ def normalised_scores(candidates: Candidates) -> Matrix:
     return candidates.scores()
 
 
-def _method(_name: str, entry: Method | Contributions) -> Method:
+def _method(name: str, entry: Method | Contributions) -> Method:
     """A method from outside may be only what each run contributes: it is weighted and summed."""
     if isinstance(entry, Method):
         return entry
-    return Method(summary_of(entry), entry, weighted_sum, True, "minimum", SCORE_MISSING)
+
+    def checked(candidates: Candidates) -> Matrix:
+        found = np.asarray(entry(candidates))
+        wanted = candidates.present.shape
+        if found.shape != wanted or not np.isfinite(found).all():
+            raise _mismatch(
+                f"finite numbers of shape {wanted}, [candidates, runs], from the fusion method `{name}`",
+                f"shape {found.shape}" if found.shape != wanted else "a number that is not finite",
+                "repair it (ranks are infinite where a run lacks a document: docs/extend.md)",
+            )
+        return found
+
+    return Method(summary_of(entry), checked, weighted_sum, True, "minimum", SCORE_MISSING)
 
 
 METHODS: Registry[Method] = Registry(
@@ -385,8 +398,24 @@ class Normalisation:
         return np.asarray((lowest - shift) / scale)
 
 
-def _normalisation(_name: str, entry: Normalisation | ShiftAndScale) -> Normalisation:
-    return entry if isinstance(entry, Normalisation) else Normalisation(entry)
+def _normalisation(name: str, entry: Normalisation | ShiftAndScale) -> Normalisation:
+    if isinstance(entry, Normalisation):
+        return entry
+
+    @functools.wraps(entry)
+    def checked(lists: ScoredLists) -> tuple[Column, Column]:
+        found = entry(lists)
+        wanted = lists.lowest.shape
+        fits = isinstance(found, tuple) and len(found) == 2 and all(np.shape(each) == wanted for each in found)
+        if not fits or not np.isfinite(found).all() or (np.asarray(found[1])[lists.lengths > 0] == 0).any():
+            raise _mismatch(
+                f"a finite shift and a scale other than 0 for each list, both of shape {wanted}, from `{name}`",
+                "a number that is not finite, or a scale of 0" if fits else f"{type(found).__name__} of something else",
+                "repair it (docs/extend.md says how they are used)",
+            )
+        return found
+
+    return Normalisation(checked)
 
 
 NORMALISATIONS: Registry[Normalisation] = Registry(

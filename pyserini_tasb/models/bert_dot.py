@@ -61,12 +61,14 @@ class BertDot(torch.nn.Module):
         """Vectors [texts, dimension] in fp32, from token ids and mask [texts, tokens]."""
         tokens = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         vectors = self._pool(tokens, attention_mask)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+        wanted = (len(input_ids), self.dimension)
+        if not isinstance(vectors, torch.Tensor) or vectors.shape != wanted:  # another shape would be broadcast
             raise TasbError(
-                expected=f"one vector of {self.dimension} numbers for each text, from the pooling `{self.pooling}`",
-                found=f"a tensor of {vectors.ndim} dimensions, the last of size {vectors.shape[-1]}",
+                expected=f"a tensor of shape {wanted}, from the pooling `{self.pooling}`",
+                found=f"{tuple(vectors.shape)}" if hasattr(vectors, "shape") else type(vectors).__name__,
                 do="repair the pooling (docs/extend.md)",
             )
+        vectors = vectors.float()
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from pyserini_tasb.errors import TasbError
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def contradiction(card: EncoderCard, folder: Path) -> str:
         TasbError: files of sentence-transformers that cannot be read.
     """
     if not (folder / MODULES).is_file():
-        return ""
+        return _contradiction_of_own_card(card, folder)
     modules = {module["type"].rpartition(".")[2]: module.get("path", "") for module in _read(folder / MODULES, list)}
     settings = _read(folder / SETTINGS, dict) if (folder / SETTINGS).is_file() else {}
     prompts = settings.get("prompts") or {}
@@ -102,6 +104,22 @@ def contradiction(card: EncoderCard, folder: Path) -> str:
         f"{card.pooling}{', normalised' if card.normalise else ', compared by dot product'}. A card says how it is "
         "meant to be read (encoders/README.md)"
     )
+
+
+def _contradiction_of_own_card(card: EncoderCard, folder: Path) -> str:
+    """The same for a model that we trained with a pooling from outside, which sentence-transformers does not know."""
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            made_for = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        pooling = made_for.get("pooling") if isinstance(made_for, dict) and made_for.get("model") == "." else None
+        if isinstance(pooling, str) and pooling != card.pooling and "pooling" not in card.model_fields_set:
+            return (
+                f"{folder} was made for other vectors (pooling: {pooling}; {path.name} there says so); it is read with "
+                f"pooling {card.pooling}. `--encoder {path}` reads it as it was made"
+            )
+    return ""
 
 
 def _pooling(config: Path) -> str:

@@ -309,7 +309,14 @@ def vectors_by_length(
     """
     vectors = np.empty((len(token_ids), dimension), dtype=np.float32)
     for batch in batches_by_length([len(ids) for ids in token_ids], model.tokens_per_batch):
-        vectors[batch] = model.vectors(*padded_arrays([token_ids[position] for position in batch], pad_id))
+        found = model.vectors(*padded_arrays([token_ids[position] for position in batch], pad_id))
+        if np.shape(found) != (len(batch), dimension):  # of a back end from outside: NumPy would broadcast it
+            raise TasbError(
+                expected=f"vectors of shape ({len(batch)}, {dimension}) from the back end",
+                found=str(np.shape(found)),
+                do="repair the back end (docs/extend.md)",
+            )
+        vectors[batch] = found
     return vectors
 
 

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import yaml
+
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Regression, TopicSet
@@ -99,15 +101,25 @@ def default_tag(model: str) -> str:
 
 
 def _load_card(path: Path) -> EncoderCard:
-    # What lies beside weights came with them, perhaps from somebody else.
-    beside_weights = any(any(path.parent.glob(pattern)) for pattern in ("config.json", "*/config.json"))
-    own = path.is_relative_to(user_folder("encoders")) or path.is_relative_to(own_folder("encoders"))
-    with nullcontext() if own or not beside_weights else files_of_others():
+    with files_of_others() if _comes_with_weights(path.resolve()) else nullcontext():
         card = load_recipe(path, EncoderCard)
     if card.model.startswith((".", "~")):  # relative to the card, so that a folder with both can be moved
         local = (path.parent / Path(card.model).expanduser()).resolve()
         card = card.model_copy(update={"model": str(local)})
     return card
+
+
+def _comes_with_weights(path: Path) -> bool:
+    """Whether somebody else may have written a card: it lies beside weights, or names them by a relative path."""
+    if any(path.is_relative_to(folder("encoders").resolve()) for folder in (own_folder, user_folder)):
+        return False
+    if (path.parent / "config.json").is_file():
+        return True
+    try:
+        model = yaml.safe_load(path.read_text(encoding="utf-8")).get("model")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):  # reading it says what is wrong
+        return False
+    return isinstance(model, str) and model.startswith(".")
 
 
 def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:

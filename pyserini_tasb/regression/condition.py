@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import yaml
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
 from pyserini_tasb.recipes.loading import line_finder
 from pyserini_tasb.recipes.lookup import encoder_card, own_folder, prebuilt, regression, regression_file, topic_set
-from pyserini_tasb.registry import untrusted_package
+from pyserini_tasb.registry import trusted_packages, untrusted_package
 from pyserini_tasb.regression.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from pyserini_tasb.recipes.types import NeededModel, Prebuilt, Regression, Stage, StageKind, TopicSet
 
@@ -218,7 +220,24 @@ def each_stage_once(stages: Iterable[ConditionStage]) -> tuple[ConditionStage, .
 def _command(stage: Stage, *, remove_query: bool) -> tuple[str, ...]:
     module, *arguments = stage.command
     knows = module in THEIR_MODULES or (module == "pyserini_tasb" and arguments[:1] and arguments[0] in OUR_VERBS)
-    return (*stage.command, REMOVE_QUERY) if remove_query and knows and REMOVE_QUERY not in arguments else stage.command
+    command = (
+        (*stage.command, REMOVE_QUERY) if remove_query and knows and REMOVE_QUERY not in arguments else stage.command
+    )
+    trusted = sorted(trusted_packages()) if module == "pyserini_tasb" else []
+    return (*command, *(word for package in trusted for word in ("--trust", package)))
+
+
+def _package_in_recipe(word: str) -> str | None:
+    """The package whose code a YAML file names, a recipe or a card that a command would read, if it is not trusted."""
+    path = Path(word.rpartition("=")[2].removeprefix("tasb:")).expanduser()
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return None
+    try:
+        tokens = [token.value for token in yaml.scan(path.read_text(encoding="utf-8")) if hasattr(token, "value")]
+    except (OSError, ValueError, yaml.YAMLError):  # the command says what is wrong with it
+        return None
+    found = (untrusted_package(token) for token in tokens if isinstance(token, str))
+    return next((package for package in found if package not in (None, "pkg")), None)
 
 
 def _each_once(*groups: tuple[Item, ...]) -> tuple[Item, ...]:
@@ -329,7 +348,7 @@ def _faults(command: Sequence[str]) -> Iterator[tuple[int, str]]:
         option = word.partition("=")[0] if word.startswith("-") else option
         if OUTSIDE.search(word) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(word)):
             yield place, f"`{word}` is outside of the folder of outputs"
-        if ours and (package := untrusted_package(word.rpartition("=")[2])):
+        if ours and (package := untrusted_package(word) or _package_in_recipe(word)):
             yield place, f"`{word}` names code of {package}, a package that you have not said you trust"
         if not ours and RUN_THEIR_MODELS_CODE.search(word):
             yield place, f"`{word}` names an encoder whose model's own code Pyserini runs"

@@ -206,7 +206,7 @@ def build_sampler(
     asked = Sampling(strategy, pairs, batch_size, seed, clusters, clusters_per_batch, bins, binning, cutoff)
     sampler = build(asked)
     require_callable("sampler's `batch`", strategy, getattr(sampler, "batch", None), ("the step",))
-    return sampler
+    return sampler if isinstance(sampler, _Sampler) else _OfOneSize(sampler, batch_size, strategy)
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,26 @@ class _Sampler:
     def batch(self, step: int) -> SampledBatch:
         queries = self.queries.choose(self.batch_size, Uniforms(self.seed, step, Purpose.QUERIES))
         return SampledBatch(queries, self.pairs.choose(queries, Uniforms(self.seed, step, Purpose.PAIRS)))
+
+
+@dataclass(frozen=True)
+class _OfOneSize:
+    """A sampler from outside, whose batches all have the size that was asked for."""
+
+    sampler: Sampler
+    batch_size: int
+    strategy: str
+
+    def batch(self, step: int) -> SampledBatch:
+        sampled = self.sampler.batch(step)
+        found = np.asarray(getattr(sampled, "queries", None)).shape
+        if found != (self.batch_size,):
+            raise TasbError(
+                expected=f"batches of {self.batch_size} queries, from the sampling strategy `{self.strategy}`",
+                found=f"queries of shape {found} in step {step}",
+                do="repair the strategy (docs/extend.md)",
+            )
+        return sampled
 
 
 def _at_least_one(**numbers: int) -> None:

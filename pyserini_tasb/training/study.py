@@ -21,6 +21,7 @@ from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.recipes.loading import as_recipe, load_recipe, set_key
 from pyserini_tasb.recipes.types import Recipe, Strict
+from pyserini_tasb.registry import trusting
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.training.config import TrainConfig
@@ -165,7 +166,8 @@ class StudyRun:
 
     def _measure(self, measurement: _Measurement) -> None:
         model, seconds = measurement.model()
-        runs = rank_tasks(model, self._tasks, self._options)
+        with trusting(*measurement.packages):  # a cell's card lies beside its weights
+            runs = rank_tasks(model, self._tasks, self._options)
         row = self._valued(runs, measurement.about, seconds)
         save_row(row, runs, measurement.folder, re.sub(r"[^\w.+-]+", "_", measurement.title))
 
@@ -197,7 +199,9 @@ class StudyRun:
 
         name = "+".join(cell.levels)
         about = {"training": training, **self._measuring}
-        return _Measurement(f"{name}, seed {cell.seed}", name, cell.levels, cell.folder, about, trained)
+        pooling = cell.config.student.pooling
+        packages = (pooling.partition(":")[0].partition(".")[0],) if ":" in pooling else ()
+        return _Measurement(f"{name}, seed {cell.seed}", name, cell.levels, cell.folder, about, trained, packages)
 
     def _valued(self, runs: dict[str, RunDict], about: dict[str, Any], seconds: float | None = None) -> Row:
         values = {task.name: task.values(runs[task.name]) for task in self._tasks if task.name in runs}
@@ -215,6 +219,7 @@ class _Measurement:
         folder: where the row is or will be, and its runs.
         about: what it depends on.
         model: makes the model that is measured, and says how many seconds a pair of its training took, if any.
+        packages: whose code the study's own configuration names for it.
     """
 
     title: str
@@ -223,6 +228,7 @@ class _Measurement:
     folder: Path
     about: dict[str, Any]
     model: Callable[[], tuple[str, float | None]]
+    packages: tuple[str, ...] = ()
 
     def row(self) -> Row | None:
         """What was measured, by whatever process; None if nothing was, or of something else."""
