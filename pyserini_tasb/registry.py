@@ -284,13 +284,13 @@ class Registry(Generic[Entry]):
         """
         self[name]
         found = self._registered[name]
-        if ":" in name or found.origin.partition(".")[0] in (PACKAGE, "__main__"):
+        if ":" in name or found.origin.partition(".")[0] == PACKAGE:
             return name
         for module, attribute in self._places(name, found):
             at: Any = sys.modules.get(module)
             for part in attribute.split("."):
                 at = getattr(at, part, None)
-            if at is found.raw:
+            if at is found.raw and module != "__main__":
                 return f"{module}:{attribute}"
         return name
 
@@ -301,7 +301,7 @@ class Registry(Generic[Entry]):
             TasbError: no other process finds it, because the script itself registers it.
         """
         found = self.reference(name)
-        if self._registered[found if found in self._registered else name].origin == "__main__":
+        if ":" not in found and self._registered[name].origin == "__main__":
             raise TasbError(
                 expected=f"a {self.kind} that other processes find",
                 found=f"`{name}`, which the script itself defines",

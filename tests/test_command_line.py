@@ -26,7 +26,7 @@ from pyserini_tasb.plugin.commands import print_log
 from tests.command_line import TASB, parser, tasb, tasb_argv, tasb_process
 from tests.command_line_folder import contents, make_outputs, write_inputs
 from tests.command_line_options import options_table, verbs
-from tests.conftest import DATA
+from tests.conftest import DATA, TINY
 
 HEAVY = ("torch", "numpy", "transformers", "pydantic", "faiss", "jnius", "yaml", "scipy", "ir_measures")
 VERBS = {" ".join(words): tree for words, tree in verbs(parser()) if tree.get_default("called")}
@@ -800,10 +800,28 @@ def test_encoders(capsys, tmp_path, monkeypatch):
 def test_a_mistake_in_a_card_is_told_without_traceback(tmp_path):
     (tmp_path / "encoders").mkdir()
     (tmp_path / "encoders" / "mine.yaml").write_text("name: mine\nmodle: org/model\n")
-    done = tasb_process("list", "encoders", check=False, env=os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)})
+    home = os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)}
+    done = tasb_process("encode", "--encoder", "mine", "--corpus", "c", "--output", "o", check=False, env=home)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "did you mean `model`?" in done.stderr
+
+
+def test_a_mistake_in_a_card_affects_only_itself(tmp_path):
+    (tmp_path / "encoders").mkdir()
+    card = tmp_path / "encoders" / "mine.yaml"
+    card.write_text("name: mine\nmodel: org/model\npooling: gone_package.module:pool\n")
+    home = os.environ | {"PYSERINI_TASB_HOME": str(tmp_path)}
+    listed = tasb_process("list", "encoders", env=home).stdout
+    assert "tasb:minilm" in listed
+    assert f"tasb:mine cannot be used: {card}" in listed
+    assert "No module named 'gone_package'" in listed
+    done = tasb_process("doctor", check=False, env=home)
+    assert done.returncode == 1
+    assert re.search(rf"tasb:mine .*{card}.*gone_package", done.stdout)
+    tasb_process(
+        "encode", "--encoder", "tasb:minilm", "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "v", env=home
+    )
 
 
 def test_notes_are_printed_once(monkeypatch, capsys):

@@ -13,7 +13,7 @@ import pytest
 import pyserini_tasb as tasb
 from pyserini_tasb.registry import HOMES, registry_of
 from tests.command_line import tasb_process
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_MODEL
 from tests.training.conftest import training_set  # noqa: F401 - a fixture
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -95,13 +95,14 @@ def test_the_programs_of_the_page_about_python(tmp_path, monkeypatch, capsys):
 
 
 def test_the_loss_and_the_sampler_of_the_page_about_extension(training_set, tmp_path, monkeypatch):  # noqa: F811
-    loss, sampler, decorator = re.findall(PROGRAM, EXTEND_PAGE.replace("\n   ", "\n"))
+    loss, sampler, _ = re.findall(PROGRAM, EXTEND_PAGE)
+    (decorator,) = re.findall(PROGRAM, EXTEND_PAGE.replace("\n   ", "\n"))[3:]
     for program in (loss, sampler):
         assert program.count("\n") <= 20
     (tmp_path / "my_training.py").write_text(loss + sampler)
     config = training_set.config(tmp_path, name="page", workers=1)
     monkeypatch.chdir(tmp_path)
-    settings = re.findall(r"--set (\S+)", EXTEND_PAGE)
+    settings = re.findall(r"--set (\S+my_training\S+)", EXTEND_PAGE)
     assert settings == ["loss.pairwise=my_training:margin_huber", "sampling.strategy=my_training:tas_harder"]
     tasb_process("train", config, "--set", *settings)
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
@@ -112,6 +113,20 @@ def test_the_loss_and_the_sampler_of_the_page_about_extension(training_set, tmp_
         assert registry_of("pairwise-losses").reference("margin-huber") == "my_training:margin_huber"
     finally:
         registry_of("pairwise-losses").remove("margin-huber")
+
+
+def test_the_short_examples_of_the_page_about_extension(tmp_path, monkeypatch):
+    _, _, examples = re.findall(PROGRAM, EXTEND_PAGE)
+    (tmp_path / "my_models.py").write_text(examples)
+    (tmp_path / "card.yaml").write_text(f"name: short\nmodel: {TINY_MODEL}\npooling: my_models:maximum\n")
+    (tmp_path / "documents.txt").write_text("green apples\nred stones\n")
+    monkeypatch.chdir(tmp_path)
+    reader = re.search(r"--corpus (my_models:\S+)", EXTEND_PAGE)[1]
+    tasb_process("encode", "--encoder", "card.yaml", "--corpus", reader, "--output", "vectors")
+    assert len(np.load(next((tmp_path / "vectors").rglob("*.npy")))) == 2
+    fusing = re.search(r"--method my_models:squares --normalization my_models:shares", EXTEND_PAGE)[0].split()
+    tasb_process("fuse", "--runs", "dl19-passage.tasb", "dl19-passage.bm25", *fusing, "--output", "fused.txt")
+    assert len((tmp_path / "fused.txt").read_text().splitlines()) > 43 * 100
 
 
 def test_the_page_about_extension_has_every_axis():

@@ -111,7 +111,7 @@ def _encoders() -> Listing:
     described = [f"{line}\n    {row['description']}" for line, row in zip(lines, rows, strict=True)]
     for name, fault in broken_cards().items():
         rows.append({"encoder": f"tasb:{name}", "weights": "", "card": str(files[name]), "fault": str(fault)})
-        described.append(f"tasb:{name} cannot be used: {files[name]}\n    {fault.found}")
+        described.append(f"tasb:{name} cannot be used: {files[name]}\n    {fault.found}; {fault.do}")
     return Listing(tuple(rows), "\n".join([head, *described]))
 
 

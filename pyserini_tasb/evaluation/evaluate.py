@@ -51,7 +51,7 @@ def evaluate(
     runs: AnyRun | Iterable[AnyRun] | Mapping[str, AnyRun],
     *,
     qrels: AnyQrels,
-    measures: Iterable[str | Measure] | None = None,
+    measures: str | Iterable[str | Measure] | None = None,
     remove_query: bool = False,
     baseline: AnyRun | None = None,
     all_pairs: bool = False,
@@ -71,7 +71,8 @@ def evaluate(
         runs: name → run, several runs, or one; each a path, a name (`dl19-passage.tasb`), a `Run`, a dictionary, a
             data frame, a TrecRun or a ranx Run.
         qrels: a name (`dl19-passage`), a TREC file, qid → docid → grade, or a data frame.
-        measures: ir-measures' names, e.g. `nDCG@10` or `AP(rel=2)@1000`; by default those customary for the qrels.
+        measures: ir-measures' names, one or several, e.g. `nDCG@10` or `AP(rel=2)@1000`; by default those customary
+            for the qrels.
         remove_query: drop each query's own document, whose docid is the query's id, from every run.
         baseline: the run to test all others against: a name among `runs`, or another run, which then comes first.
         all_pairs: or: test each run against each.
@@ -98,6 +99,7 @@ def evaluate(
         recall_plot=recall_plot,
     )
     judgments = as_qrels(qrels)
+    measures = [measures] if isinstance(measures, str) else measures
     parsed = parse_measures(default_measures(judgments.name) if measures is None else measures)
     texts = _topics(topics, judgments.name) if per_query else {}
     named, base = _named(runs, baseline)

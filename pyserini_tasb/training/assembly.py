@@ -178,6 +178,8 @@ def _open_pairs(config: RunConfig, processes: Processes, *, pairwise: str | None
             found=f"batch_size {config.batch_size}, {processes.world} processes",
             do="start fewer processes, or raise batch_size",
         )
+    if processes.first:
+        _warn_of_warmup(config)
     return store
 
 
@@ -188,6 +190,20 @@ def found_device(device: str) -> str:
     if not torch.cuda.is_available():
         return "cpu"
     return f"cuda:{torch.cuda.current_device()}"  # with torchrun, each process has set its own
+
+
+def _warn_of_warmup(config: RunConfig) -> None:
+    """Say so where the learning rate never rises to what is configured: training then hardly changes the model."""
+    steps, rate = config.max_steps, config.optimiser.learning_rate
+    if steps is not None and steps < config.schedule.warmup_steps and config.schedule.name != "released":
+        LOG.warning(
+            "the warm-up of %s steps is longer than the training of %s: the rate ends at %.2g, not %.2g; lower "
+            "schedule.warmup_steps",
+            config.schedule.warmup_steps,
+            steps,
+            rate * steps / config.schedule.warmup_steps,
+            rate,
+        )
 
 
 def _optimisation(student: Student[Any], config: RunConfig) -> Optimisation:

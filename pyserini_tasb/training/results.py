@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.data.validation_set import ValidationSet
 from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.models.poolings import POOLINGS
 from pyserini_tasb.models.sentence_transformers_folder import (
     FLAGS,
     make_tokenizer_plain,
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.config import TrainConfig
     from pyserini_tasb.training.loop import Trainer
     from pyserini_tasb.training.students import DualEncoder
+
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +244,13 @@ def write_encoder_card(card: EncoderCard) -> Path:
     """
     folder = Path(card.model).resolve()
     path = check_card_name(card.name, folder)
+    if ":" not in card.pooling and not POOLINGS.is_own(card.pooling):
+        LOG.warning(
+            "the card %s names the pooling %s, which only programs that register it can read: move the pooling into a "
+            "module, and name it module:name",
+            path,
+            card.pooling,
+        )
     write_whole(folder / path.name, _as_yaml(card.model_copy(update={"model": "."})))
     write_whole(path, _as_yaml(card.model_copy(update={"model": str(folder)})))
     return path
