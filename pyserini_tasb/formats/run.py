@@ -14,6 +14,7 @@ from pyserini_tasb.formats.named import load_run_table
 from pyserini_tasb.formats.run_files import write_run
 from pyserini_tasb.formats.run_table import RunTable
 from pyserini_tasb.formats.text_columns import unpack
+from pyserini_tasb.registry import require_choice
 from pyserini_tasb.tables import html_table
 
 if TYPE_CHECKING:
@@ -125,9 +126,13 @@ class Run(Mapping[str, dict[str, float]]):
         Args:
             columns: whose names: Pyserini's `topic docid rank score`, PyTerrier's `qid docno rank score` (ranks from 0)
                 or ranx's `q_id doc_id score`.
+
+        Raises:
+            TasbError: names of something else.
         """
         import pandas as pd
 
+        require_choice("columns", columns, COLUMNS)
         query, document, rank, score = COLUMNS[columns]
         table = self.table
         made = {
@@ -148,8 +153,10 @@ class Run(Mapping[str, dict[str, float]]):
 
     def to_ranx(self) -> Any:
         """A `ranx.Run`; the package has to be installed. Where scores are equal, ranx has an order of its own."""
-        from ranx import Run as RanxRun
-
+        try:
+            from ranx import Run as RanxRun
+        except ModuleNotFoundError as error:
+            raise TasbError(expected="the package ranx", found=str(error), do="pip install ranx") from error
         return RanxRun(self.to_dict(), name=self.name)
 
     def write(self, path: str | os.PathLike[str], *, output_format: RunFormat = "trec", tag: str = "tasb") -> None:

@@ -147,8 +147,13 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
             found.append(f"{at}no key `{name}`")
             advice.append(f"add `{name}:`")
         else:
-            found.append(f"{at}`{name}`: {fault['msg'][:1].lower()}{fault['msg'][1:]} (got {fault['input']!r})")
-            advice.append(f"mend `{location[0] if location else name}`")
+            # Our own checks say what they found, and pydantic's what was given.
+            ours = fault.get("ctx", {}).get("error")
+            said = (
+                f"{fault['msg'][:1].lower()}{fault['msg'][1:]} (got {fault['input']!r})" if ours is None else str(ours)
+            )
+            found.append(f"{at}`{name}`: {said}" if name else f"{at}{said}")
+            advice.append(f"mend `{location[0]}`" if location else "mend one of these keys")
     return TasbError(
         where=where,
         expected=f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}",

@@ -235,6 +235,11 @@ encoder --encoder tasb:{{ card.name }} --fields text{{ " --dimension %d" % dimen
 python -m pyserini.search.faiss --index index --encoder tasb:{{ card.name }} --topics topics.tsv --output run.txt
 ```
 
+{% if ":" in card.pooling %}
+{% set package = card.pooling.partition(":")[0].partition(".")[0] %}
+Its pooling is code of the package `{{ package }}`, which has to be installed, too. `tasb` reads the card in this \
+folder with `--trust {{ package }}`.
+{% endif %}
 `tasb:{{ card.name }}` is known where the model was trained. Elsewhere, `tasb:FOLDER/{{ card.name }}.yaml` with this \
 folder's path does the same; or copy that card into `~/.config/pyserini-tasb/encoders/` and give the path in its line \
 `model:`.
