@@ -146,8 +146,13 @@ class Child:
         """
         try:
             message = self.connection.recv()
-        except (EOFError, ConnectionError) as error:
-            raise self._death() from error
+        except (EOFError, OSError) as error:  # OSError: it ended in the middle of a message
+            raise TasbError(
+                expected=f"{self._name} to go on (process {self.pid})",
+                found=f"it {self.ending()}",
+                do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
+                f"{argument('processes')}",
+            ) from error
         if isinstance(message, Exception):
             raise message
         return message
@@ -156,24 +161,25 @@ class Child:
         """Have it end after the step it is in."""
         self.connection.close()
 
-    def stop(self) -> None:
-        """End it after the step it is in, and wait for that."""
+    def stop(self, seconds: float = SECONDS_TO_STOP) -> None:
+        """End it after the step it is in; kill it if that takes longer."""
         self.hang_up()
-        self._process.join(SECONDS_TO_STOP)
+        self._process.join(seconds)
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
 
-    def _death(self) -> TasbError:
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._process.pid
+
+    def ending(self) -> str:
+        """How it ended, once its connection has: `ended with signal SIGKILL`."""
         self._process.join(SECONDS_TO_STOP)
         code = self._process.exitcode
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-        return TasbError(
-            expected=f"{self._name} to go on (process {self._process.pid})",
-            found=f"it ended with {how}",
-            do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
-            f"{argument('processes')}",
-        )
+        return f"ended with {how}"
 
 
 def _work(

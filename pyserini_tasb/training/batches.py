@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import multiprocessing
 import os
-import signal
 import traceback
 from collections import deque
 from dataclasses import dataclass
@@ -20,12 +17,11 @@ import numpy as np
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
 from pyserini_tasb.training.binning import list_numbers, ranges
-from pyserini_tasb.workers import starting_processes
+from pyserini_tasb.workers import Child, starting_processes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -312,75 +308,49 @@ class _Workers:
     """
 
     def __init__(self) -> None:
-        self._connections: list[Connection] = []
-        self._processes: list[SpawnProcess] = []
+        self._children: list[Child] = []
 
     def start(self, composer: BatchComposer, count: int) -> None:
-        # Started anew, not forked: the trainer has threads (OpenMP, Rust, perhaps a JVM or CUDA), and a forked
-        # process inherits the locks they hold at that moment but not the threads that would release them.
-        context = multiprocessing.get_context("spawn")
-        with starting_processes():
+        with starting_processes():  # all of them: an interruption finds none that `stop` does not know
             for number in range(count):
-                ours, theirs = context.Pipe()
-                self._connections.append(ours)
-                process = context.Process(target=_work, args=(theirs,), name=f"batches-{number}", daemon=True)
-                process.start()
-                self._processes.append(process)
-                theirs.close()
-        for connection in self._connections:
-            _send(connection, composer)
+                self._children.append(Child(_work, f"batches-{number}"))
+        for child in self._children:
+            child.send(composer)
 
     def stop(self) -> None:
-        for connection in self._connections:
-            connection.close()
-        for process in self._processes:
-            process.join(SECONDS_TO_STOP)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
+        for child in self._children:
+            child.hang_up()
+        for child in self._children:
+            child.stop(SECONDS_TO_STOP)
 
     def ask(self, step: int) -> None:
-        _send(self._connections[step % len(self._connections)], step)
+        self._child(step).send(step)
 
     def answer(self, step: int) -> TrainingBatch:
+        child = self._child(step)
         try:
-            outcome: TrainingBatch | _Failure = self._connections[step % len(self._connections)].recv()
+            outcome: TrainingBatch | _Failure = child.connection.recv()
         except (EOFError, OSError) as error:  # OSError: it ended in the middle of a batch
-            raise self._death(step) from error
+            raise TasbError(
+                where=f"step {step}",
+                expected="worker processes that live as long as training does",
+                found=f"the one composing this batch (process {child.pid}) {child.ending()}",
+                do="read what it printed; if memory ran out (SIGKILL; `dmesg` tells), use fewer workers",
+            ) from error
         if isinstance(outcome, _Failure):
             raise outcome.error()
         return outcome
 
-    def _death(self, step: int) -> TasbError:
-        process = self._processes[step % len(self._processes)]
-        process.join(SECONDS_TO_STOP)
-        code = process.exitcode
-        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-        return TasbError(
-            where=f"step {step}",
-            expected="worker processes that live as long as training does",
-            found=f"the one composing this batch (process {process.pid}) ended with {how}",
-            do="read what it printed; if memory ran out (SIGKILL; `dmesg` tells), use fewer workers",
-        )
-
-
-def _send(connection: Connection, message: object) -> None:
-    # That the worker is dead is told when its batch is waited for: batches that it finished before are given out.
-    with contextlib.suppress(ConnectionError):
-        connection.send(message)
+    def _child(self, step: int) -> Child:
+        return self._children[step % len(self._children)]
 
 
 def _work(connection: Connection) -> None:
     # The trainer's threads need the cores.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        composer: BatchComposer = connection.recv()
-    except EOFError:
-        return
-    # The trainer closes its end, or its death does: nothing more to do.
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            connection.send(_outcome(composer, connection.recv()))
+    composer: BatchComposer = connection.recv()
+    while True:
+        connection.send(_outcome(composer, connection.recv()))
 
 
 def _outcome(composer: BatchComposer, step: int) -> TrainingBatch | _Failure:
