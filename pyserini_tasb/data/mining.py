@@ -307,7 +307,11 @@ def _require_pairs(counts: MiningCounts, output: Path) -> None:
     found = f"none: {counts.hits} hits for {counts.topics} topics, of which " + ", ".join(
         f"{getattr(counts, kind)} {_filled(what, format)}" for kind, what in REMOVALS.items()
     )
-    advice = "mend the cause of most removals" if counts.hits else "check that the index is of the kind you named"
+    advice = (
+        "mend the cause of most removals"
+        if counts.hits
+        else "check that the topics are those of the run, or that the index is of the kind you named"
+    )
     raise TasbError(where=str(output), expected="pairs to write", found=found, do=advice)
 
 

@@ -64,7 +64,7 @@ def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = 
         values = yaml.safe_load(text)
     except OSError as error:
         raise TasbError(
-            where=str(path), expected="a recipe file", found=error.strerror or str(error), do="check the path"
+            where=str(path), expected="a YAML file", found=error.strerror or str(error), do="check the path"
         ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
