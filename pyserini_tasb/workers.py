@@ -193,7 +193,8 @@ def _work(
     with contextlib.suppress(EOFError, ConnectionError), trusting(*trusted):
         try:
             for module in extensions:  # which register again here what they registered there
-                importlib.import_module(module)
+                with contextlib.suppress(ImportError):  # a name that is then missing is named when it is asked for
+                    importlib.import_module(module)
             work(connection)
         except TasbError as error:
             connection.send(error)
