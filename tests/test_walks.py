@@ -48,7 +48,7 @@ def test_the_table_counts_what_is_listed(printed, walks):
     [
         (QUERY, "install", "TasbQueryEncoder.encode", "TasbDocumentEncoder.encode"),
         (PAIR, "install", "dual_supervision", "CheckpointFolder.save"),
-        (LINE, "install", "write_run", "BertDot.forward"),
+        (LINE, "install", "written_tables", "BertDot.forward"),
     ],
 )
 def test_where_walks_begin_and_end(walks, walk, first, last, beyond):
