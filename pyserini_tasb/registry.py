@@ -295,7 +295,7 @@ class Registry(Generic[Entry]):
         return name
 
     def portable(self, name: str) -> str:
-        """As `reference`, of an entry that other processes will look for.
+        """The same as `reference`, for an entry that other processes will look for.
 
         Raises:
             TasbError: no other process finds it, because the script itself registers it.

@@ -79,7 +79,7 @@ def read_with(name: str, reader: Reader, path: Path) -> Iterator[tuple[str, str]
 
 
 class ReadCollection:
-    """What a reader gives, as a collection. To begin in the middle, all before is read again.
+    """The records that a reader gives, as a collection. To begin in the middle, all before is read again.
 
     Args:
         name: of the reader.

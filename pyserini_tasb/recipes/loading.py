@@ -153,7 +153,7 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
                 f"{fault['msg'][:1].lower()}{fault['msg'][1:]} (got {fault['input']!r})" if ours is None else str(ours)
             )
             found.append(f"{at}`{name}`: {said}" if name else f"{at}{said}")
-            advice.append(f"mend `{location[0]}`" if location else "mend one of these keys")
+            advice.append(f"mend `{location[0]}`" if location else "change one of these keys")
     return TasbError(
         where=where,
         expected=f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}",

@@ -81,7 +81,7 @@ def encoder_cards() -> dict[str, EncoderCard]:
 
 
 def broken_cards() -> dict[str, TasbError]:
-    """What is wrong with each encoder card that cannot be used, by name."""
+    """The fault of each encoder card that cannot be used, by name."""
     return {name: fault for name, fault in _cards() if isinstance(fault, TasbError)}
 
 
