@@ -120,14 +120,23 @@ class Child:
         work: a function of a module.
         name: what the process does, for messages.
         may_start_others: whether it has processes of its own.
+        looks_names_up: whether it looks up names of registries, so that it needs the modules that have registered some.
     """
 
-    def __init__(self, work: Callable[[Connection], None], name: str, *, may_start_others: bool = False) -> None:
+    def __init__(
+        self,
+        work: Callable[[Connection], None],
+        name: str,
+        *,
+        may_start_others: bool = False,
+        looks_names_up: bool = True,
+    ) -> None:
         # Started anew, not forked: a forked process inherits locks of threads that it does not have.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._name = name
-        arguments = (work, name, theirs, trusted_packages(), registering_modules())
+        extensions = registering_modules() if looks_names_up else ()
+        arguments = (work, name, theirs, trusted_packages(), extensions)
         self._process = context.Process(target=_work, args=arguments, name=name, daemon=not may_start_others)
         with starting_processes():
             self._process.start()

@@ -313,7 +313,8 @@ class _Workers:
     def start(self, composer: BatchComposer, count: int) -> None:
         with starting_processes():  # all of them: an interruption finds none that `stop` does not know
             for number in range(count):
-                self._children.append(Child(_work, f"batches-{number}"))
+                # Without the modules of losses and models, which bring torch: seconds and 200 MB for each worker.
+                self._children.append(Child(_work, f"batches-{number}", looks_names_up=False))
         for child in self._children:
             child.send(composer)
 
