@@ -454,7 +454,7 @@ def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -
 
 
 def nearest_advice(name: str, known: Iterable[str], otherwise: str = "choose one of them") -> str:
-    """What to do about an unknown name, for a message: the known one that is most like it, or `otherwise`."""
+    """The advice about an unknown name, for a message: the known one that is most like it, or `otherwise`."""
     folded = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return f"did you mean `{folded[close[0]]}`?" if close else otherwise
@@ -485,7 +485,7 @@ def _shown_origin(origin: str) -> str:
 
 
 def summary_of(entry: Any) -> str:
-    """What an entry says of itself: its `summary`, or the first line of its docstring."""
+    """The line about an entry that lists show: its `summary`, or the first line of its docstring."""
     said = getattr(entry, "summary", None)
     return said if isinstance(said, str) else (inspect.getdoc(entry) or "").partition("\n")[0]
 

@@ -3,6 +3,8 @@
 A pooling is a function of the tokens' vectors [texts, tokens, d] and of the mask [texts, tokens], 1 for a token and 0
 for padding; it gives [texts, d] in fp32. In fp32 whatever the model's precision: dot products near 100 would be rounded
 to 1/16 in fp16. It must compute with tensors' own operations: it is exported to ONNX with the model.
+
+Apart from `bert_dot`, because the pooling of an encoder card is checked without torch.
 """
 
 from __future__ import annotations

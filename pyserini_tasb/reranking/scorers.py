@@ -89,7 +89,7 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class ScorerRequest:
-    """What a kind of scorer is given.
+    """The model and the options that a kind of scorer is made from.
 
     Attributes:
         model: as the user names it.

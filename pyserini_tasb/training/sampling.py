@@ -43,7 +43,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """What batches are composed from, and the ways to choose queries and pairs: what a strategy is given.
+    """The pairs that batches are composed from, and the ways to choose queries and pairs; a strategy is given one.
 
     Attributes:
         strategy: its name, for messages.

@@ -43,7 +43,7 @@ class InBatchTeacher(Protocol):
 
 @dataclass(frozen=True)
 class TeacherRequest:
-    """What a kind of in-batch teacher is given.
+    """The model, the student and the data that a kind of in-batch teacher is made from.
 
     Attributes:
         model: `teacher.in_batch` of the configuration.
