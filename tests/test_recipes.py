@@ -92,8 +92,8 @@ def test_unknown_key_is_refused_with_its_line_and_a_suggestion(user_encoders):
     ("text", "phrase"),
     [
         ("name: mine\nmodel: [unclosed\n", "card.yaml:3"),
-        ("- a list\n", "found:    list"),
-        ("", "found:    NoneType"),
+        ("- a list\n", "found:    ['a list']"),
+        ("", "found:    nothing"),
         ("name: mine\n", "no key `model`"),
         ("name: Mine!\nmodel: org/model\n", "line 1: `name`"),
         (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -21,6 +20,7 @@ from pyserini_tasb.expansion.from_model import Expansion, Sampling
 from pyserini_tasb.expansion.shards import require_new, shard_path, write_shard
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
+from pyserini_tasb.parsing import json_object
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.workers import StopRequest
 
@@ -247,9 +247,7 @@ def _read_jsonl(paths: Sequence[Path]) -> Iterator[Prediction]:
 
 
 def _parse(line: str) -> tuple[str, str]:
-    record = json.loads(line)  # its error is a ValueError
-    if not isinstance(record, dict):
-        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
+    record = json_object(line)
     docid, queries = record.get("id"), record.get(QUERIES)
     if isinstance(docid, bool) or not isinstance(docid, str | int):
         raise ValueError("no id: a string or an integer")  # noqa: TRY004

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
 from pyserini_tasb.formats.records import LineStart, parse_json_record, parse_tsv_record, read_records
 from pyserini_tasb.formats.text_store import WINDOW, RepeatedIdsError, TextStore, fill_text_store
+from pyserini_tasb.parsing import json_object
 from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def _parse_tsv(line: str) -> Document:
 
 def _parse_json(line: str) -> Document:
     docid, whole = parse_json_record(line)  # which knows what can be wrong with a line
-    record = json.loads(line)
+    record = json_object(line)
     title = record.get("title") or ""
     if not title and "text" not in record:
         first, _, rest = (record["contents"] or "").strip().partition("\n")

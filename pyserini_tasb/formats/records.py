@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from pyserini_tasb.environment.java import ensure_java
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import FAULTS_SHOWN, LineFaults, open_lines, require_utf8
+from pyserini_tasb.parsing import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,12 +100,7 @@ def parse_json_record(line: str) -> tuple[str, str]:
     Raises:
         ValueError: not such an object, or no id for TREC files.
     """
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
+    record = json_object(line)
     id_ = next((record[field] for field in ID_FIELDS if record.get(field) is not None), None)
     if isinstance(id_, bool) or not isinstance(id_, str | int):
         raise ValueError(f"no id in {', '.join(ID_FIELDS)}: a string or an integer")  # noqa: TRY004
