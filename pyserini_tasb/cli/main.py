@@ -17,7 +17,7 @@ from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
-from pyserini_tasb.errors import Argument, FailedError, TasbError
+from pyserini_tasb.errors import Argument, FailedError, TasbError, printable
 from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
 
@@ -137,7 +137,7 @@ class _Stderr(logging.Handler):
         words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
-        print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+        print(f"tasb {self._verb.name}: {kind}: {printable(text)}", file=sys.stderr)  # the stream that is stderr now
 
     def _worded(self, value: object) -> object:
         if isinstance(value, Argument):

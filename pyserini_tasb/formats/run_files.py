@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 import numpy as np
 
 from pyserini_tasb.artifacts import whole_file
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.errors import TasbError, argument, printable, shown
 from pyserini_tasb.formats.lines import ASCII_SPACE, LineFaults, open_lines, read_columns, split_columns
 from pyserini_tasb.formats.run_table import RunTable, is_one_column, query_blocks
 from pyserini_tasb.formats.text_columns import (
@@ -354,8 +354,9 @@ def written_tables(
     path: Path, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
 ) -> Iterator[RunTable]:
     """Write a run as `write_run` does, and yield each table once it is written; the run is there after the last."""
-    if not is_one_column(tag):
-        raise _not_written(path, "a tag without white space", f"{tag!r}", f"choose another {argument('tag')}")
+    if not is_one_column(tag) or printable(tag) != tag:
+        expected = "a tag of one word, without characters that control a terminal"
+        raise _not_written(path, expected, shown(tag), f"choose another {argument('tag')}")
     hits = 0
     with whole_file(path) as file, _compressed(path, file) as target:
         # What makes a table formats it too: `fuse` and its writing share the cores.

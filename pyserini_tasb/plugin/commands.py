@@ -18,7 +18,7 @@ from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -285,4 +285,4 @@ def print_log() -> None:
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"pyserini-tasb: {record.getMessage()}", file=sys.stderr)
+        print(f"pyserini-tasb: {printable(record.getMessage())}", file=sys.stderr)
