@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
+from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
 from pyserini_tasb.errors import Argument, FailedError, TasbError, printable
@@ -37,7 +37,22 @@ GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tasb` verb; return the process's exit status."""
-    words = sys.argv[1:] if argv is None else argv
+    status = FAILED
+    with standard_streams() as output:
+        with contextlib.suppress(UnwritableError):
+            try:
+                status = _run(sys.argv[1:] if argv is None else argv)
+            finally:
+                sys.stdout.flush()
+        if not output.failure:
+            return status
+        if isinstance(output.failure, BrokenPipeError):  # `tasb … | head` has seen enough
+            return PIPE_CLOSED
+        print(f"tasb: cannot write to standard output: {output.failure.strerror}", file=sys.stderr)
+        return FAILED
+
+
+def _run(words: Sequence[str]) -> int:
     options = build_parser(words).parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
@@ -51,9 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except FailedError as error:
             print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
             return FAILED
-        except BrokenPipeError:  # `tasb … | head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
-            return PIPE_CLOSED
         except KeyboardInterrupt as interruption:
             verb.interrupted(interruption, options)
             return INTERRUPTED

@@ -95,7 +95,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
     with open_lines(path) as lines:
         file = cast("BinaryIO", lines.buffer)
-        rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
+        begun = [file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)]
         with path.open("rb") as plain:
             is_gzip = plain.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         size = None if is_gzip else path.stat().st_size
@@ -104,11 +104,11 @@ def _chunks(path: Path) -> Iterator[bytes]:
                 progress.update(len(block))
                 whole, line_end, tail = block.rpartition(b"\n")
                 if line_end:
-                    yield b"".join((rest, whole, line_end))
-                    rest = tail
+                    yield b"".join((*begun, whole, line_end))
+                    begun = [tail]
                 else:
-                    rest += block
-            if rest:
+                    begun.append(block)
+            if rest := b"".join(begun):
                 yield rest + b"\n"
 
 

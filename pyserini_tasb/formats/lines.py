@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FAULTS_SHOWN = 20
 GZIP_MAGIC, ZSTANDARD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 CHUNK = 1 << 17
+LONGEST_LINE = 1 << 12  # characters of a line of columns; the longest docids are URLs
 ASCII_SPACE = " \t\n\r\f\v"
 _ASCII_SPACES = re.compile(f"[{ASCII_SPACE}]+")
 
@@ -125,7 +126,7 @@ def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str)
     """
     faults = LineFaults(path, expected=expected)
     with open_lines(path) as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(column_lines(lines), 1):
             try:
                 columns = split_columns(line)
                 if columns:
@@ -133,6 +134,14 @@ def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str)
             except ValueError as error:
                 faults.add(number, str(error))
     return faults
+
+
+def column_lines(lines: io.TextIOWrapper) -> Iterator[str]:
+    """Lines for `split_columns`. One that it refuses for its length is cut: a file may be one line of gigabytes."""
+    while line := lines.readline(LONGEST_LINE + 1):
+        yield line
+        while len(line) > LONGEST_LINE and not line.endswith("\n"):
+            line = lines.readline(LONGEST_LINE + 1)
 
 
 def require_utf8(line: str) -> None:
@@ -151,8 +160,10 @@ def split_columns(line: str) -> list[str]:
     """The columns of a TREC line, split at ASCII white space as trec_eval does (and at the separators 0x1c to 0x1f).
 
     Raises:
-        ValueError: the line is not UTF-8.
+        ValueError: the line is not UTF-8, or too long.
     """
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"more than {LONGEST_LINE:,} characters")
     if line.isascii():
         return line.split()
     require_utf8(line)

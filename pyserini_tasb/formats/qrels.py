@@ -24,7 +24,7 @@ def read_qrels(path: Path) -> QrelsDict:
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not four columns, a grade that is no
-            integer, one pair with two grades, not UTF-8. All are named.
+            integer, one pair with two grades, not UTF-8, too long. All are named.
     """
     qrels: QrelsDict = {}
     faults = read_columns(path, partial(_add_judgment, qrels), expected="4 columns: qid iteration docid grade")
