@@ -189,7 +189,7 @@ NO_TOPICS = (
 NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
 NO_COLLECTION = "a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text …, or a text store"
 NO_FILE = (
-    "a readable file, plain, gzip or Zstandard",
+    "a readable file, plain, gzip, bzip2, xz or Zstandard",
     "No such file or directory",
     "check the path, its permissions, …",
 )
