@@ -20,6 +20,7 @@ from pyserini_tasb.expansion import from_model
 from pyserini_tasb.expansion.from_model import Expansion, Sampling
 from pyserini_tasb.expansion.shards import require_new, shard_path, write_shard
 from pyserini_tasb.formats.collections import Corpus
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.workers import StopRequest
@@ -40,6 +41,8 @@ def expand(
     output: StrPath,
     predictions: StrPath | Sequence[StrPath] | None = None,
     model: str | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     shard_size: int | None = None,
     samples: int | None = None,
     top_k: int | None = None,
@@ -56,6 +59,9 @@ def expand(
         output: a new folder of Pyserini's JSONL; it appears once it is complete.
         predictions: published queries, a line for each passage, or JSONL; several text files are side by side.
         model: folder or hub id of a T5, or of any other sequence-to-sequence model, that predicts queries.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         shard_size: passages of a file; by default 100,000, with `model` 1,024, which is what an interruption loses.
         samples: with `model`, queries of each passage; by default 40.
         top_k: with `model`, most likely tokens among which the next one is drawn; by default 10.
@@ -79,12 +85,13 @@ def expand(
             found="neither" if model is None else "both",
             do="say where the queries come from",
         )
+    named = Fields.named(fields, docid_field)
     if model is None:
         given = {"samples": samples, "top_k": top_k, "seed": seed, "device": device, "allow_bin": allow_bin or None}
         _require_none([name for name, value in given.items() if value is not None])
         files = [predictions] if isinstance(predictions, str | PathLike) else predictions or []
         paths = [Path(path) for path in files]
-        count = expand_with_predictions(fspath(corpus), paths, folder, shard_size or SHARD_SIZE)
+        count = expand_with_predictions(fspath(corpus), paths, folder, shard_size or SHARD_SIZE, named)
         return ExpandedCorpus(folder, count)
     chosen = {"samples": samples, "top_k": top_k, "seed": seed}
     expansion = Expansion(
@@ -94,6 +101,7 @@ def expand(
         shard_size or from_model.SHARD_SIZE,
         device=device,
         allow_bin=allow_bin,
+        fields=named,
     )
     with StopRequest() as stop:
         written = from_model.expand_with_model(expansion, folder, stop)
@@ -134,7 +142,11 @@ def _require_none(given: Sequence[str]) -> None:
 
 
 def expand_with_predictions(
-    collection: str, predictions: Sequence[Path], output: Path, shard_size: int = SHARD_SIZE
+    collection: str,
+    predictions: Sequence[Path],
+    output: Path,
+    shard_size: int = SHARD_SIZE,
+    fields: Fields = Fields(),  # noqa: B008 - immutable
 ) -> int:
     """Write every passage with its predicted queries; the number of passages.
 
@@ -143,12 +155,13 @@ def expand_with_predictions(
         predictions: files of them, in the order of the passages.
         output: a new folder, which appears once it is complete.
         shard_size: passages of a file.
+        fields: those of a passage's docid and text.
 
     Raises:
         TasbError: a faulty collection or predictions; more or fewer of these than passages, or of other passages; or
             the disk refuses. Then there is no folder.
     """
-    corpus, docids = Corpus([collection]), RepeatedDocids()
+    corpus, docids = Corpus([collection], fields), RepeatedDocids()
     count = 0
     with new_folder(output) as folder:
         pairs = iter(tqdm(_paired(corpus, collection, predictions), desc="expanding", unit=" passages", disable=None))

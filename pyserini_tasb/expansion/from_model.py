@@ -13,6 +13,7 @@ from pyserini_tasb.encoding.plan import UnitDigest, kept_plan, plan_corpus
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.expansion.shards import shard_path, work_folder, write_shard
 from pyserini_tasb.formats.collections import Corpus
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest
 from pyserini_tasb.models.tokenizers import batches_by_length, load_tokenizer, padded, require_vocabulary
 
@@ -55,6 +56,7 @@ class Expansion:
         shard_size: passages of a part, which is a file of the output.
         device: `cpu`, `cuda:0`, …; None is a GPU if there is one.
         allow_bin: accept weights in `pytorch_model.bin`.
+        fields: those of a passage's docid and text.
     """
 
     corpus: str
@@ -63,6 +65,7 @@ class Expansion:
     shard_size: int = SHARD_SIZE
     device: str | None = None
     allow_bin: bool = False
+    fields: Fields = Fields()  # noqa: RUF009 - immutable
 
 
 def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> int | None:
@@ -80,7 +83,7 @@ def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> 
     """
     folder = find_checkpoint(expansion.model, allow_bin=expansion.allow_bin)
     with work_folder(output) as work:
-        corpus = Corpus([expansion.corpus])
+        corpus = Corpus([expansion.corpus], expansion.fields)
         plan = kept_plan(work.plan, corpus, expansion.shard_size)
         if plan is None:
             plan = plan_corpus(corpus, expansion.shard_size, expansion.corpus)
