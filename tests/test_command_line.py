@@ -563,7 +563,8 @@ DONE = [
     done("hybrid …", "new.run: 10 queries, … hits of dense (index), bm25 (…/bm25/index)\n", "…", new="new.run"),
     done(
         "expand … --predictions predictions.txt",
-        "new: 123 passages with predicted queries. To index them:\n    python -m pyserini.index.lucene …\n",
+        "new: 123 passages with predicted queries: each got …, … in all. To index them:\n"
+        "    python -m pyserini.index.lucene …\n",
         new="new/000000.jsonl",
     ),
     done("show … --hits 2", "query 1\nbm25.run: 2 of 15 hits\n  1  CACM-…\n…"),

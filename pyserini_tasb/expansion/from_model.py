@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from pyserini_tasb.encoding.plan import UnitDigest, kept_plan, plan_corpus
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.expansion.shards import shard_path, work_folder, write_shard
+from pyserini_tasb.expansion.shards import QueryCounts, shard_path, work_folder, write_shard
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest
@@ -68,8 +68,8 @@ class Expansion:
     fields: Fields = Fields()  # noqa: RUF009 - immutable
 
 
-def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> int | None:
-    """Write every passage with queries predicted for it; the number of passages.
+def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> QueryCounts | None:
+    """Write every passage with queries predicted for it; how many passages and queries there are.
 
     What is written does not depend on where it was interrupted: a part's queries are drawn from a seed of its own.
 
@@ -97,7 +97,9 @@ def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> 
         if stop.made and work.missing(len(plan.marks)):
             return None
         work.publish()
-    return plan.records
+    samples = expansion.sampling.samples
+    queries = samples * (plan.records - plan.empty)
+    return QueryCounts(plan.records, queries, 0 if plan.empty else samples, samples, plan.empty)
 
 
 def _expand(
