@@ -54,7 +54,7 @@ RunFormat = Literal["trec", "msmarco"]
 
 
 def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
-    """Read a run, plain, gzip or Zstandard; three columns in the first line are MS MARCO's, whose score is 1 / rank.
+    """Read a run, compressed or not; three columns in the first line are MS MARCO's, whose score is 1 / rank.
 
     Args:
         path: the file.

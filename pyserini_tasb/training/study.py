@@ -254,6 +254,8 @@ class Task(Strict):
     topics: str
     qrels: str
     collection: Path
+    fields: tuple[str, ...] = ()  # of the collection, as `--fields` names them
+    docid_field: str | None = None
     run: str | None = None  # to be re-ranked; None: the collection is searched exhaustively
     depth: int = Field(default=100, ge=1)
     remove_query: bool = False  # drop the document whose docid is the query's id
