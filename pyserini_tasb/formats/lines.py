@@ -58,7 +58,7 @@ class LineFaults:
         more = self._count - len(self._shown)
         lines = [*self._shown, f"… and {more} more"] if more else self._shown
         found = f"{self._count} faulty line{'s' if self._count > 1 else ''}:\n    " + "\n    ".join(lines)
-        raise self._error(found, "mend or remove these lines")
+        raise self._error(found, "fix or remove these lines")
 
     def _error(self, found: str, do: str) -> TasbError:
         return TasbError(where=str(self.path), expected=f"lines of {self.expected}", found=found, do=do)

@@ -127,7 +127,7 @@ def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
 
     Args:
         name: e.g. `tasb+bm25`.
-        overrides: `key=value` or `section.key=value`, each over what the file says.
+        overrides: `key=value` or `section.key=value`, each in place of a value of the file.
 
     Raises:
         TasbError: no such recipe, or a faulty one.
