@@ -31,7 +31,7 @@ STOREYS = (
     ("plots",),
     ("results", "resume"),
     ("workers", "artifacts", "tables"),
-    ("registry",),
+    ("registry", "folders"),
     ("errors",),
     ("__init__",),
 )

@@ -13,6 +13,7 @@ import numpy as np
 from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file, write_whole
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity, encoders_in
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import VECTORS, another_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -162,8 +163,7 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST} in it"
-        raise _no_vector_folder(folder, found)
+        raise _no_vector_folder(folder, f"no {MANIFEST} in it")
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -189,13 +189,10 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     return manifest
 
 
-def _no_vector_folder(folder: Path, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected="a vector folder",
-        found=found,
-        do="check the path; `tasb encode` makes such folders",
-    )
+def _no_vector_folder(folder: Path, unknown: str) -> TasbError:
+    otherwise = "check the path; `tasb encode` makes such folders"
+    found, do = another_folder(folder, VECTORS, otherwise, unknown=unknown)
+    return TasbError(where=str(folder), expected=VECTORS, found=found, do=do)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from pyserini_tasb.artifacts import MANIFEST
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index
 from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.folders import kind_of_folder, listing
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
 from pyserini_tasb.formats.records import LineStart, parse_json_record, parse_tsv_record, read_records
 from pyserini_tasb.formats.text_store import WINDOW, RepeatedIdsError, TextStore, fill_text_store
@@ -96,7 +97,7 @@ def _lines(path: Path) -> Collection:
     # Beside it BEIR keeps queries.jsonl, which are no passages.
     corpus = [file for file in files if file.parent == path and _uncompressed(file.name) == "corpus.jsonl"]
     if not files:
-        raise _no_collection(path, "a folder with none of these in it" if path.is_dir() else "no such file or folder")
+        raise _no_collection(path, _none_of_these(path) if path.is_dir() else "no such file or folder")
     return LineCollection(corpus[:1] or files)
 
 
@@ -233,6 +234,11 @@ def _is_jsonl(name: str) -> bool:
 
 def _uncompressed(name: str) -> str:
     return name.removesuffix(".gz").removesuffix(".zst")
+
+
+def _none_of_these(folder: Path) -> str:
+    kind = kind_of_folder(folder)
+    return f"{kind}, which has no texts" if kind else f"{listing(folder)}: none of these"
 
 
 def _no_collection(path: Path, found: str) -> TasbError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import yaml
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import is_folder, missing_folder
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Regression, TopicSet
 from pyserini_tasb.registry import files_of_others
@@ -65,12 +66,13 @@ def encoder_card(encoder: str) -> EncoderCard:
         if wanted in card.aliases:
             # An alias on the hub is the same weights under another id: load the one that was named.
             return card.model_copy(update={"model": wanted}) if "/" in wanted else card
-    if "/" not in wanted and not Path(wanted).is_dir():
+    if "/" not in wanted and not is_folder(Path(wanted)):
         close = difflib.get_close_matches(wanted.lower(), files, n=1)
+        meant = f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else missing_folder(Path(wanted))[1]
         raise TasbError(
             expected=f"the name of a card ({', '.join(files)}), a folder, or a hub id (organisation/name)",
             found=f"`{encoder}`",
-            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb list encoders`",
+            do=meant or "see `tasb list encoders`",
         )
     return EncoderCard(name="unnamed", description="a model without a card, read as TAS-B", model=wanted)
 
