@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained, shown
+from pyserini_tasb.folders import another_folder
 from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
@@ -211,8 +212,7 @@ def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST
         TasbError: not such a store, of a newer format, or a file is missing or damaged.
     """
     if not (folder / name).is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {name} in it"
-        raise _not_a_store(folder, kind, found)
+        raise _not_a_store(folder, kind, f"no {name} in it")
     manifest = _parse(folder / name, kind)
     if manifest["format"] != _format(kind):
         raise _not_a_store(folder, kind, str(manifest["format"]))
@@ -280,13 +280,10 @@ def _format(kind: str) -> str:
     return f"pyserini-tasb {kind}"
 
 
-def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected=f"a {kind}",
-        found=found,
-        do="check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets",
-    )
+def _not_a_store(folder: Path, kind: str, unknown: str) -> TasbError:
+    otherwise = "check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets"
+    found, do = another_folder(folder, f"a {kind}", otherwise, unknown=unknown)
+    return TasbError(where=str(folder), expected=f"a {kind}", found=found, do=do)
 
 
 def _damaged(path: Path, expected: str, found: str) -> TasbError:

@@ -31,7 +31,8 @@ STOREYS = (
     ("plots",),
     ("results", "resume"),
     ("workers", "artifacts", "tables"),
-    ("registry", "parsing"),
+    ("registry", "folders"),
+    ("parsing",),
     ("errors",),
     ("__init__",),
 )

@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 24
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TAB, LINE_END, RETURN = b"\t\n\r"
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-MEND_OR_SKIP = f"mend or remove these lines, or add {argument('skip_bad', True)} to leave them out"
+FIX_OR_SKIP = f"fix or remove these lines, or add {argument('skip_bad', True)} to leave them out"
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class RowFaults:
         count: faulty rows so far.
     """
 
-    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = MEND_OR_SKIP) -> None:
+    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = FIX_OR_SKIP) -> None:
         self.path, self._expected, self._skip, self._advice = path, expected, skip, advice
         self.count = 0
         self._kept: list[tuple[int, str]] = []

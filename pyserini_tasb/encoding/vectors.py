@@ -13,6 +13,7 @@ import numpy as np
 from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file, write_whole
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity, encoders_in
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import VECTORS, another_folder
 from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
@@ -158,8 +159,7 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST} in it"
-        raise _no_vector_folder(folder, found)
+        raise _no_vector_folder(folder, f"no {MANIFEST} in it")
     content = read_json(path, do=ENCODE_AGAIN)
     if content.pop("format", None) != FORMAT:
         raise _no_vector_folder(folder, f"a {MANIFEST} of something else")
@@ -179,13 +179,10 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     return manifest
 
 
-def _no_vector_folder(folder: Path, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected="a vector folder",
-        found=found,
-        do="check the path; `tasb encode` makes such folders",
-    )
+def _no_vector_folder(folder: Path, unknown: str) -> TasbError:
+    otherwise = "check the path; `tasb encode` makes such folders"
+    found, do = another_folder(folder, VECTORS, otherwise, unknown=unknown)
+    return TasbError(where=str(folder), expected=VECTORS, found=found, do=do)
 
 
 @dataclass(frozen=True)

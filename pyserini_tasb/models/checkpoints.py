@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.errors import TasbError, shown
+from pyserini_tasb.folders import MODEL, another_folder, is_folder, listing, missing_folder
 from pyserini_tasb.parsing import explained, json_object, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
 
@@ -49,12 +50,22 @@ def find_checkpoint(model: str, *, allow_bin: bool = False, download: bool = Tru
     """
     if model.startswith(PACKAGE_PREFIX):
         return _checked(_folder_in_package(model), allow_bin)
-    local = Path(model).expanduser()
-    if local.is_dir():
-        return _checked(local, allow_bin)
-    if local.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
-        raise _missing(model, f"no folder {local}")
+    if is_folder(Path(model)):
+        return _checked(Path(model).expanduser(), allow_bin)
+    if not may_be_hub_id(model):
+        found, meant = missing_folder(Path(model))
+        or_id = "" if "/" in model else f", or a hub id with its organisation, `organisation/{model}`"
+        raise TasbError(
+            where=model, expected=f"a folder with a model{or_id}", found=found, do=meant or "check the path"
+        )
     return _checked(_from_hub(model, allow_bin, download), allow_bin)
+
+
+def may_be_hub_id(model: str) -> bool:
+    """Whether a model that is no folder here may be one of the hub: `organisation/name`, and nothing like a path."""
+    organisation, slash, name = model.partition("/")
+    path_like = Path(model).is_absolute() or model.startswith((".", "~", PACKAGE_PREFIX))
+    return bool(organisation and slash and name) and "/" not in name and not path_like
 
 
 def _folder_in_package(model: str) -> Path:
@@ -82,12 +93,20 @@ def _checked(folder: Path, allow_bin: bool) -> Path:
             found=f"weights in {PICKLED_WEIGHTS[0]}, which is a pickle",
             do=ABOUT_PICKLES,
         )
+    found, do = (
+        listing(folder),
+        (
+            "name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
+            "(`git lfs pull`)"
+        ),
+    )
+    if CONFIG not in present:
+        found, do = another_folder(folder, MODEL, do)
     raise TasbError(
         where=str(folder),
         expected="a Hugging Face model folder: config.json, tokenizer files and model.safetensors",
-        found=", ".join(sorted(present)) or "an empty folder",
-        do="name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
-        "(`git lfs pull`)",
+        found=found,
+        do=do,
     )
 
 
@@ -129,7 +148,9 @@ def _downloaded(model: str, allow_bin: bool) -> Path:
             folder = snapshot("pytorch_model*.bin")
     except HfHubHTTPError as error:  # before OSError, which it is as well
         raise _missing(model, f"not in the local hub cache, and the hub refused it ({_cause(error)})") from error
-    except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except HFValidationError as error:
+        raise _missing(model, "no folder here, and no id that the hub would accept") from error
+    except (LocalEntryNotFoundError, OSError) as error:
         raise _missing(model, f"not in the local hub cache, and the hub is unreachable ({_cause(error)})") from error
     if not allow_bin and not _has(folder, SAFE_WEIGHTS):
         raise TasbError(
@@ -152,13 +173,18 @@ def _cause(error: Exception) -> str:
 def _missing(model: str, found: str) -> TasbError:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return TasbError(
-        expected=f"the model `{model}`: a folder, or a hub id with its files under {HF_HUB_CACHE}",
-        found=found,
-        do="one of three:\n"
+    do = (
+        "one of three:\n"
         f"    1. where there is internet: `hf download {model}`, then copy the cache folder here (or set HF_HOME)\n"
-        "    2. with the files in a folder: `--encoder tasb:/path/to/folder`\n"
-        "    3. with what is here: `tasb list encoders` lists the named encoders and which weights are on this machine",
+        "    2. with the files in a folder: give its path in place of the name, e.g. `tasb:/path/to/folder`\n"
+        "    3. with what is here: `tasb list encoders` lists the named encoders and which weights are on this machine"
+    )
+    if is_folder(Path(model.partition("/")[0])):  # so that a path may be meant
+        no_folder, meant = missing_folder(Path(model))
+        found = f"{no_folder}; as a hub id: {found}"
+        do = f"for a folder: {meant or 'check the path'}\n    For a model of the hub, {do}"
+    return TasbError(
+        expected=f"the model `{model}`: a folder, or a hub id with its files under {HF_HUB_CACHE}", found=found, do=do
     )
 
 

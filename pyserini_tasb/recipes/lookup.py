@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import is_folder, missing_folder
 from pyserini_tasb.parsing import read_yaml
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Recipe, Regression, TopicSet
@@ -69,12 +70,13 @@ def encoder_card(encoder: str) -> EncoderCard:
         if wanted in card.aliases:
             # An alias on the hub is the same weights under another id: load the one that was named.
             return card.model_copy(update={"model": wanted}) if "/" in wanted else card
-    if "/" not in wanted and not Path(wanted).is_dir():
+    if "/" not in wanted and not is_folder(Path(wanted)):
         close = difflib.get_close_matches(wanted.lower(), files, n=1)
+        meant = f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else missing_folder(Path(wanted))[1]
         raise TasbError(
             expected=f"the name of a card ({', '.join(files)}), a folder, or a hub id (organisation/name)",
             found=f"`{encoder}`",
-            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb list encoders`",
+            do=meant or "see `tasb list encoders`",
         )
     return EncoderCard(name="unnamed", description="a model without a card, read as TAS-B", model=wanted)
 
@@ -139,7 +141,7 @@ def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
 
     Args:
         name: e.g. `tasb+bm25`.
-        overrides: `key=value` or `section.key=value`, each over what the file says.
+        overrides: `key=value` or `section.key=value`, each in place of a value of the file.
 
     Raises:
         TasbError: no such recipe, or a faulty one.

@@ -172,7 +172,7 @@ def truncate_to(path: Path, step: int) -> None:
                 break
             elif faulty:
                 raise TasbError(
-                    where=f"{path}:{faulty}", expected=_EXPECTED, found="another line", do="mend or remove that line"
+                    where=f"{path}:{faulty}", expected=_EXPECTED, found="another line", do="fix or remove that line"
                 )
             else:
                 end = position

@@ -56,7 +56,7 @@ def study(
 
     Args:
         config: a YAML file, a dict of the same keys (docs/study.md explains them), or a `StudyConfig`.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
         report_only: train nothing; report what is measured so far.
 
     Returns:

@@ -103,7 +103,7 @@ def test_checksums_find_what_sizes_do_not(make, monkeypatch):
 
 
 def test_other_folders_and_newer_formats_are_refused(make, texts, tmp_path):
-    with pytest.raises(TasbError, match="found:    pyserini-tasb text store"):
+    with pytest.raises(TasbError, match="found:    a text store"):
         open_pair_store(texts[0].folder)
     with pytest.raises(TasbError, match="no such folder"):
         open_pair_store(tmp_path / "absent")
