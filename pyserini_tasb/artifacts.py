@@ -353,8 +353,8 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep out every other process that asks in this way.
+def locked_folder(folder: Path) -> Iterator[int]:
+    """Make a folder, and keep out every other process that asks in this way; as `lock_file`.
 
     Raises:
         TasbError: it cannot be made, or another process is at work in it.
@@ -363,12 +363,14 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _hold(folder / LOCK)
     with _held(folder / LOCK, handle):
-        yield
+        yield handle
 
 
 @contextlib.contextmanager
-def lock_file(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[int]:
     """A file that is there while one process holds it; what a killed process left behind holds nobody up.
+
+    It is yielded open: whoever writes for this process gets it, too, and holds the lock as long as it lives.
 
     A file, not the folder itself: NFS locks only what is open for writing. Not filelock's: that leaves its file behind,
     also in folders that have to be empty, and where a file system knows no locks it makes files that outlive a kill.
@@ -377,13 +379,14 @@ def lock_file(path: Path) -> Iterator[None]:
         HeldError: another process does.
         OSError: it cannot be made.
     """
-    with _held(path, _hold(path)):
-        yield
+    handle = _hold(path)
+    with _held(path, handle):
+        yield handle
 
 
-def _hold(path: Path) -> int:
+def _hold(path: Path, *, create: bool = True) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
         try:
             _lock(handle, path)
             # Not one that its holder has just removed: beside it a third process may make a new one.
@@ -401,9 +404,14 @@ def _held(path: Path, handle: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
         os.close(handle)
+        # Not while a process holds it that got it from us: beside a new file it would exclude nobody.
+        with contextlib.suppress(HeldError, OSError):
+            last = _hold(path, create=False)
+            try:
+                path.unlink()
+            finally:
+                os.close(last)
 
 
 def _lock(handle: int, path: Path) -> None:

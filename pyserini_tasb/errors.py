@@ -1,4 +1,4 @@
-"""The one exception a user of this package is meant to read, and how its text names an argument."""
+"""The one exception a user of this package is meant to read, how its text names an argument, and other ways to end."""
 
 from __future__ import annotations
 
@@ -54,6 +54,18 @@ class FailedError(Exception):
 
     `tasb` prints it without a traceback and exits with status 1.
     """
+
+
+class Interruption(KeyboardInterrupt):
+    """A signal asked this process to end, and what it was at has stopped.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int, *about: object) -> None:
+        super().__init__(*about)
+        self.number = number
 
 
 def _again(expected: str, found: str, do: str, where: str | None) -> TasbError:

@@ -30,7 +30,7 @@ STOREYS = (
     ("recipes",),
     ("plots",),
     ("results", "resume"),
-    ("workers", "artifacts", "tables"),
+    ("workers", "artifacts", "supervisor", "tables"),
     ("registry", "folders"),
     ("parsing",),
     ("errors",),

@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.artifacts import locked_folder
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
@@ -241,7 +240,7 @@ def run_all(
         return result
 
     # Threads: the work is done by processes that these wait for.
-    with locked_folder(folder), ThreadPoolExecutor(max_workers=jobs) as pool:
+    with runner.alone(), ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
             return [future.result() for future in [pool.submit(one, condition) for condition in conditions]]
         except BaseException as error:
