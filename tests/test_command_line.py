@@ -187,7 +187,7 @@ NO_TOPICS = (
     "a file, or a bundled name (dl19-passage, dl20-passage, msmarco-passage-dev-subset), or a name Pyserini knows"
 )
 NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
-NO_COLLECTION = "a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text …, or a text store"
+NO_COLLECTION = "a TSV or JSONL file, a folder of TSV or JSONL files, a Lucene index that stores text …, or a text store"
 NO_FILE = (
     "a readable file, plain, gzip, bzip2, xz or Zstandard",
     "No such file or directory",
@@ -819,7 +819,7 @@ def test_a_mistake_in_a_card_affects_only_itself(tmp_path):
     assert "No module named 'gone_package'" in listed
     done = tasb_process("doctor", check=False, env=home)
     assert done.returncode == 1
-    assert re.search(rf"tasb:mine .*{card}.*gone_package", done.stdout)
+    assert re.search(rf"encoders/mine .*{card}.*gone_package", done.stdout)
     tasb_process(
         "encode", "--encoder", "tasb:minilm", "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "v", env=home
     )

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
@@ -65,6 +66,8 @@ def _run(words: Sequence[str]) -> int:
             with _interrupted_by_signals():
                 return verb.run(options)
         except TasbError as error:
+            if options.verbosity > 0 and error.__cause__:  # what a parser raised, for who looks for a fault in it or us
+                traceback.print_exception(error.__cause__)
             print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
             return USAGE_ERROR
         except FailedError as error:
