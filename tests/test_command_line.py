@@ -407,6 +407,7 @@ BEGINNING = """\
 tasb {0}: note: pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
 tasb {0}: note: computing in float32; from the start
 """
+ONE_CLUSTER = "tasb cluster: warning: all 10 queries are in one cluster, …lower --batch-size, or set --clusters\n"
 ENCODED = "tasb encode: note: 123 passages encoded in …\n"
 STEPS = "…step 1 of 2 · loss …\nstep 2 of 2 · loss …\n"
 
@@ -481,11 +482,12 @@ DONE = [
     ),
     done(
         "cluster …",
-        "vectors in …\n10 queries in … clusters, by model\nspherical k-means, …\nqueries in a cluster: min …\n"
+        "vectors in …\n10 queries in 1 cluster, by model\nspherical k-means, …\nqueries in a cluster: min …\n"
         "wrote new/clusters.tsv and new/statistics.json\n",
+        ONE_CLUSTER,
         new="new/clusters.tsv new/statistics.json",
     ),
-    done("cluster … --output occupied", "…", new="occupied/clusters.tsv occupied/statistics.json"),
+    done("cluster … --output occupied", "…", ONE_CLUSTER, new="occupied/clusters.tsv occupied/statistics.json"),
     done(
         "train …",
         f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n",
