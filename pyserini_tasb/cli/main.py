@@ -14,6 +14,7 @@ from pyserini_tasb.cli.check import VERBS as CHECK
 from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
+from pyserini_tasb.cli.parser import USAGE_ERROR, Parser
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.cli.verbs import Verb
 
-FAILED, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+FAILED, INTERRUPTED, PIPE_CLOSED = 1, 130, 141
 GROUPS = {
     "retrieve": (*ENCODE, *RETRIEVE),
     "train": (*DATA, *TRAIN),
@@ -38,13 +39,18 @@ GROUPS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tasb` verb; return the process's exit status."""
     words = sys.argv[1:] if argv is None else argv
-    options = build_parser(words).parse_args(words)
+    parser = build_parser(words)
+    if not words:
+        parser.print_help(sys.stderr)
+        return USAGE_ERROR
+    options = parser.parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
     register_encoders()  # for a checkout that is not installed: no start-up hook there
-    with _log_on_stderr(verb, options.verbosity), trusting(*options.trust):
+    with _log_on_stderr(verb, options.verbosity):
         try:
-            return verb.run(options)
+            with trusting(*options.trust):
+                return verb.run(options)
         except TasbError as error:
             print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
             return USAGE_ERROR
@@ -59,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return INTERRUPTED
 
 
-def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser:
+def build_parser(words: Container[str] | None = None) -> Parser:
     """The tree of verbs, without importing what any of them needs.
 
     Args:
@@ -69,7 +75,7 @@ def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser
     lines = []
     for title, group in GROUPS.items():
         lines += [f"{title}:", *(f"  {verb.name:<{width}}  {verb.summary}" for verb in group), ""]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tasb",
         description="TAS-B dense retrieval for Pyserini. `tasb VERB --help` explains a verb.",
         epilog="\n".join(lines),

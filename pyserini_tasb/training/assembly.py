@@ -200,7 +200,7 @@ def _warn_of_few_clusters(config: TrainConfig, clusters: int | None) -> None:
     """Say so where every batch has queries of all clusters."""
     if clusters is not None and clusters <= config.sampling.clusters_per_batch:
         LOG.warning(
-            "the queries of the pairs are in %d cluster%s, and a batch is of %d (sampling.clusters_per_batch): its queries "
+            "the queries of the pairs are in %d cluster%s, and a batch is of %d (sampling.clusters_per_batch): batches "
             "have no topic in common, as with sampling.strategy random; make more clusters (`tasb cluster`)",
             *(clusters, "s" if clusters > 1 else "", config.sampling.clusters_per_batch),
         )
