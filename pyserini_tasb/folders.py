@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.errors import argument
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.parsing import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +50,8 @@ def kind_of_folder(folder: Path) -> str | None:
     if any(name.startswith("segments_") for name in names):
         return LUCENE
     if MANIFEST in names:
-        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
-            written = str(json.loads((folder / MANIFEST).read_bytes()).get("format"))
+        with contextlib.suppress(TasbError):
+            written = str(read_json(folder / MANIFEST).get("format"))
             if written.startswith(FORMAT):
                 return f"a {written.removeprefix(FORMAT)}"
     return next((kind for kind, files in _FILES.items() if files <= names), None)

@@ -200,7 +200,7 @@ NO_TOPICS = (
 NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
 NO_COLLECTION = "a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text …, or a text store"
 NO_FILE = (
-    "a readable file, plain, gzip or Zstandard",
+    "a readable file, plain, gzip, bzip2, xz or Zstandard",
     "No such file or directory",
     "check the path, its permissions, …",
 )
@@ -576,7 +576,8 @@ DONE = [
     done("hybrid …", "new.run: 10 queries, … hits of dense (index), bm25 (…/bm25/index)\n", "…", new="new.run"),
     done(
         "expand … --predictions predictions.txt",
-        "new: 123 passages with predicted queries. To index them:\n    python -m pyserini.index.lucene …\n",
+        "new: 123 passages with predicted queries: each got …, … in all. To index them:\n"
+        "    python -m pyserini.index.lucene …\n",
         new="new/000000.jsonl",
     ),
     done("show … --hits 2", "query 1\nbm25.run: 2 of 15 hits\n  1  CACM-…\n…"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import PADDING, Spans
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, GZIP_MAGIC, open_lines
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, compression, open_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,20 +95,18 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
     with open_lines(path) as lines:
         file = cast("BinaryIO", lines.buffer)
-        rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
-        with path.open("rb") as plain:
-            is_gzip = plain.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        size = None if is_gzip else path.stat().st_size
+        begun = [file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)]
+        size = None if compression(path) else path.stat().st_size
         with tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as progress:
             while block := file.read(CHUNK_BYTES):
                 progress.update(len(block))
                 whole, line_end, tail = block.rpartition(b"\n")
                 if line_end:
-                    yield b"".join((rest, whole, line_end))
-                    rest = tail
+                    yield b"".join((*begun, whole, line_end))
+                    begun = [tail]
                 else:
-                    rest += block
-            if rest:
+                    begun.append(block)
+            if rest := b"".join(begun):
                 yield rest + b"\n"
 
 

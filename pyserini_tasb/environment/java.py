@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -275,7 +276,9 @@ def ensure_java(needs_path_java: bool = False, system_folders: Sequence[str] = S
         line = f"looking for a Java failed: {error!r}"
     if line:
         _spoke = True
-        print(f"pyserini-tasb: {line} ({SWITCH}=0 switches this off)", file=sys.stderr)
+        if sys.stderr is not None:  # where it is, print() would take stdout
+            with suppress(OSError):
+                print(f"pyserini-tasb: {line} ({SWITCH}=0 switches this off)", file=sys.stderr)
 
 
 def _fix(needs_path_java: bool, system_folders: Sequence[str]) -> str | None:

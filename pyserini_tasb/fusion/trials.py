@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import LineFaults, open_lines, split_columns
+from pyserini_tasb.formats.lines import LineFaults, column_lines, open_lines, split_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -226,7 +226,7 @@ def _read_qids(path: Path) -> set[str]:
     qids: set[str] = set()
     faults = LineFaults(path, expected="one qid")
     with open_lines(path) as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(column_lines(lines), 1):
             try:
                 columns = split_columns(line)
                 if len(columns) > 1:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, shown
 from pyserini_tasb.folders import MODEL, another_folder, is_folder, listing, missing_folder
+from pyserini_tasb.parsing import explained, json_object, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
@@ -262,14 +263,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         TasbError: it is no object in JSON.
     """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        found = type(config).__name__
-    except ValueError as error:
-        config, found = None, str(error)
-    if not isinstance(config, dict):
+    path, advice = folder / CONFIG, "fetch the file again"
+    config = read_json(path, do=advice)
+    architectures = config.get("architectures")
+    if architectures is not None and not (
+        isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
+    ):
         raise TasbError(
-            where=str(folder / CONFIG), expected="an object in JSON", found=found, do="fetch the file again"
+            where=str(path), expected="a list of names as `architectures`", found=shown(architectures), do=advice
         )
     return config
 
@@ -354,8 +355,8 @@ def _weight_files(folder: Path) -> list[Path]:
         if (folder / whole).is_file():
             return [folder / whole]
         if (folder / parts).is_file():
-            names = read_sidecar(folder / parts).get("weight_map", {}).values()
-            return [folder / name for name in sorted(set(names))]
+            with explained(folder / parts, expected="a map from weights to files"):
+                return [folder / name for name in sorted(set(read_json(folder / parts)["weight_map"].values()))]
     raise TasbError(
         where=str(folder), expected="weights of torch", found="none", do="check that the model's files are all here"
     )
@@ -376,22 +377,19 @@ def _tensors_digest(files: list[Path]) -> str:
 
 def _safe_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
     """Name, shape and bytes of each tensor but the numbers of positions, which some versions save as well."""
-    try:
-        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            length = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + length])
-            for name, about in header.items():
-                if name != "__metadata__" and not name.endswith("position_ids"):
-                    first, last = (8 + length + offset for offset in about["data_offsets"])
-                    with memoryview(content) as whole, whole[first:last] as part:
-                        yield name, about["shape"], part
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TasbError(
-            where=str(file),
-            expected="weights in safetensors",
-            found=str(error),
-            do="check that the file is whole; `git lfs pull` replaces a pointer by the file",
-        ) from error
+    advice = "check that the file is whole; `git lfs pull` replaces a pointer by the file"
+    with (
+        explained(file, expected="weights in safetensors", do=advice),
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        length = int.from_bytes(content[:8], "little")
+        header = json_object(content[8 : 8 + length])
+        for name, about in header.items():
+            if name != "__metadata__" and not name.endswith("position_ids"):
+                first, last = (8 + length + offset for offset in about["data_offsets"])
+                with memoryview(content) as whole, whole[first:last] as part:
+                    yield name, about["shape"], part
 
 
 def _pickled_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
@@ -407,24 +405,18 @@ def _pickled_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
 @contextlib.contextmanager
 def load_errors_explained(folder: Path) -> Iterator[None]:
     """Make a TasbError of what goes wrong in the block, where a folder's files are read."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
-        raise TasbError(
-            where=str(folder),
-            expected="weights, and nothing but weights, in pytorch_model.bin",
-            found="no pickle, or one that holds more than weights; what it holds was not run",
-            do="fetch the file again, from somebody you trust",
-        ) from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
-        raise TasbError(
-            where=str(folder),
-            expected="a config.json and weights that can be read",
-            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            do="check that the files are whole and of one model; `git lfs pull` fetches what was only named",
-        ) from error
+    expected = "a config.json and weights that can be read"
+    advice = "check that the files are whole and of one model; `git lfs pull` fetches what was only named"
+    with explained(folder, expected=expected, do=advice):
+        try:
+            yield
+        except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
+            raise TasbError(
+                where=str(folder),
+                expected="weights, and nothing but weights, in pytorch_model.bin",
+                found="no pickle, or one that holds more than weights; what it holds was not run",
+                do="fetch the file again, from somebody you trust",
+            ) from error
 
 
 def user_cache() -> Path:

@@ -267,7 +267,7 @@ class HybridSearch:
         ):
             for block, runs in searched:
                 if stop.made:
-                    raise KeyboardInterrupt
+                    raise stop.interruption()
                 same_collection = same_collection or require_one_collection(self.retrievers, runs)
                 for first, qids in _by_first_found(runs, block).items():
                     tables = fuse_tables(_tables(runs, qids, self.retrievers), self.fusion)

@@ -64,8 +64,8 @@ def study(
 
     Raises:
         TasbError: a configuration, a task or a model that is none; nothing has been trained then.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
-            call goes on.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
+            the same call goes on.
     """
     wanted = as_recipe(config, StudyConfig, settings)
     run = StudyRun(wanted)
@@ -130,7 +130,7 @@ class StudyRun:
             Title → why, of the rows that failed here. A row that failed stops no other.
 
         Raises:
-            TrainingInterruptedError: by Ctrl-C or SIGTERM.
+            TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP.
         """
         failed: dict[str, TasbError] = {}
         left, told = self._measurements, set[str]()
@@ -254,6 +254,8 @@ class Task(Strict):
     topics: str
     qrels: str
     collection: Path
+    fields: tuple[str, ...] = ()  # of the collection, as `--fields` names them
+    docid_field: str | None = None
     run: str | None = None  # to be re-ranked; None: the collection is searched exhaustively
     depth: int = Field(default=100, ge=1)
     remove_query: bool = False  # drop the document whose docid is the query's id

@@ -45,8 +45,8 @@ def train(
 
     Raises:
         TasbError: something is not here, does not fit the rest, or cannot be written.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
-            call with `resume=True` goes on.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
+            the same call with `resume=True` goes on.
     """
     run = as_recipe(config, TrainConfig, settings)
     check_card_name(run.name, run.output / MODEL)  # afterwards would be late to hear of it
