@@ -16,6 +16,7 @@ from pyserini_tasb.cli.check import VERBS as CHECK
 from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
+from pyserini_tasb.cli.parser import USAGE_ERROR, Parser
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.cli.verbs import Verb
 
-FAILED, USAGE_ERROR, SIGNALLED, PIPE_CLOSED = 1, 2, 128, 141  # SIGNALLED: plus the signal, as in a shell
+FAILED, SIGNALLED, PIPE_CLOSED = 1, 128, 141  # SIGNALLED: plus the signal, as in a shell
 GROUPS = {
     "retrieve": (*ENCODE, *RETRIEVE),
     "train": (*DATA, *TRAIN),
@@ -57,13 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    options = build_parser(words).parse_args(words)
+    parser = build_parser(words)
+    if not words:
+        parser.print_help(sys.stderr)
+        return USAGE_ERROR
+    options = parser.parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
     register_encoders()  # for a checkout that is not installed: no start-up hook there
-    with _log_on_stderr(verb, options.verbosity), trusting(*options.trust):
+    with _log_on_stderr(verb, options.verbosity):
         try:
-            with _interrupted_by_signals():
+            with trusting(*options.trust), _interrupted_by_signals():
                 return verb.run(options)
         except TasbError as error:
             if options.verbosity > 0 and error.__cause__:  # what a parser raised, for who looks for a fault in it or us
@@ -109,7 +114,7 @@ def _interrupted_by_signals() -> Iterator[None]:
         restore()
 
 
-def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser:
+def build_parser(words: Container[str] | None = None) -> Parser:
     """The tree of verbs, without importing what any of them needs.
 
     Args:
@@ -119,7 +124,7 @@ def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser
     lines = []
     for title, group in GROUPS.items():
         lines += [f"{title}:", *(f"  {verb.name:<{width}}  {verb.summary}" for verb in group), ""]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tasb",
         description="TAS-B dense retrieval for Pyserini. `tasb VERB --help` explains a verb.",
         epilog="\n".join(lines),
