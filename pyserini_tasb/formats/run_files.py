@@ -46,7 +46,7 @@ RunFormat = Literal["trec", "msmarco"]
 
 
 def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
-    """Read a run, plain, gzip, bzip2, xz or Zstandard; three columns in the first line are MS MARCO's, whose score is 1 / rank.
+    """Read a run, plain or compressed; three columns in the first line are MS MARCO's, whose score is 1 / rank.
 
     Args:
         path: the file.
