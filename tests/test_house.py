@@ -30,8 +30,9 @@ STOREYS = (
     ("recipes",),
     ("plots",),
     ("results", "resume"),
-    ("workers", "artifacts", "tables"),
-    ("registry",),
+    ("workers", "artifacts", "supervisor", "tables"),
+    ("registry", "folders"),
+    ("parsing",),
     ("errors",),
     ("__init__",),
 )

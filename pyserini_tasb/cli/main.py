@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
@@ -15,18 +16,20 @@ from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
+from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
-from pyserini_tasb.errors import Argument, FailedError, TasbError
+from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError, printable
 from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
+    from types import FrameType
 
     from pyserini_tasb.cli.verbs import Verb
 
-FAILED, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+FAILED, USAGE_ERROR, SIGNALLED, PIPE_CLOSED = 1, 2, 128, 141  # SIGNALLED: plus the signal, as in a shell
 GROUPS = {
     "retrieve": (*ENCODE, *RETRIEVE),
     "train": (*DATA, *TRAIN),
@@ -37,26 +40,70 @@ GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tasb` verb; return the process's exit status."""
-    words = sys.argv[1:] if argv is None else argv
+    status = FAILED
+    with standard_streams() as output:
+        with contextlib.suppress(UnwritableError):
+            try:
+                status = _run(sys.argv[1:] if argv is None else argv)
+            finally:
+                sys.stdout.flush()
+        if not output.failure:
+            return status
+        if isinstance(output.failure, BrokenPipeError):  # `tasb … | head` has seen enough
+            return PIPE_CLOSED
+        print(f"tasb: cannot write to standard output: {output.failure.strerror}", file=sys.stderr)
+        return FAILED
+
+
+def _run(words: Sequence[str]) -> int:
     options = build_parser(words).parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
     register_encoders()  # for a checkout that is not installed: no start-up hook there
     with _log_on_stderr(verb, options.verbosity), trusting(*options.trust):
         try:
-            return verb.run(options)
+            with _interrupted_by_signals():
+                return verb.run(options)
         except TasbError as error:
             print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
             return USAGE_ERROR
         except FailedError as error:
             print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
             return FAILED
-        except BrokenPipeError:  # `tasb … | head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
-            return PIPE_CLOSED
         except KeyboardInterrupt as interruption:
-            verb.interrupted(interruption, options)
-            return INTERRUPTED
+            with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal to print on
+                verb.interrupted(interruption, options)
+            return SIGNALLED + (interruption.number if isinstance(interruption, Interruption) else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP interrupt the block, once: a second one does what it did before.
+
+    SIGHUP often comes twice, from the kernel and from the shell: a second one does nothing.
+    """
+    before: dict[int, Any] = {}
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        restore()
+        if signal.SIGHUP in before:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        raise Interruption(number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if handler in (signal.SIG_DFL, signal.default_int_handler):  # else it is ignored, as under nohup
+                before[number] = handler
+                signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser:
@@ -137,7 +184,7 @@ class _Stderr(logging.Handler):
         words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
-        print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+        print(f"tasb {self._verb.name}: {kind}: {printable(text)}", file=sys.stderr)  # the stream that is stderr now
 
     def _worded(self, value: object) -> object:
         if isinstance(value, Argument):

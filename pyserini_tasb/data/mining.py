@@ -264,7 +264,7 @@ def _require_fitting(
             not 0 <= skip_top < hits,
             f"{argument('skip_top')} from 0 to less than {argument('hits')}",
             depth,
-            "mend one",
+            "fix one",
         ),
         (
             per_query is not None and per_query < 1,
@@ -314,7 +314,7 @@ def _require_pairs(counts: MiningCounts, output: Path) -> None:
         f"{getattr(counts, kind)} {_filled(what, format)}" for kind, what in REMOVALS.items()
     )
     advice = (
-        "mend the cause of most removals"
+        "fix the cause of most removals"
         if counts.hits
         else "check that the topics are those of the run, or that the index is of the kind you named"
     )

@@ -208,7 +208,7 @@ def _rules(source: Source, min_words: int, max_words: int, limit: int | None, se
         raise TasbError(
             expected=f"{argument('min_words')} at least 1 and at most {argument('max_words')}",
             found=f"{argument('min_words', min_words)}, {argument('max_words', max_words)}",
-            do="mend one of them",
+            do="fix one of them",
         )
     if limit is not None and limit < 1:
         raise TasbError(

@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 24
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TAB, LINE_END, RETURN = b"\t\n\r"
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-MEND_OR_SKIP = f"mend or remove these lines, or add {argument('skip_bad', True)} to leave them out"
+FIX_OR_SKIP = f"fix or remove these lines, or add {argument('skip_bad', True)} to leave them out"
 
 
 @dataclass(frozen=True)
@@ -110,18 +110,18 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
     with open_lines(path) as lines:
         file = cast("BinaryIO", lines.buffer)
-        rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
+        begun = [file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)]
         size = None if compression(path) else path.stat().st_size
         with tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as progress:
             while block := file.read(CHUNK_BYTES):
                 progress.update(len(block))
                 whole, line_end, tail = block.rpartition(b"\n")
                 if line_end:
-                    yield b"".join((rest, whole, line_end))
-                    rest = tail
+                    yield b"".join((*begun, whole, line_end))
+                    begun = [tail]
                 else:
-                    rest += block
-            if rest:
+                    begun.append(block)
+            if rest := b"".join(begun):
                 yield rest + b"\n"
 
 
@@ -216,7 +216,7 @@ class RowFaults:
         count: faulty rows so far.
     """
 
-    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = MEND_OR_SKIP) -> None:
+    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = FIX_OR_SKIP) -> None:
         self.path, self._expected, self._skip, self._advice = path, expected, skip, advice
         self.count = 0
         self._kept: list[tuple[int, str]] = []

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 NEEDED_BY_MODEL = ("pairs", "corpus", "topics")
-FAULTY_ROWS = "mend or remove these lines"
+FAULTY_ROWS = "fix or remove these lines"
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def encode(
     Raises:
         TasbError: arguments that cannot be, no such encoder or corpus, a faulty corpus, a folder of something else, or
             the disk refuses.
-        KeyboardInterrupt: after Ctrl-C, once the batch at hand is done.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the batch at hand is done.
     """
     require_choice("kind", kind, get_args(Kind))
     require_choice("dtype", dtype, DTYPES)
@@ -178,7 +178,7 @@ def encode(
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     if stop.made:
         LOG.info("stopped; the same command goes on from the last finished unit")
-        raise KeyboardInterrupt
+        raise stop.interruption()
     left = len(_unfinished(job))
     formats = _make_formats(job, output_format) if share.makes_formats and not left else {}
     manifest = folder_manifest(job.output)

@@ -107,7 +107,7 @@ def expand(
         written = from_model.expand_with_model(expansion, folder, stop)
     if written is None:
         LOG.info("%s: interrupted; the same command goes on where it stopped", output)
-        raise KeyboardInterrupt
+        raise stop.interruption()
     return ExpandedCorpus(folder, written.passages, written)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import LineFaults, is_header, note_header, open_lines, require_utf8
+from pyserini_tasb.parsing import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,9 +144,7 @@ def _read_jsonl(paths: Sequence[Path]) -> Iterator[Prediction]:
 
 
 def _parse(line: str) -> tuple[str, list[str]]:
-    record = json.loads(line)  # its error is a ValueError
-    if not isinstance(record, dict):
-        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
+    record = json_object(line)
     docid, queries = record.get("id"), record.get(QUERIES)
     if isinstance(docid, bool) or not isinstance(docid, str | int):
         raise ValueError("no id: a string or an integer")  # noqa: TRY004

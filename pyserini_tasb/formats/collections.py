@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from pyserini_tasb.artifacts import MANIFEST
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.folders import kind_of_folder, listing
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import note_header, visible_files, without_compression
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
@@ -119,7 +120,7 @@ def _lines(path: Path, fields: Fields = Fields()) -> Collection:  # noqa: B008 -
         if (of_kind := [file for file in files if without_compression(file.name).endswith(endings)])
     }
     if not by_kind:
-        raise _no_collection(path, "a folder with none of these in it" if path.is_dir() else "no such file or folder")
+        raise _no_collection(path, _none_of_these(path) if path.is_dir() else "no such file or folder")
     if len(by_kind) > 1:
         shown = " and ".join(f"{of_kind[0].relative_to(path)} ({kind})" for kind, of_kind in by_kind.items())
         raise TasbError(
@@ -282,6 +283,11 @@ def _prebuilt(name: Path) -> Path:
     except LookupError as error:
         reader = f"; no reader has the name {str(name).partition(':')[0]}" if ":" in str(name) else ""
         raise _no_collection(name, f"no such file or folder, and {error}{reader}") from error
+
+
+def _none_of_these(folder: Path) -> str:
+    kind = kind_of_folder(folder)
+    return f"{kind}, which has no texts" if kind else f"{listing(folder)}: none of these"
 
 
 def _no_collection(path: Path, found: str) -> TasbError:

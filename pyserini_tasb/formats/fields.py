@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -116,21 +115,6 @@ class Fields:
     def id_and_text(self, row: Row) -> tuple[str, str]:
         """The docid and the text of a record; what is raised is what `docid_of` and `text_of` raise."""
         return self.docid_of(row), self.text_of(row)
-
-
-def json_object(line: str) -> Row:
-    """The fields of a line of JSON.
-
-    Raises:
-        ValueError: it is not JSON, or not an object.
-    """
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
-    return row
 
 
 def join_lines(contents: str) -> str:

@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 FAULTS_SHOWN = 20
 FIX_LINES = "mend or remove these lines"
 CHUNK = 1 << 17
+LONGEST_LINE = 1 << 12  # characters of a line of columns; the longest docids are URLs
 ASCII_SPACE = " \t\n\r\f\v"
 _ASCII_SPACES = re.compile(f"[{ASCII_SPACE}]+")
 
@@ -251,7 +252,7 @@ def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str)
     """
     faults = LineFaults(path, expected=expected)
     with open_lines(path) as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(column_lines(lines), 1):
             try:
                 columns = split_columns(line)
                 if columns:
@@ -259,6 +260,14 @@ def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str)
             except ValueError as error:
                 faults.add(number, str(error))
     return faults
+
+
+def column_lines(lines: io.TextIOWrapper) -> Iterator[str]:
+    """Lines for `split_columns`. One that it refuses for its length is cut: a file may be one line of gigabytes."""
+    while line := lines.readline(LONGEST_LINE + 1):
+        yield line
+        while len(line) > LONGEST_LINE and not line.endswith("\n"):
+            line = lines.readline(LONGEST_LINE + 1)
 
 
 def require_utf8(line: str) -> None:
@@ -277,8 +286,10 @@ def split_columns(line: str) -> list[str]:
     """The columns of a TREC line, split at ASCII white space as trec_eval does (and at the separators 0x1c to 0x1f).
 
     Raises:
-        ValueError: the line is not UTF-8.
+        ValueError: the line is not UTF-8, or too long.
     """
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"more than {LONGEST_LINE:,} characters")
     if line.isascii():
         return line.split()
     require_utf8(line)

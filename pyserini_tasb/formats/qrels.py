@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from pyserini_tasb.formats.lines import LineFaults, is_header, note_header, open_lines, split_columns
+from pyserini_tasb.formats.lines import LineFaults, column_lines, is_header, note_header, open_lines, split_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,14 +32,14 @@ def read_qrels(path: Path) -> QrelsDict:
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not as many columns, a grade that is no
-            integer, one pair with two grades, not UTF-8. All are named.
+            integer, one pair with two grades, not UTF-8, too long. All are named.
     """
     qrels: QrelsDict = {}
     faults = LineFaults(path, expected=EXPECTED)
     add = partial(_add_judgment, qrels, width=4, places=_TREC_PLACES)
     is_first = True
     with open_lines(path) as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(column_lines(lines), 1):
             try:
                 columns = split_columns(line)
                 if not columns:

@@ -6,8 +6,8 @@ from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from pyserini_tasb.environment.java import ensure_java
-from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.fields import ID_FIELDS, Fields, join_lines, json_object, require_id
+from pyserini_tasb.errors import TasbError, argument, shown
+from pyserini_tasb.formats.fields import ID_FIELDS, Fields, join_lines, require_id
 from pyserini_tasb.formats.lines import (
     FAULTS_SHOWN,
     LineFaults,
@@ -16,6 +16,7 @@ from pyserini_tasb.formats.lines import (
     open_lines,
     require_utf8,
 )
+from pyserini_tasb.parsing import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 
 Record = TypeVar("Record")
-_LONGEST_LINE = 80  # shown in a message
 
 
 class LineStart(NamedTuple):
@@ -129,7 +129,7 @@ class _Rows:
             raise TasbError(
                 where=str(path),
                 expected=f"JSONL, or TSV whose first line names its columns, with {', '.join(missing)} among them",
-                found=f"TSV whose first line is `{' TAB '.join(columns)[:_LONGEST_LINE]}`",
+                found=f"TSV whose first line is {shown(' TAB '.join(columns))}",
                 do=f"put a header on top, name other columns, or leave out {argument('fields')} and "
                 f"{argument('docid_field')}: then a line is id TAB text",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import importlib.util
@@ -23,7 +24,7 @@ from pyserini_tasb.regression.needs import unpacked
 from pyserini_tasb.regression.steps import Pipeline, StepFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pyserini_tasb.regression.condition import Condition, ConditionStage
     from pyserini_tasb.regression.steps import Step
@@ -95,9 +96,19 @@ class StageRunner:
         self._resume, self._on_screen = resume, on_screen
         topics = topics_environment(folder / HOME)
         self._pipeline = Pipeline(folder, command_environment() | topics, versions)
-        lay_out_topics(folder / HOME)  # only in a folder that the pipeline has taken for its own
         self._outcomes: dict[str, StageOutcome] = {}
         self._locks: dict[str, threading.Lock] = {}
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """As `Pipeline.alone`: stages run in this block.
+
+        Raises:
+            TasbError: another process is at work in the folder.
+        """
+        with self._pipeline.alone():
+            lay_out_topics(self.folder / HOME)
+            yield
 
     def run(self, stage: ConditionStage, condition: Condition) -> StageOutcome:
         """Run it, unless it has run or failed here already or is to be reused.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.data.pair_store import Agreement
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import Interruption, TasbError
 from pyserini_tasb.training.batches import training_batches
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, claimed
 from pyserini_tasb.training.journal import Journal, SilentJournal
@@ -35,8 +35,8 @@ StopReason = Literal["max_steps", "early stopping"]
 BATCHES_AHEAD = 4
 
 
-class TrainingInterruptedError(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a run, whose last step is saved.
+class TrainingInterruptedError(Interruption):
+    """Ctrl-C, SIGTERM or SIGHUP ended a run, whose last step is saved.
 
     Attributes:
         step: that step.
@@ -44,8 +44,8 @@ class TrainingInterruptedError(KeyboardInterrupt):
         first: whether this process, of all that train together, is the one that writes files.
     """
 
-    def __init__(self, step: int, folder: Path, *, first: bool) -> None:
-        super().__init__(f"stopped after step {step:,}, which is saved in {folder}; go on with resume=True")
+    def __init__(self, number: int, step: int, folder: Path, *, first: bool) -> None:
+        super().__init__(number, f"stopped after step {step:,}, which is saved in {folder}; go on with resume=True")
         self.step, self.folder, self.first = step, folder, first
 
 
@@ -59,7 +59,7 @@ def finished_run(parts: Assembly[Any], *, resume: bool) -> Iterator[Trainer]:
 
     Raises:
         TasbError: the folder has another run, a loss is not finite, or a checkpoint cannot be written.
-        TrainingInterruptedError: by Ctrl-C or SIGTERM, after the last step was saved.
+        TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved.
     """
     first = parts.processes.first
     with claimed(parts.config, resume=resume) if first else nullcontext():
@@ -107,7 +107,7 @@ class Trainer:
 
         Raises:
             TasbError: a loss is not finite, or a checkpoint cannot be written.
-            TrainingInterruptedError: by Ctrl-C or SIGTERM.
+            TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP.
         """
         if self._margins.warning and self._processes.first:
             LOG.warning("%s", self._margins.warning)
@@ -132,7 +132,8 @@ class Trainer:
             if saved != self.done or not self.checkpoints.steps():
                 self._save(journal)
         if interrupted:
-            raise TrainingInterruptedError(self.done, self._config.output, first=self._processes.first)
+            number = stop.interruption().number
+            raise TrainingInterruptedError(number, self.done, self._config.output, first=self._processes.first)
 
     def _step(self, batches: list[TrainingBatch]) -> StepReport:
         try:

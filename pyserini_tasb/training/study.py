@@ -56,7 +56,7 @@ def study(
 
     Args:
         config: a YAML file, a dict of the same keys (docs/study.md explains them), or a `StudyConfig`.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
         report_only: train nothing; report what is measured so far.
 
     Returns:
@@ -64,8 +64,8 @@ def study(
 
     Raises:
         TasbError: a configuration, a task or a model that is none; nothing has been trained then.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
-            call goes on.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
+            the same call goes on.
     """
     wanted = as_recipe(config, StudyConfig, settings)
     run = StudyRun(wanted)
@@ -130,7 +130,7 @@ class StudyRun:
             Title → why, of the rows that failed here. A row that failed stops no other.
 
         Raises:
-            TrainingInterruptedError: by Ctrl-C or SIGTERM.
+            TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP.
         """
         failed: dict[str, TasbError] = {}
         left, told = self._measurements, set[str]()

@@ -26,6 +26,7 @@ from pyserini_tasb.formats.passages import read_passages, require_texts, require
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
+from pyserini_tasb.parsing import explained, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
@@ -173,7 +174,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
         TasbError: what is in the cell's folder was trained on something else, or training failed.
     """
     about = json.loads(json.dumps(about))
-    state = _read(cell.folder / STATE)
+    state = _state(cell.folder / STATE)
     if state is None:
         state = {"about": about, "finished": False}
         write_whole(cell.folder / STATE, json.dumps(state, indent=1))
@@ -199,11 +200,15 @@ def trained_model(cell: Cell) -> str:
     return str(cell.config.output / MODEL / f"{cell.config.name}.yaml")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        state: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
+def _state(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
         return None
+    expected = "what is trained here, and whether it is finished"
+    with explained(path, expected=expected, do="remove the cell's folder to train it anew"):
+        state = read_json(path)
+        if state["finished"]:
+            float(state["seconds_per_pair"] or 0)
+        dict(state["about"])
     return state
 
 
@@ -365,7 +370,7 @@ def save_row(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> N
 def saved_row(folder: Path, about: dict[str, Any]) -> Row | None:
     """The row in a folder, if there is one and it is of this."""
     try:
-        row = Row(**json.loads((folder / ROW).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        row = Row(**read_json(folder / ROW))
+    except (TasbError, TypeError):
         return None
     return row if row.about == json.loads(json.dumps(about)) else None

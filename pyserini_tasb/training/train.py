@@ -37,7 +37,7 @@ def train(
     Args:
         config: a YAML file, a dict of the same keys (docs/train.md lists them), or a `TrainConfig`. In a dict, results
             of other verbs stand for their paths. Relative paths begin at the working directory.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
         resume: go on from the last checkpoint of a run in the same folder, if there is one.
 
     Returns:
@@ -45,8 +45,8 @@ def train(
 
     Raises:
         TasbError: something is not here, does not fit the rest, or cannot be written.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
-            call with `resume=True` goes on.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
+            the same call with `resume=True` goes on.
     """
     run = as_recipe(config, TrainConfig, settings)
     check_card_name(run.name, run.output / MODEL)  # afterwards would be late to hear of it
