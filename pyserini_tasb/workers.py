@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import importlib
 import logging
 import multiprocessing
@@ -238,6 +239,21 @@ def _end_with_parent() -> None:
     assert parent is not None  # noqa: S101 - for mypy: a child has one
     parent.join()
     os._exit(1)  # at once, as by SIGKILL: whatever is being written is not valid until it is whole
+
+
+@functools.cache
+def stop_with_launcher() -> None:
+    """Have SIGTERM stop this process once `torchrun`, if that started it, has ended: killed, it leaves its ranks."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=_stop_without, args=(os.getppid(),), daemon=True).start()
+
+
+def _stop_without(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_STOP)  # the other ranks may not answer any more
+    os._exit(1)
 
 
 LINE_ENDS = re.compile(rb"[\r\n]+")  # a progress bar overwrites itself: each \r begins its next state

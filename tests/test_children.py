@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,29 @@ def test_a_signal_to_all_processes_leaves_children_to_their_parent():
         child.receive()
 
 
+LAUNCHER = """
+    import os, subprocess, sys, time
+    os.environ["TORCHELASTIC_RUN_ID"] = "one"
+    program = (
+        "import time; from pyserini_tasb.workers import StopRequest, stop_with_launcher\\n"
+        "with StopRequest() as stop:\\n"
+        "    stop_with_launcher(); print('here', flush=True)\\n"
+        "    while not stop.made: time.sleep(0.05)\\n"
+        "print('stopped', flush=True)"
+    )
+    subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_rank_stops_politely_when_torchrun_is_killed():
+    with marked([sys.executable, "-c", textwrap.dedent(LAUNCHER)]) as process:
+        assert process.popen.stdout.readline() == "here\n"
+        process.popen.kill()
+        assert process.orphans(10) == []
+        assert process.popen.communicate() == ("stopped\n", "")
+
+
 @pytest.fixture
 def run(tmp_path):
     """Run a Python program as a command."""
@@ -125,6 +149,32 @@ def test_what_a_command_leaves_behind_ends_after_it(run, tmp_path):
     assert time.monotonic() - began < 9
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "log").read_text()), 0)
+
+
+def test_a_command_is_suspended_with_the_process_that_runs_it(tmp_path):
+    program = f"""
+        import os, pathlib
+        from pyserini_tasb.workers import run_command
+        ticking = "import os, time; print(os.getpid(), flush=True)\\nwhile True: time.sleep(0.05)"
+        folder = pathlib.Path({str(tmp_path)!r})
+        run_command([{sys.executable!r}, "-c", ticking], folder=folder, environment=os.environ, log=folder / "log")
+    """
+    log = tmp_path / "log"
+    with marked([sys.executable, "-c", textwrap.dedent(program)]) as process:
+        process.wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
+        ticking = int(log.read_text())
+        process.popen.send_signal(signal.SIGSTOP)
+        process.wait_until(lambda: state(ticking) == "T", 5)
+        process.popen.send_signal(signal.SIGCONT)
+        process.wait_until(lambda: state(ticking) in "SR", 5)
+        process.popen.send_signal(signal.SIGSTOP)
+        process.wait_until(lambda: state(ticking) == "T", 5)
+        process.popen.kill()
+        assert process.orphans(5) == []
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_the_last_words_of_a_command_that_is_stopped_are_in_its_log(run, tmp_path):
