@@ -19,7 +19,9 @@ import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb import __version__
-from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained, shown
+from pyserini_tasb.folders import another_folder
+from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -204,14 +206,13 @@ def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, 
 
 
 def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST) -> dict[str, Any]:
-    """Read the manifest; every file it lists is there in full size.
+    """Read the manifest; every file it lists is there in full size, and unless it is large, with its checksum.
 
     Raises:
-        TasbError: not such a store, of a newer format, or a file is missing or has another size.
+        TasbError: not such a store, of a newer format, or a file is missing or damaged.
     """
     if not (folder / name).is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {name} in it"
-        raise _not_a_store(folder, kind, found)
+        raise _not_a_store(folder, kind, f"no {name} in it")
     manifest = _parse(folder / name, kind)
     if manifest["format"] != _format(kind):
         raise _not_a_store(folder, kind, str(manifest["format"]))
@@ -228,6 +229,8 @@ def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST
         if size != file["bytes"]:
             found = "no such file" if size is None else f"{size} bytes"
             raise _damaged(path, f"{file['bytes']} bytes", found)
+        if size <= DIGESTED_BYTES:
+            _require_checksum(path, file["sha256"])
     return manifest
 
 
@@ -238,9 +241,13 @@ def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
         TasbError: naming the first file that is different.
     """
     for path, wanted in _checksums(folder / name).items():
-        found = sha256(path) if path.is_file() else "no such file"
-        if found != wanted:
-            raise _damaged(path, f"sha256 {wanted}", found)
+        _require_checksum(path, wanted)
+
+
+def _require_checksum(path: Path, wanted: str) -> None:
+    found = sha256(path) if path.is_file() else "no such file"
+    if found != wanted:
+        raise _damaged(path, f"sha256 {wanted}", found)
 
 
 def listed_files(folder: Path) -> list[str]:
@@ -259,12 +266,13 @@ def _checksums(manifest: Path) -> dict[Path, str]:
 
 
 def _parse(path: Path, kind: str) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise _damaged(path, "JSON", str(error)) from error
-    if not isinstance(manifest, dict) or not {"format", "version", "files"} <= manifest.keys():
+    manifest = read_json(path, do=DAMAGED)
+    if not {"format", "version", "files"} <= manifest.keys():
         raise _not_a_store(path.parent, kind, f"a {path.name} of something else")
+    with explained(path, expected="files with their sizes and checksums", do=DAMAGED):
+        for name, file in manifest["files"].items():
+            if not (isinstance(file["bytes"], int) and isinstance(file["sha256"], str)):
+                raise TypeError(f"{shown(name)}: {shown(file)}")
     return manifest
 
 
@@ -272,13 +280,10 @@ def _format(kind: str) -> str:
     return f"pyserini-tasb {kind}"
 
 
-def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected=f"a {kind}",
-        found=found,
-        do="check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets",
-    )
+def _not_a_store(folder: Path, kind: str, unknown: str) -> TasbError:
+    otherwise = "check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets"
+    found, do = another_folder(folder, f"a {kind}", otherwise, unknown=unknown)
+    return TasbError(where=str(folder), expected=f"a {kind}", found=found, do=do)
 
 
 def _damaged(path: Path, expected: str, found: str) -> TasbError:
@@ -291,10 +296,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     A file that is not there, or is damaged, says nothing: whatever it is beside is made again.
     """
     try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return read_json(path)
+    except TasbError:
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def sha256(path: Path) -> str:

@@ -189,7 +189,7 @@ NO_TOPICS = (
 NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
 NO_COLLECTION = "a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text …, or a text store"
 NO_FILE = (
-    "a readable file, plain, gzip or Zstandard",
+    "a readable file, plain, gzip, bzip2, xz or Zstandard",
     "No such file or directory",
     "check the path, its permissions, …",
 )
@@ -279,7 +279,7 @@ REFUSED = [
     refused("evaluate … --qrels no.txt", "qrels `no.txt`", NO_TOPICS, "no such file", "give the path of a file"),
     refused(
         "evaluate … --runs broken.run", "broken.run", "lines of 6 columns: qid Q0 docid rank score tag",
-        "1 faulty line:\n    broken.run:1: score 'x' is not a finite number", "mend or remove these lines",
+        "1 faulty line:\n    broken.run:1: score 'x' is not a finite number", "fix or remove these lines",
     ),
     refused(
         "fuse … --method rrf --output nowhere/new.run", "nowhere/new.run", "a file that can be written",
@@ -338,7 +338,7 @@ REFUSED = [
     refused("encode … --shard 3/3", "", "--shard i/n with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines", "3/3", "…"),
     refused(
         "pseudo-queries … --min-words 30",
-        "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "mend one of them",
+        "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "fix one of them",
     ),
     refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "--strata 0", "give larger numbers"),
     refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
@@ -563,7 +563,8 @@ DONE = [
     done("hybrid …", "new.run: 10 queries, … hits of dense (index), bm25 (…/bm25/index)\n", "…", new="new.run"),
     done(
         "expand … --predictions predictions.txt",
-        "new: 123 passages with predicted queries. To index them:\n    python -m pyserini.index.lucene …\n",
+        "new: 123 passages with predicted queries: each got …, … in all. To index them:\n"
+        "    python -m pyserini.index.lucene …\n",
         new="new/000000.jsonl",
     ),
     done("show … --hits 2", "query 1\nbm25.run: 2 of 15 hits\n  1  CACM-…\n…"),

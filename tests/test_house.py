@@ -31,7 +31,8 @@ STOREYS = (
     ("plots",),
     ("results", "resume"),
     ("workers", "artifacts", "supervisor", "tables"),
-    ("registry",),
+    ("registry", "folders"),
+    ("parsing",),
     ("errors",),
     ("__init__",),
 )

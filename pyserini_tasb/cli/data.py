@@ -12,6 +12,7 @@ from pyserini_tasb.cli.options import (
     add_allow_other_encoder_option,
     add_allow_reversed_option,
     add_backend_option,
+    add_fields_options,
     add_remove_query_option,
 )
 from pyserini_tasb.cli.retrieve import add_model_options
@@ -54,6 +55,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
         help="With --negatives: draw N of a query's negatives (default: take all).",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--topics", metavar="NAME|PATH", help=TOPICS)
     parser.add_argument(
         "--known-positives",
@@ -72,6 +74,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help=QRELS)
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--index", metavar="DIR", help="A Lucene index, a folder or a name of Pyserini's, to search with BM25."
@@ -118,6 +121,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
 
 def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="A new folder for queries.tsv and qrels.txt.")
     parser.add_argument(
         "--source",
@@ -146,6 +150,7 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
         "--run", required=True, metavar="NAME|PATH", help="The run of a baseline, which gives candidates."
     )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="The folder of the set; it is new or empty.")
     parser.add_argument(
         "--queries-sampled",
@@ -211,6 +216,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         help="Files with a pair a line: [pos_score neg_score | margin] qid pos_pid neg_pid. Only the ids count.",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--topics", metavar="NAME|PATH", help=TOPICS)
     parser.add_argument(
         "--output",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import signal
 import sys
 import threading
@@ -17,9 +16,10 @@ from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
+from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
-from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError
+from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError, printable
 from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
 
@@ -40,7 +40,22 @@ GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tasb` verb; return the process's exit status."""
-    words = sys.argv[1:] if argv is None else argv
+    status = FAILED
+    with standard_streams() as output:
+        with contextlib.suppress(UnwritableError):
+            try:
+                status = _run(sys.argv[1:] if argv is None else argv)
+            finally:
+                sys.stdout.flush()
+        if not output.failure:
+            return status
+        if isinstance(output.failure, BrokenPipeError):  # `tasb … | head` has seen enough
+            return PIPE_CLOSED
+        print(f"tasb: cannot write to standard output: {output.failure.strerror}", file=sys.stderr)
+        return FAILED
+
+
+def _run(words: Sequence[str]) -> int:
     options = build_parser(words).parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
@@ -55,9 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except FailedError as error:
             print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
             return FAILED
-        except BrokenPipeError:  # `tasb … | head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
-            return PIPE_CLOSED
         except KeyboardInterrupt as interruption:
             with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal to print on
                 verb.interrupted(interruption, options)
@@ -172,7 +184,7 @@ class _Stderr(logging.Handler):
         words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
-        print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+        print(f"tasb {self._verb.name}: {kind}: {printable(text)}", file=sys.stderr)  # the stream that is stderr now
 
     def _worded(self, value: object) -> object:
         if isinstance(value, Argument):

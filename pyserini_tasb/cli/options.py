@@ -6,13 +6,13 @@ import argparse
 
 # Help texts of options that verbs declare themselves: some verbs require them, others have other defaults.
 CORPUS = (
-    "The passages: a TSV or JSONL file, a folder of JSONL, a Lucene index that stores text, a text store, or "
+    "The passages: a TSV or JSONL file, a folder of such files, a Lucene index that stores text, a text store, or "
     "READER:PATH (docs/extend.md)."
 )
 TOPICS = (
     "The queries: a name, such as dl19-passage, a TSV or JSONL file of ids and texts, or READER:PATH (docs/extend.md)."
 )
-QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format."
+QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format or in BEIR's."
 OUTPUT_RUN = "The file of the run. It is compressed with gzip if its name ends in .gz."
 DEVICE = "Compute on cpu, cuda:0, … (default: %(default)s)."
 DEVICE_OR_GPU = "Compute on cpu, cuda:0, … (default: a GPU if there is one)."
@@ -76,6 +76,24 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
         type=at_least_one,
         metavar="N",
         help="Use so many threads (default: the cores that this process may use).",
+    )
+
+
+def add_fields_options(parser: argparse.ArgumentParser, corpus: str = "--corpus") -> None:
+    """`--fields` and `--docid-field`, for a verb that reads a corpus by the option `corpus`."""
+    parser.add_argument(
+        "--fields",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD",
+        help=f"Read these fields of {corpus} as the text, joined by spaces: fields of JSON, or columns of a TSV with a "
+        "header (default: title and text, or contents).",
+    )
+    parser.add_argument(
+        "--docid-field",
+        metavar="FIELD",
+        help=f"Read this field of {corpus} as the docid (default: id, _id or docid, or a TSV's first column).",
     )
 
 

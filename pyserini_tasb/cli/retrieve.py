@@ -18,6 +18,7 @@ from pyserini_tasb.cli.options import (
     add_allow_other_encoder_option,
     add_backend_option,
     add_batch_size_option,
+    add_fields_options,
     add_output_format_option,
     add_remove_query_option,
     add_set_option,
@@ -170,6 +171,7 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument(
         "--depth",
         type=int,
@@ -274,6 +276,7 @@ def _report_rerank_depths(curves: DepthCurves, options: argparse.Namespace) -> i
 
 def _add_expand(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     queries = parser.add_mutually_exclusive_group(required=True)
     queries.add_argument(
         "--predictions",
@@ -315,6 +318,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
         "--topic", required=True, nargs="+", action="extend", metavar="QID", help="Show the queries with these ids."
     )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument(
         "--hits",
         type=at_least_one,

@@ -20,12 +20,13 @@ from pyserini_tasb.data.negatives import (
 from pyserini_tasb.data.rankings import bm25_rankings, dense_rankings, run_rankings
 from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import open_collection, store_collection
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_qrels, as_topics
 from pyserini_tasb.formats.text_store import fill_text_store
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pyserini_tasb.data.negatives import Candidates, Ranking
     from pyserini_tasb.formats.named import AnyQrels, AnyTopics
@@ -112,6 +113,8 @@ def mine(
     qrels: AnyQrels,
     corpus: StrPath,
     *,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     index: StrPath | None = None,
     dense_index: StrPath | None = None,
     run: AnyRun | None = None,
@@ -140,6 +143,9 @@ def mine(
         topics: the queries; those without positives are left out.
         qrels: the judgments that say which passages are positives.
         corpus: TSV, JSONL, a Lucene index or a text store.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         index: a Lucene index or the name of a prebuilt one, to be searched with BM25; this or one of the next two.
         dense_index: a Faiss index or the name of a prebuilt one, to be searched with `encoder`.
         run: an existing run.
@@ -184,7 +190,7 @@ def mine(
             beside = tempfile.TemporaryDirectory(prefix=f"{path.name}.{name}.", dir=path.parent)
             return Path(opened.enter_context(beside))
 
-        collection = open_collection(Path(corpus))
+        collection = open_collection(Path(corpus), Fields.named(fields, docid_field))
         passages = store_collection(folder_beside("passages"), collection, os.fspath(corpus))
         positives = usable_positives(queries, judged, passages, rules, counts)
         _require_positives(counts, positives, min_relevance)
@@ -258,7 +264,7 @@ def _require_fitting(
             not 0 <= skip_top < hits,
             f"{argument('skip_top')} from 0 to less than {argument('hits')}",
             depth,
-            "mend one",
+            "fix one",
         ),
         (
             per_query is not None and per_query < 1,
@@ -308,7 +314,7 @@ def _require_pairs(counts: MiningCounts, output: Path) -> None:
         f"{getattr(counts, kind)} {_filled(what, format)}" for kind, what in REMOVALS.items()
     )
     advice = (
-        "mend the cause of most removals"
+        "fix the cause of most removals"
         if counts.hits
         else "check that the topics are those of the run, or that the index is of the kind you named"
     )

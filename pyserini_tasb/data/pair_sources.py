@@ -14,7 +14,7 @@ import numpy as np
 from pyserini_tasb.data.false_negatives import same_texts
 from pyserini_tasb.data.negatives import query_randomness, uniform
 from pyserini_tasb.data.pair_builder import PairRows
-from pyserini_tasb.data.rows import MEND_OR_SKIP, RowFaults, first_row, read_rows
+from pyserini_tasb.data.rows import FIX_OR_SKIP, RowFaults, first_row, read_rows
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.lines import FAULTS_SHOWN, open_lines, split_columns
 from pyserini_tasb.formats.named import as_qrels, bundled_files, canonical_name, load_run
@@ -75,7 +75,7 @@ class IdPairs:
         TasbError: the first file's first row is of no known format.
     """
 
-    def __init__(self, paths: Sequence[Path], *, skip_bad: bool, advice: str = MEND_OR_SKIP) -> None:
+    def __init__(self, paths: Sequence[Path], *, skip_bad: bool, advice: str = FIX_OR_SKIP) -> None:
         self.paths = paths
         self.format = _detected_format(paths[0])
         self.supervision: Supervision = self.format.supervision

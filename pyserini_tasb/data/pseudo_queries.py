@@ -16,14 +16,16 @@ import numpy as np
 from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.data.false_negatives import WORD_CHARACTER, text_digest
 from pyserini_tasb.errors import Argument, TasbError, argument
-from pyserini_tasb.formats.collections import Document, read_documents
+from pyserini_tasb.formats.collections import Document, documents_of, open_collection
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.formats.collections import Collection
     from pyserini_tasb.results import StrPath
 
 
@@ -93,6 +95,8 @@ class PseudoQueries(FileResult):
 def pseudo_queries(
     corpus: StrPath,
     *,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output: StrPath,
     source: Source = "auto",
     min_words: int = 3,
@@ -107,6 +111,10 @@ def pseudo_queries(
 
     Args:
         corpus: TSV or JSONL.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. The field
+            `title`, or else the first of several, is the title.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: a new folder for `queries.tsv` and `qrels.txt`.
         source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
         min_words: a shorter query is left out.
@@ -121,8 +129,9 @@ def pseudo_queries(
     rules = _rules(source, min_words, max_words, limit, seed)
     path, folder = Path(corpus), Path(output)
     refuse_occupied(folder, overwrite=False)
+    collection = open_collection(path, Fields.named(fields, docid_field))
     counts = PseudoQueryCounts()
-    chosen = choose_documents(_shown(path, "read"), rules, counts)
+    chosen = choose_documents(_shown(collection, "read"), rules, counts)
     if not counts.queries:
         raise TasbError(
             where=str(path),
@@ -131,7 +140,7 @@ def pseudo_queries(
             do=f"use another {argument('source')}, or a lower {argument('min_words')}",
         )
     with new_folder(folder) as beside:
-        _write(beside, path, chosen, rules, write_collection=write_collection)
+        _write(beside, collection, chosen, rules, write_collection=write_collection)
     written = (folder / COLLECTION).parent if write_collection else None
     return PseudoQueries(folder, folder / QUERIES, folder / QRELS, written, counts)
 
@@ -143,14 +152,14 @@ def _left_out(counts: PseudoQueryCounts, mention: Callable[[Argument], str]) -> 
     )
 
 
-def _shown(corpus: Path, doing: str) -> Iterator[Document]:
+def _shown(corpus: Collection, doing: str) -> Iterator[Document]:
     from tqdm.auto import tqdm
 
-    yield from tqdm(read_documents(corpus), desc=doing, unit=" documents", mininterval=1.0)
+    yield from tqdm(documents_of(corpus), desc=doing, unit=" documents", mininterval=1.0)
 
 
 def _write(
-    folder: Path, corpus: Path, chosen: NDArray[np.bool_], rules: PseudoQueryRules, *, write_collection: bool
+    folder: Path, corpus: Collection, chosen: NDArray[np.bool_], rules: PseudoQueryRules, *, write_collection: bool
 ) -> None:
     with ExitStack() as opened:
 
@@ -199,7 +208,7 @@ def _rules(source: Source, min_words: int, max_words: int, limit: int | None, se
         raise TasbError(
             expected=f"{argument('min_words')} at least 1 and at most {argument('max_words')}",
             found=f"{argument('min_words', min_words)}, {argument('max_words', max_words)}",
-            do="mend one of them",
+            do="fix one of them",
         )
     if limit is not None and limit < 1:
         raise TasbError(

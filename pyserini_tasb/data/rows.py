@@ -11,7 +11,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import PADDING, Spans
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, GZIP_MAGIC, open_lines
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, compression, open_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 24
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TAB, LINE_END, RETURN = b"\t\n\r"
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-MEND_OR_SKIP = f"mend or remove these lines, or add {argument('skip_bad', True)} to leave them out"
+FIX_OR_SKIP = f"fix or remove these lines, or add {argument('skip_bad', True)} to leave them out"
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,18 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
     with open_lines(path) as lines:
         file = cast("BinaryIO", lines.buffer)
-        rest = file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
-        with path.open("rb") as plain:
-            is_gzip = plain.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        size = None if is_gzip else path.stat().st_size
+        begun = [file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)]
+        size = None if compression(path) else path.stat().st_size
         with tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as progress:
             while block := file.read(CHUNK_BYTES):
                 progress.update(len(block))
                 whole, line_end, tail = block.rpartition(b"\n")
                 if line_end:
-                    yield b"".join((rest, whole, line_end))
-                    rest = tail
+                    yield b"".join((*begun, whole, line_end))
+                    begun = [tail]
                 else:
-                    rest += block
-            if rest:
+                    begun.append(block)
+            if rest := b"".join(begun):
                 yield rest + b"\n"
 
 
@@ -203,7 +201,7 @@ class RowFaults:
         count: faulty rows so far.
     """
 
-    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = MEND_OR_SKIP) -> None:
+    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = FIX_OR_SKIP) -> None:
         self.path, self._expected, self._skip, self._advice = path, expected, skip, advice
         self.count = 0
         self._kept: list[tuple[int, str]] = []

@@ -17,6 +17,7 @@ from pyserini_tasb.data.pair_store import Agreement
 from pyserini_tasb.data.pairs import store_queries
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import open_collection, store_collection
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.resume import partial_file
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 NEEDED_BY_MODEL = ("pairs", "corpus", "topics")
-FAULTY_ROWS = "mend or remove these lines"
+FAULTY_ROWS = "fix or remove these lines"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def score(
     pairs: StrPath | Sequence[StrPath] | None = None,
     *,
     corpus: StrPath | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     topics: AnyTopics | None = None,
     model: str | None = None,
     scorer: str | None = None,
@@ -80,6 +83,9 @@ def score(
     Args:
         pairs: files of pairs by ids, as `tasb.pairs` takes them; scores in them are not used.
         corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         topics: the queries' texts.
         model: an encoder's name, or the folder or hub id of a BERT_CAT, ColBERT, monoT5 or other cross-encoder;
             config.json says which, unless `scorer` does.
@@ -103,6 +109,8 @@ def score(
     of_model = {
         "pairs": pairs,
         "corpus": corpus,
+        "fields": fields or None,
+        "docid_field": docid_field,
         "topics": topics,
         "scorer": scorer,
         "query_max_length": query_max_length,
@@ -134,6 +142,7 @@ def score(
                 scorer=scorer,
             ),
             corpus=corpus or "",
+            fields=Fields.named(fields, docid_field),
             topics=topics,
             allow_reversed=allow_reversed,
             allow_bin=allow_bin,
@@ -195,6 +204,7 @@ def _score(
     options: ScoringOptions,
     *,
     corpus: StrPath,
+    fields: Fields,
     topics: AnyTopics,
     allow_reversed: bool,
     allow_bin: bool,
@@ -209,7 +219,7 @@ def _score(
     digest = scorers.ScorerRequest(model, allow_bin, options).digest
     origin = {"model": {"name": f"`{model}`", "digest": digest}}
     scorer = scorers.load_scorer(model, options, allow_bin=allow_bin)
-    with _stored(output, corpus, topics) as (queries, passages):
+    with _stored(output, corpus, fields, topics) as (queries, passages):
         table = scored_pairs.PairTable(rows, queries, passages)
         origin |= {
             "collection": {"name": os.fspath(corpus), "digest": passages.fingerprint},
@@ -241,7 +251,7 @@ def _score(
 
 
 @contextlib.contextmanager
-def _stored(output: Path, corpus: StrPath, topics: AnyTopics) -> Iterator[tuple[TextStore, TextStore]]:
+def _stored(output: Path, corpus: StrPath, fields: Fields, topics: AnyTopics) -> Iterator[tuple[TextStore, TextStore]]:
     """Queries and passages as text stores; unless they are some, beside the output for the time of the run."""
     # Always by the same name, so that what a killed run left does not stay.
     folder = output.with_name(f"{output.name}.texts.part")
@@ -252,7 +262,7 @@ def _stored(output: Path, corpus: StrPath, topics: AnyTopics) -> Iterator[tuple[
             for name in ("queries", "passages"):
                 (folder / name).mkdir(parents=True)
             queries = store_queries(folder / "queries", topics)
-            collection = open_collection(Path(corpus).expanduser())
+            collection = open_collection(Path(corpus).expanduser(), fields)
             passages = store_collection(folder / "passages", collection, os.fspath(corpus))
         yield queries, passages
     finally:

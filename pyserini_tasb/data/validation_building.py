@@ -24,6 +24,7 @@ from pyserini_tasb.data.validation_set import (
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_qrels, as_topics
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
@@ -49,6 +50,8 @@ def validation_set(
     run: AnyRun,
     *,
     corpus: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output: StrPath,
     queries_sampled: int | None = 3_200,
     sampling: Literal["uniform", "stratified"] = "uniform",
@@ -70,6 +73,9 @@ def validation_set(
         qrels: their judgments.
         run: the baseline run.
         corpus: TSV, JSONL, a Lucene index or a text store.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: the folder, absent or empty unless `overwrite`.
         queries_sampled: the most queries; None takes all.
         sampling: `uniform`, or `stratified` over the values of a measure of the run.
@@ -98,7 +104,7 @@ def validation_set(
         remove_query=remove_query,
         seed=seed,
     )
-    collection = open_collection(Path(corpus).expanduser())
+    collection = open_collection(Path(corpus).expanduser(), Fields.named(fields, docid_field))
     sources = {"topics": topics, "qrels": qrels, "run": run, "collection": corpus}
     return build_validation_set(
         folder,

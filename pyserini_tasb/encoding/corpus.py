@@ -21,6 +21,7 @@ from pyserini_tasb.encoding.vector_formats import FORMATS
 from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorUnit
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.collections import absolute_corpus
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.backends import checked_backend
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
@@ -55,6 +56,8 @@ def encode(
     *,
     encoder: str,
     output: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output_format: Sequence[VectorFormat] = (),
     max_length: int | None = None,
     precision: Precision | None = None,
@@ -87,6 +90,8 @@ def encode(
     encoder: str,
     kind: Kind = "passage",
     output: StrPath | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output_format: Sequence[VectorFormat] = (),
     max_length: int | None = None,
     precision: Precision | None = None,
@@ -106,11 +111,14 @@ def encode(
         queries = tasb.encode(texts=["what ranks?"], encoder="tasb", kind="query")  # [1, 768]
 
     Args:
-        corpus: TSV or JSONL files, folders of JSONL, Lucene indexes that store text, text stores: one path or several.
+        corpus: TSV or JSONL files, folders of them, Lucene indexes that store text, text stores: one path or several.
         texts: texts instead of a corpus. `output` and all that follows from it are not for them.
         encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
         kind: `passage` or `query`: which prefix and length cap of the card `texts` get. A corpus has passages.
         output: the folder of the vectors: a new one, or one that the same call began.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output_format: files for other programs, each in a folder of that name in `output`: `faiss`, `jsonl`,
             `parquet`, `npy`. A later call may ask for more; nothing is encoded again for them.
         max_length: tokens kept of a text, special tokens included, if fewer than the card's.
@@ -142,7 +150,8 @@ def encode(
     for name, number in {"max_length": max_length, "unit_size": unit_size, "processes": processes}.items():
         if number is not None and number < 1:
             raise TasbError(expected=f"{argument(name)} of at least 1", found=str(number), do=f"raise {argument(name)}")
-    _require_one_input(corpus, texts, kind, output)
+    named = Fields.named(fields, docid_field)
+    _require_one_input(corpus, texts, kind, output, named)
     if texts is not None:
         return _encode_texts(
             texts, encoder, kind, max_length=max_length, precision=precision, device=device, backend=backend
@@ -152,6 +161,7 @@ def encode(
         encoder=encoder,
         card_digest=model_digest(encoder),
         corpus=tuple(map(absolute_corpus, paths)),
+        fields=named,
         output=Path(output or ""),
         max_length=max_length,
         precision=precision,
@@ -211,7 +221,11 @@ class Vectors(FileResult):
 
 
 def _require_one_input(
-    corpus: StrPath | Sequence[StrPath] | None, texts: Sequence[str] | None, kind: Kind, output: StrPath | None
+    corpus: StrPath | Sequence[StrPath] | None,
+    texts: Sequence[str] | None,
+    kind: Kind,
+    output: StrPath | None,
+    fields: Fields,
 ) -> None:
     if (corpus is None) == (texts is None):
         raise TasbError(
@@ -228,6 +242,12 @@ def _require_one_input(
             expected=f"{argument('output')} with {argument('corpus')}",
             found=f"it with {argument('texts')}, whose vectors are returned",
             do="leave it out",
+        )
+    if texts is not None and fields.given:
+        raise TasbError(
+            expected=f"{argument('fields')} and {argument('docid_field')} with {argument('corpus')}",
+            found=f"them with {argument('texts')}",
+            do="leave them out",
         )
     if corpus is not None and output is None:
         raise TasbError(

@@ -19,9 +19,10 @@ import yaml
 from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, quantise, require_packages, trace
 from pyserini_tasb.environment.processor import int8_weight_bits
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.cacm_collection import DATA
 from pyserini_tasb.formats.collections import open_collection
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.models.backends import Torch
 from pyserini_tasb.models.checkpoints import (
@@ -62,6 +63,8 @@ def export(
     output: StrPath,
     precision: ExportPrecision = "fp32",
     sample: tuple[StrPath, AnyTopics] | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     force: bool = False,
 ) -> Export:
     """Write an encoder's model as a folder for ONNX Runtime, with an encoder card that uses it.
@@ -74,6 +77,8 @@ def export(
         precision: `fp32`, or `int8` matrices, for CPUs that multiply them.
         sample: a corpus and topics, of which the first 128 passages and 64 queries are compared; by default abstracts
             and queries of CACM.
+        fields: the fields of the sample's passages that are their text; by default `title` and `text`, or `contents`.
+        docid_field: the field of their docid; by default `id`, `_id` or `docid`.
         force: also write a model that lost more than its precision explains.
 
     Returns:
@@ -88,7 +93,14 @@ def export(
     require_packages()
     refuse_occupied(folder, overwrite=False)
     card = encoder_card(encoder)
-    texts = read_sample(Path(sample[0]), sample[1]) if sample else built_in_sample()
+    named = Fields.named(fields, docid_field)
+    if named.given and not sample:
+        raise TasbError(
+            expected=f"{argument('fields')} and {argument('docid_field')} with {argument('sample')}",
+            found=f"no {argument('sample')}",
+            do="leave them out",
+        )
+    texts = read_sample(Path(sample[0]), sample[1], named) if sample else built_in_sample()
     with new_folder(folder) as beside:
         about = export_model(card, beside, precision, texts, force=force)
     return Export(
@@ -151,13 +163,13 @@ class Sample:
     queries: list[str]
 
 
-def read_sample(corpus: Path, topics: AnyTopics) -> Sample:
+def read_sample(corpus: Path, topics: AnyTopics, fields: Fields = Fields()) -> Sample:  # noqa: B008 - immutable
     """The first texts of a corpus and of topics.
 
     Raises:
         TasbError: they cannot be read.
     """
-    passages = [text for _, text in itertools.islice(open_collection(corpus), PASSAGES)]
+    passages = [text for _, text in itertools.islice(open_collection(corpus, fields), PASSAGES)]
     return Sample(passages, list(itertools.islice(as_topics(topics).values(), QUERIES)))
 
 

@@ -391,18 +391,15 @@ def check_caches() -> list[Finding]:
     """Pyserini's cache, Hugging Face's, and the folder of the user's own recipes."""
     from huggingface_hub import constants
 
-    from pyserini_tasb.recipes.lookup import broken_cards, recipe_files, user_folder
+    from pyserini_tasb.recipes.lookup import broken_recipes, user_folder
 
-    cards = recipe_files("encoders")
     return [
         _pyserini(Path(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini").expanduser()),
         _folder("Hugging Face cache", Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE"),
         _folder("your recipes", user_folder("encoders").parent, "PYSERINI_TASB_HOME"),
         *(
-            problem(
-                f"tasb:{name}", f"{cards[name]}: {fault.found}", f"repair or remove {shlex.quote(str(cards[name]))}"
-            )
-            for name, fault in broken_cards().items()
+            problem(name, f"{fault.where or path}: {fault.found}", f"fix or remove {shlex.quote(str(path))}")
+            for name, path, fault in broken_recipes()
         ),
     ]
 

@@ -70,7 +70,7 @@ def evaluate(
     Args:
         runs: name → run, several runs, or one; each a path, a name (`dl19-passage.tasb`), a `Run`, a dictionary, a
             data frame, a TrecRun or a ranx Run.
-        qrels: a name (`dl19-passage`), a TREC file, qid → docid → grade, or a data frame.
+        qrels: a name (`dl19-passage`), a file of TREC's or BEIR's, qid → docid → grade, or a data frame.
         measures: ir-measures' names, one or several, e.g. `nDCG@10` or `AP(rel=2)@1000`; by default those customary
             for the qrels.
         remove_query: drop each query's own document, whose docid is the query's id, from every run.

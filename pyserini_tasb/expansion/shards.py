@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.artifacts import locked_folder, read_sidecar, whole_text_file, write_whole
@@ -57,6 +58,40 @@ def require_new(folder: Path) -> None:
             found="something is there already",
             do=f"choose another {argument('output')}, or move this one away",
         )
+
+
+@dataclass
+class QueryCounts:
+    """How many queries the passages got.
+
+    Args:
+        passages: the passages.
+        queries: the queries of all of them.
+        fewest: the queries of the passage with the fewest.
+        most: the queries of the passage with the most.
+        without: passages that got none.
+        unit: what was counted: queries, or lines of queries.
+    """
+
+    passages: int = 0
+    queries: int = 0
+    fewest: int = 0
+    most: int = 0
+    without: int = 0
+    unit: str = "queries"
+
+    def add(self, count: int) -> None:
+        """Count a passage with so many queries."""
+        self.fewest = min(self.fewest, count) if self.passages else count
+        self.most = max(self.most, count)
+        self.passages += 1
+        self.queries += count
+        self.without += not count
+
+    def __str__(self) -> str:
+        each = f"{self.fewest:,}" if self.fewest == self.most else f"{self.fewest:,} to {self.most:,}"
+        none = f", {self.without:,} of them none" if self.without and self.most else ""
+        return f"each got {each} {self.unit}{none}, {self.queries:,} in all"
 
 
 @contextlib.contextmanager

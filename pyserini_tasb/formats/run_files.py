@@ -18,8 +18,16 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 import numpy as np
 
 from pyserini_tasb.artifacts import whole_file
-from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import ASCII_SPACE, LineFaults, open_lines, read_columns, split_columns
+from pyserini_tasb.errors import TasbError, argument, printable, shown
+from pyserini_tasb.formats.lines import (
+    ASCII_SPACE,
+    LONGEST_LINE,
+    LineFaults,
+    column_lines,
+    open_lines,
+    read_columns,
+    split_columns,
+)
 from pyserini_tasb.formats.run_table import RunTable, is_one_column, query_blocks
 from pyserini_tasb.formats.text_columns import (
     PackedText,
@@ -46,7 +54,7 @@ RunFormat = Literal["trec", "msmarco"]
 
 
 def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
-    """Read a run, plain, gzip or Zstandard; three columns in the first line are MS MARCO's, whose score is 1 / rank.
+    """Read a run, compressed or not; three columns in the first line are MS MARCO's, whose score is 1 / rank.
 
     Args:
         path: the file.
@@ -72,7 +80,7 @@ def _read(path: Path, *, is_msmarco: bool) -> RunTable:
 
 def _has_three_columns(path: Path) -> bool:
     with open_lines(path) as lines:
-        first = next((line for line in lines if line.strip()), "")
+        first = next((line for line in column_lines(lines) if line.strip()), "")
     try:
         return len(split_columns(first)) == MSMARCO.columns
     except ValueError:
@@ -176,16 +184,20 @@ class LineBlock:
 
 
 def line_blocks(file: BinaryIO) -> Iterator[bytes]:
-    """The file in pieces that end with a line."""
+    """The file in pieces that end with a line.
+
+    Raises:
+        IrregularLinesError: a line is longer than a line of columns can be.
+    """
     begun = file.read(len(_BYTE_ORDER_MARK))
     begun = b"" if begun == _BYTE_ORDER_MARK else begun
     while read := file.read(BLOCK_BYTES):
         end = read.rfind(b"\n") + 1
         if end:
             yield begun + read[:end]
-            begun = read[end:]
-        else:
-            begun += read
+        begun = read[end:] if end else begun + read
+        if len(begun) > LONGEST_LINE:
+            raise IrregularLinesError
     if begun:
         yield begun if begun.endswith(b"\n") else begun + b"\n"
 
@@ -194,11 +206,14 @@ def parse_block(lines: bytes, form: LineFormat) -> LineBlock:
     """The columns of lines that each end with a line feed.
 
     Raises:
-        IrregularLinesError: not all lines are columns with one space or tab between two, or a number is none.
+        IrregularLinesError: not all lines are columns with one space or tab between two, a number is none, or a line
+            is too long.
     """
     text = PackedText(lines)
     ends = _column_ends(text, lines, form.columns)
     line_starts = np.concatenate([[0], ends[:-1, -1] + 1])
+    if (ends[:, -1] - line_starts).max() >= LONGEST_LINE:  # the widest docid decides how much memory all of them take
+        raise IrregularLinesError
     number_starts, number_ends = ends[:, form.number - 1] + 1, ends[:, form.number].copy()
     numbers, read = read_decimals(text, number_starts, number_ends)
     for row in np.flatnonzero(~read).tolist():
@@ -260,7 +275,7 @@ def read_run(path: Path) -> RunDict:
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not six columns, a score that is no
-            finite number, a document twice for one query, not UTF-8. All are named.
+            finite number, a document twice for one query, not UTF-8, too long. All are named.
     """
     run: RunDict = {}
     faults = LineFaults(path, expected="6 columns: qid Q0 docid rank score tag")
@@ -268,7 +283,7 @@ def read_run(path: Path) -> RunDict:
     ranking: dict[str, float] = {}
     with open_lines(path) as lines:
         # A dev run has 7 million lines, so what is wrong with a line is worked out only once something is.
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(column_lines(lines), 1):
             try:
                 qid, _, docid, _, score_text, _ = split_columns(line)
                 score = float(score_text)
@@ -307,7 +322,7 @@ def read_msmarco_run(path: Path) -> RunDict:
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not three columns, a rank that is no
-            integer from 1 on, a document twice for one query, not UTF-8. All are named.
+            integer from 1 on, a document twice for one query, not UTF-8, too long. All are named.
     """
     run: RunDict = {}
     faults = read_columns(path, partial(_add_hit, run), expected="3 columns: qid docid rank")
@@ -354,8 +369,9 @@ def written_tables(
     path: Path, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
 ) -> Iterator[RunTable]:
     """Write a run as `write_run` does, and yield each table once it is written; the run is there after the last."""
-    if not is_one_column(tag):
-        raise _not_written(path, "a tag without white space", f"{tag!r}", f"choose another {argument('tag')}")
+    if not is_one_column(tag) or printable(tag) != tag:
+        expected = "a tag of one word, without characters that control a terminal"
+        raise _not_written(path, expected, shown(tag), f"choose another {argument('tag')}")
     hits = 0
     with whole_file(path) as file, _compressed(path, file) as target:
         # What makes a table formats it too: `fuse` and its writing share the cores.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, split_columns
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, LONGEST_LINE, split_columns
 from pyserini_tasb.formats.text_columns import pack, unpack, widened
 
 if TYPE_CHECKING:
@@ -312,13 +312,15 @@ def _require_columns(
     if found:
         raise TasbError(
             where=name,
-            expected="ids without white space or NUL, and finite scores",
+            expected=f"ids without white space or NUL, of at most {LONGEST_LINE:,} characters, and finite scores",
             found="; ".join(found[:FAULTS_SHOWN]) + ("; …" if len(found) > FAULTS_SHOWN else ""),
-            do="mend what made this run",
+            do="fix what made this run",
         )
 
 
 def _are_columns(texts: list[str]) -> bool:
+    if max(map(len, texts), default=0) > LONGEST_LINE:
+        return False
     joined = " ".join(texts)
     if joined.isascii() and "\0" not in joined:  # all at once is 20 times as fast
         return joined.split() == texts
@@ -326,7 +328,7 @@ def _are_columns(texts: list[str]) -> bool:
 
 
 def is_one_column(text: str) -> bool:
-    """Whether a text can be a column of a run's line: not empty, without white space and NUL, and UTF-8."""
+    """Whether a text can be a column of a run's line: not empty or too long, without white space and NUL, and UTF-8."""
     try:
         return "\0" not in text and split_columns(text) == [text]
     except ValueError:

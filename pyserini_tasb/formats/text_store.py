@@ -303,9 +303,7 @@ def _unusable(source: str, batch: Sequence[tuple[str, str]], before: int) -> Tas
             reason = "a lone surrogate" if isinstance(error, UnicodeEncodeError) else str(error)
             found = f"record {number} (id {id_!r}): {reason}"
             break
-    return TasbError(
-        where=source, expected="records with an id, in UTF-8", found=found, do="mend or remove that record"
-    )
+    return TasbError(where=source, expected="records with an id, in UTF-8", found=found, do="fix or remove that record")
 
 
 def _as_array(indices: Iterable[int] | NDArray[np.integer]) -> NDArray[np.integer]:

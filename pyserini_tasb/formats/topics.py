@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
 from pyserini_tasb.formats.readers import read_with
+from pyserini_tasb.parsing import json_object
 from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
@@ -91,12 +91,7 @@ def _parse_tsv(line: str) -> tuple[str, str]:
 
 
 def _parse_json(line: str) -> tuple[str, str]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
+    record = json_object(line)
     qid = next((record[field] for field in QID_FIELDS if field in record), None)
     if isinstance(qid, bool) or not isinstance(qid, str | int):
         raise ValueError(f"no id in {', '.join(QID_FIELDS)}: a string or an integer")  # noqa: TRY004

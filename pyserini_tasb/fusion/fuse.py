@@ -61,7 +61,7 @@ def fuse(
             frames; or name → run.
         recipe: a name (`tasb+bm25`), or the path of a YAML file (fusion/README.md).
         method: `linear`, `convex`, `rrf`, `combsum`, … (docs/fusion.md has the equations).
-        weights: one for each run, over the recipe's; by default 1.
+        weights: one for each run, instead of the recipe's; by default 1.
         normalization: of each list's scores, with `method`: `none`, `min-max`, `z-score`, …
         missing: what a document gets from a run that lacks it: `minimum`, `zero`, `theoretical`, `drop`; by default
             the method's own rule.
@@ -69,7 +69,7 @@ def fuse(
         rrf_k: k of `rrf`, by default 60.
         depth: documents taken of each list, by default 1,000.
         hits: documents kept for each query, by default 1,000.
-        set: `key=value` over the recipe's, or key → value.
+        set: values that replace the recipe's, as `key=value` or key → value.
         remove_query: drop each query's own document, whose docid is the query's id, before anything else.
         output: a file for the run, gzip if named `….gz`; nothing is written without it.
         output_format: the format of `output`, `trec` or `msmarco`.
@@ -185,15 +185,16 @@ def _require_hits(tables: Mapping[str, RunTable]) -> None:
         )
 
 
-def note_weights(recipe: FusionRecipe, depth: int, *, removed: bool) -> None:
+def note_weights(recipe: FusionRecipe, depth: int | None, *, removed: bool) -> None:
     """Log what a recipe's weights are not known to be good for.
 
     Args:
         recipe: whose weights are used.
-        depth: the most hits that a run has for a query, before they are cut to the recipe's depth.
+        depth: the most hits that a run has for a query, before they are cut to the recipe's depth; None where the
+            recipe itself says how many are searched for.
         removed: whether each query's own document was dropped.
     """
-    provenance, depth = recipe.provenance, min(depth, recipe.depth)
+    provenance, depth = recipe.provenance, min(depth or 0, recipe.depth)
     if not provenance.tuned:
         LOG.info("the weights of %s are untuned: %s", recipe.name, provenance.source)
     elif provenance.depth is not None and depth > provenance.depth:

@@ -26,6 +26,8 @@ from pyserini_tasb.fusion.trials import (
     Split,
     cached,
     require_apart,
+    require_relevant,
+    require_relevant_in_two,
     shuffled_folds,
     train_and_test,
     tuned_and_tested,
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.formats.named import AnyQrels
     from pyserini_tasb.formats.run import AnyRun
-    from pyserini_tasb.fusion.tuning_set import RankedMeasure
     from pyserini_tasb.results import StrPath
 
 
@@ -97,7 +98,7 @@ def tune(
         test_runs: the runs of these topics, in the order of `runs`.
         allow_overlap: test on queries that were tuned on, too.
         remove_query: drop each query's own document, whose docid is the query's id, from every run.
-        set: `key=value` over the recipe's, or key → value.
+        set: values that replace the recipe's, as `key=value` or key → value.
 
     Raises:
         TasbError: choices that do not go together, names that lead nowhere, faulty files, queries both tuned and
@@ -109,6 +110,7 @@ def tune(
     topics = TopicSets.of(qrels, runs, source, remove_query=remove_query)
     ranked, looked_for = ranked_measure(measure), _search(source, grid, search, samples, seed)
     queries = topics.queries(Fusion.from_recipe(source))
+    weighable = queries.weighable(ranked)
     every = Split(cached(queries, ranked), np.arange(len(queries.qids)))
     if (test_qrels is None) != (test_runs is None):
         raise TasbError(
@@ -118,18 +120,23 @@ def tune(
         )
     if test_qrels is not None and test_runs is not None:
         tested_on = TopicSets.of(test_qrels, test_runs, source, "test_runs", remove_query=remove_query)
-        train, test = every, _other_topics(queries, tested_on, ranked, allow_overlap=allow_overlap)
+        others = _other_topics(queries, tested_on, allow_overlap=allow_overlap)
+        train, test = every, Split(cached(others, ranked), np.arange(len(others.qids)))
+        require_relevant(others.weighable(ranked), test.queries, use="test", qrels=tested_on.name, measure=measure)
         held_out = f"the {len(test.queries)} queries of {tested_on.name}"
     elif train_queries is not None:
         trained, tested = train_and_test(queries.qids, Path(train_queries), allow_overlap=allow_overlap)
         train, test = Split(every.per_query, trained), Split(every.per_query, tested)
+        require_relevant(weighable, tested, use="test", qrels=topics.name, measure=measure)
         held_out = f"the {len(tested)} {'' if allow_overlap else 'other '}queries of {topics.name}"
     else:
         folds = FOLDS if folds is None else folds
         train, test = every, None
         held_out = f"{folds}-fold cross-validation by query, seed {seed}"
+    require_relevant(weighable, train.queries, use="tune", qrels=topics.name, measure=measure)
     if test is None:
         parts = shuffled_folds(len(queries.qids), FOLDS if folds is None else folds, seed)
+        require_relevant_in_two(weighable, parts, qrels=topics.name, measure=measure)
         outcome = tuned_by_folds(train, parts, looked_for, topics.inputs)
     else:
         outcome = tuned_and_tested(train, test, looked_for, topics.inputs)
@@ -251,10 +258,10 @@ def _search(recipe: FusionRecipe, grid: str | None, search: str, samples: int, s
     return CoordinateAscent(points)
 
 
-def _other_topics(tuned_on: TuningSet, topics: TopicSets, measure: RankedMeasure, *, allow_overlap: bool) -> Split:
+def _other_topics(tuned_on: TuningSet, topics: TopicSets, *, allow_overlap: bool) -> TuningSet:
     others = topics.queries(tuned_on.fusion)
     require_apart(tuned_on.qids, others.qids, allow_overlap=allow_overlap)
-    return Split(cached(others, measure), np.arange(len(others.qids)))
+    return others
 
 
 def with_weights(

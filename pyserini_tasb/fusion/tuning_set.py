@@ -94,6 +94,14 @@ class TuningSet:
         queries = [query for each in sets for query in each.queries]
         return cls(qids, queries, sets[0].fusion, max(each.depth for each in sets))
 
+    def weighable(self, measure: RankedMeasure) -> NDArray[np.bool_]:
+        """Which queries can tell weights apart: those for which some run has a document that counts as relevant.
+
+        Args:
+            measure: of one query; it says which grades count.
+        """
+        return np.array([query is not None and query.counts_for(measure) for query in self.queries], dtype=bool)
+
     def values(self, weights: NDArray[np.float64], measure: RankedMeasure) -> NDArray[np.float64]:
         """The measure of each query under each choice of weights, [queries, weights]; 0 without candidates.
 
@@ -142,6 +150,10 @@ class JudgedQuery:
     relevant: NDArray[np.int64]
     grades: NDArray[np.int64]
     judged: NDArray[np.int64]
+
+    def counts_for(self, measure: RankedMeasure) -> bool:
+        """Whether the measure is above 0 where all relevant documents that were retrieved share the first rank."""
+        return bool(len(self.relevant)) and measure(np.ones((len(self.grades), 1)), self.grades, self.judged).item() > 0
 
     def ranks(self, weights: NDArray[np.float64], depth: int | None) -> NDArray[np.float64]:
         """Ranks of the relevant documents, [retrieved relevant, weights]; infinite below `depth`.

@@ -18,7 +18,8 @@ from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, printable
+from pyserini_tasb.plugin.startup import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,7 +268,7 @@ def _short_errors(namespace: dict[str, Any]) -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, TasbError):
-            print(f"error: {error}", file=sys.stderr)
+            say(f"error: {error}")
         else:
             previous(kind, error, trace)
 
@@ -285,4 +286,4 @@ def print_log() -> None:
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"pyserini-tasb: {record.getMessage()}", file=sys.stderr)
+        say(f"pyserini-tasb: {printable(record.getMessage())}")

@@ -57,7 +57,9 @@ class PyseriniFinder:
         if name not in MODULES:
             return None
         for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(name, path, target)
+            if finder is self or not hasattr(finder, "find_spec"):  # an old one, which Python passes over as well
+                continue
+            spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
                     _guarded(f"waiting for {name}", _wait_for, spec.loader)
@@ -125,5 +127,14 @@ def _guarded(doing: str, function: "Callable[..., Any]", *arguments: "Any") -> "
         return function(*arguments)
     except Exception as error:  # noqa: BLE001
         # Not warnings.warn: `-W error` would make an ImportError of it.
-        print(f"pyserini-tasb is off: {doing} failed: {error!r} ({SWITCH}=0 hides this)", file=sys.stderr)
+        say(f"pyserini-tasb is off: {doing} failed: {error!r} ({SWITCH}=0 hides this)")
         return None
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, unless that is closed, full or broken: no reason for somebody's Pyserini to stop."""
+    if sys.stderr is not None:  # where it is, print() would take stdout
+        try:  # noqa: SIM105 - contextlib would have to be imported
+            print(line, file=sys.stderr)
+        except OSError:
+            pass

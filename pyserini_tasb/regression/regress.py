@@ -47,6 +47,7 @@ class Regressions(FileResult):
         path: the folder of outputs, which `report` takes as `results`.
         verdicts: condition → verdict; None of one whose numbers were not asked for. Empty where nothing ran.
         allow_higher: patterns of names of conditions whose higher values are explained.
+        broken: file that nobody named and that cannot be used → its fault.
         page: the report, where one was asked for.
         results: all that is known of each condition.
         summary: every check, in lines; of a list, a plan or an export: what that prints.
@@ -54,14 +55,15 @@ class Regressions(FileResult):
 
     verdicts: Mapping[str, Verdict | None] = field(default_factory=dict)
     allow_higher: tuple[str, ...] = ()
+    broken: Mapping[str, TasbError] = field(default_factory=dict)
     page: Path | None = None
     results: tuple[ConditionResult, ...] = field(default=(), repr=False)
     summary: str = field(default="", repr=False)
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """Names of the conditions that failed, or whose values are higher and nobody has explained why."""
-        return tuple(name for name, verdict in self.verdicts.items() if self._fails(name, verdict))
+        """Names of conditions that failed or whose values are higher without an explanation, and of broken files."""
+        return (*(name for name, verdict in self.verdicts.items() if self._fails(name, verdict)), *self.broken)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -116,7 +118,8 @@ def regress(
         A verdict for each condition. A check that fails is a verdict, and raises nothing.
 
     Raises:
-        TasbError: a name, option or file with a fault, a command that is not allowed, or a folder that cannot be used.
+        TasbError: a name or option with a fault, a command that is not allowed, or a folder that cannot be used; a file
+            with a fault, if it was named or nothing else is left.
         KeyboardInterrupt: the commands have been ended, and `resume` goes on.
     """
     if jobs < 1:
@@ -124,12 +127,15 @@ def regress(
     folder = Path(output)
     names = (names,) if isinstance(names, str) else names
     every = all or (list and not (names or match or two_cr))
-    conditions = selected(names, match=match, two_cr=two_cr, every=every)
+    conditions, broken = selected(names, match=match, two_cr=two_cr, every=every)
+    for name, fault in broken.items():
+        LOG.warning("%s cannot be used\n%s", name, fault)
     options = RunOptions(stage, download, allow_commands)
     if list:
         return Regressions(folder, summary=listing(conditions))
     if dry_run:
-        return Regressions(folder, summary="\n\n".join(plan(condition, options, folder) for condition in conditions))
+        plans = (plan(condition, options, folder) for condition in conditions)
+        return Regressions(folder, summary="\n\n".join(plans))
     if export_2cr:
         return Regressions(folder, summary=export_conditions(conditions, Path(export_2cr)))
     results = run_all(conditions, options, folder, jobs=jobs, resume=resume, recorded=recorded)
@@ -138,6 +144,7 @@ def regress(
         folder,
         verdicts={result.name: result.verdict for result in results},
         allow_higher=tuple(allow_higher),
+        broken=broken,
         page=page,
         results=tuple(results),
         summary="\n".join(
@@ -152,14 +159,18 @@ def regress(
 
 def selected(
     names: Sequence[str] = (), *, match: Sequence[str] = (), two_cr: Sequence[str] = (), every: bool = False
-) -> list[Condition]:
+) -> tuple[list[Condition], dict[str, TasbError]]:
     """The conditions named, matched, or all; those of Pyserini's 2CR after them.
+
+    Returns:
+        The conditions, and the fault of each file that nobody named and that cannot be used.
 
     Raises:
         TasbError: nothing named, a name twice, a pattern that nothing matches, one stage's name for two commands, or a
-            name or file with a fault.
+            name with a fault.
     """
     known = recipe_files("regressions")
+    named = {*names}
     names = [*names, *(known if every else ())]
     for pattern in match:
         matched = [name for name in known if fnmatchcase(name, pattern)]
@@ -170,7 +181,15 @@ def selected(
                 do="see `tasb regress --list`",
             )
         names += matched
-    conditions = [load_condition(name) for name in dict.fromkeys(names)]
+    conditions: list[Condition] = []
+    broken: dict[str, TasbError] = {}
+    for name in dict.fromkeys(names):
+        try:
+            conditions.append(load_condition(name))
+        except TasbError as fault:
+            if name in named:
+                raise
+            broken[name] = fault
     for name in two_cr:
         conditions += pyserini_conditions(name)
     counted = Counter(condition.name for condition in conditions)
@@ -182,13 +201,15 @@ def selected(
             do="name each once, or change `name` in one of the files",
         )
     each_stage_once(stage for condition in conditions for stage in condition.stages)
+    if not conditions and broken:
+        raise next(iter(broken.values()))
     if not conditions:
         raise TasbError(
             expected=f"names of regressions, {argument('all')}, {argument('match')} or {argument('two_cr')}",
             found="none of them",
             do="see `tasb regress --list`",
         )
-    return conditions
+    return conditions, broken
 
 
 def run_all(

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.parsing import read_yaml
 from pyserini_tasb.recipes.lookup import ENCODER_PREFIX, encoder_card, encoder_cards, prebuilt, recipe_files
 from pyserini_tasb.recipes.types import (
     ExpectedValues,
@@ -327,8 +328,9 @@ def two_cr_file(collection: str) -> TwoCrFile:
             found="no such file",
             do="name one of them before the colon",
         )
+    content, _ = read_yaml(path)
     try:
-        return TwoCrFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return TwoCrFile.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
         raise TasbError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
-from pyserini_tasb.formats.lines import open_lines, split_columns
+from pyserini_tasb.formats.lines import LONGEST_LINE, open_lines, split_columns
 from pyserini_tasb.formats.named import as_qrels, bundled_files, run_file
 from pyserini_tasb.formats.run import as_run
 from pyserini_tasb.formats.run_table import ranked_docids
@@ -225,7 +225,7 @@ def _named(given: AnyRun, *, remove_query: bool) -> NamedRun:
     run = as_run(given, remove_query=remove_query)
     if isinstance(given, str | PathLike) and given not in bundled_files("run"):
         with open_lines(run_file(given if isinstance(given, str) else Path(given))) as lines:
-            columns = split_columns(next(lines))
+            columns = split_columns(lines.readline(LONGEST_LINE))
         run.name = columns[-1] if len(columns) == 6 else run.name
     return NamedRun(run.name, run.to_dict())
 

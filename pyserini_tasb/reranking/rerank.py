@@ -14,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import split_columns
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
@@ -50,6 +51,8 @@ def rerank(
     scorer: str | None = None,
     topics: AnyTopics,
     corpus: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output: StrPath | None = None,
     depth: int | None = None,
     remove_query: bool = False,
@@ -77,6 +80,9 @@ def rerank(
         scorer: how the model scores a pair: a name of `tasb list pair-scorers`, or `module:name`.
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
         corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: a new file for the run, gzip if named `….gz`.
         depth: passages of each query that are scored; what lies below is dropped. By default 100, with `pairwise` 50.
         remove_query: drop from the run each query's own document, whose docid is the query's id.
@@ -111,7 +117,7 @@ def rerank(
         # What can be wrong is found out before a large collection is read.
         options = scorers.ScoringOptions(device, precision, query_max_length, max_length, answers, backend, scorer)
         digest = scorers.ScorerRequest(model, allow_bin, options).digest
-        source = _read(as_run(run, remove_query=remove_query), topics, corpus, depth)
+        source = _read(as_run(run, remove_query=remove_query), topics, corpus, Fields.named(fields, docid_field), depth)
         done = 0
         if part is not None:
             written = source.rankings if keep_rest else source.tops
@@ -212,13 +218,13 @@ class _Source:
     passages: Mapping[str, str]
 
 
-def _read(run: Run, topics: AnyTopics, corpus: StrPath, depth: int) -> _Source:
+def _read(run: Run, topics: AnyTopics, corpus: StrPath, fields: Fields, depth: int) -> _Source:
     rankings = {qid: ranking for qid, ranking in run.items() if ranking}
     texts = as_topics(topics)
     tops = top_of_run(rankings, depth, where=run.name)
     require_topics(tops, texts, where=fspath(topics) if isinstance(topics, str | PathLike) else None)
     docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
-    passages = read_passages(Path(corpus), docids)
+    passages = read_passages(Path(corpus), docids, fields)
     require_texts(docids, passages, where=fspath(corpus))
     ranked = {qid: ranked_docids(ranking) for qid, ranking in rankings.items()}
     return _Source(rankings, ranked, tops, texts, passages)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_qrels, as_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import as_run
@@ -37,6 +38,8 @@ def show(
     *,
     topic: str | int | Sequence[str | int],
     corpus: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     hits: int = 10,
     topics: AnyTopics | None = None,
     qrels: AnyQrels | None = None,
@@ -48,6 +51,9 @@ def show(
         topic: the id of a query, or of several.
         corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store. The last two are asked by
             docid, the others are read to their end.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         hits: how many of each query's documents are shown, the best first.
         topics: a name, a TSV or JSONL file, or qid → text, to show the queries' texts.
         qrels: a name, a file, or qid → docid → grade, to show each document's grade.
@@ -71,7 +77,7 @@ def show(
     grades = {} if qrels is None else as_qrels(qrels)
     ranked = {qid: found[qid] for qid in qids}
     docids = dict.fromkeys(docid for ranking in ranked.values() for docid in itertools.islice(ranking, hits))
-    passages = read_passages(Path(corpus), docids)
+    passages = read_passages(Path(corpus), docids, Fields.named(fields, docid_field))
     if not passages:
         require_texts(docids, passages, where=fspath(corpus))
     shown = []

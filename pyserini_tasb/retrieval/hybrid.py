@@ -17,7 +17,7 @@ from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_files import write_run
 from pyserini_tasb.formats.run_table import RunTable, concatenated, without_own_documents
-from pyserini_tasb.fusion.fuse import fuse_tables, note_weights
+from pyserini_tasb.fusion.fuse import fuse_tables, note_weights, overrides
 from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.build import use_threads
 from pyserini_tasb.recipes.lookup import fusion_recipe
@@ -54,7 +54,7 @@ def hybrid(
     batch_size: int = 64,
     tag: str | None = None,
     device: str = "cpu",
-    set: Sequence[str] = (),  # noqa: A002 - the option's name
+    set: str | Sequence[str] | Mapping[str, Any] = (),  # noqa: A002 - the option's name
     allow_other_encoder: bool = False,
     backend: Backend | None = None,
     threads: int | None = None,
@@ -76,7 +76,7 @@ def hybrid(
         batch_size: queries that are searched and fused together.
         tag: the last column of TREC's format; by default the recipe's name.
         device: the encoders' device, `cpu` or `cuda:0`.
-        set: `key=value` over the recipe's, e.g. `["method=rrf"]`.
+        set: values that replace the recipe's, as `key=value`, e.g. `["method=rrf"]`, or key → value.
         allow_other_encoder: search although an index does not list the encoder; scores may mean nothing.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         threads: threads of Faiss, and of Lucene beside it; by default the cores that this process may use.
@@ -91,11 +91,14 @@ def hybrid(
         KeyboardInterrupt: asked to stop, likewise.
     """
     given = {"dense_index": _each(dense_index), "sparse_index": _each(sparse_index), "encoder": _each(encoder)}
-    chosen = with_given(fusion_recipe(fspath(recipe), set), given)
+    changes = overrides(set)
+    chosen = with_given(fusion_recipe(fspath(recipe), changes), given)
     fusion = Fusion.from_recipe(chosen)
     queries = as_topics(topics)
     depth = hits or chosen.depth
-    note_weights(chosen, depth, removed=remove_query)
+    # The recipe's own depth is nobody's choice here, and no reason for a note.
+    chose_depth = hits is not None or any(change.partition("=")[0] == "depth" for change in changes)
+    note_weights(chosen, depth if chose_depth else None, removed=remove_query)
     threads = use_threads(threads)
     search = HybridSearch(
         [

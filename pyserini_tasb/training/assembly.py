@@ -66,7 +66,15 @@ class Assembly(Generic[AnyStudent]):
 
     def measured_margins(self) -> MarginScale:
         """Both teachers' margins, measured, and brought to the configured scale."""
-        return fit_margin_scale(self.store, self.teacher, self.rescale, student_scores=self.student.scores_are)
+        pairwise = self.loss.pairwise
+        return fit_margin_scale(
+            self.store,
+            self.teacher,
+            self.rescale,
+            key=self.config.RESCALE,
+            pairwise_counts=pairwise is not None and PAIRWISE[pairwise].needs_margins,
+            student_scores=self.student.scores_are,
+        )
 
 
 def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]:

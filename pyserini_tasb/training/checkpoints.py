@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, whole_text_file
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.artifacts import installed_versions, locked_folder, read_sidecar, sha256, whole_text_file
+from pyserini_tasb.errors import TasbError, argument, shown
+from pyserini_tasb.parsing import read_json, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def versions() -> dict[str, str]:
 
 
 def _require_same(folder: Path, values: dict[str, Any]) -> None:
-    before = flattened(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+    before = flattened(read_yaml(folder / CONFIG)[0])
     now = flattened(values)
     changed = [
         key
@@ -95,13 +96,13 @@ def _require_same(folder: Path, values: dict[str, Any]) -> None:
         raise TasbError(
             where=str(folder / CONFIG),
             expected="the configuration that the run began with",
-            found="; ".join(f"`{key}`: {now.get(key)!r}, was {before.get(key)!r}" for key in changed),
+            found="; ".join(f"`{key}`: {shown(now.get(key))}, was {shown(before.get(key))}" for key in changed),
             do="change it back to go on with this run, or choose another `output` for a new one",
         )
 
 
 def _compare_versions(folder: Path) -> None:
-    before: dict[str, str] = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+    before = read_sidecar(folder / VERSIONS)
     now = versions()
     changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
     if changed:
@@ -207,15 +208,15 @@ class CheckpointFolder:
 
         folder = self.path(step)
         try:
-            checksums: dict[str, str] = json.loads((folder / CHECKSUMS).read_bytes())
+            checksums = read_json(folder / CHECKSUMS)
             wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if sha256(folder / name) != checksums.get(name)]
-        except (OSError, ValueError) as error:
+        except TasbError as error:
+            raise _damaged(folder, f"{CHECKSUMS}: {error.found}") from error
+        except OSError as error:
             raise _damaged(folder, str(error)) from error
         if wrong:
             raise _damaged(folder, f"{', '.join(wrong)} with another checksum")
-        return Checkpoint(
-            step, load_file(folder / WEIGHTS), load_file(folder / OPTIMISER), json.loads((folder / STATE).read_bytes())
-        )
+        return Checkpoint(step, load_file(folder / WEIGHTS), load_file(folder / OPTIMISER), read_json(folder / STATE))
 
     def _not_saved(self, error: Exception) -> TasbError:
         steps = self.steps()

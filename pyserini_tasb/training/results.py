@@ -294,7 +294,7 @@ def _require_writable(folder: Path) -> None:
     with os_errors_explained(
         folder,
         expected="a folder that an encoder card can be written to",
-        do="mend the folder or its disk, or set PYSERINI_TASB_HOME to another folder",
+        do="fix the folder or its disk, or set PYSERINI_TASB_HOME to another folder",
     ):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -56,7 +56,7 @@ def study(
 
     Args:
         config: a YAML file, a dict of the same keys (docs/study.md explains them), or a `StudyConfig`.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
         report_only: train nothing; report what is measured so far.
 
     Returns:
@@ -254,6 +254,8 @@ class Task(Strict):
     topics: str
     qrels: str
     collection: Path
+    fields: tuple[str, ...] = ()  # of the collection, as `--fields` names them
+    docid_field: str | None = None
     run: str | None = None  # to be re-ranked; None: the collection is searched exhaustively
     depth: int = Field(default=100, ge=1)
     remove_query: bool = False  # drop the document whose docid is the query's id

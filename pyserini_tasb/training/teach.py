@@ -40,7 +40,7 @@ def teach(
         config: a YAML file, a dict of the same keys, a `TeachCatConfig` or a `TeachColBertConfig`. In a dict, results
             of other verbs stand for their paths.
         kind: `cat`, query and passage read together (BERT_CAT), or `colbert`, late interaction.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
         resume: go on from the last checkpoint of a run in the same folder, if there is one.
 
     Returns:

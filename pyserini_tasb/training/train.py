@@ -37,7 +37,7 @@ def train(
     Args:
         config: a YAML file, a dict of the same keys (docs/train.md lists them), or a `TrainConfig`. In a dict, results
             of other verbs stand for their paths. Relative paths begin at the working directory.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
         resume: go on from the last checkpoint of a run in the same folder, if there is one.
 
     Returns:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats import run_files, run_table
+from pyserini_tasb.formats.lines import LONGEST_LINE
 from pyserini_tasb.formats.named import load_run, load_run_table
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_files import IrregularLinesError, parse_block, read_run, read_run_table, write_run
@@ -69,6 +72,49 @@ def test_written_as_by_line_and_read_back(tmp_path_factory, run, suffix):
 @pytest.mark.parametrize("name", ["dl19-passage.tasb", "dl20-passage.bm25"])
 def test_real_runs_are_read_in_blocks(name, blocks_of_a_few_lines):
     assert pairs(load_run_table(name).to_run()) == ranked(load_run(name))
+
+
+HIT = "q Q0 d 1 2.5 tag\n"
+
+
+@pytest.mark.parametrize("long", ["x", "x ", " ", "é"])
+def test_a_line_of_absurd_length_is_named_without_being_held_in_memory(tmp_path, long):
+    path = tmp_path / "run"
+    path.write_text(HIT + long * (1 << 24) + "\n" + HIT.replace("d 1 2.5", "e 1 nan"))
+    named = [] if long == " " else [f"{path}:2: more than {LONGEST_LINE:,} characters"]
+    tracemalloc.start()
+    try:
+        with pytest.raises(TasbError) as error:
+            read_run_table(path)
+        assert tracemalloc.get_traced_memory()[1] < 10 * run_files.BLOCK_BYTES
+    finally:
+        tracemalloc.stop()
+    assert [line.strip() for line in error.value.found.splitlines()[1:]] == [
+        *named, f"{path}:3: score 'nan' is not a finite number"
+    ]  # fmt: skip
+
+
+def test_blocks_end_at_the_first_line_that_is_too_long():
+    file = io.BytesIO(HIT.encode() + b"x" * 20 * run_files.BLOCK_BYTES)
+    with pytest.raises(IrregularLinesError):
+        list(run_files.line_blocks(file))
+    assert file.tell() < 3 * run_files.BLOCK_BYTES
+
+
+@pytest.mark.parametrize("length", [LONGEST_LINE, LONGEST_LINE + 1])
+def test_all_readers_and_dictionaries_have_the_same_longest_line(tmp_path, length):
+    path = tmp_path / "run"
+    path.write_text(HIT + HIT.replace("d", "d" * (1 + length - len(HIT))))
+    irregular = tmp_path / "irregular"
+    irregular.write_text("\n" + path.read_text())
+    if length == LONGEST_LINE:
+        assert read_run_table(path).to_run() == read_run(path) == read_run_table(irregular).to_run()
+        return
+    for each in (path, irregular):
+        with pytest.raises(TasbError, match=r"\d: more than 4,096 characters"):
+            read_run_table(each)
+    with pytest.raises(TasbError, match="at most 4,096 characters"):
+        Run({"q": {"d" * length: 1.0}})
 
 
 @pytest.mark.usefixtures("blocks_of_a_few_lines")

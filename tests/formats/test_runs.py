@@ -86,7 +86,7 @@ def test_gzip_is_recognised_by_content_not_by_name(tmp_path):
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:40] + b"\0\0\0\0" + data[44:]])
 def test_damaged_gzip_is_an_error(tmp_path, damage):
     data = gzip.compress(b"".join(b"q%d Q0 d%d 1 1 t\n" % (i, i * i) for i in range(300)))
-    with pytest.raises(TasbError, match="plain, gzip or Zstandard"):
+    with pytest.raises(TasbError, match="plain, gzip, bzip2, xz or Zstandard"):
         read_run(written(tmp_path, damage(data), "run.txt.gz"))
 
 

@@ -76,6 +76,28 @@ def test_our_failure_is_one_line(suitable_java, options):
     assert "adapting pyserini.encode failed: ModuleNotFoundError" in done.stderr
 
 
+@pytest.mark.parametrize("close", ["os.close(2)", "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)", "sys.stderr = None"])
+def test_our_failure_breaks_nothing_where_the_line_cannot_be_printed(suitable_java, close):
+    # Ended by os._exit: with such a stderr Python's own exit status is 120.
+    code = (
+        f"import os, sys; {close}; import pyserini_tasb.plugin.startup as s; "
+        "s.MODULES['pyserini.encode'] = 'no.such:thing'; import pyserini.encode; "
+        "print(len(pyserini.encode.query_encoder_class_map) > 10); sys.stdout.flush(); os._exit(0)"
+    )
+    done = python(code)
+    assert done.stdout.splitlines()[-1] == "True"
+    assert "is off" not in done.stdout
+
+
+def test_an_old_finder_beside_us_breaks_nothing(suitable_java):
+    code = (
+        "import sys; OldFinder = type('OldFinder', (), {'find_module': lambda self, name, path=None: None}); "
+        "sys.meta_path[:] = [OldFinder(), *sys.meta_path, OldFinder()]; import pyserini.encode; "
+        "print('tasb' in pyserini.encode.query_encoder_class_map)"
+    )
+    assert python(code).stdout.splitlines()[-1] == "True"
+
+
 @pytest.mark.parametrize("module", ["pyserini.search.faiss.__main__", "pyserini.encode.query"])
 def test_commands_keep_their_source_and_file(suitable_java, module):
     # Debuggers, inspect and importlib.resources see the stock module: only its code was changed.

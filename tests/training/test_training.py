@@ -277,7 +277,7 @@ def test_the_switch_may_be_added_to_a_run_that_an_older_version_began(training_s
     assert train(config, settings=["max_steps=2"], resume=True).steps == 2
 
 
-def test_a_strange_scale_is_warned_about_and_can_be_mended(training_set, tmp_path, caplog):
+def test_a_strange_scale_is_warned_about_and_can_be_fixed(training_set, tmp_path, caplog):
     small = {"in_batch": f"tasb:{training_set.teacher}", "rescale": {"mean": 0.1, "deviation": 0.05}}
     train(training_set.config(tmp_path, teacher=small, max_steps=1))
     assert "Rescale them" in caplog.text

@@ -318,11 +318,11 @@ def test_an_output_folder_that_is_not_there(handmade, tmp_path):
 
 def test_indexes_that_are_none(handmade, tmp_path, suitable_java):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TasbError, match="segments"):
+    with pytest.raises(TasbError, match="an empty folder"):
         handmade(run=None, index=str(tmp_path / "empty"))
     with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
         handmade(run=None, index="nosuchindex")
-    with pytest.raises(TasbError, match="no file `index`, `docid`"):
+    with pytest.raises(TasbError, match="an empty folder"):
         handmade(run=None, dense_index=str(tmp_path / "empty"), encoder=str(TINY_MODEL))
     with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
         handmade(run=None, dense_index="nosuchindex", encoder=str(TINY_MODEL))

@@ -4,6 +4,7 @@ import gzip
 import math
 import re
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_gzip_byte_order_mark_and_blank_lines(tmp_path):
 def test_damaged_gzip_is_an_error(tmp_path, damage):
     data = gzip.compress(b"".join(b"%d\t%d\ta%d\tb\n" % (i, i, i * i) for i in range(300)))
     (tmp_path / "rows.gz").write_bytes(damage(data))
-    with pytest.raises(TasbError, match="plain, gzip or Zstandard"):
+    with pytest.raises(TasbError, match="plain, gzip, bzip2, xz or Zstandard"):
         read(tmp_path / "rows.gz")
 
 
@@ -146,3 +147,18 @@ def test_empty_file_is_an_error(tmp_path, content):
     assert first_row(tmp_path / "rows") == []
     with pytest.raises(TasbError, match="No such file"):
         read(tmp_path / "absent")
+
+
+def test_one_long_line_is_read_about_as_fast_as_many_short_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_files, "CHUNK_BYTES", 1 << 12)
+
+    def seconds(text):
+        path = tmp_path / "rows.tsv"
+        path.write_bytes(text)
+        begin = time.process_time()
+        assert sum(map(len, row_files._chunks(path))) == len(text)
+        return time.process_time() - begin
+
+    size = 1 << 24
+    # Where each part is appended to what was read before, the long line takes hundreds of times as long.
+    assert seconds(b"x" * (size - 1) + b"\n") < 20 * seconds(b"xxx\n" * (size // 4))
