@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pyserini_tasb.artifacts import lock_file
+from pyserini_tasb.commands import run_command
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.workers import Child, run_command
+from pyserini_tasb.workers import Child
 from tests.processes import MARK, marked
 
 
@@ -154,7 +155,7 @@ def test_what_a_command_leaves_behind_ends_after_it(run, tmp_path):
 def test_a_command_is_suspended_with_the_process_that_runs_it(tmp_path):
     program = f"""
         import os, pathlib
-        from pyserini_tasb.workers import run_command
+        from pyserini_tasb.commands import run_command
         ticking = "import os, time; print(os.getpid(), flush=True)\\nwhile True: time.sleep(0.05)"
         folder = pathlib.Path({str(tmp_path)!r})
         run_command([{sys.executable!r}, "-c", ticking], folder=folder, environment=os.environ, log=folder / "log")

@@ -71,8 +71,7 @@ def _run(words: Sequence[str]) -> int:
             print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
             return FAILED
         except KeyboardInterrupt as interruption:
-            with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal to print on
-                verb.interrupted(interruption, options)
+            verb.interrupted(interruption, options)
             return SIGNALLED + (interruption.number if isinstance(interruption, Interruption) else signal.SIGINT)
 
 
