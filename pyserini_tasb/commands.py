@@ -64,29 +64,30 @@ def run_command(
         output: IO[bytes] | int = stack.enter_context(stdout.open("wb")) if stdout else subprocess.PIPE
         errors = subprocess.PIPE if stdout else subprocess.STDOUT
         lifeline, theirs = map(stack.enter_context, socket.socketpair())
-        supervisor = stack.enter_context(
-            subprocess.Popen(
-                [*SUPERVISOR, str(theirs.fileno()), ",".join(map(str, locks)), *command],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                pass_fds=(theirs.fileno(), *locks),
-                start_new_session=True,  # out of reach of a terminal's Ctrl-C, which this process answers
-            )
+        # Not as a context, which would wait for it while the lifeline is still open.
+        supervisor = subprocess.Popen(
+            [*SUPERVISOR, str(theirs.fileno()), ",".join(map(str, locks)), *command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            pass_fds=(theirs.fileno(), *locks),
+            start_new_session=True,  # out of reach of a terminal's Ctrl-C, which this process answers
         )
         theirs.close()
         pipe = supervisor.stderr if stdout else supervisor.stdout
         assert pipe is not None  # noqa: S101 - for mypy: one of the two was asked for
+        stack.enter_context(pipe)
         try:
             _follow(pipe, log_file, _LatestLine() if on_screen else None, stop)
         except BaseException:
             lifeline.close()  # which ends the command
             _follow(pipe, log_file)  # what it says at its end
+            supervisor.wait()
             raise
-        status = lifeline.recv(16)
-        return int(status) if status else supervisor.wait()
+        told, own = lifeline.recv(16), supervisor.wait()
+        return int(told or own)  # its own, if somebody has killed it
 
 
 def _follow(pipe: IO[bytes], log: IO[bytes], screen: _LatestLine | None = None, stop: Event | None = None) -> None:
