@@ -86,7 +86,7 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_regress(result: Regressions, _options: argparse.Namespace) -> int:
-    from pyserini_tasb.workers import printable
+    from pyserini_tasb.commands import printable
 
     print(printable(result.summary))
     return exit_status(result)

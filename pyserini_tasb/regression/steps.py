@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.artifacts import file_state, installed_versions, locked_folder, write_whole
+from pyserini_tasb.commands import printable, run_command
 from pyserini_tasb.errors import FailedError, TasbError, argument, os_errors_explained
-from pyserini_tasb.workers import printable, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
