@@ -287,7 +287,7 @@ def test_a_folder_of_two_kinds(tmp_path):
 def test_a_folder_without_passages_is_no_collection(tmp_path):
     shutil.copytree(CORPORA / "notebooks" / ".ipynb_checkpoints", tmp_path / ".ipynb_checkpoints")
     (tmp_path / "readme.txt").write_text("1\tx\n")
-    with pytest.raises(TasbError, match="a folder with none of these in it"):
+    with pytest.raises(TasbError, match="none of these"):
         open_collection(tmp_path)
 
 
