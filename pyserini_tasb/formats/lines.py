@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 FAULTS_SHOWN = 20
-FIX_LINES = "mend or remove these lines"
+FIX_LINES = "fix or remove these lines"
 CHUNK = 1 << 17
 LONGEST_LINE = 1 << 12  # characters of a line of columns; the longest docids are URLs
 ASCII_SPACE = " \t\n\r\f\v"
