@@ -199,9 +199,7 @@ NO_TOPICS = (
     "a file, or a bundled name (dl19-passage, dl20-passage, msmarco-passage-dev-subset), or a name Pyserini knows"
 )
 NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
-NO_COLLECTION = (
-    "a TSV or JSONL file, a folder of TSV or JSONL files, a Lucene index that stores text …, or a text store"
-)
+NO_COLLECTION = "a TSV or JSONL file, a folder of … files, a Lucene index that stores text …, or a text store"
 NO_FILE = (
     "a readable file, plain, gzip, bzip2, xz or Zstandard",
     "No such file or directory",
