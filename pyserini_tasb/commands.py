@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from pyserini_tasb.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from threading import Event
@@ -128,7 +130,7 @@ class _LatestLine:
             return
         self._shown = now
         lines = [line for line in LINE_ENDS.split(self._text) if line.strip()]
-        latest = printable(lines[-1].decode(errors="replace").strip()) if lines else ""
+        latest = without_controls(lines[-1].decode(errors="replace").strip()) if lines else ""
         if self._bar.disable:
             LOG.info("%.0f s  %s", now - self._start, latest)
         else:
@@ -138,7 +140,9 @@ class _LatestLine:
         self._bar.close()
 
 
-def printable(text: str) -> str:
-    """`text` without control characters, and with `?` for what standard output cannot encode."""
-    encoding = sys.stdout.encoding or "ascii"
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text).encode(encoding, "replace").decode(encoding)
+def without_controls(text: str) -> str:
+    """What a program printed without what moves the cursor and colours letters: that is no news."""
+    return printable(_CONTROLS.sub("", text))
+
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
