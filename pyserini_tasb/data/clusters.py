@@ -150,6 +150,14 @@ def cluster(
         )
         times = f"vectors in {encoded - start:.1f} s, k-means in {time.monotonic() - encoded:.1f} s"
         found_sizes = sizes(found.assignment, count, batch_size)
+        if count - found_sizes.empty == 1:
+            LOG.warning(
+                "all %d queries are in one cluster, so that topic-aware batches are the same as random ones; for more "
+                "clusters cluster more queries, lower %s, or set %s",
+                len(queries.ids),
+                argument("batch_size"),
+                argument("clusters"),
+            )
         compared = agreement(queries.ids, found.assignment, known_labels, seed) if known_labels else None
         card = encoder_card(encoder)
         statistics = {
@@ -260,9 +268,14 @@ def small_clusters_warning(queries: int, clusters: int, batch_size: int) -> str 
     """The warning that clusters have, on average, fewer queries than a batch takes; None if they have enough."""
     if queries >= clusters * batch_size:
         return None
+    default = number_of_clusters(queries, batch_size)
+    # One cluster mixes all topics.
+    instead = (
+        f"{default} clusters (the default) would not" if default > 1 else "only more queries, or a smaller batch, help"
+    )
     return (
         f"{clusters} clusters have {queries / clusters:.1f} queries on average, fewer than a batch of {batch_size}: "
-        f"batches will mix topics; {number_of_clusters(queries, batch_size)} clusters (the default) would not"
+        f"batches will mix topics; {instead}"
     )
 
 
@@ -276,8 +289,9 @@ def _write(folder: Path, queries: UsableQueries, found: KMeans, statistics: dict
 
 def _counts(queries: UsableQueries, found: KMeans, encoder: str, seed: int) -> str:
     without = f" ({queries.without_pairs:,} without pairs left out)" if queries.without_pairs else ""
+    count = len(found.centroids)
     return (
-        f"{len(queries.ids):,} queries{without} in {len(found.centroids):,} clusters, by {encoder}\n"
+        f"{len(queries.ids):,} queries{without} in {count:,} cluster{'s' if count > 1 else ''}, by {encoder}\n"
         f"{found.metric} k-means, {len(found.splits)} iterations, seed {seed}: "
         f"{found.objective[0]:.4f} -> {found.objective[-1]:.4f} ({MEANING[found.metric]})"
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 FAULTS_SHOWN = 20
-FIX_LINES = "mend or remove these lines"
+FIX_LINES = "fix or remove these lines"
 CHUNK = 1 << 17
 LONGEST_LINE = 1 << 12  # characters of a line of columns; the longest docids are URLs
 ASCII_SPACE = " \t\n\r\f\v"
@@ -209,8 +209,9 @@ def _skip(binary: BinaryIO, offset: int) -> None:
 
 
 # Names of columns of ids, without case, `-` and `_`.
-_ID_NAMES = {"id", "pid", "did", "qid", "cid", "docid", "docno"} | {
-    f"{of}id" for of in ("doc", "document", "passage", "corpus", "query", "topic", "pos", "positive", "neg", "negative")
+_ID_NAMES = {
+    *("id", "pid", "did", "qid", "cid", "docid", "docno", "documentid", "passageid", "corpusid", "queryid", "topicid"),
+    *("posid", "pospid", "posdocid", "positiveid", "negid", "negpid", "negdocid", "negativeid"),
 }
 _MOST_WORDS = 3  # of a column's name
 

@@ -283,3 +283,13 @@ def test_a_strange_scale_is_warned_about_and_can_be_fixed(training_set, tmp_path
     assert "Rescale them" in caplog.text
     state = json.loads((tmp_path / "run" / "checkpoints" / "step-00000001" / "state.json").read_text())
     assert state["margins"]["pairwise"]["scale"] == pytest.approx(0.05 / 2.85, rel=0.05)
+
+
+@pytest.mark.parametrize(("clusters", "taken", "said"), [(1, 1, "1 cluster, "), (3, 3, "3 clusters, "), (3, 2, None)])
+def test_clusters_that_give_a_batch_no_topic_are_warned_about(training_set, tmp_path, caplog, clusters, taken, said):
+    qids = training_set.clusters.read_text().split()
+    parts = [qids[number::clusters] for number in range(clusters)]
+    (tmp_path / "few.tsv").write_text("".join("\t".join(part) + "\n" for part in parts))
+    data = {"pairs": str(training_set.pairs), "clusters": str(tmp_path / "few.tsv")}
+    train(training_set.config(tmp_path, data=data, sampling={"clusters_per_batch": taken}, max_steps=1))
+    assert (f"the queries of the pairs are in {said}" in caplog.text) if said else ("have no topic" not in caplog.text)

@@ -152,3 +152,15 @@ def test_faulty_queries(tmp_path):
 def test_a_folder_that_is_no_pair_store(tmp_path):
     with pytest.raises(TasbError, match="pair store"):
         cluster(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("count", "warned"), [(20, True), (48, False)])
+def test_one_cluster_is_warned_about(queries, tmp_path, caplog, count, warned):
+    some = dict(list(queries.items())[:count])
+    cluster(some, tmp_path / "out")
+    assert ("in one cluster, so that topic-aware batches are the same as random ones" in caplog.text) == warned
+
+
+def test_queries_that_are_all_the_same_are_one_cluster(tmp_path, caplog):
+    cluster({f"q{number}": "a sort" for number in range(30)}, tmp_path / "out", clusters=3)
+    assert len(read_clusters(tmp_path / "out" / "clusters.tsv")) == (1 if "in one cluster" in caplog.text else 3)
