@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import site
-import subprocess
 import sys
 import threading
 import urllib.error
@@ -20,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pyserini_tasb.commands import asked
 from pyserini_tasb.environment.java import (
     OLDEST,
     SWITCH,
@@ -264,7 +264,7 @@ def check_startup_hook() -> list[Finding]:
         return [warning(HOOK_NAME, f"switched off: {AUTOLOAD_SWITCH}=0", f"unset {AUTOLOAD_SWITCH}")]
     if sys.flags.no_site:
         return [problem(HOOK_NAME, "this Python runs with -S and reads no start-up files", REGISTER)]
-    live = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, timeout=60, check=False).returncode == 0
+    live = asked([sys.executable, "-c", LOOK], seconds=60).returncode == 0
     if live:
         return [ok(HOOK_NAME, "live: `python -m pyserini.search.faiss` and its like know `--encoder tasb`")]
     if any(Path(folder, START_FILE).is_file() for folder in _site_folders()):
