@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from pyserini_tasb.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from threading import Event
@@ -64,29 +66,30 @@ def run_command(
         output: IO[bytes] | int = stack.enter_context(stdout.open("wb")) if stdout else subprocess.PIPE
         errors = subprocess.PIPE if stdout else subprocess.STDOUT
         lifeline, theirs = map(stack.enter_context, socket.socketpair())
-        supervisor = stack.enter_context(
-            subprocess.Popen(
-                [*SUPERVISOR, str(theirs.fileno()), ",".join(map(str, locks)), *command],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                pass_fds=(theirs.fileno(), *locks),
-                start_new_session=True,  # out of reach of a terminal's Ctrl-C, which this process answers
-            )
+        # Not as a context, which would wait for it while the lifeline is still open.
+        supervisor = subprocess.Popen(
+            [*SUPERVISOR, str(theirs.fileno()), ",".join(map(str, locks)), *command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            pass_fds=(theirs.fileno(), *locks),
+            start_new_session=True,  # out of reach of a terminal's Ctrl-C, which this process answers
         )
         theirs.close()
         pipe = supervisor.stderr if stdout else supervisor.stdout
         assert pipe is not None  # noqa: S101 - for mypy: one of the two was asked for
+        stack.enter_context(pipe)
         try:
             _follow(pipe, log_file, _LatestLine() if on_screen else None, stop)
         except BaseException:
             lifeline.close()  # which ends the command
             _follow(pipe, log_file)  # what it says at its end
+            supervisor.wait()
             raise
-        status = lifeline.recv(16)
-        return int(status) if status else supervisor.wait()
+        told, own = lifeline.recv(16), supervisor.wait()
+        return int(told or own)  # its own, if somebody has killed it
 
 
 def _follow(pipe: IO[bytes], log: IO[bytes], screen: _LatestLine | None = None, stop: Event | None = None) -> None:
@@ -127,7 +130,7 @@ class _LatestLine:
             return
         self._shown = now
         lines = [line for line in LINE_ENDS.split(self._text) if line.strip()]
-        latest = printable(lines[-1].decode(errors="replace").strip()) if lines else ""
+        latest = without_controls(lines[-1].decode(errors="replace").strip()) if lines else ""
         if self._bar.disable:
             LOG.info("%.0f s  %s", now - self._start, latest)
         else:
@@ -137,7 +140,9 @@ class _LatestLine:
         self._bar.close()
 
 
-def printable(text: str) -> str:
-    """`text` without control characters, and with `?` for what standard output cannot encode."""
-    encoding = sys.stdout.encoding or "ascii"
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text).encode(encoding, "replace").decode(encoding)
+def without_controls(text: str) -> str:
+    """What a program printed without what moves the cursor and colours letters: that is no news."""
+    return printable(_CONTROLS.sub("", text))
+
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")

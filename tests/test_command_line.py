@@ -101,14 +101,15 @@ def usage(typed, expected, found, do=None):
     """A command that the parser refuses, in the name of its verb."""
     verb = f"tasb {verb_of(typed)}".strip()
     lines = f"  expected: {expected}\n  found:    {found}\n  do this:  {do or f'see `{verb} --help`'}\n"
-    return Row(typed, 2, err=f"{verb}: {lines}")
+    return Row(typed, 2, err=f"{verb}:\n{lines}")
 
 
 def refused(typed, where, expected, found, do, *, note="", **also):
     """A command that we refuse: nothing is written, though there may have been a note."""
-    lines = [where] if where else []
+    verb = f"tasb {typed.split()[0]}:"
+    lines = [f"{verb} {where}" if where else verb]
     lines += [f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"]
-    return Row(typed, 2, err=f"{note}tasb {typed.split()[0]}: " + "\n".join(lines) + "\n", **also)
+    return Row(typed, 2, err=note + "\n".join(lines) + "\n", **also)
 
 
 def verb_of(typed):
@@ -198,9 +199,7 @@ NO_TOPICS = (
     "a file, or a bundled name (dl19-passage, dl20-passage, msmarco-passage-dev-subset), or a name Pyserini knows"
 )
 NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
-NO_COLLECTION = (
-    "a TSV or JSONL file, a folder of TSV or JSONL files, a Lucene index that stores text …, or a text store"
-)
+NO_COLLECTION = "a TSV or JSONL file, a folder of … files, a Lucene index that stores text …, or a text store"
 NO_FILE = (
     "a readable file, plain, gzip, bzip2, xz or Zstandard",
     "No such file or directory",
@@ -722,7 +721,7 @@ def test_an_unknown_option(verb, capsys):
     assert status_of(*typed.split()) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    expected = f"tasb {verb}:   expected: an option of `tasb {verb}`\n  found:    `--nonsense`\n  do this:  …\n"
+    expected = f"tasb {verb}:\n  expected: an option of `tasb {verb}`\n  found:    `--nonsense`\n  do this:  …\n"
     assert fits(printed.err, expected), printed.err
 
 

@@ -89,6 +89,7 @@ def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespa
         command += [options.config, *(word for setting in options.settings for word in ("--set", setting))]
         if options.verb != "study":  # which goes on anyway
             command.append("--resume")
+        command += [word for package in options.trust for word in ("--trust", package)]
         print(f"\nstopped after step {interruption.step:,}, which is saved; go on with\n  {shlex.join(command)}")
 
 

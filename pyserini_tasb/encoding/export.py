@@ -36,7 +36,7 @@ from pyserini_tasb.models.onnx import Accuracy, ExportAbout, OnnxGraph, sizes_an
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, vectors_by_length
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard
-from pyserini_tasb.registry import require_choice
+from pyserini_tasb.registry import package_of, require_choice
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def export(
         attention_layers=about.attention_layers,
         attention_fused=about.attention_fused,
         accuracy=about.accuracy,
+        trust=package_of(card.pooling),
     )
 
 
@@ -123,6 +124,7 @@ class Export(FileResult):
         attention_layers: layers whose attention is of all tokens.
         attention_fused: those of them that compute it in one operator; the others are right but slow.
         accuracy: its vectors and rankings beside those of torch in fp32.
+        trust: the package whose code pools, which `tasb` has to be told to trust; None if it is ours.
     """
 
     model: str
@@ -130,6 +132,7 @@ class Export(FileResult):
     attention_layers: int
     attention_fused: int
     accuracy: Accuracy
+    trust: str | None = None
 
     @property
     def encoder(self) -> str:
@@ -145,7 +148,7 @@ class Export(FileResult):
             f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}"
             f"{'' if whole else ', the others are right but slow'}\n"
             f"  beside torch in fp32: {describe(self.accuracy)}\n"
-            f"  use it: --encoder {self.encoder}"
+            f"  use it: --encoder {self.encoder}{f' --trust {self.trust}' if self.trust else ''}"
         )
 
 

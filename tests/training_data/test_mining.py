@@ -13,6 +13,7 @@ from pyserini_tasb.formats.text_store import write_text_store
 from pyserini_tasb.formats.topics import read_topics
 from tests.command_line import tasb as tasb_command
 from tests.conftest import DATA, TINY, TINY_MODEL, plain_vectors
+from tests.reranking.models import make_bert_cat, make_colbert, make_mono_t5
 
 
 def mine(output, *, per_query=50, **options):
@@ -314,6 +315,18 @@ def test_no_pairs_at_all_is_an_error_that_says_why(handmade, tmp_path):
 def test_an_output_folder_that_is_not_there(handmade, tmp_path):
     with pytest.raises(TasbError, match="No such file"):
         handmade(output=tmp_path / "absent" / "pairs.tsv")
+
+
+@pytest.mark.parametrize("make", [make_bert_cat, make_colbert, make_mono_t5])
+def test_a_teacher_that_takes_long_shows_how_far_it_is(handmade, tmp_path, monkeypatch, capsys, make):
+    from pyserini_tasb.reranking import transformer_scorers
+
+    teacher = make(tmp_path / "teacher")
+    for seconds, shown in ((0.0, True), (60.0, False)):
+        monkeypatch.setattr(transformer_scorers, "BAR_AFTER_SECONDS", seconds)
+        capsys.readouterr()
+        handmade(score_with=str(teacher), allow_reversed=True)
+        assert ("scoring: " in capsys.readouterr().err) == shown
 
 
 def test_indexes_that_are_none(handmade, tmp_path, suitable_java):
