@@ -159,7 +159,7 @@ def test_faulty_lines_are_all_named(refused, tmp_path):
     path = tmp_path / "faulty.jsonl"
     path.write_text('{"id": "p0", "predicted_queries": "a"}\n{"id": true, "predicted_queries": []}\n{"id": "p3"\n')
     said = refused(path)
-    for line, fault in ((1, "predicted_queries is not a list"), (2, "no id"), (3, "Expecting ',' delimiter")):
+    for line, fault in ((1, "predicted_queries is not a list"), (2, "no id"), (3, "not JSON: Expecting ',' delimiter")):
         assert f"{path}:{line}: {fault}" in said
     path.write_bytes(b"a\nb\xff\nc\n")
     assert f"{path}:2: not UTF-8" in refused(path)
