@@ -3,6 +3,7 @@
 `python -S supervisor.py LIFELINE LOCKS PROGRAM …`. LIFELINE is a socket whose other end only the other process has: the
 command ends when that end is closed, by whatever closes it, or when this process gets a signal. LOCKS are open files,
 with commas between; their locks last as long as the command. Its exit status is written into LIFELINE.
+While the other process is suspended (Ctrl-Z), so is the command, which the terminal does not reach.
 
 It starts before every command that `run_command` runs, so it imports little, and nothing of the package.
 """
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SECONDS_TO_STOP = 10.0
 SECONDS_BETWEEN_LOOKS = 0.05  # at processes that are not our children: nothing tells of their end
+SECONDS_TO_SUSPEND = 1.0
+SUSPENDED, ENDED = b"T", b"Z"  # states in /proc: the second one's parent has not asked yet how it ended
 CANNOT_START = 127  # as in a shell
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHANGED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -37,11 +40,12 @@ def main() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # what loses its parent becomes our child, whatever session it is in
     running = _Command(_start(command, [int(lock) for lock in locks.split(",") if lock], prctl))
     while running.status is None and not asked:
-        readable, _, _ = select.select([lifeline, woken], [], [])
+        readable, _, _ = select.select([lifeline, woken], [], [], SECONDS_TO_SUSPEND)
         if lifeline in readable:  # nothing is ever written there: it is closed
             break
         _empty(woken)
         running.reap()
+        running.suspend_with(os.getppid())
     running.end(woken)
     with contextlib.suppress(OSError):  # nobody is there who wants to know
         os.write(lifeline, str(running.status).encode())
@@ -104,10 +108,10 @@ class _Command:
         status: its exit status, minus the signal that ended it, or None while it runs.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._pid, self.status = pid, None
-
     status: int | None
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self.status, self._suspended = pid, None, False
 
     def reap(self) -> None:
         """Take note of every child that has ended."""
@@ -118,6 +122,15 @@ class _Command:
                     return
                 if pid == self._pid:
                     self.status = os.waitstatus_to_exitcode(status)
+
+    def suspend_with(self, other: int) -> None:
+        """Suspend it if that process is suspended, and let it go on if that one goes on."""
+        state = _state_and_parent(other)
+        suspended = state is not None and state[0] == SUSPENDED
+        if suspended != self._suspended:
+            self._suspended = suspended
+            for pid in _descendants(self._pid):
+                _send(pid, signal.SIGSTOP if suspended else signal.SIGCONT)
 
     def end(self, woken: int) -> None:
         """End what is left: the command first, which may end politely what it started; after a while, all by force."""
@@ -132,8 +145,8 @@ class _Command:
             for pid in left if force or self.status is not None else [self._pid]:
                 if force or pid not in told:
                     told.add(pid)
-                    with contextlib.suppress(OSError):  # it has ended just now
-                        os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
+                    _send(pid, signal.SIGKILL if force else signal.SIGTERM)
+                    _send(pid, signal.SIGCONT)
             select.select([woken], [], [], SECONDS_BETWEEN_LOOKS)
             _empty(woken)
 
@@ -142,23 +155,36 @@ def _descendants(group: int) -> list[int]:
     """The living processes that descend from this one; without /proc, the process group, as `os.kill` takes it."""
     children: dict[int, list[int]] = {}
     try:
-        names = [entry.name for entry in os.scandir("/proc")]
+        names = [entry.name for entry in os.scandir("/proc") if entry.name.isdecimal()]
     except OSError:
         try:
             os.killpg(group, 0)
         except OSError:
             return []
         return [-group]
-    for name in names:
-        if name.isdecimal():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - little imported
-                state, parent = file.read().rpartition(b")")[2].split()[:2]
-                if state != b"Z":  # it has ended, and its parent has not asked
-                    children.setdefault(int(parent), []).append(int(name))
+    for pid in map(int, names):
+        known = _state_and_parent(pid)
+        if known and known[0] != ENDED:
+            children.setdefault(known[1], []).append(pid)
     found = [os.getpid()]
     for pid in found:
         found += children.get(pid, [])
     return found[1:]
+
+
+def _state_and_parent(pid: int) -> tuple[bytes, int] | None:
+    """What Linux says of a process, unless there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib takes a while to import
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+    except OSError:
+        return None
+    return state, int(parent)
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # it has ended just now
+        os.kill(pid, number)
 
 
 if __name__ == "__main__":

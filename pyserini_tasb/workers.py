@@ -1,45 +1,38 @@
-"""Work beside this process: a polite end on a signal, children that end with it, commands with a log, threads.
+"""Work beside this process: a polite end on a signal, functions in processes that end with this one, threads.
 
-Two kinds of child processes, because a function and a command share nothing but the wish to end with their parent:
-`Child` runs a function of ours and talks to it over a connection; `run_command` runs any program and keeps a log.
-Both hold one end of a connection whose other end only this process has. It is closed when this process ends, even by
-SIGKILL, and that is how they know. (Linux's PR_SET_PDEATHSIG tells of the end of the *thread* that started them.)
+A `Child` holds one end of a pipe whose other end only this process has. It is closed when this process ends, even by
+SIGKILL, and that is how the child knows. (Linux's PR_SET_PDEATHSIG tells of the end of the *thread* that started it.)
+Commands, which are no functions of ours, are run by `commands.py` in a similar way.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import importlib
 import logging
 import multiprocessing
 import os
-import re
-import select
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from multiprocessing import resource_tracker
 from multiprocessing.util import Finalize
-from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pyserini_tasb.errors import Interruption, TasbError, argument
 from pyserini_tasb.registry import registering_modules, trusted_packages, trusting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from multiprocessing.connection import Connection
-    from threading import Event
     from types import FrameType
 
 LOG = logging.getLogger(__name__)
@@ -240,124 +233,19 @@ def _end_with_parent() -> None:
     os._exit(1)  # at once, as by SIGKILL: whatever is being written is not valid until it is whole
 
 
-LINE_ENDS = re.compile(rb"[\r\n]+")  # a progress bar overwrites itself: each \r begins its next state
-SUPERVISOR = (sys.executable, "-S", "-P", str(Path(__file__).with_name("supervisor.py")))
+@functools.cache
+def stop_with_launcher() -> None:
+    """Have SIGTERM stop this process once `torchrun`, if that started it, has ended: killed, it leaves its ranks."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=_stop_without, args=(os.getppid(),), daemon=True).start()
 
 
-def run_command(
-    command: Sequence[str],
-    *,
-    folder: Path,
-    environment: Mapping[str, str],
-    log: Path,
-    stdout: Path | None = None,
-    on_screen: bool = True,
-    stop: Event | None = None,
-    locks: Sequence[int] = (),
-) -> int:
-    """Run `command` in `folder`: everything it prints goes into a log, its latest line on the screen.
-
-    However the call ends, and if this process is killed, the command ends too, with all that it has started: SIGTERM
-    first, SIGKILL after ten seconds. A process that it leaves behind is ended as well. `supervisor.py` sees to that.
-
-    Args:
-        command: program and arguments.
-        folder: working directory.
-        environment: all its environment variables.
-        log: gets standard error, and standard output unless `stdout` is given.
-        stdout: gets standard output.
-        on_screen: show how far it is.
-        stop: ends the command once it is set; a thread other than the first never sees Ctrl-C.
-        locks: as `locked_folder` gives them; held until the command has ended, even if this process is killed.
-
-    Returns:
-        The command's exit status; minus the signal that ended it.
-
-    Raises:
-        KeyboardInterrupt: `stop` was set.
-    """
-    with ExitStack() as stack:
-        log_file = stack.enter_context(log.open("wb"))
-        output: IO[bytes] | int = stack.enter_context(stdout.open("wb")) if stdout else subprocess.PIPE
-        errors = subprocess.PIPE if stdout else subprocess.STDOUT
-        lifeline, theirs = map(stack.enter_context, socket.socketpair())
-        supervisor = stack.enter_context(
-            subprocess.Popen(
-                [*SUPERVISOR, str(theirs.fileno()), ",".join(map(str, locks)), *command],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                pass_fds=(theirs.fileno(), *locks),
-                start_new_session=True,  # out of reach of a terminal's Ctrl-C, which this process answers
-            )
-        )
-        theirs.close()
-        pipe = supervisor.stderr if stdout else supervisor.stdout
-        assert pipe is not None  # noqa: S101 - for mypy: one of the two was asked for
-        try:
-            _follow(pipe, log_file, _LatestLine() if on_screen else None, stop)
-        except BaseException:
-            lifeline.close()  # which ends the command
-            _follow(pipe, log_file)  # what it says at its end
-            raise
-        status = lifeline.recv(16)
-        return int(status) if status else supervisor.wait()
-
-
-def _follow(pipe: IO[bytes], log: IO[bytes], screen: _LatestLine | None = None, stop: Event | None = None) -> None:
-    try:
-        while True:
-            if stop and stop.is_set():
-                raise KeyboardInterrupt
-            readable, _, _ = select.select([pipe], [], [], 1)
-            data = os.read(pipe.fileno(), 65_536) if readable else None
-            if data == b"":
-                return
-            if data:
-                log.write(data)
-                log.flush()
-            if screen:
-                screen.show(data or b"")
-    finally:
-        if screen:
-            screen.clear()
-
-
-class _LatestLine:
-    """The seconds so far and the latest line: in place on a terminal, elsewhere a note every half minute."""
-
-    def __init__(self) -> None:
-        from tqdm.auto import tqdm
-
-        # Only a terminal can overwrite; `disable=None` leaves every other stream alone.
-        self._bar = tqdm(bar_format="  {elapsed}  {desc}", dynamic_ncols=True, leave=False, disable=None)
-        self._every = 30 if self._bar.disable else 0.2
-        self._start = self._shown = time.monotonic()
-        self._text = b""
-
-    def show(self, data: bytes) -> None:
-        self._text = (self._text + data)[-1000:]
-        now = time.monotonic()
-        if now - self._shown < self._every:
-            return
-        self._shown = now
-        lines = [line for line in LINE_ENDS.split(self._text) if line.strip()]
-        latest = printable(lines[-1].decode(errors="replace").strip()) if lines else ""
-        if self._bar.disable:
-            LOG.info("%.0f s  %s", now - self._start, latest)
-        else:
-            self._bar.set_description_str(latest)
-
-    def clear(self) -> None:
-        self._bar.close()
-
-
-def printable(text: str) -> str:
-    """`text` without control characters, and with `?` for what standard output cannot encode."""
-    encoding = sys.stdout.encoding or "ascii"
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text).encode(encoding, "replace").decode(encoding)
+def _stop_without(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_STOP)  # the other ranks may not answer any more
+    os._exit(1)
 
 
 Result = TypeVar("Result")

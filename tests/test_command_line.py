@@ -101,14 +101,15 @@ def usage(typed, expected, found, do=None):
     """A command that the parser refuses, in the name of its verb."""
     verb = f"tasb {verb_of(typed)}".strip()
     lines = f"  expected: {expected}\n  found:    {found}\n  do this:  {do or f'see `{verb} --help`'}\n"
-    return Row(typed, 2, err=f"{verb}: {lines}")
+    return Row(typed, 2, err=f"{verb}:\n{lines}")
 
 
 def refused(typed, where, expected, found, do, *, note="", **also):
     """A command that we refuse: nothing is written, though there may have been a note."""
-    lines = [where] if where else []
+    verb = f"tasb {typed.split()[0]}:"
+    lines = [f"{verb} {where}" if where else verb]
     lines += [f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"]
-    return Row(typed, 2, err=f"{note}tasb {typed.split()[0]}: " + "\n".join(lines) + "\n", **also)
+    return Row(typed, 2, err=note + "\n".join(lines) + "\n", **also)
 
 
 def verb_of(typed):
@@ -720,7 +721,7 @@ def test_an_unknown_option(verb, capsys):
     assert status_of(*typed.split()) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    expected = f"tasb {verb}:   expected: an option of `tasb {verb}`\n  found:    `--nonsense`\n  do this:  …\n"
+    expected = f"tasb {verb}:\n  expected: an option of `tasb {verb}`\n  found:    `--nonsense`\n  do this:  …\n"
     assert fits(printed.err, expected), printed.err
 
 
@@ -848,7 +849,7 @@ def test_a_mistake_in_a_card_affects_only_itself(tmp_path):
     assert "No module named 'gone_package'" in listed
     done = tasb_process("doctor", check=False, env=home)
     assert done.returncode == 1
-    assert re.search(rf"tasb:mine .*{card}.*gone_package", done.stdout)
+    assert re.search(rf"encoders/mine .*{card}.*gone_package", done.stdout)
     tasb_process(
         "encode", "--encoder", "tasb:minilm", "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "v", env=home
     )

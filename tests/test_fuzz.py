@@ -179,10 +179,10 @@ def read_two_cr(path: Path) -> None:
 
 
 def read_corpus(path: Path) -> None:
-    from pyserini_tasb.formats.collections import Corpus, read_documents
+    from pyserini_tasb.formats.collections import Corpus, documents_of, open_collection
 
     exhaust(Corpus([str(path)]).marked())
-    exhaust(read_documents(path))
+    exhaust(documents_of(open_collection(path)))
 
 
 def read_predictions(path: Path) -> None:

@@ -30,7 +30,7 @@ STOREYS = (
     ("recipes",),
     ("plots",),
     ("results", "resume"),
-    ("workers", "artifacts", "supervisor", "tables"),
+    ("workers", "commands", "artifacts", "supervisor", "tables"),
     ("registry", "folders"),
     ("parsing",),
     ("errors",),

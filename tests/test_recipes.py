@@ -73,6 +73,15 @@ def test_user_folder_wins(user_encoders):
     assert list(lookup.encoder_cards()) == ["margin-mse", "minilm", "other", "tasb"]
 
 
+def test_hidden_files_are_no_recipes(user_encoders):
+    (user_encoders / "._mine.yaml").write_bytes(b"\0\5\x16\7")  # what macOS leaves beside mine.yaml
+    (user_encoders / ".#mine.yaml").symlink_to("somebody@somewhere.1234")  # Emacs, while it is edited
+    (user_encoders / "mine.yaml").write_text("name: mine\nmodel: nowhere\n")
+    assert [path.name for path in lookup.recipe_files("encoders").values() if path.parent == user_encoders] == [
+        "mine.yaml"
+    ]
+
+
 def test_a_cards_path(tmp_path):
     path = tmp_path / "card.yaml"
     path.write_text("name: mine\nmodel: org/model\nquery_prefix: 'query: '\n")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.errors import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -86,8 +87,6 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_regress(result: Regressions, _options: argparse.Namespace) -> int:
-    from pyserini_tasb.workers import printable
-
     print(printable(result.summary))
     return exit_status(result)
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
-import threading
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
@@ -17,6 +17,7 @@ from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.parser import USAGE_ERROR, Parser
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
+from pyserini_tasb.cli.signals import InterruptedBySignals
 from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility
@@ -26,7 +27,6 @@ from pyserini_tasb.registry import trusting
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
-    from types import FrameType
 
     from pyserini_tasb.cli.verbs import Verb
 
@@ -67,48 +67,20 @@ def _run(words: Sequence[str]) -> int:
     register_encoders()  # for a checkout that is not installed: no start-up hook there
     with _log_on_stderr(verb, options.verbosity):
         try:
-            with trusting(*options.trust), _interrupted_by_signals():
+            with trusting(*options.trust), InterruptedBySignals():
                 return verb.run(options)
         except TasbError as error:
-            print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
+            if options.verbosity > 0 and error.__cause__:  # what a parser raised, for who looks for a fault in it or us
+                traceback.print_exception(error.__cause__)
+            text = error.worded(verb.option)
+            print(f"tasb {verb.name}:", text, sep=" " if error.where else "\n", file=sys.stderr)
             return USAGE_ERROR
         except FailedError as error:
             print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
             return FAILED
         except KeyboardInterrupt as interruption:
-            with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal to print on
-                verb.interrupted(interruption, options)
+            verb.interrupted(interruption, options)
             return SIGNALLED + (interruption.number if isinstance(interruption, Interruption) else signal.SIGINT)
-
-
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP interrupt the block, once: a second one does what it did before.
-
-    SIGHUP often comes twice, from the kernel and from the shell: a second one does nothing.
-    """
-    before: dict[int, Any] = {}
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        restore()
-        if signal.SIGHUP in before:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        raise Interruption(number)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            handler = signal.getsignal(number)
-            if handler in (signal.SIG_DFL, signal.default_int_handler):  # else it is ignored, as under nohup
-                before[number] = handler
-                signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        restore()
 
 
 def build_parser(words: Container[str] | None = None) -> Parser:

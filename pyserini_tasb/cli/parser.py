@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, expected: str, found: str, do: str) -> NoReturn:
         """End the process with an error."""
-        self.exit(USAGE_ERROR, f"{self.prog}: {TasbError(expected=expected, found=found, do=do)}\n")
+        self.exit(USAGE_ERROR, f"{self.prog}:\n{TasbError(expected=expected, found=found, do=do)}\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

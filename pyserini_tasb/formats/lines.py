@@ -213,8 +213,9 @@ def _skip(binary: BinaryIO, offset: int) -> None:
 
 
 # Names of columns of ids, without case, `-` and `_`.
-_ID_NAMES = {"id", "pid", "did", "qid", "cid", "docid", "docno"} | {
-    f"{of}id" for of in ("doc", "document", "passage", "corpus", "query", "topic", "pos", "positive", "neg", "negative")
+_ID_NAMES = {
+    *("id", "pid", "did", "qid", "cid", "docid", "docno", "documentid", "passageid", "corpusid", "queryid", "topicid"),
+    *("posid", "pospid", "posdocid", "positiveid", "negid", "negpid", "negdocid", "negativeid"),
 }
 _MOST_WORDS = 3  # of a column's name
 

@@ -146,6 +146,8 @@ class _Rows:
         if len(columns) != len(self._names):
             below = f", below a header of {len(self._names)}" if self.header else ""
             raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs{below}")
+        if len(columns) == 2:  # nearly always, and millions of times
+            return {self._names[0]: columns[0], self._names[1]: columns[1]}
         return dict(zip(self._names, columns, strict=True))
 
 

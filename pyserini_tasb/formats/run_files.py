@@ -110,8 +110,8 @@ def _note_ranks(path: Path, of_one_score: set[str]) -> None:
         contradicted += different_ranks and [docid for _, docid in sorted(hits)] != by_score
     if contradicted:
         LOG.info(
-            "%s: the ranks of %d %s count for nothing, as all scores are equal there: like trec_eval, documents of equal "
-            "scores are ranked by docid, descending",
+            "%s: the ranks of %d %s count for nothing, as all scores are equal there: documents of equal scores are "
+            "ranked by docid, descending, as in trec_eval",
             *(path, contradicted, "query" if contradicted == 1 else "queries"),
         )
 

@@ -6,7 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import FILES_BY_COLUMNS, LineFaults, open_lines, require_utf8
+from pyserini_tasb.formats.lines import (
+    FILES_BY_COLUMNS,
+    LineFaults,
+    is_header,
+    note_header,
+    open_lines,
+    require_utf8,
+)
 from pyserini_tasb.formats.readers import read_with
 from pyserini_tasb.parsing import json_object
 from pyserini_tasb.registry import Registry
@@ -57,7 +64,9 @@ def _read(name: str, reader: Reader, path: Path) -> Topics:
 
 @READERS.register("lines")
 def read_topics(path: Path) -> Topics:
-    """TSV or JSONL, plain or gzip; a file whose first line opens a JSON object is JSONL. Ids stay strings.
+    """TSV or JSONL, plain or compressed; a file whose first line opens a JSON object is JSONL. Ids stay strings.
+
+    A first line of TSV that names its columns is skipped, with a note.
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not two columns, not the JSON expected,
@@ -72,10 +81,14 @@ def read_topics(path: Path) -> Topics:
             line = ended.rstrip("\r\n")
             if not line.strip():
                 continue
-            if parse is None:
-                parse = _parse_json if line.lstrip().startswith("{") else _parse_tsv
             try:
                 require_utf8(line)
+                if parse is None:
+                    parse = _parse_json if line.lstrip().startswith("{") else _parse_tsv
+                    columns = line.split("\t")
+                    if parse is _parse_tsv and len(columns) == 2 and is_header(columns):
+                        note_header(path, number, columns)
+                        continue
                 _add_topic(topics, *parse(line))
             except ValueError as error:
                 faults.add(number, str(error))

@@ -114,7 +114,7 @@ def _contradiction_of_modules(card: EncoderCard, folder: Path) -> str:
 
 def _contradiction_of_own_card(card: EncoderCard, folder: Path) -> str:
     """The same for a model that we trained with a pooling from outside, which sentence-transformers does not know."""
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("[!.]*.yaml")):
         try:
             made_for, _ = read_yaml(path)
         except TasbError:

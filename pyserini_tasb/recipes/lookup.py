@@ -45,8 +45,11 @@ def user_folder(kind: Kind) -> Path:
 
 
 def recipe_files(kind: Kind) -> dict[str, Path]:
-    """Every recipe of one kind by name, sorted; a user's file hides the package's of the same name."""
-    files = {path.stem: path for folder in (own_folder(kind), user_folder(kind)) for path in folder.glob("*.yaml")}
+    """Every recipe of one kind by name, sorted; a user's file hides the package's of the same name.
+
+    Files that are hidden, such as an editor's copies, are no recipes.
+    """
+    files = {path.stem: path for folder in (own_folder(kind), user_folder(kind)) for path in folder.glob("[!.]*.yaml")}
     return dict(sorted(files.items()))
 
 

@@ -147,7 +147,7 @@ def read_results(folder: Path) -> list[ConditionResult]:
     Raises:
         TasbError: there are none, or a file is damaged.
     """
-    files = sorted((folder / RESULTS).glob("*.json"))
+    files = sorted((folder / RESULTS).glob("[!.]*.json"))
     if not files:
         raise TasbError(
             where=str(folder / RESULTS),

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.artifacts import file_state, installed_versions, locked_folder, write_whole
+from pyserini_tasb.commands import run_command, without_controls
 from pyserini_tasb.errors import FailedError, TasbError, argument, os_errors_explained
-from pyserini_tasb.workers import printable, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -205,5 +205,5 @@ def _claim(folder: Path) -> None:
 def _last_lines(log: Path) -> str:
     lines = log.read_bytes().decode(errors="replace").replace("\r\n", "\n").split("\n")
     last_states = [line.rpartition("\r")[2] for line in lines]  # a progress bar overwrites itself
-    shown = [printable(line) for line in last_states if line.strip()][-LOG_LINES_SHOWN:]
+    shown = [without_controls(line) for line in last_states if line.strip()][-LOG_LINES_SHOWN:]
     return "\n".join(f"  {line}" for line in shown)

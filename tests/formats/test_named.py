@@ -146,7 +146,8 @@ COMMANDS = {
     "tune": "tune --recipe tasb+bm25 --runs padded.run other.run --qrels qrels --output new.yaml",
     "rerank": "rerank --run padded.run --topics topics.tsv --corpus corpus.tsv --model model --output new",
     "show": "show padded.run --topic 1 --topics topics.tsv --corpus corpus.tsv",
-    "validation-set": "validation-set --topics topics.tsv --qrels qrels --run padded.run --corpus corpus.tsv --output v",
+    "validation-set": "validation-set --topics topics.tsv --qrels qrels --run padded.run --corpus corpus.tsv "
+    "--output new",
     "mine": "mine --topics padded.tsv --qrels qrels --run padded.run --corpus corpus.tsv --output new",
     "mine a run": "mine --topics topics.tsv --qrels qrels --run padded.run --corpus corpus.tsv --output new",
 }

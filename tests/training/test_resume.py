@@ -14,6 +14,7 @@ from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.training.checkpoints import claimed
 from pyserini_tasb.training.config import TrainConfig
 from tests.command_line import tasb_argv, tasb_process
+from tests.processes import marked
 
 STEPS = 60
 RUN = {
@@ -108,13 +109,16 @@ def test_killed_while_it_begins(configuration, tmp_path, monkeypatch, written):
         pass
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(configuration, uninterrupted, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_saves_and_says_how_to_go_on(configuration, uninterrupted, tmp_path, number):
     config, run = configuration(tmp_path), tmp_path / "run"
-    process = start(config)
-    wait_for_step(process, run, 12)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    with marked(tasb_argv("train", config)) as process:
+        process.wait_until(lambda: steps_logged(run) >= 12)
+        process.popen.send_signal(number)
+        assert process.orphans() == []
+        said, errors = process.popen.communicate()
+    assert process.popen.returncode == 128 + number
+    assert "Traceback" not in errors
     stopped_after = steps_logged(run)
     assert f"stopped after step {stopped_after}, which is saved" in said
     assert f"tasb train {config} --resume" in said

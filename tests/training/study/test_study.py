@@ -225,7 +225,7 @@ def test_interrupted_it_says_how_to_go_on(study):
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.SIGTERM
     assert f"go on with\n  tasb study {study.folder / 'study.yaml'}\n" in out
 
 
