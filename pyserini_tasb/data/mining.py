@@ -21,7 +21,7 @@ from pyserini_tasb.data.rankings import bm25_rankings, dense_rankings, run_ranki
 from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.formats.fields import Fields
-from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.text_store import fill_text_store
 from pyserini_tasb.results import FileResult
 
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.data.negatives import Candidates, Ranking
     from pyserini_tasb.formats.named import AnyQrels, AnyTopics
+    from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.text_store import TextStore
+    from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.results import StrPath
 
 
@@ -193,7 +195,7 @@ def mine(
         collection = open_collection(Path(corpus), Fields.named(fields, docid_field))
         passages = store_collection(folder_beside("passages"), collection, os.fspath(corpus))
         positives = usable_positives(queries, judged, passages, rules, counts)
-        _require_positives(counts, positives, min_relevance)
+        _require_positives(counts, positives, min_relevance, queries, judged)
         searched = {qid: queries[qid] for qid in positives}
         query_texts = fill_text_store(folder_beside("queries"), searched.items(), "topics")
         teacher = None
@@ -284,13 +286,16 @@ def _require_fitting(
             raise TasbError(expected=expected, found=found, do=do)
 
 
-def _require_positives(counts: MiningCounts, positives: Mapping[str, object], min_relevance: int) -> None:
+def _require_positives(
+    counts: MiningCounts, positives: Mapping[str, object], min_relevance: int, topics: Topics, qrels: QrelsDict
+) -> None:
     if not positives:
+        do = f"check that topics, qrels and collection belong together, and {argument('min_relevance')}"
         raise TasbError(
             expected=f"topics with positives (grade {min_relevance} or more) that are in the collection",
             found=f"none of {counts.topics} topics: {counts.without_qrels} have no qrels, {counts.without_positive} no "
             f"positive, {counts.without_positive_text} no positive with a text",
-            do=f"check that topics, qrels and collection belong together, and {argument('min_relevance')}",
+            do=same_ids_advice(topics, qrels, do) if topics.keys().isdisjoint(qrels) else do,
         )
 
 

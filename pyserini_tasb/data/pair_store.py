@@ -91,7 +91,7 @@ class PairStore:
                 where=str(self.folder),
                 expected="pairs with a teacher's scores or margins",
                 found="pairs with labels only",
-                do="score them with a teacher first, or use a loss and a sampler that need labels alone",
+                do="score them with a teacher first, or use a loss and a sampler that need labels only",
             )
         return self._margins[rows]
 
