@@ -16,7 +16,7 @@ from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
-from pyserini_tasb.environment.processor import request_reproducibility
+from pyserini_tasb.environment.processor import request_reproducibility, request_short_waits
 from pyserini_tasb.errors import Argument, FailedError, TasbError
 from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     options = build_parser(words).parse_args(words)
     verb: Verb = options.called
-    request_reproducibility()  # before any verb imports torch; worker processes inherit it
+    request_reproducibility()  # both before any verb imports torch or Faiss; worker processes inherit them
+    request_short_waits()
     register_encoders()  # for a checkout that is not installed: no start-up hook there
     with _log_on_stderr(verb, options.verbosity), trusting(*options.trust):
         try:
