@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import re
@@ -15,7 +16,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -272,7 +273,7 @@ def check_startup_hook() -> list[Finding]:
             problem(
                 HOOK_NAME,
                 f"{START_FILE} is there but did not run",
-                "pip install --force-reinstall --no-deps pyserini-tasb",
+                reinstall_command(),
             )
         ]
     package = Path(__file__).parents[1]
@@ -281,6 +282,19 @@ def check_startup_hook() -> list[Finding]:
         return [problem(HOOK_NAME, found, f"pip install -e {package.parent}")]
     found = f"{package.parent} is no site-packages folder of this Python, so start-up files in it are not read"
     return [problem(HOOK_NAME, found, REGISTER)]
+
+
+def reinstall_command() -> str:
+    """What installs this package again from where it came from: a clone, as pip notes (PEP 610), or an index."""
+    try:
+        noted = distribution("pyserini-tasb").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return f"pip install -e {shlex.quote(str(Path(__file__).parents[2]))}"
+    came = json.loads(noted or "{}")
+    url = came.get("url", "pyserini-tasb")
+    source = urllib.request.url2pathname(url.removeprefix("file://")) if url.startswith("file://") else url
+    editable = "-e " if came.get("dir_info", {}).get("editable") else ""
+    return f"pip install --force-reinstall --no-deps {editable}{shlex.quote(source)}"
 
 
 def _site_folders() -> list[str]:
