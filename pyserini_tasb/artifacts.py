@@ -25,6 +25,7 @@ from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -232,6 +233,11 @@ def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST
         if size <= DIGESTED_BYTES:
             _require_checksum(path, file["sha256"])
     return manifest
+
+
+def values_explained(folder: Path, *, name: str = MANIFEST) -> AbstractContextManager[None]:
+    """A block that uses what a manifest says: a value that is missing or of another type becomes a TasbError."""
+    return explained(folder / name, expected="the values that it was written with", do=DAMAGED)
 
 
 def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
