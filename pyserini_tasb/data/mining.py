@@ -18,6 +18,7 @@ from pyserini_tasb.data.negatives import (
     usable_positives,
 )
 from pyserini_tasb.data.rankings import bm25_rankings, dense_rankings, run_rankings
+from pyserini_tasb.environment.processor import threads as usable_threads
 from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.formats.fields import Fields
@@ -133,7 +134,7 @@ def mine(
     allow_reversed: bool = False,
     min_relevance: int = 1,
     seed: int = 0,
-    threads: int = 1,
+    threads: int | None = None,
     device: str = "cpu",
 ) -> MinedPairs:
     """Find hard negatives for judged queries, with BM25, in a dense index, or in a run that exists.
@@ -165,13 +166,14 @@ def mine(
         allow_reversed: write also what a model scored that puts most negatives above their positives.
         min_relevance: the lowest grade of a positive.
         seed: decides which negatives are drawn.
-        threads: for searching.
+        threads: for searching; by default $OMP_NUM_THREADS, else the cores that this process may use.
         device: where encoders and `score_with` compute: `cpu` or `cuda:0`.
 
     Raises:
         TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, or no pair.
     """
     sources = {"index": index, "dense_index": dense_index, "run": run}
+    threads = usable_threads() if threads is None else threads
     _require_fitting(
         [name for name, source in sources.items() if source is not None],
         encoder=encoder,

@@ -31,6 +31,8 @@ LOG = logging.getLogger(__name__)
 # Faiss's k-means draws 256 vectors a centroid from what it gets, and warns below 39.
 VECTORS_PER_LIST = 64
 LEAST_SAMPLE = 100_000
+# Below that, threads have less than a millisecond's work before they wait for each other, and that many thousand times.
+LEAST_FOR_THREADS = 5_000
 WRITTEN_AT_ONCE = 1 << 24
 NOT_FOUND = -1  # Faiss's label where there are fewer hits than asked for
 
@@ -149,8 +151,14 @@ def _train(index: Any, sample: NDArray[np.float32], recipe: FaissRecipe) -> None
     if on_gpu:  # not run here: no GPU on the machine that wrote this
         centroids = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(inverted.d))
         inverted.clustering_index = centroids
-    with _faiss_errors_explained(f"enough vectors to train {recipe.factory}", f"{len(sample):,}"):
-        index.train(sample)
+    threads = faiss.omp_get_max_threads()
+    if len(sample) < LEAST_FOR_THREADS:
+        faiss.omp_set_num_threads(1)
+    try:
+        with _faiss_errors_explained(f"enough vectors to train {recipe.factory}", f"{len(sample):,}"):
+            index.train(sample)
+    finally:
+        faiss.omp_set_num_threads(threads)
     if on_gpu:
         inverted.clustering_index = None
 

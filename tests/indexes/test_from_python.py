@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import faiss
 import pytest
 
 import pyserini_tasb
@@ -65,3 +66,30 @@ def test_refused(options, said, vectors, tmp_path):
     with pytest.raises(TasbError, match=said):
         pyserini_tasb.index(vectors.folder, output=tmp_path / "index", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_are_those_of_the_environment_unless_given(vectors, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = faiss.omp_get_max_threads()
+    try:
+        assert pyserini_tasb.index(vectors.folder, output=tmp_path / "environment").threads == 3
+        assert faiss.omp_get_max_threads() == 3
+        assert pyserini_tasb.index(vectors.folder, output=tmp_path / "given", threads=2).threads == 2
+        assert faiss.omp_get_max_threads() == 2
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def test_few_vectors_are_trained_on_by_one_thread(vectors, tmp_path, monkeypatch):
+    """Threads that wait for each other after every few microseconds are slow where others use the cores."""
+    trained_by = []
+    train = faiss.IndexPQ.train
+    monkeypatch.setattr(
+        faiss.IndexPQ, "train", lambda *given: (trained_by.append(faiss.omp_get_max_threads()), train(*given))
+    )
+    monkeypatch.setattr("pyserini_tasb.indexes.faiss_build.LEAST_FOR_THREADS", len(vectors.docids))
+    pyserini_tasb.index(vectors.folder, output=tmp_path / "many", kind="PQ4x4", threads=2)
+    monkeypatch.setattr("pyserini_tasb.indexes.faiss_build.LEAST_FOR_THREADS", len(vectors.docids) + 1)
+    pyserini_tasb.index(vectors.folder, output=tmp_path / "few", kind="PQ4x4", threads=2)
+    assert trained_by == [2, 1]
+    assert faiss.omp_get_max_threads() == 2
