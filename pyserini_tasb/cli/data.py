@@ -13,6 +13,7 @@ from pyserini_tasb.cli.options import (
     add_allow_reversed_option,
     add_backend_option,
     add_fields_options,
+    add_overwrite_option,
     add_remove_query_option,
 )
 from pyserini_tasb.cli.retrieve import add_model_options
@@ -67,7 +68,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="Leave out and count faulty lines instead of stopping.")
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
-    parser.add_argument("--overwrite", action="store_true", help="Replace the store at --output.")
+    add_overwrite_option(parser)
 
 
 def _add_mine(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +91,10 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     )
     add_allow_other_encoder_option(parser)
     parser.add_argument(
-        "--output", required=True, metavar="TSV", help="The file of pairs, for `tasb pairs --scored-pairs`."
+        "--output",
+        required=True,
+        metavar="TSV",
+        help="A new file of pairs, for `tasb pairs --scored-pairs`; - is standard output.",
     )
     parser.add_argument(
         "--hits", type=int, default=200, metavar="N", help="Look at N hits of each query (default: %(default)s)."
@@ -117,6 +121,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=1, metavar="N", help="Search with N threads (default: %(default)s)."
     )
     parser.add_argument("--device", default="cpu", help=DEVICE)
+    add_overwrite_option(parser)
 
 
 def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +146,7 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-collection", action="store_true", help="Write the corpus too, without the words of the queries."
     )
+    add_overwrite_option(parser)
 
 
 def _add_validation_set(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +194,7 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
     add_remove_query_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
     parser.add_argument("--seed", type=int, default=SEED, help="The seed of the sample (default: %(default)s).")
-    parser.add_argument("--overwrite", action="store_true", help="Replace the set at --output.")
+    add_overwrite_option(parser)
 
 
 def _add_msmarco(parser: argparse.ArgumentParser) -> None:
@@ -222,7 +228,8 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="TSV",
-        help="The file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid.",
+        help="A new file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid; - is standard "
+        "output.",
     )
     add_allow_reversed_option(parser)
     add_model_options(parser)
@@ -283,6 +290,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="TSV", help="Compare the clusters with these labels: a file with a qid and a label a line."
     )
     parser.add_argument("--picture", action="store_true", help="Draw sample clusters into clusters.png.")
+    add_overwrite_option(parser)
 
 
 def _add_keep_query(parser: argparse.ArgumentParser) -> None:
