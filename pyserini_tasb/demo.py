@@ -243,7 +243,7 @@ _TRAINING_STEPS = (
     Step(
         name="train",
         summary="Train TAS-Balanced with both teachers: 80 steps from all-MiniLM-L6-v2, read as TAS-B is",
-        arguments=(*TASB, "train", "cacm/train.yaml", "--resume"),
+        arguments=(*TASB, "train", "cacm/train.yaml"),
         inputs=("cacm", "training/pairs", "training/clusters"),
         outputs=("training/run/model",),
     ),

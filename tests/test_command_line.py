@@ -205,12 +205,8 @@ NO_FILE = (
     "No such file or directory",
     "check the path, its permissions, …",
 )
-OCCUPIED = ("a new or empty folder", "something is there already")
-TRAINED_BEFORE = (
-    "a folder without a training run in it",
-    "the run that config.yaml there describes",
-    "add --resume to go on with it, or choose another `output`",
-)
+OCCUPIED = ("a new or empty folder", "it exists", "choose another --output, or add --overwrite to replace it")
+EXISTS = ("a new file", "it exists", "choose another --output, or add --overwrite to replace it")
 MINLM = (NO_CARD, "`tasb:minlm`", "did you mean `tasb:minilm`?")
 
 REFUSED = [
@@ -294,8 +290,8 @@ REFUSED = [
         "1 faulty line:\n    broken.run:1: score 'x' is not a finite number", "fix or remove these lines",
     ),
     refused(
-        "fuse … --method rrf --output nowhere/new.run", "nowhere/new.run", "a file that can be written",
-        "No such file or directory", "check the folder, its permissions and the space on the disk",
+        "fuse … --method rrf --output mine.txt/new.run", "mine.txt/new.run", "a file that can be written",
+        "…", "check the folder and its permissions, or choose another --output",
     ),
     refused(
         "hybrid … --dense-index nowhere", "nowhere", "the folder of a Faiss or Lucene index, or the name of one …",
@@ -377,24 +373,44 @@ REFUSED = [
         "tasb:minilm, which has other weights …", "name that encoder; or, …--query-encoder…--allow-other-encoder…",
     ),
     # something at --output that is not replaced
-    refused("export … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
-    refused("pairs … --scored-pairs scored.tsv --output occupied", "occupied", *OCCUPIED, "…add --overwrite …"),
-    refused("pairs … --scored-pairs scored.tsv --output pairs --keep-query", "pairs", *OCCUPIED, "…--overwrite…"),
+    refused("export … --output occupied", "…/occupied", *OCCUPIED),
+    refused("pairs … --scored-pairs scored.tsv --output occupied", "…/occupied", *OCCUPIED),
+    refused("pairs … --scored-pairs scored.tsv --output pairs --keep-query", "…/pairs", *OCCUPIED),
     refused(
-        "pairs … --scored-pairs scored.tsv --output occupied --overwrite", "occupied",
-        "a store to replace, and nothing else in its folder", "…", "choose another folder, or move these files away",
+        "pairs … --scored-pairs scored.tsv --output occupied --overwrite", "…/occupied",
+        "a folder to replace that holds only files of our making", "…",
+        "choose another --output, or move these files away",
     ),
-    refused("pseudo-queries … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
-    refused("validation-set … --output validation", "validation", *OCCUPIED, "…add --overwrite to replace a store"),
-    refused("train … --set output=trained-before", "trained-before", *TRAINED_BEFORE),
-    refused("teach … --kind cat --set output=taught-before", "taught-before", *TRAINED_BEFORE),
-    refused("teach … --kind colbert --set output=taught-before", "taught-before", *TRAINED_BEFORE),
-    refused("score … --model model --output mine.txt", "mine.txt", "nothing there yet", "a file", "…--overwrite…"),
-    refused("rerank … --output mine.txt", "mine.txt", "a new file", "something is there already", "…--overwrite…"),
-    refused("index … --output index", "index", *OCCUPIED, "choose another folder, or remove this one"),
+    refused("pseudo-queries … --output occupied", "…/occupied", *OCCUPIED),
+    refused("validation-set … --output validation", "…/validation", *OCCUPIED),
+    refused("index … --output index", "…/index", *OCCUPIED),
+    refused("expand … --predictions predictions.txt --output occupied", "…/occupied", *OCCUPIED),
+    refused("mine … --run bm25.run --output mine.txt", "mine.txt", *EXISTS),
+    refused("score … --model model --output mine.txt", "mine.txt", *EXISTS),
+    refused("score --ensemble scored.tsv reversed.tsv --output mine.txt", "mine.txt", *EXISTS),
+    refused("rerank … --output mine.txt", "mine.txt", *EXISTS),
+    refused("search … --output mine.txt", "mine.txt", *EXISTS),
+    refused("hybrid … --output mine.txt", "mine.txt", *EXISTS),
+    refused("fuse … --method rrf --output mine.txt", "mine.txt", *EXISTS),
+    refused("tune … --output mistaken.yaml", "mistaken.yaml", *EXISTS),
+    refused("rerank-depths … --output mine.png", "mine.csv", *EXISTS),
+    refused("cluster … --output clustered", "clustered/clusters.tsv", *EXISTS),
+    refused("report … --results regressed --output reported", "reported/index.html", *EXISTS),
     refused(
-        "expand … --predictions predictions.txt --output occupied",
-        "occupied", *OCCUPIED, "choose another --output, or move this one away",
+        "evaluate … --recall-plot mine.txt/x.png", "mine.txt/x.png", "a file that can be written", "…",
+        "…--recall-plot",
+    ),
+    refused(
+        "train … --set output=trained-before loss.alpha=0.5", "trained-before/config.yaml",
+        "the configuration that the run began with", "`loss.alpha`: 0.5, was 0.75", "change it back …",
+    ),
+    refused(
+        "teach … --kind cat --set output=taught-before seed=9", "taught-before/config.yaml",
+        "the configuration that the run began with", "`seed`: 9, was …", "change it back …",
+    ),
+    refused(
+        "teach … --kind colbert --set output=taught-before", "taught-before/config.yaml",
+        "the configuration that the run began with", "…", "change it back …",
     ),
     refused(
         "regress ok.yaml --output occupied", "occupied",
@@ -426,8 +442,8 @@ STEPS = "…step 1 of 2 · loss …\nstep 2 of 2 · loss …\n"
 
 def files_of_training(folder):
     """What a finished training leaves."""
-    files = ("config.yaml", "versions.json", "metrics.jsonl", "curves.png", "checkpoints/*", "model/model.safetensors")
-    return " ".join(f"{folder}/{name}" for name in (*files, "model/*"))
+    files = ("config.yaml", "versions.json", "metrics.jsonl", "curves.png", "outcome.json", "checkpoints/*", "model/*")
+    return " ".join(f"{folder}/{name}" for name in files)
 
 
 # Of any verdict: the results, and topics that stages may read.
@@ -477,7 +493,7 @@ DONE = [
         "20 negatives of 10 queries: at most 2 each, top\n88 pairs in new.tsv\n",
         new="new.tsv",
     ),
-    done("mine … --run bm25.run --output mine.txt", "…pairs in mine.txt\n", changed="mine.txt"),
+    done("mine … --run bm25.run --output mine.txt --overwrite", "…pairs in mine.txt\n", changed="mine.txt"),
     done(
         "pseudo-queries …",
         "123 documents: …\n116 pseudo-queries in new/queries.tsv, their documents in new/qrels.txt\n",
@@ -501,15 +517,25 @@ DONE = [
     ),
     done("cluster … --output occupied", "…", ONE_CLUSTER, new="occupied/clusters.tsv occupied/statistics.json"),
     done(
+        "cluster … --output clustered --overwrite", "…", ONE_CLUSTER,
+        changed="clustered/clusters.tsv clustered/statistics.json",
+    ),
+    done(
         "train …",
         f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n",
         BEGINNING.format("train") + STEPS,
         new=files_of_training("trained"),
     ),
-    done("train … --set output=trained-before --resume", "…", "…; going on after step 2\n…"),
+    done(  # the home of this test has no card of it
+        "train … --set output=trained-before", "…", "…; going on after step 2\n…", changed="trained-before/outcome.json"
+    ),
     done(
-        "train … --set output=trained-before max_steps=3 --resume", "…", "…; going on after step 2\n…",
+        "train … --set output=trained-before max_steps=3", "…", "…; going on after step 2\n…",
         new="trained-before/checkpoints/step-00000003/*", changed="trained-before/*",
+    ),
+    done(
+        "teach … --kind cat --set output=taught-before", f"{TRAINED}model …\n",
+        "tasb teach: note: taught-before: trained before\n",
     ),
     done("train … --set output=occupied", "…", "…", new="occupied/config.yaml occupied/*"),
     done(
@@ -551,7 +577,7 @@ DONE = [
         new="new/docid new/index new/report.json new/tasb-index.json",
     ),
     done("search …", "new.run: 10 queries, 1,230 hits, 1 folders searched\n", new="new.run"),
-    done("search … --output mine.txt", "mine.txt: 10 queries, …\n", changed="mine.txt"),
+    done("search … --output mine.txt --overwrite", "mine.txt: 10 queries, …\n", changed="mine.txt"),
     done("evaluate …", "run        nDCG@10\nbm25.run   0.…\ndense.run  0.…\n\n10 queries of qrels.txt\n"),
     done("evaluate … --json", '{\n "qrels": "qrels.txt",\n…}\n'),
     done("evaluate … --markdown", "| run | nDCG@10 |\n| --- | --- |\n| bm25.run | 0.… |\n| dense.run | 0.… |\n\n…\n"),
@@ -563,7 +589,8 @@ DONE = [
         "fuse … --method=rrf --output=new.run.gz --output-format=msmarco",
         "new.run.gz: 148 hits …\n", new="new.run.gz",
     ),
-    done("fuse … --method rrf --output mine.txt", "mine.txt: 148 hits …\n", changed="mine.txt"),
+    done("fuse … --method rrf --output mine.txt --overwrite", "mine.txt: 148 hits …\n", changed="mine.txt"),
+    done("fuse … --method rrf --output new/dir/new.run", "new/dir/new.run: 148 hits …\n", new="new/dir/new.run"),
     done("fuse … --recipe tasb+bm25 --set depth=3 --set hits=2", "new.run: 20 hits …\n", new="new.run"),
     done(
         "tune …",
@@ -571,7 +598,7 @@ DONE = [
         "…", new="new.yaml new.csv new.png",
     ),
     done(
-        "tune … --output mistaken.yaml", "mistaken.yaml: …", "…",
+        "tune … --output mistaken.yaml --overwrite", "mistaken.yaml: …", "…",
         new="mistaken.csv mistaken.png", changed="mistaken.yaml",
     ),
     done("hybrid …", "new.run: 10 queries, … hits of dense (index), bm25 (…/bm25/index)\n", "…", new="new.run"),

@@ -30,6 +30,7 @@ STOREYS = (
     ("recipes",),
     ("plots",),
     ("results", "resume"),
+    ("outputs",),
     ("workers", "commands", "artifacts", "supervisor", "tables"),
     ("registry", "folders"),
     ("parsing",),

@@ -81,7 +81,7 @@ def regress(folder: Path, seconds: float = 0) -> Job:
     about |= {"run": "runs/r.txt", "expected": [{"source": source, "values": {"RR@10": 1.0}}], "stages": [stage]}
     (folder / "r.yaml").write_text(yaml.safe_dump(about))
     output = folder / "out"
-    words = ["regress", folder / "r.yaml", "--resume", "--allow-commands", "--output", output]
+    words = ["regress", folder / "r.yaml", "--allow-commands", "--output", output]
     program = f"""
         import os, sys
         os.environ["PYTHONPATH"] = {str(folder / "modules")!r} + ":" + os.environ.get("PYTHONPATH", "")
@@ -121,7 +121,7 @@ def encode(folder: Path) -> Job:
 def train(training_set, folder: Path) -> Job:  # noqa: F811
     folder.mkdir(exist_ok=True)
     config = training_set.config(folder, max_steps=40, workers=2, checkpoint={"every": 5, "keep": 1})
-    command = tasb_argv("train", config, "--resume")
+    command = tasb_argv("train", config)
     return Job(command, folder / "run", lambda output: files(output, "model/*.safetensors", "model/config.json"))
 
 

@@ -13,6 +13,7 @@ from pyserini_tasb.cli.options import (
     add_allow_reversed_option,
     add_backend_option,
     add_fields_options,
+    add_overwrite_option,
     add_remove_query_option,
     add_threads_option,
 )
@@ -68,7 +69,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="Leave out and count faulty lines instead of stopping.")
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
-    parser.add_argument("--overwrite", action="store_true", help="Replace the store at --output.")
+    add_overwrite_option(parser)
 
 
 def _add_mine(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +92,10 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     )
     add_allow_other_encoder_option(parser)
     parser.add_argument(
-        "--output", required=True, metavar="TSV", help="The file of pairs, for `tasb pairs --scored-pairs`."
+        "--output",
+        required=True,
+        metavar="TSV",
+        help="A new file of pairs, for `tasb pairs --scored-pairs`; - is standard output.",
     )
     parser.add_argument(
         "--hits", type=int, default=200, metavar="N", help="Look at N hits of each query (default: %(default)s)."
@@ -116,6 +120,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="The seed of --per-query (default: %(default)s).")
     add_threads_option(parser)
     parser.add_argument("--device", default="cpu", help=DEVICE)
+    add_overwrite_option(parser)
 
 
 def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +145,7 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-collection", action="store_true", help="Write the corpus too, without the words of the queries."
     )
+    add_overwrite_option(parser)
 
 
 def _add_validation_set(parser: argparse.ArgumentParser) -> None:
@@ -187,7 +193,7 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
     add_remove_query_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
     parser.add_argument("--seed", type=int, default=SEED, help="The seed of the sample (default: %(default)s).")
-    parser.add_argument("--overwrite", action="store_true", help="Replace the set at --output.")
+    add_overwrite_option(parser)
 
 
 def _add_msmarco(parser: argparse.ArgumentParser) -> None:
@@ -221,7 +227,8 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="TSV",
-        help="The file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid.",
+        help="A new file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid; - is standard "
+        "output.",
     )
     add_allow_reversed_option(parser)
     add_model_options(parser)
@@ -282,6 +289,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="TSV", help="Compare the clusters with these labels: a file with a qid and a label a line."
     )
     parser.add_argument("--picture", action="store_true", help="Draw sample clusters into clusters.png.")
+    add_overwrite_option(parser)
 
 
 def _add_keep_query(parser: argparse.ArgumentParser) -> None:

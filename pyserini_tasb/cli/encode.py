@@ -10,6 +10,7 @@ from pyserini_tasb.cli.options import (
     DEVICE_OR_GPU,
     add_backend_option,
     add_fields_options,
+    add_overwrite_option,
     add_precision_option,
     add_threads_option,
     at_least_one,
@@ -114,6 +115,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="Write the model even if it lost more accuracy than it should."
     )
+    add_overwrite_option(parser)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +163,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     )
     add_backend_option(parser)
     add_threads_option(parser)
+    add_overwrite_option(parser)
 
 
 VERBS = (

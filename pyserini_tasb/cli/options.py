@@ -13,7 +13,7 @@ TOPICS = (
     "The queries: a name, such as dl19-passage, a TSV or JSONL file of ids and texts, or READER:PATH (docs/extend.md)."
 )
 QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format or in BEIR's."
-OUTPUT_RUN = "The file of the run. It is compressed with gzip if its name ends in .gz."
+OUTPUT_RUN = "A new file for the run, compressed with gzip if its name ends in .gz; - is standard output."
 DEVICE = "Compute on cpu, cuda:0, … (default: %(default)s)."
 DEVICE_OR_GPU = "Compute on cpu, cuda:0, … (default: a GPU if there is one)."
 ALLOW_BIN = "Accept weights in pytorch_model.bin, a pickle. No code in it is run."
@@ -114,6 +114,15 @@ def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Go on although the teacher scores most negatives above their positives. Check first that no columns are "
         "swapped.",
+    )
+
+
+def add_overwrite_option(parser: argparse.ArgumentParser, what: str = "--output") -> None:
+    """`--overwrite`, for a verb that refuses what exists."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help=f"Replace what exists at {what}, once the new one is complete (default: refuse it).",
     )
 
 

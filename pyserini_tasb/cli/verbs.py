@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib
 import signal
 import sys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.errors import Argument
 
+STANDARD_OUTPUT = "-"  # as an output
 # Values of every verb that are not its function's.
 OWN = ("verb", "called", "verbosity", "trust", "print_completion")
 
@@ -89,7 +91,11 @@ class Verb:
     def run(self, options: argparse.Namespace) -> int:
         """Call the function and print its result; return the exit status."""
         given = {name: value for name, value in vars(options).items() if name not in (*OWN, *self.printing)}
-        return self.report(self.function(**given), options)
+        result = self.function(**given)
+        # Standard output that has lines for another program is not for people.
+        is_taken = any(given.get(name) == STANDARD_OUTPUT for name in ("output", "export_2cr"))
+        with contextlib.redirect_stdout(sys.stderr) if is_taken else contextlib.nullcontext():
+            return self.report(result, options)
 
     @property
     def function(self) -> Callable[..., Any]:

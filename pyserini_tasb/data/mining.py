@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from pyserini_tasb.artifacts import whole_text_file
 from pyserini_tasb.data.negatives import (
     MiningCounts,
     MiningRules,
@@ -24,6 +22,7 @@ from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.text_store import fill_text_store
+from pyserini_tasb.outputs import new_file
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -136,6 +135,7 @@ def mine(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
+    overwrite: bool = False,
 ) -> MinedPairs:
     """Find hard negatives for judged queries, with BM25, in a dense index, or in a run that exists.
 
@@ -154,7 +154,7 @@ def mine(
         run: an existing run.
         encoder: the queries' encoder for `dense_index`.
         allow_other_encoder: search `dense_index` although it does not list the encoder.
-        output: the file; replaced only when all of it is written.
+        output: a new file; `-` is standard output.
         hits: hits of each query that are looked at.
         skip_top: so many of the first hits give no negatives, as unjudged relevant passages are likeliest there.
         per_query: draw so many negatives for each query; by default all.
@@ -168,6 +168,7 @@ def mine(
         seed: decides which negatives are drawn.
         threads: for searching; by default $OMP_NUM_THREADS, else the cores that this process may use.
         device: where encoders and `score_with` compute: `cpu` or `cuda:0`.
+        overwrite: replace a file at `output`, once the new one is complete.
 
     Raises:
         TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, or no pair.
@@ -184,22 +185,20 @@ def mine(
         unscored_cutoff=margin_cutoff is not None and not score_with,
     )
     rules = MiningRules(skip_top, per_query, sampling, margin_cutoff, min_relevance, keep_query, seed)
-    queries, judged = as_topics(topics), as_qrels(qrels)
     counts = MiningCounts()
     path = Path(output)
     with ExitStack() as opened:
-        file = opened.enter_context(whole_text_file(path))  # first of all: hours later is late to find no folder
-
-        def folder_beside(name: str) -> Path:
-            beside = tempfile.TemporaryDirectory(prefix=f"{path.name}.{name}.", dir=path.parent)
-            return Path(opened.enter_context(beside))
-
+        new = opened.enter_context(new_file(path, overwrite=overwrite, inputs=[topics, qrels, corpus, run]))
+        queries, judged = as_topics(topics), as_qrels(qrels)
+        file = opened.enter_context(new.opened_as_text())
         collection = open_collection(Path(corpus), Fields.named(fields, docid_field))
-        passages = store_collection(folder_beside("passages"), collection, os.fspath(corpus))
+        folder = opened.enter_context(new.folder_beside("passages"))
+        passages = store_collection(folder, collection, os.fspath(corpus))
         positives = usable_positives(queries, judged, passages, rules, counts)
         _require_positives(counts, positives, min_relevance, queries, judged)
         searched = {qid: queries[qid] for qid in positives}
-        query_texts = fill_text_store(folder_beside("queries"), searched.items(), "topics")
+        folder = opened.enter_context(new.folder_beside("queries"))
+        query_texts = fill_text_store(folder, searched.items(), "topics")
         teacher = None
         if score_with:
             from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer

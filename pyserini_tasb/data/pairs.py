@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import MANIFEST, refuse_occupied, sha256, values_explained, verify_files
+from pyserini_tasb.artifacts import MANIFEST, sha256, values_explained, verify_files
 from pyserini_tasb.data.false_negatives import NegativeGuard
 from pyserini_tasb.data.pair_builder import PairStoreBuilder
 from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples, relevant_passages, source_name
@@ -26,6 +26,7 @@ from pyserini_tasb.formats.lines import visible_files
 from pyserini_tasb.formats.named import as_qrels, as_topics
 from pyserini_tasb.formats.run import as_run
 from pyserini_tasb.formats.text_store import TextLookup, TextStore, TextStoreWriter, fill_text_store
+from pyserini_tasb.outputs import require_new_folder
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -140,11 +141,15 @@ def pairs(
         keep_query: a negative may be the query itself: a passage with its text, or with its id and 90 % of its words.
         allow_reversed: build also from a teacher that scores most negatives above their positives.
         output: the folder, absent or empty unless `overwrite`.
-        overwrite: replace a store at `output`.
+        overwrite: replace a store at `output`, once the new one is complete.
 
     Raises:
         TasbError: arguments that do not go together, a faulty source, or something else stands at `output`.
     """
+    folder = Path(output)
+    inputs = [scored_pairs, triples, qrels, negatives, corpus, topics, known_positives]
+    if not (folder / MANIFEST).is_file():  # a store may be this very one, which only a look at the sources tells
+        require_new_folder(folder, overwrite=overwrite, inputs=inputs)
     topics, qrels, known_positives = _read(as_topics, topics), _read(as_qrels, qrels), _read(as_qrels, known_positives)
     negatives = _read(as_run, negatives)
     given = {
@@ -160,7 +165,6 @@ def pairs(
     }
     _require_fitting({**given, "negatives_per_query": negatives_per_query})
     start = time.monotonic()
-    folder = Path(output)
     recipe = {
         "sources": _sources(given),
         "relevant_grade": min_relevance,
@@ -176,7 +180,7 @@ def pairs(
     if _is_built(folder, recipe):
         why = "built before, from the same sources with the same options; every sha256 is right"
         return pairs_result(open_pair_store(folder), why, built_before=True)
-    refuse_occupied(folder, overwrite=overwrite)
+    require_new_folder(folder, overwrite=overwrite, inputs=inputs)
     if triples is not None:
         source: TextTriples | IdPairs | JudgedRun = TextTriples(Path(triples), skip_bad=skip_bad, keep_query=keep_query)
     elif scored_pairs is not None:

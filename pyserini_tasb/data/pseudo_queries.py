@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.data.false_negatives import WORD_CHARACTER, text_digest
 from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import Document, documents_of, open_collection
 from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 QUERIES, QRELS = "queries.tsv", "qrels.txt"
 # In a folder of its own: Pyserini indexes and encodes every file of a folder.
 COLLECTION = Path("collection", "documents.jsonl")
+FILES = (QUERIES, QRELS, COLLECTION.as_posix())
 QID_PREFIX = "pseudo-"
 
 Source = Literal["title", "sentence", "auto"]
@@ -104,6 +105,7 @@ def pseudo_queries(
     limit: int | None = None,
     seed: int = 0,
     write_collection: bool = False,
+    overwrite: bool = False,
 ) -> PseudoQueries:
     """Make queries of a corpus's documents, each relevant to its document.
 
@@ -122,13 +124,14 @@ def pseudo_queries(
         limit: keep so many queries, drawn uniformly; by default all.
         seed: decides which queries `limit` keeps.
         write_collection: write the corpus too, each document without the words that its query is made of.
+        overwrite: replace pseudo-queries at `output`, once the new ones are complete.
 
     Raises:
         TasbError: no such corpus, a faulty one, no pseudo-query in it, or something stands at `output`.
     """
     rules = _rules(source, min_words, max_words, limit, seed)
     path, folder = Path(corpus), Path(output)
-    refuse_occupied(folder, overwrite=False)
+    require_new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES)
     collection = open_collection(path, Fields.named(fields, docid_field))
     counts = PseudoQueryCounts()
     chosen = choose_documents(_shown(collection, "read"), rules, counts)
@@ -139,7 +142,7 @@ def pseudo_queries(
             found=f"none of {counts.documents}: {_left_out(counts, format)}",
             do=f"use another {argument('source')}, or a lower {argument('min_words')}",
         )
-    with new_folder(folder) as beside:
+    with new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES) as beside:
         _write(beside, collection, chosen, rules, write_collection=write_collection)
     written = (folder / COLLECTION).parent if write_collection else None
     return PseudoQueries(folder, folder / QUERIES, folder / QRELS, written, counts)

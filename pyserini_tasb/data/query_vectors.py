@@ -105,7 +105,7 @@ class QueryVectors:
         return np.asarray(vectors, dtype=np.float32)
 
     def _encode_to(self, path: Path) -> None:
-        with partial_file(path, "a place to write the vectors") as part:
+        with partial_file(path, "a place to write the vectors", name="vectors") as part:
             done = part.about
             if done.get("fingerprint") != self._fingerprint or done["bytes"] > part.size:
                 done = {"fingerprint": self._fingerprint, "rows": 0, "bytes": 0}

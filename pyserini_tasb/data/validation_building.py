@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pyserini_tasb.artifacts import new_folder, refuse_occupied, write_manifest
+from pyserini_tasb.artifacts import write_manifest
 from pyserini_tasb.data.pair_sources import as_run_dict, source_name
 from pyserini_tasb.data.validation_set import (
     BASELINE,
@@ -29,6 +29,7 @@ from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.formats.text_store import TextStore, copy_text_store, fill_text_store
+from pyserini_tasb.outputs import new_folder, require_new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,7 +93,7 @@ def validation_set(
             that is in the way.
     """
     folder = Path(output).expanduser()
-    refuse_occupied(folder, overwrite=overwrite)
+    require_new_folder(folder, overwrite=overwrite, inputs=[topics, qrels, run, corpus])
     parse_measures([stratify_by])
     options = ValidationOptions(
         size=queries_sampled,
@@ -197,7 +198,7 @@ def build_validation_set(
         TasbError: topics, qrels and run have no query in common, candidates have no text, or `folder` is in the way.
     """
     chosen = options or ValidationOptions()
-    refuse_occupied(folder, overwrite=overwrite)
+    require_new_folder(folder, overwrite=overwrite)
     if chosen.remove_query:
         run, qrels = without_own_documents(run), without_own_documents(qrels)
     usable = usable_queries(topics, qrels, run, chosen.min_relevance)

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
-from pyserini_tasb.artifacts import HeldError, lock_file, new_folder
+from pyserini_tasb.artifacts import HeldError, lock_file
 from pyserini_tasb.encoding.job import EncodeJob, folder_manifest, prepare
 from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_units
 from pyserini_tasb.encoding.vector_formats import FORMATS
@@ -24,6 +24,7 @@ from pyserini_tasb.formats.collections import absolute_corpus
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.backends import checked_backend
 from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.outputs import new_folder, require_folder
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice
@@ -157,6 +158,7 @@ def encode(
             texts, encoder, kind, max_length=max_length, precision=precision, device=device, backend=backend
         )
     paths = [corpus] if isinstance(corpus, str | os.PathLike) else list(corpus or ())
+    require_folder(Path(output or ""))
     job = EncodeJob(
         encoder=encoder,
         card_digest=model_digest(encoder),

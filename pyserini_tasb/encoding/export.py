@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import yaml
 
-from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, quantise, require_packages, trace
 from pyserini_tasb.environment.processor import int8_weight_bits
 from pyserini_tasb.errors import TasbError, argument
@@ -26,6 +25,8 @@ from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.models.backends import Torch
 from pyserini_tasb.models.checkpoints import (
+    DESCRIPTION_FILES,
+    EXPORTED,
     EXPORTED_WEIGHTS,
     find_checkpoint,
     folder_digest,
@@ -34,6 +35,7 @@ from pyserini_tasb.models.checkpoints import (
 )
 from pyserini_tasb.models.onnx import Accuracy, ExportAbout, OnnxGraph, sizes_and_digests, write_about
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, vectors_by_length
+from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard
 from pyserini_tasb.registry import package_of, require_choice
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 
 
 ExportPrecision = Literal["fp32", "int8"]
+# In an exported model's folder; the last one is its card.
+FILES = (EXPORTED, EXPORTED_WEIGHTS, *DESCRIPTION_FILES, "*.yaml")
 
 
 def export(
@@ -66,6 +70,7 @@ def export(
     fields: Sequence[str] = (),
     docid_field: str | None = None,
     force: bool = False,
+    overwrite: bool = False,
 ) -> Export:
     """Write an encoder's model as a folder for ONNX Runtime, with an encoder card that uses it.
 
@@ -80,6 +85,7 @@ def export(
         fields: the fields of the sample's passages that are their text; by default `title` and `text`, or `contents`.
         docid_field: the field of their docid; by default `id`, `_id` or `docid`.
         force: also write a model that lost more than its precision explains.
+        overwrite: replace an exported model at `output`, once the new one is complete.
 
     Returns:
         the folder, and how near its vectors and rankings are to those of torch in fp32.
@@ -90,8 +96,8 @@ def export(
     """
     require_choice("precision", precision, get_args(ExportPrecision))
     folder = Path(output)
+    require_new_folder(folder, overwrite=overwrite, inputs=[encoder, sample], made=FILES)
     require_packages()
-    refuse_occupied(folder, overwrite=False)
     card = encoder_card(encoder)
     named = Fields.named(fields, docid_field)
     if named.given and not sample:
@@ -101,7 +107,7 @@ def export(
             do="leave them out",
         )
     texts = read_sample(Path(sample[0]), sample[1], named) if sample else built_in_sample()
-    with new_folder(folder) as beside:
+    with new_folder(folder, overwrite=overwrite, inputs=[encoder, sample], made=FILES) as beside:
         about = export_model(card, beside, precision, texts, force=force)
     return Export(
         path=folder,

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import new_folder
 from pyserini_tasb.encoding.plan import RepeatedDocids
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.expansion import from_model
 from pyserini_tasb.expansion.from_model import Expansion, Sampling
 from pyserini_tasb.expansion.predictions import Form, form_of_predictions, read_numbered, read_predictions
-from pyserini_tasb.expansion.shards import QueryCounts, require_new, shard_path, write_shard
+from pyserini_tasb.expansion.shards import FILES, QueryCounts, shard_path, write_shard
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.workers import StopRequest
 
@@ -48,6 +48,7 @@ def expand(
     seed: int | None = None,
     device: str | None = None,
     allow_bin: bool = False,
+    overwrite: bool = False,
 ) -> ExpandedCorpus:
     """Add predicted queries to the passages of a corpus: published ones, or those of a model.
 
@@ -68,6 +69,7 @@ def expand(
         seed: with `model`, the same seed draws the same queries, on the same machine; by default 0.
         device: with `model`, `cpu`, `cuda:0`, …; by default a GPU if there is one.
         allow_bin: with `model`, accept weights in `pytorch_model.bin`, a pickle; no code in it is run.
+        overwrite: replace expanded passages at `output`, once the new ones are complete.
 
     Returns:
         the folder, and how many passages are in it.
@@ -78,7 +80,8 @@ def expand(
         KeyboardInterrupt: with `model`, the files written so far are kept: the same call goes on.
     """
     folder = Path(output)
-    require_new(folder)
+    # Anserini would index what else lies in the folder.
+    require_new_folder(folder, overwrite=overwrite, inputs=[corpus, predictions, model], made=FILES)
     if (predictions is None) == (model is None):
         raise TasbError(
             expected=f"{argument('predictions')} or {argument('model')}",
@@ -91,7 +94,8 @@ def expand(
         _require_none([name for name, value in given.items() if value is not None])
         files = [predictions] if isinstance(predictions, str | PathLike) else predictions or []
         paths = [Path(path) for path in files]
-        counts = expand_with_predictions(fspath(corpus), paths, folder, shard_size or SHARD_SIZE, named)
+        size = shard_size or SHARD_SIZE
+        counts = expand_with_predictions(fspath(corpus), paths, folder, size, named, overwrite=overwrite)
         return ExpandedCorpus(folder, counts.passages, counts)
     chosen = {"samples": samples, "top_k": top_k, "seed": seed}
     expansion = Expansion(
@@ -104,7 +108,7 @@ def expand(
         fields=named,
     )
     with StopRequest() as stop:
-        written = from_model.expand_with_model(expansion, folder, stop)
+        written = from_model.expand_with_model(expansion, folder, stop, overwrite=overwrite)
     if written is None:
         LOG.info("%s: interrupted; the same command goes on where it stopped", output)
         raise stop.interruption()
@@ -149,6 +153,8 @@ def expand_with_predictions(
     output: Path,
     shard_size: int = SHARD_SIZE,
     fields: Fields = Fields(),  # noqa: B008 - immutable
+    *,
+    overwrite: bool = False,
 ) -> QueryCounts:
     """Write every passage with its predicted queries; how many passages and queries there are.
 
@@ -158,6 +164,7 @@ def expand_with_predictions(
         output: a new folder, which appears once it is complete.
         shard_size: passages of a file.
         fields: those of a passage's docid and text.
+        overwrite: replace expanded passages at `output`.
 
     Raises:
         TasbError: a faulty collection or predictions; more or fewer of these than passages, or of other passages; or
@@ -167,7 +174,7 @@ def expand_with_predictions(
     form = form_of_predictions(predictions[0])
     counts = QueryCounts(unit=form.unit)
     paired = _paired_by_docid if form is Form.NUMBERED else _paired
-    with new_folder(output) as folder:
+    with new_folder(output, overwrite=overwrite, made=FILES) as folder:
         pairs = iter(
             tqdm(paired(corpus, collection, predictions, counts), desc="expanding", unit=" passages", disable=None)
         )

@@ -68,7 +68,9 @@ class Expansion:
     fields: Fields = Fields()  # noqa: RUF009 - immutable
 
 
-def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> QueryCounts | None:
+def expand_with_model(
+    expansion: Expansion, output: Path, stop: StopRequest, *, overwrite: bool = False
+) -> QueryCounts | None:
     """Write every passage with queries predicted for it; how many passages and queries there are.
 
     What is written does not depend on where it was interrupted: a part's queries are drawn from a seed of its own.
@@ -77,12 +79,13 @@ def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> 
         expansion: what to do.
         output: a new folder, which appears once it is complete.
         stop: asked to, it ends after a batch, and None is returned; finished parts are kept for the next try.
+        overwrite: replace expanded passages at `output`.
 
     Raises:
         TasbError: a faulty collection, no such model, parts of something else, or the disk refuses.
     """
     folder = find_checkpoint(expansion.model, allow_bin=expansion.allow_bin)
-    with work_folder(output) as work:
+    with work_folder(output, overwrite=overwrite) as work:
         corpus = Corpus([expansion.corpus], expansion.fields)
         plan = kept_plan(work.plan, corpus, expansion.shard_size)
         if plan is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.artifacts import locked_folder, read_sidecar, whole_text_file, write_whole
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.outputs import replace_folder, require_new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Anserini would take a JSON file in the folder of passages for one of them.
 PASSAGES, ABOUT, PLAN = "passages", "about.json", "corpus.json"
+FILES = ("[0-9][0-9][0-9][0-9][0-9][0-9].jsonl",)  # in the folder of passages
 _ADVICE = "check the folder, its permissions and the space on the disk"
 
 
@@ -43,21 +45,6 @@ def write_shard(path: Path, passages: Iterable[tuple[str, str, str]]) -> int:
             out.write(json.dumps({"id": docid, "contents": contents}, ensure_ascii=False) + "\n")
             count += 1
     return count
-
-
-def require_new(folder: Path) -> None:
-    """Refuse a folder that is there: Anserini would index what else lies in it.
-
-    Raises:
-        TasbError: it is.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise TasbError(
-            where=str(folder),
-            expected="a new or empty folder",
-            found="something is there already",
-            do=f"choose another {argument('output')}, or move this one away",
-        )
 
 
 @dataclass
@@ -95,7 +82,7 @@ class QueryCounts:
 
 
 @contextlib.contextmanager
-def work_folder(output: Path) -> Iterator[WorkFolder]:
+def work_folder(output: Path, *, overwrite: bool = False) -> Iterator[WorkFolder]:
     """The work folder of an output, as an earlier try left it or new; without a finished part it is gone afterwards.
 
     Raises:
@@ -104,7 +91,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
     output = output.absolute()
     folder = output.with_name(f"{output.name}.work")
     with locked_folder(folder):
-        work = WorkFolder(folder, output)
+        work = WorkFolder(folder, output, overwrite=overwrite)
         try:
             yield work
         finally:
@@ -122,10 +109,11 @@ class WorkFolder:
     Args:
         folder: itself; it is there.
         output: what it becomes.
+        overwrite: replace expanded passages at `output`.
     """
 
-    def __init__(self, folder: Path, output: Path) -> None:
-        self._folder, self._output = folder, output
+    def __init__(self, folder: Path, output: Path, *, overwrite: bool = False) -> None:
+        self._folder, self._output, self._overwrite = folder, output, overwrite
         self.passages, self.plan = folder / PASSAGES, folder / PLAN
         with os_errors_explained(folder, expected="a folder that can be written to", do=_ADVICE):
             self.passages.mkdir(exist_ok=True)
@@ -170,6 +158,6 @@ class WorkFolder:
         Raises:
             TasbError: something has come there meanwhile, or the disk refuses.
         """
-        require_new(self._output)
+        require_new_folder(self._output, overwrite=self._overwrite, made=FILES)
         with os_errors_explained(self._output, expected="a folder that can be written to", do=_ADVICE):
-            self.passages.replace(self._output)
+            replace_folder(self.passages, self._output)

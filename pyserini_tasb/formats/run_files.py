@@ -14,11 +14,11 @@ import math
 import re
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import numpy as np
 
-from pyserini_tasb.artifacts import whole_file
 from pyserini_tasb.errors import TasbError, argument, printable, shown
 from pyserini_tasb.formats.lines import (
     ASCII_SPACE,
@@ -39,15 +39,16 @@ from pyserini_tasb.formats.text_columns import (
     unpack,
     widened,
 )
+from pyserini_tasb.outputs import opened
 from pyserini_tasb.workers import InOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.run_table import RunDict
+    from pyserini_tasb.outputs import NewFile
 
     Texts = NDArray[np.bytes_]
 
@@ -385,34 +386,38 @@ def _add_hit(run: RunDict, columns: list[str]) -> None:
 _GZIP_LEVEL = 6
 
 
-def write_run(path: Path, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec") -> int:
+def write_run(
+    output: Path | NewFile, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
+) -> int:
     """Write tables of different queries as one run, gzip if named `….gz`; return the number of hits.
 
-    The same run gives the same bytes, and scores read back are equal to those written (float64). `path` is replaced
-    only once everything is on disk. (trec_eval keeps scores as float32: those that differ by less are ties to it.)
+    The same run gives the same bytes, and scores read back are equal to those written (float64). An old file is
+    replaced only once everything is on disk. (trec_eval keeps scores as float32: those that differ by less are ties to
+    it.)
 
     Args:
-        path: the file; its folder must exist.
+        output: the file, whose folder must exist; or one of `new_file`, whose block puts it in its place.
         tables: in the order in which they are to stand.
         tag: TREC's last column.
         output_format: MS MARCO's has no scores and no tag.
 
     Raises:
         TasbError: the tag is no column, a score is not finite, there is no hit at all, or the disk refuses. Whatever
-            stood at `path` before is still there.
+            stood there before is there still.
     """
-    return sum(len(table.scores) for table in written_tables(path, tables, tag, output_format=output_format))
+    return sum(len(table.scores) for table in written_tables(output, tables, tag, output_format=output_format))
 
 
 def written_tables(
-    path: Path, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
+    output: Path | NewFile, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
 ) -> Iterator[RunTable]:
     """Write a run as `write_run` does, and yield each table once it is written; the run is there after the last."""
+    path = output if isinstance(output, Path) else output.path
     if not is_one_column(tag) or printable(tag) != tag:
         expected = "a tag of one word, without characters that control a terminal"
         raise _not_written(path, expected, shown(tag), f"choose another {argument('tag')}")
     hits = 0
-    with whole_file(path) as file, _compressed(path, file) as target:
+    with opened(output) as file, _compressed(path, file) as target:
         # What makes a table formats it too: `fuse` and its writing share the cores.
         blocks = tables if isinstance(tables, InOrder) else InOrder(_itself, tables)
         for table, lines in blocks.then(_formatter(path, tag, output_format)):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import new_folder, read_manifest, values_explained, write_manifest
+from pyserini_tasb.artifacts import read_manifest, values_explained, write_manifest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.arrays import IDS, OFFSETS, ArrayFile, IdTable, Spans, close_ids, open_array
+from pyserini_tasb.outputs import new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

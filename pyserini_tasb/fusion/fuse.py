@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from pyserini_tasb.formats.run_table import RunTable, concatenated, query_blocks
 from pyserini_tasb.formats.text_columns import unpack
 from pyserini_tasb.fusion.candidates import Candidates, Pool
 from pyserini_tasb.fusion.methods import DEPTH, RRF_K, Fusion
+from pyserini_tasb.outputs import optional_file
 from pyserini_tasb.workers import InOrder
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def fuse(
     remove_query: bool = False,
     output: StrPath | None = None,
     output_format: RunFormat = "trec",
+    overwrite: bool = False,
     tag: str | None = None,
 ) -> FusedRun:
     """Fuse runs into one. Equal scores are ordered by docid, descending; the same input gives the same bytes.
@@ -72,8 +73,9 @@ def fuse(
         hits: documents kept for each query, by default 1,000.
         set: values that replace the recipe's, as `key=value` or key → value.
         remove_query: drop each query's own document, whose docid is the query's id, before anything else.
-        output: a file for the run, gzip if named `….gz`; nothing is written without it.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
         output_format: the format of `output`, `trec` or `msmarco`.
+        overwrite: replace a file at `output`, once the new one is complete.
         tag: the last column of TREC's format; by default the recipe's name.
 
     Raises:
@@ -91,18 +93,19 @@ def fuse(
     fusion = Fusion.from_recipe(named, weights) if named else _fusion(str(method), weights, overrides(set), choices)
     fusion.require_fits(len(names))
     _require_distinct(names)
-    loaded = InOrder(lambda pair: as_run(pair[1], name=pair[0], remove_query=remove_query).table, given)
-    tables = dict(zip(names, loaded, strict=True))
-    _require_hits(tables)
-    require_compatible(tables)
-    if named and not weights:
-        deepest = max(int(table.lengths.max(initial=0)) for table in tables.values())
-        note_weights(named, deepest, removed=remove_query)
-    tag = tag or (named.name if named else f"tasb.{fusion.method}")
-    fused: Iterable[RunTable] = fuse_tables(list(tables.values()), fusion)
-    if output is not None:
-        fused = written_tables(Path(output), fused, tag, output_format=output_format)
-    return FusedRun(concatenated(list(fused)), name=tag, fusion=fusion, inputs=names)
+    with optional_file(output, overwrite=overwrite, inputs=[recipe, *(run for _, run in given)]) as file:
+        loaded = InOrder(lambda pair: as_run(pair[1], name=pair[0], remove_query=remove_query).table, given)
+        tables = dict(zip(names, loaded, strict=True))
+        _require_hits(tables)
+        require_compatible(tables)
+        if named and not weights:
+            deepest = max(int(table.lengths.max(initial=0)) for table in tables.values())
+            note_weights(named, deepest, removed=remove_query)
+        tag = tag or (named.name if named else f"tasb.{fusion.method}")
+        fused: Iterable[RunTable] = fuse_tables(list(tables.values()), fusion)
+        if file is not None:
+            fused = written_tables(file, fused, tag, output_format=output_format)
+        return FusedRun(concatenated(list(fused)), name=tag, fusion=fusion, inputs=names)
 
 
 class FusedRun(Run):

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
+from pyserini_tasb.outputs import require_folder, require_new_file
 from pyserini_tasb.recipes.lookup import recipe_files
 from pyserini_tasb.regression.condition import EVALUATE, RunOptions, each_stage_once, load_condition, require_allowed
 from pyserini_tasb.regression.needs import listing, missing_needs, plan
-from pyserini_tasb.regression.results import ConditionResult, Recorded, as_text, counts, default_folder
+from pyserini_tasb.regression.results import REPORT, ConditionResult, Recorded, as_text, counts, default_folder
 from pyserini_tasb.regression.stages import StageOutcome, StageRunner, machine, moved, versions
 from pyserini_tasb.regression.two_cr import export_conditions, pyserini_conditions
 from pyserini_tasb.regression.verdicts import Verdict, judged_checks, measured_recall
@@ -86,7 +87,7 @@ def regress(
     export_2cr: StrPath | None = None,
     stage: str | None = None,
     jobs: int = 1,
-    resume: bool = False,
+    overwrite: bool = False,
     download: bool = False,
     allow_commands: bool = False,
     allow_higher: Sequence[str] = (),
@@ -103,15 +104,17 @@ def regress(
         two_cr: conditions of Pyserini's own, such as `msmarco-v1-passage:distilbert-kd-tasb-pytorch`.
         list: only list the conditions; without any named, all of them.
         dry_run: only say what would run, how big it is, and what is missing.
-        export_2cr: only write those that Pyserini's 2CR can hold to this file.
+        export_2cr: only write those that Pyserini's 2CR can hold to this new file; `-` is standard output.
         stage: run only stages of this kind: index, search, fuse, rerank or evaluate.
         jobs: conditions at a time.
-        resume: keep what an earlier run finished with the same inputs, commands and versions.
+        overwrite: run again also what an earlier run finished with the same inputs, commands and versions; and replace
+            what is at `export_2cr` or `report`.
         download: let Pyserini download what is missing, however big.
         allow_commands: run any command of files from elsewhere; only for files whose authors you trust.
         allow_higher: patterns of names of conditions whose higher values are explained, and are no failure.
         output: the folder of outputs: runs, logs and results.
-        report: a folder that gets index.html, report.md and junit.xml of these conditions.
+        report: a folder that gets index.html, report.md and junit.xml of these conditions, or has those of an earlier
+            call.
         recorded: the folder of what earlier runs measured; by default in the user's folder.
 
     Returns:
@@ -120,7 +123,7 @@ def regress(
     Raises:
         TasbError: a name or option with a fault, a command that is not allowed, or a folder that cannot be used; a file
             with a fault, if it was named or nothing else is left.
-        KeyboardInterrupt: the commands have been ended, and `resume` goes on.
+        KeyboardInterrupt: the commands have been ended, and the same call goes on.
     """
     if jobs < 1:
         raise TasbError(expected=f"{argument('jobs')} 1 or more", found=str(jobs), do="leave it out, or say how many")
@@ -137,8 +140,10 @@ def regress(
         plans = (plan(condition, options, folder) for condition in conditions)
         return Regressions(folder, summary="\n\n".join(plans))
     if export_2cr:
-        return Regressions(folder, summary=export_conditions(conditions, Path(export_2cr)))
-    results = run_all(conditions, options, folder, jobs=jobs, resume=resume, recorded=recorded)
+        return Regressions(folder, summary=export_conditions(conditions, Path(export_2cr), overwrite=overwrite))
+    if report:
+        _require_report(Path(report), overwrite=overwrite)
+    results = run_all(conditions, options, folder, jobs=jobs, overwrite=overwrite, recorded=recorded)
     page = _report(results, folder, allow_higher, Path(report)) if report else None
     return Regressions(
         folder,
@@ -218,7 +223,7 @@ def run_all(
     folder: Path,
     *,
     jobs: int = 1,
-    resume: bool = False,
+    overwrite: bool = False,
     recorded: StrPath | None = None,
 ) -> list[ConditionResult]:
     """Run conditions, `jobs` at a time; the results stand in the order of the conditions.
@@ -228,9 +233,11 @@ def run_all(
         KeyboardInterrupt: the commands that ran then have been ended.
     """
     require_allowed(conditions, options)
+    if recorded:
+        require_folder(Path(recorded), name="recorded")
     known = versions()
     # The pipeline takes a folder only if it is empty: looked at before the lock puts a file into it.
-    runner = StageRunner(folder, known, resume=resume, on_screen=jobs == 1)
+    runner = StageRunner(folder, known, resume=not overwrite, on_screen=jobs == 1)
     condition_run = ConditionRun(runner, Recorded(Path(recorded) if recorded else default_folder()), known, options)
 
     def one(condition: Condition) -> ConditionResult:
@@ -247,7 +254,7 @@ def run_all(
             runner.stop.set()
             pool.shutdown(cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
-                LOG.info("the same command with %s goes on from where this stopped", argument("resume"))
+                LOG.info("the same command goes on from where this stopped")
             raise
 
 
@@ -368,7 +375,16 @@ def _notes(evaluation: RunEvaluation) -> list[str]:
 
 def _report(results: Sequence[ConditionResult], folder: Path, allowed: Sequence[str], output: Path) -> Path:
     # Matplotlib and Jinja take a while to import.
-    from pyserini_tasb.regression.report import write_report
+    from pyserini_tasb.regression.report import new_report
     from pyserini_tasb.regression.report_content import arranged_content
 
-    return write_report(arranged_content(results, folder, allowed=allowed), output)
+    with new_report(output, overwrite=True, name="report") as write:
+        return write(arranged_content(results, folder, allowed=allowed))
+
+
+def _require_report(output: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that has some of a report's files, which then are somebody else's."""
+    require_folder(output, name="report")
+    if not all((output / name).is_file() for name in REPORT):
+        for name in REPORT:
+            require_new_file(output / name, overwrite=overwrite, name="report")

@@ -196,6 +196,9 @@ class Record(Strict):
     last_ok_date: dt.date | None = None
 
 
+PAGE, MARKDOWN, JUNIT = REPORT = "index.html", "report.md", "junit.xml"
+
+
 class Recorded:
     """The records in a folder; damaged ones count as absent."""
 

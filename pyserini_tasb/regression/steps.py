@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import logging
 import os
@@ -14,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyserini_tasb
 from pyserini_tasb.artifacts import file_state, installed_versions, locked_folder, write_whole
 from pyserini_tasb.commands import run_command, without_controls
 from pyserini_tasb.errors import FailedError, TasbError, argument, os_errors_explained
+from pyserini_tasb.outputs import require_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -177,8 +181,18 @@ class Pipeline:
         return {
             "command": step.command,
             "versions": self._versions,
+            "code": own_code(),
             "files": {path: file_state(self.folder / path) for path in paths},
         }
+
+
+@functools.cache
+def own_code() -> str:
+    """A digest of this package's modules: versions do not tell what somebody changes in a clone."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(pyserini_tasb.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _import_nothing_from_the_folder() -> dict[str, str]:
@@ -188,6 +202,7 @@ def _import_nothing_from_the_folder() -> dict[str, str]:
 
 
 def _claim(folder: Path) -> None:
+    require_folder(folder)
     with os_errors_explained(
         folder, expected="a folder to write to", do=f"choose another folder with {argument('output')}"
     ):

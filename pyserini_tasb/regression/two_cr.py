@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.commands import asked
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.outputs import new_file
 from pyserini_tasb.parsing import read_yaml
 from pyserini_tasb.recipes.lookup import ENCODER_PREFIX, encoder_card, encoder_cards, prebuilt, recipe_files
 from pyserini_tasb.recipes.types import (
@@ -163,7 +163,7 @@ def _with_resources(about: Regression, archives: Sequence[Prebuilt]) -> Regressi
     return about.model_copy(update={"resources": resources})
 
 
-def export_conditions(conditions: Sequence[Condition], path: Path) -> str:
+def export_conditions(conditions: Sequence[Condition], path: Path, *, overwrite: bool = False) -> str:
     """Write the conditions that 2CR can hold, and warn of those that it cannot: several commands, or no values.
 
     Returns:
@@ -172,6 +172,14 @@ def export_conditions(conditions: Sequence[Condition], path: Path) -> str:
     Raises:
         TasbError: none can be written, or the file cannot.
     """
+    with new_file(path, overwrite=overwrite, name="export_2cr") as file:
+        blocks = _blocks(conditions)
+        file.write(yaml.safe_dump({"conditions": [*blocks.values()]}, sort_keys=False, width=1_000_000))
+    topics = sum(len(block["topics"]) for block in blocks.values())
+    return f"{path}: {len(blocks)} conditions on {topics} sets of topics"
+
+
+def _blocks(conditions: Sequence[Condition]) -> dict[str, dict[str, Any]]:
     blocks: dict[str, dict[str, Any]] = {}
     for condition in conditions:
         reason = _why_not(condition)
@@ -191,10 +199,7 @@ def export_conditions(conditions: Sequence[Condition], path: Path) -> str:
             found="none among those named",
             do="name others; see `tasb regress --list`",
         )
-    content = yaml.safe_dump({"conditions": [*blocks.values()]}, sort_keys=False, width=1_000_000)
-    write_whole(path, content)
-    topics = sum(len(block["topics"]) for block in blocks.values())
-    return f"{path}: {len(blocks)} conditions on {topics} sets of topics"
+    return blocks
 
 
 def _why_not(condition: Condition) -> str | None:

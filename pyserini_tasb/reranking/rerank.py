@@ -21,6 +21,7 @@ from pyserini_tasb.formats.passages import read_passages, require_texts, require
 from pyserini_tasb.formats.run import Run, as_run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.formats.text_store import ListedTexts
+from pyserini_tasb.outputs import is_standard_output
 from pyserini_tasb.recipes.lookup import default_tag
 from pyserini_tasb.reranking.partial_run import partial_run, text_digests
 
@@ -83,7 +84,7 @@ def rerank(
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        output: a new file for the run, gzip if named `….gz`.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output, for which nothing resumes.
         depth: passages of each query that are scored; what lies below is dropped. By default 100, with `pairwise` 50.
         remove_query: drop from the run each query's own document, whose docid is the query's id.
         keep_rest: what lies below `depth` follows in its order, with made-up scores.
@@ -96,7 +97,7 @@ def rerank(
         device: `cpu`, `cuda:0`, …; by default a GPU if there is one.
         backend: what computes an encoder's vectors: `auto`, `torch` or `onnx`.
         allow_bin: accept weights in `pytorch_model.bin`, a pickle; no code in it is run.
-        overwrite: replace a file at `output`.
+        overwrite: replace a file at `output`, once the new one is complete.
 
     Returns:
         the re-ranked run, queries in the order of the first one.
@@ -109,9 +110,14 @@ def rerank(
     _require_tag(tag)
     if depth is None:
         depth = PAIRWISE_DEPTH if pairwise else DEPTH
+    kept = None if output is None or is_standard_output(output) else output
     found: dict[str, dict[str, float]] = {}
     seconds = []
-    with contextlib.nullcontext() if output is None else partial_run(Path(output), tag, overwrite=overwrite) as part:
+    with (
+        contextlib.nullcontext()
+        if output is None
+        else partial_run(Path(output), tag, overwrite=overwrite, inputs=[run, topics, corpus])
+    ) as part:
         from pyserini_tasb.reranking import scorers  # imports torch
 
         # What can be wrong is found out before a large collection is read.
@@ -141,13 +147,13 @@ def rerank(
             queries = rerank_queries(remaining, source.topics, source.passages, loaded, depth, keep_rest=keep_rest)
             for query in tqdm(queries, desc="re-ranking", unit=" queries", total=len(source.tops), initial=done):
                 seconds.append(query.seconds)
-                if part is None:
+                if not kept:
                     found[query.qid] = query.ranking
-                else:
+                if part is not None:
                     part.append(query)
         if part is not None:
             part.finish()
-    ranked = Run(found) if output is None else Run.read(output)
+    ranked = Run.read(kept) if kept else Run(found)
     return RerankedRun(ranked.table, name=tag, sizes=[len(docids) for docids in source.tops.values()], seconds=seconds)
 
 

@@ -19,6 +19,7 @@ from pyserini_tasb.artifacts import HeldError, locked_folder, whole_text_file
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.outputs import require_folder
 from pyserini_tasb.recipes.loading import as_recipe, load_recipe, set_key
 from pyserini_tasb.recipes.types import Recipe, Strict
 from pyserini_tasb.registry import trusting
@@ -68,6 +69,7 @@ def study(
             the same call goes on.
     """
     wanted = as_recipe(config, StudyConfig, settings)
+    require_folder(wanted.output)
     run = StudyRun(wanted)
     failed = {} if report_only else run.run()
     measured, models = run.report()

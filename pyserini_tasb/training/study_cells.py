@@ -187,7 +187,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
             do="change it back, remove that folder to train the cell anew, or choose another `output` for a new study",
         )
     if not state["finished"]:
-        LOG.info("%s", train(cell.config, resume=True).summary)
+        LOG.info("%s", train(cell.config).summary)
         state |= {"finished": True, "seconds_per_pair": _seconds_per_pair(cell.config.output / METRICS)}
         write_whole(cell.folder / STATE, json.dumps(state, indent=1))
     shutil.rmtree(cell.config.output / CHECKPOINTS, ignore_errors=True)

@@ -142,4 +142,4 @@ def test_how_to_go_on_after_an_interruption_has_all_that_was_given(capsys):
     parsed.called.interrupted(TrainingInterruptedError(2, 7, Path("run"), first=True), parsed)
     (go_on,) = re.findall(r"go on with\n  (.+)", capsys.readouterr().out)
     again = parse(*shlex.split(go_on)[1:])
-    assert vars(again) | {"resume": False} == vars(parsed)
+    assert vars(again) == vars(parsed)

@@ -178,7 +178,7 @@ def test_a_folder_that_is_there(expand, tmp_path):
     (tmp_path / "expanded" / "mine.jsonl").write_text("mine")
     status, output, said = expand(as_text(tmp_path / "predictions"))
     assert status == 2
-    assert "something is there already" in said
+    assert "found:    it exists" in said
     assert [path.read_text() for path in output.iterdir()] == ["mine"]
 
 

@@ -274,7 +274,7 @@ def test_the_switch_may_be_added_to_a_run_that_an_older_version_began(training_s
     values = yaml.safe_load(began.read_text())
     del values["data"]["allow_reversed"]
     began.write_text(yaml.safe_dump(values))
-    assert train(config, settings=["max_steps=2"], resume=True).steps == 2
+    assert train(config, settings=["max_steps=2"]).steps == 2
 
 
 def test_a_strange_scale_is_warned_about_and_can_be_fixed(training_set, tmp_path, caplog):

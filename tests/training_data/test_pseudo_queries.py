@@ -205,7 +205,7 @@ def test_wrong_options(tmp_path, options, message):
 def test_what_stands_in_the_output_folder_stays(tmp_path):
     (tmp_path / "pseudo").mkdir()
     (tmp_path / "pseudo" / "queries.tsv").write_text("mine")
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         pseudo_queries(tmp_path / "not looked for yet", output=tmp_path / "pseudo")
     assert (tmp_path / "pseudo" / "queries.tsv").read_text() == "mine"
 

@@ -128,18 +128,18 @@ def test_impossible_options_are_refused_before_anything_is_encoded(queries_file,
     with pytest.raises(TasbError):
         cluster(queries_file, tmp_path / "out", **option)
     assert "encoding" not in capsys.readouterr().err
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_picture_of_an_earlier_run_does_not_stay(queries_file, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "clusters.png").touch()
     cluster(queries_file, tmp_path / "out", clusters=5)
+    (tmp_path / "out" / "clusters.png").touch()
+    cluster(queries_file, tmp_path / "out", clusters=5, overwrite=True)
     assert not (tmp_path / "out" / "clusters.png").exists()
 
 
 def test_output_that_is_a_file(queries_file):
-    with pytest.raises(TasbError, match="a folder to write to"):
+    with pytest.raises(TasbError, match="a folder that can be written"):
         cluster(queries_file, queries_file)
 
 
