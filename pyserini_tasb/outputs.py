@@ -177,8 +177,9 @@ class StandardOutput(NewFile):
         self._spool.seek(0)
         sys.stdout.flush()
         binary = getattr(sys.stdout, "buffer", None)
-        if binary is None:  # a notebook
+        if binary is None or sys.stdout.isatty():  # a notebook; a terminal, where `cli/streams.py` escapes controls
             sys.stdout.write(self._spool.read().decode())
+            sys.stdout.flush()
             return
         shutil.copyfileobj(self._spool, binary)
         binary.flush()

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.cli.options import add_overwrite_option
-from pyserini_tasb.cli.verbs import Verb
-from pyserini_tasb.errors import printable
+from pyserini_tasb.cli.verbs import Verb, say
 
 if TYPE_CHECKING:
     import argparse
@@ -90,7 +89,7 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_regress(result: Regressions, _options: argparse.Namespace) -> int:
-    print(printable(result.summary))
+    say(result.summary)
     return exit_status(result)
 
 
@@ -144,7 +143,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_doctor(result: Findings, options: argparse.Namespace) -> int:
-    print(json.dumps([asdict(each) for each in result.findings], indent=2) if options.json else result.summary)
+    say(json.dumps([asdict(each) for each in result.findings], indent=2) if options.json else result.summary)
     return 1 if result.problems else 0
 
 
@@ -156,7 +155,7 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_list(result: Listing, options: argparse.Namespace) -> int:
-    print(json.dumps(result.rows, indent=2) if options.json else result.summary)
+    say(json.dumps(result.rows, indent=2) if options.json else result.summary)
     return 0
 
 
@@ -174,7 +173,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_demo(result: Demo, _options: argparse.Namespace) -> int:
-    print(result.summary)
+    say(result.summary)
     return 0 if result.matches else CHECK_FAILED
 
 

@@ -18,7 +18,7 @@ from pyserini_tasb.cli.options import (
     add_threads_option,
 )
 from pyserini_tasb.cli.retrieve import add_model_options
-from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.cli.verbs import Verb, say
 
 if TYPE_CHECKING:
     import argparse
@@ -303,7 +303,7 @@ def _add_keep_query(parser: argparse.ArgumentParser) -> None:
 
 def _print_in_options(result: Any, options: argparse.Namespace) -> int:
     """Print a summary that mentions arguments."""
-    print(result.worded(options.called.option))
+    say(result.worded(options.called.option))
     return 0
 
 

@@ -15,7 +15,7 @@ from pyserini_tasb.cli.options import (
     add_threads_option,
     at_least_one,
 )
-from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.cli.verbs import Verb, say
 
 if TYPE_CHECKING:
     import argparse
@@ -86,7 +86,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
 
 def _report_encode(vectors: Vectors, _options: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first speaks for all
-        print(vectors.summary)
+        say(vectors.summary)
     return 0
 
 

@@ -16,7 +16,7 @@ from pyserini_tasb.cli.options import (
     at_least_one,
     at_least_zero,
 )
-from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.cli.verbs import Verb, say
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +79,7 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
 
 def _report_fuse(run: FusedRun, options: argparse.Namespace) -> int:
     said = run.fusion.described(len(run.inputs))
-    print(f"{options.output}: {run.hits:,} hits of {len(run.inputs)} runs, {said}")
+    say(f"{options.output}: {run.hits:,} hits of {len(run.inputs)} runs, {said}")
     return 0
 
 
@@ -226,7 +226,7 @@ def _report_evaluate(comparison: Comparison, options: argparse.Namespace) -> int
     report = comparison.to_markdown() if options.markdown else repr(comparison)
     # Names and topics may hold what stdout cannot print.
     encoding = sys.stdout.encoding or "ascii"
-    print(report.encode(encoding, "backslashreplace").decode(encoding))
+    say(report.encode(encoding, "backslashreplace").decode(encoding))
     return 0
 
 

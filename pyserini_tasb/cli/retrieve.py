@@ -26,7 +26,7 @@ from pyserini_tasb.cli.options import (
     add_threads_option,
     at_least_one,
 )
-from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.cli.verbs import Verb, say
 from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
@@ -85,11 +85,11 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_search(run: Run, options: argparse.Namespace) -> int:
-    print(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {len(options.index)} folders searched")
+    say(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {len(options.index)} folders searched")
     if options.latency:
         timed = cast("TimedRun", run)
-        print(f"{timed.threads} threads, {options.hits} hits, {timed.queries} different queries")
-        print(_latency_table(timed.times))
+        say(f"{timed.threads} threads, {options.hits} hits, {timed.queries} different queries")
+        say(_latency_table(timed.times))
     return 0
 
 
@@ -154,7 +154,7 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_hybrid(run: HybridRun, options: argparse.Namespace) -> int:
-    print(f"{options.output}: {run.summary}")
+    say(f"{options.output}: {run.summary}")
     return 0
 
 
@@ -205,7 +205,7 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_rerank(run: RerankedRun, options: argparse.Namespace) -> int:
-    print(f"{options.output}: {run.summary}")
+    say(f"{options.output}: {run.summary}")
     return 0
 
 
@@ -274,7 +274,7 @@ def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_rerank_depths(curves: DepthCurves, options: argparse.Namespace) -> int:
-    print(f"{curves.to_markdown() if options.markdown else curves.to_text()}\n\n{curves.about}")
+    say(f"{curves.to_markdown() if options.markdown else curves.to_text()}\n\n{curves.about}")
     return 0
 
 
@@ -347,7 +347,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 def _report_show(hits: HitsWithText, _options: argparse.Namespace) -> int:
     text = hits.to_text(shutil.get_terminal_size((100, 24)).columns)
     encoding = sys.stdout.encoding or "ascii"
-    print(text.encode(encoding, "replace").decode(encoding))  # texts may have letters that the terminal lacks
+    say(text.encode(encoding, "replace").decode(encoding))  # texts may have letters that the terminal lacks
     return 0
 
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.cli.verbs import Verb, print_interrupted
+from pyserini_tasb.cli.verbs import Verb, print_interrupted, say
 
 if TYPE_CHECKING:
     import argparse
@@ -22,8 +22,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _report_train(result: TrainResult, _options: argparse.Namespace) -> int:
     if result.first:
-        print(f"\n{result.summary}\nmodel {result.model}\ncard  {result.card}")
-        print(f"use   python -m pyserini.search.faiss --encoder {result.encoder} …")
+        say(f"\n{result.summary}\nmodel {result.model}\ncard  {result.card}")
+        say(f"use   python -m pyserini.search.faiss --encoder {result.encoder} …")
     return 0
 
 
@@ -39,8 +39,8 @@ def _add_teach(parser: argparse.ArgumentParser) -> None:
 
 def _report_teach(result: TeachResult, _options: argparse.Namespace) -> int:
     if result.first:
-        print(f"\n{result.summary}\nmodel {result.model}")
-        print("\n".join(f"use   {command}" for command in result.uses))
+        say(f"\n{result.summary}\nmodel {result.model}")
+        say("\n".join(f"use   {command}" for command in result.uses))
     return 0
 
 
@@ -50,11 +50,11 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_study(result: StudyResult, options: argparse.Namespace) -> int:
-    print(result.table)
+    say(result.table)
     for name, error in result.failed.items():
         print(f"tasb study: {name} failed\n{error.worded(options.called.option)}", file=sys.stderr)
     if options.report_only:
-        print(f"measured: {result.measured} of {result.models} models")
+        say(f"measured: {result.measured} of {result.models} models")
     return 1 if result.failed else 0
 
 
@@ -82,7 +82,7 @@ def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespa
             command += ["--kind", options.kind]
         command += [options.config, *(word for setting in options.settings for word in ("--set", setting))]
         command += [word for package in options.trust for word in ("--trust", package)]
-        print(f"\nstopped after step {interruption.step:,}, which is saved; go on with\n  {shlex.join(command)}")
+        say(f"\nstopped after step {interruption.step:,}, which is saved; go on with\n  {shlex.join(command)}")
 
 
 VERBS = (

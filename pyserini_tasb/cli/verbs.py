@@ -12,7 +12,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.errors import Interruption
+from pyserini_tasb.errors import Interruption, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,14 @@ STANDARD_OUTPUT = "-"  # as an output
 OWN = ("verb", "called", "verbosity", "trust", "print_completion")
 
 
+def say(text: str) -> None:
+    """Print a text that has names from files in it: what controls a terminal is printed as an escape."""
+    print(printable(text))
+
+
 def print_summary(result: Any, _options: argparse.Namespace) -> int:
     """Print the result's own summary; 0."""
-    print(result.summary)
+    say(result.summary)
     return 0
 
 
