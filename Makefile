@@ -5,6 +5,7 @@ DEMO ?= demo-out
 TORCH ?=
 ARGS ?=
 JOBS ?= 2
+EXAMPLES ?= 3000
 
 CANDIDATES := python3 python3.13 python3.12 python3.11
 SUITABLE := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -22,12 +23,13 @@ PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 unexport PYTHONDONTWRITEBYTECODE
 # Two pips in one environment would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test test-plugin check clean
+.PHONY: help demo test test-plugin fuzz check clean
 
 help:
 	@echo "make demo         install into $(VENV), then train on CACM and search it; results in $(DEMO)"
 	@echo "make test         the whole test suite; ARGS='tests/plugin -x' for a part of it"
 	@echo "make test-plugin  what may differ between versions of Python and Pyserini"
+	@echo "make fuzz         EXAMPLES broken files of each kind that we read (here: $(EXAMPLES))"
 	@echo "make check        ruff and mypy"
 	@echo "make clean        remove $(VENV), $(DEMO) and build leftovers"
 	@echo
@@ -46,6 +48,9 @@ test: $(INSTALLED)-test
 
 test-plugin: $(INSTALLED)-test
 	$(PYTEST) tests/plugin tests/packaging $(ARGS)
+
+fuzz: $(INSTALLED)-test
+	TASB_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_fuzz.py $(ARGS)
 
 check: $(INSTALLED)-dev
 	"$(BIN)/ruff" check .

@@ -60,7 +60,17 @@ def main() -> int:
         runs = [synthetic_run(folder / f"run{seed}.txt", arguments, seed) for seed in (1, 2)]
         names, (ours, theirs) = [*map(str, runs)], OPTIONS[arguments.method]
         commands = {
-            "tasb fuse": ["-m", "pyserini_tasb", "fuse", *ours, "--runs", *names, "--output", f"{folder}/ours.txt"],
+            "tasb fuse": [
+                "-m",
+                "pyserini_tasb",
+                "fuse",
+                *ours,
+                "--runs",
+                *names,
+                "--output",
+                f"{folder}/ours.txt",
+                "--overwrite",
+            ],
             "pyserini.fusion": ["-m", "pyserini.fusion", *theirs, "--runs", *names, "--output", f"{folder}/theirs.txt"],
         }
         if arguments.method == "rrf" and importlib.util.find_spec("polars"):

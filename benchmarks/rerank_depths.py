@@ -35,7 +35,7 @@ def main() -> int:
             tasb("evaluate", "--qrels", year, "--baseline", first, "--runs", *runs, "--markdown")
         swept = [option for first, runs in first_stages.items() for option in ("--first-stage", first, *runs)]
         picture = arguments.output / f"{year}.depths.png"
-        tasb("rerank-depths", "--qrels", year, *swept, "--output", picture, "--markdown")
+        tasb("rerank-depths", "--qrels", year, *swept, "--output", picture, "--overwrite", "--markdown")
     return 0
 
 

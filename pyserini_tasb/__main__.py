@@ -1,7 +1,17 @@
-"""`python -m pyserini_tasb` is `tasb`."""
+"""The process of `tasb`, which is `python -m pyserini_tasb`."""
 
+import signal
 import sys
 
-from pyserini_tasb.cli.main import main
 
-sys.exit(main())
+def run() -> None:
+    """Run a verb as a process. Before and after it, Ctrl-C ends the process without a traceback of what is imported."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from pyserini_tasb.cli.main import main
+
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,7 +1,7 @@
 """What lies on disk, so that a kill at any moment leaves it whole.
 
-In this order: files and folders that appear complete or not at all; the manifest of a folder, with size and checksum of
-every file; whether something has changed; what two processes must not do at once.
+In this order: files that appear complete or not at all; the manifest of a folder, with size and checksum of every file;
+whether something has changed; what two processes must not do at once. `outputs.py` has what a user names to be written.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ import io
 import json
 import os
 import platform
-import shutil
+import re
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb import __version__
-from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.errors import TasbError, os_errors_explained, shown
+from pyserini_tasb.folders import another_folder
+from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 MANIFEST = "manifest.json"
 DAMAGED = "the store is damaged: build it again"
-LOCK = ".lock"
+LOCK, PART = ".lock", ".part"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -44,142 +47,105 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes its place at `path` at the end of the block; until then nothing changes there.
 
+    Processes that write the same file come one after the other.
+
     Raises:
         TasbError: the file cannot be written.
     """
-    advice = "check the folder, its permissions and the space on the disk"
-    with os_errors_explained(path, expected="a file that can be written", do=advice), _beside(path) as file:
-        yield file
+    with errors_of_writing(path), part_file(path, wait=True) as part:
+        with part.opened() as file:
+            yield file
+        part.put_in_place()
 
 
 @contextlib.contextmanager
 def whole_text_file(path: Path) -> Iterator[TextIO]:
     r"""A text file that is there whole or not at all, like `whole_file`; UTF-8, and lines end with \n."""
-    with whole_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+    with whole_file(path) as file, as_text(file) as text:
         yield text
-        text.flush()
-        text.detach()  # its end is the file's, which still has to be brought to the disk
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[BinaryIO]:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
+def as_text(file: BinaryIO) -> Iterator[TextIO]:
+    r"""A file to write text to: UTF-8, and lines end with \n. The end of the block does not close the file."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+    yield text
+    text.flush()
+    text.detach()  # its end is the file's, which still has to be brought to the disk
+
+
+def errors_of_writing(path: Path) -> AbstractContextManager[None]:
+    """Whatever the operating system refuses while a file is written, as a TasbError."""
+    advice = "check the folder, its permissions and the space on the disk"
+    return os_errors_explained(path, expected="a file that can be written", do=advice)
+
+
+class Part:
+    """`NAME.part`, a file in the making, as `part_file` yields it.
+
+    Attributes:
+        path: its path.
+    """
+
+    def __init__(self, whole: Path, path: Path, handle: int) -> None:
+        self._whole, self.path, self._handle = whole, path, handle
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The file to write, empty; at the end of the block it is on the disk."""
+        os.ftruncate(self._handle, 0)
+        with os.fdopen(self._handle, "wb", closefd=False) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            os.fsync(self._handle)
+
+    def put_in_place(self) -> None:
+        """Give the file its name; what had the name before is gone."""
+        self.path.replace(self._whole)
 
 
 @contextlib.contextmanager
-def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty folder beside `target`; on leaving, its files are on disk and it becomes `target`.
+def part_file(path: Path, *, wait: bool = False) -> Iterator[Part]:
+    """Hold `PATH.part`, the file in which the content of `path` gathers; unless it is put in its place, it is removed.
 
-    What a killed build left beside `target` is removed by the next one. After an exception nothing is left.
+    The name is always the same, so that what a killed process left is written over. The lock is on the file itself:
+    there is no other file that could stay behind.
 
     Args:
-        target: absent or empty, unless `overwrite`.
-        overwrite: replace a store at `target`, once the new one is complete. Only a folder that holds nothing but
-            what its manifest lists is replaced.
+        path: the whole file.
+        wait: wait for another process that holds it.
 
     Raises:
-        TasbError: `target` is in the way, is being built by another process, or the disk refuses.
+        HeldError: another process holds it.
+        OSError: it cannot be made.
     """
-    target = target.absolute()
-    refuse_occupied(target, overwrite=overwrite)
-    beside = target.with_name(f"{target.name}.part")
+    part = path.with_name(f"{path.name}{PART}")
+    handle = _hold(part, wait=wait)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with lock_file(target.with_name(f"{target.name}.lock")):
-            _make_empty(beside)
-            try:
-                yield beside
-                _sync(beside)
-                _swap(beside, target)
-            except BaseException:
-                shutil.rmtree(beside, ignore_errors=True)
-                raise
-    except OSError as error:
-        raise TasbError(
-            where=str(error.filename or target),
-            expected=f"room and permission to write {target}",
-            found=error.strerror or str(error),
-            do="check the folder and the disk, then run it again",
-        ) from error
-
-
-def refuse_occupied(target: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that `new_folder` may not replace.
-
-    Raises:
-        TasbError: there is something at `target`, and `overwrite` is not set or it is more than a store.
-    """
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not overwrite:
-        raise TasbError(
-            where=str(target),
-            expected="a new or empty folder",
-            found="something is there already",
-            do=f"choose another folder, or add {argument('overwrite', True)} to replace a store",
-        )
-    strangers = _strangers(target)
-    if strangers:
-        raise TasbError(
-            where=str(target),
-            expected="a store to replace, and nothing else in its folder",
-            found=", ".join(strangers[:5]) + (", …" if len(strangers) > 5 else ""),
-            do="choose another folder, or move these files away",
-        )
-
-
-def _strangers(target: Path) -> list[str]:
-    if not (target / MANIFEST).is_file():
-        return [f"no {MANIFEST}"]
-    known = {MANIFEST, *listed_files(target)}
-    here = (path.relative_to(target).as_posix() for path in sorted(target.rglob("*")) if not path.is_dir())
-    return [name for name in here if name not in known]
-
-
-def _make_empty(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def _sync(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _swap(beside: Path, target: Path) -> None:
-    old = target.with_name(f"{target.name}.{os.getpid()}.old")
-    if target.exists():
-        target.rename(old)
-    try:
-        beside.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    handle = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
+        yield Part(path, part, handle)
     finally:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(handle), part.stat()):  # not another's, once ours is in its place
+                part.unlink()
         os.close(handle)
+
+
+@contextlib.contextmanager
+def made_parents(path: Path) -> Iterator[None]:
+    """Make the folders above a path; if the block fails, those that it made and left empty are gone.
+
+    Raises:
+        OSError: they cannot be made.
+    """
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, Any], *, name: str = MANIFEST) -> None:
@@ -204,14 +170,13 @@ def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, 
 
 
 def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST) -> dict[str, Any]:
-    """Read the manifest; every file it lists is there in full size.
+    """Read the manifest; every file it lists is there in full size, and unless it is large, with its checksum.
 
     Raises:
-        TasbError: not such a store, of a newer format, or a file is missing or has another size.
+        TasbError: not such a store, of a newer format, or a file is missing or damaged.
     """
     if not (folder / name).is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {name} in it"
-        raise _not_a_store(folder, kind, found)
+        raise _not_a_store(folder, kind, f"no {name} in it")
     manifest = _parse(folder / name, kind)
     if manifest["format"] != _format(kind):
         raise _not_a_store(folder, kind, str(manifest["format"]))
@@ -228,7 +193,14 @@ def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST
         if size != file["bytes"]:
             found = "no such file" if size is None else f"{size} bytes"
             raise _damaged(path, f"{file['bytes']} bytes", found)
+        if size <= DIGESTED_BYTES:
+            _require_checksum(path, file["sha256"])
     return manifest
+
+
+def values_explained(folder: Path, *, name: str = MANIFEST) -> AbstractContextManager[None]:
+    """A block that uses what a manifest says: a value that is missing or of another type becomes a TasbError."""
+    return explained(folder / name, expected="the values that it was written with", do=DAMAGED)
 
 
 def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
@@ -238,9 +210,13 @@ def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
         TasbError: naming the first file that is different.
     """
     for path, wanted in _checksums(folder / name).items():
-        found = sha256(path) if path.is_file() else "no such file"
-        if found != wanted:
-            raise _damaged(path, f"sha256 {wanted}", found)
+        _require_checksum(path, wanted)
+
+
+def _require_checksum(path: Path, wanted: str) -> None:
+    found = sha256(path) if path.is_file() else "no such file"
+    if found != wanted:
+        raise _damaged(path, f"sha256 {wanted}", found)
 
 
 def listed_files(folder: Path) -> list[str]:
@@ -259,12 +235,13 @@ def _checksums(manifest: Path) -> dict[Path, str]:
 
 
 def _parse(path: Path, kind: str) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise _damaged(path, "JSON", str(error)) from error
-    if not isinstance(manifest, dict) or not {"format", "version", "files"} <= manifest.keys():
+    manifest = read_json(path, do=DAMAGED)
+    if not {"format", "version", "files"} <= manifest.keys():
         raise _not_a_store(path.parent, kind, f"a {path.name} of something else")
+    with explained(path, expected="files with their sizes and checksums", do=DAMAGED):
+        for name, file in manifest["files"].items():
+            if not (isinstance(file["bytes"], int) and isinstance(file["sha256"], str)):
+                raise TypeError(f"{shown(name)}: {shown(file)}")
     return manifest
 
 
@@ -272,13 +249,10 @@ def _format(kind: str) -> str:
     return f"pyserini-tasb {kind}"
 
 
-def _not_a_store(folder: Path, kind: str, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected=f"a {kind}",
-        found=found,
-        do="check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets",
-    )
+def _not_a_store(folder: Path, kind: str, unknown: str) -> TasbError:
+    otherwise = "check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets"
+    found, do = another_folder(folder, f"a {kind}", otherwise, unknown=unknown)
+    return TasbError(where=str(folder), expected=f"a {kind}", found=found, do=do)
 
 
 def _damaged(path: Path, expected: str, found: str) -> TasbError:
@@ -291,10 +265,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     A file that is not there, or is damaged, says nothing: whatever it is beside is made again.
     """
     try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return read_json(path)
+    except TasbError:
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def sha256(path: Path) -> str:
@@ -349,22 +322,26 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep out every other process that asks in this way.
+def locked_folder(folder: Path) -> Iterator[int]:
+    """Make a folder, and keep out every other process that asks in this way; as `lock_file`.
+
+    After an error it is gone if it is empty.
 
     Raises:
         TasbError: it cannot be made, or another process is at work in it.
     """
-    with os_errors_explained(folder, expected="a folder to write to", do="choose another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = _hold(folder / LOCK)
-    with _held(folder / LOCK, handle):
-        yield
+    with contextlib.ExitStack() as held:
+        with os_errors_explained(folder, expected="a folder to write to", do="choose another folder"):
+            held.enter_context(made_parents(folder / LOCK))
+            handle = held.enter_context(lock_file(folder / LOCK))
+        yield handle
 
 
 @contextlib.contextmanager
-def lock_file(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[int]:
     """A file that is there while one process holds it; what a killed process left behind holds nobody up.
+
+    It is yielded open: whoever writes for this process gets it, too, and holds the lock as long as it lives.
 
     A file, not the folder itself: NFS locks only what is open for writing. Not filelock's: that leaves its file behind,
     also in folders that have to be empty, and where a file system knows no locks it makes files that outlive a kill.
@@ -373,18 +350,21 @@ def lock_file(path: Path) -> Iterator[None]:
         HeldError: another process does.
         OSError: it cannot be made.
     """
-    with _held(path, _hold(path)):
-        yield
+    handle = _hold(path)
+    with _held(path, handle):
+        yield handle
 
 
-def _hold(path: Path) -> int:
+def _hold(path: Path, *, wait: bool = False, create: bool = True) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
         try:
-            _lock(handle, path)
-            # Not one that its holder has just removed: beside it a third process may make a new one.
+            _lock(handle, path, wait=wait)
+            # Not one that its holder has just removed, or given another name: a third process may make a new one.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), path.stat()):
+                    with contextlib.suppress(OSError):  # a full disk
+                        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
                     return handle
         except BaseException:
             os.close(handle)
@@ -397,16 +377,19 @@ def _held(path: Path, handle: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
         os.close(handle)
+        # Not while a process holds it that got it from us: beside a new file it would exclude nobody.
+        with contextlib.suppress(HeldError, OSError):
+            last = _hold(path, create=False)
+            try:
+                path.unlink()
+            finally:
+                os.close(last)
 
 
-def _lock(handle: int, path: Path) -> None:
+def _lock(handle: int, path: Path, *, wait: bool) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with contextlib.suppress(OSError):  # a full disk
-            os.pwrite(handle, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise HeldError(
             where=str(path),
@@ -420,6 +403,6 @@ def _lock(handle: int, path: Path) -> None:
 
 
 def _holder(handle: int) -> str:
-    """Who wrote into the lock's file, in brackets; empty where nobody has yet."""
-    holder = os.pread(handle, 200, 0).decode(errors="replace").partition("\n")[0]
-    return f" ({holder})" if holder else ""
+    """Who wrote into the lock's file, in brackets; empty where nobody has yet, or a part has content by now."""
+    holder = re.match(r"process \d+ on \S+", os.pread(handle, 200, 0).decode(errors="replace"))
+    return f" ({holder[0]})" if holder else ""

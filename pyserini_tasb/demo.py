@@ -79,7 +79,8 @@ def demo(output: StrPath = "demo-out") -> Demo:
         output: the folder that all goes to; what an earlier run finished there is not run again.
 
     Raises:
-        TasbError: no suitable Java, packages of the `demo` extra that are missing, or a folder with other files.
+        TasbError: no suitable Java, packages of the `demo` extra that are missing, or a folder with other files or
+            another process at work in it.
         StepFailedError: a command failed; the same call goes on from this step.
     """
     _check_packages()
@@ -242,7 +243,7 @@ _TRAINING_STEPS = (
     Step(
         name="train",
         summary="Train TAS-Balanced with both teachers: 80 steps from all-MiniLM-L6-v2, read as TAS-B is",
-        arguments=(*TASB, "train", "cacm/train.yaml", "--resume"),
+        arguments=(*TASB, "train", "cacm/train.yaml"),
         inputs=("cacm", "training/pairs", "training/clusters"),
         outputs=("training/run/model",),
     ),

@@ -1,9 +1,10 @@
-"""The one exception a user of this package is meant to read, and how its text names an argument."""
+"""The one exception a user of this package is meant to read, how its text names an argument, and other ways to end."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import reprlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ class TasbError(Exception):
     """
 
     def __init__(self, *, expected: str, found: str, do: str, where: str | None = None) -> None:
-        self._marked = (expected, found, do, where)
+        self._marked = expected, found, do, where = (
+            _cut(printable(expected)),
+            _cut(printable(found)),
+            _cut(printable(do)),
+            where if where is None else printable(where),
+        )
         self.expected, self.found, self.do = (_in_python(text) for text in (expected, found, do))
         self.where = where if where is None else _in_python(where)
         super().__init__(self.worded(Argument.__str__))
@@ -48,6 +54,18 @@ class FailedError(Exception):
 
     `tasb` prints it without a traceback and exits with status 1.
     """
+
+
+class Interruption(KeyboardInterrupt):
+    """A signal asked this process to end, and what it was at has stopped.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int, *about: object) -> None:
+        super().__init__(*about)
+        self.number = number
 
 
 def _again(expected: str, found: str, do: str, where: str | None) -> TasbError:
@@ -85,6 +103,38 @@ def _reworded(text: str, mention: Callable[[Argument], str]) -> str:
 
 def _in_python(text: str) -> str:
     return _reworded(text, Argument.__str__)
+
+
+# Line ends and tabs stay. What else is here moves a terminal's cursor, or the order of letters on it.
+_CONTROLS = (*range(9), 11, 12, 13, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROLS}
+
+
+def printable(text: str) -> str:
+    r"""The text with escapes (`\x1b`) for characters that control a terminal and for bytes that were not UTF-8."""
+    if text.isprintable():
+        return text
+    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
+
+
+LONGEST_PART = 4000  # characters: twenty faulty lines have their places
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_PART:
+        return text
+    half = LONGEST_PART // 2
+    return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 120
+_REPR.maxlevel, _REPR.maxdict, _REPR.maxlist, _REPR.maxtuple = 3, 6, 6, 6
+
+
+def shown(value: object) -> str:
+    """A value in a message: its `repr`, cut where it is long or has many parts."""
+    return _REPR.repr(value)
 
 
 @contextlib.contextmanager

@@ -453,6 +453,12 @@ def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -
         ) from error
 
 
+def package_of(name: str) -> str | None:
+    """The package whose code a name means, if it is `module:name`."""
+    module, colon, _ = name.partition(":")
+    return module.partition(".")[0] if colon else None
+
+
 def nearest_advice(name: str, known: Iterable[str], otherwise: str = "choose one of them") -> str:
     """The advice about an unknown name, for a message: the known one that is most like it, or `otherwise`."""
     folded = {each.lower(): each for each in known}

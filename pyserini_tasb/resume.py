@@ -9,50 +9,94 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pyserini_tasb.artifacts import lock_file, read_sidecar
+from pyserini_tasb.artifacts import lock_file, made_parents, read_sidecar
 from pyserini_tasb.errors import os_errors_explained
+from pyserini_tasb.outputs import is_standard_output, new_file, remove_left_parts, require_new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 
 @contextlib.contextmanager
-def partial_file(path: Path, expected: str) -> Iterator[PartialFile]:
+def partial_file(
+    path: Path,
+    expected: str = "a file that can be written",
+    *,
+    overwrite: bool = False,
+    inputs: object = (),
+    name: str = "output",
+) -> Iterator[PartialFile]:
     """Yield what an interrupted process left of a file, or an empty one; no other process gets it meanwhile.
 
+    To be entered before slow work: what a finished file would replace is refused here.
+
     Args:
-        path: the whole file, which this does not look at.
+        path: the whole file; `-` is standard output, for which nothing is kept after an interruption.
         expected: what the file should be, for the message where nothing can be written.
+        overwrite: replace a file at `path`, once the new one is complete.
+        inputs: arguments of the verb that may be paths, or lists of them. The file is none of them.
+        name: the argument that the user named the file by, for errors.
 
     Raises:
-        TasbError: nothing can be written there, or another process is at work.
+        TasbError: `path` is in the way, nothing can be written there, or another process is at work.
     """
-    part = PartialFile(path, expected)
     with contextlib.ExitStack() as held:
+        if is_standard_output(path):
+            printed = held.enter_context(new_file(path))
+            part = PartialFile(
+                Path(held.enter_context(tempfile.TemporaryDirectory(prefix="tasb-")), "output"), expected
+            )
+            yield part
+            printed.write(part.whole.read_bytes())
+            return
+        part = PartialFile(path, expected)
         with part.errors_explained():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(made_parents(path))
             held.enter_context(lock_file(path.with_name(f"{path.name}.lock")))
-            if not part.path.exists():  # a process was killed when it had done all but this
-                part.sidecar.unlink(missing_ok=True)
+            part.tidy(overwrite=overwrite)
+            remove_left_parts(path)
+        require_new_file(path, overwrite=overwrite, inputs=inputs, name=name)
         yield part
+
+
+# In `PATH.part.json`: all that is left is to remove both files.
+WRITTEN = "written"
 
 
 class PartialFile:
     """A file in the making, as `partial_file` yields it. Its methods raise a TasbError where the disk refuses.
 
     Attributes:
+        whole: what it becomes.
         path: what is there of it, `PATH.part`.
         sidecar: `PATH.part.json`.
     """
 
     def __init__(self, whole: Path, expected: str) -> None:
-        self._whole, self._expected = whole, expected
+        self.whole, self._expected = whole, expected
         self.path = whole.with_name(f"{whole.name}.part")
         self.sidecar = whole.with_name(f"{whole.name}.part.json")
+        # One name each: what a kill leaves is used again.
+        self._new_sidecar = whole.with_name(f"{whole.name}.part.json.new")
+        self._instead = whole.with_name(f"{whole.name}.whole.part")
+
+    def tidy(self, *, overwrite: bool) -> None:
+        """Remove what a killed process left besides what can be continued.
+
+        Args:
+            overwrite: the whole file, if there is one, is to be made again.
+        """
+        if self.about.get(WRITTEN) and not self._instead.exists() and not overwrite:
+            self.path.unlink(missing_ok=True)
+        for path in (self._instead, self._new_sidecar):
+            path.unlink(missing_ok=True)
+        if not self.path.exists():  # a process was killed when it had done all but this
+            self.sidecar.unlink(missing_ok=True)
 
     @property
     def size(self) -> int:
@@ -85,19 +129,33 @@ class PartialFile:
 
     def note(self, about: Mapping[str, Any]) -> None:
         """Say what the file is made of and, unless its content shows it, how much of it is certain."""
-        beside = self.sidecar.with_name(f"{self.sidecar.name}.new")  # one name: what a kill leaves is used again
         with self.errors_explained():
-            with beside.open("w", encoding="utf-8") as file:
+            with self._new_sidecar.open("w", encoding="utf-8") as file:
                 file.write(json.dumps(about, indent=1) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(self.sidecar)
+            self._new_sidecar.replace(self.sidecar)
 
     def finish(self) -> None:
         """Put the file in its place."""
         with self.errors_explained():
-            self.path.replace(self._whole)
+            self.path.replace(self.whole)
             self.sidecar.unlink()
+
+    @contextlib.contextmanager
+    def replaced(self) -> Iterator[BinaryIO]:
+        """A file to write that gets the name of the whole one, in place of the part, at the end of the block."""
+        with self.errors_explained():
+            try:
+                with self._instead.open("wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                self.note({**self.about, WRITTEN: True})
+                self._instead.replace(self.whole)
+            finally:
+                self._instead.unlink(missing_ok=True)
+        self.remove()
 
     def remove(self) -> None:
         """Remove what is there: something else stands in its place."""
@@ -108,4 +166,4 @@ class PartialFile:
     def errors_explained(self) -> AbstractContextManager[None]:
         """What the operating system refuses in the block, as a TasbError."""
         advice = "check the folder, its permissions and the space on the disk; the same command then goes on"
-        return os_errors_explained(self._whole, expected=self._expected, do=advice)
+        return os_errors_explained(self.whole, expected=self._expected, do=advice)

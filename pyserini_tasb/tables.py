@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -19,9 +21,13 @@ def text_table(head: Sequence[str], lines: Iterable[Sequence[str]], *, right: Co
         lines: the others, with as many cells.
         right: numbers of the columns, from 0, that are aligned on the right.
     """
-    rows = [head, *lines]
+    rows = [[_one_line(cell) for cell in row] for row in (head, *lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(_padded(row, widths, right)).rstrip() for row in rows)
+
+
+def _one_line(cell: str) -> str:
+    return cell if cell.isprintable() else printable(cell).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _padded(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> Iterable[str]:
@@ -32,7 +38,7 @@ def _padded(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -
 def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Cells as a table in GitHub's Markdown."""
     rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(_one_line(cell).replace("|", r"\|") for cell in row) + " |" for row in rows)
 
 
 def html_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -1,91 +1,98 @@
-"""Work beside this process: a polite end on Ctrl-C, children that end with it, commands with a log, threads.
+"""Work beside this process: a polite end on a signal, functions in processes that end with this one, threads.
 
-Two kinds of child processes, because a function and a command share nothing but the wish to end with their parent:
-`Child` runs a function of ours and talks to it over a connection; `run_command` runs any program and keeps a log.
+A `Child` holds one end of a pipe whose other end only this process has. It is closed when this process ends, even by
+SIGKILL, and that is how the child knows. (Linux's PR_SET_PDEATHSIG tells of the end of the *thread* that started it.)
+Commands, which are no functions of ours, are run by `commands.py` in a similar way.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import importlib
 import logging
 import multiprocessing
 import os
-import re
-import select
 import signal
-import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from multiprocessing import resource_tracker
+from multiprocessing.util import Finalize
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.errors import Interruption, TasbError, argument
 from pyserini_tasb.registry import registering_modules, trusted_packages, trusting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from multiprocessing.connection import Connection
-    from pathlib import Path
-    from threading import Event
     from types import FrameType
 
 LOG = logging.getLogger(__name__)
 
-INTERRUPTED = 130  # exit status
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
     """Notes the first signal while it is entered; a second one does what it always does.
 
+    SIGHUP often comes twice, from the kernel and from the shell: a second one does nothing. Under `nohup` it is none.
     Only the main thread may handle signals: in any other, none is ever noted.
+
+    Attributes:
+        made: whether a signal was noted.
     """
 
     def __init__(self) -> None:
         self.made = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._number: int = signal.SIGINT
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            for number in SIGNALS:
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
+        self._restore(*self._before)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.made = True
-        self._restore()
+    def interruption(self) -> Interruption:
+        """What to raise once the work has stopped."""
+        return Interruption(self._number)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if not self.made:
+            self.made, self._number = True, number
+            self._restore(signal.SIGINT, signal.SIGTERM)
+
+    def _restore(self, *numbers: int) -> None:
+        for number in numbers:
+            signal.signal(number, self._before.pop(number))
 
 
 @contextlib.contextmanager
 def starting_processes() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C, which is this one's to handle, and do not run the user's script.
+    """Processes started inside leave signals to this one, which ends them, and do not run the user's script.
 
-    Ctrl-C arrives here afterwards. A process that multiprocessing starts anew would run this one's script again, up to
-    `if __name__ == "__main__":`, and train again where the script has no such line. Ours need nothing of the script, so
-    none is shown to them.
+    A terminal, `timeout` and service managers send a signal to all processes at once. A process that multiprocessing
+    starts anew would run this one's script again, up to `if __name__ == "__main__":`, and train again where the script
+    has no such line. Ours need nothing of the script, so none is shown to them.
     """
     resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which those processes inherit
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which those processes inherit
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        with _interrupted_later():
+        with _signalled_later():
             yield
     finally:
         sys.modules["__main__"] = script
@@ -93,19 +100,20 @@ def starting_processes() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupted_later() -> Iterator[None]:
-    """Ctrl-C inside the block interrupts after it, also if a thread of NumPy's got the signal, which blocks none."""
+def _signalled_later() -> Iterator[None]:
+    """A signal inside the block arrives after it, also if a thread of NumPy's got the signal, which blocks none."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # an interruption is the main thread's
+        yield  # signals are the main thread's
         return
     came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
-        if came:
-            signal.raise_signal(signal.SIGINT)  # still blocked: it arrives when the caller lets signals through
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for each in came:  # still blocked: they arrive when the caller lets signals through
+            signal.raise_signal(signal.Signals(each))
 
 
 SECONDS_TO_STOP = 60.0
@@ -114,7 +122,7 @@ SECONDS_TO_STOP = 60.0
 class Child:
     """A process that runs a function of one connection, whose other end is here; what it raises is raised here.
 
-    It ends when its connection does, be that `stop` or the death of this process.
+    It ends after the step it is in when its connection is closed, and at once when this process is no more.
 
     Args:
         work: a function of a module.
@@ -141,6 +149,8 @@ class Child:
         with starting_processes():
             self._process.start()
         theirs.close()
+        # multiprocessing itself would end what is left at exit by SIGTERM, which it leaves to this process.
+        self._at_exit = Finalize(self, self._process.kill, exitpriority=0)
 
     def send(self, message: object) -> None:
         """Say something to it; that it is dead is told by `receive`."""
@@ -177,6 +187,7 @@ class Child:
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
+        self._at_exit.cancel()
 
     @property
     def pid(self) -> int | None:
@@ -191,6 +202,16 @@ class Child:
         return f"ended with {how}"
 
 
+def stop_all(children: Iterable[Child], seconds: float) -> None:
+    """End them after the steps they are in; kill those that take longer than this together."""
+    children = list(children)
+    for child in children:
+        child.hang_up()
+    end = time.monotonic() + seconds
+    for child in children:
+        child.stop(max(0.0, end - time.monotonic()))
+
+
 def _work(
     work: Callable[[Connection], None],
     name: str,
@@ -198,6 +219,7 @@ def _work(
     trusted: frozenset[str],
     extensions: tuple[str, ...],
 ) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # If the other end is gone, there is nothing more to do.
     with contextlib.suppress(EOFError, ConnectionError), trusting(*trusted):
         try:
@@ -213,116 +235,27 @@ def _work(
             connection.send(RuntimeError(f"{name}:\n{traceback.format_exc()}"))
 
 
-LINE_ENDS = re.compile(rb"[\r\n]+")  # a progress bar overwrites itself: each \r begins its next state
-COMMAND_SECONDS_TO_STOP = 10
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - for mypy: a child has one
+    parent.join()
+    os._exit(1)  # at once, as by SIGKILL: whatever is being written is not valid until it is whole
 
 
-def run_command(
-    command: Sequence[str],
-    *,
-    folder: Path,
-    environment: Mapping[str, str],
-    log: Path,
-    stdout: Path | None = None,
-    on_screen: bool = True,
-    stop: Event | None = None,
-) -> int:
-    """Run `command` in `folder`: everything it prints goes into a log, its latest line on the screen.
-
-    Args:
-        command: program and arguments.
-        folder: working directory.
-        environment: all its environment variables.
-        log: gets standard error, and standard output unless `stdout` is given.
-        stdout: gets standard output.
-        on_screen: show how far it is.
-        stop: ends the command once it is set; a thread other than the first never sees Ctrl-C.
-
-    Returns:
-        The command's exit status.
-
-    Raises:
-        KeyboardInterrupt: `stop` was set.
-    """
-    with ExitStack() as stack:
-        log_file = stack.enter_context(log.open("wb"))
-        output: IO[bytes] | int = stack.enter_context(stdout.open("wb")) if stdout else subprocess.PIPE
-        errors = subprocess.PIPE if stdout else subprocess.STDOUT
-        child = stack.enter_context(
-            subprocess.Popen(
-                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
-            )
-        )
-        pipe = child.stderr if stdout else child.stdout
-        assert pipe is not None  # noqa: S101 - for mypy: one of the two was asked for
-        try:
-            _follow(pipe, log_file, _LatestLine() if on_screen else None, stop)
-            return child.wait()
-        except BaseException:
-            _stop(child)
-            raise
+@functools.cache
+def stop_with_launcher() -> None:
+    """Have SIGTERM stop this process once `torchrun`, if that started it, has ended: killed, it leaves its ranks."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=_stop_without, args=(os.getppid(),), daemon=True).start()
 
 
-def _follow(pipe: IO[bytes], log: IO[bytes], screen: _LatestLine | None, stop: Event | None) -> None:
-    try:
-        while True:
-            if stop and stop.is_set():
-                raise KeyboardInterrupt
-            readable, _, _ = select.select([pipe], [], [], 1)
-            data = os.read(pipe.fileno(), 65_536) if readable else None
-            if data == b"":
-                return
-            if data:
-                log.write(data)
-                log.flush()
-            if screen:
-                screen.show(data or b"")
-    finally:
-        if screen:
-            screen.clear()
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(COMMAND_SECONDS_TO_STOP)
-    except subprocess.TimeoutExpired:
-        child.kill()
-
-
-class _LatestLine:
-    """The seconds so far and the latest line: in place on a terminal, elsewhere a note every half minute."""
-
-    def __init__(self) -> None:
-        from tqdm.auto import tqdm
-
-        # Only a terminal can overwrite; `disable=None` leaves every other stream alone.
-        self._bar = tqdm(bar_format="  {elapsed}  {desc}", dynamic_ncols=True, leave=False, disable=None)
-        self._every = 30 if self._bar.disable else 0.2
-        self._start = self._shown = time.monotonic()
-        self._text = b""
-
-    def show(self, data: bytes) -> None:
-        self._text = (self._text + data)[-1000:]
-        now = time.monotonic()
-        if now - self._shown < self._every:
-            return
-        self._shown = now
-        lines = [line for line in LINE_ENDS.split(self._text) if line.strip()]
-        latest = printable(lines[-1].decode(errors="replace").strip()) if lines else ""
-        if self._bar.disable:
-            LOG.info("%.0f s  %s", now - self._start, latest)
-        else:
-            self._bar.set_description_str(latest)
-
-    def clear(self) -> None:
-        self._bar.close()
-
-
-def printable(text: str) -> str:
-    """`text` without control characters, and with `?` for what standard output cannot encode."""
-    encoding = sys.stdout.encoding or "ascii"
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text).encode(encoding, "replace").decode(encoding)
+def _stop_without(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_STOP)  # the other ranks may not answer any more
+    os._exit(1)
 
 
 Result = TypeVar("Result")

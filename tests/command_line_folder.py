@@ -80,8 +80,13 @@ def write_inputs(folder: Path) -> None:
         "study.yaml": yaml.safe_dump({"name": "study", "output": "studied", **STUDY}),
         "mistaken.yaml": "name: mistaken\nmodle: model\n",
         "mine.txt": "precious",
+        "mine.csv": "precious",
+        "clustered/clusters.tsv": "precious",
+        "clustered/statistics.json": "precious",
+        "reported/index.html": "precious",
     }
     for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     (folder / "occupied").mkdir()
     (folder / "occupied" / "mine.txt").write_text("precious")

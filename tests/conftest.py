@@ -169,3 +169,7 @@ def suitable_java() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The demo first: it takes longest, and at the end the other processes would wait for it."""
     items.sort(key=lambda item: item.path.name != "test_demo.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=1, help="How often tests/test_outputs.py kills each verb.")

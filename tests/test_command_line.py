@@ -97,17 +97,19 @@ def done(typed, out, err="", *, new="", changed="", status=0):
     return Row(typed, status, out, err, new, changed)
 
 
-def usage(typed, message, verb=None):
-    """A command that argparse refuses, in the name of its verb."""
-    verb = f"tasb {verb_of(typed) if verb is None else verb}".strip()
-    return Row(typed, 2, err=f"usage: {verb} [-h]…\n{verb}: error: {message}\n")
+def usage(typed, expected, found, do=None):
+    """A command that the parser refuses, in the name of its verb."""
+    verb = f"tasb {verb_of(typed)}".strip()
+    lines = f"  expected: {expected}\n  found:    {found}\n  do this:  {do or f'see `{verb} --help`'}\n"
+    return Row(typed, 2, err=f"{verb}:\n{lines}")
 
 
 def refused(typed, where, expected, found, do, *, note="", **also):
     """A command that we refuse: nothing is written, though there may have been a note."""
-    lines = [where] if where else []
+    verb = f"tasb {typed.split()[0]}:"
+    lines = [f"{verb} {where}" if where else verb]
     lines += [f"  expected: {expected}", f"  found:    {found}", f"  do this:  {do}"]
-    return Row(typed, 2, err=f"{note}tasb {typed.split()[0]}: " + "\n".join(lines) + "\n", **also)
+    return Row(typed, 2, err=note + "\n".join(lines) + "\n", **also)
 
 
 def verb_of(typed):
@@ -115,68 +117,78 @@ def verb_of(typed):
 
 
 USAGE = [
-    # no verb, an unknown one
-    usage("", "the following arguments are required: VERB"),
-    usage("nonsense", "argument VERB: invalid choice: 'nonsense' (choose from …)"),
-    usage("teach --kind dpr teach.yaml", "argument --kind: invalid choice: 'dpr' (choose from …)", "teach"),
+    # unknown verbs
+    usage("nonsense", "a verb: encode, …", "`nonsense`"),
+    usage("serch", "a verb: encode, …", "`serch`", "did you mean `search`?"),
+    usage("teach --kind dpr teach.yaml", "one of … for --kind", "`dpr`", "…"),
     # what every verb needs
-    usage("encode", "the following arguments are required: --encoder, --corpus, --output"),
-    usage("export", "the following arguments are required: --encoder, --output"),
-    usage("pairs --triples t.tsv", "the following arguments are required: --output"),
-    usage("mine", "the following arguments are required: --topics, --qrels, --corpus, --output"),
-    usage("pseudo-queries", "the following arguments are required: --corpus, --output"),
-    usage("validation-set", "the following arguments are required: --topics, --qrels, --run, --corpus, --output"),
-    usage("msmarco", "the following arguments are required: --output"),
-    usage("cluster", "the following arguments are required: --topics, --encoder, --output"),
-    usage("train", "the following arguments are required: CONFIG.yaml"),
-    usage("teach", "the following arguments are required: --kind, CONFIG.yaml"),
-    usage("study", "the following arguments are required: CONFIG.yaml"),
-    usage("score --model model", "the following arguments are required: --output"),
-    usage("rerank", "the following arguments are required: --run, --model, --topics, --corpus, --output"),
-    usage("rerank-depths", "the following arguments are required: --qrels, --first-stage, --output"),
-    usage("index", "the following arguments are required: --vectors, --output"),
-    usage("search", "the following arguments are required: --index, --topics, --output"),
-    usage("evaluate", "the following arguments are required: --qrels, --runs"),
-    usage("fuse", "the following arguments are required: --runs, --output"),
-    usage("tune", "the following arguments are required: --recipe, --runs, --qrels, --output"),
-    usage("hybrid", "the following arguments are required: --recipe, --topics, --output"),
-    usage("expand", "the following arguments are required: --corpus, --output"),
-    usage("show", "the following arguments are required: RUN, --topic, --corpus"),
-    usage("report", "the following arguments are required: --output"),
-    usage("pairs …", "one of the arguments --scored-pairs --triples --qrels is required"),
-    usage("mine …", "one of the arguments --index --dense-index --run is required"),
-    usage("score …", "one of the arguments --model --ensemble is required"),
-    usage("fuse …", "one of the arguments --recipe --method is required"),
-    usage("expand …", "one of the arguments --predictions --model is required"),
+    usage("encode", "--encoder, --corpus, --output", "no --encoder, --corpus, --output"),
+    usage("export", "--encoder, --output", "no --encoder, --output"),
+    usage("pairs --triples t.tsv", "--output", "no --output"),
+    usage("mine", "--topics, --qrels, --corpus, --output", "no --topics, --qrels, --corpus, --output"),
+    usage("pseudo-queries", "--corpus, --output", "no --corpus, --output"),
+    usage(
+        "validation-set",
+        "--topics, --qrels, --run, --corpus, --output",
+        "no --topics, --qrels, --run, --corpus, --output",
+    ),
+    usage("msmarco", "--output", "no --output"),
+    usage("cluster", "--topics, --encoder, --output", "no --topics, --encoder, --output"),
+    usage("train", "CONFIG.yaml", "no CONFIG.yaml"),
+    usage("teach", "--kind, CONFIG.yaml", "no --kind, CONFIG.yaml"),
+    usage("study", "CONFIG.yaml", "no CONFIG.yaml"),
+    usage("score --model model", "--output", "no --output"),
+    usage("rerank", "--run, --model, --topics, --corpus, --output", "no --run, --model, --topics, --corpus, --output"),
+    usage("rerank-depths", "--qrels, --first-stage, --output", "no --qrels, --first-stage, --output"),
+    usage("index", "--vectors, --output", "no --vectors, --output"),
+    usage("search", "--index, --topics, --output", "no --index, --topics, --output"),
+    usage("evaluate", "--qrels, --runs", "no --qrels, --runs"),
+    usage("fuse", "--runs, --output", "no --runs, --output"),
+    usage("tune", "--recipe, --runs, --qrels, --output", "no --recipe, --runs, --qrels, --output"),
+    usage("hybrid", "--recipe, --topics, --output", "no --recipe, --topics, --output"),
+    usage("expand", "--corpus, --output", "no --corpus, --output"),
+    usage("show", "RUN, --topic, --corpus", "no RUN, --topic, --corpus"),
+    usage("report", "--output", "no --output"),
+    usage("pairs …", "one of --scored-pairs --triples --qrels", "none of them"),
+    usage("mine …", "one of --index --dense-index --run", "none of them"),
+    usage("score …", "one of --model --ensemble", "none of them"),
+    usage("fuse …", "one of --recipe --method", "none of them"),
+    usage("expand …", "one of --predictions --model", "none of them"),
     # options that exclude each other
-    usage("encode … --processes 2 --shard 0/2", "argument --shard: not allowed with argument --processes"),
-    usage("pairs … --triples t --qrels q", "argument --qrels: not allowed with argument --triples"),
-    usage("mine … --index i --run r", "argument --run: not allowed with argument --index"),
-    usage("score … --model m --ensemble a b", "argument --ensemble: not allowed with argument --model"),
-    usage("evaluate … --baseline b --all-pairs", "argument --all-pairs: not allowed with argument --baseline"),
-    usage("evaluate … --json --markdown", "argument --markdown: not allowed with argument --json"),
-    usage("fuse … --method rrf --recipe rrf", "argument --recipe: not allowed with argument --method"),
-    usage("tune … --folds 3 --train-queries q", "argument --train-queries: not allowed with argument --folds"),
-    usage("expand … --predictions p --model m", "argument --model: not allowed with argument --predictions"),
-    usage("regress ok.yaml --list --dry-run", "argument --dry-run: not allowed with argument --list"),
+    usage("encode … --processes 2 --shard 0/2", "--processes or --shard", "both"),
+    usage("pairs … --triples t --qrels q", "--triples or --qrels", "both"),
+    usage("mine … --index i --run r", "--index or --run", "both"),
+    usage("score … --model m --ensemble a b", "--model or --ensemble", "both"),
+    usage("evaluate … --baseline b --all-pairs", "--baseline or --all-pairs", "both"),
+    usage("evaluate … --json --markdown", "--json or --markdown", "both"),
+    usage("fuse … --method rrf --recipe rrf", "--method or --recipe", "both"),
+    usage("tune … --folds 3 --train-queries q", "--folds or --train-queries", "both"),
+    usage("expand … --predictions p --model m", "--predictions or --model", "both"),
+    usage("regress ok.yaml --list --dry-run", "--list or --dry-run", "both"),
     # values that are none
-    usage("encode … --output-format faiss jsnl", "argument --output-format: invalid choice: 'jsnl' (choose from …)"),
-    usage("encode … --unit-size x", "argument --unit-size: invalid int value: 'x'"),
-    usage("export … --sample corpus.jsonl", "argument --sample: expected 2 arguments"),
-    usage("export … --precision bf16", "argument --precision: invalid choice: 'bf16' (choose from …)"),
-    usage("rerank … --pairwise median", "argument --pairwise: invalid choice: 'median' (choose from …)"),
-    usage("index … --sample 0", "argument --sample: 0 is not 1 or more"),
-    usage("search … --hits 0", "argument --hits: 0 is not 1 or more"),
-    usage("search … --threads 0", "argument --threads: 0 is not 1 or more"),
-    usage("hybrid … --batch-size 0", "argument --batch-size: 0 is not 1 or more"),
-    usage("evaluate … --seed -1", "argument --seed: -1 is not 0 or more"),
-    usage("evaluate … --per-query 0", "argument --per-query: 0 is not 1 or more"),
-    usage("evaluate … --measures", "argument --measures: expected at least one argument"),
-    usage("fuse … --method linear --weights 1 x", "argument --weights: invalid float value: 'x'"),
-    usage("expand … --model m --top-k 0", "argument --top-k: 0 is not 1 or more"),
-    usage("regress ok.yaml --stage all", "argument --stage: invalid choice: 'all' (choose from …)"),
-    usage("list encoders --jsn", "unrecognized arguments: --jsn", ""),
-    usage("demo more", "unrecognized arguments: more", ""),
+    usage("encode … --output-format faiss jsnl", "one of … for --output-format", "`jsnl`", "did you mean `jsonl`?"),
+    usage("encode … --unit-size x", "a whole number for --unit-size", "`x`"),
+    usage("export … --sample corpus.jsonl", "2 values for --sample", "fewer"),
+    usage("export … --precision bf16", "one of … for --precision", "`bf16`", "…"),
+    usage("rerank … --pairwise median", "one of … for --pairwise", "`median`", "…"),
+    usage("index … --sample 0", "1 or more for --sample", "0"),
+    usage("search … --hits 0", "1 or more for --hits", "0"),
+    usage("search … --threads 0", "1 or more for --threads", "0"),
+    usage("hybrid … --batch-size 0", "1 or more for --batch-size", "0"),
+    usage("evaluate … --seed -1", "0 or more for --seed", "-1"),
+    usage("evaluate … --per-query 0", "1 or more for --per-query", "0"),
+    usage("evaluate … --measures", "one value or more for --measures", "none"),
+    usage("fuse … --method linear --weights 1 x", "a number for --weights", "`x`"),
+    usage("expand … --model m --top-k 0", "1 or more for --top-k", "0"),
+    usage("regress ok.yaml --stage all", "one of … for --stage", "`all`", "…"),
+    usage("list encoders --jsn", "an option of `tasb list`", "`--jsn`", "did you mean `--json`?"),
+    usage("search … --batch_size=4", "an option of `tasb search`", "`--batch_size`", "did you mean `--batch-size`?"),
+    usage("search --topcs t", "an option of `tasb search`", "`--topcs`", "did you mean `--topics`?"),
+    usage("--versoin", "an option of `tasb`", "`--versoin`", "did you mean `--version`?"),
+    usage("fuse --m rrf", "one of --method, --missing, --minimums", "--m, which begins them all"),
+    usage("regress --dry-run=3", "--dry-run without a value", "`3`"),
+    usage("list encoder", "an axis: encoders, …", "`encoder`", "did you mean `encoders`?"),
+    usage("demo more", "no further argument", "`more`"),
 ]
 
 BACKENDS = "one of auto, torch, onnx as back end"
@@ -187,18 +199,14 @@ NO_TOPICS = (
     "a file, or a bundled name (dl19-passage, dl20-passage, msmarco-passage-dev-subset), or a name Pyserini knows"
 )
 NO_MEASURE = "measures as ir-measures writes them, separated by spaces: nDCG@10 AP(rel=2)@1000 R@1000 RR@10"
-NO_COLLECTION = "a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text …, or a text store"
+NO_COLLECTION = "a TSV or JSONL file, a folder of … files, a Lucene index that stores text …, or a text store"
 NO_FILE = (
-    "a readable file, plain, gzip or Zstandard",
+    "a readable file, plain, gzip, bzip2, xz or Zstandard",
     "No such file or directory",
     "check the path, its permissions, …",
 )
-OCCUPIED = ("a new or empty folder", "something is there already")
-TRAINED_BEFORE = (
-    "a folder without a training run in it",
-    "the run that config.yaml there describes",
-    "add --resume to go on with it, or choose another `output`",
-)
+OCCUPIED = ("a new or empty folder", "it exists", "choose another --output, or add --overwrite to replace it")
+EXISTS = ("a new file", "it exists", "choose another --output, or add --overwrite to replace it")
 MINLM = (NO_CARD, "`tasb:minlm`", "did you mean `tasb:minilm`?")
 
 REFUSED = [
@@ -279,11 +287,11 @@ REFUSED = [
     refused("evaluate … --qrels no.txt", "qrels `no.txt`", NO_TOPICS, "no such file", "give the path of a file"),
     refused(
         "evaluate … --runs broken.run", "broken.run", "lines of 6 columns: qid Q0 docid rank score tag",
-        "1 faulty line:\n    broken.run:1: score 'x' is not a finite number", "mend or remove these lines",
+        "1 faulty line:\n    broken.run:1: score 'x' is not a finite number", "fix or remove these lines",
     ),
     refused(
-        "fuse … --method rrf --output nowhere/new.run", "nowhere/new.run", "a file that can be written",
-        "No such file or directory", "check the folder, its permissions and the space on the disk",
+        "fuse … --method rrf --output mine.txt/new.run", "mine.txt/new.run", "a file that can be written",
+        "…", "check the folder and its permissions, or choose another --output",
     ),
     refused(
         "hybrid … --dense-index nowhere", "nowhere", "the folder of a Faiss or Lucene index, or the name of one …",
@@ -338,7 +346,7 @@ REFUSED = [
     refused("encode … --shard 3/3", "", "--shard i/n with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines", "3/3", "…"),
     refused(
         "pseudo-queries … --min-words 30",
-        "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "mend one of them",
+        "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "fix one of them",
     ),
     refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "--strata 0", "give larger numbers"),
     refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
@@ -365,24 +373,44 @@ REFUSED = [
         "tasb:minilm, which has other weights …", "name that encoder; or, …--query-encoder…--allow-other-encoder…",
     ),
     # something at --output that is not replaced
-    refused("export … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
-    refused("pairs … --scored-pairs scored.tsv --output occupied", "occupied", *OCCUPIED, "…add --overwrite …"),
-    refused("pairs … --scored-pairs scored.tsv --output pairs --keep-query", "pairs", *OCCUPIED, "…--overwrite…"),
+    refused("export … --output occupied", "…/occupied", *OCCUPIED),
+    refused("pairs … --scored-pairs scored.tsv --output occupied", "…/occupied", *OCCUPIED),
+    refused("pairs … --scored-pairs scored.tsv --output pairs --keep-query", "…/pairs", *OCCUPIED),
     refused(
-        "pairs … --scored-pairs scored.tsv --output occupied --overwrite", "occupied",
-        "a store to replace, and nothing else in its folder", "…", "choose another folder, or move these files away",
+        "pairs … --scored-pairs scored.tsv --output occupied --overwrite", "…/occupied",
+        "a folder to replace that holds only files of our making", "…",
+        "choose another --output, or move these files away",
     ),
-    refused("pseudo-queries … --output occupied", "occupied", *OCCUPIED, "choose another folder, …"),
-    refused("validation-set … --output validation", "validation", *OCCUPIED, "…add --overwrite to replace a store"),
-    refused("train … --set output=trained-before", "trained-before", *TRAINED_BEFORE),
-    refused("teach … --kind cat --set output=taught-before", "taught-before", *TRAINED_BEFORE),
-    refused("teach … --kind colbert --set output=taught-before", "taught-before", *TRAINED_BEFORE),
-    refused("score … --model model --output mine.txt", "mine.txt", "nothing there yet", "a file", "…--overwrite…"),
-    refused("rerank … --output mine.txt", "mine.txt", "a new file", "something is there already", "…--overwrite…"),
-    refused("index … --output index", "index", *OCCUPIED, "choose another folder, or remove this one"),
+    refused("pseudo-queries … --output occupied", "…/occupied", *OCCUPIED),
+    refused("validation-set … --output validation", "…/validation", *OCCUPIED),
+    refused("index … --output index", "…/index", *OCCUPIED),
+    refused("expand … --predictions predictions.txt --output occupied", "…/occupied", *OCCUPIED),
+    refused("mine … --run bm25.run --output mine.txt", "mine.txt", *EXISTS),
+    refused("score … --model model --output mine.txt", "mine.txt", *EXISTS),
+    refused("score --ensemble scored.tsv reversed.tsv --output mine.txt", "mine.txt", *EXISTS),
+    refused("rerank … --output mine.txt", "mine.txt", *EXISTS),
+    refused("search … --output mine.txt", "mine.txt", *EXISTS),
+    refused("hybrid … --output mine.txt", "mine.txt", *EXISTS),
+    refused("fuse … --method rrf --output mine.txt", "mine.txt", *EXISTS),
+    refused("tune … --output mistaken.yaml", "mistaken.yaml", *EXISTS),
+    refused("rerank-depths … --output mine.png", "mine.csv", *EXISTS),
+    refused("cluster … --output clustered", "clustered/clusters.tsv", *EXISTS),
+    refused("report … --results regressed --output reported", "reported/index.html", *EXISTS),
     refused(
-        "expand … --predictions predictions.txt --output occupied",
-        "occupied", *OCCUPIED, "choose another --output, or move this one away",
+        "evaluate … --recall-plot mine.txt/x.png", "mine.txt/x.png", "a file that can be written", "…",
+        "…--recall-plot",
+    ),
+    refused(
+        "train … --set output=trained-before loss.alpha=0.5", "trained-before/config.yaml",
+        "the configuration that the run began with", "`loss.alpha`: 0.5, was 0.75", "change it back …",
+    ),
+    refused(
+        "teach … --kind cat --set output=taught-before seed=9", "taught-before/config.yaml",
+        "the configuration that the run began with", "`seed`: 9, was …", "change it back …",
+    ),
+    refused(
+        "teach … --kind colbert --set output=taught-before", "taught-before/config.yaml",
+        "the configuration that the run began with", "…", "change it back …",
     ),
     refused(
         "regress ok.yaml --output occupied", "occupied",
@@ -407,14 +435,15 @@ BEGINNING = """\
 tasb {0}: note: pairs: the teacher agrees with the labels in 100 % of … pairs (0 % against, 0 % tied)
 tasb {0}: note: computing in float32; from the start
 """
+ONE_CLUSTER = "tasb cluster: warning: all 10 queries are in one cluster, …lower --batch-size, or set --clusters\n"
 ENCODED = "tasb encode: note: 123 passages encoded in …\n"
 STEPS = "…step 1 of 2 · loss …\nstep 2 of 2 · loss …\n"
 
 
 def files_of_training(folder):
     """What a finished training leaves."""
-    files = ("config.yaml", "versions.json", "metrics.jsonl", "curves.png", "checkpoints/*", "model/model.safetensors")
-    return " ".join(f"{folder}/{name}" for name in (*files, "model/*"))
+    files = ("config.yaml", "versions.json", "metrics.jsonl", "curves.png", "outcome.json", "checkpoints/*", "model/*")
+    return " ".join(f"{folder}/{name}" for name in files)
 
 
 # Of any verdict: the results, and topics that stages may read.
@@ -464,7 +493,7 @@ DONE = [
         "20 negatives of 10 queries: at most 2 each, top\n88 pairs in new.tsv\n",
         new="new.tsv",
     ),
-    done("mine … --run bm25.run --output mine.txt", "…pairs in mine.txt\n", changed="mine.txt"),
+    done("mine … --run bm25.run --output mine.txt --overwrite", "…pairs in mine.txt\n", changed="mine.txt"),
     done(
         "pseudo-queries …",
         "123 documents: …\n116 pseudo-queries in new/queries.tsv, their documents in new/qrels.txt\n",
@@ -481,21 +510,32 @@ DONE = [
     ),
     done(
         "cluster …",
-        "vectors in …\n10 queries in … clusters, by model\nspherical k-means, …\nqueries in a cluster: min …\n"
+        "vectors in …\n10 queries in 1 cluster, by model\nspherical k-means, …\nqueries in a cluster: min …\n"
         "wrote new/clusters.tsv and new/statistics.json\n",
+        ONE_CLUSTER,
         new="new/clusters.tsv new/statistics.json",
     ),
-    done("cluster … --output occupied", "…", new="occupied/clusters.tsv occupied/statistics.json"),
+    done("cluster … --output occupied", "…", ONE_CLUSTER, new="occupied/clusters.tsv occupied/statistics.json"),
+    done(
+        "cluster … --output clustered --overwrite", "…", ONE_CLUSTER,
+        changed="clustered/clusters.tsv clustered/statistics.json",
+    ),
     done(
         "train …",
         f"{TRAINED}model …/trained/model\ncard  …/encoders/student.yaml\nuse   python -m …tasb:student …\n",
         BEGINNING.format("train") + STEPS,
         new=files_of_training("trained"),
     ),
-    done("train … --set output=trained-before --resume", "…", "…; going on after step 2\n…"),
+    done(  # the home of this test has no card of it
+        "train … --set output=trained-before", "…", "…; going on after step 2\n…", changed="trained-before/outcome.json"
+    ),
     done(
-        "train … --set output=trained-before max_steps=3 --resume", "…", "…; going on after step 2\n…",
+        "train … --set output=trained-before max_steps=3", "…", "…; going on after step 2\n…",
         new="trained-before/checkpoints/step-00000003/*", changed="trained-before/*",
+    ),
+    done(
+        "teach … --kind cat --set output=taught-before", f"{TRAINED}model …\n",
+        "tasb teach: note: taught-before: trained before\n",
     ),
     done("train … --set output=occupied", "…", "…", new="occupied/config.yaml occupied/*"),
     done(
@@ -537,7 +577,7 @@ DONE = [
         new="new/docid new/index new/report.json new/tasb-index.json",
     ),
     done("search …", "new.run: 10 queries, 1,230 hits, 1 folders searched\n", new="new.run"),
-    done("search … --output mine.txt", "mine.txt: 10 queries, …\n", changed="mine.txt"),
+    done("search … --output mine.txt --overwrite", "mine.txt: 10 queries, …\n", changed="mine.txt"),
     done("evaluate …", "run        nDCG@10\nbm25.run   0.…\ndense.run  0.…\n\n10 queries of qrels.txt\n"),
     done("evaluate … --json", '{\n "qrels": "qrels.txt",\n…}\n'),
     done("evaluate … --markdown", "| run | nDCG@10 |\n| --- | --- |\n| bm25.run | 0.… |\n| dense.run | 0.… |\n\n…\n"),
@@ -549,7 +589,8 @@ DONE = [
         "fuse … --method=rrf --output=new.run.gz --output-format=msmarco",
         "new.run.gz: 148 hits …\n", new="new.run.gz",
     ),
-    done("fuse … --method rrf --output mine.txt", "mine.txt: 148 hits …\n", changed="mine.txt"),
+    done("fuse … --method rrf --output mine.txt --overwrite", "mine.txt: 148 hits …\n", changed="mine.txt"),
+    done("fuse … --method rrf --output new/dir/new.run", "new/dir/new.run: 148 hits …\n", new="new/dir/new.run"),
     done("fuse … --recipe tasb+bm25 --set depth=3 --set hits=2", "new.run: 20 hits …\n", new="new.run"),
     done(
         "tune …",
@@ -557,13 +598,14 @@ DONE = [
         "…", new="new.yaml new.csv new.png",
     ),
     done(
-        "tune … --output mistaken.yaml", "mistaken.yaml: …", "…",
+        "tune … --output mistaken.yaml --overwrite", "mistaken.yaml: …", "…",
         new="mistaken.csv mistaken.png", changed="mistaken.yaml",
     ),
     done("hybrid …", "new.run: 10 queries, … hits of dense (index), bm25 (…/bm25/index)\n", "…", new="new.run"),
     done(
         "expand … --predictions predictions.txt",
-        "new: 123 passages with predicted queries. To index them:\n    python -m pyserini.index.lucene …\n",
+        "new: 123 passages with predicted queries: each got …, … in all. To index them:\n"
+        "    python -m pyserini.index.lucene …\n",
         new="new/000000.jsonl",
     ),
     done("show … --hits 2", "query 1\nbm25.run: 2 of 15 hits\n  1  CACM-…\n…"),
@@ -645,7 +687,7 @@ def status_of(*arguments):
 
 
 @pytest.mark.parametrize("row", USAGE, ids=lambda row: row.typed or "nothing")
-def test_what_argparse_refuses(row, tmp_path, monkeypatch, capfd):
+def test_what_the_parser_refuses(row, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)  # it looks at no file
     check(row, tmp_path, capfd)
 
@@ -706,7 +748,8 @@ def test_an_unknown_option(verb, capsys):
     assert status_of(*typed.split()) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert fits(printed.err, "usage: tasb [-h]…\ntasb: error: unrecognized arguments: --nonsense\n")
+    expected = f"tasb {verb}:\n  expected: an option of `tasb {verb}`\n  found:    `--nonsense`\n  do this:  …\n"
+    assert fits(printed.err, expected), printed.err
 
 
 @pytest.mark.parametrize("words", [""])
@@ -775,7 +818,22 @@ def test_help_is_quick_and_imports_nothing_heavy():
 def test_unknown_verb():
     done = tasb_process("nonsense", check=False)
     assert done.returncode == 2
-    assert "invalid choice: 'nonsense'" in done.stderr
+    assert "found:    `nonsense`" in done.stderr
+
+
+def test_without_a_verb_the_help_is_printed(capsys):
+    """On standard error and with status 2: a script that ran `tasb $VERB` without a verb has to notice."""
+    assert tasb() == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    tasb_help = tasb_process("--help").stdout
+    assert " ".join(printed.err.split()) == " ".join(tasb_help.split())
+    assert "search" in printed.err
+
+
+def test_a_package_to_trust_that_is_none(capsys):
+    assert tasb("list", "encoders", "--trust", "no-such-package") == 2
+    assert "a package that can be imported, for --trust" in capsys.readouterr().err
 
 
 def test_encoders(capsys, tmp_path, monkeypatch):
@@ -818,7 +876,7 @@ def test_a_mistake_in_a_card_affects_only_itself(tmp_path):
     assert "No module named 'gone_package'" in listed
     done = tasb_process("doctor", check=False, env=home)
     assert done.returncode == 1
-    assert re.search(rf"tasb:mine .*{card}.*gone_package", done.stdout)
+    assert re.search(rf"encoders/mine .*{card}.*gone_package", done.stdout)
     tasb_process(
         "encode", "--encoder", "tasb:minilm", "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "v", env=home
     )

@@ -30,8 +30,10 @@ STOREYS = (
     ("recipes",),
     ("plots",),
     ("results", "resume"),
-    ("workers", "artifacts", "tables"),
-    ("registry",),
+    ("outputs",),
+    ("workers", "commands", "artifacts", "supervisor", "tables"),
+    ("registry", "folders"),
+    ("parsing",),
     ("errors",),
     ("__init__",),
 )

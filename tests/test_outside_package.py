@@ -161,7 +161,7 @@ def test_named_by_module_it_is_the_same_training(tasb, config, tmp_path):
 def test_two_processes_and_a_resumed_run_find_it(tasb, python, config, tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", 2)
     python(tmp_path, *torchrun, "-m", "pyserini_tasb", "train", config, "--set", "max_steps=4", "checkpoint.every=2")
-    resumed = tasb("train", tmp_path / "run" / "config.yaml", "--resume", "--set", "max_steps=8")
+    resumed = tasb("train", tmp_path / "run" / "config.yaml", "--set", "max_steps=8")
     assert "8 steps" in resumed.stdout
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert [line["step"] for line in steps if "loss" in line] == list(range(1, 9))
@@ -169,7 +169,7 @@ def test_two_processes_and_a_resumed_run_find_it(tasb, python, config, tmp_path)
 
 def test_where_the_package_is_missing_its_name_is_said(tasb, config, home, tmp_path):
     tasb("train", config)
-    for arguments in (("train", tmp_path / "run" / "config.yaml", "--resume"), ("encode", *encoding("tasb:outside"))):
+    for arguments in (("train", tmp_path / "run" / "config.yaml"), ("encode", *encoding("tasb:outside"))):
         done = run_module("pyserini_tasb", *arguments, check=False, cwd=tmp_path)
         assert done.returncode == 2
         assert "No module named 'tasb_outside'" in done.stderr

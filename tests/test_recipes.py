@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from pyserini_tasb import TasbError
+from pyserini_tasb.environment.checks import check_caches
 from pyserini_tasb.recipes import lookup
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.lookup import encoder_card, fusion_recipe
 from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Regression
+from tests.command_line import tasb, tasb_raising
 
 KINDS = {"encoders": EncoderCard, "fusion": FusionRecipe, "regressions": Regression}
 
@@ -70,6 +73,15 @@ def test_user_folder_wins(user_encoders):
     assert list(lookup.encoder_cards()) == ["margin-mse", "minilm", "other", "tasb"]
 
 
+def test_hidden_files_are_no_recipes(user_encoders):
+    (user_encoders / "._mine.yaml").write_bytes(b"\0\5\x16\7")  # what macOS leaves beside mine.yaml
+    (user_encoders / ".#mine.yaml").symlink_to("somebody@somewhere.1234")  # Emacs, while it is edited
+    (user_encoders / "mine.yaml").write_text("name: mine\nmodel: nowhere\n")
+    assert [path.name for path in lookup.recipe_files("encoders").values() if path.parent == user_encoders] == [
+        "mine.yaml"
+    ]
+
+
 def test_a_cards_path(tmp_path):
     path = tmp_path / "card.yaml"
     path.write_text("name: mine\nmodel: org/model\nquery_prefix: 'query: '\n")
@@ -92,8 +104,8 @@ def test_unknown_key_is_refused_with_its_line_and_a_suggestion(user_encoders):
     ("text", "phrase"),
     [
         ("name: mine\nmodel: [unclosed\n", "card.yaml:3"),
-        ("- a list\n", "found:    list"),
-        ("", "found:    NoneType"),
+        ("- a list\n", "found:    ['a list']"),
+        ("", "found:    nothing"),
         ("name: mine\n", "no key `model`"),
         ("name: Mine!\nmodel: org/model\n", "line 1: `name`"),
         (
@@ -161,3 +173,66 @@ def test_faulty_inputs_of_a_fusion(tmp_path, given, phrase):
         fusion_recipe(str(path))
     assert phrase in str(caught.value)
     assert "line 4" in str(caught.value)
+
+
+BROKEN = {
+    "misspelt": b"name: broken\ndescriptoin: a key that does not exist\n",
+    "no YAML": b"name: [\n",
+    "no UTF-8": b"name: \xff\n",
+    "no such date": b"name: broken\ndate: 2026-02-30\n",
+    "too long a number": b"name: broken\ndepth: " + b"1" * 6000,
+    "nested": b"[" * 5000,
+    "aliases of themselves": b"a: &a [*a]\n",
+    "aliases of aliases": b"a: &a [x, x]\n"
+    + b"".join(b"%c: &%c [%s]\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefg"),
+    "a key twice": b"name: broken\nname: other\n",
+    "controls a terminal": b'name: "\\e[2J"\n',
+}
+AXES = {"encoders": "encoders", "fusion": "fusion-recipes", "regressions": "regressions"}
+
+
+@pytest.mark.parametrize("kind", AXES)
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_recipe_affects_only_itself(kind, fault, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
+    path = tmp_path / kind / "broken.yaml"
+    path.parent.mkdir()
+    path.write_bytes(BROKEN[fault])
+    # Its own name is refused with file and line, others are found, and the listing shows both.
+    with pytest.raises(TasbError, match=re.escape(str(path))) as raised:
+        {"encoders": encoder_card, "fusion": fusion_recipe, "regressions": lookup.regression}[kind]("broken")
+    assert len(str(raised.value)) < 1000
+    assert encoder_card("tasb:minilm").name == "minilm"
+    assert fusion_recipe("rrf").name == "rrf"
+    assert tasb("list", AXES[kind]) == 0
+    listed = capsys.readouterr().out
+    assert f"broken cannot be used: {path}" in listed
+    assert {"encoders": "tasb:minilm", "fusion": "rrf", "regressions": "dl19-passage.tasb"}[kind] in listed
+    assert tasb("list", AXES[kind], "--json") == 0
+    (row,) = [row for row in json.loads(capsys.readouterr().out) if "fault" in row]
+    assert str(path) in row["fault"]
+    # `doctor` has a problem of this name: it exits with 1 where there is one.
+    (finding,) = [finding for finding in check_caches() if finding.status == "problem"]
+    assert finding.name == f"{kind}/broken"
+    assert str(path) in finding.found
+
+
+def test_a_broken_regression_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
+    (tmp_path / "regressions").mkdir()
+    (tmp_path / "regressions" / "dl19-passage.broken.yaml").write_bytes(BROKEN["no UTF-8"])
+    options = ("--match", "dl19-passage.b*", "--stage", "evaluate", "--output", tmp_path / "out")
+    assert tasb("regress", *options, "--recorded", tmp_path / "recorded") == 1
+    printed = capsys.readouterr()
+    assert "dl19-passage.broken cannot be used" in printed.err
+    assert "dl19-passage.bm25" in printed.out
+    with pytest.raises(TasbError, match="not UTF-8"):
+        tasb_raising("regress", "dl19-passage.broken", "--output", tmp_path / "out")
+
+
+def test_several_faults_of_one_file_are_few_and_cut(tmp_path):
+    path = tmp_path / "card.yaml"
+    path.write_text("name: mine\nmodel: org/model\n" + "".join(f"key{number}: {'x' * 1000}\n" for number in range(200)))
+    with pytest.raises(TasbError, match="and 180 more") as raised:
+        encoder_card(f"tasb:{path}")
+    assert len(str(raised.value)) < 5000

@@ -115,7 +115,7 @@ def teachers() -> list[Step]:
         Step(
             name="cat",
             summary="Teach BERT_CAT",
-            arguments=(*TASB, "teach", "--kind", "cat", str(HERE / "cat.yaml"), "--resume"),
+            arguments=(*TASB, "teach", "--kind", "cat", str(HERE / "cat.yaml")),
             inputs=("labelled", "validation", str(HERE / "cat.yaml")),
             outputs=("cat/model",),
         ),
@@ -153,7 +153,7 @@ def teachers() -> list[Step]:
         Step(
             name="colbert",
             summary="Teach ColBERT",
-            arguments=(*TASB, "teach", "--kind", "colbert", str(HERE / "colbert.yaml"), "--resume"),
+            arguments=(*TASB, "teach", "--kind", "colbert", str(HERE / "colbert.yaml")),
             inputs=("scored", "validation", str(HERE / "colbert.yaml")),
             outputs=("colbert/model",),
         ),

@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.cli.options import add_overwrite_option
 from pyserini_tasb.cli.verbs import Verb
+from pyserini_tasb.errors import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +54,8 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
     instead.add_argument(
         "--export-2cr",
         metavar="FILE",
-        help="Only write the conditions to a file in the format of Pyserini's 2CR, as far as it can hold them.",
+        help="Only write the conditions to a new file in the format of Pyserini's 2CR, as far as it can hold them; "
+        "- is standard output.",
     )
     parser.add_argument(
         "--stage", choices=("index", "search", "fuse", "rerank", "evaluate"), help="Run only stages of this kind."
@@ -61,9 +64,10 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, default=1, metavar="N", help="Run N conditions at a time (default: %(default)s)."
     )
     parser.add_argument(
-        "--resume",
+        "--overwrite",
         action="store_true",
-        help="Keep what an earlier run finished with the same inputs, commands and versions.",
+        help="Run again what an earlier run finished with the same inputs, commands and versions, too; and replace "
+        "what exists at --export-2cr or --report.",
     )
     parser.add_argument("--download", action="store_true", help="Let Pyserini download what is missing, however big.")
     parser.add_argument(
@@ -86,8 +90,6 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_regress(result: Regressions, _options: argparse.Namespace) -> int:
-    from pyserini_tasb.workers import printable
-
     print(printable(result.summary))
     return exit_status(result)
 
@@ -116,6 +118,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="The folder that gets index.html, report.md and junit.xml."
     )
+    add_overwrite_option(parser)
 
 
 def _add_allow_higher(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,8 @@ from pyserini_tasb.cli.options import (
     add_allow_other_encoder_option,
     add_allow_reversed_option,
     add_backend_option,
+    add_fields_options,
+    add_overwrite_option,
     add_remove_query_option,
     add_threads_option,
 )
@@ -55,6 +57,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
         help="With --negatives: draw N of a query's negatives (default: take all).",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--topics", metavar="NAME|PATH", help=TOPICS)
     parser.add_argument(
         "--known-positives",
@@ -66,13 +69,14 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="Leave out and count faulty lines instead of stopping.")
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
-    parser.add_argument("--overwrite", action="store_true", help="Replace the store at --output.")
+    add_overwrite_option(parser)
 
 
 def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help=QRELS)
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--index", metavar="DIR", help="A Lucene index, a folder or a name of Pyserini's, to search with BM25."
@@ -88,7 +92,10 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     )
     add_allow_other_encoder_option(parser)
     parser.add_argument(
-        "--output", required=True, metavar="TSV", help="The file of pairs, for `tasb pairs --scored-pairs`."
+        "--output",
+        required=True,
+        metavar="TSV",
+        help="A new file of pairs, for `tasb pairs --scored-pairs`; - is standard output.",
     )
     parser.add_argument(
         "--hits", type=int, default=200, metavar="N", help="Look at N hits of each query (default: %(default)s)."
@@ -113,10 +120,12 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="The seed of --per-query (default: %(default)s).")
     add_threads_option(parser)
     parser.add_argument("--device", default="cpu", help=DEVICE)
+    add_overwrite_option(parser)
 
 
 def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="A new folder for queries.tsv and qrels.txt.")
     parser.add_argument(
         "--source",
@@ -136,6 +145,7 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-collection", action="store_true", help="Write the corpus too, without the words of the queries."
     )
+    add_overwrite_option(parser)
 
 
 def _add_validation_set(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +155,7 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
         "--run", required=True, metavar="NAME|PATH", help="The run of a baseline, which gives candidates."
     )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="The folder of the set; it is new or empty.")
     parser.add_argument(
         "--queries-sampled",
@@ -182,7 +193,7 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
     add_remove_query_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
     parser.add_argument("--seed", type=int, default=SEED, help="The seed of the sample (default: %(default)s).")
-    parser.add_argument("--overwrite", action="store_true", help="Replace the set at --output.")
+    add_overwrite_option(parser)
 
 
 def _add_msmarco(parser: argparse.ArgumentParser) -> None:
@@ -210,12 +221,14 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         help="Files with a pair a line: [pos_score neg_score | margin] qid pos_pid neg_pid. Only the ids count.",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument("--topics", metavar="NAME|PATH", help=TOPICS)
     parser.add_argument(
         "--output",
         required=True,
         metavar="TSV",
-        help="The file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid.",
+        help="A new file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid; - is standard "
+        "output.",
     )
     add_allow_reversed_option(parser)
     add_model_options(parser)
@@ -276,6 +289,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="TSV", help="Compare the clusters with these labels: a file with a qid and a label a line."
     )
     parser.add_argument("--picture", action="store_true", help="Draw sample clusters into clusters.png.")
+    add_overwrite_option(parser)
 
 
 def _add_keep_query(parser: argparse.ArgumentParser) -> None:

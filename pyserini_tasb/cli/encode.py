@@ -9,6 +9,8 @@ from pyserini_tasb.cli.options import (
     CORPUS,
     DEVICE_OR_GPU,
     add_backend_option,
+    add_fields_options,
+    add_overwrite_option,
     add_precision_option,
     add_threads_option,
     at_least_one,
@@ -35,6 +37,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help=f"{CORPUS} Several are taken one after the other.",
     )
+    add_fields_options(parser)
     parser.add_argument(
         "--output",
         required=True,
@@ -108,9 +111,11 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         help="Compare vectors and rankings on these texts (default: 128 abstracts and 64 queries of CACM). Both may be "
         "READER:PATH (docs/extend.md).",
     )
+    add_fields_options(parser, "--sample")
     parser.add_argument(
         "--force", action="store_true", help="Write the model even if it lost more accuracy than it should."
     )
+    add_overwrite_option(parser)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -158,6 +163,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     )
     add_backend_option(parser)
     add_threads_option(parser)
+    add_overwrite_option(parser)
 
 
 VERBS = (

@@ -10,6 +10,7 @@ from pyserini_tasb.cli.options import (
     QRELS,
     RECIPE,
     add_output_format_option,
+    add_overwrite_option,
     add_remove_query_option,
     add_set_option,
     at_least_one,
@@ -73,6 +74,7 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
         help="The last column of the run (default: the recipe's name, or tasb.METHOD).",
     )
     add_set_option(parser)
+    add_overwrite_option(parser)
 
 
 def _report_fuse(run: FusedRun, options: argparse.Namespace) -> int:
@@ -101,9 +103,12 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="RECIPE.yaml",
-        help="The file of the tuned recipe. The curves come beside it as .png and .csv.",
+        help="A new file for the tuned recipe. The curves come beside it as .png and .csv; - is standard output, which "
+        "gets no curves.",
     )
-    parser.add_argument("--name", metavar="NAME", help="The name of the tuned recipe (default: that of the file).")
+    parser.add_argument(
+        "--name", metavar="NAME", help="The name of the tuned recipe (default: that of the file; of -, tuned)."
+    )
     parser.add_argument(
         "--grid",
         metavar="FROM:TO:STEP",
@@ -146,6 +151,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-overlap", action="store_true", help="Allow tests on queries that were tuned on.")
     add_set_option(parser)
+    add_overwrite_option(parser)
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -178,7 +184,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_remove_query_option(parser)
     _add_comparison(parser)
     parser.add_argument("--unjudged", action="store_true", help="Show the share of documents without a judgment.")
-    parser.add_argument("--recall-plot", metavar="PNG", help="Draw recall at cutoffs from 1 to 1,000 into this file.")
+    parser.add_argument("--recall-plot", metavar="PNG", help="Draw recall at cutoffs from 1 to 1,000 into a new file.")
+    add_overwrite_option(parser, "--recall-plot")
     printed = parser.add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="Print JSON, with the value of every query.")
     printed.add_argument("--markdown", action="store_true", help="Print Markdown.")

@@ -11,7 +11,11 @@ from pyserini_tasb.results import Result
 from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pyserini_tasb.recipes.lookup import Kind
+    from pyserini_tasb.recipes.types import Recipe
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 def _encoders() -> Listing:
     """The named encoders, where each comes from, and whether its weights are on this machine."""
     from pyserini_tasb.models.checkpoints import find_checkpoint
-    from pyserini_tasb.recipes.lookup import broken_cards, encoder_cards, own_folder, recipe_files
+    from pyserini_tasb.recipes.lookup import own_folder, recipe_files, recipes
+    from pyserini_tasb.recipes.types import EncoderCard
 
     def weights(model: str, *, allow_bin: bool) -> str:
         try:
@@ -91,7 +96,7 @@ def _encoders() -> Listing:
         except TasbError:
             return ""
 
-    own, files = own_folder("encoders"), recipe_files("encoders")
+    own, files, cards = own_folder("encoders"), recipe_files("encoders"), recipes("encoders")
     rows: list[dict[str, Any]] = [
         {
             "encoder": f"tasb:{name}",
@@ -101,7 +106,8 @@ def _encoders() -> Listing:
             "aliases": list(card.aliases),
             "description": card.description,
         }
-        for name, card in encoder_cards().items()
+        for name, card in cards.items()
+        if isinstance(card, EncoderCard)
     ]
     table = text_table(
         ("ENCODER", "WEIGHTS", "CARD", "MODEL"),
@@ -109,24 +115,38 @@ def _encoders() -> Listing:
     )
     head, *lines = table.split("\n")
     described = [f"{line}\n    {row['description']}" for line, row in zip(lines, rows, strict=True)]
-    for name, fault in broken_cards().items():
-        rows.append({"encoder": f"tasb:{name}", "weights": "", "card": str(files[name]), "fault": str(fault)})
-        described.append(f"tasb:{name} cannot be used: {files[name]}\n    {fault.found}; {fault.do}")
-    return Listing(tuple(rows), "\n".join([head, *described]))
+    rows += [
+        {"encoder": f"tasb:{name}", "weights": "", "card": str(files[name]), "fault": str(fault)}
+        for name, fault in cards.items()
+        if isinstance(fault, TasbError)
+    ]
+    return Listing(tuple(rows), "\n".join([head, *described, *_broken("tasb:", cards, files)]))
 
 
-def _fusion_recipes() -> Listing:
-    from pyserini_tasb.recipes.lookup import fusion_recipe, recipe_files
+def _recipes(kind: Kind) -> Callable[[], Listing]:
+    def listed() -> Listing:
+        from pyserini_tasb.recipes.lookup import recipe_files, recipes
 
-    rows = [{"name": name, "description": fusion_recipe(name).description} for name in recipe_files("fusion")]
-    return Listing(tuple(rows), _table(rows))
+        files, found = recipe_files(kind), recipes(kind)
+        good = [
+            {"name": name, "description": recipe.description}
+            for name, recipe in found.items()
+            if not isinstance(recipe, TasbError)
+        ]
+        bad = [
+            {"name": name, "description": "", "file": str(files[name]), "fault": str(fault)}
+            for name, fault in found.items()
+            if isinstance(fault, TasbError)
+        ]
+        return Listing((*good, *bad), "\n".join([_table(good), *_broken("", found, files)]))
+
+    return listed
 
 
-def _regressions() -> Listing:
-    from pyserini_tasb.recipes.lookup import recipe_files, regression
-
-    rows = [{"name": name, "description": regression(name).description} for name in recipe_files("regressions")]
-    return Listing(tuple(rows), _table(rows))
+def _broken(prefix: str, found: Mapping[str, Recipe | TasbError], files: Mapping[str, Path]) -> Iterator[str]:
+    for name, fault in found.items():
+        if isinstance(fault, TasbError):
+            yield f"{prefix}{name} cannot be used: {fault.where or files[name]}\n    {fault.found}; {fault.do}"
 
 
 AXES = {
@@ -137,7 +157,7 @@ AXES = {
     "index-kinds": Axis("ways to index vectors, for `tasb index --kind`", _registry("index-kinds")),
     "corpus-readers": Axis("formats of corpora, for `--corpus NAME:PATH`", _registry("corpus-readers")),
     "topic-readers": Axis("formats of topics, for `--topics NAME:PATH`", _registry("topic-readers")),
-    "fusion-recipes": Axis("what `tasb hybrid --recipe` and `tasb fuse --recipe` take", _fusion_recipes),
+    "fusion-recipes": Axis("what `tasb hybrid --recipe` and `tasb fuse --recipe` take", _recipes("fusion")),
     "fusion-methods": Axis("ways to fuse runs, for `--method`", _registry("fusion-methods")),
     "normalizations": Axis("ways to make scores comparable, for `--normalization`", _registry("normalizations")),
     "missing": Axis("scores of documents that a run lacks, for `--missing`", _missing),
@@ -147,5 +167,5 @@ AXES = {
     "samplings": Axis("ways to compose batches, for `sampling.strategy` of training", _registry("samplings")),
     "binnings": Axis("ways to divide margins, for `sampling.binning` of training", _registry("binnings")),
     "schedules": Axis("the learning rate's schedules, for `schedule.name` of training", _registry("schedules")),
-    "regressions": Axis("conditions with known numbers, for `tasb regress`", _regressions),
+    "regressions": Axis("conditions with known numbers, for `tasb regress`", _recipes("regressions")),
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb import __version__
@@ -13,11 +15,13 @@ from pyserini_tasb.cli.check import VERBS as CHECK
 from pyserini_tasb.cli.data import VERBS as DATA
 from pyserini_tasb.cli.encode import VERBS as ENCODE
 from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
+from pyserini_tasb.cli.parser import USAGE_ERROR, Parser
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
+from pyserini_tasb.cli.signals import InterruptedBySignals
 from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility, request_short_waits
-from pyserini_tasb.errors import Argument, FailedError, TasbError
+from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError, printable
 from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
 
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.cli.verbs import Verb
 
-FAILED, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+FAILED, SIGNALLED, PIPE_CLOSED = 1, 128, 141  # SIGNALLED: plus the signal, as in a shell
 GROUPS = {
     "retrieve": (*ENCODE, *RETRIEVE),
     "train": (*DATA, *TRAIN),
@@ -53,26 +57,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    options = build_parser(words).parse_args(words)
+    parser = build_parser(words)
+    if not words:
+        parser.print_help(sys.stderr)
+        return USAGE_ERROR
+    options = parser.parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # both before any verb imports torch or Faiss; worker processes inherit them
     request_short_waits()
     register_encoders()  # for a checkout that is not installed: no start-up hook there
-    with _log_on_stderr(verb, options.verbosity), trusting(*options.trust):
+    with _log_on_stderr(verb, options.verbosity):
         try:
-            return verb.run(options)
+            with trusting(*options.trust), InterruptedBySignals():
+                return verb.run(options)
         except TasbError as error:
-            print(f"tasb {verb.name}: {error.worded(verb.option)}", file=sys.stderr)
+            if options.verbosity > 0 and error.__cause__:  # what a parser raised, for who looks for a fault in it or us
+                traceback.print_exception(error.__cause__)
+            text = error.worded(verb.option)
+            print(f"tasb {verb.name}:", text, sep=" " if error.where else "\n", file=sys.stderr)
             return USAGE_ERROR
         except FailedError as error:
             print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
             return FAILED
         except KeyboardInterrupt as interruption:
             verb.interrupted(interruption, options)
-            return INTERRUPTED
+            return SIGNALLED + (interruption.number if isinstance(interruption, Interruption) else signal.SIGINT)
 
 
-def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser:
+def build_parser(words: Container[str] | None = None) -> Parser:
     """The tree of verbs, without importing what any of them needs.
 
     Args:
@@ -82,7 +94,7 @@ def build_parser(words: Container[str] | None = None) -> argparse.ArgumentParser
     lines = []
     for title, group in GROUPS.items():
         lines += [f"{title}:", *(f"  {verb.name:<{width}}  {verb.summary}" for verb in group), ""]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tasb",
         description="TAS-B dense retrieval for Pyserini. `tasb VERB --help` explains a verb.",
         epilog="\n".join(lines),
@@ -150,7 +162,7 @@ class _Stderr(logging.Handler):
         words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
-        print(f"tasb {self._verb.name}: {kind}: {text}", file=sys.stderr)  # the stream that is stderr now
+        print(f"tasb {self._verb.name}: {kind}: {printable(text)}", file=sys.stderr)  # the stream that is stderr now
 
     def _worded(self, value: object) -> object:
         if isinstance(value, Argument):

@@ -6,14 +6,14 @@ import argparse
 
 # Help texts of options that verbs declare themselves: some verbs require them, others have other defaults.
 CORPUS = (
-    "The passages: a TSV or JSONL file, a folder of JSONL, a Lucene index that stores text, a text store, or "
+    "The passages: a TSV or JSONL file, a folder of such files, a Lucene index that stores text, a text store, or "
     "READER:PATH (docs/extend.md)."
 )
 TOPICS = (
     "The queries: a name, such as dl19-passage, a TSV or JSONL file of ids and texts, or READER:PATH (docs/extend.md)."
 )
-QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format."
-OUTPUT_RUN = "The file of the run. It is compressed with gzip if its name ends in .gz."
+QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format or in BEIR's."
+OUTPUT_RUN = "A new file for the run, compressed with gzip if its name ends in .gz; - is standard output."
 DEVICE = "Compute on cpu, cuda:0, … (default: %(default)s)."
 DEVICE_OR_GPU = "Compute on cpu, cuda:0, … (default: a GPU if there is one)."
 ALLOW_BIN = "Accept weights in pytorch_model.bin, a pickle. No code in it is run."
@@ -79,6 +79,24 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fields_options(parser: argparse.ArgumentParser, corpus: str = "--corpus") -> None:
+    """`--fields` and `--docid-field`, for a verb that reads a corpus by the option `corpus`."""
+    parser.add_argument(
+        "--fields",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD",
+        help=f"Read these fields of {corpus} as the text, joined by spaces: fields of JSON, or columns of a TSV with a "
+        "header (default: title and text, or contents).",
+    )
+    parser.add_argument(
+        "--docid-field",
+        metavar="FIELD",
+        help=f"Read this field of {corpus} as the docid (default: id, _id or docid, or a TSV's first column).",
+    )
+
+
 def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
     """`--remove-query`, for a verb that makes or reads runs."""
     parser.add_argument(
@@ -96,6 +114,15 @@ def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Go on although the teacher scores most negatives above their positives. Check first that no columns are "
         "swapped.",
+    )
+
+
+def add_overwrite_option(parser: argparse.ArgumentParser, what: str = "--output") -> None:
+    """`--overwrite`, for a verb that refuses what exists."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help=f"Replace what exists at {what}, once the new one is complete (default: refuse it).",
     )
 
 

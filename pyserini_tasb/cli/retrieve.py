@@ -18,7 +18,9 @@ from pyserini_tasb.cli.options import (
     add_allow_other_encoder_option,
     add_backend_option,
     add_batch_size_option,
+    add_fields_options,
     add_output_format_option,
+    add_overwrite_option,
     add_remove_query_option,
     add_set_option,
     add_threads_option,
@@ -79,6 +81,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_backend_option(parser)
     add_threads_option(parser)
+    add_overwrite_option(parser)
 
 
 def _report_search(run: Run, options: argparse.Namespace) -> int:
@@ -147,6 +150,7 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add_allow_other_encoder_option(parser)
     add_backend_option(parser)
     add_threads_option(parser)
+    add_overwrite_option(parser)
 
 
 def _report_hybrid(run: HybridRun, options: argparse.Namespace) -> int:
@@ -170,6 +174,7 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument(
         "--depth",
         type=int,
@@ -230,7 +235,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
     add_backend_option(parser)
     parser.add_argument("--allow-bin", action="store_true", help=ALLOW_BIN)
-    parser.add_argument("--overwrite", action="store_true", help="Replace the file at --output.")
+    add_overwrite_option(parser)
 
 
 def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
@@ -262,8 +267,9 @@ def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="PICTURE.png",
-        help="The picture of the curves. The same numbers come beside it as .csv.",
+        help="A new picture of the curves. The same numbers come beside it as .csv.",
     )
+    add_overwrite_option(parser)
     parser.add_argument("--markdown", action="store_true", help="Print Markdown.")
 
 
@@ -274,6 +280,7 @@ def _report_rerank_depths(curves: DepthCurves, options: argparse.Namespace) -> i
 
 def _add_expand(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     queries = parser.add_mutually_exclusive_group(required=True)
     queries.add_argument(
         "--predictions",
@@ -307,6 +314,7 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--seed", type=int, metavar="N", help="The seed of what is drawn at random (default: 0).")
     model.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
     model.add_argument("--allow-bin", action="store_true", help=ALLOW_BIN)
+    add_overwrite_option(parser)
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
@@ -315,6 +323,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
         "--topic", required=True, nargs="+", action="extend", metavar="QID", help="Show the queries with these ids."
     )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
     parser.add_argument(
         "--hits",
         type=at_least_one,

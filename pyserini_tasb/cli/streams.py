@@ -12,6 +12,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
+from pyserini_tasb.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -98,12 +100,22 @@ def _open_what_is_closed() -> list[int]:
 
 
 def _text(output: Output, like: Any) -> TextIO:
+    # Letters that the encoding lacks are written as escapes; Python's own standard output would raise.
     if like is None:  # it was closed
         return io.TextIOWrapper(io.BufferedWriter(output), encoding="utf-8", errors="backslashreplace")
-    return io.TextIOWrapper(
+    kind = _Terminal if output.isatty() and like is sys.__stdout__ else io.TextIOWrapper
+    return kind(
         cast("BinaryIO", output) if like.write_through else io.BufferedWriter(output),  # unbuffered with `python -u`
         encoding=like.encoding,
-        errors=like.errors,
+        errors="backslashreplace",
         line_buffering=like.line_buffering,
         write_through=like.write_through,
     )
+
+
+class _Terminal(io.TextIOWrapper):
+    """Standard output on a terminal: ids and names of files cannot move its cursor. A pipe gets their bytes."""
+
+    def write(self, text: str) -> int:
+        super().write(printable(text))
+        return len(text)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_config(parser, "The YAML file that says what to train and on what; docs/train.md explains every key.")
-    _add_resume(parser)
 
 
 def _report_train(result: TrainResult, _options: argparse.Namespace) -> int:
@@ -36,7 +35,6 @@ def _add_teach(parser: argparse.ArgumentParser) -> None:
         help="The kind of teacher: cat is a cross-encoder (BERT_CAT), colbert a late-interaction model (ColBERT).",
     )
     _add_config(parser, "The YAML file that says what to train and on what; docs/teachers.md explains its keys.")
-    _add_resume(parser)
 
 
 def _report_teach(result: TeachResult, _options: argparse.Namespace) -> int:
@@ -73,10 +71,6 @@ def _add_config(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def _add_resume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--resume", action="store_true", help="Go on from the last checkpoint, if there is one.")
-
-
 def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:
     from pyserini_tasb.training.loop import TrainingInterruptedError
 
@@ -87,8 +81,7 @@ def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespa
         if options.verb == "teach":
             command += ["--kind", options.kind]
         command += [options.config, *(word for setting in options.settings for word in ("--set", setting))]
-        if options.verb != "study":  # which goes on anyway
-            command.append("--resume")
+        command += [word for package in options.trust for word in ("--trust", package)]
         print(f"\nstopped after step {interruption.step:,}, which is saved; go on with\n  {shlex.join(command)}")
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib
+import signal
 import sys
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pyserini_tasb.errors import Interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserini_tasb.errors import Argument
 
+STANDARD_OUTPUT = "-"  # as an output
 # Values of every verb that are not its function's.
 OWN = ("verb", "called", "verbosity", "trust", "print_completion")
 
@@ -25,9 +30,11 @@ def print_summary(result: Any, _options: argparse.Namespace) -> int:
     return 0
 
 
-def print_interrupted(_interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:
-    """Say that Ctrl-C ended the verb."""
-    print(f"\ntasb {options.verb}: interrupted", file=sys.stderr)
+def print_interrupted(interruption: KeyboardInterrupt, options: argparse.Namespace) -> None:
+    """Say that a signal ended the verb."""
+    number = interruption.number if isinstance(interruption, Interruption) else signal.SIGINT
+    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    print(f"\ntasb {options.verb}: {how}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Verb:
         report: prints the result of the function; gets the options too, and returns the exit status.
         printing: options that only say how to print the result.
         at: `module:function` of a verb that is no function of `pyserini_tasb`.
-        interrupted: says what Ctrl-C left; the exit status is 130 in any case.
+        interrupted: says what a signal left; the exit status is 128 plus its number in any case.
     """
 
     name: str
@@ -84,7 +91,11 @@ class Verb:
     def run(self, options: argparse.Namespace) -> int:
         """Call the function and print its result; return the exit status."""
         given = {name: value for name, value in vars(options).items() if name not in (*OWN, *self.printing)}
-        return self.report(self.function(**given), options)
+        result = self.function(**given)
+        # Standard output that has lines for another program is not for people.
+        is_taken = any(given.get(name) == STANDARD_OUTPUT for name in ("output", "export_2cr"))
+        with contextlib.redirect_stdout(sys.stderr) if is_taken else contextlib.nullcontext():
+            return self.report(result, options)
 
     @property
     def function(self) -> Callable[..., Any]:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from pyserini_tasb.artifacts import whole_file
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
+from pyserini_tasb.outputs import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pyserini_tasb.outputs import NewFile
 
 
 LOG = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class QueriesWithPairs(Protocol):
         """[queries + 1]; the pairs of query i are the rows offsets[i]:offsets[i + 1]."""
 
 
-def write_clusters(path: Path, clusters: Sequence[Sequence[str]]) -> None:
+def write_clusters(output: Path | NewFile, clusters: Sequence[Sequence[str]]) -> None:
     """Write clusters of qids; empty ones are left out.
 
     Raises:
@@ -56,7 +58,7 @@ def write_clusters(path: Path, clusters: Sequence[Sequence[str]]) -> None:
                 found=f"{bad!r}",
                 do="change the ids of the queries",
             )
-    with whole_file(path) as file:
+    with opened(output) as file:
         file.writelines(("\t".join(qids) + "\n").encode() for qids in clusters if qids)
 
 

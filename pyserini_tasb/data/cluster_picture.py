@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb import plots
-from pyserini_tasb.artifacts import whole_file
 from pyserini_tasb.data.kmeans import members
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.outputs import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.data.kmeans import KMeans, Metric
+    from pyserini_tasb.outputs import NewFile
 
 
 # Each cluster has a shape and a number besides.
@@ -56,7 +57,7 @@ class SampleCluster:
 
 
 def draw_clusters(
-    path: Path,
+    output: Path | NewFile,
     samples: Sequence[SampleCluster],
     vectors: NDArray[np.float32],
     *,
@@ -68,7 +69,7 @@ def draw_clusters(
     """Write the picture (PNG).
 
     Args:
-        path: the file.
+        output: the file.
         samples: at most 8 clusters.
         vectors: [queries, dimension] of all queries.
         metric: what the clusters were made with; t-SNE takes distances that go with it.
@@ -94,7 +95,7 @@ def draw_clusters(
         figure.text(0.02, 0.915, subtitle, size=10.5, color="#444444", va="center", parse_math=False)
         _draw_map(figure.add_axes((0.02, 0.03, 0.52, 0.855)), points)
         _draw_examples(figure.add_axes((0.555, 0.03, 0.435, 0.855)), samples, typeface)
-        with whole_file(path) as file:
+        with opened(output) as file:
             figure.savefig(file, format="png", metadata={"Software": None})
 
 
@@ -111,7 +112,7 @@ def _t_sne(
         raise TasbError(
             expected=f"at least {FEWEST_QUERIES} queries in clusters of 3 or more, to draw",
             found=f"{count}",
-            do="leave --picture out",
+            do=f"leave out {argument('picture', True)}",
         )
     with threadpool_limits(1):  # sums over several threads round differently from run to run
         tsne = TSNE(

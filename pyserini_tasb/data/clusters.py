@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, write_whole
+from pyserini_tasb.artifacts import installed_versions, sha256
 from pyserini_tasb.data.cluster_file import write_clusters
 from pyserini_tasb.data.cluster_picture import draw_clusters, sample_clusters
 from pyserini_tasb.data.kmeans import (
@@ -33,6 +33,7 @@ from pyserini_tasb.data.pair_sources import source_name
 from pyserini_tasb.data.query_vectors import TRAINING_QUERY_TOKENS, QueryVectors
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.named import as_topics
+from pyserini_tasb.outputs import new_files, require_folder
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.results import FileResult
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.data.kmeans import Metric
     from pyserini_tasb.formats.named import AnyTopics
+    from pyserini_tasb.outputs import NewFile
     from pyserini_tasb.recipes.types import Backend
     from pyserini_tasb.results import StrPath
 
@@ -98,6 +100,7 @@ def cluster(
     vectors: StrPath | None = None,
     labels: StrPath | None = None,
     picture: bool = False,
+    overwrite: bool = False,
 ) -> Clusters:
     """Cluster the training queries into topics with k-means (arXiv:2104.06967, Section 3.1 and Eq. 10).
 
@@ -118,6 +121,7 @@ def cluster(
         vectors: a `.npy` file: the queries' vectors are read from there, or kept there.
         labels: a file of `qid TAB label`, to be compared with the clusters.
         picture: draw sample clusters, as the paper's Figure 1.
+        overwrite: replace clusters in `output`, once the new ones are complete.
 
     Raises:
         TasbError: too few queries, a faulty file, no such encoder, vectors of something else, or nowhere to write.
@@ -128,7 +132,11 @@ def cluster(
         tasb.train({"data": {"pairs": pairs, "clusters": clusters}, …})
     """
     folder = Path(output)
-    with locked_folder(folder):
+    names = (CLUSTERS, STATISTICS, *([PICTURE] if picture else []))
+    require_folder(folder)
+    if vectors is not None:
+        require_folder(Path(vectors).parent, name="vectors")
+    with new_files([folder / name for name in names], overwrite=overwrite, inputs=[topics, labels, vectors]) as files:
         queries = usable_queries(topics)
         known_labels = None if labels is None else read_labels(Path(labels), queries.ids)
         count = number_of_clusters(len(queries.ids), batch_size, clusters)
@@ -150,6 +158,14 @@ def cluster(
         )
         times = f"vectors in {encoded - start:.1f} s, k-means in {time.monotonic() - encoded:.1f} s"
         found_sizes = sizes(found.assignment, count, batch_size)
+        if count - found_sizes.empty == 1:
+            LOG.warning(
+                "all %d queries are in one cluster, so that topic-aware batches are the same as random ones; for more "
+                "clusters cluster more queries, lower %s, or set %s",
+                len(queries.ids),
+                argument("batch_size"),
+                argument("clusters"),
+            )
         compared = agreement(queries.ids, found.assignment, known_labels, seed) if known_labels else None
         card = encoder_card(encoder)
         statistics = {
@@ -183,7 +199,7 @@ def cluster(
             "sizes": dataclasses.asdict(found_sizes),
             "labels": dataclasses.asdict(compared) if compared else None,
         }
-        _write(folder, queries, found, statistics)
+        _write(files[0], files[1], queries, found, statistics)
         lines = [
             times,
             _counts(queries, found, encoder, seed),
@@ -191,8 +207,10 @@ def cluster(
             f"wrote {folder / CLUSTERS} and {folder / STATISTICS}",
         ]
         if picture:
-            _draw(folder / PICTURE, queries, found, found_vectors, encoder=encoder, seed=seed)
+            _draw(files[2], queries, found, found_vectors, encoder=encoder, seed=seed)
             lines.append(f"wrote {folder / PICTURE}")
+    if not picture and overwrite:
+        (folder / PICTURE).unlink(missing_ok=True)  # of an earlier run: it shows other clusters
     return Clusters(
         folder / CLUSTERS,
         statistics=folder / STATISTICS,
@@ -260,24 +278,28 @@ def small_clusters_warning(queries: int, clusters: int, batch_size: int) -> str 
     """The warning that clusters have, on average, fewer queries than a batch takes; None if they have enough."""
     if queries >= clusters * batch_size:
         return None
+    default = number_of_clusters(queries, batch_size)
+    # One cluster mixes all topics.
+    instead = (
+        f"{default} clusters (the default) would not" if default > 1 else "only more queries, or a smaller batch, help"
+    )
     return (
         f"{clusters} clusters have {queries / clusters:.1f} queries on average, fewer than a batch of {batch_size}: "
-        f"batches will mix topics; {number_of_clusters(queries, batch_size)} clusters (the default) would not"
+        f"batches will mix topics; {instead}"
     )
 
 
-def _write(folder: Path, queries: UsableQueries, found: KMeans, statistics: dict[str, Any]) -> None:
-    # A picture that an earlier run left here shows other clusters.
-    (folder / PICTURE).unlink(missing_ok=True)
-    write_clusters(folder / CLUSTERS, [[queries.ids[row] for row in rows] for rows in members(found.assignment)])
-    described = {**statistics, "clusters_sha256": sha256(folder / CLUSTERS)}
-    write_whole(folder / STATISTICS, json.dumps(described, indent=1) + "\n")
+def _write(output: NewFile, about: NewFile, queries: UsableQueries, found: KMeans, statistics: dict[str, Any]) -> None:
+    write_clusters(output, [[queries.ids[row] for row in rows] for rows in members(found.assignment)])
+    described = {**statistics, "clusters_sha256": sha256(output.written_at)}
+    about.write(json.dumps(described, indent=1) + "\n")
 
 
 def _counts(queries: UsableQueries, found: KMeans, encoder: str, seed: int) -> str:
     without = f" ({queries.without_pairs:,} without pairs left out)" if queries.without_pairs else ""
+    count = len(found.centroids)
     return (
-        f"{len(queries.ids):,} queries{without} in {len(found.centroids):,} clusters, by {encoder}\n"
+        f"{len(queries.ids):,} queries{without} in {count:,} cluster{'s' if count > 1 else ''}, by {encoder}\n"
         f"{found.metric} k-means, {len(found.splits)} iterations, seed {seed}: "
         f"{found.objective[0]:.4f} -> {found.objective[-1]:.4f} ({MEANING[found.metric]})"
     )
@@ -298,11 +320,11 @@ def _described(found: Sizes, batch_size: int, compared: LabelAgreement | None) -
 
 
 def _draw(
-    path: Path, queries: UsableQueries, found: KMeans, vectors: NDArray[np.float32], *, encoder: str, seed: int
+    output: NewFile, queries: UsableQueries, found: KMeans, vectors: NDArray[np.float32], *, encoder: str, seed: int
 ) -> None:
     samples = sample_clusters(found, vectors, queries.texts, seed=seed)
     draw_clusters(
-        path,
+        output,
         samples,
         vectors,
         metric=found.metric,

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from pyserini_tasb import __version__
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.parsing import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -208,8 +209,8 @@ def _request(url: str, part: Path, headers: Mapping[str, str], patience: Patienc
 def _begun(url: str, part: Path) -> _Version | None:
     """The version of which `part` holds the beginning; None if that is not known, so that it begins anew."""
     try:
-        begun = _Version(**json.loads(_note_beside(part).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        begun = _Version(**read_json(_note_beside(part)))
+    except (TasbError, TypeError):
         return None
     return begun if begun.url == url and part.exists() else None
 

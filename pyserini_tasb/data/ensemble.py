@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 import operator
-import tempfile
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyserini_tasb.artifacts import whole_text_file
 from pyserini_tasb.data.pair_store import Agreement
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import FAULTS_SHOWN, LineFaults, open_lines, require_utf8
+from pyserini_tasb.outputs import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -51,6 +50,7 @@ def write_ensemble(
     files: Sequence[Path],
     path: Path,
     *,
+    overwrite: bool = False,
     bytes_at_once: int = BYTES_AT_ONCE,
     check: Callable[[Path, Agreement], None] | None = None,
 ) -> EnsembleReport:
@@ -62,7 +62,8 @@ def write_ensemble(
 
     Args:
         files: two or more scored-pairs files, `pos_score qid …` in five columns separated by tabs, plain or gzip.
-        path: the file to write; replaced only when everything is on disk.
+        path: a new file; `-` is standard output.
+        overwrite: replace a file at `path`, once the new one is complete.
         bytes_at_once: of one file's text in memory.
         check: called before `path` exists, with each file (and with `path`) and the agreement of its scores with the
             labels; may raise an error. The mean of several teachers hides one whose columns are swapped.
@@ -74,15 +75,19 @@ def write_ensemble(
     from tqdm.auto import tqdm
 
     _require_several(files)
-    with whole_text_file(path) as out, tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as work:
+    with (
+        new_file(path, overwrite=overwrite, inputs=files) as new,
+        new.folder_beside("parts") as work,
+        new.opened_as_text() as out,
+    ):
         parts = _count_parts(files, bytes_at_once)
-        pairs, *_ = [_split(file, Path(work), number, parts) for number, file in enumerate(files)]
-        means = np.lib.format.open_memmap(Path(work) / "means.npy", mode="w+", dtype=np.float64, shape=(pairs, 2))
+        pairs, *_ = [_split(file, work, number, parts) for number, file in enumerate(files)]
+        means = np.lib.format.open_memmap(work / "means.npy", mode="w+", dtype=np.float64, shape=(pairs, 2))
         scores = unused = 0
         agreements = [Agreement()] * (len(files) + 1)
         missing = _Missing(files)
         for part in tqdm(range(parts), desc="average", unit=" parts", mininterval=1.0):
-            texts = [_part(Path(work), number, part) for number in range(len(files))]
+            texts = [_part(work, number, part) for number in range(len(files))]
             averaged = _average(texts, missing)
             means[averaged.lines] = averaged.means
             scores += averaged.scores

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from pyserini_tasb.artifacts import whole_text_file
 from pyserini_tasb.data.negatives import (
     MiningCounts,
     MiningRules,
@@ -21,17 +19,21 @@ from pyserini_tasb.data.rankings import bm25_rankings, dense_rankings, run_ranki
 from pyserini_tasb.environment.processor import threads as usable_threads
 from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import open_collection, store_collection
-from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.text_store import fill_text_store
+from pyserini_tasb.outputs import new_file
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pyserini_tasb.data.negatives import Candidates, Ranking
     from pyserini_tasb.formats.named import AnyQrels, AnyTopics
+    from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.text_store import TextStore
+    from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.results import StrPath
 
 
@@ -113,6 +115,8 @@ def mine(
     qrels: AnyQrels,
     corpus: StrPath,
     *,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     index: StrPath | None = None,
     dense_index: StrPath | None = None,
     run: AnyRun | None = None,
@@ -131,6 +135,7 @@ def mine(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
+    overwrite: bool = False,
 ) -> MinedPairs:
     """Find hard negatives for judged queries, with BM25, in a dense index, or in a run that exists.
 
@@ -141,12 +146,15 @@ def mine(
         topics: the queries; those without positives are left out.
         qrels: the judgments that say which passages are positives.
         corpus: TSV, JSONL, a Lucene index or a text store.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         index: a Lucene index or the name of a prebuilt one, to be searched with BM25; this or one of the next two.
         dense_index: a Faiss index or the name of a prebuilt one, to be searched with `encoder`.
         run: an existing run.
         encoder: the queries' encoder for `dense_index`.
         allow_other_encoder: search `dense_index` although it does not list the encoder.
-        output: the file; replaced only when all of it is written.
+        output: a new file; `-` is standard output.
         hits: hits of each query that are looked at.
         skip_top: so many of the first hits give no negatives, as unjudged relevant passages are likeliest there.
         per_query: draw so many negatives for each query; by default all.
@@ -160,6 +168,7 @@ def mine(
         seed: decides which negatives are drawn.
         threads: for searching; by default $OMP_NUM_THREADS, else the cores that this process may use.
         device: where encoders and `score_with` compute: `cpu` or `cuda:0`.
+        overwrite: replace a file at `output`, once the new one is complete.
 
     Raises:
         TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, or no pair.
@@ -176,22 +185,20 @@ def mine(
         unscored_cutoff=margin_cutoff is not None and not score_with,
     )
     rules = MiningRules(skip_top, per_query, sampling, margin_cutoff, min_relevance, keep_query, seed)
-    queries, judged = as_topics(topics), as_qrels(qrels)
     counts = MiningCounts()
     path = Path(output)
     with ExitStack() as opened:
-        file = opened.enter_context(whole_text_file(path))  # first of all: hours later is late to find no folder
-
-        def folder_beside(name: str) -> Path:
-            beside = tempfile.TemporaryDirectory(prefix=f"{path.name}.{name}.", dir=path.parent)
-            return Path(opened.enter_context(beside))
-
-        collection = open_collection(Path(corpus))
-        passages = store_collection(folder_beside("passages"), collection, os.fspath(corpus))
+        new = opened.enter_context(new_file(path, overwrite=overwrite, inputs=[topics, qrels, corpus, run]))
+        queries, judged = as_topics(topics), as_qrels(qrels)
+        file = opened.enter_context(new.opened_as_text())
+        collection = open_collection(Path(corpus), Fields.named(fields, docid_field))
+        folder = opened.enter_context(new.folder_beside("passages"))
+        passages = store_collection(folder, collection, os.fspath(corpus))
         positives = usable_positives(queries, judged, passages, rules, counts)
-        _require_positives(counts, positives, min_relevance)
+        _require_positives(counts, positives, min_relevance, queries, judged)
         searched = {qid: queries[qid] for qid in positives}
-        query_texts = fill_text_store(folder_beside("queries"), searched.items(), "topics")
+        folder = opened.enter_context(new.folder_beside("queries"))
+        query_texts = fill_text_store(folder, searched.items(), "topics")
         teacher = None
         if score_with:
             from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
@@ -260,7 +267,7 @@ def _require_fitting(
             not 0 <= skip_top < hits,
             f"{argument('skip_top')} from 0 to less than {argument('hits')}",
             depth,
-            "mend one",
+            "fix one",
         ),
         (
             per_query is not None and per_query < 1,
@@ -280,13 +287,16 @@ def _require_fitting(
             raise TasbError(expected=expected, found=found, do=do)
 
 
-def _require_positives(counts: MiningCounts, positives: Mapping[str, object], min_relevance: int) -> None:
+def _require_positives(
+    counts: MiningCounts, positives: Mapping[str, object], min_relevance: int, topics: Topics, qrels: QrelsDict
+) -> None:
     if not positives:
+        do = f"check that topics, qrels and collection belong together, and {argument('min_relevance')}"
         raise TasbError(
             expected=f"topics with positives (grade {min_relevance} or more) that are in the collection",
             found=f"none of {counts.topics} topics: {counts.without_qrels} have no qrels, {counts.without_positive} no "
             f"positive, {counts.without_positive_text} no positive with a text",
-            do=f"check that topics, qrels and collection belong together, and {argument('min_relevance')}",
+            do=same_ids_advice(topics, qrels, do) if topics.keys().isdisjoint(qrels) else do,
         )
 
 
@@ -310,7 +320,7 @@ def _require_pairs(counts: MiningCounts, output: Path) -> None:
         f"{getattr(counts, kind)} {_filled(what, format)}" for kind, what in REMOVALS.items()
     )
     advice = (
-        "mend the cause of most removals"
+        "fix the cause of most removals"
         if counts.hits
         else "check that the topics are those of the run, or that the index is of the kind you named"
     )

@@ -15,6 +15,7 @@ from pyserini_tasb.data.verified_folder import DataFile, TrainingFiles, Verified
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
 from pyserini_tasb.formats.named import load_topics
+from pyserini_tasb.outputs import require_folder
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def msmarco(
             do="leave one out: a mirror is for downloads",
         )
     folder = Path(output).expanduser()
+    require_folder(folder)
     commands = prepare(
         MSMARCO,
         folder,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pyserini_tasb.artifacts import new_folder, write_manifest
+from pyserini_tasb.artifacts import write_manifest
 from pyserini_tasb.data.pair_store import (
     KIND,
     KNOWN_OFFSETS,
@@ -29,6 +29,7 @@ from pyserini_tasb.data.pair_store import (
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.arrays import ArrayFile
 from pyserini_tasb.formats.text_store import TextStore, copy_text_store
+from pyserini_tasb.outputs import new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

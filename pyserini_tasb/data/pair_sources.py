@@ -14,9 +14,9 @@ import numpy as np
 from pyserini_tasb.data.false_negatives import same_texts
 from pyserini_tasb.data.negatives import query_randomness, uniform
 from pyserini_tasb.data.pair_builder import PairRows
-from pyserini_tasb.data.rows import MEND_OR_SKIP, RowFaults, first_row, read_rows
+from pyserini_tasb.data.rows import FIX_OR_SKIP, RowFaults, first_row, read_rows
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, open_lines, split_columns
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, is_id_name, open_lines, split_columns
 from pyserini_tasb.formats.named import as_qrels, bundled_files, canonical_name, load_run
 from pyserini_tasb.formats.run import as_run
 
@@ -75,7 +75,7 @@ class IdPairs:
         TasbError: the first file's first row is of no known format.
     """
 
-    def __init__(self, paths: Sequence[Path], *, skip_bad: bool, advice: str = MEND_OR_SKIP) -> None:
+    def __init__(self, paths: Sequence[Path], *, skip_bad: bool, advice: str = FIX_OR_SKIP) -> None:
         self.paths = paths
         self.format = _detected_format(paths[0])
         self.supervision: Supervision = self.format.supervision
@@ -89,9 +89,13 @@ class IdPairs:
         """
         numbers = len(self.format.columns) - len(IDS)
         for path, faults in zip(self.paths, self.faults, strict=True):
-            for chunk in read_rows(path, numbers=numbers, strings=len(IDS), faults=faults):
+            for chunk in read_rows(path, numbers=numbers, strings=len(IDS), faults=faults, is_header=_names_ids):
                 rows = _with_texts(chunk, queries, passages, faults)
                 yield rows.only(guard.keep(rows.queries, rows.negatives)) if guard else rows
+
+
+def _names_ids(columns: list[str]) -> bool:
+    return all(map(is_id_name, columns[-len(IDS) :]))
 
 
 def _detected_format(path: Path) -> PairFormat:
@@ -128,7 +132,16 @@ def _with_texts(chunk: RowChunk, queries: TextLookup, passages: TextLookup, faul
 
 TEXTS = ("query", "positive", "negative")
 SCORES = ("pos_score", "neg_score")
+_QUERIES = {"query", "question", "anchor", "query_text"}  # names of a triple's first column
 SUPERVISION: dict[int, Supervision] = {len(TEXTS): "labels", len(SCORES + TEXTS): "scores"}
+
+
+def _names_texts(columns: list[str]) -> bool:
+    if len(columns) < len(TEXTS):
+        return False
+    query, positive, negative = (name.strip().lower() for name in columns[-len(TEXTS) :])
+    words = len(f"{positive} {negative}".split())
+    return query in _QUERIES and words == 2 and positive.startswith("pos") and negative.startswith("neg")
 
 
 class TextTriples:
@@ -171,7 +184,9 @@ class TextTriples:
             TasbError: rows that are not of the format, not UTF-8, or whose positive and negative have the same text.
         """
         numbers = len(self.columns) - len(TEXTS)
-        for chunk in read_rows(self.path, numbers=numbers, strings=len(TEXTS), faults=self.faults[0]):
+        for chunk in read_rows(
+            self.path, numbers=numbers, strings=len(TEXTS), faults=self.faults[0], is_header=_names_texts
+        ):
             texts, good = self._texts(chunk)
             query_texts, positive_texts, negative_texts = texts
             indices = passages.add(positive_texts + negative_texts)

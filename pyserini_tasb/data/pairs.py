@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import MANIFEST, refuse_occupied, sha256, verify_files
+from pyserini_tasb.artifacts import MANIFEST, sha256, values_explained, verify_files
 from pyserini_tasb.data.false_negatives import NegativeGuard
 from pyserini_tasb.data.pair_builder import PairStoreBuilder
 from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples, relevant_passages, source_name
 from pyserini_tasb.data.pair_store import Agreement, PairStore, Supervision, all_equal, open_pair_store
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.collections import open_collection, store_collection
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.lines import visible_files
 from pyserini_tasb.formats.named import as_qrels, as_topics
 from pyserini_tasb.formats.run import as_run
 from pyserini_tasb.formats.text_store import TextLookup, TextStore, TextStoreWriter, fill_text_store
+from pyserini_tasb.outputs import require_new_folder
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -60,7 +63,12 @@ NEEDED = {
     "triples": (),
     "qrels": ("negatives", "corpus", "topics"),
 }
-ALLOWED = {"scored_pairs": ("known_positives",), "triples": (), "qrels": ("known_positives", "negatives_per_query")}
+_ALLOWED_WITH_IDS = ("known_positives", "fields", "docid_field")
+ALLOWED = {
+    "scored_pairs": _ALLOWED_WITH_IDS,
+    "triples": (),
+    "qrels": (*_ALLOWED_WITH_IDS, "negatives_per_query"),
+}
 # The manifests' names for these sources. They stay, so that older stores are recognised.
 ROLES = {"corpus": "collection", "topics": "queries"}
 
@@ -97,6 +105,8 @@ def pairs(
     negatives: AnyRun | None = None,
     negatives_per_query: int | None = None,
     corpus: StrPath | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     topics: AnyTopics | None = None,
     known_positives: AnyQrels | None = None,
     min_relevance: int = 1,
@@ -120,6 +130,9 @@ def pairs(
         negatives: a run; what it ranks and `qrels` do not call relevant is a negative.
         negatives_per_query: with `qrels`: draw so many of a query's negatives uniformly; by default all.
         corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         topics: the queries' texts: as elsewhere, or whatever `corpus` can be.
         known_positives: judgments; what they call relevant is never a negative of its query.
         min_relevance: the lowest grade that is relevant.
@@ -128,11 +141,15 @@ def pairs(
         keep_query: a negative may be the query itself: a passage with its text, or with its id and 90 % of its words.
         allow_reversed: build also from a teacher that scores most negatives above their positives.
         output: the folder, absent or empty unless `overwrite`.
-        overwrite: replace a store at `output`.
+        overwrite: replace a store at `output`, once the new one is complete.
 
     Raises:
         TasbError: arguments that do not go together, a faulty source, or something else stands at `output`.
     """
+    folder = Path(output)
+    inputs = [scored_pairs, triples, qrels, negatives, corpus, topics, known_positives]
+    if not (folder / MANIFEST).is_file():  # a store may be this very one, which only a look at the sources tells
+        require_new_folder(folder, overwrite=overwrite, inputs=inputs)
     topics, qrels, known_positives = _read(as_topics, topics), _read(as_qrels, qrels), _read(as_qrels, known_positives)
     negatives = _read(as_run, negatives)
     given = {
@@ -143,10 +160,11 @@ def pairs(
         "corpus": corpus,
         "topics": topics,
         "known_positives": known_positives,
+        "fields": fields or None,
+        "docid_field": docid_field,
     }
     _require_fitting({**given, "negatives_per_query": negatives_per_query})
     start = time.monotonic()
-    folder = Path(output)
     recipe = {
         "sources": _sources(given),
         "relevant_grade": min_relevance,
@@ -156,10 +174,13 @@ def pairs(
         "keep_query": keep_query,
         "allow_reversed": allow_reversed,
     }
+    named = Fields.named(fields, docid_field)
+    if named.given:
+        recipe["fields"], recipe["docid_field"] = list(named.names), named.docid
     if _is_built(folder, recipe):
         why = "built before, from the same sources with the same options; every sha256 is right"
         return pairs_result(open_pair_store(folder), why, built_before=True)
-    refuse_occupied(folder, overwrite=overwrite)
+    require_new_folder(folder, overwrite=overwrite, inputs=inputs)
     if triples is not None:
         source: TextTriples | IdPairs | JudgedRun = TextTriples(Path(triples), skip_bad=skip_bad, keep_query=keep_query)
     elif scored_pairs is not None:
@@ -183,6 +204,7 @@ def pairs(
             folder,
             source,
             corpus=Path(corpus or "").expanduser(),
+            fields=named,
             topics=topics,
             known={} if known_positives is None else relevant_passages(known_positives, min_relevance),
             recipe=recipe,
@@ -205,6 +227,8 @@ def pairs(
 
 def pairs_result(store: PairStore, *lines: str, built_before: bool = False) -> Pairs:
     """The result that describes a store; `lines` stand below its counts."""
+    with values_explained(store.folder):
+        counts = _counts(store)
     return Pairs(
         store.folder,
         queries=len(store.queries),
@@ -213,7 +237,7 @@ def pairs_result(store: PairStore, *lines: str, built_before: bool = False) -> P
         supervision=store.supervision,
         agreement=Agreement.of_store(store),
         built_before=built_before,
-        summary="\n".join([_counts(store), *lines]),
+        summary="\n".join([counts, *lines]),
     )
 
 
@@ -337,7 +361,7 @@ def describe_source(role: str, given: Any) -> dict[str, Any]:
     if path.is_file():
         description |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
     elif path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = visible_files(path)
         listing = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
         size = sum(file.stat().st_size for file in files)
         description |= {"bytes": size, "sha256": hashlib.sha256(listing.encode()).hexdigest()}
@@ -371,6 +395,7 @@ def build_from_ids(
     source: IdSource,
     *,
     corpus: Path,
+    fields: Fields = Fields(),  # noqa: B008 - immutable
     topics: AnyTopics,
     known: Mapping[str, Mapping[str, int]],
     recipe: Mapping[str, Any],
@@ -384,6 +409,7 @@ def build_from_ids(
         folder: absent or empty, unless `overwrite`.
         source: the pairs.
         corpus: what `open_collection` takes.
+        fields: those of a passage's docid and text.
         topics: see `store_queries`.
         known: qid → docids known relevant beyond the pairs; those without a text are left out.
         recipe: what the manifest says of the sources.
@@ -397,7 +423,9 @@ def build_from_ids(
     """
     with PairStoreBuilder(folder, source.supervision, overwrite=overwrite) as builder:
         query_texts = store_queries(_made(builder.scratch / "queries"), topics)
-        passage_texts = store_collection(_made(builder.scratch / "passages"), open_collection(corpus), str(corpus))
+        passage_texts = store_collection(
+            _made(builder.scratch / "passages"), open_collection(corpus, fields), str(corpus)
+        )
         lookups = TextLookup(query_texts), TextLookup(passage_texts)
         known_positives, without_text = _known_rows(known, *lookups)
         guard = NegativeGuard(query_texts, passage_texts, known_positives, keep_query=keep_query)

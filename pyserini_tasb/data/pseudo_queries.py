@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.data.false_negatives import WORD_CHARACTER, text_digest
 from pyserini_tasb.errors import Argument, TasbError, argument
-from pyserini_tasb.formats.collections import Document, read_documents
+from pyserini_tasb.formats.collections import Document, documents_of, open_collection
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.formats.collections import Collection
     from pyserini_tasb.results import StrPath
 
 
 QUERIES, QRELS = "queries.tsv", "qrels.txt"
 # In a folder of its own: Pyserini indexes and encodes every file of a folder.
 COLLECTION = Path("collection", "documents.jsonl")
+FILES = (QUERIES, QRELS, COLLECTION.as_posix())
 QID_PREFIX = "pseudo-"
 
 Source = Literal["title", "sentence", "auto"]
@@ -93,6 +96,8 @@ class PseudoQueries(FileResult):
 def pseudo_queries(
     corpus: StrPath,
     *,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output: StrPath,
     source: Source = "auto",
     min_words: int = 3,
@@ -100,6 +105,7 @@ def pseudo_queries(
     limit: int | None = None,
     seed: int = 0,
     write_collection: bool = False,
+    overwrite: bool = False,
 ) -> PseudoQueries:
     """Make queries of a corpus's documents, each relevant to its document.
 
@@ -107,6 +113,10 @@ def pseudo_queries(
 
     Args:
         corpus: TSV or JSONL.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. The field
+            `title`, or else the first of several, is the title.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: a new folder for `queries.tsv` and `qrels.txt`.
         source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
         min_words: a shorter query is left out.
@@ -114,15 +124,17 @@ def pseudo_queries(
         limit: keep so many queries, drawn uniformly; by default all.
         seed: decides which queries `limit` keeps.
         write_collection: write the corpus too, each document without the words that its query is made of.
+        overwrite: replace pseudo-queries at `output`, once the new ones are complete.
 
     Raises:
         TasbError: no such corpus, a faulty one, no pseudo-query in it, or something stands at `output`.
     """
     rules = _rules(source, min_words, max_words, limit, seed)
     path, folder = Path(corpus), Path(output)
-    refuse_occupied(folder, overwrite=False)
+    require_new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES)
+    collection = open_collection(path, Fields.named(fields, docid_field))
     counts = PseudoQueryCounts()
-    chosen = choose_documents(_shown(path, "read"), rules, counts)
+    chosen = choose_documents(_shown(collection, "read"), rules, counts)
     if not counts.queries:
         raise TasbError(
             where=str(path),
@@ -130,8 +142,8 @@ def pseudo_queries(
             found=f"none of {counts.documents}: {_left_out(counts, format)}",
             do=f"use another {argument('source')}, or a lower {argument('min_words')}",
         )
-    with new_folder(folder) as beside:
-        _write(beside, path, chosen, rules, write_collection=write_collection)
+    with new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES) as beside:
+        _write(beside, collection, chosen, rules, write_collection=write_collection)
     written = (folder / COLLECTION).parent if write_collection else None
     return PseudoQueries(folder, folder / QUERIES, folder / QRELS, written, counts)
 
@@ -143,14 +155,14 @@ def _left_out(counts: PseudoQueryCounts, mention: Callable[[Argument], str]) -> 
     )
 
 
-def _shown(corpus: Path, doing: str) -> Iterator[Document]:
+def _shown(corpus: Collection, doing: str) -> Iterator[Document]:
     from tqdm.auto import tqdm
 
-    yield from tqdm(read_documents(corpus), desc=doing, unit=" documents", mininterval=1.0)
+    yield from tqdm(documents_of(corpus), desc=doing, unit=" documents", mininterval=1.0)
 
 
 def _write(
-    folder: Path, corpus: Path, chosen: NDArray[np.bool_], rules: PseudoQueryRules, *, write_collection: bool
+    folder: Path, corpus: Collection, chosen: NDArray[np.bool_], rules: PseudoQueryRules, *, write_collection: bool
 ) -> None:
     with ExitStack() as opened:
 
@@ -199,7 +211,7 @@ def _rules(source: Source, min_words: int, max_words: int, limit: int | None, se
         raise TasbError(
             expected=f"{argument('min_words')} at least 1 and at most {argument('max_words')}",
             found=f"{argument('min_words', min_words)}, {argument('max_words', max_words)}",
-            do="mend one of them",
+            do="fix one of them",
         )
     if limit is not None and limit < 1:
         raise TasbError(

@@ -13,6 +13,7 @@ import numpy as np
 from pyserini_tasb.artifacts import read_sidecar, sha256, write_whole
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.parsing import explained
 from pyserini_tasb.resume import partial_file
 
 if TYPE_CHECKING:
@@ -92,12 +93,8 @@ class QueryVectors:
                 found="other bytes: the file was changed or damaged",
                 do="remove it, to encode again",
             )
-        try:
+        with explained(path, expected="vectors in a .npy file", do="remove it, to encode again"):
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise TasbError(
-                where=str(path), expected="vectors in a .npy file", found=str(error), do="remove it, to encode again"
-            ) from error
         if vectors.ndim != 2 or len(vectors) != len(self._texts) or vectors.dtype.kind != "f":
             raise TasbError(
                 where=str(path),
@@ -108,7 +105,7 @@ class QueryVectors:
         return np.asarray(vectors, dtype=np.float32)
 
     def _encode_to(self, path: Path) -> None:
-        with partial_file(path, "a place to write the vectors") as part:
+        with partial_file(path, "a place to write the vectors", name="vectors") as part:
             done = part.about
             if done.get("fingerprint") != self._fingerprint or done["bytes"] > part.size:
                 done = {"fingerprint": self._fingerprint, "rows": 0, "bytes": 0}

@@ -14,6 +14,8 @@ from pyserini_tasb.data.negatives import Ranking
 from pyserini_tasb.data.pair_sources import as_run_dict
 from pyserini_tasb.encoding.index_manifest import require_encoder
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.folders import FAISS, LUCENE, another_folder, kind_of_folder, missing_folder
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.run_table import ranked_docids
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 # The same whatever the number of threads: the last bits of a matrix product depend on the size of the matrices.
 QUERIES_PER_SEARCH = 512
+EXAMPLES = 3  # shown in a message
 
 
 def bm25_rankings(index: StrPath, topics: Mapping[str, str], *, hits: int, threads: int) -> Iterator[Ranking]:
@@ -43,12 +46,13 @@ def bm25_rankings(index: StrPath, topics: Mapping[str, str], *, hits: int, threa
     from pyserini.search.lucene import LuceneSearcher
 
     name = os.fspath(index)
+    _require_index(name, LUCENE)
     try:
         searcher = LuceneSearcher(name) if Path(name).is_dir() else LuceneSearcher.from_prebuilt_index(name)
     except Exception as error:  # Java's, and those of a download
-        raise _not_an_index(name, "a Lucene index", str(error).partition("\n")[0]) from error
+        raise _not_an_index(name, LUCENE, str(error).partition("\n")[0]) from error
     if searcher is None:
-        raise _not_an_index(name, "a Lucene index", "no such folder, and no prebuilt index of that name")
+        raise _no_index_of_that_name(name, LUCENE)
     return _search(searcher, topics, hits, threads)
 
 
@@ -79,9 +83,7 @@ def dense_rankings(
     """
     name = os.fspath(index)
     folder = Path(name)
-    absent = [file for file in ("index", "docid") if not (folder / file).is_file()]
-    if folder.is_dir() and absent:
-        raise _not_an_index(name, "a folder with a Faiss index and its docids", f"no file `{'`, `'.join(absent)}`")
+    _require_index(name, FAISS)
     from pyserini.search.faiss import FaissSearcher
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
@@ -93,7 +95,7 @@ def dense_rankings(
     open_index = FaissSearcher if folder.is_dir() else FaissSearcher.from_prebuilt_index
     searcher = open_index(name, query_encoder)
     if searcher is None:
-        raise _not_an_index(name, "a Faiss index", "no such folder, and no prebuilt index of that name")
+        raise _no_index_of_that_name(name, FAISS)
     return _with_warning(_search(searcher, topics, hits, threads), searcher, hits)
 
 
@@ -106,9 +108,16 @@ def run_rankings(run: AnyRun, topics: Mapping[str, str], *, hits: int) -> Iterat
         hits: hits for each query, by score and then docid, as trec_eval ranks.
 
     Raises:
-        TasbError: no such run, or a faulty one.
+        TasbError: no such run, a faulty one, or one that has none of the queries.
     """
     rankings = as_run_dict(run)
+    if topics.keys().isdisjoint(rankings):
+        shown = [", ".join(islice(ids, EXAMPLES)) for ids in (topics, rankings)]
+        raise TasbError(
+            expected=f"a run of these queries: {shown[0]}, …",
+            found=f"none of them; it has {shown[1]}, …",
+            do=same_ids_advice(rankings, topics, "give the run of these topics"),
+        )
     for qid in topics:
         scores = rankings.get(qid, {})
         docids = ranked_docids(scores, single_precision=False)[:hits]
@@ -153,7 +162,19 @@ def _with_warning(rankings: Iterator[Ranking], searcher: Any, hits: int) -> Iter
         LOG.warning("%s", warning)
 
 
-def _not_an_index(index: str, expected: str, found: str) -> TasbError:
-    return TasbError(
-        where=index, expected=f"{expected}, or the name of a prebuilt one", found=found, do="check the path"
-    )
+def _require_index(name: str, kind: str) -> None:
+    folder = Path(name)
+    if folder.is_dir() and kind_of_folder(folder) != kind:
+        raise _not_an_index(name, kind, *another_folder(folder, kind, CHECK))
+
+
+def _no_index_of_that_name(name: str, kind: str) -> TasbError:
+    found, meant = missing_folder(Path(name))
+    return _not_an_index(name, kind, f"{found}, and no prebuilt index of that name", meant or CHECK)
+
+
+CHECK = "check the path"
+
+
+def _not_an_index(index: str, expected: str, found: str, do: str = CHECK) -> TasbError:
+    return TasbError(where=index, expected=f"{expected}, or the name of a prebuilt one", found=found, do=do)

@@ -11,10 +11,10 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import PADDING, Spans
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, GZIP_MAGIC, open_lines
+from pyserini_tasb.formats.lines import FAULTS_SHOWN, compression, note_header, open_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 24
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TAB, LINE_END, RETURN = b"\t\n\r"
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-MEND_OR_SKIP = f"mend or remove these lines, or add {argument('skip_bad', True)} to leave them out"
+FIX_OR_SKIP = f"fix or remove these lines, or add {argument('skip_bad', True)} to leave them out"
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,24 @@ class RowChunk:
     columns: tuple[Spans, ...]
 
 
-def read_rows(path: Path, *, numbers: int, strings: int, faults: RowFaults) -> Iterator[RowChunk]:
-    r"""The rows of a file, plain or gzip; blank lines are no rows; lines end at \n or \r\n.
+def read_rows(
+    path: Path, *, numbers: int, strings: int, faults: RowFaults, is_header: Callable[[list[str]], bool] | None = None
+) -> Iterator[RowChunk]:
+    r"""The rows of a file, plain or compressed; blank lines are no rows; lines end at \n or \r\n.
 
     Args:
         path: the file.
         numbers: how many columns, at the front, are finite numbers.
         strings: how many columns follow, none of them empty.
         faults: gets the lines that are not like that.
+        is_header: whether the columns of a first row are names; it is skipped then, with a note.
 
     Raises:
         TasbError: the file cannot be read, or `faults` has reached its limit.
     """
     line = rows = 0
-    for chunk in _chunks(path):
+    for number, whole in enumerate(_chunks(path)):
+        chunk = _without_header(path, whole, is_header) if is_header and not number else whole
         lines = chunk.count(b"\n")
         parsed = _parse(chunk, np.arange(line + 1, line + lines + 1), numbers, strings)
         if parsed is None:
@@ -71,6 +75,17 @@ def read_rows(path: Path, *, numbers: int, strings: int, faults: RowFaults) -> I
         if len(parsed.lines):
             yield parsed
     faults.finish(rows=rows)
+
+
+def _without_header(path: Path, chunk: bytes, is_header: Callable[[list[str]], bool]) -> bytes:
+    """A file's first chunk with a blank line in place of a header, so that the others keep their numbers."""
+    first = len(chunk) - len(chunk.lstrip(b"\r\n"))
+    end = chunk.find(b"\n", first)
+    columns = chunk[first:end].decode(errors="replace").rstrip("\r").split("\t")
+    if end < 0 or not is_header(columns):
+        return chunk
+    note_header(path, chunk.count(b"\n", 0, first) + 1, columns)
+    return chunk[:first] + chunk[end:]
 
 
 def first_row(path: Path) -> list[bytes]:
@@ -96,9 +111,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with open_lines(path) as lines:
         file = cast("BinaryIO", lines.buffer)
         begun = [file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)]
-        with path.open("rb") as plain:
-            is_gzip = plain.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        size = None if is_gzip else path.stat().st_size
+        size = None if compression(path) else path.stat().st_size
         with tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as progress:
             while block := file.read(CHUNK_BYTES):
                 progress.update(len(block))
@@ -203,7 +216,7 @@ class RowFaults:
         count: faulty rows so far.
     """
 
-    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = MEND_OR_SKIP) -> None:
+    def __init__(self, path: Path, *, expected: str, skip: bool, advice: str = FIX_OR_SKIP) -> None:
         self.path, self._expected, self._skip, self._advice = path, expected, skip, advice
         self.count = 0
         self._kept: list[tuple[int, str]] = []

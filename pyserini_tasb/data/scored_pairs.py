@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from pyserini_tasb.artifacts import whole_text_file
 from pyserini_tasb.data.pair_store import Agreement
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.text_store import TextLookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -122,13 +120,13 @@ class PairTable:
                 do=f"use {argument('precision', 'fp32')}; if it was fp32, the model's weights are damaged",
             )
 
-    def write(self, path: Path, scores: NDArray[np.float32], check: Callable[[Agreement], None]) -> Margins:
+    def write(self, part: PartialFile, scores: NDArray[np.float32], check: Callable[[Agreement], None]) -> Margins:
         """Write `pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid` for each row.
 
         Scores have the fewest digits that read back as the same float32.
 
         Args:
-            path: the file; it is there only once it is whole.
+            part: the file of the scores, in whose place they are written; it is there only once it is whole.
             scores: [distinct] of the distinct pairs.
             check: is called with the agreement before the file is put in place; an error from it leaves no file.
 
@@ -139,14 +137,16 @@ class PairTable:
 
         mean = squares = 0.0
         agreement = Agreement()
-        with whole_text_file(path) as file, tqdm(total=len(self.rows), desc=f"write {path.name}", unit=" rows") as bar:
+        name = part.whole.name
+        with part.replaced() as file, tqdm(total=len(self.rows), desc=f"write {name}", unit=" rows") as bar:
             for start in range(0, len(self.rows), ROWS_AT_ONCE):
                 keys = self.rows[start : start + ROWS_AT_ONCE]
                 found = scores[np.searchsorted(self.distinct, keys)]
                 upper, lower = ([str(score) for score in column] for column in found.T)
                 qids = self._queries.ids(_query_rows(keys[:, 0]))
                 positives, negatives = (self._passages.ids(_passage_rows(column)) for column in keys.T)
-                file.writelines(map("{}\t{}\t{}\t{}\t{}\n".format, upper, lower, qids, positives, negatives))
+                lines = map("{}\t{}\t{}\t{}\t{}\n".format, upper, lower, qids, positives, negatives)
+                file.write("".join(lines).encode())
                 margins = np.subtract(*found.T.astype(np.float64))
                 # Chan, Golub, LeVeque 1979: no difference of two large sums.
                 share = len(keys) / (start + len(keys))

@@ -17,6 +17,8 @@ from pyserini_tasb.data.pair_store import Agreement
 from pyserini_tasb.data.pairs import store_queries
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import open_collection, store_collection
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.outputs import is_standard_output
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.resume import partial_file
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 NEEDED_BY_MODEL = ("pairs", "corpus", "topics")
-FAULTY_ROWS = "mend or remove these lines"
+FAULTY_ROWS = "fix or remove these lines"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def score(
     pairs: StrPath | Sequence[StrPath] | None = None,
     *,
     corpus: StrPath | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     topics: AnyTopics | None = None,
     model: str | None = None,
     scorer: str | None = None,
@@ -80,12 +84,15 @@ def score(
     Args:
         pairs: files of pairs by ids, as `tasb.pairs` takes them; scores in them are not used.
         corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         topics: the queries' texts.
         model: an encoder's name, or the folder or hub id of a BERT_CAT, ColBERT, monoT5 or other cross-encoder;
             config.json says which, unless `scorer` does.
         scorer: how the model scores a pair: a name of `tasb list pair-scorers`, or `module:name`.
         ensemble: instead of `model`, files of scores to average; the pairs are those of the first.
-        output: the file.
+        output: a new file; `-` is standard output, for which nothing is kept if the call is interrupted.
         allow_reversed: write also what a teacher scored that puts most negatives above their positives.
         query_max_length: tokens kept of a query; by default the model's.
         max_length: tokens kept of a passage, or of both if they are read together; by default the model's.
@@ -93,7 +100,7 @@ def score(
         device: `cpu`, `cuda:0`; by default a GPU if there is one.
         backend: what computes an encoder's vectors: `auto`, `torch` or `onnx`.
         allow_bin: accept weights in `pytorch_model.bin`.
-        overwrite: replace a file at `output`.
+        overwrite: replace a file at `output`, once the new one is complete.
 
     Raises:
         TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, an output that
@@ -103,6 +110,8 @@ def score(
     of_model = {
         "pairs": pairs,
         "corpus": corpus,
+        "fields": fields or None,
+        "docid_field": docid_field,
         "topics": topics,
         "scorer": scorer,
         "query_max_length": query_max_length,
@@ -113,10 +122,9 @@ def score(
     }
     _require_fitting(model, ensemble, of_model)
     path = Path(output)
-    with partial_file(path, "a file in a folder to write to") as part:
-        _require_free(path, [*(ensemble or files), corpus, topics], overwrite=overwrite)
-        if ensemble:
-            return _average([Path(file) for file in ensemble], path, allow_reversed=allow_reversed)
+    if ensemble:
+        return _average([Path(file) for file in ensemble], path, allow_reversed=allow_reversed, overwrite=overwrite)
+    with partial_file(path, overwrite=overwrite, inputs=[files, corpus, topics]) as part:
         assert model is not None  # noqa: S101 - as `_require_fitting` found
         from pyserini_tasb.reranking.scorers import ScoringOptions
 
@@ -134,6 +142,7 @@ def score(
                 scorer=scorer,
             ),
             corpus=corpus or "",
+            fields=Fields.named(fields, docid_field),
             topics=topics,
             allow_reversed=allow_reversed,
             allow_bin=allow_bin,
@@ -159,27 +168,11 @@ def _require_fitting(model: str | None, ensemble: Sequence[StrPath] | None, of_m
         raise TasbError(expected=expected, found=", ".join(found), do="add or remove these options")
 
 
-def _require_free(output: Path, inputs: Sequence[Any], *, overwrite: bool) -> None:
-    if not output.exists():
-        return
-    files = [Path(name) for name in inputs if isinstance(name, str | os.PathLike)]
-    advice = f"choose another {argument('output')}"
-    if any(file.exists() and file.samefile(output) for file in files):
-        found = "one of the input files"
-    elif output.is_dir():
-        found = "a folder"
-    elif not overwrite:
-        found, advice = "a file", f"{advice}, or add {argument('overwrite', True)} to replace it"
-    else:
-        return
-    raise TasbError(where=str(output), expected="nothing there yet", found=found, do=advice)
-
-
-def _average(files: Sequence[Path], output: Path, *, allow_reversed: bool) -> Scores:
+def _average(files: Sequence[Path], output: Path, *, allow_reversed: bool, overwrite: bool) -> Scores:
     def check(file: Path, agreement: Agreement) -> None:
         agreement.require(where=str(file), allowed=allow_reversed)
 
-    report = write_ensemble(files, output, check=check)
+    report = write_ensemble(files, output, overwrite=overwrite, check=check)
     summary = f"{output}: {report.pairs:,} pairs, {report.scores:,} distinct scores, means of {len(files)} files"
     if report.unused:
         summary += f"\n  {report.unused:,} scores are left out: {files[0]} has no pair with them"
@@ -195,6 +188,7 @@ def _score(
     options: ScoringOptions,
     *,
     corpus: StrPath,
+    fields: Fields,
     topics: AnyTopics,
     allow_reversed: bool,
     allow_bin: bool,
@@ -209,7 +203,7 @@ def _score(
     digest = scorers.ScorerRequest(model, allow_bin, options).digest
     origin = {"model": {"name": f"`{model}`", "digest": digest}}
     scorer = scorers.load_scorer(model, options, allow_bin=allow_bin)
-    with _stored(output, corpus, topics) as (queries, passages):
+    with _stored(part, corpus, fields, topics) as (queries, passages):
         table = scored_pairs.PairTable(rows, queries, passages)
         origin |= {
             "collection": {"name": os.fspath(corpus), "digest": passages.fingerprint},
@@ -220,15 +214,15 @@ def _score(
         before, start = scored_pairs.count_scores(part, origin, overwrite=overwrite), time.monotonic()
         scores = table.score(scorer, part, origin, before)
         seconds = time.monotonic() - start
+        kept = f" (the scores are kept in {part.path.name}: the same command goes on from there)"
+        kept = "" if is_standard_output(output) else kept
         check = partial(
             Agreement.require,
             where=named,
             allowed=allow_reversed,
-            do="put the columns in order, or use a model that was trained for relevance (the scores are kept in "
-            f"{output.name}.part: the same command goes on from there)",
+            do=f"put the columns in order, or use a model that was trained for relevance{kept}",
         )
-        margins = table.write(output, scores, check=check)
-        part.remove()
+        margins = table.write(part, scores, check=check)
     distinct = len(table.distinct)
     earlier = f" ({before:,} of them from an earlier run)" if before else ""
     agreements = {model: margins.agreement}
@@ -241,10 +235,12 @@ def _score(
 
 
 @contextlib.contextmanager
-def _stored(output: Path, corpus: StrPath, topics: AnyTopics) -> Iterator[tuple[TextStore, TextStore]]:
+def _stored(
+    part: PartialFile, corpus: StrPath, fields: Fields, topics: AnyTopics
+) -> Iterator[tuple[TextStore, TextStore]]:
     """Queries and passages as text stores; unless they are some, beside the output for the time of the run."""
     # Always by the same name, so that what a killed run left does not stay.
-    folder = output.with_name(f"{output.name}.texts.part")
+    folder = part.path.with_name(f"{part.whole.name}.texts.part")
     shutil.rmtree(folder, ignore_errors=True)
     try:
         advice = f"make room, or choose another {argument('output')}"
@@ -252,7 +248,7 @@ def _stored(output: Path, corpus: StrPath, topics: AnyTopics) -> Iterator[tuple[
             for name in ("queries", "passages"):
                 (folder / name).mkdir(parents=True)
             queries = store_queries(folder / "queries", topics)
-            collection = open_collection(Path(corpus).expanduser())
+            collection = open_collection(Path(corpus).expanduser(), fields)
             passages = store_collection(folder / "passages", collection, os.fspath(corpus))
         yield queries, passages
     finally:

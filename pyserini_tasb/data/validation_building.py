@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pyserini_tasb.artifacts import new_folder, refuse_occupied, write_manifest
+from pyserini_tasb.artifacts import write_manifest
 from pyserini_tasb.data.pair_sources import as_run_dict, source_name
 from pyserini_tasb.data.validation_set import (
     BASELINE,
@@ -24,10 +24,12 @@ from pyserini_tasb.data.validation_set import (
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
-from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.formats.text_store import TextStore, copy_text_store, fill_text_store
+from pyserini_tasb.outputs import new_folder, require_new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,6 +51,8 @@ def validation_set(
     run: AnyRun,
     *,
     corpus: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output: StrPath,
     queries_sampled: int | None = 3_200,
     sampling: Literal["uniform", "stratified"] = "uniform",
@@ -70,6 +74,9 @@ def validation_set(
         qrels: their judgments.
         run: the baseline run.
         corpus: TSV, JSONL, a Lucene index or a text store.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: the folder, absent or empty unless `overwrite`.
         queries_sampled: the most queries; None takes all.
         sampling: `uniform`, or `stratified` over the values of a measure of the run.
@@ -86,7 +93,7 @@ def validation_set(
             that is in the way.
     """
     folder = Path(output).expanduser()
-    refuse_occupied(folder, overwrite=overwrite)
+    require_new_folder(folder, overwrite=overwrite, inputs=[topics, qrels, run, corpus])
     parse_measures([stratify_by])
     options = ValidationOptions(
         size=queries_sampled,
@@ -98,7 +105,7 @@ def validation_set(
         remove_query=remove_query,
         seed=seed,
     )
-    collection = open_collection(Path(corpus).expanduser())
+    collection = open_collection(Path(corpus).expanduser(), Fields.named(fields, docid_field))
     sources = {"topics": topics, "qrels": qrels, "run": run, "collection": corpus}
     return build_validation_set(
         folder,
@@ -191,7 +198,7 @@ def build_validation_set(
         TasbError: topics, qrels and run have no query in common, candidates have no text, or `folder` is in the way.
     """
     chosen = options or ValidationOptions()
-    refuse_occupied(folder, overwrite=overwrite)
+    require_new_folder(folder, overwrite=overwrite)
     if chosen.remove_query:
         run, qrels = without_own_documents(run), without_own_documents(qrels)
     usable = usable_queries(topics, qrels, run, chosen.min_relevance)
@@ -333,6 +340,14 @@ class UsableQueries:
     left_out: dict[str, int]
 
 
+def _belonging_advice(topics: Topics, qrels: QrelsDict, run: RunDict) -> str:
+    advice = "check that topics, qrels and run belong together"
+    for ids, others in ((topics, qrels), (topics, run), (qrels, run)):
+        if ids.keys().isdisjoint(others):
+            advice = same_ids_advice(ids, others, advice)
+    return advice
+
+
 def usable_queries(topics: Topics, qrels: QrelsDict, run: RunDict, min_relevance: int) -> UsableQueries:
     """The queries that all three know.
 
@@ -348,7 +363,7 @@ def usable_queries(topics: Topics, qrels: QrelsDict, run: RunDict, min_relevance
             "results in the run",
             found=f"none; the topics have {_examples(topics)}, the qrels {_examples(qrels)} ({len(with_relevant)} with "
             f"such a passage), the run {_examples(run)}",
-            do="check that topics, qrels and run belong together",
+            do=_belonging_advice(topics, qrels, run),
         )
     left_out = {
         "no relevant passage": len(qrels) - len(with_relevant),

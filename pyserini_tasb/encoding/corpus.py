@@ -14,20 +14,22 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
-from pyserini_tasb.artifacts import HeldError, lock_file, new_folder
+from pyserini_tasb.artifacts import HeldError, lock_file
 from pyserini_tasb.encoding.job import EncodeJob, folder_manifest, prepare
 from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_units
 from pyserini_tasb.encoding.vector_formats import FORMATS
 from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorUnit
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.collections import absolute_corpus
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.backends import checked_backend
 from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.outputs import new_folder, require_folder
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice
 from pyserini_tasb.results import FileResult
-from pyserini_tasb.workers import Child, StopRequest
+from pyserini_tasb.workers import Child, StopRequest, stop_all, stop_with_launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,6 +57,8 @@ def encode(
     *,
     encoder: str,
     output: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output_format: Sequence[VectorFormat] = (),
     max_length: int | None = None,
     precision: Precision | None = None,
@@ -87,6 +91,8 @@ def encode(
     encoder: str,
     kind: Kind = "passage",
     output: StrPath | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output_format: Sequence[VectorFormat] = (),
     max_length: int | None = None,
     precision: Precision | None = None,
@@ -106,11 +112,14 @@ def encode(
         queries = tasb.encode(texts=["what ranks?"], encoder="tasb", kind="query")  # [1, 768]
 
     Args:
-        corpus: TSV or JSONL files, folders of JSONL, Lucene indexes that store text, text stores: one path or several.
+        corpus: TSV or JSONL files, folders of them, Lucene indexes that store text, text stores: one path or several.
         texts: texts instead of a corpus. `output` and all that follows from it are not for them.
         encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
         kind: `passage` or `query`: which prefix and length cap of the card `texts` get. A corpus has passages.
         output: the folder of the vectors: a new one, or one that the same call began.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output_format: files for other programs, each in a folder of that name in `output`: `faiss`, `jsonl`,
             `parquet`, `npy`. A later call may ask for more; nothing is encoded again for them.
         max_length: tokens kept of a text, special tokens included, if fewer than the card's.
@@ -129,7 +138,7 @@ def encode(
     Raises:
         TasbError: arguments that cannot be, no such encoder or corpus, a faulty corpus, a folder of something else, or
             the disk refuses.
-        KeyboardInterrupt: after Ctrl-C, once the batch at hand is done.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the batch at hand is done.
     """
     require_choice("kind", kind, get_args(Kind))
     require_choice("dtype", dtype, DTYPES)
@@ -142,16 +151,19 @@ def encode(
     for name, number in {"max_length": max_length, "unit_size": unit_size, "processes": processes}.items():
         if number is not None and number < 1:
             raise TasbError(expected=f"{argument(name)} of at least 1", found=str(number), do=f"raise {argument(name)}")
-    _require_one_input(corpus, texts, kind, output)
+    named = Fields.named(fields, docid_field)
+    _require_one_input(corpus, texts, kind, output, named)
     if texts is not None:
         return _encode_texts(
             texts, encoder, kind, max_length=max_length, precision=precision, device=device, backend=backend
         )
     paths = [corpus] if isinstance(corpus, str | os.PathLike) else list(corpus or ())
+    require_folder(Path(output or ""))
     job = EncodeJob(
         encoder=encoder,
         card_digest=model_digest(encoder),
         corpus=tuple(map(absolute_corpus, paths)),
+        fields=named,
         output=Path(output or ""),
         max_length=max_length,
         precision=precision,
@@ -168,7 +180,7 @@ def encode(
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     if stop.made:
         LOG.info("stopped; the same command goes on from the last finished unit")
-        raise KeyboardInterrupt
+        raise stop.interruption()
     left = len(_unfinished(job))
     formats = _make_formats(job, output_format) if share.makes_formats and not left else {}
     manifest = folder_manifest(job.output)
@@ -211,7 +223,11 @@ class Vectors(FileResult):
 
 
 def _require_one_input(
-    corpus: StrPath | Sequence[StrPath] | None, texts: Sequence[str] | None, kind: Kind, output: StrPath | None
+    corpus: StrPath | Sequence[StrPath] | None,
+    texts: Sequence[str] | None,
+    kind: Kind,
+    output: StrPath | None,
+    fields: Fields,
 ) -> None:
     if (corpus is None) == (texts is None):
         raise TasbError(
@@ -228,6 +244,12 @@ def _require_one_input(
             expected=f"{argument('output')} with {argument('corpus')}",
             found=f"it with {argument('texts')}, whose vectors are returned",
             do="leave it out",
+        )
+    if texts is not None and fields.given:
+        raise TasbError(
+            expected=f"{argument('fields')} and {argument('docid_field')} with {argument('corpus')}",
+            found=f"them with {argument('texts')}",
+            do="leave them out",
         )
     if corpus is not None and output is None:
         raise TasbError(
@@ -294,6 +316,8 @@ def _share(shard: str | None) -> Share:
         TasbError: no such share, or both.
     """
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1:
+        stop_with_launcher()
     if shard is None:
         rank = int(os.environ.get("RANK", "0"))
         return Share(rank, ranks, waits=ranks > 1, makes_formats=rank == 0)
@@ -362,6 +386,7 @@ def _passages(plan: CorpusPlan, numbers: Iterable[int]) -> int:
 
 
 SECONDS_BETWEEN_ROUNDS = 0.5
+SECONDS_TO_STOP = 10  # one that is killed loses the unit at hand, which is given up anyway
 
 
 def _encode_in_processes(
@@ -386,10 +411,7 @@ def _encode_in_processes(
             child.send((job, plan, share, rank, threads, PACKAGE_LOG.getEffectiveLevel()))
         _listen({child.connection: child for child in children}, supervisor)
     finally:
-        for child in children:
-            child.hang_up()
-        for child in children:
-            child.stop()
+        stop_all(children, SECONDS_TO_STOP)
 
 
 def _listen(running: dict[Connection, Child], supervisor: Supervisor) -> None:

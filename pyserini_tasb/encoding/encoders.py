@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from pyserini_tasb.encoding import onnx_runtime  # noqa: F401 - registers `onnx`
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.backends import Models, reduced
 from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, weights_digest
 from pyserini_tasb.models.onnx import read_about
@@ -21,7 +23,7 @@ from pyserini_tasb.models.tokenizers import vectors_by_length
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
 
+LOG = logging.getLogger(__name__)
+
+CHARACTERS_SHOWN = 60
 QUERIES_KEPT = 4_096  # 13 MB of vectors of 768 dimensions
 
 
@@ -82,7 +87,21 @@ class TasbQueryEncoder:
         return self._encoder.identity(self.name)
 
     def encode(self, query: str, max_length: int | None = None, **others: Any) -> NDArray[np.float32]:
-        """The vector [dimension] of one query. `others` (a topic's further fields, say) are not used."""
+        """The vector [dimension] of one query.
+
+        Args:
+            query: its text; `None` is the empty text.
+            max_length: as in `encode_batch`.
+            others: a topic's further fields, say; they are not used.
+
+        Raises:
+            TasbError: the query is no text.
+        """
+        given: object = query  # whatever its caller's types say
+        if given is not None and not isinstance(given, str):
+            many = isinstance(given, Iterable) and not isinstance(given, bytes)
+            do = "encode several queries by `encode_batch(queries)`" if many else "hand over its text, a `str`"
+            raise TasbError(expected="the text of one query", found=_described(given), do=do)
         vector: NDArray[np.float32] = self.encode_batch([query], max_length)[0]
         return vector
 
@@ -92,9 +111,13 @@ class TasbQueryEncoder:
         Args:
             queries: `None` and empty queries become the vector of the empty text.
             max_length: tokens kept of a query, special tokens included, if fewer than the card's cap.
+
+        Raises:
+            TasbError: one text in place of several, or something that is no text.
         """
+        texts = _texts(queries, "queries", "encode one query by `encode(query)`")
         cap = min(max_length or self._card.query_max_length, self._card.query_max_length)
-        asked = [(self._prefix + (query or ""), cap) for query in queries]
+        asked = [(self._prefix + text, cap) for text in texts]
         vectors = self._cache.known(asked)
         new = [query for query in dict.fromkeys(asked) if query not in vectors]
         if new:
@@ -133,6 +156,7 @@ class TasbDocumentEncoder:
         self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend)
         self._prefix = self._card.passage_prefix if prefix is None else f"{prefix} "
         self.dimension = self._encoder.dimension
+        self._noted: set[str] = set()
 
     def encode(
         self,
@@ -151,12 +175,27 @@ class TasbDocumentEncoder:
             max_length: tokens kept of a passage, special tokens included, if fewer than the card's cap.
             add_sep: title and passage as two segments (`[CLS] title [SEP] passage [SEP]`) instead of one text.
             fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
-            others: a collection's further fields, which Pyserini passes along.
+            others: a collection's further fields, which Pyserini passes along. They are not encoded; a note says so.
+
+        Raises:
+            TasbError: one text in place of several, something that is no text, or more or fewer titles than texts.
         """
-        passages = [text or "" for text in texts]
+        if unused := {name for name, values in others.items() if values is not None} - self._noted:
+            self._noted |= unused
+            LOG.info(
+                "not encoded: %s; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)",
+                ", ".join(sorted(unused)),
+            )
+        passages = _texts(texts, "texts", "hand over one text as `[text]`")
         pairs = None
         if titles is not None:
-            headings = [title or "" for title in titles]
+            headings = _texts(titles, "titles", "hand over one title as `[title]`")
+            if len(headings) != len(passages):
+                raise TasbError(
+                    expected=f"a title for each of the {len(passages)} texts, `None` where there is none",
+                    found=f"{len(headings)} titles",
+                    do="check what is handed over",
+                )
             if add_sep:
                 passages, pairs = headings, passages
             else:
@@ -168,6 +207,27 @@ class TasbDocumentEncoder:
             max_length=min(max_length or cap, cap),
             precision=reduced(self._card.precision) if fp16 else None,
         )
+
+
+def _texts(given: Iterable[str | None], name: str, for_one: str) -> list[str]:
+    """Texts that a caller handed over, `None` as the empty text.
+
+    Raises:
+        TasbError: it is one text, whose letters would be taken for texts, or something in it is no text.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise TasbError(expected=f"a list of texts for {argument(name)}", found=_described(given), do=for_one)
+    texts: list[Any] = list(given)
+    for number, text in enumerate(texts):
+        if text is not None and not isinstance(text, str):
+            do = "hand over texts, and `None` for those that are empty"
+            raise TasbError(expected=f"texts for {argument(name)}", found=f"{_described(text)} at {number}", do=do)
+    return [text or "" for text in texts]
+
+
+def _described(value: object) -> str:
+    shown = repr(value)
+    return f"{type(value).__name__}: {shown[:CHARACTERS_SHOWN]}{'…' if len(shown) > CHARACTERS_SHOWN else ''}"
 
 
 class TextEncoder:

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import yaml
 
-from pyserini_tasb.artifacts import new_folder, refuse_occupied
 from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, quantise, require_packages, trace
 from pyserini_tasb.environment.processor import int8_weight_bits
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.cacm_collection import DATA
 from pyserini_tasb.formats.collections import open_collection
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.models.backends import Torch
 from pyserini_tasb.models.checkpoints import (
+    DESCRIPTION_FILES,
+    EXPORTED,
     EXPORTED_WEIGHTS,
     find_checkpoint,
     folder_digest,
@@ -33,9 +35,10 @@ from pyserini_tasb.models.checkpoints import (
 )
 from pyserini_tasb.models.onnx import Accuracy, ExportAbout, OnnxGraph, sizes_and_digests, write_about
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, vectors_by_length
+from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard
-from pyserini_tasb.registry import require_choice
+from pyserini_tasb.registry import package_of, require_choice
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
 
 
 ExportPrecision = Literal["fp32", "int8"]
+# In an exported model's folder; the last one is its card.
+FILES = (EXPORTED, EXPORTED_WEIGHTS, *DESCRIPTION_FILES, "*.yaml")
 
 
 def export(
@@ -62,7 +67,10 @@ def export(
     output: StrPath,
     precision: ExportPrecision = "fp32",
     sample: tuple[StrPath, AnyTopics] | None = None,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     force: bool = False,
+    overwrite: bool = False,
 ) -> Export:
     """Write an encoder's model as a folder for ONNX Runtime, with an encoder card that uses it.
 
@@ -74,7 +82,10 @@ def export(
         precision: `fp32`, or `int8` matrices, for CPUs that multiply them.
         sample: a corpus and topics, of which the first 128 passages and 64 queries are compared; by default abstracts
             and queries of CACM.
+        fields: the fields of the sample's passages that are their text; by default `title` and `text`, or `contents`.
+        docid_field: the field of their docid; by default `id`, `_id` or `docid`.
         force: also write a model that lost more than its precision explains.
+        overwrite: replace an exported model at `output`, once the new one is complete.
 
     Returns:
         the folder, and how near its vectors and rankings are to those of torch in fp32.
@@ -85,11 +96,18 @@ def export(
     """
     require_choice("precision", precision, get_args(ExportPrecision))
     folder = Path(output)
+    require_new_folder(folder, overwrite=overwrite, inputs=[encoder, sample], made=FILES)
     require_packages()
-    refuse_occupied(folder, overwrite=False)
     card = encoder_card(encoder)
-    texts = read_sample(Path(sample[0]), sample[1]) if sample else built_in_sample()
-    with new_folder(folder) as beside:
+    named = Fields.named(fields, docid_field)
+    if named.given and not sample:
+        raise TasbError(
+            expected=f"{argument('fields')} and {argument('docid_field')} with {argument('sample')}",
+            found=f"no {argument('sample')}",
+            do="leave them out",
+        )
+    texts = read_sample(Path(sample[0]), sample[1], named) if sample else built_in_sample()
+    with new_folder(folder, overwrite=overwrite, inputs=[encoder, sample], made=FILES) as beside:
         about = export_model(card, beside, precision, texts, force=force)
     return Export(
         path=folder,
@@ -98,6 +116,7 @@ def export(
         attention_layers=about.attention_layers,
         attention_fused=about.attention_fused,
         accuracy=about.accuracy,
+        trust=package_of(card.pooling),
     )
 
 
@@ -111,6 +130,7 @@ class Export(FileResult):
         attention_layers: layers whose attention is of all tokens.
         attention_fused: those of them that compute it in one operator; the others are right but slow.
         accuracy: its vectors and rankings beside those of torch in fp32.
+        trust: the package whose code pools, which `tasb` has to be told to trust; None if it is ours.
     """
 
     model: str
@@ -118,6 +138,7 @@ class Export(FileResult):
     attention_layers: int
     attention_fused: int
     accuracy: Accuracy
+    trust: str | None = None
 
     @property
     def encoder(self) -> str:
@@ -133,7 +154,7 @@ class Export(FileResult):
             f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}"
             f"{'' if whole else ', the others are right but slow'}\n"
             f"  beside torch in fp32: {describe(self.accuracy)}\n"
-            f"  use it: --encoder {self.encoder}"
+            f"  use it: --encoder {self.encoder}{f' --trust {self.trust}' if self.trust else ''}"
         )
 
 
@@ -151,13 +172,13 @@ class Sample:
     queries: list[str]
 
 
-def read_sample(corpus: Path, topics: AnyTopics) -> Sample:
+def read_sample(corpus: Path, topics: AnyTopics, fields: Fields = Fields()) -> Sample:  # noqa: B008 - immutable
     """The first texts of a corpus and of topics.
 
     Raises:
         TasbError: they cannot be read.
     """
-    passages = [text for _, text in itertools.islice(open_collection(corpus), PASSAGES)]
+    passages = [text for _, text in itertools.islice(open_collection(corpus, fields), PASSAGES)]
     return Sample(passages, list(itertools.islice(as_topics(topics).values(), QUERIES)))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pyserini_tasb.artifacts import DAMAGED, read_manifest, verify_files, write_manifest
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.parsing import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -180,15 +181,10 @@ def _others_allowed() -> bool:
 @contextlib.contextmanager
 def _advised(folder: Path) -> Iterator[None]:
     advice = f"make the index again, or copy it again; if you changed it on purpose, remove {folder / INDEX_MANIFEST}"
+    expected = "files with sizes and checksums, and the encoders of the index"
     try:
-        yield
+        with explained(folder / INDEX_MANIFEST, expected=expected, do=advice):
+            yield
     except TasbError as error:
         do = advice if error.do == DAMAGED else error.do
         raise TasbError(expected=error.expected, found=error.found, do=do, where=error.where) from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise TasbError(
-            where=str(folder / INDEX_MANIFEST),
-            expected="files with sizes and checksums, and the encoders of the index",
-            found=f"something else ({error!r})",
-            do=advice,
-        ) from error

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encoding.encoders import TextEncoder
     from pyserini_tasb.encoding.plan import CorpusPlan
+    from pyserini_tasb.formats.fields import Fields
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
 
@@ -29,7 +30,10 @@ UNIT_SIZE = 16_384
 PLAN = "corpus.json"
 SECONDS_BETWEEN_LOOKS = 1.0
 # The words for a digest, which says nothing to a reader.
-DIFFERENT = {"card": "another encoder (its card, tokenizer or weights)", "corpus": "another corpus, or a changed one"}
+DIFFERENT = {
+    "card": "another encoder (its card, tokenizer or weights)",
+    "corpus": "another corpus, or a changed one, or other fields of it",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class EncodeJob:
         encoder: its name, a model's folder or hub id, or a card's path.
         card_digest: a digest of its card and model.
         corpus: the paths of the corpus.
+        fields: those of a passage's docid and text.
         output: the vector folder.
         max_length: tokens kept of a passage; by default the card's.
         precision: to compute in; by default the card's.
@@ -51,6 +56,7 @@ class EncodeJob:
     encoder: str
     card_digest: str
     corpus: tuple[str, ...]
+    fields: Fields
     output: Path
     max_length: int | None
     precision: Precision | None
@@ -111,7 +117,7 @@ def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
         asked = {**job.options, "dtype": job.dtype, "unit_size": unit_size or manifest.unit_size}
         require_same(job.output, manifest, asked)  # before the corpus is read: that takes a while
         unit_size = manifest.unit_size
-    corpus, path = Corpus(job.corpus), job.output / PLAN
+    corpus, path = Corpus(job.corpus, job.fields), job.output / PLAN
     with _alone(job.output):
         plan = kept_plan(path, corpus, unit_size or UNIT_SIZE)
         if plan is None:

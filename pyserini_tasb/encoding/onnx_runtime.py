@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.artifacts import new_folder
 from pyserini_tasb.encoding.export_graph import missing_packages, require_packages
 from pyserini_tasb.environment.processor import cpu_has_int8, int8_weight_bits
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
@@ -23,6 +22,7 @@ from pyserini_tasb.models.backends import ACCURACY, BACKENDS
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest, is_exported, user_cache
 from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, read_about
 from pyserini_tasb.models.poolings import POOLINGS
+from pyserini_tasb.outputs import new_folder
 
 if TYPE_CHECKING:
     from pyserini_tasb.encoding.export import ExportPrecision

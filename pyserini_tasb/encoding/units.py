@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.job import EncodeJob
     from pyserini_tasb.encoding.plan import CorpusPlan
     from pyserini_tasb.formats.collections import Mark
+    from pyserini_tasb.formats.fields import Fields
     from pyserini_tasb.models.tokenizers import PrefixedTokenizer
 
 
@@ -69,7 +70,7 @@ def encode_units(
     # Where the CPU computes, tokenising leaves the cores to it; a GPU waits for every one of them.
     threads = 1 if encoder.device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
     left = [VectorUnit(job.output, number, manifest.digest) for number in numbers]
-    with TokenisedUnits(tokenizer, job.corpus, plan, threads) as tokenised:
+    with TokenisedUnits(tokenizer, job.corpus, job.fields, plan, threads) as tokenised:
         while left and not supervisor.stopped():
             _encode_free_units(job, encoder, tokenised, left, supervisor)
             left = [unit for unit in left if not unit.finished]
@@ -240,16 +241,17 @@ class TokenisedUnits:
     Args:
         tokenizer: with prefix and length cap.
         corpus: paths of the collections.
+        fields: those of a passage's docid and text.
         plan: where their units begin.
         threads: to tokenise in.
     """
 
     def __init__(
-        self, tokenizer: PrefixedTokenizer, corpus: tuple[str, ...], plan: CorpusPlan, threads: int = 1
+        self, tokenizer: PrefixedTokenizer, corpus: tuple[str, ...], fields: Fields, plan: CorpusPlan, threads: int = 1
     ) -> None:
         self._plan = plan
         self._child = Child(_tokenise, "the tokenising process")
-        self._child.send((tokenizer, corpus, plan.unit_size, threads))
+        self._child.send((tokenizer, corpus, fields, plan.unit_size, threads))
 
     def __enter__(self) -> Self:
         return self
@@ -306,10 +308,10 @@ class _Order:
 
 
 def _tokenise(connection: Connection) -> None:
-    tokenizer, paths, unit_size, threads = connection.recv()
+    tokenizer, paths, fields, unit_size, threads = connection.recv()
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
     os.environ["RAYON_NUM_THREADS"] = str(threads)
-    corpus = Corpus(paths)
+    corpus = Corpus(paths, fields)
     passages: Iterator[tuple[Mark, str, str]] = iter(())
     next_unit = -1
     while True:

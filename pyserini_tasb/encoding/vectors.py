@@ -13,6 +13,8 @@ import numpy as np
 from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file, write_whole
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity, encoders_in
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import VECTORS, another_folder
+from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +29,7 @@ FORMAT, VERSION = "pyserini-tasb vector folder", 1
 DTYPES = ("float32", "float16")
 UNITS = "units"
 FILES = (".npy", ".docids")
+ENCODE_AGAIN = "the folder is damaged: encode the corpus again"
 DO = "remove the unit's three files and encode the corpus again with the same command: it makes only what is missing"
 
 
@@ -101,15 +104,9 @@ class VectorFolder:
                 self._verified.add(unit.number)
 
     def _read_encoders(self) -> tuple[EncoderIdentity, ...]:
-        try:
+        expected = f"`{ENCODERS}` as `tasb encode` writes them"
+        with explained(self.path / MANIFEST, expected=expected, do=ENCODE_AGAIN):
             return encoders_in(self.about.get(ENCODERS, ()))
-        except TypeError as error:
-            raise TasbError(
-                where=str(self.path / MANIFEST),
-                expected=f"`{ENCODERS}` as `tasb encode` writes them",
-                found=str(error),
-                do="the folder is damaged: encode the corpus again",
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -162,15 +159,9 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST} in it"
-        raise _no_vector_folder(folder, found)
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise TasbError(
-            where=str(path), expected="JSON", found=str(error), do="the folder is damaged: encode the corpus again"
-        ) from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise _no_vector_folder(folder, f"no {MANIFEST} in it")
+    content = read_json(path, do=ENCODE_AGAIN)
+    if content.pop("format", None) != FORMAT:
         raise _no_vector_folder(folder, f"a {MANIFEST} of something else")
     version = content.pop("version", None)
     if version != VERSION:
@@ -180,22 +171,18 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
             found=f"version {version}",
             do="install the pyserini-tasb that wrote it, or encode the corpus again",
         )
-    try:
+    with explained(path, expected="what `tasb encode` writes into it", do=ENCODE_AGAIN):
         manifest = VectorManifest(**content)
-    except TypeError as error:
-        raise _no_vector_folder(folder, str(error)) from error
-    if manifest.dtype not in DTYPES or min(manifest.dimension, manifest.records, manifest.unit_size) < 1:
-        raise _no_vector_folder(folder, f"a {MANIFEST} with values that cannot be")
+        sizes = manifest.dimension, manifest.records, manifest.unit_size
+        if manifest.dtype not in DTYPES or not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise ValueError("values that cannot be")
     return manifest
 
 
-def _no_vector_folder(folder: Path, found: str) -> TasbError:
-    return TasbError(
-        where=str(folder),
-        expected="a vector folder",
-        found=found,
-        do="check the path; `tasb encode` makes such folders",
-    )
+def _no_vector_folder(folder: Path, unknown: str) -> TasbError:
+    otherwise = "check the path; `tasb encode` makes such folders"
+    found, do = another_folder(folder, VECTORS, otherwise, unknown=unknown)
+    return TasbError(where=str(folder), expected=VECTORS, found=found, do=do)
 
 
 @dataclass(frozen=True)

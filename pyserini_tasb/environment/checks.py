@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import site
-import subprocess
 import sys
 import threading
 import urllib.error
@@ -21,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, distribution, packages_dist
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pyserini_tasb.commands import asked
 from pyserini_tasb.environment.java import (
     OLDEST,
     SWITCH,
@@ -265,7 +265,7 @@ def check_startup_hook() -> list[Finding]:
         return [warning(HOOK_NAME, f"switched off: {AUTOLOAD_SWITCH}=0", f"unset {AUTOLOAD_SWITCH}")]
     if sys.flags.no_site:
         return [problem(HOOK_NAME, "this Python runs with -S and reads no start-up files", REGISTER)]
-    live = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, timeout=60, check=False).returncode == 0
+    live = asked([sys.executable, "-c", LOOK], seconds=60).returncode == 0
     if live:
         return [ok(HOOK_NAME, "live: `python -m pyserini.search.faiss` and its like know `--encoder tasb`")]
     if any(Path(folder, START_FILE).is_file() for folder in _site_folders()):
@@ -405,18 +405,15 @@ def check_caches() -> list[Finding]:
     """Pyserini's cache, Hugging Face's, and the folder of the user's own recipes."""
     from huggingface_hub import constants
 
-    from pyserini_tasb.recipes.lookup import broken_cards, recipe_files, user_folder
+    from pyserini_tasb.recipes.lookup import broken_recipes, user_folder
 
-    cards = recipe_files("encoders")
     return [
         _pyserini(Path(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini").expanduser()),
         _folder("Hugging Face cache", Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE"),
         _folder("your recipes", user_folder("encoders").parent, "PYSERINI_TASB_HOME"),
         *(
-            problem(
-                f"tasb:{name}", f"{cards[name]}: {fault.found}", f"repair or remove {shlex.quote(str(cards[name]))}"
-            )
-            for name, fault in broken_cards().items()
+            problem(name, f"{fault.where or path}: {fault.found}", f"fix or remove {shlex.quote(str(path))}")
+            for name, path, fault in broken_recipes()
         ),
     ]
 

@@ -271,7 +271,7 @@ def ensure_java(needs_path_java: bool = False, system_folders: Sequence[str] = S
     if _spoke or os.environ.get(SWITCH) == "0":
         return
     try:
-        line = _mend(needs_path_java, system_folders)
+        line = _fix(needs_path_java, system_folders)
     except Exception as error:  # noqa: BLE001 - somebody is importing Pyserini right now
         line = f"looking for a Java failed: {error!r}"
     if line:
@@ -281,7 +281,7 @@ def ensure_java(needs_path_java: bool = False, system_folders: Sequence[str] = S
                 print(f"pyserini-tasb: {line} ({SWITCH}=0 switches this off)", file=sys.stderr)
 
 
-def _mend(needs_path_java: bool, system_folders: Sequence[str]) -> str | None:
+def _fix(needs_path_java: bool, system_folders: Sequence[str]) -> str | None:
     jvm_runs = getattr(sys.modules.get("jnius_config"), "vm_running", False)
     of_jvm = None if jvm_runs else would_fail()
     reason = of_jvm or (path_would_fail() if needs_path_java else None)

@@ -23,11 +23,13 @@ from pyserini_tasb.evaluation.measures import (
     relevance_grade,
     shallowest_cutoff,
 )
-from pyserini_tasb.evaluation.recall import draw_recall, recall_curve
+from pyserini_tasb.evaluation.recall import recall_curve, recall_figure
 from pyserini_tasb.evaluation.significance import TESTS, Tests, against_baseline, each_against_each
 from pyserini_tasb.formats.named import as_qrels, as_topics, bundled_files, canonical_name, load_topics
 from pyserini_tasb.formats.run import as_run, named_runs
 from pyserini_tasb.formats.run_table import without_own_documents
+from pyserini_tasb.outputs import optional_file
+from pyserini_tasb.plots import as_png
 from pyserini_tasb.tables import LETTERS
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def evaluate(
     topics: AnyTopics | None = None,
     unjudged: bool = False,
     recall_plot: StrPath | None = None,
+    overwrite: bool = False,
 ) -> Comparison:
     """Score runs as trec_eval does, and test whether they differ by more than chance.
 
@@ -70,7 +73,7 @@ def evaluate(
     Args:
         runs: name → run, several runs, or one; each a path, a name (`dl19-passage.tasb`), a `Run`, a dictionary, a
             data frame, a TrecRun or a ranx Run.
-        qrels: a name (`dl19-passage`), a TREC file, qid → docid → grade, or a data frame.
+        qrels: a name (`dl19-passage`), a file of TREC's or BEIR's, qid → docid → grade, or a data frame.
         measures: ir-measures' names, one or several, e.g. `nDCG@10` or `AP(rel=2)@1000`; by default those customary
             for the qrels.
         remove_query: drop each query's own document, whose docid is the query's id, from every run.
@@ -82,7 +85,8 @@ def evaluate(
         per_query: show so many queries that changed most against the baseline, for each run and measure.
         topics: the texts of these queries; by default the bundled ones of the qrels' name.
         unjudged: show the share of documents without a judgment.
-        recall_plot: a PNG for recall at cutoffs 1 to 1,000.
+        recall_plot: a new PNG for recall at cutoffs 1 to 1,000.
+        overwrite: replace a file at `recall_plot`, once the new one is complete.
 
     Raises:
         TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file or measure, or a
@@ -98,31 +102,33 @@ def evaluate(
         topics=topics,
         recall_plot=recall_plot,
     )
-    judgments = as_qrels(qrels)
-    measures = [measures] if isinstance(measures, str) else measures
-    parsed = parse_measures(default_measures(judgments.name) if measures is None else measures)
-    texts = _topics(topics, judgments.name) if per_query else {}
-    named, base = _named(runs, baseline)
-    if all_pairs and not 2 <= len(named) <= len(LETTERS):
-        raise TasbError(
-            expected=f"2 to {len(LETTERS)} runs, which {argument('all_pairs', True)} names by letters",
-            found=str(len(named)),
-            do="name more runs" if len(named) < 2 else f"compare fewer, or all with one {argument('baseline')}",
-        )
-    cutoff, grade = shallowest_cutoff(parsed), relevance_grade(parsed, judgments.name)
-    evaluations, shares, curves, dropped = [], {}, {}, {}
-    for name, given in named.items():
-        run = as_run(given, name=name).to_dict()
-        if remove_query:
-            dropped[name] = sum(qid in ranking for qid, ranking in run.items())
-            run = without_own_documents(run)
-        evaluations.append(evaluate_run(run, judgments, parsed, name=name))
-        if unjudged or has_negatives(judgments):
-            shares[name] = unjudged_share(run, judgments, cutoff)
-        if recall_plot is not None:
-            curves[name] = recall_curve(run, judgments, grade)
-    if recall_plot is not None:
-        draw_recall(curves, judgments.name, grade, Path(recall_plot))
+    inputs = [qrels, runs, baseline, topics]
+    with optional_file(recall_plot, overwrite=overwrite, inputs=inputs, name="recall_plot") as picture:
+        judgments = as_qrels(qrels)
+        measures = [measures] if isinstance(measures, str) else measures
+        parsed = parse_measures(default_measures(judgments.name) if measures is None else measures)
+        texts = _topics(topics, judgments.name) if per_query else {}
+        named, base = _named(runs, baseline)
+        if all_pairs and not 2 <= len(named) <= len(LETTERS):
+            raise TasbError(
+                expected=f"2 to {len(LETTERS)} runs, which {argument('all_pairs', True)} names by letters",
+                found=str(len(named)),
+                do="name more runs" if len(named) < 2 else f"compare fewer, or all with one {argument('baseline')}",
+            )
+        cutoff, grade = shallowest_cutoff(parsed), relevance_grade(parsed, judgments.name)
+        evaluations, shares, curves, dropped = [], {}, {}, {}
+        for name, given in named.items():
+            run = as_run(given, name=name).to_dict()
+            if remove_query:
+                dropped[name] = sum(qid in ranking for qid, ranking in run.items())
+                run = without_own_documents(run)
+            evaluations.append(evaluate_run(run, judgments, parsed, name=name))
+            if unjudged or has_negatives(judgments):
+                shares[name] = unjudged_share(run, judgments, cutoff)
+            if recall_plot is not None:
+                curves[name] = recall_curve(run, judgments, grade)
+        if picture is not None:
+            picture.write(as_png(recall_figure(curves, judgments.name, grade)))
     test, seed = test or "t", seed or 0
     tests: Tests = {}
     if base is not None:

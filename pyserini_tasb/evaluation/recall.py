@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.formats.run_table import ranked_docids
-from pyserini_tasb.plots import COLOURS, as_png, new_figure, style
+from pyserini_tasb.plots import COLOURS, new_figure, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -45,15 +43,6 @@ def recall_curve(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, grade
             if docid in relevant:
                 gains[rank] += 1 / len(relevant)
     return gains.cumsum() / len(qrels)
-
-
-def draw_recall(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int, picture: Path) -> None:
-    """Write `recall_figure` as a PNG.
-
-    Raises:
-        TasbError: the file cannot be written.
-    """
-    write_whole(picture, as_png(recall_figure(curves, qrels, grade)))
 
 
 def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: int) -> Figure:

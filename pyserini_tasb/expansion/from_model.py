@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 
 from pyserini_tasb.encoding.plan import UnitDigest, kept_plan, plan_corpus
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.expansion.shards import shard_path, work_folder, write_shard
+from pyserini_tasb.expansion.shards import QueryCounts, shard_path, work_folder, write_shard
 from pyserini_tasb.formats.collections import Corpus
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest
 from pyserini_tasb.models.tokenizers import batches_by_length, load_tokenizer, padded, require_vocabulary
 
@@ -55,6 +56,7 @@ class Expansion:
         shard_size: passages of a part, which is a file of the output.
         device: `cpu`, `cuda:0`, …; None is a GPU if there is one.
         allow_bin: accept weights in `pytorch_model.bin`.
+        fields: those of a passage's docid and text.
     """
 
     corpus: str
@@ -63,10 +65,13 @@ class Expansion:
     shard_size: int = SHARD_SIZE
     device: str | None = None
     allow_bin: bool = False
+    fields: Fields = Fields()  # noqa: RUF009 - immutable
 
 
-def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> int | None:
-    """Write every passage with queries predicted for it; the number of passages.
+def expand_with_model(
+    expansion: Expansion, output: Path, stop: StopRequest, *, overwrite: bool = False
+) -> QueryCounts | None:
+    """Write every passage with queries predicted for it; how many passages and queries there are.
 
     What is written does not depend on where it was interrupted: a part's queries are drawn from a seed of its own.
 
@@ -74,13 +79,14 @@ def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> 
         expansion: what to do.
         output: a new folder, which appears once it is complete.
         stop: asked to, it ends after a batch, and None is returned; finished parts are kept for the next try.
+        overwrite: replace expanded passages at `output`.
 
     Raises:
         TasbError: a faulty collection, no such model, parts of something else, or the disk refuses.
     """
     folder = find_checkpoint(expansion.model, allow_bin=expansion.allow_bin)
-    with work_folder(output) as work:
-        corpus = Corpus([expansion.corpus])
+    with work_folder(output, overwrite=overwrite) as work:
+        corpus = Corpus([expansion.corpus], expansion.fields)
         plan = kept_plan(work.plan, corpus, expansion.shard_size)
         if plan is None:
             plan = plan_corpus(corpus, expansion.shard_size, expansion.corpus)
@@ -94,7 +100,9 @@ def expand_with_model(expansion: Expansion, output: Path, stop: StopRequest) -> 
         if stop.made and work.missing(len(plan.marks)):
             return None
         work.publish()
-    return plan.records
+    samples = expansion.sampling.samples
+    queries = samples * (plan.records - plan.empty)
+    return QueryCounts(plan.records, queries, 0 if plan.empty else samples, samples, plan.empty)
 
 
 def _expand(

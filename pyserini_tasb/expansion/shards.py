@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.artifacts import locked_folder, read_sidecar, whole_text_file, write_whole
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.outputs import replace_folder, require_new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 # Anserini would take a JSON file in the folder of passages for one of them.
 PASSAGES, ABOUT, PLAN = "passages", "about.json", "corpus.json"
+FILES = ("[0-9][0-9][0-9][0-9][0-9][0-9].jsonl",)  # in the folder of passages
 _ADVICE = "check the folder, its permissions and the space on the disk"
 
 
@@ -44,23 +47,42 @@ def write_shard(path: Path, passages: Iterable[tuple[str, str, str]]) -> int:
     return count
 
 
-def require_new(folder: Path) -> None:
-    """Refuse a folder that is there: Anserini would index what else lies in it.
+@dataclass
+class QueryCounts:
+    """How many queries the passages got.
 
-    Raises:
-        TasbError: it is.
+    Args:
+        passages: the passages.
+        queries: the queries of all of them.
+        fewest: the queries of the passage with the fewest.
+        most: the queries of the passage with the most.
+        without: passages that got none.
+        unit: what was counted: queries, or lines of queries.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise TasbError(
-            where=str(folder),
-            expected="a new or empty folder",
-            found="something is there already",
-            do=f"choose another {argument('output')}, or move this one away",
-        )
+
+    passages: int = 0
+    queries: int = 0
+    fewest: int = 0
+    most: int = 0
+    without: int = 0
+    unit: str = "queries"
+
+    def add(self, count: int) -> None:
+        """Count a passage with so many queries."""
+        self.fewest = min(self.fewest, count) if self.passages else count
+        self.most = max(self.most, count)
+        self.passages += 1
+        self.queries += count
+        self.without += not count
+
+    def __str__(self) -> str:
+        each = f"{self.fewest:,}" if self.fewest == self.most else f"{self.fewest:,} to {self.most:,}"
+        none = f", {self.without:,} of them none" if self.without and self.most else ""
+        return f"each got {each} {self.unit}{none}, {self.queries:,} in all"
 
 
 @contextlib.contextmanager
-def work_folder(output: Path) -> Iterator[WorkFolder]:
+def work_folder(output: Path, *, overwrite: bool = False) -> Iterator[WorkFolder]:
     """The work folder of an output, as an earlier try left it or new; without a finished part it is gone afterwards.
 
     Raises:
@@ -69,7 +91,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
     output = output.absolute()
     folder = output.with_name(f"{output.name}.work")
     with locked_folder(folder):
-        work = WorkFolder(folder, output)
+        work = WorkFolder(folder, output, overwrite=overwrite)
         try:
             yield work
         finally:
@@ -87,10 +109,11 @@ class WorkFolder:
     Args:
         folder: itself; it is there.
         output: what it becomes.
+        overwrite: replace expanded passages at `output`.
     """
 
-    def __init__(self, folder: Path, output: Path) -> None:
-        self._folder, self._output = folder, output
+    def __init__(self, folder: Path, output: Path, *, overwrite: bool = False) -> None:
+        self._folder, self._output, self._overwrite = folder, output, overwrite
         self.passages, self.plan = folder / PASSAGES, folder / PLAN
         with os_errors_explained(folder, expected="a folder that can be written to", do=_ADVICE):
             self.passages.mkdir(exist_ok=True)
@@ -135,6 +158,6 @@ class WorkFolder:
         Raises:
             TasbError: something has come there meanwhile, or the disk refuses.
         """
-        require_new(self._output)
+        require_new_folder(self._output, overwrite=self._overwrite, made=FILES)
         with os_errors_explained(self._output, expected="a folder that can be written to", do=_ADVICE):
-            self.passages.replace(self._output)
+            replace_folder(self.passages, self._output)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from pyserini_tasb.artifacts import DAMAGED
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.parsing import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,10 +63,8 @@ def open_array(path: Path, dtype: DTypeLike, *, dimensions: int = 1) -> NDArray[
     Raises:
         TasbError: the file is missing or damaged, or holds something else.
     """
-    try:
+    with explained(path, expected=f"a .npy file of {np.dtype(dtype)}", do=DAMAGED):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _wrong(path, dtype, str(error)) from error
     if array.dtype != np.dtype(dtype) or array.ndim != dimensions:
         raise _wrong(path, dtype, f"{array.dtype}, shape {array.shape}")
     return np.asarray(array)
@@ -75,7 +75,7 @@ def _wrong(path: Path, dtype: DTypeLike, found: str) -> TasbError:
         where=str(path),
         expected=f"a .npy file of {np.dtype(dtype)}",
         found=found,
-        do="the store is damaged: build it again",
+        do=DAMAGED,
     )
 
 

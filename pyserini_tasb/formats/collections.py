@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -14,21 +13,26 @@ from tqdm.auto import tqdm
 
 from pyserini_tasb.artifacts import MANIFEST
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index
-from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.folders import kind_of_folder, listing
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.lines import note_header, visible_files, without_compression
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
-from pyserini_tasb.formats.records import LineStart, parse_json_record, parse_tsv_record, read_records
+from pyserini_tasb.formats.records import LineStart, read_records
 from pyserini_tasb.formats.text_store import WINDOW, RepeatedIdsError, TextStore, fill_text_store
 from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pyserini_tasb.formats.fields import Row
     from pyserini_tasb.formats.readers import Reader
     from pyserini_tasb.results import StrPath
 
 
-JSONL = (".jsonl", ".json")
-RECORDS = (*JSONL, ".tsv", ".txt")
+# The kinds of files that are read out of folders, by the endings of their names.
+KINDS = {"JSONL": (".jsonl", ".json"), "TSV": (".tsv",)}
+RECORDS = (*KINDS["JSONL"], *KINDS["TSV"], ".txt")
 
 # Where a record begins, as its collection counts; a tuple of integers.
 Mark = tuple[int, ...]
@@ -52,20 +56,23 @@ class Collection(Protocol):
         """Files whose size or time of change is another once the collection is."""
 
 
-READERS: Registry[Callable[[Path], Collection]] = Registry(
+# The readers of this package: each takes `Fields` as well.
+OURS = ("lines", "lucene", "text-store")
+READERS: Registry[Callable[..., Collection]] = Registry(
     "reader of corpora",
     "corpus-readers",
     takes=("a path",),
-    prepared=lambda name, reader: reader if name in ("lines", "lucene", "text-store") else partial(_read, name, reader),
+    prepared=lambda name, reader: reader if name in OURS else partial(_read, name, reader),
 )
 
 
-def open_collection(path: Path) -> Collection:
+def open_collection(path: Path, fields: Fields = Fields()) -> Collection:  # noqa: B008 - immutable
     """The texts at `path`.
 
-    * a file of TSV or JSONL, plain, gzip or Zstandard;
+    * a file of TSV or JSONL, plain or compressed (gzip, bzip2, xz, Zstandard);
     * a folder in BEIR's layout: its `corpus.jsonl`;
-    * any other folder with `.jsonl` or `.json` files, compressed or not: all of them, as Pyserini takes them;
+    * any other folder with `.jsonl` or `.json` files, or with `.tsv` files, compressed or not: all of them, as Pyserini
+      takes them, without hidden ones;
     * a Lucene index that stores contents or raw JSON;
     * a text store;
     * none of these, but the name of a Lucene index that Pyserini knows, which is downloaded unless it is there;
@@ -73,45 +80,82 @@ def open_collection(path: Path) -> Collection:
 
     Text is what our encoders see: title and text joined by a space; `contents` with its line ends as spaces.
 
+    Args:
+        path: the path.
+        fields: other fields of JSONL, of a TSV with a header, or of a Lucene index's raw JSON.
+
     Raises:
-        TasbError: nothing of that kind is there. What is faulty inside is raised when it is read.
+        TasbError: nothing of that kind is there, or it has no fields by name. What is faulty inside is raised when it
+            is read.
     """
     if named := reader_and_path(READERS, path):
-        return READERS[named[0]](named[1])
+        name, source = named
+        if name in OURS:
+            return READERS[name](source, fields)
+        if fields.given:
+            raise _without_fields(path, f"the reader `{name}`, which gives docids and texts itself")
+        return READERS[name](source)
     if not path.is_file() and not path.is_dir():
         path = _prebuilt(path)
     if (path / MANIFEST).is_file():
-        return _store(path)
+        return _store(path, fields)
     if path.is_dir() and any(path.glob("segments_*")):
-        return _lucene(path)
-    return _lines(path)
+        return _lucene(path, fields)
+    return _lines(path, fields)
 
 
 @READERS.register("lines")
-def _lines(path: Path) -> Collection:
+def _lines(path: Path, fields: Fields = Fields()) -> Collection:  # noqa: B008 - immutable
     """TSV or JSONL: a file, or the files of a folder (Pyserini's and BEIR's layouts)."""
     if path.is_file():
-        return LineCollection([path])
-    files = sorted(file for file in path.rglob("*") if file.is_file() and _is_jsonl(file.name))
+        return LineCollection([path], fields)
+    files = visible_files(path) if path.is_dir() else []
     # Beside it BEIR keeps queries.jsonl, which are no passages.
-    corpus = [file for file in files if file.parent == path and _uncompressed(file.name) == "corpus.jsonl"]
-    if not files:
-        raise _no_collection(path, "a folder with none of these in it" if path.is_dir() else "no such file or folder")
-    return LineCollection(corpus[:1] or files)
+    corpus = [file for file in files if file.parent == path and without_compression(file.name) == "corpus.jsonl"]
+    if corpus:
+        return LineCollection(corpus[:1], fields)
+    by_kind = {
+        kind: of_kind
+        for kind, endings in KINDS.items()
+        if (of_kind := [file for file in files if without_compression(file.name).endswith(endings)])
+    }
+    if not by_kind:
+        raise _no_collection(path, _none_of_these(path) if path.is_dir() else "no such file or folder")
+    if len(by_kind) > 1:
+        shown = " and ".join(f"{of_kind[0].relative_to(path)} ({kind})" for kind, of_kind in by_kind.items())
+        raise TasbError(
+            where=str(path),
+            expected="a folder with files of one kind, JSONL or TSV",
+            found=f"both: {shown}",
+            do="give the file or the folder that has the passages",
+        )
+    (of_kind,) = by_kind.values()
+    return LineCollection(of_kind, fields)
 
 
 @READERS.register("lucene")
-def _lucene(path: Path) -> Collection:
+def _lucene(path: Path, fields: Fields = Fields()) -> Collection:  # noqa: B008 - immutable
     """A Lucene index that stores contents or raw JSON."""
     from pyserini_tasb.formats.records import LuceneCollection
 
-    return LuceneCollection(path)
+    return LuceneCollection(path, fields)
 
 
 @READERS.register("text-store")
-def _store(path: Path) -> Collection:
+def _store(path: Path, fields: Fields = Fields()) -> Collection:  # noqa: B008 - immutable
     """The text store of a folder that `tasb pairs` made."""
+    if fields.given:
+        raise _without_fields(path, "a text store, which has docids and texts only")
     return StoredCollection(path)
+
+
+def _without_fields(path: Path, found: str) -> TasbError:
+    return TasbError(
+        where=str(path),
+        expected=f"JSONL, TSV with a header, or a Lucene index for {argument('fields')} and {argument('docid_field')}",
+        found=found,
+        do="leave them out",
+    )
 
 
 def _read(name: str, reader: Reader, path: Path) -> Collection:
@@ -123,10 +167,12 @@ class LineCollection:
 
     Args:
         files: in the order in which they are read.
+        fields: those of the docid and the text.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files = list(files)
+    def __init__(self, files: Sequence[Path], fields: Fields = Fields()) -> None:  # noqa: B008 - immutable
+        self._files, self._fields = list(files), fields
+        self._headers: set[Path] = set()
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return ((id_, text) for _, id_, text in self.marked())
@@ -136,8 +182,15 @@ class LineCollection:
         first, *line = start or (0, *LineStart())
         for number, file in enumerate(self._files[first:], first):
             begin = LineStart(*line) if number == first else LineStart()
-            for here, (id_, text) in read_records(file, parse_tsv_record, parse_json_record, begin):
+            records = read_records(file, self._fields.id_and_text, self._fields, begin, self._note_header)
+            for here, (id_, text) in records:
                 yield (number, *here), id_, text
+
+    def documents(self) -> Iterator[Document]:
+        """The documents, with their titles; see `documents_of`."""
+        for file in self._files:
+            records = read_records(file, partial(_document, self._fields), self._fields, on_header=self._note_header)
+            yield from (document for _, document in records)
 
     def place(self, mark: Mark) -> str:
         """`file:line`."""
@@ -157,6 +210,11 @@ class LineCollection:
     def files(self) -> list[Path]:
         """All of them, in the order in which they are read."""
         return self._files
+
+    def _note_header(self, path: Path, number: int, columns: Sequence[str]) -> None:
+        if path not in self._headers:  # a collection is read several times
+            self._headers.add(path)
+            note_header(path, number, columns)
 
 
 class StoredCollection:
@@ -217,7 +275,7 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
 
 
 def _prebuilt(name: Path) -> Path:
-    if name.parent != Path() or _uncompressed(name.name).endswith(RECORDS):
+    if name.parent != Path() or without_compression(name.name).endswith(RECORDS):
         reader = f", and no reader `{str(name).partition(':')[0]}`" if ":" in str(name) else ""
         raise _no_collection(name, f"no such file or folder{reader}")
     try:
@@ -227,19 +285,16 @@ def _prebuilt(name: Path) -> Path:
         raise _no_collection(name, f"no such file or folder, and {error}{reader}") from error
 
 
-def _is_jsonl(name: str) -> bool:
-    return _uncompressed(name).endswith(JSONL) and not name.startswith(".")
-
-
-def _uncompressed(name: str) -> str:
-    return name.removesuffix(".gz").removesuffix(".zst")
+def _none_of_these(folder: Path) -> str:
+    kind = kind_of_folder(folder)
+    return f"{kind}, which has no texts" if kind else f"{listing(folder)}, with none of these in it"
 
 
 def _no_collection(path: Path, found: str) -> TasbError:
     return TasbError(
         where=str(path),
-        expected="a TSV or JSONL file, a folder of JSONL files, a Lucene index that stores text (its folder, or a "
-        "name of Pyserini's), or a text store",
+        expected="a TSV or JSONL file, a folder of TSV or JSONL files, a Lucene index that stores text (its folder, or "
+        "a name of Pyserini's), or a text store",
         found=found,
         do="check the path",
     )
@@ -260,34 +315,31 @@ class Document:
     text: str
 
 
-def read_documents(collection: Path) -> Iterator[Document]:
+def documents_of(collection: Collection) -> Iterator[Document]:
     """The documents of a collection, in its order.
 
     JSON has titles: the field `title`, or of `contents` the first line if more follow, as Anserini writes them. Where
-    `contents` begin with the title, their text is the rest. TSV, Lucene indexes and text stores have none.
+    `contents` begin with the title, their text is the rest. Where fields were named, the title is the one called
+    `title`, or else the first of several. A TSV without a header, Lucene indexes and text stores have none.
 
     Raises:
-        TasbError: nothing to read, or faulty lines; all of a file's are named once it is read.
+        TasbError: faulty lines; all of a file's are named once it is read.
     """
-    opened = open_collection(collection)
-    if isinstance(opened, LineCollection):
-        for file in opened.files():
-            yield from (document for _, document in read_records(file, _parse_tsv, _parse_json))
-    else:
-        yield from (Document(docid, "", text) for docid, text in opened)
+    if isinstance(collection, LineCollection):
+        return collection.documents()
+    return (Document(docid, "", text) for docid, text in collection)
 
 
-def _parse_tsv(line: str) -> Document:
-    docid, text = parse_tsv_record(line)
-    return Document(docid, "", text)
-
-
-def _parse_json(line: str) -> Document:
-    docid, whole = parse_json_record(line)  # which knows what can be wrong with a line
-    record = json.loads(line)
-    title = record.get("title") or ""
-    if not title and "text" not in record:
-        first, _, rest = (record["contents"] or "").strip().partition("\n")
+def _document(fields: Fields, row: Row) -> Document:
+    docid, whole = fields.id_and_text(row)  # which knows what can be wrong with a record
+    if fields.names:
+        values = fields.values(row)
+        at = fields.names.index("title") if "title" in fields.names else 0
+        title = values.pop(at) if len(values) > 1 or fields.names == ("title",) else ""
+        return Document(docid, title, " ".join(filter(None, values)))
+    title = row.get("title") or ""
+    if not title and "text" not in row:
+        first, _, rest = (row.get("contents") or "").strip().partition("\n")
         title = first if rest else ""
     title = title.strip() if isinstance(title, str) else ""
     return Document(docid, title, whole.removeprefix(title).strip())
@@ -305,13 +357,15 @@ class Corpus:
 
     Args:
         paths: each what `open_collection` takes.
+        fields: those of the docid and the text, in each of them.
 
     Raises:
-        TasbError: no collection is there.
+        TasbError: no collection is there, or one has no fields by name.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._collections = [open_collection(Path(path)) for path in paths]
+    def __init__(self, paths: Sequence[str], fields: Fields = Fields()) -> None:  # noqa: B008 - immutable
+        self._collections = [open_collection(Path(path), fields) for path in paths]
+        self._fields = fields
 
     def marked(self, start: Mark | None = None) -> Iterator[tuple[Mark, str, str]]:
         """Mark, docid and text of every passage from the one at `start` on.
@@ -331,7 +385,7 @@ class Corpus:
         return self._collections[number].place(tuple(within))
 
     def state(self) -> list[list[str | int]]:
-        """Path, size and time of change of every file: another once a file is changed.
+        """Path, size and time of change of every file, and the fields that were named: what decides the passages.
 
         Raises:
             TasbError: a file is gone.
@@ -342,4 +396,6 @@ class Corpus:
                 with os_errors_explained(path, expected="a file of the corpus", do="check the path"):
                     status = path.stat()
                 state.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
+        if self._fields.given:
+            state.append(["fields", *self._fields.names, "docid", self._fields.docid or ""])
         return state

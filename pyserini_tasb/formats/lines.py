@@ -1,10 +1,12 @@
-"""Strict reading of files with one record a line, plain, gzip or Zstandard: every faulty line is named."""
+"""Strict reading of files with one record a line, plain or compressed: every faulty line is named."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 import io
+import logging
 import re
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from pyserini_tasb.errors import TasbError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
+LOG = logging.getLogger(__name__)
 FAULTS_SHOWN = 20
-GZIP_MAGIC, ZSTANDARD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+FIX_LINES = "fix or remove these lines"
+# What a file may be that has so many columns, where another was expected.
+FILES_BY_COLUMNS = {4: " (qrels?)", 6: " (a run?)"}
 CHUNK = 1 << 17
 LONGEST_LINE = 1 << 12  # characters of a line of columns; the longest docids are URLs
 ASCII_SPACE = " \t\n\r\f\v"
@@ -30,10 +35,11 @@ class LineFaults:
     Args:
         path: the file.
         expected: what a right line holds.
+        advice: what to do about faulty lines.
     """
 
-    def __init__(self, path: Path, *, expected: str) -> None:
-        self.path, self.expected = path, expected
+    def __init__(self, path: Path, *, expected: str, advice: str = FIX_LINES) -> None:
+        self.path, self.expected, self._advice = path, expected, advice
         self._shown: list[str] = []
         self._count = 0
 
@@ -59,7 +65,9 @@ class LineFaults:
         more = self._count - len(self._shown)
         lines = [*self._shown, f"… and {more} more"] if more else self._shown
         found = f"{self._count} faulty line{'s' if self._count > 1 else ''}:\n    " + "\n    ".join(lines)
-        raise self._error(found, "mend or remove these lines")
+        if not records and self._count > 1:
+            raise self._error(found, "check that it is the right file: none of its lines is as expected")
+        raise self._error(found, self._advice)
 
     def _error(self, found: str, do: str) -> TasbError:
         return TasbError(where=str(self.path), expected=f"lines of {self.expected}", found=found, do=do)
@@ -73,15 +81,15 @@ def open_lines(path: Path, offset: int = 0) -> Iterator[io.TextIOWrapper]:
     reader can name the line.
 
     Args:
-        path: plain, gzip or Zstandard.
+        path: plain, gzip, bzip2, xz or Zstandard.
         offset: bytes before the first line to read, decompressed; a compressed file is read up to there.
 
     Raises:
-        TasbError: the file cannot be opened, or its compressed data is damaged; or it is Zstandard, and the package
-            `zstandard` is not installed.
+        TasbError: the file cannot be opened, or its compressed data is damaged; it is an archive or of another kind
+            that has no lines; or a module that decompresses it is not installed.
     """
     try:
-        with path.open("rb") as plain:
+        with path.open("rb") as plain, _xz_errors_as_others():
             binary = _decompressed(path, plain)
             _skip(binary, offset)
             encoding = "utf-8" if offset else "utf-8-sig"
@@ -90,19 +98,110 @@ def open_lines(path: Path, offset: int = 0) -> Iterator[io.TextIOWrapper]:
     except (OSError, EOFError, zlib.error) as error:
         raise TasbError(
             where=str(path),
-            expected="a readable file, plain, gzip or Zstandard",
+            expected="a readable file, plain, gzip, bzip2, xz or Zstandard",
             found=getattr(error, "strerror", None) or str(error),
             do="check the path, its permissions, and whether the download is complete",
         ) from error
 
 
+# What a file's first bytes say of it.
+COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}
+# Kinds that have no lines of their own, and how to get at them.
+OTHERS = {
+    b"PK\x03\x04": ("a zip archive", "unpack it (unzip {}), and give a file or folder that was in it"),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it (7z x {}), and give a file or folder that was in it"),
+    b"PAR1": ("a Parquet file", "write its rows as JSONL, for instance with pandas' read_parquet and to_json"),
+    b"\xff\xfe": ("text in UTF-16", "write it as UTF-8 (iconv -f UTF-16 -t UTF-8 {})"),
+    b"\xfe\xff": ("text in UTF-16", "write it as UTF-8 (iconv -f UTF-16 -t UTF-8 {})"),
+}
+_MAGIC_BYTES = max(map(len, (*COMPRESSED, *OTHERS)))
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+
+
+def compression(path: Path) -> str | None:
+    """What a file is compressed with, seen from its first bytes; None for a plain file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as plain:
+        return _compression(plain.read(_MAGIC_BYTES))
+
+
+def without_compression(name: str) -> str:
+    """A file's name without the ending of a compressed file."""
+    for ending in (".gz", ".zst", ".bz2", ".xz"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """All files in a folder and its folders, in the order of their names, without those that are hidden.
+
+    Editors and notebooks leave copies in hidden folders, such as `.ipynb_checkpoints`.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _compression(first: bytes) -> str | None:
+    return next((kind for magic, kind in COMPRESSED.items() if first.startswith(magic)), None)
+
+
+@contextlib.contextmanager
+def _xz_errors_as_others() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "LZMAError":  # of a module that not every Python has
+            raise
+        raise OSError(str(error)) from error
+
+
 def _decompressed(path: Path, plain: io.BufferedReader) -> BinaryIO:
-    magic = plain.peek(len(ZSTANDARD_MAGIC))
-    if magic.startswith(GZIP_MAGIC):
-        return cast("BinaryIO", gzip.GzipFile(fileobj=plain))
-    if magic.startswith(ZSTANDARD_MAGIC):
-        return open_zstandard(path, plain)
-    return plain
+    kind = _compression(plain.peek(_MAGIC_BYTES))
+    binary: Any = plain
+    if kind == "gzip":
+        binary = gzip.GzipFile(fileobj=plain)
+    elif kind == "bzip2":
+        binary = _standard_module(path, "bz2").BZ2File(plain)
+    elif kind == "xz":
+        binary = _standard_module(path, "lzma").LZMAFile(plain)
+    elif kind == "Zstandard":
+        binary = open_zstandard(path, plain)
+    first = binary.peek(_TAR_MAGIC_AT + len(_TAR_MAGIC))
+    found = next((other for magic, other in OTHERS.items() if first.startswith(magic)), None)
+    if first[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC):
+        found = "a tar archive", "unpack it (tar xf {}), and give a file or folder that was in it"
+    if found:
+        raise TasbError(
+            where=str(path),
+            expected="a file of lines in UTF-8, plain, gzip, bzip2, xz or Zstandard",
+            found=found[0] + (f", compressed with {kind}" if kind else ""),
+            do=found[1].format(path.name),
+        )
+    return cast("BinaryIO", binary)
+
+
+def _standard_module(path: Path, name: str) -> Any:
+    """`bz2` or `lzma`, which a Python that was built without their libraries lacks."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise TasbError(
+            where=str(path),
+            expected=f"Python's module `{name}`, which reads this file",
+            found="this Python was built without it",
+            do="decompress the file",
+        ) from error
 
 
 def _skip(binary: BinaryIO, offset: int) -> None:
@@ -113,11 +212,42 @@ def _skip(binary: BinaryIO, offset: int) -> None:
         offset -= read
 
 
+# Names of columns of ids, without case, `-` and `_`.
+_ID_NAMES = {
+    *("id", "pid", "did", "qid", "cid", "docid", "docno", "documentid", "passageid", "corpusid", "queryid", "topicid"),
+    *("posid", "pospid", "posdocid", "positiveid", "negid", "negpid", "negdocid", "negativeid"),
+}
+_MOST_WORDS = 3  # of a column's name
+
+
+def is_id_name(name: str) -> bool:
+    """Whether a column with this name holds ids, such as `docid`, `_id` or `query-id`."""
+    return name.strip().lower().replace("-", "").replace("_", "") in _ID_NAMES
+
+
+def is_header(columns: Sequence[str]) -> bool:
+    """Whether a file's first line names its columns: the first is a name of ids, and the others could be names.
+
+    A passage whose docid is really `id` is told from a header by its text: no more than 3 words are taken for a name.
+    """
+    return is_id_name(columns[0]) and all(0 < len(name.split()) <= _MOST_WORDS for name in columns[1:])
+
+
+def note_header(path: Path, number: int, columns: Sequence[str]) -> None:
+    """Tell in the log that a line was taken for a header."""
+    LOG.info(
+        "%s:%s: `%s` was taken for a header and skipped; a record that looks like one must not stand first",
+        path,
+        number,
+        " ".join(columns),
+    )
+
+
 def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str) -> LineFaults:
     """Give the columns of each line that is not blank to `add`, whose ValueErrors become the line's fault.
 
     Args:
-        path: plain, gzip or Zstandard.
+        path: the file.
         add: takes one line's columns.
         expected: of a line, for the message.
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.qrels import QrelsDict, read_qrels
+from pyserini_tasb.formats.qrels import BEIR, QrelsDict, read_qrels
 from pyserini_tasb.formats.readers import reader_and_path
 from pyserini_tasb.formats.run_files import read_run, read_run_table
 from pyserini_tasb.formats.run_table import RunDict, RunTable, without_own_documents
 from pyserini_tasb.formats.topics import READERS, Topics, read_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 Kind = Literal["topics", "qrels", "run"]
@@ -33,7 +33,10 @@ ALIASES = {
     "msmarco-v1-passage-dev": "msmarco-passage-dev-subset",
     "msmarco-v1-passage.dev": "msmarco-passage-dev-subset",
 }
-FILE_SUFFIXES = (".csv", ".gz", ".json", ".jsonl", ".qrels", ".run", ".trec", ".tsv", ".txt")
+FILE_SUFFIXES = (
+    *(".csv", ".json", ".jsonl", ".qrels", ".run", ".trec", ".tsv", ".txt"),
+    *(".bz2", ".gz", ".xz", ".zip", ".zst"),
+)
 
 
 def bundled_files(kind: Kind) -> dict[str, Path]:
@@ -73,6 +76,7 @@ QRELS_COLUMNS = {
     "pyterrier": ("qid", "docno", "label"),
     "ranx": ("q_id", "doc_id", "score"),
     "ir-measures": ("query_id", "doc_id", "relevance"),
+    "beir": BEIR,
 }
 
 
@@ -92,7 +96,7 @@ class Qrels(dict[str, dict[str, int]]):
 
     @classmethod
     def read(cls, source: str | os.PathLike[str]) -> Qrels:
-        """The judgments in a TREC file, a bundled set (`dl19-passage`), or Pyserini's.
+        """The judgments in a file of TREC's or BEIR's, a bundled set (`dl19-passage`), or Pyserini's.
 
         Raises:
             TasbError: nothing has that name or path, or lines of the file are faulty.
@@ -101,7 +105,7 @@ class Qrels(dict[str, dict[str, int]]):
 
     @classmethod
     def from_pandas(cls, frame: Any, *, name: str = "qrels") -> Qrels:
-        """The judgments in a data frame with PyTerrier's, ranx's or ir-measures' names of columns.
+        """The judgments in a data frame with PyTerrier's, ranx's, ir-measures' or BEIR's names of columns.
 
         Raises:
             TasbError: the frame has other columns, or gives a document two grades for one query.
@@ -127,12 +131,12 @@ class Qrels(dict[str, dict[str, int]]):
                 )
         return cls(judgments, name=name)
 
-    def to_pandas(self, columns: Literal["pyterrier", "ranx", "ir-measures"] = "pyterrier") -> Any:
+    def to_pandas(self, columns: Literal["pyterrier", "ranx", "ir-measures", "beir"] = "pyterrier") -> Any:
         """A data frame with a row for each judgment.
 
         Args:
-            columns: whose names: PyTerrier's `qid docno label`, ranx's `q_id doc_id score`, or ir-measures' `query_id
-                doc_id relevance`.
+            columns: whose names: PyTerrier's `qid docno label`, ranx's `q_id doc_id score`, ir-measures' `query_id
+                doc_id relevance`, or BEIR's `query-id corpus-id score`.
         """
         import pandas as pd
 
@@ -178,7 +182,7 @@ def as_qrels(given: AnyQrels) -> Qrels:
 
 
 def load_qrels(name: str | Path) -> QrelsDict:
-    """Judgments: from a TREC file, a bundled set (`dl19-passage`), or Pyserini's.
+    """Judgments: from a file of TREC's or BEIR's, a bundled set (`dl19-passage`), or Pyserini's.
 
     Raises:
         TasbError: nothing by that name or path, or a faulty file.
@@ -292,3 +296,25 @@ def _not_found(kind: Kind, name: str, found: str) -> TasbError:
         found=found,
         do=f"did you mean `{close[0]}`? Otherwise give the path of a file" if close else "give the path of a file",
     )
+
+
+def same_ids_advice(ids: Iterable[str], others: Iterable[str], otherwise: str) -> str:
+    """What to do where two sources have no query in common.
+
+    Args:
+        ids: of the queries of one.
+        others: of the queries of the other.
+        otherwise: the advice where nothing better is known.
+    """
+    # `get_topics`, `get_topics_with_reader` and `get_qrels` of pyserini.search have keys that were made by `int(qid)`.
+    numbers = {_as_pyserini(qid): qid for qid in others}
+    for qid in ids:
+        other = numbers.get(_as_pyserini(qid))
+        if other is not None:
+            padded, short = (qid, other) if len(qid) > len(other) else (other, qid)
+            return f"write the ids alike: stock Pyserini turns the query id `{padded}` into `{short}`"
+    return otherwise
+
+
+def _as_pyserini(qid: str) -> str:
+    return (qid.lstrip("0") or "0") if qid.isdigit() else qid

@@ -8,6 +8,8 @@ from tqdm.auto import tqdm
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.records import LuceneCollection, text_of_document
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 NAMED = 5
 
 
-def read_passages(path: Path, docids: Some[str]) -> dict[str, str]:
+def read_passages(path: Path, docids: Some[str], fields: Fields = Fields()) -> dict[str, str]:  # noqa: B008 - immutable
     """The texts of some passages, those of them that the collection has; in memory, about 0.6 kB for each.
 
     Text stores and Lucene indexes are asked by docid. Any other collection is read once, to its end: only then is it
@@ -30,6 +32,7 @@ def read_passages(path: Path, docids: Some[str]) -> dict[str, str]:
     Args:
         path: a collection, as `open_collection` takes it.
         docids: the passages that are wanted.
+        fields: those of the docid and the text.
 
     Returns:
         docid → text, which may be empty.
@@ -37,14 +40,14 @@ def read_passages(path: Path, docids: Some[str]) -> dict[str, str]:
     Raises:
         TasbError: no such collection, a faulty one, or one with two texts for a docid.
     """
-    collection = open_collection(path)
+    collection = open_collection(path, fields)
     if isinstance(collection, StoredCollection):
         wanted = list(docids)
         indices = collection.store.indices(wanted)
         found = [docid for docid, index in zip(wanted, indices.tolist(), strict=True) if index >= 0]
         return dict(zip(found, collection.store.texts(indices[indices >= 0]), strict=True))
     if isinstance(collection, LuceneCollection):
-        texts, repeated = LuceneLookup(collection.folder).texts(docids)
+        texts, repeated = LuceneLookup(collection.folder, fields).texts(docids)
     else:
         texts, repeated = _streamed(collection, set(docids), str(path))
     if repeated:
@@ -77,7 +80,7 @@ class LuceneLookup(LuceneCollection):
                 repeated.append(docid)
             if count:
                 try:
-                    texts[docid] = text_of_document(utilities.document(reader, docid))
+                    texts[docid] = text_of_document(utilities.document(reader, docid), self._fields)
                 except ValueError as error:
                     without.append(f"document {docid}: {error}")
         if without:
@@ -119,7 +122,9 @@ def require_topics(qids: Some[str], topics: Mapping[str, str], where: str | None
             where=where,
             expected=f"a topic for every query of the run, {len(qids)} of them",
             found=f"{len(topics)} topics, and none for {_counted(without)}",
-            do="check that run and topics belong together",
+            do=same_ids_advice(qids, topics, "check that run and topics belong together")
+            if topics.keys().isdisjoint(qids)
+            else "check that run and topics belong together",
         )
 
 

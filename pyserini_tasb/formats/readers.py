@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.records import require_id
+from pyserini_tasb.formats.fields import require_id
+from pyserini_tasb.formats.lines import visible_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -118,7 +119,5 @@ class ReadCollection:
         return [self.place((record - 1,)) for record in records]
 
     def files(self) -> list[Path]:
-        """The file, or all files of the folder."""
-        if self._path.is_file():
-            return [self._path]
-        return sorted(path for path in self._path.rglob("*") if path.is_file())
+        """The file, or all files of the folder but hidden ones."""
+        return [self._path] if self._path.is_file() else visible_files(self._path)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from pyserini_tasb.environment.java import ensure_java
-from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import FAULTS_SHOWN, LineFaults, open_lines, require_utf8
+from pyserini_tasb.errors import TasbError, argument, shown
+from pyserini_tasb.formats.fields import ID_FIELDS, Fields, join_lines, require_id
+from pyserini_tasb.formats.lines import (
+    FAULTS_SHOWN,
+    LineFaults,
+    is_header,
+    note_header,
+    open_lines,
+    require_utf8,
+)
+from pyserini_tasb.parsing import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from io import BufferedReader
     from pathlib import Path
 
+    from pyserini_tasb.formats.fields import Row
 
-EXPECTED = "id TAB text, or of JSON with an id (id, _id, docid) and a text (text, with or without title; or contents)"
+
 Record = TypeVar("Record")
-ID_FIELDS = ("id", "_id", "docid")  # in the order in which Pyserini looks
 
 
 class LineStart(NamedTuple):
@@ -35,23 +43,28 @@ class LineStart(NamedTuple):
 
 def read_records(
     path: Path,
-    parse_tsv: Callable[[str], Record],
-    parse_json: Callable[[str], Record],
+    record_of: Callable[[Row], Record],
+    fields: Fields = Fields(),  # noqa: B008 - immutable
     start: LineStart = LineStart(),  # noqa: B008 - immutable
+    on_header: Callable[[Path, int, Sequence[str]], None] = note_header,
 ) -> Iterator[tuple[LineStart, Record]]:
-    """The records of all lines but blank ones, and where each begins; whether a file is JSONL is seen from its first.
+    """The records of all lines but blank ones, and where each begins.
+
+    The first line says whether a file is JSONL or TSV, and whether it names the columns of a TSV.
 
     Args:
-        path: plain, gzip or Zstandard.
-        parse_tsv: a line's record; a ValueError says what is wrong with it.
-        parse_json: the same, for JSONL.
+        path: plain or compressed.
+        record_of: makes a record of a line's fields; a ValueError says what is wrong with them.
+        fields: the fields that `record_of` looks at.
         start: the first line to read, one that this function has told of.
+        on_header: is told of a header: the file, the line's number, and its columns.
 
     Raises:
-        TasbError: faulty lines, all of them named once the file is read.
+        TasbError: faulty lines, all of them named once the file is read; or a TSV that does not name its columns,
+            where fields are asked for.
     """
-    faults = LineFaults(path, expected=EXPECTED)
-    parse = parse_json if start.offset and _is_json(path) else parse_tsv if start.offset else None
+    faults = LineFaults(path, expected=fields.expected, advice=fields.advice)
+    rows = _Rows(path, _first_line(path), fields) if start.offset else None
     records, offset = 0, start.offset
     with open_lines(path, offset) as lines:
         if not offset and cast("BufferedReader", lines.buffer).peek(len(BOM_UTF8)).startswith(BOM_UTF8):
@@ -62,11 +75,15 @@ def read_records(
             line = ended.rstrip("\r\n")
             if not line.strip():
                 continue
-            parse = parse or (parse_json if line.lstrip().startswith("{") else parse_tsv)
-            records += 1
             try:
                 require_utf8(line)
-                record = parse(line)
+                if rows is None:
+                    rows = _Rows(path, line, fields)
+                    if rows.header:
+                        on_header(path, number, rows.header)
+                        continue
+                records += 1
+                record = record_of(rows.row(line))
             except ValueError as error:
                 faults.add(number, str(error))
             else:
@@ -74,80 +91,64 @@ def read_records(
     faults.finish(records=records)
 
 
-def _is_json(path: Path) -> bool:
+def _first_line(path: Path) -> str:
     with open_lines(path) as lines:
-        return next((line for line in lines if line.strip()), "").lstrip().startswith("{")
+        return next((line for line in lines if line.strip()), "").rstrip("\r\n")
 
 
-def parse_tsv_record(line: str) -> tuple[str, str]:
-    """Id and text of `id TAB text`.
+class _Rows:
+    """What the first line of a file says of the others.
 
-    Raises:
-        ValueError: not two columns, or no id for TREC files.
-    """
-    columns = line.split("\t")
-    if len(columns) != 2:
-        raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs")
-    require_id(columns[0])
-    return columns[0], columns[1].strip()
+    Attributes:
+        header: the columns of the first line, if it names them; otherwise none.
 
-
-def parse_json_record(line: str) -> tuple[str, str]:
-    """Id and text of a JSON object in Pyserini's or BEIR's form.
-
-    `text` goes with `title`, if there is one, as `--fields title text` encodes them; `contents` stands alone.
+    Args:
+        path: the file, for messages.
+        first: its first line that is not blank.
+        fields: those that are asked for.
 
     Raises:
-        ValueError: not such an object, or no id for TREC files.
+        TasbError: the file is TSV, and does not name its columns as `fields` need it.
     """
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
-    id_ = next((record[field] for field in ID_FIELDS if record.get(field) is not None), None)
-    if isinstance(id_, bool) or not isinstance(id_, str | int):
-        raise ValueError(f"no id in {', '.join(ID_FIELDS)}: a string or an integer")  # noqa: TRY004
-    require_id(str(id_))
-    if "text" in record:
-        return str(id_), f"{_field(record, 'title')} {_field(record, 'text')}".strip()
-    if "contents" not in record:
-        raise ValueError("neither text nor contents")
-    return str(id_), join_lines(_field(record, "contents"))
 
+    def __init__(self, path: Path, first: str, fields: Fields) -> None:
+        self._is_json = first.lstrip().startswith("{")
+        self.header: list[str] = []
+        self._names = ["id", "text"]
+        columns = first.split("\t")
+        if self._is_json:
+            return
+        asked = [*fields.names, *filter(None, [fields.docid])]
+        if is_header(columns) or (asked and set(asked) <= set(columns)):
+            self.header, self._names = columns, list(columns)
+            if not fields.docid:
+                self._names[0] = ID_FIELDS[0]
+            if len(columns) == 2 and not fields.names:  # then the column that is not the docid is the text
+                self._names[0 if columns[1] == fields.docid else 1] = "text"
+        if missing := [name for name in asked if name not in self.header]:
+            raise TasbError(
+                where=str(path),
+                expected=f"JSONL, or TSV whose first line names its columns, with {', '.join(missing)} among them",
+                found=f"TSV whose first line is {shown(' TAB '.join(columns))}",
+                do=f"put a header on top, name other columns, or leave out {argument('fields')} and "
+                f"{argument('docid_field')}: then a line is id TAB text",
+            )
 
-def join_lines(contents: str) -> str:
-    """Pyserini's `contents`, where a line end separates title and text, as one line."""
-    return " ".join(filter(None, (line.strip() for line in contents.split("\n"))))
+    def row(self, line: str) -> Row:
+        """The fields of a line.
 
-
-def require_id(id_: str) -> None:
-    """Refuse an id that no TREC file could hold.
-
-    Raises:
-        ValueError: saying so.
-    """
-    if id_.split() != [id_]:
-        raise ValueError(f"the id {id_!r} is empty or has white space in it")
-    _require_encodable("the id", id_)
-
-
-def _field(record: dict[str, Any], name: str) -> str:
-    value = record.get(name)
-    if value is None:  # how Pyserini writes an empty field
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is not a string")  # noqa: TRY004
-    _require_encodable(name, value)
-    return value.strip()
-
-
-def _require_encodable(name: str, value: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name} has a lone surrogate in it") from error
+        Raises:
+            ValueError: it is not JSON, or has more or fewer columns.
+        """
+        if self._is_json:
+            return json_object(line)
+        columns = line.split("\t")
+        if len(columns) != len(self._names):
+            below = f", below a header of {len(self._names)}" if self.header else ""
+            raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs{below}")
+        if len(columns) == 2:  # nearly always, and millions of times
+            return {self._names[0]: columns[0], self._names[1]: columns[1]}
+        return dict(zip(self._names, columns, strict=True))
 
 
 class LuceneCollection:
@@ -158,10 +159,22 @@ class LuceneCollection:
 
     Args:
         folder: the index.
+        fields: the fields of the text, out of the stored raw JSON, or stored by these names. An index has its own
+            docids.
+
+    Raises:
+        TasbError: a field of docids is named.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, fields: Fields = Fields()) -> None:  # noqa: B008 - immutable
+        self.folder, self._fields = folder, fields
+        if fields.docid:
+            raise TasbError(
+                where=str(folder),
+                expected=f"a JSONL or TSV file for {argument('docid_field')}",
+                found="a Lucene index, which has docids of its own",
+                do=f"leave out {argument('docid_field')}",
+            )
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return ((id_, text) for _, id_, text in self.marked())
@@ -178,7 +191,7 @@ class LuceneCollection:
             id_ = document.get("id")
             try:
                 require_id(id_ or "")
-                text = text_of_document(document)
+                text = text_of_document(document, self._fields)
             except ValueError as error:
                 count += 1
                 if len(faults) < FAULTS_SHOWN:
@@ -235,15 +248,23 @@ class LuceneCollection:
         return reader
 
 
-def text_of_document(document: Any) -> str:
+def text_of_document(document: Any, fields: Fields = Fields()) -> str:  # noqa: B008 - immutable
     """The text that a stored Lucene document holds.
+
+    Args:
+        document: Lucene's.
+        fields: the fields of the text.
 
     Raises:
         ValueError: none, or none that can be read.
     """
     contents, raw = document.get("contents"), document.get("raw")
+    if fields.names:
+        stored = {name: document.get(name) for name in (*fields.names, "contents")}
+        known = {name: value for name, value in stored.items() if value is not None}
+        return fields.text_of(known if raw is None else json_object(raw))
     if contents is not None:
         return join_lines(contents)
     if raw is None:
         raise ValueError("neither contents nor raw are stored")
-    return parse_json_record(raw)[1]
+    return fields.text_of(json_object(raw))

@@ -71,7 +71,7 @@ class Run(Mapping[str, dict[str, float]]):
 
     @classmethod
     def read(cls, source: str | os.PathLike[str], *, remove_query: bool = False) -> Run:
-        """The run in a file (TREC's six columns or MS MARCO's three; plain, gzip or Zstandard), or a bundled one.
+        """The run in a file (TREC's six columns or MS MARCO's three, compressed or not), or a bundled one.
 
         Args:
             source: a path, or a name such as `dl19-passage.tasb`.

@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import logging
 import math
 import re
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import numpy as np
 
-from pyserini_tasb.artifacts import whole_file
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.errors import TasbError, argument, printable, shown
 from pyserini_tasb.formats.lines import (
     ASCII_SPACE,
+    FILES_BY_COLUMNS,
     LONGEST_LINE,
     LineFaults,
     column_lines,
@@ -37,24 +39,26 @@ from pyserini_tasb.formats.text_columns import (
     unpack,
     widened,
 )
+from pyserini_tasb.outputs import opened
 from pyserini_tasb.workers import InOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.run_table import RunDict
+    from pyserini_tasb.outputs import NewFile
 
     Texts = NDArray[np.bytes_]
 
 
+LOG = logging.getLogger(__name__)
 RunFormat = Literal["trec", "msmarco"]
 
 
 def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
-    """Read a run, plain, gzip or Zstandard; three columns in the first line are MS MARCO's, whose score is 1 / rank.
+    """Read a run, compressed or not; three columns in the first line are MS MARCO's, whose score is 1 / rank.
 
     Args:
         path: the file.
@@ -71,11 +75,46 @@ def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
 def _read(path: Path, *, is_msmarco: bool) -> RunTable:
     # A pipe can be read but once.
     if path.is_file():
-        try:
-            return _read_blocks(path, MSMARCO if is_msmarco else TREC)
-        except IrregularLinesError:
-            pass
+        with contextlib.suppress(IrregularLinesError):
+            table = _read_blocks(path, MSMARCO if is_msmarco else TREC)
+            if not is_msmarco:
+                _note_ranks(path, _of_one_score(table))
+            return table
     return RunTable.from_run(read_msmarco_run(path) if is_msmarco else read_run(path), name=str(path))
+
+
+def _of_one_score(table: RunTable) -> set[str]:
+    firsts = table.starts[:-1]
+    equal = np.maximum.reduceat(table.scores, firsts) == np.minimum.reduceat(table.scores, firsts)
+    return {table.qids[number] for number in np.flatnonzero(equal & (table.lengths > 1)).tolist()}
+
+
+def _note_ranks(path: Path, of_one_score: set[str]) -> None:
+    """Say of how many queries the ranks count for nothing: they contradict the order in which equal scores are ranked.
+
+    Args:
+        path: a run in TREC's format.
+        of_one_score: queries of which all documents have the same score.
+    """
+    if not of_one_score or not path.is_file():
+        return
+    ranked: dict[str, list[tuple[int, str]]] = {}
+    with open_lines(path) as lines:
+        for line in lines:
+            columns = split_columns(line)
+            if columns and columns[0] in of_one_score and columns[3].isdecimal():
+                ranked.setdefault(columns[0], []).append((int(columns[3]), columns[2]))
+    contradicted = 0
+    for hits in ranked.values():
+        by_score = sorted((docid for _, docid in hits), reverse=True)
+        different_ranks = len({rank for rank, _ in hits}) == len(hits)
+        contradicted += different_ranks and [docid for _, docid in sorted(hits)] != by_score
+    if contradicted:
+        LOG.info(
+            "%s: the ranks of %d %s count for nothing, as all scores are equal there: documents of equal scores are "
+            "ranked by docid, descending, as in trec_eval",
+            *(path, contradicted, "query" if contradicted == 1 else "queries"),
+        )
 
 
 def _has_three_columns(path: Path) -> bool:
@@ -265,7 +304,7 @@ def _number(text: bytes) -> float:
 
 _WRONG_COLUMNS = {
     3: " (an MS MARCO run? `python -m pyserini.eval.convert_msmarco_run_to_trec_run` makes a TREC run of it)",
-    4: " (qrels?)",
+    4: FILES_BY_COLUMNS[4],
     7: " (white space in a docid or in the tag?)",
 }
 
@@ -301,6 +340,7 @@ def read_run(path: Path) -> RunDict:
             else:
                 ranking[docid] = score
     faults.finish(records=len(run))
+    _note_ranks(path, {qid for qid, ranking in run.items() if len(ranking) > 1 and len({*ranking.values()}) == 1})
     return run
 
 
@@ -346,33 +386,38 @@ def _add_hit(run: RunDict, columns: list[str]) -> None:
 _GZIP_LEVEL = 6
 
 
-def write_run(path: Path, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec") -> int:
+def write_run(
+    output: Path | NewFile, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
+) -> int:
     """Write tables of different queries as one run, gzip if named `….gz`; return the number of hits.
 
-    The same run gives the same bytes, and scores read back are equal to those written (float64). `path` is replaced
-    only once everything is on disk. (trec_eval keeps scores as float32: those that differ by less are ties to it.)
+    The same run gives the same bytes, and scores read back are equal to those written (float64). An old file is
+    replaced only once everything is on disk. (trec_eval keeps scores as float32: those that differ by less are ties to
+    it.)
 
     Args:
-        path: the file; its folder must exist.
+        output: the file, whose folder must exist; or one of `new_file`, whose block puts it in its place.
         tables: in the order in which they are to stand.
         tag: TREC's last column.
         output_format: MS MARCO's has no scores and no tag.
 
     Raises:
         TasbError: the tag is no column, a score is not finite, there is no hit at all, or the disk refuses. Whatever
-            stood at `path` before is still there.
+            stood there before is there still.
     """
-    return sum(len(table.scores) for table in written_tables(path, tables, tag, output_format=output_format))
+    return sum(len(table.scores) for table in written_tables(output, tables, tag, output_format=output_format))
 
 
 def written_tables(
-    path: Path, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
+    output: Path | NewFile, tables: Iterable[RunTable], tag: str, *, output_format: RunFormat = "trec"
 ) -> Iterator[RunTable]:
     """Write a run as `write_run` does, and yield each table once it is written; the run is there after the last."""
-    if not is_one_column(tag):
-        raise _not_written(path, "a tag without white space", f"{tag!r}", f"choose another {argument('tag')}")
+    path = output if isinstance(output, Path) else output.path
+    if not is_one_column(tag) or printable(tag) != tag:
+        expected = "a tag of one word, without characters that control a terminal"
+        raise _not_written(path, expected, shown(tag), f"choose another {argument('tag')}")
     hits = 0
-    with whole_file(path) as file, _compressed(path, file) as target:
+    with opened(output) as file, _compressed(path, file) as target:
         # What makes a table formats it too: `fuse` and its writing share the cores.
         blocks = tables if isinstance(tables, InOrder) else InOrder(_itself, tables)
         for table, lines in blocks.then(_formatter(path, tag, output_format)):

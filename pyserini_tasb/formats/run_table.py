@@ -314,7 +314,7 @@ def _require_columns(
             where=name,
             expected=f"ids without white space or NUL, of at most {LONGEST_LINE:,} characters, and finite scores",
             found="; ".join(found[:FAULTS_SHOWN]) + ("; …" if len(found) > FAULTS_SHOWN else ""),
-            do="mend what made this run",
+            do="fix what made this run",
         )
 
 

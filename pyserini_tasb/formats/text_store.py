@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import new_folder, read_manifest, write_manifest
+from pyserini_tasb.artifacts import read_manifest, values_explained, write_manifest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.arrays import IDS, OFFSETS, ArrayFile, IdTable, Spans, close_ids, open_array
+from pyserini_tasb.outputs import new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -167,7 +168,8 @@ class TextStore:
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder, KIND, VERSION)
         self.folder = folder
-        self.fingerprint: str = manifest["fingerprint"]
+        with values_explained(folder):
+            self.fingerprint: str = manifest["fingerprint"]
         self._ids = IdTable(folder)
         self._offsets: NDArray[np.int64] = open_array(folder / TEXT_OFFSETS, np.int64)
         with (folder / TEXTS).open("rb") as file:
@@ -303,9 +305,7 @@ def _unusable(source: str, batch: Sequence[tuple[str, str]], before: int) -> Tas
             reason = "a lone surrogate" if isinstance(error, UnicodeEncodeError) else str(error)
             found = f"record {number} (id {id_!r}): {reason}"
             break
-    return TasbError(
-        where=source, expected="records with an id, in UTF-8", found=found, do="mend or remove that record"
-    )
+    return TasbError(where=source, expected="records with an id, in UTF-8", found=found, do="fix or remove that record")
 
 
 def _as_array(indices: Iterable[int] | NDArray[np.integer]) -> NDArray[np.integer]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
+from pyserini_tasb.formats.lines import (
+    FILES_BY_COLUMNS,
+    LineFaults,
+    is_header,
+    note_header,
+    open_lines,
+    require_utf8,
+)
 from pyserini_tasb.formats.readers import read_with
+from pyserini_tasb.parsing import json_object
 from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
@@ -57,7 +64,9 @@ def _read(name: str, reader: Reader, path: Path) -> Topics:
 
 @READERS.register("lines")
 def read_topics(path: Path) -> Topics:
-    """TSV or JSONL, plain or gzip; a file whose first line opens a JSON object is JSONL. Ids stay strings.
+    """TSV or JSONL, plain or compressed; a file whose first line opens a JSON object is JSONL. Ids stay strings.
+
+    A first line of TSV that names its columns is skipped, with a note.
 
     Raises:
         TasbError: the file cannot be read or is empty, or lines are faulty: not two columns, not the JSON expected,
@@ -72,10 +81,14 @@ def read_topics(path: Path) -> Topics:
             line = ended.rstrip("\r\n")
             if not line.strip():
                 continue
-            if parse is None:
-                parse = _parse_json if line.lstrip().startswith("{") else _parse_tsv
             try:
                 require_utf8(line)
+                if parse is None:
+                    parse = _parse_json if line.lstrip().startswith("{") else _parse_tsv
+                    columns = line.split("\t")
+                    if parse is _parse_tsv and len(columns) == 2 and is_header(columns):
+                        note_header(path, number, columns)
+                        continue
                 _add_topic(topics, *parse(line))
             except ValueError as error:
                 faults.add(number, str(error))
@@ -86,17 +99,15 @@ def read_topics(path: Path) -> Topics:
 def _parse_tsv(line: str) -> tuple[str, str]:
     columns = line.split("\t")
     if len(columns) != 2:
-        raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs")
+        words = line.split()
+        is_trec = len(words) in FILES_BY_COLUMNS and words[1] in {"0", "Q0"}
+        file = FILES_BY_COLUMNS[len(words)] if is_trec else ""
+        raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs{file}")
     return columns[0], columns[1]
 
 
 def _parse_json(line: str) -> tuple[str, str]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError("JSON, but not an object")  # noqa: TRY004 - the line is wrong, not the caller
+    record = json_object(line)
     qid = next((record[field] for field in QID_FIELDS if field in record), None)
     if isinstance(qid, bool) or not isinstance(qid, str | int):
         raise ValueError(f"no id in {', '.join(QID_FIELDS)}: a string or an integer")  # noqa: TRY004

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.run import Run, as_run, named_runs
 from pyserini_tasb.formats.run_files import written_tables
 from pyserini_tasb.formats.run_table import RunTable, concatenated, query_blocks, rank_order
 from pyserini_tasb.formats.text_columns import unpack
 from pyserini_tasb.fusion.candidates import Candidates, Pool
 from pyserini_tasb.fusion.methods import DEPTH, RRF_K, Fusion
+from pyserini_tasb.outputs import optional_file
 from pyserini_tasb.workers import InOrder
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def fuse(
     remove_query: bool = False,
     output: StrPath | None = None,
     output_format: RunFormat = "trec",
+    overwrite: bool = False,
     tag: str | None = None,
 ) -> FusedRun:
     """Fuse runs into one. Equal scores are ordered by docid, descending; the same input gives the same bytes.
@@ -61,7 +63,7 @@ def fuse(
             frames; or name → run.
         recipe: a name (`tasb+bm25`), or the path of a YAML file (fusion/README.md).
         method: `linear`, `convex`, `rrf`, `combsum`, … (docs/fusion.md has the equations).
-        weights: one for each run, over the recipe's; by default 1.
+        weights: one for each run, instead of the recipe's; by default 1.
         normalization: of each list's scores, with `method`: `none`, `min-max`, `z-score`, …
         missing: what a document gets from a run that lacks it: `minimum`, `zero`, `theoretical`, `drop`; by default
             the method's own rule.
@@ -69,10 +71,11 @@ def fuse(
         rrf_k: k of `rrf`, by default 60.
         depth: documents taken of each list, by default 1,000.
         hits: documents kept for each query, by default 1,000.
-        set: `key=value` over the recipe's, or key → value.
+        set: values that replace the recipe's, as `key=value` or key → value.
         remove_query: drop each query's own document, whose docid is the query's id, before anything else.
-        output: a file for the run, gzip if named `….gz`; nothing is written without it.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
         output_format: the format of `output`, `trec` or `msmarco`.
+        overwrite: replace a file at `output`, once the new one is complete.
         tag: the last column of TREC's format; by default the recipe's name.
 
     Raises:
@@ -90,18 +93,19 @@ def fuse(
     fusion = Fusion.from_recipe(named, weights) if named else _fusion(str(method), weights, overrides(set), choices)
     fusion.require_fits(len(names))
     _require_distinct(names)
-    loaded = InOrder(lambda pair: as_run(pair[1], name=pair[0], remove_query=remove_query).table, given)
-    tables = dict(zip(names, loaded, strict=True))
-    _require_hits(tables)
-    require_compatible(tables)
-    if named and not weights:
-        deepest = max(int(table.lengths.max(initial=0)) for table in tables.values())
-        note_weights(named, deepest, removed=remove_query)
-    tag = tag or (named.name if named else f"tasb.{fusion.method}")
-    fused: Iterable[RunTable] = fuse_tables(list(tables.values()), fusion)
-    if output is not None:
-        fused = written_tables(Path(output), fused, tag, output_format=output_format)
-    return FusedRun(concatenated(list(fused)), name=tag, fusion=fusion, inputs=names)
+    with optional_file(output, overwrite=overwrite, inputs=[recipe, *(run for _, run in given)]) as file:
+        loaded = InOrder(lambda pair: as_run(pair[1], name=pair[0], remove_query=remove_query).table, given)
+        tables = dict(zip(names, loaded, strict=True))
+        _require_hits(tables)
+        require_compatible(tables)
+        if named and not weights:
+            deepest = max(int(table.lengths.max(initial=0)) for table in tables.values())
+            note_weights(named, deepest, removed=remove_query)
+        tag = tag or (named.name if named else f"tasb.{fusion.method}")
+        fused: Iterable[RunTable] = fuse_tables(list(tables.values()), fusion)
+        if file is not None:
+            fused = written_tables(file, fused, tag, output_format=output_format)
+        return FusedRun(concatenated(list(fused)), name=tag, fusion=fusion, inputs=names)
 
 
 class FusedRun(Run):
@@ -185,15 +189,16 @@ def _require_hits(tables: Mapping[str, RunTable]) -> None:
         )
 
 
-def note_weights(recipe: FusionRecipe, depth: int, *, removed: bool) -> None:
+def note_weights(recipe: FusionRecipe, depth: int | None, *, removed: bool) -> None:
     """Log what a recipe's weights are not known to be good for.
 
     Args:
         recipe: whose weights are used.
-        depth: the most hits that a run has for a query, before they are cut to the recipe's depth.
+        depth: the most hits that a run has for a query, before they are cut to the recipe's depth; None where the
+            recipe itself says how many are searched for.
         removed: whether each query's own document was dropped.
     """
-    provenance, depth = recipe.provenance, min(depth, recipe.depth)
+    provenance, depth = recipe.provenance, min(depth or 0, recipe.depth)
     if not provenance.tuned:
         LOG.info("the weights of %s are untuned: %s", recipe.name, provenance.source)
     elif provenance.depth is not None and depth > provenance.depth:
@@ -224,9 +229,9 @@ def require_compatible(tables: Mapping[str, RunTable]) -> None:
         if not shared:
             raise TasbError(
                 where=name,
-                expected=f"queries of {first}: {_examples(table.qids)}",
-                found=f"none of them; it has {_examples(other.qids)}",
-                do="fuse runs of the same topics",
+                expected=f"queries of {first}: {examples(table.qids)}",
+                found=f"none of them; it has {examples(other.qids)}",
+                do=same_ids_advice(table.qids, other.qids, "fuse runs of the same topics"),
             )
         for one, count in ((first, len(table.qids)), (name, len(other.qids))):
             if count > len(shared):
@@ -246,7 +251,7 @@ def _share_documents(table: RunTable, other: RunTable, qids: Sequence[str]) -> b
 
 def _note_no_overlap(first: str, name: str, table: RunTable, other: RunTable) -> None:
     kinds = [_kind(one) for one in (table, other)]
-    examples = [_examples([docid.decode() for docid in unpack(one.docids[:3]).tolist()]) for one in (table, other)]
+    examples = [examples([docid.decode() for docid in unpack(one.docids[:3]).tolist()]) for one in (table, other)]
     if kinds[0] != kinds[1]:
         raise TasbError(
             where=name,
@@ -262,7 +267,8 @@ def _kind(table: RunTable) -> str:
     return "integers" if all(docid.isdigit() for docid in docids) else "names"
 
 
-def _examples(ids: Sequence[str]) -> str:
+def examples(ids: Sequence[str]) -> str:
+    """The first ids, for a message."""
     return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
 
 

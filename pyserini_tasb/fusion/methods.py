@@ -129,16 +129,18 @@ class Fusion:
 
     def described(self, runs: int) -> str:
         """The method, the normalisation and the weights, for a line of text."""
-        weights = " ".join(f"{weight:g}" for weight in self.weights_for(runs))
         normalised = f", normalisation {self.normalization}" if self.normalization != "none" else ""
-        return f"{self.method}{normalised}, weights {weights}"
+        return f"{self.method}{normalised}, weights {_numbers(self.weights_for(runs))}"
 
     def _require_one_each(self, runs: int) -> None:
         for what, values in (("weight", self.weights), ("theoretical minimum", self.theoretical_minimums)):
             if values is not None and len(values) != runs:
                 raise _mismatch(f"one {what} for each of the {runs} runs", f"{len(values)}", "give one a run, in order")
         if not all(map(math.isfinite, self.weights_for(runs))):
-            raise _mismatch("finite weights", str(self.weights), "give numbers such as 1 0.1")
+            raise _mismatch("finite weights", _numbers(self.weights_for(runs)), "give numbers such as 1 0.1")
+        minimums = [each for each in self.theoretical_minimums or () if each is not None]
+        if not all(map(math.isfinite, minimums)):
+            raise _mismatch("finite minimums", _numbers(minimums), "give numbers such as 0 -1")
 
     def _require_minimums(self, runs: int) -> None:
         without = [str(run + 1) for run in range(runs) if self.minimum(run) is None]
@@ -175,6 +177,10 @@ def _require_missing(missing: str, name: str, method: Method) -> None:
             f"`{missing}` for documents that a run lacks",
             f"leave {argument('missing')} out, or choose one of these",
         )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def _mismatch(expected: str, found: str, do: str) -> TasbError:
@@ -216,11 +222,20 @@ class Method:
         """Refuse weights that the method cannot take.
 
         Raises:
-            TasbError: a negative one, or none above 0, where they are shares.
+            TasbError: all are 0, so that every document would get the same score; or a negative one, where they are
+                shares.
         """
-        if self.weights_sum_to_one and (min(weights) < 0 or sum(weights) <= 0):
-            raise TasbError(
-                expected="weights from 0 on, one of them above 0", found=str(tuple(weights)), do="or use `linear`"
+        if self.weights_sum_to_one and min(weights) < 0:
+            raise _mismatch(
+                "weights from 0 on, one of them above 0",
+                _numbers(weights),
+                "change the weights, or use the method `linear`",
+            )
+        if not any(weights):
+            raise _mismatch(
+                "a weight other than 0",
+                f"{_numbers(weights)}, with which every document gets the score 0",
+                "give at least one run another weight",
             )
 
     def shares(self, weights: Sequence[float]) -> NDArray[np.float64]:

@@ -142,15 +142,66 @@ def shuffled_folds(queries: int, folds: int, seed: int) -> list[Queries]:
     """Query numbers in parts of about equal size, shuffled by the seed.
 
     Raises:
-        TasbError: fewer than two parts, or more than there are queries.
+        TasbError: fewer than two queries or parts, or more parts than queries.
     """
+    _require_two(queries)
     if not 2 <= folds <= queries:
         raise TasbError(
             expected=f"2 to {queries} folds, as there are {queries} queries",
             found=f"{folds}",
-            do=f"e.g. {argument('folds', 5)}",
+            do=f"e.g. {argument('folds', min(FOLDS, queries))}",
         )
     return np.array_split(np.random.default_rng(seed).permutation(queries), folds)
+
+
+def _require_two(queries: int) -> None:
+    if queries < 2:
+        raise TasbError(
+            expected="two judged queries or more: some to tune on, and others to test on",
+            found=f"{queries}",
+            do=f"give judgments of more topics, or other topics to test on ({argument('test_qrels')} and "
+            f"{argument('test_runs')})",
+        )
+
+
+def require_relevant(weighable: NDArray[np.bool_], queries: Queries, *, use: str, qrels: str, measure: str) -> None:
+    """Refuse queries on which all weights are worth the same, as no document that a run has for them is relevant.
+
+    Args:
+        weighable: of each query of the set, whether some run has a relevant document.
+        queries: the numbers of those meant.
+        use: what they are for: `tune` or `test`.
+        qrels: the name of the judgments.
+        measure: which says what grades count.
+
+    Raises:
+        TasbError: none of them has one.
+    """
+    if not weighable[queries].any():
+        raise TasbError(
+            where=qrels,
+            expected=f"relevant documents in the runs for some of the {len(queries)} queries to {use} on",
+            found=f"none that counts for {measure}, so that all weights are worth the same",
+            do="check that the judgments are of these topics and this collection, and that they have grades above 0",
+        )
+
+
+def require_relevant_in_two(
+    weighable: NDArray[np.bool_], folds: Sequence[Queries], *, qrels: str, measure: str
+) -> None:
+    """Refuse folds of which one has every query that can tell weights apart; the arguments are `require_relevant`'s.
+
+    Raises:
+        TasbError: without that fold there is nothing to tune on.
+    """
+    if sum(bool(weighable[fold].any()) for fold in folds) < 2:
+        raise TasbError(
+            where=qrels,
+            expected="relevant documents in the runs for queries of two folds or more",
+            found=f"{weighable.sum()} such queries for {measure}, in one fold; without it there is nothing to tune on",
+            do=f"give judgments of more topics, or other topics to test on ({argument('test_qrels')} and "
+            f"{argument('test_runs')})",
+        )
 
 
 def train_and_test(qids: Sequence[str], path: Path, *, allow_overlap: bool) -> tuple[Queries, Queries]:
@@ -160,6 +211,8 @@ def train_and_test(qids: Sequence[str], path: Path, *, allow_overlap: bool) -> t
         TasbError: the file cannot be read, names a query that is not judged, or leaves nothing on one side.
     """
     named = _read_qids(path)
+    if not allow_overlap:
+        _require_two(len(qids))
     unknown = sorted(named - set(qids))
     trained = np.flatnonzero([qid in named for qid in qids])
     tested = np.arange(len(qids)) if allow_overlap else np.flatnonzero([qid not in named for qid in qids])

@@ -15,7 +15,6 @@ import numpy as np
 import yaml
 
 from pyserini_tasb import __version__
-from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.named import as_qrels
 from pyserini_tasb.formats.run import as_run, named_runs
@@ -26,14 +25,17 @@ from pyserini_tasb.fusion.trials import (
     Split,
     cached,
     require_apart,
+    require_relevant,
+    require_relevant_in_two,
     shuffled_folds,
     train_and_test,
     tuned_and_tested,
     tuned_by_folds,
 )
 from pyserini_tasb.fusion.tuning_set import TuningSet, ranked_measure
-from pyserini_tasb.fusion.weight_curves import curves_through, write_curves
+from pyserini_tasb.fusion.weight_curves import curves_through, drawn_curves
 from pyserini_tasb.fusion.weight_search import CoordinateAscent, Grid, GridSearch, RandomSearch, Search
+from pyserini_tasb.outputs import is_standard_output, new_files
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from pyserini_tasb.recipes.types import FusionInput, FusionRecipe, WeightProvenance
 from pyserini_tasb.results import FileResult
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.formats.named import AnyQrels
     from pyserini_tasb.formats.run import AnyRun
-    from pyserini_tasb.fusion.tuning_set import RankedMeasure
     from pyserini_tasb.results import StrPath
 
 
@@ -71,6 +72,7 @@ def tune(
     allow_overlap: bool = False,
     remove_query: bool = False,
     set: str | Iterable[str] | Mapping[str, Any] = (),  # noqa: A002 - the option's name
+    overwrite: bool = False,
 ) -> Tuned:
     """Find the weights of a fusion recipe, and measure them on queries that had no part in the choice.
 
@@ -83,9 +85,10 @@ def tune(
         recipe: what to tune the weights of, a name (`tasb+bm25`) or the path of a YAML file. A method whose score is a
             weighted sum.
         qrels: judgments to tune on: a name, a path, qid → docid → grade or a data frame; or several.
-        output: the tuned recipe, `….yaml`; its curves come beside it as `.png` and `.csv`.
+        output: a new file for the tuned recipe, `….yaml`; its curves come beside it as `.png` and `.csv`. `-` is
+            standard output, which gets no curves.
         measure: nDCG, AP, R, P or RR, as ir-measures writes them.
-        name: of the tuned recipe; by default that of `output`.
+        name: of the tuned recipe; by default that of `output`, or `tuned` for `-`.
         grid: weights to try, `FROM:TO:STEP`; by default `0:2:0.005`, and `0:2:0.05` for three runs or more. For
             `convex` it is the share of the second run.
         search: with three runs or more, one weight after the other until nothing changes, or at random.
@@ -97,7 +100,8 @@ def tune(
         test_runs: the runs of these topics, in the order of `runs`.
         allow_overlap: test on queries that were tuned on, too.
         remove_query: drop each query's own document, whose docid is the query's id, from every run.
-        set: `key=value` over the recipe's, or key → value.
+        set: values that replace the recipe's, as `key=value` or key → value.
+        overwrite: replace a recipe at `output` and its curves, once the new ones are complete.
 
     Raises:
         TasbError: choices that do not go together, names that lead nowhere, faulty files, queries both tuned and
@@ -106,53 +110,64 @@ def tune(
     path = Path(output)
     name = _checked_name(name, path)
     source = fusion_recipe(os.fspath(recipe), overrides(set))
-    topics = TopicSets.of(qrels, runs, source, remove_query=remove_query)
-    ranked, looked_for = ranked_measure(measure), _search(source, grid, search, samples, seed)
-    queries = topics.queries(Fusion.from_recipe(source))
-    every = Split(cached(queries, ranked), np.arange(len(queries.qids)))
-    if (test_qrels is None) != (test_runs is None):
-        raise TasbError(
-            expected=f"{argument('test_qrels')} and {argument('test_runs')} together",
-            found="one of them",
-            do=f"give both, or {argument('folds')}",
+    paths = [path] if is_standard_output(path) else [path, path.with_suffix(".csv"), path.with_suffix(".png")]
+    inputs = [recipe, runs, qrels, train_queries, test_qrels, test_runs]
+    with new_files(paths, overwrite=overwrite, inputs=inputs) as (new_recipe, *new_curves):
+        topics = TopicSets.of(qrels, runs, source, remove_query=remove_query)
+        ranked, looked_for = ranked_measure(measure), _search(source, grid, search, samples, seed)
+        queries = topics.queries(Fusion.from_recipe(source))
+        weighable = queries.weighable(ranked)
+        every = Split(cached(queries, ranked), np.arange(len(queries.qids)))
+        if (test_qrels is None) != (test_runs is None):
+            raise TasbError(
+                expected=f"{argument('test_qrels')} and {argument('test_runs')} together",
+                found="one of them",
+                do=f"give both, or {argument('folds')}",
+            )
+        if test_qrels is not None and test_runs is not None:
+            tested_on = TopicSets.of(test_qrels, test_runs, source, "test_runs", remove_query=remove_query)
+            others = _other_topics(queries, tested_on, allow_overlap=allow_overlap)
+            train, test = every, Split(cached(others, ranked), np.arange(len(others.qids)))
+            require_relevant(others.weighable(ranked), test.queries, use="test", qrels=tested_on.name, measure=measure)
+            held_out = f"the {len(test.queries)} queries of {tested_on.name}"
+        elif train_queries is not None:
+            trained, tested = train_and_test(queries.qids, Path(train_queries), allow_overlap=allow_overlap)
+            train, test = Split(every.per_query, trained), Split(every.per_query, tested)
+            require_relevant(weighable, tested, use="test", qrels=topics.name, measure=measure)
+            held_out = f"the {len(tested)} {'' if allow_overlap else 'other '}queries of {topics.name}"
+        else:
+            folds = FOLDS if folds is None else folds
+            train, test = every, None
+            held_out = f"{folds}-fold cross-validation by query, seed {seed}"
+        require_relevant(weighable, train.queries, use="tune", qrels=topics.name, measure=measure)
+        if test is None:
+            parts = shuffled_folds(len(queries.qids), FOLDS if folds is None else folds, seed)
+            require_relevant_in_two(weighable, parts, qrels=topics.name, measure=measure)
+            outcome = tuned_by_folds(train, parts, looked_for, topics.inputs)
+        else:
+            outcome = tuned_and_tested(train, test, looked_for, topics.inputs)
+        provenance = WeightProvenance(
+            tuned=True,
+            source=f"tuned on {len(train.queries)} queries of {topics.name}",
+            runs=topics.run_names,
+            qrels=topics.qrels_names,
+            remove_query=remove_query,
+            queries=len(train.queries),
+            measure=measure,
+            search=looked_for.name,
+            depth=queries.depth,
+            date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+            tool=f"tasb tune of pyserini-tasb {__version__}",
+            tuned_value=round(outcome.tuned_value, 6),
+            held_out=held_out,
+            held_out_value=round(outcome.held_out_value, 6),
         )
-    if test_qrels is not None and test_runs is not None:
-        tested_on = TopicSets.of(test_qrels, test_runs, source, "test_runs", remove_query=remove_query)
-        train, test = every, _other_topics(queries, tested_on, ranked, allow_overlap=allow_overlap)
-        held_out = f"the {len(test.queries)} queries of {tested_on.name}"
-    elif train_queries is not None:
-        trained, tested = train_and_test(queries.qids, Path(train_queries), allow_overlap=allow_overlap)
-        train, test = Split(every.per_query, trained), Split(every.per_query, tested)
-        held_out = f"the {len(tested)} {'' if allow_overlap else 'other '}queries of {topics.name}"
-    else:
-        folds = FOLDS if folds is None else folds
-        train, test = every, None
-        held_out = f"{folds}-fold cross-validation by query, seed {seed}"
-    if test is None:
-        parts = shuffled_folds(len(queries.qids), FOLDS if folds is None else folds, seed)
-        outcome = tuned_by_folds(train, parts, looked_for, topics.inputs)
-    else:
-        outcome = tuned_and_tested(train, test, looked_for, topics.inputs)
-    provenance = WeightProvenance(
-        tuned=True,
-        source=f"tuned on {len(train.queries)} queries of {topics.name}",
-        runs=topics.run_names,
-        qrels=topics.qrels_names,
-        remove_query=remove_query,
-        queries=len(train.queries),
-        measure=measure,
-        search=looked_for.name,
-        depth=queries.depth,
-        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        tool=f"tasb tune of pyserini-tasb {__version__}",
-        tuned_value=round(outcome.tuned_value, 6),
-        held_out=held_out,
-        held_out_value=round(outcome.held_out_value, 6),
-    )
-    write_recipe(with_weights(source, outcome.weights.tolist(), provenance, name), path)
-    curves = curves_through(outcome, looked_for, topics.runs_by_input, train, test)
-    title = f"{source.name}, tuned on {topics.name}"
-    write_curves(curves, measure, title, path.with_suffix(".csv"), path.with_suffix(".png"))
+        new_recipe.write(as_yaml(with_weights(source, outcome.weights.tolist(), provenance, name)))
+        curves = curves_through(outcome, looked_for, topics.runs_by_input, train, test)
+        if new_curves:
+            table, picture = drawn_curves(curves, measure, f"{source.name}, tuned on {topics.name}")
+            new_curves[0].write(table)
+            new_curves[1].write(picture)
     for curve in curves:
         if curve.chosen in (looked_for.grid.points[0], looked_for.grid.points[-1]):
             which = " ".join(curve.runs)
@@ -219,10 +234,10 @@ class Tuned(FileResult):
 
 
 def _checked_name(name: str | None, output: Path) -> str:
-    if output.suffix not in (".yaml", ".yml"):
+    if output.suffix not in (".yaml", ".yml") and not is_standard_output(output):
         expected = f"{argument('output', '….yaml')}"
         raise TasbError(expected=expected, found=str(output), do="name the recipe's file")
-    name = name or output.stem
+    name = name or ("tuned" if is_standard_output(output) else output.stem)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._+-]*", name):
         raise TasbError(
             expected="a name of small letters, digits and any of . _ + -",
@@ -251,10 +266,10 @@ def _search(recipe: FusionRecipe, grid: str | None, search: str, samples: int, s
     return CoordinateAscent(points)
 
 
-def _other_topics(tuned_on: TuningSet, topics: TopicSets, measure: RankedMeasure, *, allow_overlap: bool) -> Split:
+def _other_topics(tuned_on: TuningSet, topics: TopicSets, *, allow_overlap: bool) -> TuningSet:
     others = topics.queries(tuned_on.fusion)
     require_apart(tuned_on.qids, others.qids, allow_overlap=allow_overlap)
-    return Split(cached(others, measure), np.arange(len(others.qids)))
+    return others
 
 
 def with_weights(
@@ -268,17 +283,13 @@ def with_weights(
     return FusionRecipe(**{**recipe.model_dump(), "name": name, "inputs": inputs, "provenance": provenance})
 
 
-def write_recipe(recipe: FusionRecipe, path: Path) -> None:
-    """Write a recipe as YAML, without what is a default.
-
-    Raises:
-        TasbError: the disk refuses.
-    """
+def as_yaml(recipe: FusionRecipe) -> str:
+    """A recipe as YAML, without what is a default."""
     text = yaml.safe_dump(
         recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=110
     )
     head = "# Written by `tasb tune`; every key is explained in fusion/README.md of pyserini-tasb.\n"
-    write_whole(path, head + text)
+    return head + text
 
 
 @dataclass(frozen=True, eq=False)

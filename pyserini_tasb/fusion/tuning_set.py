@@ -10,9 +10,10 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.text_columns import unpack
 from pyserini_tasb.fusion.candidates import Candidates
-from pyserini_tasb.fusion.fuse import aligned_blocks
+from pyserini_tasb.fusion.fuse import aligned_blocks, examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +71,12 @@ class TuningSet:
         for block in aligned_blocks(wanted, fusion.depth):
             found.update(_judged(block, qrels, fusion))
         if not found:
-            raise TasbError(expected="queries of the qrels in the runs", found="none", do="give the topics' own qrels")
+            ran = [qid for table in tables for qid in table.qids]
+            raise TasbError(
+                expected=f"queries of the qrels in the runs: {examples(list(qrels))}",
+                found=f"none of them; the runs have {examples(ran)}",
+                do=same_ids_advice(ran, qrels, "give the topics' own qrels"),
+            )
         qids = tuple(sorted(qrels))
         deepest = max(int(table.lengths.max(initial=0)) for table in wanted)
         depth = deepest if fusion.depth is None else min(deepest, fusion.depth)
@@ -93,6 +99,14 @@ class TuningSet:
             )
         queries = [query for each in sets for query in each.queries]
         return cls(qids, queries, sets[0].fusion, max(each.depth for each in sets))
+
+    def weighable(self, measure: RankedMeasure) -> NDArray[np.bool_]:
+        """Which queries can tell weights apart: those for which some run has a document that counts as relevant.
+
+        Args:
+            measure: of one query; it says which grades count.
+        """
+        return np.array([query is not None and query.counts_for(measure) for query in self.queries], dtype=bool)
 
     def values(self, weights: NDArray[np.float64], measure: RankedMeasure) -> NDArray[np.float64]:
         """The measure of each query under each choice of weights, [queries, weights]; 0 without candidates.
@@ -142,6 +156,10 @@ class JudgedQuery:
     relevant: NDArray[np.int64]
     grades: NDArray[np.int64]
     judged: NDArray[np.int64]
+
+    def counts_for(self, measure: RankedMeasure) -> bool:
+        """Whether the measure is above 0 where all relevant documents that were retrieved share the first rank."""
+        return bool(len(self.relevant)) and measure(np.ones((len(self.grades), 1)), self.grades, self.judged).item() > 0
 
     def ranks(self, weights: NDArray[np.float64], depth: int | None) -> NDArray[np.float64]:
         """Ranks of the relevant documents, [retrieved relevant, weights]; infinite below `depth`.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.plots import COLOURS, INK, as_png, new_panels, style
 
 if TYPE_CHECKING:
@@ -70,20 +69,15 @@ def curves_through(
     ]
 
 
-def write_curves(curves: Sequence[Curve], measure: str, title: str, table: Path, picture: Path) -> None:
-    """Write all of them, one below the other in a CSV, side by side in a PNG.
-
-    Raises:
-        TasbError: the disk refuses.
-    """
+def drawn_curves(curves: Sequence[Curve], measure: str, title: str) -> tuple[str, bytes]:
+    """All of them: one below the other in a CSV, side by side in a PNG."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     tested = [] if curves[0].tested is None else [f"{measure} tested on"]
     rows.writerow(["runs", "weight", f"{measure} tuned on", *tested])
     for curve in curves:
         rows.writerows(_rows(curve))
-    write_whole(table, text.getvalue())
-    write_whole(picture, curves_picture(curves, measure, title))
+    return text.getvalue(), curves_picture(curves, measure, title)
 
 
 def _rows(curve: Curve) -> Iterator[list[object]]:

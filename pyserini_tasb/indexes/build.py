@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pyserini_tasb.artifacts import new_folder, write_whole
-from pyserini_tasb.encoding.index_manifest import write_index_manifest
+from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.encoding.index_manifest import INDEX_MANIFEST, write_index_manifest
 from pyserini_tasb.environment.processor import threads as usable_threads
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_build import FaissBuild, make_index
 from pyserini_tasb.indexes.lucene_build import LuceneBuild
 from pyserini_tasb.indexes.quality import Build, measure, open_query_encoder, quality_warning, sample_queries
 from pyserini_tasb.indexes.vector_source import open_vectors
+from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.registry import Registry, require_choice
 from pyserini_tasb.results import FileResult
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 REPORT = "report.json"
+# In an index's folder: this report, and what Faiss or Lucene writes.
+FILES = (REPORT, INDEX_MANIFEST, "index", "docid", "_*", "segments_*", "write.lock")
 UNKNOWN_ENCODER = "not known: the vectors do not say it (--query-encoder NAME)"
 
 
@@ -51,6 +54,7 @@ def index(
     query_encoder: Sequence[str] = (),
     backend: Backend | None = None,
     threads: int | None = None,
+    overwrite: bool = False,
 ) -> Index:
     """Build a Faiss or Lucene index of vectors, for inner products, and measure what it finds.
 
@@ -71,6 +75,7 @@ def index(
         query_encoder: encoders that may search the index, besides the one that made the vectors.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         threads: threads of Faiss and Anserini; by default $OMP_NUM_THREADS, else the cores that this process may use.
+        overwrite: replace an index at `output`, once the new one is complete.
 
     Returns:
         the index, and what was measured; `report.json` in its folder says the same.
@@ -80,7 +85,7 @@ def index(
             that is there already, or a full disk.
     """
     folder = Path(output)
-    _require_free(folder)
+    require_new_folder(folder, overwrite=overwrite, inputs=[vectors, topics], made=FILES)
     if refine is not None:
         require_choice("refine", refine, REFINEMENTS)
     source = open_vectors(Path(vectors))
@@ -89,7 +94,7 @@ def index(
     # What can be wrong with the queries is found out before the index is built.
     encoders = _encoders(source, query_encoder, backend)
     queries, described = sample_queries(source, encoders, topics, encoder, seed=seed, backend=backend)
-    with new_folder(folder) as beside:
+    with new_folder(folder, overwrite=overwrite, inputs=[vectors, topics], made=FILES) as beside:
         start = time.monotonic()
         build.write(source, beside)
         seconds = time.monotonic() - start
@@ -171,16 +176,6 @@ class Index(FileResult):
             f"  takes    p50 {self.quality.p50:.2f} ms, p99 {self.quality.p99:.2f} ms a query, {self.threads} threads\n"
             f"  queries  {self.queries}\n"
             f"  encoder  {', '.join(self.encoders) or UNKNOWN_ENCODER}"
-        )
-
-
-def _require_free(output: Path) -> None:
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise TasbError(
-            where=str(output),
-            expected="a new or empty folder",
-            found="something is there already",
-            do="choose another folder, or remove this one",
         )
 
 

@@ -11,6 +11,7 @@ from pyserini_tasb.encoding.index_manifest import INDEX_MANIFEST, index_encoders
 from pyserini_tasb.environment.checks import Finding, ok
 from pyserini_tasb.environment.doctor import Findings, examine
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import FAISS, another_folder
 from pyserini_tasb.indexes.faiss_folder import INDEX, is_faiss_folder, is_lucene_folder, open_folder
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def check_folder(folder: Path) -> list[Finding]:
     except TasbError as error:
         found = f"{error.where}: expected {error.expected}, found {error.found}; {error.do}"
         return [Finding(name, "problem", found)]
-    found = "neither a Faiss nor a Lucene index, nor a folder of `tasb encode`: check the path"
+    instead, do = another_folder(folder, FAISS, "check the path")
+    found = f"{instead}: neither a Faiss nor a Lucene index, nor a folder of `tasb encode`; {do}"
     return [Finding(name, "problem", found)]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from pyserini_tasb.encoding.index_manifest import index_encoders
 from pyserini_tasb.errors import TasbError, os_errors_explained
+from pyserini_tasb.folders import FAISS, another_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,20 +115,10 @@ def is_lucene_folder(path: Path) -> bool:
 def _require_files(path: Path) -> None:
     if is_faiss_folder(path):
         return
-    is_lucene = is_lucene_folder(path)
-    here = sorted(file.name for file in path.iterdir())[:5] if path.is_dir() else []
+    found, do = another_folder(path, FAISS, "check the path")
     raise TasbError(
-        where=str(path),
-        expected=f"a Faiss folder with the files `{INDEX}` and `{DOCID}`",
-        found="a Lucene index" if is_lucene else _listing(path, here),
-        do="search it with `python -m pyserini.search.lucene --dense`" if is_lucene else "check the path",
+        where=str(path), expected=f"a Faiss folder with the files `{INDEX}` and `{DOCID}`", found=found, do=do
     )
-
-
-def _listing(path: Path, here: list[str]) -> str:
-    if not path.exists():
-        return "no such folder"
-    return f"a folder with {', '.join(here)}" if here else "an empty folder" if path.is_dir() else "a file"
 
 
 def faiss_message(error: BaseException) -> str:

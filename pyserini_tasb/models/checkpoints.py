@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, shown
+from pyserini_tasb.folders import MODEL, another_folder, is_folder, listing, missing_folder
+from pyserini_tasb.parsing import explained, json_object, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
@@ -48,12 +50,22 @@ def find_checkpoint(model: str, *, allow_bin: bool = False, download: bool = Tru
     """
     if model.startswith(PACKAGE_PREFIX):
         return _checked(_folder_in_package(model), allow_bin)
-    local = Path(model).expanduser()
-    if local.is_dir():
-        return _checked(local, allow_bin)
-    if local.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
-        raise _missing(model, f"no folder {local}")
+    if is_folder(Path(model)):
+        return _checked(Path(model).expanduser(), allow_bin)
+    if not may_be_hub_id(model):
+        found, meant = missing_folder(Path(model))
+        or_id = "" if "/" in model else f", or a hub id with its organisation, `organisation/{model}`"
+        raise TasbError(
+            where=model, expected=f"a folder with a model{or_id}", found=found, do=meant or "check the path"
+        )
     return _checked(_from_hub(model, allow_bin, download), allow_bin)
+
+
+def may_be_hub_id(model: str) -> bool:
+    """Whether a model that is no folder here may be one of the hub: `organisation/name`, and nothing like a path."""
+    organisation, slash, name = model.partition("/")
+    path_like = Path(model).is_absolute() or model.startswith((".", "~", PACKAGE_PREFIX))
+    return bool(organisation and slash and name) and "/" not in name and not path_like
 
 
 def _folder_in_package(model: str) -> Path:
@@ -81,12 +93,20 @@ def _checked(folder: Path, allow_bin: bool) -> Path:
             found=f"weights in {PICKLED_WEIGHTS[0]}, which is a pickle",
             do=ABOUT_PICKLES,
         )
+    found, do = (
+        listing(folder),
+        (
+            "name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
+            "(`git lfs pull`)"
+        ),
+    )
+    if CONFIG not in present:
+        found, do = another_folder(folder, MODEL, do)
     raise TasbError(
         where=str(folder),
         expected="a Hugging Face model folder: config.json, tokenizer files and model.safetensors",
-        found=", ".join(sorted(present)) or "an empty folder",
-        do="name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
-        "(`git lfs pull`)",
+        found=found,
+        do=do,
     )
 
 
@@ -128,7 +148,9 @@ def _downloaded(model: str, allow_bin: bool) -> Path:
             folder = snapshot("pytorch_model*.bin")
     except HfHubHTTPError as error:  # before OSError, which it is as well
         raise _missing(model, f"not in the local hub cache, and the hub refused it ({_cause(error)})") from error
-    except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except HFValidationError as error:
+        raise _missing(model, "no folder here, and no id that the hub would accept") from error
+    except (LocalEntryNotFoundError, OSError) as error:
         raise _missing(model, f"not in the local hub cache, and the hub is unreachable ({_cause(error)})") from error
     if not allow_bin and not _has(folder, SAFE_WEIGHTS):
         raise TasbError(
@@ -151,13 +173,18 @@ def _cause(error: Exception) -> str:
 def _missing(model: str, found: str) -> TasbError:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return TasbError(
-        expected=f"the model `{model}`: a folder, or a hub id with its files under {HF_HUB_CACHE}",
-        found=found,
-        do="one of three:\n"
+    do = (
+        "one of three:\n"
         f"    1. where there is internet: `hf download {model}`, then copy the cache folder here (or set HF_HOME)\n"
-        "    2. with the files in a folder: `--encoder tasb:/path/to/folder`\n"
-        "    3. with what is here: `tasb list encoders` lists the named encoders and which weights are on this machine",
+        "    2. with the files in a folder: give its path in place of the name, e.g. `tasb:/path/to/folder`\n"
+        "    3. with what is here: `tasb list encoders` lists the named encoders and which weights are on this machine"
+    )
+    if is_folder(Path(model.partition("/")[0])):  # so that a path may be meant
+        no_folder, meant = missing_folder(Path(model))
+        found = f"{no_folder}; as a hub id: {found}"
+        do = f"for a folder: {meant or 'check the path'}\n    For a model of the hub, {do}"
+    return TasbError(
+        expected=f"the model `{model}`: a folder, or a hub id with its files under {HF_HUB_CACHE}", found=found, do=do
     )
 
 
@@ -176,7 +203,7 @@ OTHER_HEADS = (
     "HF_ColBERT",  # Stanford's own: markers in its texts, vectors of length one
 )
 CAUSAL_BI_ENCODER = (
-    "; one that makes vectors by its last token needs an encoder card with `pooling: last` (to train: "
+    "; one that makes vectors by its last token needs an encoder card with `pooling: last` (to train a student: "
     "`student.pooling: last`)"
 )
 
@@ -236,14 +263,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         TasbError: it is no object in JSON.
     """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        found = type(config).__name__
-    except ValueError as error:
-        config, found = None, str(error)
-    if not isinstance(config, dict):
+    path, advice = folder / CONFIG, "fetch the file again"
+    config = read_json(path, do=advice)
+    architectures = config.get("architectures")
+    if architectures is not None and not (
+        isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
+    ):
         raise TasbError(
-            where=str(folder / CONFIG), expected="an object in JSON", found=found, do="fetch the file again"
+            where=str(path), expected="a list of names as `architectures`", found=shown(architectures), do=advice
         )
     return config
 
@@ -328,8 +355,8 @@ def _weight_files(folder: Path) -> list[Path]:
         if (folder / whole).is_file():
             return [folder / whole]
         if (folder / parts).is_file():
-            names = read_sidecar(folder / parts).get("weight_map", {}).values()
-            return [folder / name for name in sorted(set(names))]
+            with explained(folder / parts, expected="a map from weights to files"):
+                return [folder / name for name in sorted(set(read_json(folder / parts)["weight_map"].values()))]
     raise TasbError(
         where=str(folder), expected="weights of torch", found="none", do="check that the model's files are all here"
     )
@@ -350,22 +377,19 @@ def _tensors_digest(files: list[Path]) -> str:
 
 def _safe_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
     """Name, shape and bytes of each tensor but the numbers of positions, which some versions save as well."""
-    try:
-        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            length = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + length])
-            for name, about in header.items():
-                if name != "__metadata__" and not name.endswith("position_ids"):
-                    first, last = (8 + length + offset for offset in about["data_offsets"])
-                    with memoryview(content) as whole, whole[first:last] as part:
-                        yield name, about["shape"], part
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TasbError(
-            where=str(file),
-            expected="weights in safetensors",
-            found=str(error),
-            do="check that the file is whole; `git lfs pull` replaces a pointer by the file",
-        ) from error
+    advice = "check that the file is whole; `git lfs pull` replaces a pointer by the file"
+    with (
+        explained(file, expected="weights in safetensors", do=advice),
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        length = int.from_bytes(content[:8], "little")
+        header = json_object(content[8 : 8 + length])
+        for name, about in header.items():
+            if name != "__metadata__" and not name.endswith("position_ids"):
+                first, last = (8 + length + offset for offset in about["data_offsets"])
+                with memoryview(content) as whole, whole[first:last] as part:
+                    yield name, about["shape"], part
 
 
 def _pickled_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
@@ -381,24 +405,18 @@ def _pickled_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
 @contextlib.contextmanager
 def load_errors_explained(folder: Path) -> Iterator[None]:
     """Make a TasbError of what goes wrong in the block, where a folder's files are read."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
-        raise TasbError(
-            where=str(folder),
-            expected="weights, and nothing but weights, in pytorch_model.bin",
-            found="no pickle, or one that holds more than weights; what it holds was not run",
-            do="fetch the file again, from somebody you trust",
-        ) from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
-        raise TasbError(
-            where=str(folder),
-            expected="a config.json and weights that can be read",
-            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            do="check that the files are whole and of one model; `git lfs pull` fetches what was only named",
-        ) from error
+    expected = "a config.json and weights that can be read"
+    advice = "check that the files are whole and of one model; `git lfs pull` fetches what was only named"
+    with explained(folder, expected=expected, do=advice):
+        try:
+            yield
+        except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
+            raise TasbError(
+                where=str(folder),
+                expected="weights, and nothing but weights, in pytorch_model.bin",
+                found="no pickle, or one that holds more than weights; what it holds was not run",
+                do="fetch the file again, from somebody you trust",
+            ) from error
 
 
 def user_cache() -> Path:

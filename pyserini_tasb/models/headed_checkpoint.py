@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.models.checkpoints import CONFIG, SAFE_WEIGHTS, load_errors_explained, read_config
+from pyserini_tasb.models.checkpoints import (
+    CONFIG,
+    SAFE_WEIGHTS,
+    load_errors_explained,
+    may_be_hub_id,
+    read_config,
+)
 from pyserini_tasb.models.pretrained import load_pretrained, read_weights
 
 if TYPE_CHECKING:
@@ -56,7 +62,9 @@ def transformer_config(folder: Path) -> Any:
             where=str(folder / CONFIG),
             expected=f"a `bert_model` that is known ({', '.join(STARTS)}), in the local hub cache, or at the hub",
             found=start,
-            do=f"where there is internet: `hf download {start}`, then copy the cache folder here",
+            do=f"where there is internet: `hf download {start}`, then copy the cache folder here"
+            if "/" not in start or may_be_hub_id(start)
+            else "name there a model of the hub that has this transformer's configuration",
         ) from error
 
 

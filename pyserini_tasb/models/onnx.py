@@ -15,6 +15,7 @@ from pyserini_tasb.environment.processor import WeightBits, threads
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.checkpoints import EXPORTED, EXPORTED_WEIGHTS
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, HuggingFaceTokenizer, require_pooled_token
+from pyserini_tasb.parsing import explained, read_json
 from pyserini_tasb.recipes.types import Pooling, Strict
 
 if TYPE_CHECKING:
@@ -92,15 +93,9 @@ class OnnxGraph:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3  # errors
-        try:
+        advice = "remove the folder and export the model again"
+        with explained(path, expected="a model that ONNX Runtime can read", do=advice):
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # its classes have no common base but this
-            raise TasbError(
-                where=str(path),
-                expected="a model that ONNX Runtime can read",
-                found=str(error).strip().partition("\n")[0],
-                do="remove the folder and export the model again",
-            ) from error
 
     def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors [texts, dimension] of token ids and mask [texts, tokens], padded on the right."""
@@ -228,7 +223,7 @@ def damage(folder: Path) -> str:
     """
     try:
         about = read_about(folder)
-        if about.own_digest and about.own_digest != _own_digest(json.loads((folder / EXPORTED).read_bytes())):
+        if about.own_digest and about.own_digest != _own_digest(read_json(folder / EXPORTED)):
             return f"{EXPORTED} has other values"
         files = about.files
         sizes = {name: (folder / name).stat().st_size for name in files}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.parsing import explained, read_json, read_json_list, read_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +20,7 @@ FLAG = "pooling_mode_"
 # Since version 6 one key has the name that these flags had before; both versions read the flags.
 FLAGS: dict[str, str] = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
 NAMES = {flag: pooling for pooling, flag in FLAGS.items()} | {"lasttoken": "last"}
+EXPECTED, FETCH_AGAIN = "what sentence-transformers writes beside a model", "fetch the file again"
 KNOWN = ("Transformer", "Pooling", "Normalize", "Dropout")  # described by a card, or without effect in use
 
 
@@ -81,8 +81,14 @@ def contradiction(card: EncoderCard, folder: Path) -> str:
     """
     if not (folder / MODULES).is_file():
         return _contradiction_of_own_card(card, folder)
-    modules = {module["type"].rpartition(".")[2]: module.get("path", "") for module in _read(folder / MODULES, list)}
-    settings = _read(folder / SETTINGS, dict) if (folder / SETTINGS).is_file() else {}
+    with explained(folder / MODULES, expected=EXPECTED, do=FETCH_AGAIN):
+        return _contradiction_of_modules(card, folder)
+
+
+def _contradiction_of_modules(card: EncoderCard, folder: Path) -> str:
+    content = read_json_list(folder / MODULES, expected=EXPECTED, do=FETCH_AGAIN)
+    modules = {module["type"].rpartition(".")[2]: module.get("path", "") for module in content}
+    settings = _read(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     prompts = settings.get("prompts") or {}
     made_for = {
         "pooling": _pooling(folder / modules["Pooling"] / "config.json") if "Pooling" in modules else card.pooling,
@@ -108,12 +114,12 @@ def contradiction(card: EncoderCard, folder: Path) -> str:
 
 def _contradiction_of_own_card(card: EncoderCard, folder: Path) -> str:
     """The same for a model that we trained with a pooling from outside, which sentence-transformers does not know."""
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("[!.]*.yaml")):
         try:
-            made_for = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
+            made_for, _ = read_yaml(path)
+        except TasbError:
             continue
-        pooling = made_for.get("pooling") if isinstance(made_for, dict) and made_for.get("model") == "." else None
+        pooling = made_for.get("pooling") if made_for.get("model") == "." else None
         if isinstance(pooling, str) and pooling != card.pooling and "pooling" not in card.model_fields_set:
             return (
                 f"{folder} was made for other vectors (pooling: {pooling}; {path.name} there says so); it is read with "
@@ -124,24 +130,11 @@ def _contradiction_of_own_card(card: EncoderCard, folder: Path) -> str:
 
 def _pooling(config: Path) -> str:
     """Our name of the pooling where we have one, else theirs."""
-    said = _read(config, dict)
+    said = _read(config)
     modes = said.get("pooling_mode") or [key.removeprefix(FLAG) for key, value in said.items() if value is True]
     names = [modes] if isinstance(modes, str) else [name for name in modes if name != "include_prompt"]
     return "+".join(NAMES.get(name, name) for name in names) or "mean"
 
 
-def _read(path: Path, kind: type[Any]) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        content, found = None, str(error)
-    else:
-        found = type(content).__name__
-    if not isinstance(content, kind):
-        raise TasbError(
-            where=str(path),
-            expected="what sentence-transformers writes beside a model",
-            found=found,
-            do="fetch the file again",
-        )
-    return content
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path, expected=EXPECTED, do=FETCH_AGAIN)

@@ -5,7 +5,6 @@ Tokenizers are those of transformers, or of `tokenizer.json` alone, which needs 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 TOKENIZER = "tokenizer.json"
+A_TOKENIZER = "the model's tokenizer: tokenizer.json, or vocab.txt with tokenizer_config.json"
 NO_LIMIT = 10**30  # as transformers says it
 
 
@@ -69,9 +70,10 @@ class HuggingFaceTokenizer:
     def __init__(self, name: str) -> None:
         from transformers import AutoTokenizer
 
-        self.hugging_face: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        self.longest = int(self.hugging_face.model_max_length)
-        self.pad_id = int(self.hugging_face.pad_token_id or 0)
+        with explained(name, expected=A_TOKENIZER):
+            self.hugging_face: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            self.longest = int(self.hugging_face.model_max_length)
+            self.pad_id = int(self.hugging_face.pad_token_id or 0)
         self._lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
 
     @property
@@ -109,12 +111,8 @@ class FileTokenizer:
         from tokenizers import Tokenizer
 
         self._folder = folder
-        try:
+        with explained(folder / TOKENIZER, expected="a tokenizer", do="export the model again"):
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        except Exception as error:  # it raises nothing more specific
-            raise TasbError(
-                where=str(folder / TOKENIZER), expected="a tokenizer", found=str(error), do="export the model again"
-            ) from error
         self._tokenizer.no_padding()
         self.pad_id = pad_id
         self.longest = _stated_limit(folder / "tokenizer_config.json")
@@ -144,10 +142,10 @@ class FileTokenizer:
 
 
 def _stated_limit(config: Path) -> int:
-    try:
-        return int(json.loads(config.read_text(encoding="utf-8")).get("model_max_length", NO_LIMIT))
-    except FileNotFoundError:
+    if not config.exists():
         return NO_LIMIT
+    with explained(config, expected="a number as `model_max_length`"):
+        return int(read_json(config).get("model_max_length") or NO_LIMIT)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -161,15 +159,9 @@ def load_tokenizer(folder: Path) -> Any:
     from pyserini_tasb.models.headed_checkpoint import transformer_config
 
     config = transformer_config(folder)
-    try:
+    advice = "copy the tokenizer's files of the transformer that this model was trained from"
+    with explained(folder, expected=A_TOKENIZER, do=advice):
         return AutoTokenizer.from_pretrained(str(folder), config=config, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
-        raise TasbError(
-            where=str(folder),
-            expected="the model's tokenizer: tokenizer.json, or vocab.txt with tokenizer_config.json",
-            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            do="copy the tokenizer's files of the transformer that this model was trained from",
-        ) from error
 
 
 def longest_text(tokenizer: Any, transformer: Any) -> int:
@@ -287,7 +279,7 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
         raise TasbError(
             expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
             found=str(max_length),
-            do="raise it: student.query_max_length or student.passage_max_length to train, "
+            do="raise it: `query_max_length` or `passage_max_length` of the model to train, "
             f"{argument('max_length')} to encode",
         )
     tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())

@@ -18,7 +18,7 @@ from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.encoding.encoders import TasbDocumentEncoder, TasbQueryEncoder
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, printable
 from pyserini_tasb.plugin.startup import say
 
 if TYPE_CHECKING:
@@ -286,4 +286,4 @@ def print_log() -> None:
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"pyserini-tasb: {record.getMessage()}")
+        say(f"pyserini-tasb: {printable(record.getMessage())}")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.errors import TasbError, argument, shown
+from pyserini_tasb.parsing import read_yaml, yaml_value
 from pyserini_tasb.recipes.types import Recipe
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 Location = tuple[str | int, ...]
+FAULTS_SHOWN = 20
 
 
 def as_recipe(
@@ -58,23 +60,7 @@ def load_recipe(path: Path, recipe: type[AnyRecipe], overrides: Sequence[str] = 
     Raises:
         TasbError: no such file, not YAML, or not the recipe's schema; every fault is named with its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except OSError as error:
-        raise TasbError(
-            where=str(path), expected="a YAML file", found=error.strerror or str(error), do="check the path"
-        ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
-        raise TasbError(where=where, expected="YAML", found=problem, do="mend the syntax of that line") from error
-    if not isinstance(values, dict):
-        raise TasbError(
-            where=str(path), expected="`key: value` lines", found=type(values).__name__, do="see the folder's README.md"
-        )
+    values, node = read_yaml(path)
     return _checked(values, recipe, overrides, str(path), node)
 
 
@@ -104,7 +90,7 @@ def _with_plain_paths(value: Any) -> Any:
 
 def line_finder(path: Path) -> Callable[..., int | None]:
     """A function that gives the line of a key of a YAML file, or of the innermost part of its location that exists."""
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    _, node = read_yaml(path)
     return lambda *location: _line_at(node, location)
 
 
@@ -119,22 +105,26 @@ def set_key(values: dict[str, Any], location: str, value: Any) -> None:
 
 def _apply(override: str, values: dict[str, Any]) -> None:
     location, equals, text = override.partition("=")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        equals = ""
-    if not (equals and all(location.split("."))):
-        raise TasbError(
-            expected="key=value or section.key=value, the value as YAML",
-            found=f"`{override}`",
-            do=f"e.g. {argument('settings', ['batch_size=96', 'optimiser.learning_rate=2.0e-5'])}",
-        )
-    set_key(values, location, value)
+    found = f"`{override}`"
+    if equals and all(location.split(".")):
+        try:
+            value = yaml_value(text)
+        except TasbError as error:
+            found += f": {error.found}"
+        else:
+            set_key(values, location, value)
+            return
+    raise TasbError(
+        expected="key=value or section.key=value, the value as YAML",
+        found=found,
+        do=f"e.g. {argument('settings', ['batch_size=96', 'optimiser.learning_rate=2.0e-5'])}",
+    )
 
 
 def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError) -> TasbError:
     found, advice = [], []
-    for fault in error.errors():
+    faults = error.errors()
+    for fault in faults[:FAULTS_SHOWN]:
         location: Location = fault["loc"]
         name = ".".join(map(str, location))
         line = _line_at(node, location)
@@ -150,14 +140,16 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
             # Our own checks say what they found, and pydantic's what was given.
             ours = fault.get("ctx", {}).get("error")
             said = (
-                f"{fault['msg'][:1].lower()}{fault['msg'][1:]} (got {fault['input']!r})" if ours is None else str(ours)
+                f"{fault['msg'][:1].lower()}{fault['msg'][1:]} (got {shown(fault['input'])})"
+                if ours is None
+                else str(ours)
             )
             found.append(f"{at}`{name}`: {said}" if name else f"{at}{said}")
-            advice.append(f"mend `{location[0]}`" if location else "change one of these keys")
+            advice.append(f"fix `{name}`" if name else "change one of these keys")
     return TasbError(
         where=where,
         expected=f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}",
-        found="; ".join(found),
+        found="; ".join(found) + (f"; … and {len(faults) - len(found)} more" if len(faults) > len(found) else ""),
         do="; ".join(dict.fromkeys(advice)),
     )
 

@@ -8,22 +8,27 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import yaml
-
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import is_folder, missing_folder
+from pyserini_tasb.parsing import read_yaml
 from pyserini_tasb.recipes.loading import load_recipe
-from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Regression, TopicSet
+from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Recipe, Regression, TopicSet
 from pyserini_tasb.registry import files_of_others
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pyserini_tasb.recipes.types import Recipe
+    from collections.abc import Sequence
 
     AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
 Kind = Literal["encoders", "fusion", "regressions", "regressions/topics", "regressions/prebuilt"]
+SCHEMAS: dict[Kind, type[Recipe]] = {
+    "encoders": EncoderCard,
+    "fusion": FusionRecipe,
+    "regressions": Regression,
+    "regressions/topics": TopicSet,
+    "regressions/prebuilt": Prebuilt,
+}
 
 
 def own_folder(kind: Kind) -> Path:
@@ -40,8 +45,11 @@ def user_folder(kind: Kind) -> Path:
 
 
 def recipe_files(kind: Kind) -> dict[str, Path]:
-    """Every recipe of one kind by name, sorted; a user's file hides the package's of the same name."""
-    files = {path.stem: path for folder in (own_folder(kind), user_folder(kind)) for path in folder.glob("*.yaml")}
+    """Every recipe of one kind by name, sorted; a user's file hides the package's of the same name.
+
+    Files that are hidden, such as an editor's copies, are no recipes.
+    """
+    files = {path.stem: path for folder in (own_folder(kind), user_folder(kind)) for path in folder.glob("[!.]*.yaml")}
     return dict(sorted(files.items()))
 
 
@@ -65,32 +73,41 @@ def encoder_card(encoder: str) -> EncoderCard:
         if wanted in card.aliases:
             # An alias on the hub is the same weights under another id: load the one that was named.
             return card.model_copy(update={"model": wanted}) if "/" in wanted else card
-    if "/" not in wanted and not Path(wanted).is_dir():
+    if "/" not in wanted and not is_folder(Path(wanted)):
         close = difflib.get_close_matches(wanted.lower(), files, n=1)
+        meant = f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else missing_folder(Path(wanted))[1]
         raise TasbError(
             expected=f"the name of a card ({', '.join(files)}), a folder, or a hub id (organisation/name)",
             found=f"`{encoder}`",
-            do=f"did you mean `{ENCODER_PREFIX}{close[0]}`?" if close else "see `tasb list encoders`",
+            do=meant or "see `tasb list encoders`",
         )
     return EncoderCard(name="unnamed", description="a model without a card, read as TAS-B", model=wanted)
 
 
 def encoder_cards() -> dict[str, EncoderCard]:
     """Every encoder card by name, but those with a fault: a broken card affects only itself."""
-    return {name: card for name, card in _cards() if isinstance(card, EncoderCard)}
+    return {name: card for name, card in recipes("encoders").items() if isinstance(card, EncoderCard)}
 
 
-def broken_cards() -> dict[str, TasbError]:
-    """The fault of each encoder card that cannot be used, by name."""
-    return {name: fault for name, fault in _cards() if isinstance(fault, TasbError)}
-
-
-def _cards() -> Iterator[tuple[str, EncoderCard | TasbError]]:
-    for name, path in recipe_files("encoders").items():
+def recipes(kind: Kind) -> dict[str, Recipe | TasbError]:
+    """Every recipe of one kind by name, sorted; in the place of a broken one, its fault."""
+    found: dict[str, Recipe | TasbError] = {}
+    for name, path in recipe_files(kind).items():
         try:
-            yield name, _load_card(path)
+            found[name] = _load_card(path) if kind == "encoders" else load_recipe(path, SCHEMAS[kind])
         except TasbError as fault:
-            yield name, fault
+            found[name] = fault
+    return found
+
+
+def broken_recipes() -> list[tuple[str, Path, TasbError]]:
+    """Each recipe that cannot be used, of all kinds: kind and name (`fusion/mine`), file and fault."""
+    return [
+        (f"{kind}/{name}", recipe_files(kind)[name], fault)
+        for kind in SCHEMAS
+        for name, fault in recipes(kind).items()
+        if isinstance(fault, TasbError)
+    ]
 
 
 def default_tag(model: str) -> str:
@@ -116,8 +133,8 @@ def _comes_with_weights(path: Path) -> bool:
     if (path.parent / "config.json").is_file():
         return True
     try:
-        model = yaml.safe_load(path.read_text(encoding="utf-8")).get("model")
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):  # reading it says what is wrong
+        model = read_yaml(path)[0].get("model")
+    except TasbError:  # reading it as a card says what is wrong
         return False
     return isinstance(model, str) and model.startswith(".")
 
@@ -127,7 +144,7 @@ def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
 
     Args:
         name: e.g. `tasb+bm25`.
-        overrides: `key=value` or `section.key=value`, each over what the file says.
+        overrides: `key=value` or `section.key=value`, each in place of a value of the file.
 
     Raises:
         TasbError: no such recipe, or a faulty one.

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import yaml
-
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
+from pyserini_tasb.parsing import read_yaml, scalars
 from pyserini_tasb.recipes.loading import line_finder
 from pyserini_tasb.recipes.lookup import encoder_card, own_folder, prebuilt, regression, regression_file, topic_set
 from pyserini_tasb.registry import trusted_packages, untrusted_package
@@ -233,10 +232,10 @@ def _package_in_recipe(word: str) -> str | None:
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return None
     try:
-        tokens = [token.value for token in yaml.scan(path.read_text(encoding="utf-8")) if hasattr(token, "value")]
-    except (OSError, ValueError, yaml.YAMLError):  # the command says what is wrong with it
+        _, node = read_yaml(path)
+    except TasbError:  # the command says what is wrong with it
         return None
-    found = (untrusted_package(token) for token in tokens if isinstance(token, str))
+    found = map(untrusted_package, scalars(node))
     return next((package for package in found if package not in (None, "pkg")), None)
 
 

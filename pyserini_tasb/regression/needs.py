@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyserini_tasb.environment.java import find_java, install_advice
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import run_file
-from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.checkpoints import find_checkpoint, may_be_hub_id
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.regression.verdicts import as_printed
 from pyserini_tasb.tables import text_table
@@ -85,8 +85,8 @@ def _model_need(model: NeededModel) -> Need | None:
         # Of a checkpoint without a card of ours, stock Pyserini takes what there is.
         find_checkpoint(card.model, allow_bin=True, download=False)
     except TasbError as error:
-        on_hub = not card.model.startswith("pkg:")
-        return Need(f"weights of {card.model}", model.bytes, f"hf download {card.model}" if on_hub else error.do)
+        advice = f"hf download {card.model}" if may_be_hub_id(card.model) else error.do
+        return Need(f"weights of {card.model}", model.bytes, advice)
     return None
 
 

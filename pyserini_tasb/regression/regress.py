@@ -13,14 +13,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.artifacts import locked_folder
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
+from pyserini_tasb.outputs import require_folder, require_new_file
 from pyserini_tasb.recipes.lookup import recipe_files
 from pyserini_tasb.regression.condition import EVALUATE, RunOptions, each_stage_once, load_condition, require_allowed
 from pyserini_tasb.regression.needs import listing, missing_needs, plan
-from pyserini_tasb.regression.results import ConditionResult, Recorded, as_text, counts, default_folder
+from pyserini_tasb.regression.results import REPORT, ConditionResult, Recorded, as_text, counts, default_folder
 from pyserini_tasb.regression.stages import StageOutcome, StageRunner, machine, moved, versions
 from pyserini_tasb.regression.two_cr import export_conditions, pyserini_conditions
 from pyserini_tasb.regression.verdicts import Verdict, judged_checks, measured_recall
@@ -48,6 +48,7 @@ class Regressions(FileResult):
         path: the folder of outputs, which `report` takes as `results`.
         verdicts: condition → verdict; None of one whose numbers were not asked for. Empty where nothing ran.
         allow_higher: patterns of names of conditions whose higher values are explained.
+        broken: file that nobody named and that cannot be used → its fault.
         page: the report, where one was asked for.
         results: all that is known of each condition.
         summary: every check, in lines; of a list, a plan or an export: what that prints.
@@ -55,14 +56,15 @@ class Regressions(FileResult):
 
     verdicts: Mapping[str, Verdict | None] = field(default_factory=dict)
     allow_higher: tuple[str, ...] = ()
+    broken: Mapping[str, TasbError] = field(default_factory=dict)
     page: Path | None = None
     results: tuple[ConditionResult, ...] = field(default=(), repr=False)
     summary: str = field(default="", repr=False)
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """Names of the conditions that failed, or whose values are higher and nobody has explained why."""
-        return tuple(name for name, verdict in self.verdicts.items() if self._fails(name, verdict))
+        """Names of conditions that failed or whose values are higher without an explanation, and of broken files."""
+        return (*(name for name, verdict in self.verdicts.items() if self._fails(name, verdict)), *self.broken)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ def regress(
     export_2cr: StrPath | None = None,
     stage: str | None = None,
     jobs: int = 1,
-    resume: bool = False,
+    overwrite: bool = False,
     download: bool = False,
     allow_commands: bool = False,
     allow_higher: Sequence[str] = (),
@@ -102,43 +104,52 @@ def regress(
         two_cr: conditions of Pyserini's own, such as `msmarco-v1-passage:distilbert-kd-tasb-pytorch`.
         list: only list the conditions; without any named, all of them.
         dry_run: only say what would run, how big it is, and what is missing.
-        export_2cr: only write those that Pyserini's 2CR can hold to this file.
+        export_2cr: only write those that Pyserini's 2CR can hold to this new file; `-` is standard output.
         stage: run only stages of this kind: index, search, fuse, rerank or evaluate.
         jobs: conditions at a time.
-        resume: keep what an earlier run finished with the same inputs, commands and versions.
+        overwrite: run again also what an earlier run finished with the same inputs, commands and versions; and replace
+            what is at `export_2cr` or `report`.
         download: let Pyserini download what is missing, however big.
         allow_commands: run any command of files from elsewhere; only for files whose authors you trust.
         allow_higher: patterns of names of conditions whose higher values are explained, and are no failure.
         output: the folder of outputs: runs, logs and results.
-        report: a folder that gets index.html, report.md and junit.xml of these conditions.
+        report: a folder that gets index.html, report.md and junit.xml of these conditions, or has those of an earlier
+            call.
         recorded: the folder of what earlier runs measured; by default in the user's folder.
 
     Returns:
         A verdict for each condition. A check that fails is a verdict, and raises nothing.
 
     Raises:
-        TasbError: a name, option or file with a fault, a command that is not allowed, or a folder that cannot be used.
-        KeyboardInterrupt: the commands have been ended, and `resume` goes on.
+        TasbError: a name or option with a fault, a command that is not allowed, or a folder that cannot be used; a file
+            with a fault, if it was named or nothing else is left.
+        KeyboardInterrupt: the commands have been ended, and the same call goes on.
     """
     if jobs < 1:
         raise TasbError(expected=f"{argument('jobs')} 1 or more", found=str(jobs), do="leave it out, or say how many")
     folder = Path(output)
     names = (names,) if isinstance(names, str) else names
     every = all or (list and not (names or match or two_cr))
-    conditions = selected(names, match=match, two_cr=two_cr, every=every)
+    conditions, broken = selected(names, match=match, two_cr=two_cr, every=every)
+    for name, fault in broken.items():
+        LOG.warning("%s cannot be used\n%s", name, fault)
     options = RunOptions(stage, download, allow_commands)
     if list:
         return Regressions(folder, summary=listing(conditions))
     if dry_run:
-        return Regressions(folder, summary="\n\n".join(plan(condition, options, folder) for condition in conditions))
+        plans = (plan(condition, options, folder) for condition in conditions)
+        return Regressions(folder, summary="\n\n".join(plans))
     if export_2cr:
-        return Regressions(folder, summary=export_conditions(conditions, Path(export_2cr)))
-    results = run_all(conditions, options, folder, jobs=jobs, resume=resume, recorded=recorded)
+        return Regressions(folder, summary=export_conditions(conditions, Path(export_2cr), overwrite=overwrite))
+    if report:
+        _require_report(Path(report), overwrite=overwrite)
+    results = run_all(conditions, options, folder, jobs=jobs, overwrite=overwrite, recorded=recorded)
     page = _report(results, folder, allow_higher, Path(report)) if report else None
     return Regressions(
         folder,
         verdicts={result.name: result.verdict for result in results},
         allow_higher=tuple(allow_higher),
+        broken=broken,
         page=page,
         results=tuple(results),
         summary="\n".join(
@@ -153,14 +164,18 @@ def regress(
 
 def selected(
     names: Sequence[str] = (), *, match: Sequence[str] = (), two_cr: Sequence[str] = (), every: bool = False
-) -> list[Condition]:
+) -> tuple[list[Condition], dict[str, TasbError]]:
     """The conditions named, matched, or all; those of Pyserini's 2CR after them.
+
+    Returns:
+        The conditions, and the fault of each file that nobody named and that cannot be used.
 
     Raises:
         TasbError: nothing named, a name twice, a pattern that nothing matches, one stage's name for two commands, or a
-            name or file with a fault.
+            name with a fault.
     """
     known = recipe_files("regressions")
+    named = {*names}
     names = [*names, *(known if every else ())]
     for pattern in match:
         matched = [name for name in known if fnmatchcase(name, pattern)]
@@ -171,7 +186,15 @@ def selected(
                 do="see `tasb regress --list`",
             )
         names += matched
-    conditions = [load_condition(name) for name in dict.fromkeys(names)]
+    conditions: list[Condition] = []
+    broken: dict[str, TasbError] = {}
+    for name in dict.fromkeys(names):
+        try:
+            conditions.append(load_condition(name))
+        except TasbError as fault:
+            if name in named:
+                raise
+            broken[name] = fault
     for name in two_cr:
         conditions += pyserini_conditions(name)
     counted = Counter(condition.name for condition in conditions)
@@ -183,13 +206,15 @@ def selected(
             do="name each once, or change `name` in one of the files",
         )
     each_stage_once(stage for condition in conditions for stage in condition.stages)
+    if not conditions and broken:
+        raise next(iter(broken.values()))
     if not conditions:
         raise TasbError(
             expected=f"names of regressions, {argument('all')}, {argument('match')} or {argument('two_cr')}",
             found="none of them",
             do="see `tasb regress --list`",
         )
-    return conditions
+    return conditions, broken
 
 
 def run_all(
@@ -198,7 +223,7 @@ def run_all(
     folder: Path,
     *,
     jobs: int = 1,
-    resume: bool = False,
+    overwrite: bool = False,
     recorded: StrPath | None = None,
 ) -> list[ConditionResult]:
     """Run conditions, `jobs` at a time; the results stand in the order of the conditions.
@@ -208,9 +233,11 @@ def run_all(
         KeyboardInterrupt: the commands that ran then have been ended.
     """
     require_allowed(conditions, options)
+    if recorded:
+        require_folder(Path(recorded), name="recorded")
     known = versions()
     # The pipeline takes a folder only if it is empty: looked at before the lock puts a file into it.
-    runner = StageRunner(folder, known, resume=resume, on_screen=jobs == 1)
+    runner = StageRunner(folder, known, resume=not overwrite, on_screen=jobs == 1)
     condition_run = ConditionRun(runner, Recorded(Path(recorded) if recorded else default_folder()), known, options)
 
     def one(condition: Condition) -> ConditionResult:
@@ -220,14 +247,14 @@ def run_all(
         return result
 
     # Threads: the work is done by processes that these wait for.
-    with locked_folder(folder), ThreadPoolExecutor(max_workers=jobs) as pool:
+    with runner.alone(), ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
             return [future.result() for future in [pool.submit(one, condition) for condition in conditions]]
         except BaseException as error:
             runner.stop.set()
             pool.shutdown(cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
-                LOG.info("the same command with %s goes on from where this stopped", argument("resume"))
+                LOG.info("the same command goes on from where this stopped")
             raise
 
 
@@ -348,7 +375,16 @@ def _notes(evaluation: RunEvaluation) -> list[str]:
 
 def _report(results: Sequence[ConditionResult], folder: Path, allowed: Sequence[str], output: Path) -> Path:
     # Matplotlib and Jinja take a while to import.
-    from pyserini_tasb.regression.report import write_report
+    from pyserini_tasb.regression.report import new_report
     from pyserini_tasb.regression.report_content import arranged_content
 
-    return write_report(arranged_content(results, folder, allowed=allowed), output)
+    with new_report(output, overwrite=True, name="report") as write:
+        return write(arranged_content(results, folder, allowed=allowed))
+
+
+def _require_report(output: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that has some of a report's files, which then are somebody else's."""
+    require_folder(output, name="report")
+    if not all((output / name).is_file() for name in REPORT):
+        for name in REPORT:
+            require_new_file(output / name, overwrite=overwrite, name="report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import re
@@ -10,18 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from pyserini_tasb.artifacts import write_whole
-from pyserini_tasb.errors import os_errors_explained
+from pyserini_tasb.outputs import new_files, require_folder
 from pyserini_tasb.regression.report_content import arranged_content, cut, measured_values, study_rows
 from pyserini_tasb.regression.report_page import as_page
-from pyserini_tasb.regression.results import check_values, read_results
+from pyserini_tasb.regression.results import PAGE, REPORT, check_values, read_results
 from pyserini_tasb.regression.verdicts import DECIMALS, Verdict, as_printed
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.tables import markdown_table
 from pyserini_tasb.training.study_report import read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pyserini_tasb.regression.report_content import Content, PaperTable, Row, Section, StudyCell
     from pyserini_tasb.regression.verdicts import Check
@@ -48,6 +48,7 @@ def report(
     studies: StrPath | Sequence[StrPath] = (),
     allow_higher: Sequence[str] = (),
     output: StrPath,
+    overwrite: bool = False,
 ) -> Report:
     """Write what `regress` and `study` left as a page, as Markdown and as JUnit XML; nothing runs or is judged again.
 
@@ -57,32 +58,40 @@ def report(
         studies: the `output` of studies.
         allow_higher: patterns of names of regressions whose higher values are explained.
         output: the folder that gets index.html, report.md and junit.xml.
+        overwrite: replace a report in `output`, once the new one is complete.
 
     Raises:
         TasbError: no results, a damaged file, or a folder that cannot be written to.
     """
     folder = Path(results or RESULTS)
     studies = (studies,) if isinstance(studies, str | os.PathLike) else studies
-    found = [] if results is None and studies else read_results(folder)
-    documents = [read_document(Path(study)) for study in studies]
-    return Report(write_report(arranged_content(found, folder, studies=documents, allowed=allow_higher), Path(output)))
+    with new_report(Path(output), overwrite=overwrite) as write:
+        found = [] if results is None and studies else read_results(folder)
+        documents = [read_document(Path(study)) for study in studies]
+        return Report(write(arranged_content(found, folder, studies=documents, allowed=allow_higher)))
 
 
-PAGE, MARKDOWN, JUNIT = "index.html", "report.md", "junit.xml"
+@contextlib.contextmanager
+def new_report(folder: Path, *, overwrite: bool = False, name: str = "output") -> Iterator[Callable[[Content], Path]]:
+    """Yield what writes a report into a folder and returns its page; it is there at the end of the block.
 
-
-def write_report(content: Content, folder: Path) -> Path:
-    """Write them, replacing those of an earlier report; return the page.
+    Args:
+        folder: is made if there is none.
+        overwrite: replace a report that is there.
+        name: the argument that the user named the folder by, for errors.
 
     Raises:
-        TasbError: the folder cannot be made or written to.
+        TasbError: there is a report, or the folder cannot be made or written to.
     """
-    files = {PAGE: as_page(content), MARKDOWN: as_markdown(content), JUNIT: as_junit(content)}
-    with os_errors_explained(folder, expected="a folder to write to", do="choose another for the report"):
-        folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        write_whole(folder / name, text)
-    return folder / PAGE
+    require_folder(folder, name=name)
+    with new_files([folder / each for each in REPORT], overwrite=overwrite, name=name) as files:
+
+        def write(content: Content) -> Path:
+            for file, written in zip(files, (as_page, as_markdown, as_junit), strict=True):
+                file.write(written(content))
+            return folder / PAGE
+
+        yield write
 
 
 NONE = "-"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from pyserini_tasb.commands import LINE_ENDS
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.significance import paired_tests
 from pyserini_tasb.formats.named import bundled_files, canonical_name
@@ -22,7 +23,6 @@ from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.lookup import own_folder
 from pyserini_tasb.recipes.types import Recipe, Strict
 from pyserini_tasb.regression.verdicts import Verdict, is_count, worst
-from pyserini_tasb.workers import LINE_ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -147,7 +147,7 @@ def read_results(folder: Path) -> list[ConditionResult]:
     Raises:
         TasbError: there are none, or a file is damaged.
     """
-    files = sorted((folder / RESULTS).glob("*.json"))
+    files = sorted((folder / RESULTS).glob("[!.]*.json"))
     if not files:
         raise TasbError(
             where=str(folder / RESULTS),
@@ -194,6 +194,9 @@ class Record(Strict):
     date: dt.date | None = None
     last_ok: dict[str, str] = Field(default_factory=dict)
     last_ok_date: dt.date | None = None
+
+
+PAGE, MARKDOWN, JUNIT = REPORT = "index.html", "report.md", "junit.xml"
 
 
 class Recorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import importlib.util
@@ -23,7 +24,7 @@ from pyserini_tasb.regression.needs import unpacked
 from pyserini_tasb.regression.steps import Pipeline, StepFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pyserini_tasb.regression.condition import Condition, ConditionStage
     from pyserini_tasb.regression.steps import Step
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 HOME = "home"
-SECONDS_FOR_CTRL_C = 1
+SECONDS_FOR_A_SIGNAL = 1
 # Anserini's names for the files of topics that this package bundles.
 TOPICS = {
     "dl19-passage": "topics.dl19-passage.txt",
@@ -95,9 +96,19 @@ class StageRunner:
         self._resume, self._on_screen = resume, on_screen
         topics = topics_environment(folder / HOME)
         self._pipeline = Pipeline(folder, command_environment() | topics, versions)
-        lay_out_topics(folder / HOME)  # only in a folder that the pipeline has taken for its own
         self._outcomes: dict[str, StageOutcome] = {}
         self._locks: dict[str, threading.Lock] = {}
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """As `Pipeline.alone`: stages run in this block.
+
+        Raises:
+            TasbError: another process is at work in the folder.
+        """
+        with self._pipeline.alone():
+            lay_out_topics(self.folder / HOME)
+            yield
 
     def run(self, stage: ConditionStage, condition: Condition) -> StageOutcome:
         """Run it, unless it has run or failed here already or is to be reused.
@@ -131,8 +142,8 @@ class StageRunner:
         try:
             took = self._pipeline.execute(step, on_screen=self._on_screen, stop=self.stop)
         except StepFailedError as error:
-            # Ctrl-C on a terminal reaches the command as well, which may end before the first thread has seen it.
-            if self.stop.wait(SECONDS_FOR_CTRL_C):
+            # A service manager ends all processes at once: the command may end before the first thread has seen it.
+            if self.stop.wait(SECONDS_FOR_A_SIGNAL):
                 raise KeyboardInterrupt from error
             return dataclasses.replace(outcome, failure=str(error))
         LOG.info("%s: %s done in %.1f s", condition.name, stage.kind, took)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import json
 import logging
 import os
@@ -13,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.artifacts import file_state, installed_versions, write_whole
+import pyserini_tasb
+from pyserini_tasb.artifacts import file_state, installed_versions, locked_folder, write_whole
+from pyserini_tasb.commands import run_command, without_controls
 from pyserini_tasb.errors import FailedError, TasbError, argument, os_errors_explained
-from pyserini_tasb.workers import printable, run_command
+from pyserini_tasb.outputs import require_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from threading import Event
 
 
@@ -83,24 +88,41 @@ class Pipeline:
         self.folder = folder
         self._environment = {**os.environ, **environment, **_import_nothing_from_the_folder()}
         self._versions = dict(versions) if versions is not None else installed_versions(PACKAGES)
+        self._locks: tuple[int, ...] = ()
         _claim(folder)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder: longer than the block if a command still writes there.
+
+        Raises:
+            TasbError: another process is at work in it.
+        """
+        with locked_folder(self.folder) as lock:
+            self._locks = (lock,)
+            try:
+                yield
+            finally:
+                self._locks = ()
 
     def run(self, steps: Sequence[Step]) -> dict[str, float]:
         """Run what has not finished yet; return the wall seconds that each step takes, or took when it ran.
 
         Raises:
             StepFailedError: a command failed, or did not make what it should.
+            TasbError: another process is at work in the folder.
         """
         seconds = {}
-        for number, step in enumerate(steps, 1):
-            LOG.info("[%d/%d] %s\n$ %s", number, len(steps), step.summary, step.command)
-            took = self.finished(step)
-            if took is None:
-                took = self.execute(step)
-                LOG.info("done in %.1f s", took)
-            else:
-                LOG.info("done before, in %.1f s", took)
-            seconds[step.name] = took
+        with self.alone():
+            for number, step in enumerate(steps, 1):
+                LOG.info("[%d/%d] %s\n$ %s", number, len(steps), step.summary, step.command)
+                took = self.finished(step)
+                if took is None:
+                    took = self.execute(step)
+                    LOG.info("done in %.1f s", took)
+                else:
+                    LOG.info("done before, in %.1f s", took)
+                seconds[step.name] = took
         return seconds
 
     def log_path(self, step: Step) -> Path:
@@ -108,7 +130,9 @@ class Pipeline:
         return self.folder / LOGS / f"{step.name}.log"
 
     def execute(self, step: Step, *, on_screen: bool = True, stop: Event | None = None) -> float:
-        """Run a step, finished or not; return its wall seconds. `on_screen` and `stop` as in `run_command`.
+        """Run a step, finished or not, in the block of `alone`; return its wall seconds.
+
+        `on_screen` and `stop` are as in `run_command`.
 
         Raises:
             StepFailedError: the command failed, or did not make what it should.
@@ -132,6 +156,7 @@ class Pipeline:
             stdout=self.folder / step.stdout if step.stdout else None,
             on_screen=on_screen,
             stop=stop,
+            locks=self._locks,
         )
         seconds = time.monotonic() - start
         absent = [product for product in step.products if not (self.folder / product).exists()]
@@ -156,8 +181,18 @@ class Pipeline:
         return {
             "command": step.command,
             "versions": self._versions,
+            "code": own_code(),
             "files": {path: file_state(self.folder / path) for path in paths},
         }
+
+
+@functools.cache
+def own_code() -> str:
+    """A digest of this package's modules: versions do not tell what somebody changes in a clone."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(pyserini_tasb.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _import_nothing_from_the_folder() -> dict[str, str]:
@@ -167,6 +202,7 @@ def _import_nothing_from_the_folder() -> dict[str, str]:
 
 
 def _claim(folder: Path) -> None:
+    require_folder(folder)
     with os_errors_explained(
         folder, expected="a folder to write to", do=f"choose another folder with {argument('output')}"
     ):
@@ -184,5 +220,5 @@ def _claim(folder: Path) -> None:
 def _last_lines(log: Path) -> str:
     lines = log.read_bytes().decode(errors="replace").replace("\r\n", "\n").split("\n")
     last_states = [line.rpartition("\r")[2] for line in lines]  # a progress bar overwrites itself
-    shown = [printable(line) for line in last_states if line.strip()][-LOG_LINES_SHOWN:]
+    shown = [without_controls(line) for line in last_states if line.strip()][-LOG_LINES_SHOWN:]
     return "\n".join(f"  {line}" for line in shown)

@@ -16,7 +16,6 @@ import os
 import re
 import shlex
 import string
-import subprocess
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.commands import asked
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.outputs import new_file
+from pyserini_tasb.parsing import read_yaml
 from pyserini_tasb.recipes.lookup import ENCODER_PREFIX, encoder_card, encoder_cards, prebuilt, recipe_files
 from pyserini_tasb.recipes.types import (
     ExpectedValues,
@@ -162,7 +163,7 @@ def _with_resources(about: Regression, archives: Sequence[Prebuilt]) -> Regressi
     return about.model_copy(update={"resources": resources})
 
 
-def export_conditions(conditions: Sequence[Condition], path: Path) -> str:
+def export_conditions(conditions: Sequence[Condition], path: Path, *, overwrite: bool = False) -> str:
     """Write the conditions that 2CR can hold, and warn of those that it cannot: several commands, or no values.
 
     Returns:
@@ -171,6 +172,14 @@ def export_conditions(conditions: Sequence[Condition], path: Path) -> str:
     Raises:
         TasbError: none can be written, or the file cannot.
     """
+    with new_file(path, overwrite=overwrite, name="export_2cr") as file:
+        blocks = _blocks(conditions)
+        file.write(yaml.safe_dump({"conditions": [*blocks.values()]}, sort_keys=False, width=1_000_000))
+    topics = sum(len(block["topics"]) for block in blocks.values())
+    return f"{path}: {len(blocks)} conditions on {topics} sets of topics"
+
+
+def _blocks(conditions: Sequence[Condition]) -> dict[str, dict[str, Any]]:
     blocks: dict[str, dict[str, Any]] = {}
     for condition in conditions:
         reason = _why_not(condition)
@@ -190,10 +199,7 @@ def export_conditions(conditions: Sequence[Condition], path: Path) -> str:
             found="none among those named",
             do="name others; see `tasb regress --list`",
         )
-    content = yaml.safe_dump({"conditions": [*blocks.values()]}, sort_keys=False, width=1_000_000)
-    write_whole(path, content)
-    topics = sum(len(block["topics"]) for block in blocks.values())
-    return f"{path}: {len(blocks)} conditions on {topics} sets of topics"
+    return blocks
 
 
 def _why_not(condition: Condition) -> str | None:
@@ -327,8 +333,9 @@ def two_cr_file(collection: str) -> TwoCrFile:
             found="no such file",
             do="name one of them before the colon",
         )
+    content, _ = read_yaml(path)
     try:
-        return TwoCrFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return TwoCrFile.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
         raise TasbError(
@@ -366,20 +373,14 @@ def index_archives(names: list[str]) -> list[Prebuilt]:
     Raises:
         TasbError: Pyserini does not start.
     """
-    asked = subprocess.run(
-        [sys.executable, "-c", _ASK, *names],
-        env={**os.environ, **command_environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode:
+    answer = asked([sys.executable, "-c", _ASK, *names], environment={**os.environ, **command_environment()})
+    if answer.returncode:
         raise TasbError(
             expected="a Pyserini that says which indexes it knows",
-            found=(asked.stderr.strip().splitlines() or ["nothing"])[-1],
+            found=(answer.stderr.strip().splitlines() or ["nothing"])[-1],
             do="see `tasb doctor`",
         )
-    entries: dict[str, Any] = json.loads(asked.stdout.strip().splitlines()[-1])
+    entries: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
     return [Prebuilt.model_validate(entry) for entry in entries.values()]
 
 

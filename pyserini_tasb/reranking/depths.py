@@ -11,13 +11,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.lines import LONGEST_LINE, open_lines, split_columns
 from pyserini_tasb.formats.named import as_qrels, bundled_files, run_file
 from pyserini_tasb.formats.run import as_run
 from pyserini_tasb.formats.run_table import ranked_docids
+from pyserini_tasb.outputs import new_files
 from pyserini_tasb.plots import COLOURS, as_png
 from pyserini_tasb.results import Result
 from pyserini_tasb.tables import markdown_table, text_table
@@ -47,6 +47,7 @@ def rerank_depths(
     depths: Sequence[int] = (10, 20, 50, 100, 200, 500, 1_000),
     remove_query: bool = False,
     output: StrPath | None = None,
+    overwrite: bool = False,
 ) -> DepthCurves:
     """Measure re-ranking at several depths.
 
@@ -59,7 +60,8 @@ def rerank_depths(
         measure: ir-measures' name of one.
         depths: how many passages of each query are re-ranked; those that a run does not reach are left out.
         remove_query: read the runs without each query's own document, whose docid is the query's id.
-        output: a picture (`….png`), beside which the same is written as `.csv`; nothing is written without it.
+        output: a new picture (`….png`), beside which the same is written as `.csv`; nothing is written without it.
+        overwrite: replace a picture at `output` and its table, once the new ones are complete.
 
     Returns:
         the curves.
@@ -75,15 +77,18 @@ def rerank_depths(
     _require_sense(stages, depths, output)
     (name,) = map(str, parse_measures([measure]))
     ascending = sorted(set(depths))
-    judged = as_qrels(qrels)
-    curves = [curve for runs in stages for curve in _curves(runs, judged, name, ascending, remove_query=remove_query)]
-    called = fspath(qrels) if isinstance(qrels, str | PathLike) else "the qrels"
-    found = DepthCurves(
-        tuple(curves), name, tuple(ascending), called, len(judged), None if output is None else Path(output)
-    )
-    if found.picture is not None:
-        write_whole(found.picture.with_suffix(".csv"), found.to_csv())
-        write_whole(found.picture, as_png(drawn(curves, name, called)))
+    picture = None if output is None else Path(output)
+    paths = [] if picture is None else [picture, picture.with_suffix(".csv")]
+    with new_files(paths, overwrite=overwrite, inputs=[qrels, *stages]) as files:
+        judged = as_qrels(qrels)
+        curves = [
+            curve for runs in stages for curve in _curves(runs, judged, name, ascending, remove_query=remove_query)
+        ]
+        called = fspath(qrels) if isinstance(qrels, str | PathLike) else "the qrels"
+        found = DepthCurves(tuple(curves), name, tuple(ascending), called, len(judged), picture)
+        if files:
+            files[0].write(as_png(drawn(curves, name, called)))
+            files[1].write(found.to_csv())
     return found
 
 

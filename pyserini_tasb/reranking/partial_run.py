@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from pyserini_tasb.artifacts import whole_file
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.resume import partial_file
 
@@ -30,19 +29,19 @@ DIGESTS = ("run", "topics", "passages", "model")
 
 
 @contextlib.contextmanager
-def partial_run(path: Path, tag: str, *, overwrite: bool = False) -> Iterator[PartialRun]:
+def partial_run(path: Path, tag: str, *, overwrite: bool = False, inputs: object = ()) -> Iterator[PartialRun]:
     """Yield a run to write query by query, or to go on with; no other process gets it meanwhile.
 
     Args:
-        path: of the run; gzip if named `….gz`.
+        path: of the run; gzip if named `….gz`; `-` is standard output.
         tag: the run's last column.
         overwrite: replace a run at `path`, once the new one is complete.
+        inputs: arguments that may be paths, or lists of them. The run is none of them.
 
     Raises:
         TasbError: something stands at `path`, nothing can be written there, or another process is at work.
     """
-    with partial_file(path, "a file that can be written") as part:
-        _refuse_occupied(path, overwrite=overwrite)
+    with partial_file(path, overwrite=overwrite, inputs=inputs) as part:
         yield PartialRun(path, part, tag)
 
 
@@ -88,11 +87,10 @@ class PartialRun:
         # Neither a file name nor a time in the header: same run, same bytes.
         with (
             self._part.path.open("rb") as part,
-            whole_file(self._path) as file,
+            self._part.replaced() as file,
             gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as compressed,
         ):
             shutil.copyfileobj(part, compressed)
-        self._part.remove()
 
     def _require_same(self, about: Mapping[str, Any]) -> None:
         known = self._part.about
@@ -110,16 +108,6 @@ class PartialRun:
                 do=f"give the options it was begun with, choose another {argument('output')}, or remove both files to "
                 "begin anew",
             )
-
-
-def _refuse_occupied(path: Path, *, overwrite: bool) -> None:
-    if path.exists() and not (overwrite and path.is_file()):
-        raise TasbError(
-            where=str(path),
-            expected="a new file",
-            found="something is there already" if path.is_file() else "something that is no file",
-            do=f"choose another {argument('output')}, or add {argument('overwrite', True)} to replace a file",
-        )
 
 
 def run_lines(qid: str, docids: Sequence[str], scores: NDArray[np.float32], tag: str) -> bytes:

@@ -14,12 +14,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import split_columns
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import Run, as_run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.formats.text_store import ListedTexts
+from pyserini_tasb.outputs import is_standard_output
 from pyserini_tasb.recipes.lookup import default_tag
 from pyserini_tasb.reranking.partial_run import partial_run, text_digests
 
@@ -50,6 +52,8 @@ def rerank(
     scorer: str | None = None,
     topics: AnyTopics,
     corpus: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     output: StrPath | None = None,
     depth: int | None = None,
     remove_query: bool = False,
@@ -77,7 +81,10 @@ def rerank(
         scorer: how the model scores a pair: a name of `tasb list pair-scorers`, or `module:name`.
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
         corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store.
-        output: a new file for the run, gzip if named `….gz`.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output, for which nothing resumes.
         depth: passages of each query that are scored; what lies below is dropped. By default 100, with `pairwise` 50.
         remove_query: drop from the run each query's own document, whose docid is the query's id.
         keep_rest: what lies below `depth` follows in its order, with made-up scores.
@@ -90,7 +97,7 @@ def rerank(
         device: `cpu`, `cuda:0`, …; by default a GPU if there is one.
         backend: what computes an encoder's vectors: `auto`, `torch` or `onnx`.
         allow_bin: accept weights in `pytorch_model.bin`, a pickle; no code in it is run.
-        overwrite: replace a file at `output`.
+        overwrite: replace a file at `output`, once the new one is complete.
 
     Returns:
         the re-ranked run, queries in the order of the first one.
@@ -103,15 +110,20 @@ def rerank(
     _require_tag(tag)
     if depth is None:
         depth = PAIRWISE_DEPTH if pairwise else DEPTH
+    kept = None if output is None or is_standard_output(output) else output
     found: dict[str, dict[str, float]] = {}
     seconds = []
-    with contextlib.nullcontext() if output is None else partial_run(Path(output), tag, overwrite=overwrite) as part:
+    with (
+        contextlib.nullcontext()
+        if output is None
+        else partial_run(Path(output), tag, overwrite=overwrite, inputs=[run, topics, corpus])
+    ) as part:
         from pyserini_tasb.reranking import scorers  # imports torch
 
         # What can be wrong is found out before a large collection is read.
         options = scorers.ScoringOptions(device, precision, query_max_length, max_length, answers, backend, scorer)
         digest = scorers.ScorerRequest(model, allow_bin, options).digest
-        source = _read(as_run(run, remove_query=remove_query), topics, corpus, depth)
+        source = _read(as_run(run, remove_query=remove_query), topics, corpus, Fields.named(fields, docid_field), depth)
         done = 0
         if part is not None:
             written = source.rankings if keep_rest else source.tops
@@ -135,13 +147,13 @@ def rerank(
             queries = rerank_queries(remaining, source.topics, source.passages, loaded, depth, keep_rest=keep_rest)
             for query in tqdm(queries, desc="re-ranking", unit=" queries", total=len(source.tops), initial=done):
                 seconds.append(query.seconds)
-                if part is None:
+                if not kept:
                     found[query.qid] = query.ranking
-                else:
+                if part is not None:
                     part.append(query)
         if part is not None:
             part.finish()
-    ranked = Run(found) if output is None else Run.read(output)
+    ranked = Run.read(kept) if kept else Run(found)
     return RerankedRun(ranked.table, name=tag, sizes=[len(docids) for docids in source.tops.values()], seconds=seconds)
 
 
@@ -212,13 +224,13 @@ class _Source:
     passages: Mapping[str, str]
 
 
-def _read(run: Run, topics: AnyTopics, corpus: StrPath, depth: int) -> _Source:
+def _read(run: Run, topics: AnyTopics, corpus: StrPath, fields: Fields, depth: int) -> _Source:
     rankings = {qid: ranking for qid, ranking in run.items() if ranking}
     texts = as_topics(topics)
     tops = top_of_run(rankings, depth, where=run.name)
     require_topics(tops, texts, where=fspath(topics) if isinstance(topics, str | PathLike) else None)
     docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
-    passages = read_passages(Path(corpus), docids)
+    passages = read_passages(Path(corpus), docids, fields)
     require_texts(docids, passages, where=fspath(corpus))
     ranked = {qid: ranked_docids(ranking) for qid, ranking in rankings.items()}
     return _Source(rankings, ranked, tops, texts, passages)

@@ -12,6 +12,7 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.backends import compute_type
 from pyserini_tasb.models.t5 import Prompt, answers_of, load_seq2seq_reranker, require_pairwise, require_pointwise
 from pyserini_tasb.models.tokenizers import batches_by_length, load_tokenizer, padded, require_vocabulary
+from pyserini_tasb.reranking.transformer_scorers import scoring_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,13 +54,14 @@ class MonoT5Scorer:
     ) -> NDArray[np.float32]:
         """See `PairScorer`. In memory are the tokens of 8,192 pairs."""
         scores = np.empty(len(query_rows), dtype=np.float32)
-        for start in range(0, len(query_rows), PROMPTS_AT_ONCE):
-            block = slice(start, start + PROMPTS_AT_ONCE)
-            query_of_pair = self._tokenised(queries, query_rows[block])
-            passage_of_pair = self._tokenised(passages, passage_rows[block])
-            prompts = map(self._model.prompt.around, query_of_pair, passage_of_pair)
-            # As log-softmax gives it, where that would round to 0: scores of what is surely relevant stay apart.
-            scores[block] = -np.logaddexp(0, -self._model.log_odds(list(prompts)))
+        with scoring_bar(len(query_rows)) as progress:
+            for start in range(0, len(query_rows), PROMPTS_AT_ONCE):
+                block = slice(start, start + PROMPTS_AT_ONCE)
+                query_of_pair = self._tokenised(queries, query_rows[block])
+                passage_of_pair = self._tokenised(passages, passage_rows[block])
+                prompts = map(self._model.prompt.around, query_of_pair, passage_of_pair)
+                # As log-softmax gives it, where that would round to 0: scores of what is surely relevant stay apart.
+                scores[block] = -np.logaddexp(0, -self._model.log_odds(list(prompts), progress))
         return scores
 
     def _tokenised(self, texts: Texts, rows: NDArray[np.int64]) -> list[list[int]]:
@@ -176,11 +178,12 @@ class PromptedT5:
         self._model = model.to(self._device)
         self.prompt = Prompt(self._tokenizer, words, options.max_length or MAX_LENGTH, str(folder))
 
-    def log_odds(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def log_odds(self, prompts: Sequence[Sequence[int]], progress: Any = None) -> NDArray[np.float32]:
         """Log-odds [prompts] of "relevant", in fp32.
 
         Args:
             prompts: token ids of each.
+            progress: a bar that advances with each batch.
         """
         log_odds = np.empty(len(prompts), dtype=np.float32)
         budget = TOKENS_PER_BATCH[torch.device(self._device).type]
@@ -189,6 +192,8 @@ class PromptedT5:
             for batch in batches_by_length([len(ids) for ids in prompts], budget):
                 ids, mask = padded([prompts[position] for position in batch], pad_id, self._device)
                 log_odds[batch] = self._model(ids, mask).cpu().numpy()
+                if progress is not None:
+                    progress.update(len(batch))
         return log_odds
 
 

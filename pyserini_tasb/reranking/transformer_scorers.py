@@ -38,6 +38,16 @@ TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 MAX_LENGTH = 512  # of query and passage together
 PASSAGES_AT_ONCE = QUERIES_AT_ONCE = 512
 PRODUCTS_AT_ONCE = 64  # of token vectors in one product
+BAR_AFTER_SECONDS = 5.0
+
+
+def scoring_bar(pairs: int) -> Any:
+    """A bar for one call of `score_pairs`: it appears if that takes a while, and goes when it ends."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=pairs, desc="scoring", unit=" pairs", delay=BAR_AFTER_SECONDS, leave=False, mininterval=1.0)
+
+
 QUERY_MAX_LENGTH, PASSAGE_MAX_LENGTH = 30, 200  # the paper's; without the [MASK] tokens
 
 
@@ -77,9 +87,11 @@ class CrossEncoderScorer:
     ) -> NDArray[np.float32]:
         """See `PairScorer`. In memory are the tokens of 8,192 pairs."""
         scores = np.empty(len(query_rows), dtype=np.float32)
-        for start in range(0, len(query_rows), PAIRS_AT_ONCE):
-            block = slice(start, start + PAIRS_AT_ONCE)
-            scores[block] = self._scores(queries.texts(query_rows[block]), passages.texts(passage_rows[block]))
+        with scoring_bar(len(query_rows)) as progress:
+            for start in range(0, len(query_rows), PAIRS_AT_ONCE):
+                block = slice(start, start + PAIRS_AT_ONCE)
+                texts = queries.texts(query_rows[block]), passages.texts(passage_rows[block])
+                scores[block] = self._scores(*texts, progress)
         return scores
 
     def _joins_without_separator(self, model: SequenceClassifier) -> bool:
@@ -101,7 +113,7 @@ class CrossEncoderScorer:
                 do=f"raise {argument('max_length')}",
             )
 
-    def _scores(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
+    def _scores(self, queries: Sequence[str], passages: Sequence[str], progress: Any) -> NDArray[np.float32]:
         tokens = self._tokenizer(
             list(queries), list(passages), truncation=True, max_length=self._max_length, return_token_type_ids=True
         )
@@ -118,6 +130,7 @@ class CrossEncoderScorer:
                 if self._segments:
                     segments, _ = padded([segment_ids[position] for position in batch], 0, self._device)
                 scores[batch] = self._model(ids, mask, segments).cpu().numpy()
+                progress.update(len(batch))
         return scores
 
 
@@ -159,19 +172,23 @@ class ColBertScorer:
         by_passage = np.argsort(passage_rows, kind="stable")
         _, first_pair = np.unique(passage_rows[by_passage], return_index=True)
         bounds = [*first_pair[::PASSAGES_AT_ONCE].tolist(), len(by_passage)]
-        for start, end in itertools.pairwise(bounds):
-            pairs = by_passage[start:end]
-            some_passages, passage_of_pair = np.unique(passage_rows[pairs], return_inverse=True)
-            passage_vectors = self.vectors(self._tokenise(passages.texts(some_passages), self._passage_max_length))
-            all_queries, query_of_pair = np.unique(query_rows[pairs], return_inverse=True)
-            for first in range(0, len(all_queries), QUERIES_AT_ONCE):
-                some_queries = all_queries[first : first + QUERIES_AT_ONCE]
-                query_vectors = self.query_vectors(self._tokenise(queries.texts(some_queries), self._query_max_length))
-                theirs = np.flatnonzero((query_of_pair >= first) & (query_of_pair < first + QUERIES_AT_ONCE))
-                for some in np.split(theirs, range(PRODUCTS_AT_ONCE, len(theirs), PRODUCTS_AT_ONCE)):
-                    asked = [query_vectors[number - first] for number in query_of_pair[some]]
-                    found = [passage_vectors[number] for number in passage_of_pair[some]]
-                    scores[pairs[some]] = max_sim_of_pairs(*rectangle(asked), *rectangle(found)).cpu().numpy()
+        with scoring_bar(len(query_rows)) as progress:
+            for start, end in itertools.pairwise(bounds):
+                pairs = by_passage[start:end]
+                some_passages, passage_of_pair = np.unique(passage_rows[pairs], return_inverse=True)
+                passage_vectors = self.vectors(self._tokenise(passages.texts(some_passages), self._passage_max_length))
+                all_queries, query_of_pair = np.unique(query_rows[pairs], return_inverse=True)
+                for first in range(0, len(all_queries), QUERIES_AT_ONCE):
+                    some_queries = all_queries[first : first + QUERIES_AT_ONCE]
+                    query_vectors = self.query_vectors(
+                        self._tokenise(queries.texts(some_queries), self._query_max_length)
+                    )
+                    theirs = np.flatnonzero((query_of_pair >= first) & (query_of_pair < first + QUERIES_AT_ONCE))
+                    for some in np.split(theirs, range(PRODUCTS_AT_ONCE, len(theirs), PRODUCTS_AT_ONCE)):
+                        asked = [query_vectors[number - first] for number in query_of_pair[some]]
+                        found = [passage_vectors[number] for number in passage_of_pair[some]]
+                        scores[pairs[some]] = max_sim_of_pairs(*rectangle(asked), *rectangle(found)).cpu().numpy()
+                        progress.update(len(some))
         return scores
 
     def query_vectors(self, token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:

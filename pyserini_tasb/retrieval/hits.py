@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import as_run
 from pyserini_tasb.results import Result
@@ -37,6 +38,8 @@ def show(
     *,
     topic: str | int | Sequence[str | int],
     corpus: StrPath,
+    fields: Sequence[str] = (),
+    docid_field: str | None = None,
     hits: int = 10,
     topics: AnyTopics | None = None,
     qrels: AnyQrels | None = None,
@@ -48,6 +51,9 @@ def show(
         topic: the id of a query, or of several.
         corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store. The last two are asked by
             docid, the others are read to their end.
+        fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
+            `contents`. See docs/encode.md.
+        docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         hits: how many of each query's documents are shown, the best first.
         topics: a name, a TSV or JSONL file, or qid → text, to show the queries' texts.
         qrels: a name, a file, or qid → docid → grade, to show each document's grade.
@@ -71,7 +77,7 @@ def show(
     grades = {} if qrels is None else as_qrels(qrels)
     ranked = {qid: found[qid] for qid in qids}
     docids = dict.fromkeys(docid for ranking in ranked.values() for docid in itertools.islice(ranking, hits))
-    passages = read_passages(Path(corpus), docids)
+    passages = read_passages(Path(corpus), docids, Fields.named(fields, docid_field))
     if not passages:
         require_texts(docids, passages, where=fspath(corpus))
     shown = []
@@ -122,7 +128,7 @@ class QueryHits:
     @property
     def title(self) -> str:
         """The query's id, and its text where that is known."""
-        return printable(f"query {self.qid}" if self.query is None else f"query {self.qid}: {self.query}")
+        return on_one_line(f"query {self.qid}" if self.query is None else f"query {self.qid}: {self.query}")
 
 
 @dataclass(frozen=True)
@@ -166,14 +172,14 @@ class HitsWithText(Result):
     def _lines(self, query: QueryHits, width: int) -> Iterator[str]:
         yield from first_lines(query.title, width, LINES)
         yield self._counted(query)
-        longest = max((len(printable(hit.docid)) for hit in query.hits), default=0)
+        longest = max((len(on_one_line(hit.docid)) for hit in query.hits), default=0)
         for hit in query.hits:
             grade = f"  {_grade(hit)}" if self.judged else ""
-            yield f"{hit.rank:>3}  {printable(hit.docid):<{longest}}  {hit.score:.4f}{grade}"
+            yield f"{hit.rank:>3}  {on_one_line(hit.docid):<{longest}}  {hit.score:.4f}{grade}"
             yield from (INDENT + line for line in first_lines(_text(hit), width - len(INDENT), LINES))
 
     def _counted(self, query: QueryHits) -> str:
-        return f"{printable(self.run)}: {len(query.hits):,} of {query.found:,} hits"
+        return f"{on_one_line(self.run)}: {len(query.hits):,} of {query.found:,} hits"
 
 
 def _require_queries(qids: Sequence[str], run: Run) -> None:
@@ -184,7 +190,9 @@ def _require_queries(qids: Sequence[str], run: Run) -> None:
                 where=run.name,
                 expected=f"{argument('topic')} of the run: {', '.join(itertools.islice(run, EXAMPLES))}, …",
                 found=f"`{qid}`",
-                do=f"did you mean `{close[0]}`?" if close else "check that run and topic belong together",
+                do=f"did you mean `{close[0]}`?"
+                if close
+                else same_ids_advice([qid], run, "check that run and topic belong together"),
             )
 
 
@@ -195,12 +203,12 @@ def _grade(hit: Hit) -> str:
 def _text(hit: Hit) -> str:
     if hit.text is None:
         return "(not in the corpus)"
-    return printable(hit.text) or "(no text)"
+    return on_one_line(hit.text) or "(no text)"
 
 
 def _html_row(hit: Hit, *, judged: bool) -> str:
     text = _text(hit)
-    cells = [str(hit.rank), printable(hit.docid), f"{hit.score:.4f}", *([_grade(hit)] if judged else [])]
+    cells = [str(hit.rank), on_one_line(hit.docid), f"{hit.score:.4f}", *([_grade(hit)] if judged else [])]
     cells.append(text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]}…")
     return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
 
@@ -208,7 +216,7 @@ def _html_row(hit: Hit, *, judged: bool) -> str:
 JOINERS = "\u200c\u200d"  # invisible, but part of how Persian, Indic scripts and emoji are written
 
 
-def printable(text: str) -> str:
+def on_one_line(text: str) -> str:
     """A text in one line, with � for each character that a terminal would obey and not print."""
     line = " ".join(text.split())
     return line if line.isprintable() else "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in line)
@@ -218,7 +226,7 @@ def first_lines(text: str, width: int, count: int) -> list[str]:
     """The first lines of a text, broken at spaces; the last one ends with … where more would follow.
 
     Args:
-        text: a printable one.
+        text: one of `on_one_line`.
         width: columns of a line; wide characters, such as Chinese ones, take two.
         count: lines at most.
     """

@@ -9,7 +9,6 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike, fspath
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.errors import TasbError, argument
@@ -17,9 +16,10 @@ from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_files import write_run
 from pyserini_tasb.formats.run_table import RunTable, concatenated, without_own_documents
-from pyserini_tasb.fusion.fuse import fuse_tables, note_weights
+from pyserini_tasb.fusion.fuse import fuse_tables, note_weights, overrides
 from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.build import use_threads
+from pyserini_tasb.outputs import optional_file
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from pyserini_tasb.retrieval.retrievers import DENSE, SPARSE, open_retriever
 from pyserini_tasb.workers import StopRequest
@@ -49,12 +49,13 @@ def hybrid(
     encoder: str | Sequence[str] = (),
     output: StrPath | None = None,
     output_format: Literal["trec", "msmarco"] = "trec",
+    overwrite: bool = False,
     hits: int | None = None,
     remove_query: bool = False,
     batch_size: int = 64,
     tag: str | None = None,
     device: str = "cpu",
-    set: Sequence[str] = (),  # noqa: A002 - the option's name
+    set: str | Sequence[str] | Mapping[str, Any] = (),  # noqa: A002 - the option's name
     allow_other_encoder: bool = False,
     backend: Backend | None = None,
     threads: int | None = None,
@@ -69,14 +70,15 @@ def hybrid(
         dense_index: a Faiss folder or Lucene index of vectors for each dense input; by default the recipe's own.
         sparse_index: a Lucene index for each other input, in the recipe's order; by default the recipe's own.
         encoder: an encoder for each dense input; by default the recipe's own.
-        output: a file for the run, gzip if named `….gz`; nothing is written without it.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
         output_format: the format of `output`.
+        overwrite: replace a file at `output`, once the new one is complete.
         hits: documents that each index is asked for; by default the recipe's depth.
         remove_query: drop each query's own document, whose docid is the query's id, from what each index finds.
         batch_size: queries that are searched and fused together.
         tag: the last column of TREC's format; by default the recipe's name.
         device: the encoders' device, `cpu` or `cuda:0`.
-        set: `key=value` over the recipe's, e.g. `["method=rrf"]`.
+        set: values that replace the recipe's, as `key=value`, e.g. `["method=rrf"]`, or key → value.
         allow_other_encoder: search although an index does not list the encoder; scores may mean nothing.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         threads: threads of Faiss, and of Lucene beside it; by default $OMP_NUM_THREADS, else the cores that this
@@ -92,33 +94,37 @@ def hybrid(
         KeyboardInterrupt: asked to stop, likewise.
     """
     given = {"dense_index": _each(dense_index), "sparse_index": _each(sparse_index), "encoder": _each(encoder)}
-    chosen = with_given(fusion_recipe(fspath(recipe), set), given)
+    changes = overrides(set)
+    chosen = with_given(fusion_recipe(fspath(recipe), changes), given)
     fusion = Fusion.from_recipe(chosen)
-    queries = as_topics(topics)
-    depth = hits or chosen.depth
-    note_weights(chosen, depth, removed=remove_query)
-    threads = use_threads(threads)
-    search = HybridSearch(
-        [
-            open_retriever(source, queries, device, backend=backend, allow_other_encoder=allow_other_encoder)
-            for source in chosen.inputs
-        ],
-        [source.kind in DENSE for source in chosen.inputs],
-        fusion,
-        depth,
-        threads,
-        batch_size,
-        remove_query=remove_query,
-    )
-    tag = tag or chosen.name
-    tables: list[RunTable] = []
-    # A JVM takes Ctrl-C for itself, and ends the process where it stands; from here on Python is asked again.
-    with StopRequest() as stop:
-        fused = _noted(search.fused(queries, stop), tables)
-        if output is None:
-            collections.deque(fused, maxlen=0)
-        else:
-            write_run(Path(output), fused, tag, output_format=output_format)
+    with optional_file(output, overwrite=overwrite, inputs=[topics, recipe]) as file:
+        queries = as_topics(topics)
+        depth = hits or chosen.depth
+        # The recipe's own depth is nobody's choice here, and no reason for a note.
+        chose_depth = hits is not None or any(change.partition("=")[0] == "depth" for change in changes)
+        note_weights(chosen, depth if chose_depth else None, removed=remove_query)
+        threads = use_threads(threads)
+        search = HybridSearch(
+            [
+                open_retriever(source, queries, device, backend=backend, allow_other_encoder=allow_other_encoder)
+                for source in chosen.inputs
+            ],
+            [source.kind in DENSE for source in chosen.inputs],
+            fusion,
+            depth,
+            threads,
+            batch_size,
+            remove_query=remove_query,
+        )
+        tag = tag or chosen.name
+        tables: list[RunTable] = []
+        # A JVM takes Ctrl-C for itself, and ends the process where it stands; from here on Python is asked again.
+        with StopRequest() as stop:
+            fused = _noted(search.fused(queries, stop), tables)
+            if file is None:
+                collections.deque(fused, maxlen=0)
+            else:
+                write_run(file, fused, tag, output_format=output_format)
     for retriever in search.retrievers:
         if warning := retriever.warning:
             LOG.warning("%s: %s", retriever.name, warning)
@@ -265,7 +271,7 @@ class HybridSearch:
         ):
             for block, runs in searched:
                 if stop.made:
-                    raise KeyboardInterrupt
+                    raise stop.interruption()
                 same_collection = same_collection or require_one_collection(self.retrievers, runs)
                 for first, qids in _by_first_found(runs, block).items():
                     tables = fuse_tables(_tables(runs, qids, self.retrievers), self.fusion)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pyserini_tasb.encoding.index_manifest import require_encoder
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_index
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.folders import FAISS, LUCENE, another_folder, missing_folder
 from pyserini_tasb.formats.records import LuceneCollection
 from pyserini_tasb.indexes.faiss_folder import is_faiss_folder, is_lucene_folder
 from pyserini_tasb.indexes.lucene_build import LUCENE_ADVICE
@@ -102,7 +103,8 @@ def _open_dense(
     allow_other_encoder: bool,
 ) -> Retriever:
     if not is_faiss_folder(folder) and not is_lucene_folder(folder):
-        raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", "neither")
+        found, do = another_folder(folder, FAISS, CHECK_WHICH)
+        raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", found, do)
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
 
     # Nothing kept: topics come once.
@@ -125,7 +127,7 @@ def _open_dense(
 
 def _open_sparse(source: FusionInput, folder: Path) -> Retriever:
     if not is_lucene_folder(folder):
-        raise _another_kind(source, "a Lucene index", "a Faiss folder" if is_faiss_folder(folder) else "something else")
+        raise _another_kind(source, LUCENE, *another_folder(folder, LUCENE, CHECK_WHICH))
     reader = LuceneCollection(folder).open()
     content = lucene_content(reader)
     if content != "terms":
@@ -164,13 +166,11 @@ def _name(source: FusionInput) -> str:
     return f"{source.kind} ({source.index})"
 
 
-def _another_kind(source: FusionInput, expected: str, found: str) -> TasbError:
-    return TasbError(
-        where=source.index,
-        expected=expected,
-        found=found,
-        do=f"check which index is {argument('dense_index')} and which {argument('sparse_index')}",
-    )
+CHECK_WHICH = f"check which index is {argument('dense_index')} and which {argument('sparse_index')}"
+
+
+def _another_kind(source: FusionInput, expected: str, found: str, do: str = CHECK_WHICH) -> TasbError:
+    return TasbError(where=source.index, expected=expected, found=found, do=do)
 
 
 def index_folder(name: str) -> Path:
@@ -183,19 +183,20 @@ def index_folder(name: str) -> Path:
     if path.is_dir():
         return path
     if os.sep in name or name.startswith(("~", ".")) or path.exists():
-        raise _not_found(name, "a file" if path.exists() else "no such folder")
+        raise _not_found(name, *missing_folder(path))
     try:
         return prebuilt_index(name)
     except LookupError as error:
-        raise _not_found(name, f"no such folder, and {error}") from error
+        no_folder, meant = missing_folder(path)
+        raise _not_found(name, f"{no_folder}, and {error}", meant) from error
 
 
-def _not_found(name: str, found: str) -> TasbError:
+def _not_found(name: str, found: str, meant: str | None) -> TasbError:
     return TasbError(
         where=name,
         expected="the folder of a Faiss or Lucene index, or the name of one that Pyserini knows",
         found=found,
-        do="check the path, or the recipe's `index`",
+        do=meant or "check the path, or the recipe's `index`",
     )
 
 

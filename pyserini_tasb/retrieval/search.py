@@ -16,10 +16,12 @@ from pyserini_tasb.encoding.index_manifest import index_encoders, require_encode
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.formats.run import Run
+from pyserini_tasb.formats.run_files import write_run
 from pyserini_tasb.formats.run_table import RunTable
 from pyserini_tasb.formats.text_columns import pack
 from pyserini_tasb.indexes.build import use_threads
 from pyserini_tasb.indexes.search import NO_HITS, Hits, ShardedIndex, search_folder
+from pyserini_tasb.outputs import optional_file
 from pyserini_tasb.recipes.lookup import default_tag
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def search(
     encoder: str | None = None,
     output: StrPath | None = None,
     output_format: Literal["trec", "msmarco"] = "trec",
+    overwrite: bool = False,
     hits: int = 1_000,
     batch_size: int = 64,
     remove_query: bool = False,
@@ -66,8 +69,9 @@ def search(
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
         encoder: the queries' encoder: `tasb`, `tasb:NAME`, a model's folder or hub id; by default the encoder that
             made the vectors, where the index says which.
-        output: a file for the run; nothing is written without it.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
         output_format: the format of `output`.
+        overwrite: replace a file at `output`, once the new one is complete.
         hits: documents for each query.
         batch_size: queries encoded and searched together.
         remove_query: drop each query's own document, whose docid is the query's id.
@@ -93,31 +97,32 @@ def search(
             found=f"no {argument('latency')}",
             do="add it",
         )
-    queries = as_topics(topics)
-    timed = queries if latency_queries is None else as_topics(latency_queries)
-    paths = [Path(path) for path in ([index] if isinstance(index, str | PathLike) else index)]
-    shards = ShardedIndex(paths, mapped=not in_memory)
-    threads = use_threads(threads)
-    from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
+    with optional_file(output, overwrite=overwrite, inputs=[index, topics, latency_queries]) as file:
+        queries = as_topics(topics)
+        timed = queries if latency_queries is None else as_topics(latency_queries)
+        paths = [Path(path) for path in ([index] if isinstance(index, str | PathLike) else index)]
+        shards = ShardedIndex(paths, mapped=not in_memory)
+        threads = use_threads(threads)
+        from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
 
-    name = encoder or _encoder_that_made(paths[0])
-    # Nothing kept: topics come once, and in a measurement each has to be encoded.
-    query_encoder = TasbQueryEncoder(name, device=device, backend=backend, queries_kept=0)
-    for path in shards.paths:
-        require_encoder(path, query_encoder, allow_other=allow_other_encoder)
-    if not in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
-        for shard in range(len(shards.paths)):
-            shards.open(shard, query_encoder.dimension)
-    # One hit more, so that `hits` are left without the query's own document.
-    depth = hits + remove_query
-    found = shards.search(query_encoder.encode_batch(list(queries.values())), depth, batch_size)
-    warning = shards.short_lists_warning(found, depth, query_encoder.dimension)
-    if remove_query:
-        found = [of_query.without(qid, shards.docids, hits) for qid, of_query in zip(queries, found, strict=True)]
-    tag = tag or default_tag(name)
-    run = Run(_table(queries, found, shards.docids), name=tag)
-    if output is not None:
-        run.write(output, output_format=output_format, tag=tag)
+        name = encoder or _encoder_that_made(paths[0])
+        # Nothing kept: topics come once, and in a measurement each has to be encoded.
+        query_encoder = TasbQueryEncoder(name, device=device, backend=backend, queries_kept=0)
+        for path in shards.paths:
+            require_encoder(path, query_encoder, allow_other=allow_other_encoder)
+        if not in_memory:  # mapped, all are open in no time, and a damaged one is known before the first search
+            for shard in range(len(shards.paths)):
+                shards.open(shard, query_encoder.dimension)
+        # One hit more, so that `hits` are left without the query's own document.
+        depth = hits + remove_query
+        found = shards.search(query_encoder.encode_batch(list(queries.values())), depth, batch_size)
+        warning = shards.short_lists_warning(found, depth, query_encoder.dimension)
+        if remove_query:
+            found = [of_query.without(qid, shards.docids, hits) for qid, of_query in zip(queries, found, strict=True)]
+        tag = tag or default_tag(name)
+        run = Run(_table(queries, found, shards.docids), name=tag)
+        if file is not None:
+            write_run(file, run.table.blocks(), tag, output_format=output_format)
     if warning:
         LOG.warning("%s", warning)
     if not latency:

@@ -66,7 +66,15 @@ class Assembly(Generic[AnyStudent]):
 
     def measured_margins(self) -> MarginScale:
         """Both teachers' margins, measured, and brought to the configured scale."""
-        return fit_margin_scale(self.store, self.teacher, self.rescale, student_scores=self.student.scores_are)
+        pairwise = self.loss.pairwise
+        return fit_margin_scale(
+            self.store,
+            self.teacher,
+            self.rescale,
+            key=self.config.RESCALE,
+            pairwise_counts=pairwise is not None and PAIRWISE[pairwise].needs_margins,
+            student_scores=self.student.scores_are,
+        )
 
 
 def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]:
@@ -77,20 +85,25 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
     """
     store = _open_pairs(config, processes, pairwise=config.loss.pairwise)
     sampling, caps = config.sampling, config.student
-    clusters = None if sampling.strategy == "random" else config.data.clusters_file
+    clusters_file = None if sampling.strategy == "random" else config.data.clusters_file
+    clusters = (
+        None
+        if clusters_file is None
+        else clusters_in_store(clusters_file, store, note=_log if processes.first else _ignore)
+    )
     sampler = build_sampler(
         sampling.strategy,
         store,
         batch_size=config.batch_size,
         seed=config.seed,
-        clusters=None
-        if clusters is None
-        else clusters_in_store(clusters, store, note=_log if processes.first else _ignore),
+        clusters=clusters,
         clusters_per_batch=sampling.clusters_per_batch,
         bins=sampling.bins,
         binning=sampling.binning,
         margin_cutoff=(sampling.lowest_margin, sampling.highest_margin),
     )
+    if processes.first:
+        _warn_of_few_clusters(config, None if clusters is None else len(clusters))
     student = load_student(caps, device=found_device(config.device), precision=config.precision)
     tokenising = Tokenising(
         student.folder, caps.query_max_length, caps.passage_max_length, caps.query_prefix, caps.passage_prefix
@@ -181,6 +194,16 @@ def _open_pairs(config: RunConfig, processes: Processes, *, pairwise: str | None
     if processes.first:
         _warn_of_warmup(config)
     return store
+
+
+def _warn_of_few_clusters(config: TrainConfig, clusters: int | None) -> None:
+    """Say so where every batch has queries of all clusters."""
+    if clusters is not None and clusters <= config.sampling.clusters_per_batch:
+        LOG.warning(
+            "the queries of the pairs are in %d cluster%s, and a batch is of %d (sampling.clusters_per_batch): batches "
+            "have no topic in common, as with sampling.strategy random; make more clusters (`tasb cluster`)",
+            *(clusters, "s" if clusters > 1 else "", config.sampling.clusters_per_batch),
+        )
 
 
 def found_device(device: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
 from pyserini_tasb.training.binning import list_numbers, ranges
-from pyserini_tasb.workers import Child, starting_processes
+from pyserini_tasb.workers import Child, starting_processes, stop_all
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -243,7 +243,7 @@ def known_mask(known: Sequence[NDArray[np.uint32]], passages: NDArray[np.uint32]
 
 
 class CompositionError(Exception):
-    """Composing a batch failed for no reason that its reader can mend; the text names the step."""
+    """Composing a batch failed for no reason that its reader can fix; the text names the step."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(f"composing the batch of step {step} failed:\n{reason}")
@@ -272,7 +272,7 @@ def composed_ahead(
             goes on when the connection has taken its last one (Linux: some 200 KB of batches wait there).
 
     Raises:
-        TasbError: a worker met a mistake that the reader can mend, or died. The text names the step.
+        TasbError: a worker met a mistake that the reader can fix, or died. The text names the step.
         CompositionError: a worker met any other error.
     """
     remaining = iter(steps)
@@ -319,10 +319,7 @@ class _Workers:
             child.send(composer)
 
     def stop(self) -> None:
-        for child in self._children:
-            child.hang_up()
-        for child in self._children:
-            child.stop(SECONDS_TO_STOP)
+        stop_all(self._children, SECONDS_TO_STOP)
 
     def ask(self, step: int) -> None:
         self._child(step).send(step)
@@ -358,12 +355,12 @@ def _outcome(composer: BatchComposer, step: int) -> TrainingBatch | _Failure:
     try:
         return composer.compose(step)
     except TasbError as error:
-        return _Failure(step, _Mendable(error.expected, error.found, error.do, error.where))
+        return _Failure(step, _Fixable(error.expected, error.found, error.do, error.where))
     except Exception:  # noqa: BLE001 - raised again where the batch is waited for
         return _Failure(step, traceback.format_exc())
 
 
-class _Mendable(NamedTuple):
+class _Fixable(NamedTuple):
     expected: str
     found: str
     do: str
@@ -375,7 +372,7 @@ class _Failure:
     """An exception as plain text: not every exception can be sent to another process."""
 
     step: int
-    reason: _Mendable | str
+    reason: _Fixable | str
 
     def error(self) -> Exception:
         if isinstance(self.reason, str):

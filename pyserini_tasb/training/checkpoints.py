@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyserini_tasb.artifacts import installed_versions, locked_folder, sha256, whole_text_file
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.artifacts import installed_versions, locked_folder, read_sidecar, sha256, whole_text_file
+from pyserini_tasb.errors import TasbError, shown
+from pyserini_tasb.outputs import require_folder
+from pyserini_tasb.parsing import read_json, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,36 +41,34 @@ FREE_TO_CHANGE = {
 
 
 @contextlib.contextmanager
-def claimed(config: RunConfig, *, resume: bool) -> Iterator[None]:
-    """Make the run's folder, or check that the run in it is this one; save the configuration and versions.
+def claimed(config: RunConfig) -> Iterator[None]:
+    """Hold the run's folder, which is new or has this very run; to be entered before anything is loaded.
 
     Raises:
-        TasbError: the folder has a run that was not asked to go on, one of another configuration, or one that is still
-            going on.
+        TasbError: the folder has a run of another configuration, or one that is still going on; or it cannot be made.
     """
+    require_folder(config.output)
     with locked_folder(config.output):
-        _begin(config, resume=resume)
+        if CheckpointFolder(config.output / CHECKPOINTS, keep=1).steps():
+            _require_same(config.output, resolved(config))
         yield
 
 
-def _begin(config: RunConfig, *, resume: bool) -> None:
+def begin(config: RunConfig) -> None:
+    """Save the configuration and versions into the run's folder, which `claimed` holds.
+
+    Raises:
+        TasbError: the disk refuses.
+    """
     folder = config.output
-    values = resolved(config)
-    if (folder / CONFIG).exists():
-        if not resume:
-            raise TasbError(
-                where=str(folder),
-                expected="a folder without a training run in it",
-                found=f"the run that {CONFIG} there describes",
-                do=f"add {argument('resume', True)} to go on with it, or choose another `output`",
-            )
-        _require_same(folder, values)
+    for left in (folder / CHECKPOINTS).glob(f"*{UNFINISHED}"):  # by a process that was killed while it saved
+        shutil.rmtree(left)
+    if CheckpointFolder(folder / CHECKPOINTS, keep=1).steps():
         _compare_versions(folder)
-    # The configuration last: where it is, a run has begun.
     with whole_text_file(folder / VERSIONS) as file:
         json.dump(versions(), file, indent=1)
     with whole_text_file(folder / CONFIG) as file:
-        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(resolved(config), file, sort_keys=False, allow_unicode=True)
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -84,7 +84,14 @@ def versions() -> dict[str, str]:
 
 
 def _require_same(folder: Path, values: dict[str, Any]) -> None:
-    before = flattened(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+    if not (folder / CONFIG).exists():
+        raise TasbError(
+            where=str(folder),
+            expected=f"{CONFIG} beside the checkpoints, which says what they are of",
+            found="no such file",
+            do="put it back, remove the checkpoints, or choose another `output`",
+        )
+    before = flattened(read_yaml(folder / CONFIG)[0])
     now = flattened(values)
     changed = [
         key
@@ -95,13 +102,13 @@ def _require_same(folder: Path, values: dict[str, Any]) -> None:
         raise TasbError(
             where=str(folder / CONFIG),
             expected="the configuration that the run began with",
-            found="; ".join(f"`{key}`: {now.get(key)!r}, was {before.get(key)!r}" for key in changed),
+            found="; ".join(f"`{key}`: {shown(now.get(key))}, was {shown(before.get(key))}" for key in changed),
             do="change it back to go on with this run, or choose another `output` for a new one",
         )
 
 
 def _compare_versions(folder: Path) -> None:
-    before: dict[str, str] = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+    before = read_sidecar(folder / VERSIONS)
     now = versions()
     changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
     if changed:
@@ -207,15 +214,15 @@ class CheckpointFolder:
 
         folder = self.path(step)
         try:
-            checksums: dict[str, str] = json.loads((folder / CHECKSUMS).read_bytes())
+            checksums = read_json(folder / CHECKSUMS)
             wrong = [name for name in (WEIGHTS, OPTIMISER, STATE) if sha256(folder / name) != checksums.get(name)]
-        except (OSError, ValueError) as error:
+        except TasbError as error:
+            raise _damaged(folder, f"{CHECKSUMS}: {error.found}") from error
+        except OSError as error:
             raise _damaged(folder, str(error)) from error
         if wrong:
             raise _damaged(folder, f"{', '.join(wrong)} with another checksum")
-        return Checkpoint(
-            step, load_file(folder / WEIGHTS), load_file(folder / OPTIMISER), json.loads((folder / STATE).read_bytes())
-        )
+        return Checkpoint(step, load_file(folder / WEIGHTS), load_file(folder / OPTIMISER), read_json(folder / STATE))
 
     def _not_saved(self, error: Exception) -> TasbError:
         steps = self.steps()
@@ -224,7 +231,7 @@ class CheckpointFolder:
             where=str(self.folder),
             expected="a checkpoint to be written",
             found=f"{error} ({last})",
-            do=f"make room, then type the same command with {argument('resume', True)}",
+            do="make room, then give the same command again",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -64,7 +64,13 @@ class CheckpointConfig(Strict):
 
 
 class RunConfig(Recipe):
-    """All of one training run but the model, what it learns from, and its losses. Paths: from the working directory."""
+    """All of one training run but the model, what it learns from, and its losses. Paths: from the working directory.
+
+    Attributes:
+        RESCALE: the key that rescales teachers' margins.
+    """
+
+    RESCALE: ClassVar[str]
 
     output: Path
     data: RunData
@@ -150,6 +156,8 @@ class TeacherConfig(Strict):
 class TrainConfig(RunConfig):
     """All of one training run of a student."""
 
+    RESCALE: ClassVar[str] = "teacher.rescale"
+
     student: StudentConfig
     data: DataConfig
     sampling: SamplingConfig = SamplingConfig()
@@ -191,6 +199,8 @@ class ColBertModel(TeacherModel):
 
 class TeachConfig(RunConfig):
     """All of one training run of a teacher. Batches are random: clusters are for the student."""
+
+    RESCALE: ClassVar[str] = "rescale"
 
     teacher: TeacherModel
     loss: PairwiseLossName

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.workers import stop_with_launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -110,6 +111,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
     if "TORCHELASTIC_RUN_ID" not in os.environ and "WORLD_SIZE" not in os.environ:
         yield Processes()
         return
+    stop_with_launcher()
     if device == "cpu" or not torch.cuda.is_available():
         dist.init_process_group("gloo")
     else:

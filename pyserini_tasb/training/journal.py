@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import LineFaults, open_lines
+from pyserini_tasb.parsing import json_object
 from pyserini_tasb.training.checkpoints import METRICS, TENSORBOARD
 from pyserini_tasb.training.progress import Progress
 
@@ -171,7 +172,7 @@ def truncate_to(path: Path, step: int) -> None:
                 break
             elif faulty:
                 raise TasbError(
-                    where=f"{path}:{faulty}", expected=_EXPECTED, found="another line", do="mend or remove that line"
+                    where=f"{path}:{faulty}", expected=_EXPECTED, found="another line", do="fix or remove that line"
                 )
             else:
                 end = position
@@ -200,11 +201,10 @@ def read_metrics(path: Path) -> Iterator[Record]:
 
 def _parse_record(line: bytes | str) -> Record | None:
     try:
-        record = json.loads(line)
+        record = json_object(line)
     except ValueError:
         return None
-    is_record = isinstance(record, dict) and isinstance(record.get("step"), int) and isinstance(record.get("kind"), str)
-    return record if is_record else None
+    return record if isinstance(record.get("step"), int) and isinstance(record.get("kind"), str) else None
 
 
 def _json_value(value: Any) -> Any:

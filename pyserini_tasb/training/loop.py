@@ -6,15 +6,15 @@ import itertools
 import json
 import logging
 import time
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.data.pair_store import Agreement
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import Interruption, TasbError
 from pyserini_tasb.training.batches import training_batches
-from pyserini_tasb.training.checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, claimed
+from pyserini_tasb.training.checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, begin
 from pyserini_tasb.training.journal import Journal, SilentJournal
 from pyserini_tasb.training.margins import MarginScale
 from pyserini_tasb.training.step import LossIsNotFiniteError, Stepper
@@ -35,8 +35,8 @@ StopReason = Literal["max_steps", "early stopping"]
 BATCHES_AHEAD = 4
 
 
-class TrainingInterruptedError(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a run, whose last step is saved.
+class TrainingInterruptedError(Interruption):
+    """Ctrl-C, SIGTERM or SIGHUP ended a run, whose last step is saved.
 
     Attributes:
         step: that step.
@@ -44,38 +44,38 @@ class TrainingInterruptedError(KeyboardInterrupt):
         first: whether this process, of all that train together, is the one that writes files.
     """
 
-    def __init__(self, step: int, folder: Path, *, first: bool) -> None:
-        super().__init__(f"stopped after step {step:,}, which is saved in {folder}; go on with resume=True")
+    def __init__(self, number: int, step: int, folder: Path, *, first: bool) -> None:
+        super().__init__(number, f"stopped after step {step:,}, which is saved in {folder}; the same call goes on")
         self.step, self.folder, self.first = step, folder, first
 
 
 @contextmanager
-def finished_run(parts: Assembly[Any], *, resume: bool) -> Iterator[Trainer]:
-    """Train to the end; in the block the run's folder is still this run's, for the model to be written.
+def finished_run(parts: Assembly[Any]) -> Iterator[Trainer]:
+    """Train to the end, from the newest checkpoint on if there is one; in the block the model is to be written.
 
     Args:
-        parts: what takes part.
-        resume: whether a run that is there may go on.
+        parts: what takes part; `claimed` holds the run's folder.
 
     Raises:
-        TasbError: the folder has another run, a loss is not finite, or a checkpoint cannot be written.
-        TrainingInterruptedError: by Ctrl-C or SIGTERM, after the last step was saved.
+        TasbError: a loss is not finite, or a checkpoint cannot be written.
+        TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved.
     """
     first = parts.processes.first
-    with claimed(parts.config, resume=resume) if first else nullcontext():
-        parts.processes.wait_for_all()
-        trainer = Trainer(parts, resume=resume)
-        if first:
-            agreement = Agreement.of_store(parts.store)
-            if agreement:
-                LOG.info("pairs: the teacher %s", agreement)
-                if agreement.warning:
-                    LOG.warning("%s", agreement.warning)
-            beginning = f"going on after step {trainer.done:,}" if trainer.done else "from the start"
-            LOG.info("computing in %s; %s", str(parts.student.compute).removeprefix("torch."), beginning)
-        trainer.run()
-        yield trainer
-        parts.processes.wait_for_all()  # until the model is there
+    if first:
+        begin(parts.config)
+    parts.processes.wait_for_all()
+    trainer = Trainer(parts)
+    if first:
+        agreement = Agreement.of_store(parts.store)
+        if agreement:
+            LOG.info("pairs: the teacher %s", agreement)
+            if agreement.warning:
+                LOG.warning("%s", agreement.warning)
+        beginning = f"going on after step {trainer.done:,}" if trainer.done else "from the start"
+        LOG.info("computing in %s; %s", str(parts.student.compute).removeprefix("torch."), beginning)
+    trainer.run()
+    yield trainer
+    parts.processes.wait_for_all()  # until the model is there
 
 
 class Trainer:
@@ -83,17 +83,16 @@ class Trainer:
 
     Args:
         parts: what the configuration names, opened and loaded.
-        resume: whether to go on from the newest checkpoint, if there is one.
     """
 
-    def __init__(self, parts: Assembly[Any], *, resume: bool) -> None:
+    def __init__(self, parts: Assembly[Any]) -> None:
         self._parts, self._config, self._processes = parts, parts.config, parts.processes
         self.checkpoints = CheckpointFolder(self._config.output / CHECKPOINTS, self._config.checkpoint.keep)
         self.done = 0
         self.stopping = EarlyStopping(self._config.validation.patience)
         self.ended_by: StopReason = "max_steps"
         self._began = time.monotonic()
-        checkpoint = self.checkpoints.latest() if resume else None
+        checkpoint = self.checkpoints.latest()
         self._margins = parts.measured_margins() if checkpoint is None else self._restored(checkpoint)
         self._stepper = Stepper(parts, self._margins)
 
@@ -107,7 +106,7 @@ class Trainer:
 
         Raises:
             TasbError: a loss is not finite, or a checkpoint cannot be written.
-            TrainingInterruptedError: by Ctrl-C or SIGTERM.
+            TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP.
         """
         if self._margins.warning and self._processes.first:
             LOG.warning("%s", self._margins.warning)
@@ -132,7 +131,8 @@ class Trainer:
             if saved != self.done or not self.checkpoints.steps():
                 self._save(journal)
         if interrupted:
-            raise TrainingInterruptedError(self.done, self._config.output, first=self._processes.first)
+            number = stop.interruption().number
+            raise TrainingInterruptedError(number, self.done, self._config.output, first=self._processes.first)
 
     def _step(self, batches: list[TrainingBatch]) -> StepReport:
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
+from pyserini_tasb.artifacts import values_explained
 from pyserini_tasb.data.pair_store import all_equal
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.losses import InBatchScores
@@ -46,6 +47,8 @@ def fit_margin_scale(
     teacher: InBatchTeacher | None,
     wanted: MarginsConfig | None,
     *,
+    key: str,
+    pairwise_counts: bool,
     student_scores: Literal["dot products", "cosines", "of any size"],
 ) -> MarginScale:
     """Measure both teachers' margins on pairs of the store; bring them to `wanted`, if that is given.
@@ -54,6 +57,9 @@ def fit_margin_scale(
         store: the pairs, with the pairwise teacher's margins.
         teacher: the in-batch teacher, if there is one.
         wanted: the scale, if one is configured.
+        key: the configuration's key for that scale.
+        pairwise_counts: whether the loss learns from the pairwise teacher's margins. Otherwise nothing about them looks
+            wrong.
         student_scores: what the student's margins can be: that is what looks wrong, or not. Where they are `of any
             size`, no scale that somebody chose looks wrong.
 
@@ -62,15 +68,17 @@ def fit_margin_scale(
     """
     observed = {}
     if store.supervision != "labels":
-        margins = store.manifest["margins"]
-        observed["pairwise"] = MarginStatistics(len(store), margins["mean"], margins["deviation"])
+        with values_explained(store.folder):
+            mean, deviation = (float(store.manifest["margins"][name]) for name in ("mean", "deviation"))
+        observed["pairwise"] = MarginStatistics(len(store), mean, deviation)
     if teacher is not None:
         observed["in-batch"] = _in_batch_statistics(teacher, store)
     rescales = {name: _rescale(wanted, statistics) for name, statistics in observed.items()}
     warning = None
     if wanted is None or student_scores != "of any size":
-        seen = {name: _rescaled(observed[name], rescales[name]) for name in observed}
-        warning = scale_warning(seen, normalised_student=student_scores == "cosines")
+        learned = [name for name in observed if name != "pairwise" or pairwise_counts]
+        seen = {name: _rescaled(observed[name], rescales[name]) for name in learned}
+        warning = scale_warning(seen, key, normalised_student=student_scores == "cosines")
     return MarginScale(rescales.get("pairwise", MarginRescale()), rescales.get("in-batch", MarginRescale()), warning)
 
 
@@ -202,11 +210,14 @@ APART_FACTOR = 4
 COSINE_DEVIATION = 0.5  # margins of cosines lie between -2 and 2
 
 
-def scale_warning(teachers: Mapping[str, MarginStatistics], *, normalised_student: bool = False) -> str | None:
+def scale_warning(
+    teachers: Mapping[str, MarginStatistics], key: str, *, normalised_student: bool = False
+) -> str | None:
     """What looks wrong about the size of teachers' margins, as sentences; None if nothing does.
 
     Args:
         teachers: margins as the student will see them, by what to call the teacher (`pairwise`, `in-batch`).
+        key: the configuration's key that rescales them.
         normalised_student: whether the student's scores are cosines.
     """
     several = {name: margins for name, margins in teachers.items() if margins.count > 1}
@@ -227,7 +238,7 @@ def scale_warning(teachers: Mapping[str, MarginStatistics], *, normalised_studen
                 f" {seen[low].deviation:.3g}: the student cannot follow both, and alpha does not balance them."
             )
     if found:
-        found.append("Rescale them (teacher.rescale).")
+        found.append(f"Rescale them with the key `{key}`.")
     found += [
         f"The {name} teacher's margins deviate by 0 (mean {several[name].mean:.3g}): they are all equal, so they do not"
         " say which negative is harder, and cannot be rescaled. Check its scores."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -9,12 +10,12 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import ValidationError
 
-from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.data.validation_set import ValidationSet
 from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.models.poolings import POOLINGS
@@ -25,7 +26,7 @@ from pyserini_tasb.models.sentence_transformers_folder import (
 )
 from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text
 from pyserini_tasb.recipes.lookup import encoder_card, encoder_cards, own_folder, user_folder
-from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
+from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber, Strict
 from pyserini_tasb.results import Result
 from pyserini_tasb.training.checkpoints import CURVES, METRICS, MODEL, VERSIONS, resolved, versions
 from pyserini_tasb.training.curves import draw_curves
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pyserini_tasb.training.assembly import Assembly
-    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.config import RunConfig, TrainConfig
     from pyserini_tasb.training.loop import Trainer
     from pyserini_tasb.training.students import DualEncoder
 
@@ -79,18 +80,53 @@ class RunResult(Result):
         return "\n".join(lines)
 
 
-def outcome(parts: Assembly[Any], trainer: Trainer) -> dict[str, Any]:
-    """What every result of a run says, by the names of `RunResult`; the model is each verb's own."""
+OUTCOME = "outcome.json"
+
+
+def saved(config: RunConfig, parts: Assembly[Any], trainer: Trainer) -> dict[str, Any]:
+    """What every result of a run says, by the names of `RunResult`; kept in the run's folder, once the model is there.
+
+    Raises:
+        TasbError: the disk refuses.
+    """
     best = trainer.stopping
-    return {
-        "folder": parts.config.output,
-        "metrics": {} if best.best_value is None else {parts.config.validation.measure: best.best_value},
+    about = {
+        "metrics": {} if best.best_value is None else {config.validation.measure: best.best_value},
         "best_step": best.best_step,
         "steps": trainer.done,
         "seconds": trainer.seconds,
         "ended_by": trainer.ended_by,
-        "first": parts.processes.first,
     }
+    if parts.processes.first:
+        content = {"config": _compared(config), "outcome": about}
+        write_whole(config.output / OUTCOME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return {"folder": config.output, **about}
+
+
+def saved_outcome(config: RunConfig) -> dict[str, Any] | None:
+    """What `saved` kept of a run that finished with this very configuration; None if there is none."""
+    known = read_sidecar(config.output / OUTCOME)
+    if known.get("config") != _compared(config) or not (config.output / MODEL).is_dir():
+        return None
+    try:
+        outcome = _Outcome.model_validate(known.get("outcome"))
+    except ValidationError:  # damaged: the run goes on from its last step, and writes it again
+        return None
+    LOG.info("%s: trained before", config.output)
+    return {"folder": config.output, **outcome.model_dump()}
+
+
+class _Outcome(Strict):
+    metrics: dict[str, float]
+    best_step: int | None
+    steps: int
+    seconds: float
+    ended_by: Literal["max_steps", "early stopping"]
+
+
+def _compared(config: RunConfig) -> Any:
+    """A configuration as it is read back; without the folder, which may have been moved."""
+    return json.loads(json.dumps({key: value for key, value in resolved(config).items() if key != "output"}))
 
 
 def write_student(config: TrainConfig, parts: Assembly[DualEncoder], trainer: Trainer) -> Path:
@@ -294,7 +330,7 @@ def _require_writable(folder: Path) -> None:
     with os_errors_explained(
         folder,
         expected="a folder that an encoder card can be written to",
-        do="mend the folder or its disk, or set PYSERINI_TASB_HOME to another folder",
+        do="fix the folder or its disk, or set PYSERINI_TASB_HOME to another folder",
     ):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -19,6 +19,7 @@ from pyserini_tasb.artifacts import HeldError, locked_folder, whole_text_file
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.outputs import require_folder
 from pyserini_tasb.recipes.loading import as_recipe, load_recipe, set_key
 from pyserini_tasb.recipes.types import Recipe, Strict
 from pyserini_tasb.registry import trusting
@@ -56,7 +57,7 @@ def study(
 
     Args:
         config: a YAML file, a dict of the same keys (docs/study.md explains them), or a `StudyConfig`.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
         report_only: train nothing; report what is measured so far.
 
     Returns:
@@ -64,10 +65,11 @@ def study(
 
     Raises:
         TasbError: a configuration, a task or a model that is none; nothing has been trained then.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
-            call goes on.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
+            the same call goes on.
     """
     wanted = as_recipe(config, StudyConfig, settings)
+    require_folder(wanted.output)
     run = StudyRun(wanted)
     failed = {} if report_only else run.run()
     measured, models = run.report()
@@ -130,7 +132,7 @@ class StudyRun:
             Title → why, of the rows that failed here. A row that failed stops no other.
 
         Raises:
-            TrainingInterruptedError: by Ctrl-C or SIGTERM.
+            TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP.
         """
         failed: dict[str, TasbError] = {}
         left, told = self._measurements, set[str]()
@@ -254,6 +256,8 @@ class Task(Strict):
     topics: str
     qrels: str
     collection: Path
+    fields: tuple[str, ...] = ()  # of the collection, as `--fields` names them
+    docid_field: str | None = None
     run: str | None = None  # to be re-ranked; None: the collection is searched exhaustively
     depth: int = Field(default=100, ge=1)
     remove_query: bool = False  # drop the document whose docid is the query's id

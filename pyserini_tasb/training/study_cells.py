@@ -20,11 +20,13 @@ from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import open_collection
+from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
+from pyserini_tasb.parsing import explained, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
@@ -62,6 +64,7 @@ class LoadedTask:
         measures: ir-measures' names.
         depth: passages of each query that are re-ranked or found.
         collection: where the passages are.
+        fields: those of a passage's docid and text.
         tops: qid → docids to be re-ranked; None where the collection is searched.
         passages: docid → text of those.
         remove_query: a document whose docid is the query's id is neither ranked nor measured.
@@ -73,6 +76,7 @@ class LoadedTask:
     measures: tuple[str, ...]
     depth: int
     collection: Path
+    fields: Fields
     tops: dict[str, list[str]] | None
     passages: dict[str, str]
     remove_query: bool
@@ -92,8 +96,11 @@ class LoadedTask:
         """Of what the values depend on, besides the model; a collection that is searched counts by path and size."""
         size = self.collection.stat().st_size if self.collection.is_file() else None
         content = (self.topics, self.qrels, self.measures, self.depth, self.tops, self.passages)
+        named = [[*self.fields.names, self.fields.docid]] if self.fields.given else []
         searched = (
-            None if self.tops is not None else (str(self.collection), size, *(["remove_query"] * self.remove_query))
+            None
+            if self.tops is not None
+            else (str(self.collection), size, *named, *(["remove_query"] * self.remove_query))
         )
         return hashlib.sha256(json.dumps([*content, searched]).encode()).hexdigest()
 
@@ -111,14 +118,15 @@ def _load(name: str, task: Task) -> LoadedTask:
     qrels, topics = load_qrels(task.qrels), load_topics(task.topics)
     require_topics(qrels, topics, where=f"tasks.{name}: {task.topics}")
     tops, passages = None, {}
+    fields = Fields.named(task.fields, task.docid_field)
     if task.run is None:
-        open_collection(task.collection)
+        open_collection(task.collection, fields)
     else:
         first = load_run(task.run, remove_query=task.remove_query)
         run = {qid: ranking for qid, ranking in first.items() if qid in qrels}
         tops = top_of_run(run, task.depth, where=f"tasks.{name}: {task.run}")
         docids = dict.fromkeys(docid for ranking in tops.values() for docid in ranking)
-        passages = read_passages(task.collection, docids)
+        passages = read_passages(task.collection, docids, fields)
         require_texts(docids, passages, where=f"tasks.{name}: {task.collection}")
     return LoadedTask(
         name,
@@ -127,6 +135,7 @@ def _load(name: str, task: Task) -> LoadedTask:
         tuple(map(str, parse_measures(task.measures))),
         task.depth,
         task.collection,
+        fields,
         tops,
         passages,
         task.remove_query,
@@ -165,7 +174,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
         TasbError: what is in the cell's folder was trained on something else, or training failed.
     """
     about = json.loads(json.dumps(about))
-    state = _read(cell.folder / STATE)
+    state = _state(cell.folder / STATE)
     if state is None:
         state = {"about": about, "finished": False}
         write_whole(cell.folder / STATE, json.dumps(state, indent=1))
@@ -178,7 +187,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
             do="change it back, remove that folder to train the cell anew, or choose another `output` for a new study",
         )
     if not state["finished"]:
-        LOG.info("%s", train(cell.config, resume=True).summary)
+        LOG.info("%s", train(cell.config).summary)
         state |= {"finished": True, "seconds_per_pair": _seconds_per_pair(cell.config.output / METRICS)}
         write_whole(cell.folder / STATE, json.dumps(state, indent=1))
     shutil.rmtree(cell.config.output / CHECKPOINTS, ignore_errors=True)
@@ -191,11 +200,15 @@ def trained_model(cell: Cell) -> str:
     return str(cell.config.output / MODEL / f"{cell.config.name}.yaml")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        state: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
+def _state(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
         return None
+    expected = "what is trained here, and whether it is finished"
+    with explained(path, expected=expected, do="remove the cell's folder to train it anew"):
+        state = read_json(path)
+        if state["finished"]:
+            float(state["seconds_per_pair"] or 0)
+        dict(state["about"])
     return state
 
 
@@ -257,10 +270,10 @@ def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: Scoring
         texts = [card.query_prefix + text for text in task.topics.values()]
         vectors = encoder.encode(texts, max_length=card.query_max_length)
         rankings[task.name] = _Found(task, vectors) if task.tops is None else _Reranked(task.tops, task, vectors)
-    for path in dict.fromkeys(task.collection for task in tasks):
-        here = [task for task in tasks if task.collection == path]
+    for path, fields in dict.fromkeys((task.collection, task.fields) for task in tasks):
+        here = [task for task in tasks if (task.collection, task.fields) == (path, fields)]
         searched = any(task.tops is None for task in here)
-        passages: Iterable[tuple[str, str]] = open_collection(path)
+        passages: Iterable[tuple[str, str]] = open_collection(path, fields)
         if not searched:
             passages = dict(itertools.chain.from_iterable(task.passages.items() for task in here)).items()
         stream = iter(tqdm(passages, desc=path.name, unit=" passages", mininterval=1.0))
@@ -357,7 +370,7 @@ def save_row(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> N
 def saved_row(folder: Path, about: dict[str, Any]) -> Row | None:
     """The row in a folder, if there is one and it is of this."""
     try:
-        row = Row(**json.loads((folder / ROW).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        row = Row(**read_json(folder / ROW))
+    except (TasbError, TypeError):
         return None
     return row if row.about == json.loads(json.dumps(about)) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,12 +11,12 @@ from pyserini_tasb.models.colbert import ColBert, save_colbert
 from pyserini_tasb.models.tokenizers import load_tokenizer
 from pyserini_tasb.recipes.loading import as_recipe
 from pyserini_tasb.training.assembly import Assembly, assemble_teacher
-from pyserini_tasb.training.checkpoints import MODEL
+from pyserini_tasb.training.checkpoints import MODEL, claimed
 from pyserini_tasb.training.config import TeachCatConfig, TeachColBertConfig, TeachConfig
 from pyserini_tasb.training.distributed import joined_processes
 from pyserini_tasb.training.loop import Trainer, finished_run
 from pyserini_tasb.training.model_card import write_teacher_model_card
-from pyserini_tasb.training.results import RunResult, load_best, model_folder, outcome, provenance
+from pyserini_tasb.training.results import RunResult, load_best, model_folder, provenance, saved, saved_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +30,6 @@ def teach(
     *,
     kind: Literal["cat", "colbert"],
     settings: Sequence[str] = (),
-    resume: bool = False,
 ) -> TeachResult:
     """Train a teacher: a cross-encoder on labelled pairs, or a ColBERT on a cross-encoder's scores (docs/teachers.md).
 
@@ -40,8 +40,7 @@ def teach(
         config: a YAML file, a dict of the same keys, a `TeachCatConfig` or a `TeachColBertConfig`. In a dict, results
             of other verbs stand for their paths.
         kind: `cat`, query and passage read together (BERT_CAT), or `colbert`, late interaction.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
-        resume: go on from the last checkpoint of a run in the same folder, if there is one.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
 
     Returns:
         where the teacher is, and what it is worth on the validation set.
@@ -51,12 +50,15 @@ def teach(
         TrainingInterruptedError: as in `train`.
     """
     run = as_recipe(config, CONFIGS[kind], settings)
-    with joined_processes(run.device) as processes:
-        parts = assemble_teacher(run, processes)
-        with finished_run(parts, resume=resume) as trainer:
-            if processes.first:
-                _write_teacher(run, kind, parts, trainer)
-        return TeachResult(kind=kind, model=run.output / MODEL, **outcome(parts, trainer))
+    with joined_processes(run.device) as processes, claimed(run) if processes.first else nullcontext():
+        result = saved_outcome(run)
+        if result is None:
+            parts = assemble_teacher(run, processes)
+            with finished_run(parts) as trainer:
+                if processes.first:
+                    _write_teacher(run, kind, parts, trainer)
+                result = saved(run, parts, trainer)
+        return TeachResult(kind=kind, model=run.output / MODEL, first=processes.first, **result)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.recipes.loading import as_recipe
 from pyserini_tasb.training.assembly import assemble
-from pyserini_tasb.training.checkpoints import MODEL
+from pyserini_tasb.training.checkpoints import MODEL, claimed
 from pyserini_tasb.training.config import TrainConfig
 from pyserini_tasb.training.distributed import joined_processes
 from pyserini_tasb.training.loop import finished_run
-from pyserini_tasb.training.results import RunResult, check_card_name, outcome, write_student
+from pyserini_tasb.training.results import RunResult, check_card_name, saved, saved_outcome, write_student
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.results import StrPath
 
 
-def train(
-    config: TrainConfig | Mapping[str, Any] | StrPath, *, settings: Sequence[str] = (), resume: bool = False
-) -> TrainResult:
+def train(config: TrainConfig | Mapping[str, Any] | StrPath, *, settings: Sequence[str] = ()) -> TrainResult:
     """Train a TAS-B model (Hofstätter et al., 2021, arXiv:2104.06967): topic-aware batches, two teachers.
 
         model = tasb.train({
@@ -32,30 +31,39 @@ def train(
         })
         vectors = tasb.encode("documents", encoder=model.encoder, output="vectors")
 
-    In a script that `torchrun` starts, each process calls this, and all of them train together.
+    A call that was interrupted goes on from the last checkpoint when it is repeated; where all is done, its result is
+    returned. In a script that `torchrun` starts, each process calls this, and all of them train together.
 
     Args:
         config: a YAML file, a dict of the same keys (docs/train.md lists them), or a `TrainConfig`. In a dict, results
             of other verbs stand for their paths. Relative paths begin at the working directory.
-        settings: `key=value` or `section.key=value`, each over what the configuration says; values are read as YAML.
-        resume: go on from the last checkpoint of a run in the same folder, if there is one.
+        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
 
     Returns:
         where the model is, and what it is worth on the validation set.
 
     Raises:
-        TasbError: something is not here, does not fit the rest, or cannot be written.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C or SIGTERM, after the last step was saved; the same
-            call with `resume=True` goes on.
+        TasbError: something is not here, does not fit the rest, or cannot be written; or the folder has a run of
+            another configuration.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
+            the same call goes on.
     """
     run = as_recipe(config, TrainConfig, settings)
-    check_card_name(run.name, run.output / MODEL)  # afterwards would be late to hear of it
-    with joined_processes(run.device) as processes:
-        parts = assemble(run, processes)
-        with finished_run(parts, resume=resume) as trainer:
-            card = write_student(run, parts, trainer) if processes.first else None
+    card = check_card_name(run.name, run.output / MODEL)  # afterwards would be late to hear of it
+    with joined_processes(run.device) as processes, claimed(run) if processes.first else nullcontext():
+        result = saved_outcome(run) if card.exists() else None
+        if result is None:
+            parts = assemble(run, processes)
+            with finished_run(parts) as trainer:
+                if processes.first:
+                    write_student(run, parts, trainer)
+                result = saved(run, parts, trainer)
         return TrainResult(
-            encoder=f"tasb:{run.name}", model=(run.output / MODEL).resolve(), card=card, **outcome(parts, trainer)
+            encoder=f"tasb:{run.name}",
+            model=(run.output / MODEL).resolve(),
+            card=card if processes.first else None,
+            first=processes.first,
+            **result,
         )
 
 

@@ -132,3 +132,14 @@ def test_importing_the_package_imports_nothing_else():
     assert reports[0].stdout.split() == ["pyserini_tasb"]
     costs = [int(re.search(r"\| +(\d+) \| pyserini_tasb\n", report.stderr)[1]) for report in reports]
     assert min(costs) < 5_000  # µs; on a busy machine some take longer
+
+
+def test_how_to_go_on_after_an_interruption_has_all_that_was_given(capsys):
+    from pyserini_tasb.training.loop import TrainingInterruptedError
+
+    typed = ["teach", "--kind", "cat", "my teach.yaml", "--set", "seed=3", "--trust", "json", "--trust", "re"]
+    parsed = parse(*typed)
+    parsed.called.interrupted(TrainingInterruptedError(2, 7, Path("run"), first=True), parsed)
+    (go_on,) = re.findall(r"go on with\n  (.+)", capsys.readouterr().out)
+    again = parse(*shlex.split(go_on)[1:])
+    assert vars(again) == vars(parsed)

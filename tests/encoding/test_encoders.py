@@ -91,6 +91,16 @@ def test_arguments_that_pyserini_derives_from_names_change_nothing(collection):
     assert_same(passage.encode([text], contentss=["other"], images=None), plain_vectors(TINY_MODEL, [text]))
 
 
+def test_fields_that_are_not_encoded_are_noted_once(caplog):
+    encoder = TasbDocumentEncoder(str(TINY_MODEL), device="cpu")
+    with caplog.at_level("INFO", logger="pyserini_tasb"):
+        for _ in range(2):
+            encoder.encode(["text"], titles=["title"], headlines=["headline"], images=None)
+    assert [record.getMessage() for record in caplog.records if "not encoded" in record.getMessage()] == [
+        "not encoded: headlines; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)"
+    ]
+
+
 def test_prefix_is_put_before_the_text(collection):
     text = collection.texts[0]
     expected = plain_vectors(TINY_MODEL, [f"sort: {text}"])
@@ -160,3 +170,60 @@ def test_no_gradients_are_kept(passages):
 def test_an_encoder_without_a_model_is_refused():
     with pytest.raises(TasbError, match="encoded queries"):
         TasbQueryEncoder(encoded_query_dir="somewhere")
+
+
+@pytest.mark.parametrize(
+    ("query", "found", "do"),
+    [
+        (["a sort", "merge"], "list: ['a sort', 'merge']", "encode_batch(queries)"),
+        (np.array(["a sort"]), "ndarray: ", "encode_batch(queries)"),
+        (b"a sort", "bytes: b'a sort'", "a `str`"),
+        (7, "int: 7", "a `str`"),
+        (float("nan"), "float: nan", "a `str`"),
+        (["x" * 99], "xxx…", "encode_batch(queries)"),
+    ],
+)
+def test_a_query_that_is_no_text(queries, query, found, do):
+    with pytest.raises(TasbError) as caught:
+        queries.encode(query)
+    assert found in caught.value.found
+    assert do in caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("texts", "found", "do"),
+    [
+        ("a sort", "str: 'a sort'", {"queries": "encode one query by `encode(query)`", "texts": "`[text]`"}),
+        (b"a sort", "bytes: b'a sort'", {}),
+        (None, "NoneType: None", {}),
+        (7, "int: 7", {}),
+        ({"1": "a sort"}, "dict: {'1': 'a sort'}", {}),
+        (["a sort", 7], "int: 7 at 1", {}),
+        ([b"a sort"], "bytes: b'a sort' at 0", {}),
+        (["a", None, float("nan")], "float: nan at 2", {}),
+        ([["a sort"]], "list: ['a sort'] at 0", {}),
+    ],
+)
+def test_texts_that_are_none(queries, passages, texts, found, do):
+    for name, encode in (("queries", queries.encode_batch), ("texts", passages.encode)):
+        with pytest.raises(TasbError, match=f"{name}=") as caught:
+            encode(texts)
+        assert caught.value.found == found
+        assert do.get(name, "") in caught.value.do
+    with pytest.raises(TasbError, match="titles="):
+        passages.encode(["a sort"], titles=7 if texts is None else texts)
+
+
+@pytest.mark.parametrize("add_sep", [False, True])
+def test_more_titles_than_texts(passages, add_sep):
+    with pytest.raises(TasbError, match="2 titles"):
+        passages.encode(["a sort"], titles=["a", "b"], add_sep=add_sep)
+
+
+def test_texts_may_come_in_anything_that_has_some(queries, passages):
+    expected = plain_vectors(TINY_MODEL, ["a sort", "merge"])
+    for texts in (("a sort", "merge"), np.array(["a sort", "merge"]), iter(["a sort", "merge"])):
+        assert_same(queries.encode_batch(texts), expected)
+    assert_same(passages.encode(np.array(["a sort", "merge"])), expected)
+    assert queries.encode_batch([]).shape == passages.encode([]).shape == (0, DIMENSION)
+    assert_same(queries.encode(None)[None, :], plain_vectors(TINY_MODEL, [""]))

@@ -26,7 +26,7 @@ ANSERINI = "import pyserini.pyclass; from jnius import autoclass; autoclass('io.
 
 def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in CLEARED}
-    # The hook of an installed copy would mend things before the program does.
+    # The hook of an installed copy would fix things before the program does.
     environment |= {"PYSERINI_TASB_AUTOLOAD": "0", "PYTHONPATH": str(ROOT)} | variables
     # The interpreter may be a conda environment's that has a JDK.
     start = "import sys; sys.prefix = '/nowhere'\nfrom pyserini_tasb.environment.java import ensure_java\n"

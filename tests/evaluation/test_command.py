@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.evaluation.measures import evaluate_run
-from pyserini_tasb.evaluation.recall import draw_recall, recall_curve
+from pyserini_tasb.evaluation.recall import recall_curve, recall_figure
 from pyserini_tasb.evaluation.significance import paired_test
 from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
+from pyserini_tasb.plots import as_png
 from tests.command_line import tasb
 from tests.conftest import DATA
 
@@ -277,7 +278,7 @@ def test_recall_plot_is_of_the_grade_that_the_qrels_ask_for(tmp_path):
     names = ["dl19-passage.tasb", "dl19-passage.bm25"]
     assert tasb(*DL19, *names, "--measures", "nDCG@10", "--recall-plot", tmp_path / "recall.png") == 0
     curves = {name: recall_curve(load_run(name), load_qrels("dl19-passage"), 2) for name in names}
-    draw_recall(curves, "dl19-passage", 2, tmp_path / "expected.png")
+    (tmp_path / "expected.png").write_bytes(as_png(recall_figure(curves, "dl19-passage", 2)))
     assert (tmp_path / "recall.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
@@ -366,7 +367,7 @@ def test_what_else_is_shown_is_without_them_too(capsys, tmp_path):
         str(other): recall_curve(load_run(other), qrels),
         SELF[-1]: recall_curve(load_run(SELF[-1], remove_query=True), qrels),
     }
-    draw_recall(curves, SELF[2], 1, tmp_path / "expected.png")
+    (tmp_path / "expected.png").write_bytes(as_png(recall_figure(curves, SELF[2], 1)))
     assert (tmp_path / "recall.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 

@@ -11,6 +11,7 @@ import pytest
 import pyserini_tasb
 from pyserini_tasb import TasbError
 from tests.command_line import tasb
+from tests.conftest import DATA
 from tests.retrieval.hybrid.lucene_indexes import index_folder
 
 PASSAGES = {
@@ -158,7 +159,7 @@ def test_faulty_lines_are_all_named(refused, tmp_path):
     path = tmp_path / "faulty.jsonl"
     path.write_text('{"id": "p0", "predicted_queries": "a"}\n{"id": true, "predicted_queries": []}\n{"id": "p3"\n')
     said = refused(path)
-    for line, fault in ((1, "predicted_queries is not a list"), (2, "no id"), (3, "Expecting ',' delimiter")):
+    for line, fault in ((1, "predicted_queries is not a list"), (2, "no id"), (3, "not JSON: Expecting ',' delimiter")):
         assert f"{path}:{line}: {fault}" in said
     path.write_bytes(b"a\nb\xff\nc\n")
     assert f"{path}:2: not UTF-8" in refused(path)
@@ -177,10 +178,72 @@ def test_a_folder_that_is_there(expand, tmp_path):
     (tmp_path / "expanded" / "mine.jsonl").write_text("mine")
     status, output, said = expand(as_text(tmp_path / "predictions"))
     assert status == 2
-    assert "something is there already" in said
+    assert "found:    it exists" in said
     assert [path.read_text() for path in output.iterdir()] == ["mine"]
 
 
 def test_options_of_a_model(refused, tmp_path):
     said = refused(as_text(tmp_path / "predictions"), options=["--samples", 3, "--seed", 0, "--allow-bin"])
     assert "--predictions and --samples, --seed, --allow-bin" in said
+
+
+NUMBERED = "p0\twhat is sparse\np0\tzygote  words\np3\thow long is a query\np3\twhat is sparse\n"
+
+
+def test_docids_in_front_of_the_queries(expand, tmp_path):
+    path = tmp_path / "predictions.tsv"
+    path.write_text(NUMBERED)
+    status, output, said = expand(path)
+    assert status == 0
+    assert read(output) == {"000000.jsonl": EXPANDED}
+    assert "each got 0 to 2 queries, 1 of them none, 4 in all" in said
+
+
+def test_passage_numbers_in_front_are_no_words(expand, refused, collection, tmp_path):
+    predictions = DATA / "corpora" / "predictions.tsv"
+    assert "found:    0, which is no docid of it" in refused(predictions)
+    collection.write_text("0\tIt rains.\n1\tSnow.\n")
+    status, _, said = expand(predictions)
+    assert status == 0
+    assert "2 passages with predicted queries: each got 1 to 2 queries, 3 in all" in said
+    made = pyserini_tasb.expand(tmp_path / "collection.tsv", predictions=predictions, output=tmp_path / "new")
+    assert [record["contents"] for record in read(made.path)["000000.jsonl"]] == [
+        "It rains. what is rain why does it rain",
+        "Snow. what is snow",
+    ]
+    assert (made.queries.queries, made.queries.fewest, made.queries.most) == (3, 1, 2)
+    assert "each got 1 to 2 queries, 3 in all" in made.summary
+
+
+def test_samples_with_docids_in_front(expand, tmp_path):
+    first, second = tmp_path / "sample000", tmp_path / "sample001"
+    first.write_text("id\tquery\np0\twhat is sparse\np3\thow long is a query\n")
+    second.write_text("p0\tzygote words\np7\t\np3\twhat is sparse\n")
+    status, output, said = expand(first, second)
+    assert (status, read(output)) == (0, {"000000.jsonl": EXPANDED})
+    assert "each got 0 to 2 queries" in said
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("p3\tx\np0\ty\n", "tsv:2\n  expected: in front of each query the docid of its passage"),
+        ("0\tx\n1\ty\n2\tz\n", "found:    0, which is no docid of it"),
+        ("p0\tx\np9\ty\n", "found:    p9, which"),
+        ("p0\tx\nwhat is dense\np3\ty\n", "tsv:2: no docid and tab in front of one query"),
+        ("p0\tx\np7\ty\tz\np3\ty\n", "tsv:2: no docid and tab in front of one query"),
+        ("what is sparse\n1\twhat is dense\nhow long\n", "tsv:2: a passage's number and a tab in front"),
+    ],
+)
+def test_numbers_that_do_not_fit(refused, tmp_path, lines, said):
+    path = tmp_path / "predictions.tsv"
+    path.write_text(lines)
+    assert said in refused(path)
+
+
+def test_lines_and_queries_are_counted(expand, tmp_path):
+    _, output, said = expand(as_text(tmp_path / "text"))
+    assert "each got 0 to 1 lines of queries, 1 of them none, 2 in all" in said
+    output.rename(tmp_path / "of text")
+    _, _, said = expand(as_jsonl(tmp_path / "jsonl"))
+    assert "each got 0 to 2 queries, 1 of them none, 4 in all" in said

@@ -9,6 +9,7 @@ from pyserini_tasb import Qrels
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import QRELS_COLUMNS, as_qrels, load_qrels
 from pyserini_tasb.formats.qrels import read_qrels
+from tests.conftest import DATA
 
 
 def test_ids_stay_strings_and_the_order_stays_the_files(tmp_path):
@@ -46,6 +47,57 @@ def test_every_faulty_line_is_named(tmp_path):
             (8, "not UTF-8"),
         ]
     ]
+
+
+BEIR = DATA / "beir" / "qrels" / "test.tsv"
+
+
+def test_three_columns_below_beirs_header():
+    assert read_qrels(BEIR) == {"q1": {"d1": 1}, "q2": {"d2": 1}}
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("query-id\tcorpus-id\tscore", "007\tb\t2"),
+        ("query_id corpus_id score", "007 b 2"),
+        ("\ufeffQuery-ID\tCorpus-ID\tScore\r", "007\tb\t2\r"),
+        ("corpus-id\tscore\tquery-id", "b\t2\t007"),
+    ],
+)
+def test_beirs_header_says_where_the_columns_are(tmp_path, header, line):
+    path = tmp_path / "test.tsv"
+    path.write_text(f"{header}\n\n{line}\n", encoding="utf-8")
+    assert read_qrels(path) == {"007": {"b": 2}}
+
+
+@pytest.mark.parametrize("first", ["q1\td1\t1", "query-id\tcorpus-id\tvalue", "query-id\tcorpus-id\tscore\tsplit"])
+def test_other_files_of_three_columns_are_refused(tmp_path, first):
+    path = tmp_path / "test.tsv"
+    path.write_text(f"{first}\nq1\td1\t1\n")
+    with pytest.raises(TasbError, match="3 columns") as caught:
+        read_qrels(path)
+    assert "below the header query-id corpus-id score" in caught.value.expected
+
+
+def test_every_faulty_line_below_beirs_header_is_named(tmp_path):
+    path = tmp_path / "test.tsv"
+    path.write_text("query-id\tcorpus-id\tscore\nq1 0 d1 1\nq1\td1\t0.5\nq1\td1\t1\nq1\td1\t0\n")
+    with pytest.raises(TasbError) as caught:
+        read_qrels(path)
+    assert caught.value.found.splitlines()[1:] == [
+        f"    {path}:2: 4 columns",
+        f"    {path}:3: grade '0.5' is not an integer of at most 4 digits",
+        f"    {path}:5: query q1, document d1 has grade 0 here and 1 before",
+    ]
+
+
+def test_a_header_above_trecs_columns_is_skipped_with_a_note(tmp_path, caplog):
+    path = tmp_path / "qrels.txt"
+    path.write_text("qid iter docid rel\nq1 0 d1 1\n")
+    with caplog.at_level("INFO"):
+        assert read_qrels(path) == {"q1": {"d1": 1}}
+    assert "`qid iter docid rel` was taken for a header" in caplog.text
 
 
 def test_empty_file_is_an_error(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyserini_tasb.artifacts import sha256
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats import text_store
 from pyserini_tasb.formats.arrays import Spans
@@ -146,7 +147,8 @@ def test_missing_or_truncated_file_is_named(folder, name):
         TextStore(folder)
 
 
-def test_array_of_another_type_is_refused(folder):
+def test_array_of_another_type_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("pyserini_tasb.artifacts.DIGESTED_BYTES", 0)  # the checksum is not read of a large file
     size = (folder / "text_offsets.npy").stat().st_size
     np.save(folder / "text_offsets.npy", np.zeros(4))
     assert (folder / "text_offsets.npy").stat().st_size == size
@@ -157,7 +159,8 @@ def test_array_of_another_type_is_refused(folder):
 def test_pickled_array_is_refused(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     np.save(folder / "text_offsets.npy", np.array([{}, 1], dtype=object), allow_pickle=True)
-    manifest["files"]["text_offsets.npy"]["bytes"] = (folder / "text_offsets.npy").stat().st_size
+    path = folder / "text_offsets.npy"
+    manifest["files"]["text_offsets.npy"] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(TasbError, match="Python objects in dtype"):
         TextStore(folder)
@@ -169,7 +172,7 @@ def test_newer_format_other_format_and_no_store_are_refused(folder, tmp_path):
         (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
         with pytest.raises(TasbError, match=found):
             TextStore(folder)
-    for content, found in (("[]", "of something else"), ("{", "Expecting property name")):
+    for content, found in (("[]", "not an object"), ("{}", "of something else"), ("{", "Expecting property name")):
         (folder / "manifest.json").write_text(content)
         with pytest.raises(TasbError, match=found):
             TextStore(folder)

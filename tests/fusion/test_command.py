@@ -112,6 +112,17 @@ def test_same_bytes_whatever_the_hash_seed(tmp_path):
         (["--method", "rrf", "--runs", REAL[0], REAL[0]], "more than once"),
         (["--method", "rrf", "--runs", REAL[0], "dl20-passage.bm25"], "none of them"),
         (["--method", "linear", "--runs", *REAL, "--weights", "1"], "one weight for each of the 2 runs"),
+        (["--method", "rrf", "--runs", *REAL, "--weights", "0", "0"], "a weight other than 0"),
+        (["--method", "convex", "--runs", *REAL, "--weights", "0", "0"], "a weight other than 0"),
+        (["--recipe", "tasb+bm25", "--runs", *REAL, "--weights", "0", "0"], "a weight other than 0"),
+        (["--method", "combmax", "--runs", *REAL, "--weights", "1", "nan"], "found:    1 nan"),
+        (["--method", "isr", "--runs", *REAL, "--weights", "1", "inf"], "finite weights"),
+        (["--method", "convex", "--runs", *REAL, "--weights", "1", "-1"], "use the method `linear`"),
+        (["--method", "rrf", "--runs", *REAL, "--rrf-k", "-1"], "k of RRF from 0 on"),
+        (
+            ["--method", "linear", "--runs", *REAL, "--normalization", "theoretical-min", "--minimums", "nan", "0"],
+            "finite minimums",
+        ),
         (["--recipe", "tasb+bm25", "--runs", *REAL, "--set", "normalization=theoretical-min"], "none for run 1"),
         (["--recipe", "tasb+bm25", "--runs", *REAL, "--set", "dept=5"], "did you mean `depth`"),
     ],
@@ -142,7 +153,7 @@ def test_a_faulty_run_leaves_the_old_output(fuse, tmp_path):
     (tmp_path / "out.txt").write_text("old")
     bad = tmp_path / "bad"
     bad.write_text("q Q0 a 1 2 t\nq Q0 b 2 nan t\n")
-    status, output, printed = fuse("--method", "rrf", "--runs", REAL[0], bad)
+    status, output, printed = fuse("--method", "rrf", "--runs", REAL[0], bad, "--overwrite")
     assert status == 2
     assert f"{bad}:2: score 'nan' is not a finite number" in printed.err
     assert output.read_text() == "old"
@@ -157,7 +168,7 @@ def test_a_query_s_own_document_has_no_part_in_normalisation_and_ranks(fuse, tmp
     assert status == 0
     assert read_run(output) == {"a": {"b": 1.0, "d": 1.0, "c": 0.5}, "b": {"a": 1.0}}
     assert "1 of 2 queries of" in printed.err  # sparse has nothing else for b
-    status, output, _ = fuse("--method", "rrf", "--runs", dense, sparse, "--remove-query")
+    status, output, _ = fuse("--method", "rrf", "--runs", dense, sparse, "--remove-query", "--overwrite")
     assert read_run(output)["a"] == {"d": 1 / 63 + 1 / 61, "c": 1 / 62 + 1 / 62, "b": 1 / 61}
 
 

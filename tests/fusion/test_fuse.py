@@ -110,8 +110,9 @@ def test_own_documents(runs):
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(tasb.TasbError, match="a file that can be written"):
-        tasb.fuse([DENSE, SPARSE], method="rrf", output=tmp_path / "absent" / "new.txt")
+        tasb.fuse([DENSE, SPARSE], method="rrf", output=tmp_path / "file" / "new.txt")
 
 
 def test_tuned_weights_are_a_recipe(runs, tmp_path, caplog):

@@ -143,7 +143,7 @@ def test_what_is_there_stays(vectors, tmp_path, capsys):
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "mine").write_text("mine")
     assert index(vectors, tmp_path / "index") == 2
-    assert "something is there already" in capsys.readouterr().err
+    assert "found:    it exists" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "index").iterdir()] == ["mine"]
 
 

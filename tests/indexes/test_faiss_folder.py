@@ -77,7 +77,7 @@ def test_no_faiss_folder(tmp_path):
     for name, said in {
         "absent": "no such folder",
         "empty": "an empty folder",
-        "lucene": r"a Lucene index(?s:.*)search.lucene --dense",
+        "lucene": r"a Lucene index(?s:.*)search.lucene.*--dense",
         "other": r"a folder with vectors\.npy",
         "file": "a file",
     }.items():

@@ -74,7 +74,7 @@ def test_missing_checkpoint_says_what_where_and_the_three_ways_on(tmp_path):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(TasbError, match="no folder"):
+    with pytest.raises(TasbError, match="no such folder"):
         find_checkpoint(str(tmp_path / "nothing"))
 
 
@@ -118,3 +118,58 @@ def test_weights_of_another_model_are_not_filled_with_random_numbers(model):
     (model / "config.json").write_text(json.dumps(config | {"n_layers": 3}))
     with pytest.raises(TasbError, match="would be random numbers"):
         TasbQueryEncoder(str(model.rename(model.with_name("tasb"))))
+
+
+@pytest.mark.parametrize(
+    ("model", "found", "do"),
+    [
+        ("runs/cat/model", "no such folder, though runs exists", "did you mean `runs/cats/model`?"),
+        ("runs/cats/modle", "no such folder, though runs/cats exists", "did you mean `runs/cats/model`?"),
+        ("./modle", "no such folder", "check the path"),
+        (
+            "{here}/runs/cats/modle",
+            "no such folder, though",
+            "did you mean `{here}/runs/cats/model`?",
+        ),
+        ("~/nothing", "no such folder, though {here} exists", "check the path"),
+        ("~no-such-user/x", "no such folder", "check the path"),
+        ("/nothing/x", "no such folder", "check the path"),
+        ("runs/cats/model/config.json", "a file", "give its folder"),
+        ("x" * 300 + "/a/b", "no such folder", "check the path"),
+        ("modle", "no such folder", "check the path"),
+        ("runs/cats", "a training run", "did you mean `runs/cats/model`?"),
+        ("runs/vectors", "a vector folder", "name the folder that `save_pretrained` wrote"),
+    ],
+)
+def test_a_path_is_not_taken_for_a_hub_id(tmp_path, monkeypatch, model, found, do):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(TINY_MODEL, tmp_path / "runs/cats/model")
+    (tmp_path / "runs/cats/checkpoints").mkdir()
+    (tmp_path / "runs/cats/config.yaml").write_text("")
+    (tmp_path / "runs/vectors").mkdir()
+    (tmp_path / "runs/vectors/manifest.json").write_text('{"format": "pyserini-tasb vector folder"}')
+    with pytest.raises(TasbError) as caught:
+        find_checkpoint(model.format(here=tmp_path))
+    assert found.format(here=tmp_path) in caught.value.found
+    assert do.format(here=tmp_path) in caught.value.do
+    assert "hf download" not in str(caught.value)
+
+
+def test_a_path_that_could_be_a_hub_id_is_both(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/model").mkdir(parents=True)
+    with pytest.raises(TasbError) as caught:
+        find_checkpoint("runs/modle", download=False)
+    assert caught.value.found == "no such folder, though runs exists; as a hub id: not in the local hub cache"
+    assert caught.value.do.startswith("for a folder: did you mean `runs/model`?\n")
+    assert "hf download runs/modle" in caught.value.do
+    with pytest.raises(TasbError, match="no folder here, and no id that the hub would accept"):
+        find_checkpoint("a b/c d")
+
+
+def test_a_missing_folder_in_the_place_of_an_encoder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-model").mkdir()
+    with pytest.raises(TasbError, match="did you mean `my-model`"):
+        TasbQueryEncoder("my-modle")

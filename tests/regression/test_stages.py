@@ -49,10 +49,10 @@ def test_an_old_run_is_never_scored_after_a_failure(regress, small, stages):
     assert not (regress(small.made(what="nothing")).output / "runs" / "small.txt").exists()
 
 
-def test_without_resume_all_runs_again(regress, small, stages):
+def test_with_overwrite_all_runs_again(regress, small, stages):
     regress(small.made())
-    regress(small.made())
-    assert counts(regress(small.made(), "--resume").output) == {"small.txt": 2}
+    regress(small.made(), "--overwrite")
+    assert counts(regress(small.made()).output) == {"small.txt": 2}
 
 
 def change_input(small, monkeypatch):
@@ -75,12 +75,12 @@ def change_output(small, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [change_input, change_command, change_versions, change_output])
-def test_resume_runs_again_what_is_not_the_same(regress, small, stages, monkeypatch, change):
+def test_what_is_not_the_same_runs_again(regress, small, stages, monkeypatch, change):
     path = small.made()
     regress(path)
-    assert "done before" in regress(path, "--resume").stderr
+    assert "done before" in regress(path).stderr
     change(small, monkeypatch)
-    done = regress(path, "--resume")
+    done = regress(path)
     assert "done before" not in done.stderr
     assert counts(done.output) == {"small.txt": 2}
 
@@ -152,10 +152,10 @@ def test_ctrl_c_ends_the_commands_and_leaves_a_resumable_state(small, stages, ou
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stdout + stderr
-    assert "--resume goes on" in stderr
+    assert "the same command goes on" in stderr
     assert "Traceback" not in stderr
     assert not (output / "results" / "slow.json").exists()
-    done = regress(first, small.made("slow"), "--resume")
+    done = regress(first, small.made("slow"))
     assert done.status == 0
     assert counts(output) == {"first.txt": 1, "slow.txt": 2}
 
@@ -232,14 +232,14 @@ def fusing(small, **keys):
 def test_its_commands_drop_them_too(regress, small):
     regress(fusing(small))
     kept = (small.folder / "out" / "fused.txt").read_text()
-    done = regress(fusing(small, remove_query=True), "--resume")
+    done = regress(fusing(small, remove_query=True))
     assert "done before" not in done.stderr
     assert done.result("fusing")["verdict"] == "OK"
     assert done.result("fusing")["stages"][0]["command"][-1] == "--remove-query"
     dropped = (done.output / "fused.txt").read_text()
     assert [line.split()[2] for line in dropped.splitlines()] == ["a", "c"]
     assert len(kept.splitlines()) == 4
-    assert "done before" in regress(fusing(small, remove_query=True), "--resume").stderr
+    assert "done before" in regress(fusing(small, remove_query=True)).stderr
 
 
 @pytest.mark.parametrize("verb", condition.OUR_VERBS)

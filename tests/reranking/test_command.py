@@ -201,7 +201,7 @@ def test_changes_that_change_no_score_are_in_nobodys_way(job, scorer, interrupt,
 
 def test_an_output_that_is_there(job, scorer):
     whole = job().read_bytes()
-    with pytest.raises(TasbError, match=r"second\.run\n(?s:.*)something is there already(?s:.*)overwrite=True"):
+    with pytest.raises(TasbError, match=r"second\.run\n(?s:.*)it exists(?s:.*)overwrite=True"):
         job()
     job.output.write_text("old")
     assert job.but("--overwrite")().read_bytes() == whole

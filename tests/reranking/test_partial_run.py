@@ -149,7 +149,7 @@ def test_another_command_that_finished_no_query_is_in_nobodys_way(path):
 
 def test_a_run_that_is_there_is_refused_or_replaced(path):
     write(path)
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         write(path)
     with partial_run(path, "t", overwrite=True) as partial:
         partial.resume(ABOUT, TOPS)
@@ -164,14 +164,14 @@ def test_what_is_known_of_nothing_is_cleared_away(path):
     """As it is left by a kill just before the end."""
     write(path)
     path.with_name("out.run.part.json").write_text(json.dumps(ABOUT))
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         write(path)
     assert sorted(beside(path)) == ["out.run"]
 
 
 def test_a_folder_is_not_replaced(path):
     path.mkdir(parents=True)
-    with pytest.raises(TasbError, match="something that is no file"):
+    with pytest.raises(TasbError, match="found:    a folder"):
         write(path, overwrite=True)
 
 
@@ -184,7 +184,7 @@ def test_one_process_at_a_time(path):
 def test_whoever_is_refused_holds_nobody_up(path):
     write(path)
     for _ in range(2):
-        with pytest.raises(TasbError, match="something is there already"):
+        with pytest.raises(TasbError, match="found:    it exists"):
             write(path)
     assert sorted(beside(path)) == ["out.run"]
 

@@ -10,7 +10,7 @@ import pytest
 import pyserini_tasb
 from pyserini_tasb import Run, TasbError
 from pyserini_tasb.formats.text_store import write_text_store
-from pyserini_tasb.retrieval.hits import Hit, first_lines, printable
+from pyserini_tasb.retrieval.hits import Hit, first_lines, on_one_line
 from tests.command_line import tasb
 from tests.conftest import TINY
 from tests.retrieval.hybrid.lucene_indexes import index_documents
@@ -122,7 +122,7 @@ def test_nothing_moves_the_cursor(tmp_path, capsys):
 
 def test_scripts_stay_whole():
     persian, family = "می\u200cخواهم", "👨\u200d👩\u200d👧"  # noqa: RUF001
-    assert printable(f"{persian}\n  {family}") == f"{persian} {family}"
+    assert on_one_line(f"{persian}\n  {family}") == f"{persian} {family}"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -11,9 +12,10 @@ import pytest
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.loading import load_recipe
-from pyserini_tasb.training.checkpoints import claimed
+from pyserini_tasb.training.checkpoints import begin, claimed
 from pyserini_tasb.training.config import TrainConfig
 from tests.command_line import tasb_argv, tasb_process
+from tests.processes import marked
 
 STEPS = 60
 RUN = {
@@ -79,13 +81,13 @@ def test_killed_at_random_moments(configuration, uninterrupted, tmp_path):
     config, run = configuration(tmp_path), tmp_path / "run"
     moments = random.Random(time.time_ns())
     for kill in range(3):
-        process = start(config, "--resume")
+        process = start(config)
         wait_for_step(process, run, moments.randrange(1 + 15 * kill, 15 + 15 * kill))
         time.sleep(moments.random() * 0.2)  # inside a step, an evaluation or a checkpoint
         process.kill()
         process.communicate()
     assert not (run / "model").exists()
-    done = tasb_process("train", config, "--resume")
+    done = tasb_process("train", config)
     assert "going on after step" in done.stderr
     assert same_model(run, uninterrupted)
     assert measured(run) == measured(uninterrupted)
@@ -100,35 +102,64 @@ def test_killed_while_it_begins(configuration, tmp_path, monkeypatch, written):
 
     with monkeypatch.context() as context:
         context.setattr(f"pyserini_tasb.training.checkpoints.{written}", killed)
-        with pytest.raises((InterruptedError, TasbError)), claimed(config, resume=True):
-            pass
-    with claimed(config, resume=True):
-        pass
-    with pytest.raises(TasbError, match="add resume=True"), claimed(config, resume=False):
-        pass
+        with pytest.raises((InterruptedError, TasbError)), claimed(config):
+            begin(config)
+    with claimed(config):
+        begin(config)
+    assert sorted(path.name for path in config.output.iterdir()) == ["config.yaml", "versions.json"]
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(configuration, uninterrupted, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_saves_and_says_how_to_go_on(configuration, uninterrupted, tmp_path, number):
     config, run = configuration(tmp_path), tmp_path / "run"
-    process = start(config)
-    wait_for_step(process, run, 12)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    with marked(tasb_argv("train", config)) as process:
+        process.wait_until(lambda: steps_logged(run) >= 12)
+        process.popen.send_signal(number)
+        assert process.orphans() == []
+        said, errors = process.popen.communicate()
+    assert process.popen.returncode == 128 + number
+    assert "Traceback" not in errors
     stopped_after = steps_logged(run)
     assert f"stopped after step {stopped_after}, which is saved" in said
-    assert f"tasb train {config} --resume" in said
+    assert f"\n  tasb train {config}\n" in said
     assert (run / "checkpoints" / f"step-{stopped_after:08d}").is_dir()
-    tasb_process("train", config, "--resume")
+    tasb_process("train", config)
     assert same_model(run, uninterrupted)
 
 
 def test_another_run_does_not_go_on_there(configuration, uninterrupted, tmp_path):
     config = configuration(tmp_path)
     (tmp_path / "run").symlink_to(uninterrupted)
-    again = tasb_process("train", config, check=False)
-    assert again.returncode == 2
-    assert "add --resume" in again.stderr
-    other = tasb_process("train", config, "--resume", "--set", "loss.alpha=0.5", check=False)
+    # Before anything is loaded: this model is none.
+    nowhere = ("student.model=/nowhere", "loss.alpha=0.5")
+    other = tasb_process("train", config, "--set", *nowhere, check=False)
     assert other.returncode == 2
     assert "`loss.alpha`: 0.5, was 0.75" in other.stderr
+    (tmp_path / "run").unlink()
+    shutil.copytree(uninterrupted / "checkpoints", tmp_path / "run" / "checkpoints")
+    unknown = tasb_process("train", config, check=False)
+    assert unknown.returncode == 2
+    assert "config.yaml beside the checkpoints" in unknown.stderr
+
+
+def test_a_finished_training_is_not_trained_again(configuration, tmp_path):
+    config, run = configuration(tmp_path), tmp_path / "run"
+    first = tasb_process("train", config, "--set", "max_steps=3")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    again = tasb_process("train", config, "--set", "max_steps=3")
+    assert again.stdout == first.stdout
+    assert again.stderr == f"tasb train: note: {run}: trained before\n"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    more = tasb_process("train", config, "--set", "max_steps=5")
+    assert "going on after step 3" in more.stderr
+
+
+def test_what_failed_at_the_first_step_goes_on(configuration, uninterrupted, tmp_path):
+    """Nothing of it is worth keeping, so another configuration may take its place."""
+    config, run = configuration(tmp_path), tmp_path / "run"
+    failed = tasb_process("train", config, "--set", "optimiser.learning_rate=1e38", "max_steps=2", check=False)
+    if failed.returncode == 0:
+        pytest.skip("no learning rate is too high for this loss")
+    assert (run / "config.yaml").exists()
+    tasb_process("train", config)
+    assert same_model(run, uninterrupted)

@@ -274,12 +274,22 @@ def test_the_switch_may_be_added_to_a_run_that_an_older_version_began(training_s
     values = yaml.safe_load(began.read_text())
     del values["data"]["allow_reversed"]
     began.write_text(yaml.safe_dump(values))
-    assert train(config, settings=["max_steps=2"], resume=True).steps == 2
+    assert train(config, settings=["max_steps=2"]).steps == 2
 
 
-def test_a_strange_scale_is_warned_about_and_can_be_mended(training_set, tmp_path, caplog):
+def test_a_strange_scale_is_warned_about_and_can_be_fixed(training_set, tmp_path, caplog):
     small = {"in_batch": f"tasb:{training_set.teacher}", "rescale": {"mean": 0.1, "deviation": 0.05}}
     train(training_set.config(tmp_path, teacher=small, max_steps=1))
     assert "Rescale them" in caplog.text
     state = json.loads((tmp_path / "run" / "checkpoints" / "step-00000001" / "state.json").read_text())
     assert state["margins"]["pairwise"]["scale"] == pytest.approx(0.05 / 2.85, rel=0.05)
+
+
+@pytest.mark.parametrize(("clusters", "taken", "said"), [(1, 1, "1 cluster, "), (3, 3, "3 clusters, "), (3, 2, None)])
+def test_clusters_that_give_a_batch_no_topic_are_warned_about(training_set, tmp_path, caplog, clusters, taken, said):
+    qids = training_set.clusters.read_text().split()
+    parts = [qids[number::clusters] for number in range(clusters)]
+    (tmp_path / "few.tsv").write_text("".join("\t".join(part) + "\n" for part in parts))
+    data = {"pairs": str(training_set.pairs), "clusters": str(tmp_path / "few.tsv")}
+    train(training_set.config(tmp_path, data=data, sampling={"clusters_per_batch": taken}, max_steps=1))
+    assert (f"the queries of the pairs are in {said}" in caplog.text) if said else ("have no topic" not in caplog.text)

@@ -97,7 +97,7 @@ def test_faulty_lines_are_named_and_nothing_is_written(tmp_path, line, reason):
     bad.write_bytes(GOOD.encode() + raw + b"\n\n" + raw + b"\n" + GOOD.encode())
     out.write_text("from before")
     with pytest.raises(TasbError) as caught:
-        write_ensemble([good, bad], out)
+        write_ensemble([good, bad], out, overwrite=True)
     assert f"{bad}:2: {reason}" in caught.value.found
     assert f"{bad}:4: {reason}" in caught.value.found
     assert "2 faulty lines" in caught.value.found

@@ -60,7 +60,7 @@ def test_judgments_and_a_run_in_memory_make_the_store_of_their_files(tmp_path, r
     assert again.built_before
     assert "built before" in again.summary
     changed = objects | {"qrels": {**objects["qrels"], "more": {"x": 1}}}
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         tasb.pairs(**changed, **options, output=tmp_path / "objects")
 
 

@@ -13,11 +13,12 @@ from pyserini_tasb.formats.text_store import write_text_store
 from pyserini_tasb.formats.topics import read_topics
 from tests.command_line import tasb as tasb_command
 from tests.conftest import DATA, TINY, TINY_MODEL, plain_vectors
+from tests.reranking.models import make_bert_cat, make_colbert, make_mono_t5
 
 
-def mine(output, *, per_query=50, **options):
+def mine(output, *, per_query=50, overwrite=True, **options):
     """The rows written; what is said of them is printed."""
-    print(tasb.mine(output=output, per_query=per_query, **options).summary)
+    print(tasb.mine(output=output, per_query=per_query, overwrite=overwrite, **options).summary)
     return [line.split("\t") for line in output.read_text().splitlines()]
 
 
@@ -135,7 +136,7 @@ def test_as_typed(handmade, tmp_path, capsys):
     assert tasb_command("mine", *typed) == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td1\nq1\td2\td3\nq1\td2\td5\n"
     assert "0 are the query itself (--keep-query keeps them)" in capsys.readouterr().out
-    assert tasb_command("mine", *typed, "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
+    assert tasb_command("mine", *typed, "--overwrite", "--sampling", "top", "--per-query", "1", "--skip-top", "1") == 0
     assert (tmp_path / "typed.tsv").read_text() == "q1\td2\td3\n"
     assert tasb_command("mine", *typed, "--margin-cutoff", "1") == 2
     assert "no --score-with" in capsys.readouterr().err
@@ -311,18 +312,30 @@ def test_no_pairs_at_all_is_an_error_that_says_why(handmade, tmp_path):
     assert not (tmp_path / "pairs.tsv").exists()
 
 
-def test_an_output_folder_that_is_not_there(handmade, tmp_path):
-    with pytest.raises(TasbError, match="No such file"):
-        handmade(output=tmp_path / "absent" / "pairs.tsv")
+def test_an_output_folder_that_cannot_be_made(handmade, tmp_path):
+    with pytest.raises(TasbError, match="a file that can be written"):
+        handmade(output=tmp_path / "topics.tsv" / "pairs.tsv")
+
+
+@pytest.mark.parametrize("make", [make_bert_cat, make_colbert, make_mono_t5])
+def test_a_teacher_that_takes_long_shows_how_far_it_is(handmade, tmp_path, monkeypatch, capsys, make):
+    from pyserini_tasb.reranking import transformer_scorers
+
+    teacher = make(tmp_path / "teacher")
+    for seconds, shown in ((0.0, True), (60.0, False)):
+        monkeypatch.setattr(transformer_scorers, "BAR_AFTER_SECONDS", seconds)
+        capsys.readouterr()
+        handmade(score_with=str(teacher), allow_reversed=True)
+        assert ("scoring: " in capsys.readouterr().err) == shown
 
 
 def test_indexes_that_are_none(handmade, tmp_path, suitable_java):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TasbError, match="segments"):
+    with pytest.raises(TasbError, match="an empty folder"):
         handmade(run=None, index=str(tmp_path / "empty"))
     with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
         handmade(run=None, index="nosuchindex")
-    with pytest.raises(TasbError, match="no file `index`, `docid`"):
+    with pytest.raises(TasbError, match="an empty folder"):
         handmade(run=None, dense_index=str(tmp_path / "empty"), encoder=str(TINY_MODEL))
     with pytest.raises(TasbError, match="no such folder, and no prebuilt index"):
         handmade(run=None, dense_index="nosuchindex", encoder=str(TINY_MODEL))

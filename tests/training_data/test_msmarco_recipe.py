@@ -155,7 +155,7 @@ def test_other_files_are_built_anew(miniature, source, tmp_path):
 
 
 def redescribed(files, qrels):
-    """The description of a publisher who mended his qrels."""
+    """The description of a publisher who fixed his qrels."""
     return dataclasses.replace(files, train_qrels=dataclasses.replace(files.train_qrels, md5=md5_of(qrels)))
 
 

@@ -52,6 +52,29 @@ def test_format_is_seen_from_the_first_row(tmp_path, stores, content, supervisio
     assert rows_of(source, stores) == rows
 
 
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("\npos_score\tneg_score\tqid\tpos_pid\tneg_pid\r\n1.5\t-2\t007\td1\td2\n", [("007", "d1", "d2", 1.5, -2)]),
+        ("margin\tquery-id\tpos_docid\tneg_docid\n3.5\t007\td1\td2\n", [("007", "d1", "d2", 3.5)]),
+        ("qid\tpos_pid\tneg_pid\n007\td1\td2\n", [("007", "d1", "d2")]),
+    ],
+)
+def test_a_header_is_skipped_with_a_note(tmp_path, stores, content, rows, caplog):
+    (tmp_path / "pairs.tsv").write_text(content)
+    source = IdPairs([tmp_path / "pairs.tsv"], skip_bad=True)
+    with caplog.at_level("INFO"):
+        assert rows_of(source, stores) == rows
+    assert source.faults[0].count == 0
+    assert "was taken for a header and skipped" in caplog.text
+
+
+def test_a_header_moves_no_line_number(tmp_path, stores):
+    (tmp_path / "pairs.tsv").write_text("qid\tpos_pid\tneg_pid\n007\td1\td2\nqid\tpos_pid\tneg_pid\n")
+    with pytest.raises(TasbError, match=r"pairs.tsv:3: query qid has no text"):
+        rows_of(IdPairs([tmp_path / "pairs.tsv"], skip_bad=False), stores)
+
+
 def test_files_of_one_format_are_read_in_turn_and_other_formats_refused(tmp_path, stores):
     (tmp_path / "a").write_text("1\t2\t7\td1\td2\n")
     (tmp_path / "b").write_text("1\t2\t7\td3\td4\n")

@@ -98,7 +98,7 @@ def test_building_the_same_again_changes_nothing_and_another_is_refused(tmp_path
     assert (tmp_path / "store" / "manifest.json").stat().st_mtime_ns == built
     copy.write_text(copy.read_text() + "1\t2\t1\tCACM-0001\tCACM-0002\n")
     other = scored | {"scored_pairs": [str(copy)]}
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         pairs(output=tmp_path / "store", **other)
     assert len(open_pair_store(tmp_path / "store")) == 60
     pairs(output=tmp_path / "store", **other, overwrite=True)
@@ -109,7 +109,7 @@ def test_damaged_store_is_not_taken_for_the_same(tmp_path, scored):
     pairs(output=tmp_path / "store", **scored)
     path = tmp_path / "store" / "scores.npy"
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         pairs(output=tmp_path / "store", **scored)
     pairs(output=tmp_path / "store", **scored, overwrite=True)
     assert path.read_bytes()[-4:] != b"\0\0\0\1"

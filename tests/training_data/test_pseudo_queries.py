@@ -18,7 +18,7 @@ from pyserini_tasb.data.pseudo_queries import (
     pseudo_query,
     word_count,
 )
-from pyserini_tasb.formats.collections import Document, read_documents
+from pyserini_tasb.formats.collections import Document, documents_of, open_collection
 from pyserini_tasb.formats.qrels import read_qrels
 from pyserini_tasb.formats.topics import read_topics
 from tests.command_line import tasb
@@ -153,7 +153,7 @@ def test_titles_of_every_form(tmp_path):
     ]
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert list(read_documents(tmp_path / "docs")) == [
+    assert list(documents_of(open_collection(tmp_path / "docs"))) == [
         Document("1", "T", "text"),
         Document("2", "A title", "line one line two"),
         Document("3", "", "no title"),
@@ -162,7 +162,7 @@ def test_titles_of_every_form(tmp_path):
         Document("6", "", "text"),
     ]
     (tmp_path / "docs.tsv").write_text("7\tplain text\n")
-    assert list(read_documents(tmp_path / "docs.tsv")) == [Document("7", "", "plain text")]
+    assert list(documents_of(open_collection(tmp_path / "docs.tsv"))) == [Document("7", "", "plain text")]
 
 
 def test_sentences_of_a_lucene_index(lucene_index, suitable_java, tmp_path):
@@ -205,7 +205,7 @@ def test_wrong_options(tmp_path, options, message):
 def test_what_stands_in_the_output_folder_stays(tmp_path):
     (tmp_path / "pseudo").mkdir()
     (tmp_path / "pseudo" / "queries.tsv").write_text("mine")
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         pseudo_queries(tmp_path / "not looked for yet", output=tmp_path / "pseudo")
     assert (tmp_path / "pseudo" / "queries.tsv").read_text() == "mine"
 

@@ -82,7 +82,7 @@ def test_gzip_byte_order_mark_and_blank_lines(tmp_path):
 def test_damaged_gzip_is_an_error(tmp_path, damage):
     data = gzip.compress(b"".join(b"%d\t%d\ta%d\tb\n" % (i, i, i * i) for i in range(300)))
     (tmp_path / "rows.gz").write_bytes(damage(data))
-    with pytest.raises(TasbError, match="plain, gzip or Zstandard"):
+    with pytest.raises(TasbError, match="plain, gzip, bzip2, xz or Zstandard"):
         read(tmp_path / "rows.gz")
 
 

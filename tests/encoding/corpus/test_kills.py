@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
-import psutil
+import pytest
 
 from tests.command_line import tasb_argv
 from tests.conftest import TINY, TINY_MODEL
 from tests.encoding.corpus.conftest import contents, encode
+from tests.processes import marked
 
 # Forks `tasb encode` with the model's libraries imported, and has it kill itself at a moment: one is before and after
 # everything that is brought to the disk, renamed or removed, and before every batch.
@@ -73,22 +73,20 @@ def test_ten_random_moments(encoded, tmp_path):
     }
 
 
-def test_two_processes_and_the_one_that_started_them(encoded, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_two_processes_and_the_one_that_started_them(encoded, tmp_path, number):
     options = ["--max-length", 256, "--processes", 2]
     arguments = ["--encoder", TINY_MODEL, "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "out"]
     command = tasb_argv("encode", *arguments, *options, "--unit-size", 20)
-    with subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as first:
-        while not list((tmp_path / "out").glob("units/*.json")):
-            assert first.poll() is None
-            time.sleep(0.05)
-        started = psutil.Process(first.pid).children(recursive=True)
-        first.kill()
-    assert len(started) >= 4  # two that encode, two that tokenise
-    # No waiting for them: the next command does.
-    assert encode(tmp_path / "out", *options) == 0
+    with marked(command) as first:
+        first.wait_until(lambda: list((tmp_path / "out").glob("units/*.json")))
+        assert len(first.living()) >= 5  # two that encode, two that tokenise
+        first.popen.send_signal(number)
+        assert first.popen.wait() == (-number if number == signal.SIGKILL else 128 + number)
+        # No waiting for them: the next command does.
+        assert encode(tmp_path / "out", *options) == 0
+        assert first.orphans(0) == []
+        assert "Traceback" not in first.popen.communicate()[1]
     found = contents(tmp_path / "out")
     assert found == {name: content for name, content in contents(encoded).items() if name in found}
     assert len(found) == 22
-    assert psutil.wait_procs(started, timeout=30)[1] == []

@@ -157,5 +157,5 @@ def test_a_folder_of_something_else(tmp_path, no_model, capsys):
     write_text_store(tmp_path / "store", [("1", "one")])
     before = contents(tmp_path / "store")
     assert encode(tmp_path / "store") == 2
-    assert "of something else" in capsys.readouterr().err
+    assert "found:    a text store" in capsys.readouterr().err
     assert contents(tmp_path / "store") == before

@@ -76,7 +76,7 @@ def test_a_unit_of_another_model(folder, vectors):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "pyserini-tasb pair store"}, "of something else"),
+        ({"format": "pyserini-tasb pair store"}, "found:    a pair store"),
         ({"version": 2}, "version 2"),
         ({"dtype": "object"}, "values that cannot be"),
         ({"unit_size": 0}, "values that cannot be"),

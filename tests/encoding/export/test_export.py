@@ -300,3 +300,17 @@ def test_from_python(bert_card, exported_bert, collection, tmp_path, capsys):
     )
     with pytest.raises(TasbError, match="one of fp32, int8 for precision="):
         pyserini_tasb.export(str(bert_card), output=tmp_path / "other", precision="bf16")
+
+
+def test_a_pooling_from_outside_has_to_be_trusted_and_the_command_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_poolings.py").write_text("def first(states, mask):\n    return states[:, 0]\n")
+    card = tmp_path / "card.yaml"
+    card.write_text(f"name: mine\nmodel: {TINY_MODEL}\npooling: my_poolings:first\n")
+    sample = ("--sample", TINY / "corpus.jsonl", TINY / "topics.tsv")
+    assert tasb("export", "--encoder", card, "--output", tmp_path / "new", *sample) == 0
+    use = re.search(r"use it: (.+)", capsys.readouterr().out)[1].split()
+    assert use[2:] == ["--trust", "my_poolings"]
+    encode = ("encode", "--corpus", TINY / "corpus.jsonl", "--output", tmp_path / "vectors")
+    assert tasb(*encode, *use) == 0
+    assert tasb(*encode, *use[:2]) == 2

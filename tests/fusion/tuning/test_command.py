@@ -168,6 +168,52 @@ def test_mistakes(tune, arguments, phrase):
     assert not output.exists()
 
 
+def write_runs_and_qrels(folder, relevant):
+    """Two runs of as many queries as `relevant` has grades, each with one judgment of that grade."""
+    qids = [f"q{number}" for number in range(len(relevant))]
+    for name, docids in (("dense", "ab"), ("sparse", "ba")):
+        lines = [f"{qid} Q0 {docid} {rank} {3 - rank} t" for qid in qids for rank, docid in enumerate(docids, 1)]
+        (folder / name).write_text("\n".join(lines) + "\n")
+    judgments = [f"{qid} 0 a {grade}" for qid, grade in zip(qids, relevant, strict=True)]
+    (folder / "qrels").write_text("\n".join(judgments) + "\n")
+    return ["--recipe", "tasb+bm25", "--runs", folder / "dense", folder / "sparse", "--qrels", folder / "qrels"]
+
+
+@pytest.mark.parametrize(
+    ("relevant", "options", "expected", "do"),
+    [
+        ([1], [], "two judged queries or more", "more topics, or other topics to test on (--test-qrels and"),
+        ([1], ["--train-queries", "qids"], "two judged queries or more", "more topics"),
+        ([1, 1, 1], [], "2 to 3 folds, as there are 3 queries", "e.g. --folds 3"),
+        ([0] * 6, [], "relevant documents in the runs for some of the 6 queries to tune on", "grades above 0"),
+        ([1] * 6, ["--measure", "RR(rel=2)@10"], "for some of the 6 queries to tune on", "grades above 0"),
+        ([1] + [0] * 5, [], "queries of two folds or more", "judgments of more topics"),
+        ([1] + [0] * 5, ["--train-queries", "qids"], "for some of the 5 queries to test on", "grades above 0"),
+        ([0] + [1] * 5, ["--train-queries", "qids"], "for some of the 1 queries to tune on", "grades above 0"),
+    ],
+)
+def test_judgments_that_nothing_can_be_tuned_on(tune, tmp_path, relevant, options, expected, do):
+    (tmp_path / "qids").write_text("q0\n")
+    options = [tmp_path / option if option == "qids" else option for option in options]
+    status, output, printed = tune(*write_runs_and_qrels(tmp_path, relevant), *options)
+    assert (status, output.exists()) == (2, False)
+    assert expected in printed.err
+    assert do in printed.err.partition("do this:")[2]
+
+
+def test_topics_to_test_on_without_a_relevant_document(tune, tmp_path):
+    tested = tmp_path / "tested"
+    tested.mkdir()
+    *_, dense, sparse, _, qrels = write_runs_and_qrels(tested, [0, 0])
+    status, output, printed = tune(*ON_19, "--test-runs", dense, sparse, "--test-qrels", qrels)
+    assert (status, output.exists()) == (2, False)
+    assert "for some of the 2 queries to test on" in printed.err
+
+
+def test_a_few_relevant_documents_are_enough_to_tune(tune, tmp_path):
+    assert tune(*write_runs_and_qrels(tmp_path, [0, 1, 1, 0, 0, 0]), "--folds", 6)[0] == 0
+
+
 def test_overlap_where_asked_for(tune):
     status, output, _ = tune(*ON_19, "--test-qrels", "dl19-passage", "--test-runs", *RUNS_19, "--allow-overlap")
     assert status == 0

@@ -119,7 +119,7 @@ def test_higher_is_a_failure_unless_allowed(reported, tmp_path, capsys):
     path.write_text(json.dumps(result))
     failures = []
     for allowed in ([], ["--allow-higher", "dl19*"]):
-        report(capsys, "--results", outputs, "--output", tmp_path / "report", *allowed)
+        report(capsys, "--results", outputs, "--output", tmp_path / "report", "--overwrite", *allowed)
         suites = ET.parse(tmp_path / "report" / "junit.xml").getroot()
         failures.append(next(suite for suite in suites if suite.get("name") == "dl19-passage.tasb.run").get("failures"))
         failed = "| tasb.run | **HIGHER** |" in (tmp_path / "report" / "report.md").read_text()

@@ -33,9 +33,9 @@ def refused(indexes, tmp_path, capsys):
 
 def test_indexes_of_another_kind(refused, indexes, tmp_path):
     assert "found:    a Lucene index of terms" in refused(dense=indexes.bm25)
-    assert "found:    a Faiss folder" in refused(sparse=indexes.faiss)
+    assert "found:    a Faiss index" in refused(sparse=indexes.faiss)
     assert "found:    one of HNSW vectors" in refused(sparse=indexes.lucene_hnsw)
-    assert "found:    neither" in refused(dense=tmp_path)
+    assert "found:    a folder with run" in refused(dense=tmp_path)
     assert "found:    no such folder" in refused(dense=tmp_path / "absent")
     said = refused(sparse="no-such-index-of-pyserini")
     assert "no-such-index-of-pyserini" in said

@@ -64,10 +64,10 @@ class Failing:
 
     sampler: Sampler
     step: int
-    mendable: bool
+    fixable: bool
 
     def batch(self, step: int) -> SampledBatch:
-        if step == self.step and self.mendable:
+        if step == self.step and self.fixable:
             raise TasbError(expected="whole files", found="half a file", do="copy it again", where="some.npy")
         if step == self.step:
             raise ZeroDivisionError("by a worker")

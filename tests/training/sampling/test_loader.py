@@ -157,14 +157,14 @@ def test_the_end_of_the_steps_is_not_passed(store, sampler, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_names_the_step(store, sampler, workers):
-    iterator = batches(store, Failing(sampler, 5, mendable=False), 3, None, workers=workers)
+    iterator = batches(store, Failing(sampler, 5, fixable=False), 3, None, workers=workers)
     assert [next(iterator).step, next(iterator).step] == [3, 4]
     with pytest.raises(CompositionError, match=r"step 5 failed(.|\n)*ZeroDivisionError: by a worker") as caught:
         next(iterator)
     assert caught.value.step == 5
     assert no_workers_left()
     with pytest.raises(TasbError, match=r"^step 5, some\.npy\n(.|\n)*half a file\n(.|\n)*copy it again"):
-        list(batches(store, Failing(sampler, 5, mendable=True), 3, None, workers=workers))
+        list(batches(store, Failing(sampler, 5, fixable=True), 3, None, workers=workers))
 
 
 def test_workers_are_light(store, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -106,7 +107,7 @@ def test_killed_and_resumed_is_the_same_model(teaching, tmp_path):
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    tasb_process("teach", "--kind", "cat", configs["killed"], "--resume")
+    tasb_process("teach", "--kind", "cat", configs["killed"])
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         whole, killed = ((folder / "run" / "model" / name).read_bytes() for folder in folders.values())
         assert killed == whole, name
@@ -137,6 +138,20 @@ def test_a_scale_that_was_asked_for_is_never_strange(teaching, tmp_path):
         warned[deviation] = assembly.measured_margins().warning
     assert warned[450] is None
     assert "large" in warned[None]
+
+
+@pytest.mark.parametrize(("kind", "config_class"), [("cat", TeachCatConfig), ("colbert", TeachColBertConfig)])
+def test_a_strange_scale_is_of_interest_to_a_loss_that_learns_margins_and_the_key_advised_exists(
+    teaching, tmp_path, kind, config_class
+):
+    assembly = assemble_teacher(load_recipe(teaching(tmp_path), config_class), Processes())
+    assembly.store.manifest["margins"]["deviation"] = 450
+    warning = assembly.measured_margins().warning
+    if kind == "cat":  # RankNet
+        assert warning is None
+        return
+    key = re.search(r"Rescale them with the key `(.+)`", warning)[1]
+    assert load_recipe(teaching(tmp_path), config_class, [f"{key}.deviation=5"]).rescale.deviation == 5
 
 
 def test_what_it_cannot_start_from(teaching, cat, tmp_path):

@@ -38,3 +38,9 @@ def test_explicit_number_is_kept_and_warned_about():
     warning = small_clusters_warning(1_000, 40, 32)
     assert "25.0 queries on average, fewer than a batch of 32" in warning
     assert "10 clusters (the default)" in warning
+
+
+def test_one_cluster_is_no_advice():
+    warning = small_clusters_warning(40, 3, 32)
+    assert "(the default)" not in warning
+    assert "only more queries, or a smaller batch, help" in warning

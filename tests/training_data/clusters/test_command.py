@@ -128,18 +128,18 @@ def test_impossible_options_are_refused_before_anything_is_encoded(queries_file,
     with pytest.raises(TasbError):
         cluster(queries_file, tmp_path / "out", **option)
     assert "encoding" not in capsys.readouterr().err
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_picture_of_an_earlier_run_does_not_stay(queries_file, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "clusters.png").touch()
     cluster(queries_file, tmp_path / "out", clusters=5)
+    (tmp_path / "out" / "clusters.png").touch()
+    cluster(queries_file, tmp_path / "out", clusters=5, overwrite=True)
     assert not (tmp_path / "out" / "clusters.png").exists()
 
 
 def test_output_that_is_a_file(queries_file):
-    with pytest.raises(TasbError, match="a folder to write to"):
+    with pytest.raises(TasbError, match="a folder that can be written"):
         cluster(queries_file, queries_file)
 
 
@@ -152,3 +152,15 @@ def test_faulty_queries(tmp_path):
 def test_a_folder_that_is_no_pair_store(tmp_path):
     with pytest.raises(TasbError, match="pair store"):
         cluster(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("count", "warned"), [(20, True), (48, False)])
+def test_one_cluster_is_warned_about(queries, tmp_path, caplog, count, warned):
+    some = dict(list(queries.items())[:count])
+    cluster(some, tmp_path / "out")
+    assert ("in one cluster, so that topic-aware batches are the same as random ones" in caplog.text) == warned
+
+
+def test_queries_that_are_all_the_same_are_one_cluster(tmp_path, caplog):
+    cluster({f"q{number}": "a sort" for number in range(30)}, tmp_path / "out", clusters=3)
+    assert len(read_clusters(tmp_path / "out" / "clusters.tsv")) == (1 if "in one cluster" in caplog.text else 3)

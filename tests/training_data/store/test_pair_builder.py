@@ -159,7 +159,7 @@ def test_failing_build_keeps_what_was_there(tmp_path, texts):
     store = build(tmp_path / "store", texts, [(0, 1, 2, 3, 4)])
     with pytest.raises(KeyboardInterrupt), PairStoreBuilder(tmp_path / "store", "scores", overwrite=True):
         raise KeyboardInterrupt
-    with pytest.raises(TasbError, match="something is there already"):
+    with pytest.raises(TasbError, match="found:    it exists"):
         build(tmp_path / "store", texts, [(0, 1, 2, 3, 5)])
     assert open_pair_store(tmp_path / "store").fingerprint == store.fingerprint
     assert list(tmp_path.iterdir()) == [tmp_path / "store"]
