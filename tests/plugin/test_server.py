@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +25,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def server(faiss_index, lucene_index, tmp_path_factory):
+PAGE = Path(__file__).parents[2] / "docs" / "server.md"
+PROGRAM = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+
+
+@pytest.fixture(scope="module", params=["stock", "one thread"])
+def server(request, faiss_index, lucene_index, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     indexes = {
         "texts": {"path": str(lucene_index), "index_type": "tf"},
@@ -36,11 +42,12 @@ def server(faiss_index, lucene_index, tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    assert 'create_app("config.yaml"' in PROGRAM
     options = ["--host", "127.0.0.1", "--port", str(port), "--config", folder / "config.yaml", "--no-prebuilt-indexes"]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pyserini.server.rest", *options], stdout=log, stderr=subprocess.STDOUT
-        )
+        stock = ["-m", "pyserini.server.rest", *options]
+        command = stock if request.param == "stock" else ["-c", PROGRAM.replace("port=8081", f"port={port}")]
+        process = subprocess.Popen([sys.executable, *command], cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     yield f"http://127.0.0.1:{port}/v1", process, folder / "log"
     os.kill(process.pid, signal.SIGTERM)
     process.wait(30)
