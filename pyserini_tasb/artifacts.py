@@ -198,6 +198,11 @@ def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST
     return manifest
 
 
+def values_explained(folder: Path, *, name: str = MANIFEST) -> AbstractContextManager[None]:
+    """A block that uses what a manifest says: a value that is missing or of another type becomes a TasbError."""
+    return explained(folder / name, expected="the values that it was written with", do=DAMAGED)
+
+
 def verify_files(folder: Path, *, name: str = MANIFEST) -> None:
     """Compare every file with its checksum; reads all of them.
 

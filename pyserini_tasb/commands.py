@@ -1,4 +1,4 @@
-"""Commands that end with this process, with a log of what they print and their latest line on the screen.
+"""Commands that end with this process: long ones with a log and their latest line on the screen, and short ones.
 
 A function of ours that runs beside this process is a `Child`, in `workers.py`.
 """
@@ -90,6 +90,29 @@ def run_command(
             raise
         told, own = lifeline.recv(16), supervisor.wait()
         return int(told or own)  # its own, if somebody has killed it
+
+
+def asked(
+    command: Sequence[str], *, environment: Mapping[str, str] | None = None, seconds: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a short command prints and ends with, as a shell would say it; it ends with this process, too.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `seconds`, and was ended.
+    """
+    lifeline, theirs = socket.socketpair()
+    with lifeline, theirs:
+        return subprocess.run(
+            [*SUPERVISOR, str(theirs.fileno()), "", *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
 
 
 def _follow(pipe: IO[bytes], log: IO[bytes], screen: _LatestLine | None = None, stop: Event | None = None) -> None:

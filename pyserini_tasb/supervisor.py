@@ -2,7 +2,8 @@
 
 `python -S supervisor.py LIFELINE LOCKS PROGRAM …`. LIFELINE is a socket whose other end only the other process has: the
 command ends when that end is closed, by whatever closes it, or when this process gets a signal. LOCKS are open files,
-with commas between; their locks last as long as the command. Its exit status is written into LIFELINE.
+with commas between; their locks last as long as the command. Its exit status is written into LIFELINE, minus the signal
+that ended it; this process ends with the status that a shell would give it.
 While the other process is suspended (Ctrl-Z), so is the command, which the terminal does not reach.
 
 It starts before every command that `run_command` runs, so it imports little, and nothing of the package.
@@ -25,7 +26,7 @@ SECONDS_TO_STOP = 10.0
 SECONDS_BETWEEN_LOOKS = 0.05  # at processes that are not our children: nothing tells of their end
 SECONDS_TO_SUSPEND = 1.0
 SUSPENDED, ENDED = b"T", b"Z"  # states in /proc: the second one's parent has not asked yet how it ended
-CANNOT_START = 127  # as in a shell
+CANNOT_START, KILLED = 127, 128  # as in a shell
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHANGED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux
@@ -49,6 +50,8 @@ def main() -> None:
     running.end(woken)
     with contextlib.suppress(OSError):  # nobody is there who wants to know
         os.write(lifeline, str(running.status).encode())
+    status = running.status or 0
+    raise SystemExit(status if status >= 0 else KILLED - status)
 
 
 def _noted_signals() -> tuple[list[int], int]:

@@ -202,6 +202,16 @@ class Child:
         return f"ended with {how}"
 
 
+def stop_all(children: Iterable[Child], seconds: float) -> None:
+    """End them after the steps they are in; kill those that take longer than this together."""
+    children = list(children)
+    for child in children:
+        child.hang_up()
+    end = time.monotonic() + seconds
+    for child in children:
+        child.stop(max(0.0, end - time.monotonic()))
+
+
 def _work(
     work: Callable[[Connection], None],
     name: str,

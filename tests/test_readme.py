@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from tests.command_line import tasb_process
 from tests.conftest import TINY, TINY_MODEL
 from tests.training.conftest import training_set  # noqa: F401 - a fixture
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-PYTHON_PAGE = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
-EXTEND_PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHON_PAGE = (ROOT / "docs" / "python.md").read_text()
+EXTEND_PAGE = (ROOT / "docs" / "extend.md").read_text()
 PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = re.findall(PROGRAM, README)
 STEPS = 400
@@ -131,3 +133,15 @@ def test_the_short_examples_of_the_page_about_extension(tmp_path, monkeypatch):
 
 def test_the_page_about_extension_has_every_axis():
     assert re.findall(r"^\| `([\w-]+)` \|", EXTEND_PAGE, re.MULTILINE) == list(HOMES)
+
+
+def test_what_is_installed_first_comes_from_a_clone_while_the_package_is_not_published():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    first = re.search(r"^```\n(.*?) +#", README, re.MULTILINE)[1]
+    assert first == "pip install '.[cpu]'"
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "pyserini_tasb").rglob("*.py")]
+    for page in pages:
+        for requirement, extra in re.findall(r"pip install (?:-e )?'(\.|pyserini-tasb)\[(\w+)\]'", page.read_text()):
+            assert extra in project["optional-dependencies"], page
+            # By its name only an extra that nobody needs to begin with; tests/packaging adds one so.
+            assert requirement == "." or extra in ("cpu", "onnx", "demo"), page

@@ -15,6 +15,7 @@ from pyserini_tasb.cli.options import (
     add_fields_options,
     add_overwrite_option,
     add_remove_query_option,
+    add_threads_option,
 )
 from pyserini_tasb.cli.retrieve import add_model_options
 from pyserini_tasb.cli.verbs import Verb
@@ -117,9 +118,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     add_allow_reversed_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
     parser.add_argument("--seed", type=int, default=0, help="The seed of --per-query (default: %(default)s).")
-    parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="Search with N threads (default: %(default)s)."
-    )
+    add_threads_option(parser)
     parser.add_argument("--device", default="cpu", help=DEVICE)
     add_overwrite_option(parser)
 

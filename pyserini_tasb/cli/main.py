@@ -20,7 +20,7 @@ from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.signals import InterruptedBySignals
 from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
-from pyserini_tasb.environment.processor import request_reproducibility
+from pyserini_tasb.environment.processor import request_reproducibility, request_short_waits
 from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError, printable
 from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
@@ -63,7 +63,8 @@ def _run(words: Sequence[str]) -> int:
         return USAGE_ERROR
     options = parser.parse_args(words)
     verb: Verb = options.called
-    request_reproducibility()  # before any verb imports torch; worker processes inherit it
+    request_reproducibility()  # both before any verb imports torch or Faiss; worker processes inherit them
+    request_short_waits()
     register_encoders()  # for a checkout that is not installed: no start-up hook there
     with _log_on_stderr(verb, options.verbosity):
         try:

@@ -75,7 +75,7 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=at_least_one,
         metavar="N",
-        help="Use so many threads (default: the cores that this process may use).",
+        help="Use so many threads (default: $OMP_NUM_THREADS, or the cores that this process may use).",
     )
 
 

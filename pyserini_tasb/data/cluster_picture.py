@@ -9,7 +9,7 @@ import numpy as np
 
 from pyserini_tasb import plots
 from pyserini_tasb.data.kmeans import members
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.outputs import opened
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _t_sne(
         raise TasbError(
             expected=f"at least {FEWEST_QUERIES} queries in clusters of 3 or more, to draw",
             found=f"{count}",
-            do="leave --picture out",
+            do=f"leave out {argument('picture', True)}",
         )
     with threadpool_limits(1):  # sums over several threads round differently from run to run
         tsne = TSNE(

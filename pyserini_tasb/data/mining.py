@@ -16,10 +16,11 @@ from pyserini_tasb.data.negatives import (
     usable_positives,
 )
 from pyserini_tasb.data.rankings import bm25_rankings, dense_rankings, run_rankings
+from pyserini_tasb.environment.processor import threads as usable_threads
 from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.formats.fields import Fields
-from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.text_store import fill_text_store
 from pyserini_tasb.outputs import new_file
 from pyserini_tasb.results import FileResult
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.data.negatives import Candidates, Ranking
     from pyserini_tasb.formats.named import AnyQrels, AnyTopics
+    from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.text_store import TextStore
+    from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.results import StrPath
 
 
@@ -130,7 +133,7 @@ def mine(
     allow_reversed: bool = False,
     min_relevance: int = 1,
     seed: int = 0,
-    threads: int = 1,
+    threads: int | None = None,
     device: str = "cpu",
     overwrite: bool = False,
 ) -> MinedPairs:
@@ -163,7 +166,7 @@ def mine(
         allow_reversed: write also what a model scored that puts most negatives above their positives.
         min_relevance: the lowest grade of a positive.
         seed: decides which negatives are drawn.
-        threads: for searching.
+        threads: for searching; by default $OMP_NUM_THREADS, else the cores that this process may use.
         device: where encoders and `score_with` compute: `cpu` or `cuda:0`.
         overwrite: replace a file at `output`, once the new one is complete.
 
@@ -171,6 +174,7 @@ def mine(
         TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, or no pair.
     """
     sources = {"index": index, "dense_index": dense_index, "run": run}
+    threads = usable_threads() if threads is None else threads
     _require_fitting(
         [name for name, source in sources.items() if source is not None],
         encoder=encoder,
@@ -191,7 +195,7 @@ def mine(
         folder = opened.enter_context(new.folder_beside("passages"))
         passages = store_collection(folder, collection, os.fspath(corpus))
         positives = usable_positives(queries, judged, passages, rules, counts)
-        _require_positives(counts, positives, min_relevance)
+        _require_positives(counts, positives, min_relevance, queries, judged)
         searched = {qid: queries[qid] for qid in positives}
         folder = opened.enter_context(new.folder_beside("queries"))
         query_texts = fill_text_store(folder, searched.items(), "topics")
@@ -283,13 +287,16 @@ def _require_fitting(
             raise TasbError(expected=expected, found=found, do=do)
 
 
-def _require_positives(counts: MiningCounts, positives: Mapping[str, object], min_relevance: int) -> None:
+def _require_positives(
+    counts: MiningCounts, positives: Mapping[str, object], min_relevance: int, topics: Topics, qrels: QrelsDict
+) -> None:
     if not positives:
+        do = f"check that topics, qrels and collection belong together, and {argument('min_relevance')}"
         raise TasbError(
             expected=f"topics with positives (grade {min_relevance} or more) that are in the collection",
             found=f"none of {counts.topics} topics: {counts.without_qrels} have no qrels, {counts.without_positive} no "
             f"positive, {counts.without_positive_text} no positive with a text",
-            do=f"check that topics, qrels and collection belong together, and {argument('min_relevance')}",
+            do=same_ids_advice(topics, qrels, do) if topics.keys().isdisjoint(qrels) else do,
         )
 
 

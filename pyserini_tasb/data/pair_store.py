@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from pyserini_tasb.artifacts import read_manifest
+from pyserini_tasb.artifacts import read_manifest, values_explained
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import open_array
 from pyserini_tasb.formats.text_store import TextStore
@@ -53,8 +53,9 @@ class PairStore:
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
-        self.fingerprint: str = manifest["fingerprint"]
-        self.supervision: Supervision = manifest["supervision"]
+        with values_explained(folder):
+            self.fingerprint: str = manifest["fingerprint"]
+            self.supervision = _supervision(manifest["supervision"])
         self.queries, self.passages = TextStore(folder / QUERIES), TextStore(folder / PASSAGES)
         self.offsets: NDArray[np.int64] = open_array(folder / PAIR_OFFSETS, np.int64)
         self.positives: NDArray[np.uint32] = open_array(folder / POSITIVES, np.uint32)
@@ -91,7 +92,7 @@ class PairStore:
                 where=str(self.folder),
                 expected="pairs with a teacher's scores or margins",
                 found="pairs with labels only",
-                do="score them with a teacher first, or use a loss and a sampler that need labels alone",
+                do="score them with a teacher first, or use a loss and a sampler that need labels only",
             )
         return self._margins[rows]
 
@@ -126,6 +127,11 @@ def open_pair_store(folder: Path) -> PairStore:
         TasbError: not a pair store, a damaged one, or one of a newer format.
     """
     return PairStore(folder, read_manifest(folder, KIND, VERSION))
+
+
+def _supervision(written: str) -> Supervision:
+    kinds: dict[str, Supervision] = {kind: kind for kind in get_args(Supervision)}
+    return kinds[written]
 
 
 @dataclass(frozen=True)

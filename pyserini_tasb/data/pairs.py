@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import MANIFEST, sha256, verify_files
+from pyserini_tasb.artifacts import MANIFEST, sha256, values_explained, verify_files
 from pyserini_tasb.data.false_negatives import NegativeGuard
 from pyserini_tasb.data.pair_builder import PairStoreBuilder
 from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples, relevant_passages, source_name
@@ -227,6 +227,8 @@ def pairs(
 
 def pairs_result(store: PairStore, *lines: str, built_before: bool = False) -> Pairs:
     """The result that describes a store; `lines` stand below its counts."""
+    with values_explained(store.folder):
+        counts = _counts(store)
     return Pairs(
         store.folder,
         queries=len(store.queries),
@@ -235,7 +237,7 @@ def pairs_result(store: PairStore, *lines: str, built_before: bool = False) -> P
         supervision=store.supervision,
         agreement=Agreement.of_store(store),
         built_before=built_before,
-        summary="\n".join([_counts(store), *lines]),
+        summary="\n".join([counts, *lines]),
     )
 
 

@@ -15,6 +15,7 @@ from pyserini_tasb.data.pair_sources import as_run_dict
 from pyserini_tasb.encoding.index_manifest import require_encoder
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, another_folder, kind_of_folder, missing_folder
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.run_table import ranked_docids
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 # The same whatever the number of threads: the last bits of a matrix product depend on the size of the matrices.
 QUERIES_PER_SEARCH = 512
+EXAMPLES = 3  # shown in a message
 
 
 def bm25_rankings(index: StrPath, topics: Mapping[str, str], *, hits: int, threads: int) -> Iterator[Ranking]:
@@ -106,9 +108,16 @@ def run_rankings(run: AnyRun, topics: Mapping[str, str], *, hits: int) -> Iterat
         hits: hits for each query, by score and then docid, as trec_eval ranks.
 
     Raises:
-        TasbError: no such run, or a faulty one.
+        TasbError: no such run, a faulty one, or one that has none of the queries.
     """
     rankings = as_run_dict(run)
+    if topics.keys().isdisjoint(rankings):
+        shown = [", ".join(islice(ids, EXAMPLES)) for ids in (topics, rankings)]
+        raise TasbError(
+            expected=f"a run of these queries: {shown[0]}, …",
+            found=f"none of them; it has {shown[1]}, …",
+            do=same_ids_advice(rankings, topics, "give the run of these topics"),
+        )
     for qid in topics:
         scores = rankings.get(qid, {})
         docids = ranked_docids(scores, single_precision=False)[:hits]

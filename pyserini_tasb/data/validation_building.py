@@ -25,7 +25,7 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
 from pyserini_tasb.formats.fields import Fields
-from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
 from pyserini_tasb.formats.text_store import TextStore, copy_text_store, fill_text_store
@@ -340,6 +340,14 @@ class UsableQueries:
     left_out: dict[str, int]
 
 
+def _belonging_advice(topics: Topics, qrels: QrelsDict, run: RunDict) -> str:
+    advice = "check that topics, qrels and run belong together"
+    for ids, others in ((topics, qrels), (topics, run), (qrels, run)):
+        if ids.keys().isdisjoint(others):
+            advice = same_ids_advice(ids, others, advice)
+    return advice
+
+
 def usable_queries(topics: Topics, qrels: QrelsDict, run: RunDict, min_relevance: int) -> UsableQueries:
     """The queries that all three know.
 
@@ -355,7 +363,7 @@ def usable_queries(topics: Topics, qrels: QrelsDict, run: RunDict, min_relevance
             "results in the run",
             found=f"none; the topics have {_examples(topics)}, the qrels {_examples(qrels)} ({len(with_relevant)} with "
             f"such a passage), the run {_examples(run)}",
-            do="check that topics, qrels and run belong together",
+            do=_belonging_advice(topics, qrels, run),
         )
     left_out = {
         "no relevant passage": len(qrels) - len(with_relevant),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import read_manifest
+from pyserini_tasb.artifacts import read_manifest, values_explained
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.arrays import open_array
 from pyserini_tasb.formats.qrels import read_qrels
@@ -55,8 +55,9 @@ class ValidationSet:
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder, KIND, VERSION)
         self.folder = folder
-        self.fingerprint: str = manifest["fingerprint"]
-        self.description: dict[str, Any] = manifest["description"]
+        with values_explained(folder):
+            self.fingerprint: str = manifest["fingerprint"]
+            self.description: dict[str, Any] = dict(manifest["description"])
         self.queries = TextStore(folder / QUERIES)
         self.passages = TextStore(folder / PASSAGES)
         self.offsets: NDArray[np.int64] = open_array(folder / OFFSETS, np.int64)
@@ -74,6 +75,10 @@ class ValidationSet:
     @property
     def summary(self) -> str:
         """What the set holds, in lines for a reader."""
+        with values_explained(self.folder):
+            return self._summary()
+
+    def _summary(self) -> str:
         what = self.description
         each = what["candidates"] / what["queries"]
         lines = [

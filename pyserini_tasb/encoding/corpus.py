@@ -29,7 +29,7 @@ from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice
 from pyserini_tasb.results import FileResult
-from pyserini_tasb.workers import Child, StopRequest, stop_with_launcher
+from pyserini_tasb.workers import Child, StopRequest, stop_all, stop_with_launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -386,6 +386,7 @@ def _passages(plan: CorpusPlan, numbers: Iterable[int]) -> int:
 
 
 SECONDS_BETWEEN_ROUNDS = 0.5
+SECONDS_TO_STOP = 10  # one that is killed loses the unit at hand, which is given up anyway
 
 
 def _encode_in_processes(
@@ -410,10 +411,7 @@ def _encode_in_processes(
             child.send((job, plan, share, rank, threads, PACKAGE_LOG.getEffectiveLevel()))
         _listen({child.connection: child for child in children}, supervisor)
     finally:
-        for child in children:
-            child.hang_up()
-        for child in children:
-            child.stop()
+        stop_all(children, SECONDS_TO_STOP)
 
 
 def _listen(running: dict[Connection, Child], supervisor: Supervisor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from threading import Lock
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.models.tokenizers import TextTokenizer
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
+
+LOG = logging.getLogger(__name__)
 
 CHARACTERS_SHOWN = 60
 QUERIES_KEPT = 4_096  # 13 MB of vectors of 768 dimensions
@@ -153,6 +156,7 @@ class TasbDocumentEncoder:
         self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend)
         self._prefix = self._card.passage_prefix if prefix is None else f"{prefix} "
         self.dimension = self._encoder.dimension
+        self._noted: set[str] = set()
 
     def encode(
         self,
@@ -171,11 +175,17 @@ class TasbDocumentEncoder:
             max_length: tokens kept of a passage, special tokens included, if fewer than the card's cap.
             add_sep: title and passage as two segments (`[CLS] title [SEP] passage [SEP]`) instead of one text.
             fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
-            others: a collection's further fields, which Pyserini passes along.
+            others: a collection's further fields, which Pyserini passes along. They are not encoded; a note says so.
 
         Raises:
             TasbError: one text in place of several, something that is no text, or more or fewer titles than texts.
         """
+        if unused := {name for name, values in others.items() if values is not None} - self._noted:
+            self._noted |= unused
+            LOG.info(
+                "not encoded: %s; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)",
+                ", ".join(sorted(unused)),
+            )
         passages = _texts(texts, "texts", "hand over one text as `[text]`")
         pairs = None
         if titles is not None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import re
 import shlex
 import shutil
 import site
-import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pyserini_tasb.commands import asked
 from pyserini_tasb.environment.java import (
     OLDEST,
     SWITCH,
@@ -264,7 +265,7 @@ def check_startup_hook() -> list[Finding]:
         return [warning(HOOK_NAME, f"switched off: {AUTOLOAD_SWITCH}=0", f"unset {AUTOLOAD_SWITCH}")]
     if sys.flags.no_site:
         return [problem(HOOK_NAME, "this Python runs with -S and reads no start-up files", REGISTER)]
-    live = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, timeout=60, check=False).returncode == 0
+    live = asked([sys.executable, "-c", LOOK], seconds=60).returncode == 0
     if live:
         return [ok(HOOK_NAME, "live: `python -m pyserini.search.faiss` and its like know `--encoder tasb`")]
     if any(Path(folder, START_FILE).is_file() for folder in _site_folders()):
@@ -272,7 +273,7 @@ def check_startup_hook() -> list[Finding]:
             problem(
                 HOOK_NAME,
                 f"{START_FILE} is there but did not run",
-                "pip install --force-reinstall --no-deps pyserini-tasb",
+                reinstall_command(),
             )
         ]
     package = Path(__file__).parents[1]
@@ -281,6 +282,19 @@ def check_startup_hook() -> list[Finding]:
         return [problem(HOOK_NAME, found, f"pip install -e {package.parent}")]
     found = f"{package.parent} is no site-packages folder of this Python, so start-up files in it are not read"
     return [problem(HOOK_NAME, found, REGISTER)]
+
+
+def reinstall_command() -> str:
+    """What installs this package again from where it came from: a clone, as pip notes (PEP 610), or an index."""
+    try:
+        noted = distribution("pyserini-tasb").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return f"pip install -e {shlex.quote(str(Path(__file__).parents[2]))}"
+    came = json.loads(noted or "{}")
+    url = came.get("url", "pyserini-tasb")
+    source = urllib.request.url2pathname(url.removeprefix("file://")) if url.startswith("file://") else url
+    editable = "-e " if came.get("dir_info", {}).get("editable") else ""
+    return f"pip install --force-reinstall --no-deps {editable}{shlex.quote(source)}"
 
 
 def _site_folders() -> list[str]:

@@ -18,6 +18,7 @@ from pyserini_tasb.environment.checks import (
     check_torch,
     check_transformers,
     problem,
+    reinstall_command,
 )
 from pyserini_tasb.results import Result
 
@@ -76,7 +77,7 @@ def examine(checks: Mapping[str, Callable[[], list[Finding]]] | None = None) -> 
             try:
                 yield from check()
             except Exception as error:  # noqa: BLE001 - a broken machine is what this command is for
-                yield problem(name, f"could not be checked: {error!r}", "pip install --upgrade pyserini-tasb")
+                yield problem(name, f"could not be checked: {error!r}", reinstall_command())
 
     return Findings(tuple(found()))
 

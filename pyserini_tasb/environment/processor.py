@@ -30,6 +30,22 @@ def request_reproducibility() -> None:
     os.environ.setdefault(VARIABLE, SETTING)
 
 
+# Turns that a thread of libgomp waits for the others before it sleeps. By default 300,000, some milliseconds. Where
+# others use the cores as well, it takes its core from the very thread that it waits for. libgomp itself waits 1,000
+# where it has more threads than cores.
+WAITING, TURNS = "GOMP_SPINCOUNT", "1000"
+
+
+def request_short_waits() -> None:
+    """Ask OpenMP not to wait busily in this process and its children, unless the user has said how it is to wait.
+
+    This must run before Faiss or torch is imported: only then it reads the variable. Two threads on two busy cores
+    trained a quantiser on 800 vectors 20 times as fast (docs/index.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(WAITING, TURNS)
+
+
 def ensure_reproducibility() -> None:
     """Request reproducibility; say once where the request is too late, because torch has multiplied already."""
     own_choice = os.environ.get(VARIABLE, SETTING) != SETTING

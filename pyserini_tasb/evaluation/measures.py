@@ -13,7 +13,7 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.lines import FAULTS_SHOWN
-from pyserini_tasb.formats.named import canonical_name
+from pyserini_tasb.formats.named import canonical_name, same_ids_advice
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -48,7 +48,7 @@ def evaluate_run(
             where=name,
             expected=f"queries of the qrels: {_examples(qrels)}",
             found=f"none of them; the run has {_examples(run) or 'no document'}",
-            do="check that run and qrels belong to the same topics",
+            do=same_ids_advice(run, qrels, "check that run and qrels belong to the same topics"),
         )
     queries = tuple(qrels)
     judged = {qid: run[qid] for qid in queries if qid in run}

@@ -287,7 +287,7 @@ def _prebuilt(name: Path) -> Path:
 
 def _none_of_these(folder: Path) -> str:
     kind = kind_of_folder(folder)
-    return f"{kind}, which has no texts" if kind else f"{listing(folder)}: none of these"
+    return f"{kind}, which has no texts" if kind else f"{listing(folder)}, with none of these in it"
 
 
 def _no_collection(path: Path, found: str) -> TasbError:

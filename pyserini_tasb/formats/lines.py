@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 FAULTS_SHOWN = 20
 FIX_LINES = "fix or remove these lines"
+# What a file may be that has so many columns, where another was expected.
+FILES_BY_COLUMNS = {4: " (qrels?)", 6: " (a run?)"}
 CHUNK = 1 << 17
 LONGEST_LINE = 1 << 12  # characters of a line of columns; the longest docids are URLs
 ASCII_SPACE = " \t\n\r\f\v"
@@ -63,6 +65,8 @@ class LineFaults:
         more = self._count - len(self._shown)
         lines = [*self._shown, f"… and {more} more"] if more else self._shown
         found = f"{self._count} faulty line{'s' if self._count > 1 else ''}:\n    " + "\n    ".join(lines)
+        if not records and self._count > 1:
+            raise self._error(found, "check that it is the right file: none of its lines is as expected")
         raise self._error(found, self._advice)
 
     def _error(self, found: str, do: str) -> TasbError:

@@ -18,7 +18,7 @@ from pyserini_tasb.formats.run_table import RunDict, RunTable, without_own_docum
 from pyserini_tasb.formats.topics import READERS, Topics, read_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 Kind = Literal["topics", "qrels", "run"]
@@ -296,3 +296,25 @@ def _not_found(kind: Kind, name: str, found: str) -> TasbError:
         found=found,
         do=f"did you mean `{close[0]}`? Otherwise give the path of a file" if close else "give the path of a file",
     )
+
+
+def same_ids_advice(ids: Iterable[str], others: Iterable[str], otherwise: str) -> str:
+    """What to do where two sources have no query in common.
+
+    Args:
+        ids: of the queries of one.
+        others: of the queries of the other.
+        otherwise: the advice where nothing better is known.
+    """
+    # `get_topics`, `get_topics_with_reader` and `get_qrels` of pyserini.search have keys that were made by `int(qid)`.
+    numbers = {_as_pyserini(qid): qid for qid in others}
+    for qid in ids:
+        other = numbers.get(_as_pyserini(qid))
+        if other is not None:
+            padded, short = (qid, other) if len(qid) > len(other) else (other, qid)
+            return f"write the ids alike: stock Pyserini turns the query id `{padded}` into `{short}`"
+    return otherwise
+
+
+def _as_pyserini(qid: str) -> str:
+    return (qid.lstrip("0") or "0") if qid.isdigit() else qid

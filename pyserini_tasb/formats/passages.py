@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
 from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.records import LuceneCollection, text_of_document
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def require_topics(qids: Some[str], topics: Mapping[str, str], where: str | None
             where=where,
             expected=f"a topic for every query of the run, {len(qids)} of them",
             found=f"{len(topics)} topics, and none for {_counted(without)}",
-            do="check that run and topics belong together",
+            do=same_ids_advice(qids, topics, "check that run and topics belong together")
+            if topics.keys().isdisjoint(qids)
+            else "check that run and topics belong together",
         )
 
 

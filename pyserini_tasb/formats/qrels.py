@@ -6,7 +6,15 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from pyserini_tasb.formats.lines import LineFaults, column_lines, is_header, note_header, open_lines, split_columns
+from pyserini_tasb.formats.lines import (
+    FILES_BY_COLUMNS,
+    LineFaults,
+    column_lines,
+    is_header,
+    note_header,
+    open_lines,
+    split_columns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +75,7 @@ def _places_of_beir(columns: Sequence[str]) -> tuple[int, ...] | None:
 
 def _add_judgment(qrels: QrelsDict, columns: list[str], *, width: int, places: tuple[int, ...]) -> None:
     if len(columns) != width:
-        raise ValueError(f"{len(columns)} columns")
+        raise ValueError(f"{len(columns)} columns{FILES_BY_COLUMNS[6] if len(columns) == 6 else ''}")
     qid, docid, grade_text = (columns[place] for place in places)
     if not _GRADE.fullmatch(grade_text):
         raise ValueError(f"grade {grade_text!r} is not an integer of at most 4 digits")

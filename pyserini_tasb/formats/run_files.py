@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import logging
 import math
 import re
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 from pyserini_tasb.errors import TasbError, argument, printable, shown
 from pyserini_tasb.formats.lines import (
     ASCII_SPACE,
+    FILES_BY_COLUMNS,
     LONGEST_LINE,
     LineFaults,
     column_lines,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     Texts = NDArray[np.bytes_]
 
 
+LOG = logging.getLogger(__name__)
 RunFormat = Literal["trec", "msmarco"]
 
 
@@ -72,11 +75,46 @@ def read_run_table(path: Path, *, remove_query: bool = False) -> RunTable:
 def _read(path: Path, *, is_msmarco: bool) -> RunTable:
     # A pipe can be read but once.
     if path.is_file():
-        try:
-            return _read_blocks(path, MSMARCO if is_msmarco else TREC)
-        except IrregularLinesError:
-            pass
+        with contextlib.suppress(IrregularLinesError):
+            table = _read_blocks(path, MSMARCO if is_msmarco else TREC)
+            if not is_msmarco:
+                _note_ranks(path, _of_one_score(table))
+            return table
     return RunTable.from_run(read_msmarco_run(path) if is_msmarco else read_run(path), name=str(path))
+
+
+def _of_one_score(table: RunTable) -> set[str]:
+    firsts = table.starts[:-1]
+    equal = np.maximum.reduceat(table.scores, firsts) == np.minimum.reduceat(table.scores, firsts)
+    return {table.qids[number] for number in np.flatnonzero(equal & (table.lengths > 1)).tolist()}
+
+
+def _note_ranks(path: Path, of_one_score: set[str]) -> None:
+    """Say of how many queries the ranks count for nothing: they contradict the order in which equal scores are ranked.
+
+    Args:
+        path: a run in TREC's format.
+        of_one_score: queries of which all documents have the same score.
+    """
+    if not of_one_score or not path.is_file():
+        return
+    ranked: dict[str, list[tuple[int, str]]] = {}
+    with open_lines(path) as lines:
+        for line in lines:
+            columns = split_columns(line)
+            if columns and columns[0] in of_one_score and columns[3].isdecimal():
+                ranked.setdefault(columns[0], []).append((int(columns[3]), columns[2]))
+    contradicted = 0
+    for hits in ranked.values():
+        by_score = sorted((docid for _, docid in hits), reverse=True)
+        different_ranks = len({rank for rank, _ in hits}) == len(hits)
+        contradicted += different_ranks and [docid for _, docid in sorted(hits)] != by_score
+    if contradicted:
+        LOG.info(
+            "%s: the ranks of %d %s count for nothing, as all scores are equal there: documents of equal scores are "
+            "ranked by docid, descending, as in trec_eval",
+            *(path, contradicted, "query" if contradicted == 1 else "queries"),
+        )
 
 
 def _has_three_columns(path: Path) -> bool:
@@ -266,7 +304,7 @@ def _number(text: bytes) -> float:
 
 _WRONG_COLUMNS = {
     3: " (an MS MARCO run? `python -m pyserini.eval.convert_msmarco_run_to_trec_run` makes a TREC run of it)",
-    4: " (qrels?)",
+    4: FILES_BY_COLUMNS[4],
     7: " (white space in a docid or in the tag?)",
 }
 
@@ -302,6 +340,7 @@ def read_run(path: Path) -> RunDict:
             else:
                 ranking[docid] = score
     faults.finish(records=len(run))
+    _note_ranks(path, {qid for qid, ranking in run.items() if len(ranking) > 1 and len({*ranking.values()}) == 1})
     return run
 
 

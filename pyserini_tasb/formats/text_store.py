@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import read_manifest, write_manifest
+from pyserini_tasb.artifacts import read_manifest, values_explained, write_manifest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.arrays import IDS, OFFSETS, ArrayFile, IdTable, Spans, close_ids, open_array
 from pyserini_tasb.outputs import new_folder
@@ -168,7 +168,8 @@ class TextStore:
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder, KIND, VERSION)
         self.folder = folder
-        self.fingerprint: str = manifest["fingerprint"]
+        with values_explained(folder):
+            self.fingerprint: str = manifest["fingerprint"]
         self._ids = IdTable(folder)
         self._offsets: NDArray[np.int64] = open_array(folder / TEXT_OFFSETS, np.int64)
         with (folder / TEXTS).open("rb") as file:

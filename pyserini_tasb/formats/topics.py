@@ -6,7 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.lines import LineFaults, is_header, note_header, open_lines, require_utf8
+from pyserini_tasb.formats.lines import (
+    FILES_BY_COLUMNS,
+    LineFaults,
+    is_header,
+    note_header,
+    open_lines,
+    require_utf8,
+)
 from pyserini_tasb.formats.readers import read_with
 from pyserini_tasb.parsing import json_object
 from pyserini_tasb.registry import Registry
@@ -92,7 +99,10 @@ def read_topics(path: Path) -> Topics:
 def _parse_tsv(line: str) -> tuple[str, str]:
     columns = line.split("\t")
     if len(columns) != 2:
-        raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs")
+        words = line.split()
+        is_trec = len(words) in FILES_BY_COLUMNS and words[1] in {"0", "Q0"}
+        file = FILES_BY_COLUMNS[len(words)] if is_trec else ""
+        raise ValueError(f"{len(columns)} column{'s' if len(columns) > 1 else ''} between tabs{file}")
     return columns[0], columns[1]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.run import Run, as_run, named_runs
 from pyserini_tasb.formats.run_files import written_tables
 from pyserini_tasb.formats.run_table import RunTable, concatenated, query_blocks, rank_order
@@ -228,9 +229,9 @@ def require_compatible(tables: Mapping[str, RunTable]) -> None:
         if not shared:
             raise TasbError(
                 where=name,
-                expected=f"queries of {first}: {_examples(table.qids)}",
-                found=f"none of them; it has {_examples(other.qids)}",
-                do="fuse runs of the same topics",
+                expected=f"queries of {first}: {examples(table.qids)}",
+                found=f"none of them; it has {examples(other.qids)}",
+                do=same_ids_advice(table.qids, other.qids, "fuse runs of the same topics"),
             )
         for one, count in ((first, len(table.qids)), (name, len(other.qids))):
             if count > len(shared):
@@ -250,7 +251,7 @@ def _share_documents(table: RunTable, other: RunTable, qids: Sequence[str]) -> b
 
 def _note_no_overlap(first: str, name: str, table: RunTable, other: RunTable) -> None:
     kinds = [_kind(one) for one in (table, other)]
-    examples = [_examples([docid.decode() for docid in unpack(one.docids[:3]).tolist()]) for one in (table, other)]
+    examples = [examples([docid.decode() for docid in unpack(one.docids[:3]).tolist()]) for one in (table, other)]
     if kinds[0] != kinds[1]:
         raise TasbError(
             where=name,
@@ -266,7 +267,8 @@ def _kind(table: RunTable) -> str:
     return "integers" if all(docid.isdigit() for docid in docids) else "names"
 
 
-def _examples(ids: Sequence[str]) -> str:
+def examples(ids: Sequence[str]) -> str:
+    """The first ids, for a message."""
     return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
 
 

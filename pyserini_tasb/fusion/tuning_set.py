@@ -10,9 +10,10 @@ import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
+from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.text_columns import unpack
 from pyserini_tasb.fusion.candidates import Candidates
-from pyserini_tasb.fusion.fuse import aligned_blocks
+from pyserini_tasb.fusion.fuse import aligned_blocks, examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +71,12 @@ class TuningSet:
         for block in aligned_blocks(wanted, fusion.depth):
             found.update(_judged(block, qrels, fusion))
         if not found:
-            raise TasbError(expected="queries of the qrels in the runs", found="none", do="give the topics' own qrels")
+            ran = [qid for table in tables for qid in table.qids]
+            raise TasbError(
+                expected=f"queries of the qrels in the runs: {examples(list(qrels))}",
+                found=f"none of them; the runs have {examples(ran)}",
+                do=same_ids_advice(ran, qrels, "give the topics' own qrels"),
+            )
         qids = tuple(sorted(qrels))
         deepest = max(int(table.lengths.max(initial=0)) for table in wanted)
         depth = deepest if fusion.depth is None else min(deepest, fusion.depth)

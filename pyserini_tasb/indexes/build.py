@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.encoding.index_manifest import INDEX_MANIFEST, write_index_manifest
+from pyserini_tasb.environment.processor import threads as usable_threads
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_build import FaissBuild, make_index
 from pyserini_tasb.indexes.lucene_build import LuceneBuild
@@ -74,7 +74,7 @@ def index(
         encoder: the encoder of `topics`.
         query_encoder: encoders that may search the index, besides the one that made the vectors.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: threads of Faiss and Anserini; by default the cores that this process may use.
+        threads: threads of Faiss and Anserini; by default $OMP_NUM_THREADS, else the cores that this process may use.
         overwrite: replace an index at `output`, once the new one is complete.
 
     Returns:
@@ -320,18 +320,12 @@ def folder_bytes(folder: Path) -> int:
 
 
 def use_threads(asked: int | None) -> int:
-    """Let Faiss use so many threads, by default as many as this process may use cores; the number.
+    """Let Faiss use so many threads, by default OMP_NUM_THREADS or as many as this process may use cores; the number.
 
     Faiss by itself takes every core of the machine, those of a container's neighbours too.
     """
     import faiss
 
-    threads = asked or _usable_cores()
+    threads = asked or usable_threads()
     faiss.omp_set_num_threads(threads)
     return threads
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from pyserini_tasb.indexes.quality import faiss_advice
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,6 +33,10 @@ LOG = logging.getLogger(__name__)
 # Faiss's k-means draws 256 vectors a centroid from what it gets, and warns below 39.
 VECTORS_PER_LIST = 64
 LEAST_SAMPLE = 100_000
+# Below that, threads have less than a millisecond's work before they wait for each other, and that many thousand times.
+LEAST_FOR_THREADS = 5_000
+PROBED = 1_000  # vectors, to estimate how long lists take
+SECONDS_BETWEEN_NOTES = 30
 WRITTEN_AT_ONCE = 1 << 24
 NOT_FOUND = -1  # Faiss's label where there are fewer hits than asked for
 
@@ -143,16 +149,144 @@ def _sample_size(index: Any) -> int:
 def _train(index: Any, sample: NDArray[np.float32], recipe: FaissRecipe) -> None:
     import faiss
 
-    LOG.info("training on %s vectors drawn at random", f"{len(sample):,}")
     inverted: Any = faiss.try_extract_index_ivf(index)
     on_gpu = inverted and faiss.get_num_gpus() > 0
     if on_gpu:  # not run here: no GPU on the machine that wrote this
         centroids = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(inverted.d))
         inverted.clustering_index = centroids
-    with _faiss_errors_explained(f"enough vectors to train {recipe.factory}", f"{len(sample):,}"):
-        index.train(sample)
+    threads = faiss.omp_get_max_threads()
+    if len(sample) < LEAST_FOR_THREADS:
+        faiss.omp_set_num_threads(1)
+    try:
+        with _faiss_errors_explained(f"enough vectors to train {recipe.factory}", f"{len(sample):,}"):
+            clusterings = _Clusterings(index)
+            clusterings.warn_of_few(len(sample))
+            seconds = clusterings.seconds(sample)
+            LOG.info("training on %s vectors drawn at random, for about %s", f"{len(sample):,}", _duration(seconds))
+            with _time_shown(seconds):
+                index.train(sample)
+    finally:
+        faiss.omp_set_num_threads(threads)
     if on_gpu:
         inverted.clustering_index = None
+
+
+class _Clusterings:
+    """What of an index's training takes time: k-means for lists, for codes, and for a rotation (OPQ), which is most."""
+
+    def __init__(self, index: Any) -> None:
+        import faiss
+
+        parts = list(_parts(index))
+        chains: list[Any] = [part.chain for part in parts if isinstance(part, faiss.IndexPreTransform)]
+        transforms = [faiss.downcast_VectorTransform(chain.at(at)) for chain in chains for at in range(chain.size())]
+        self.rotations = [each for each in transforms if isinstance(each, faiss.OPQMatrix)]
+        self.lists = [part for part in parts if isinstance(part, faiss.IndexIVF)]
+        self.codes = [part.pq for part in parts if hasattr(part, "pq")]
+
+    def warn_of_few(self, vectors: int) -> None:
+        """Warn once where Faiss would in a line for each k-means, and have Faiss say nothing."""
+        for rotation in self.rotations:
+            rotation.pq = _quantizer_of(rotation)
+        codes = [*self.codes, *(rotation.pq for rotation in self.rotations)]
+        wanted = max((each.cp.min_points_per_centroid * each.ksub for each in codes), default=0)
+        several = [each for each in self.lists if each.nlist > 1]
+        wanted = max([wanted, *(each.cp.min_points_per_centroid * each.nlist for each in several)])
+        if vectors < wanted:
+            LOG.warning(
+                "Faiss advises %s vectors or more to train this kind of index on, and there are %s: it may find less; "
+                "choose another %s",
+                f"{wanted:,}",
+                f"{vectors:,}",
+                argument("kind"),
+            )
+        for each in (*codes, *self.lists):
+            each.cp.min_points_per_centroid = 1
+
+    def seconds(self, sample: NDArray[np.float32]) -> float:
+        """About how long the training takes, by what a small part of each k-means takes here and now."""
+        return sum(
+            [
+                *(self._of_rotation(each, sample) for each in self.rotations),
+                *(self._of_lists(each, sample) for each in self.lists),
+                *(self._of_codes(each, sample) for each in self.codes),
+            ]
+        )
+
+    @staticmethod
+    def _of_rotation(rotation: Any, sample: NDArray[np.float32]) -> float:
+        import faiss
+
+        once: Any = faiss.OPQMatrix(rotation.d_in, rotation.M, rotation.d_out)
+        once.niter, once.niter_pq_0, once.pq = 1, rotation.niter_pq, _quantizer_of(rotation)
+        once.pq.cp.min_points_per_centroid = 1
+        return float(rotation.niter + rotation.niter_pq_0 / rotation.niter_pq) * _seconds(lambda: once.train(sample))
+
+    @staticmethod
+    def _of_lists(index: Any, sample: NDArray[np.float32]) -> float:
+        import faiss
+
+        centroids: Any = faiss.IndexFlatIP(sample.shape[1])
+        centroids.add(sample[: index.nlist])
+        some = sample[:PROBED]
+        used = min(len(sample), index.nlist * index.cp.max_points_per_centroid)
+        return float(index.cp.niter * used / len(some) * _seconds(lambda: centroids.search(some, 1)))
+
+    @staticmethod
+    def _of_codes(quantizer: Any, sample: NDArray[np.float32]) -> float:
+        import faiss
+
+        one: Any = faiss.ProductQuantizer(quantizer.dsub, 1, quantizer.nbits)
+        one.cp.min_points_per_centroid = 1
+        numbers = np.ascontiguousarray(sample[:, : quantizer.dsub])
+        return float(quantizer.M * _seconds(lambda: one.train(numbers)))
+
+
+def _quantizer_of(rotation: Any) -> Any:
+    """What a rotation trains beside itself: the one that Faiss makes where it gets none, and then cannot be told of."""
+    import faiss
+
+    quantizer: Any = faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)
+    quantizer.this.disown()  # a few megabytes, for as long as the process: a rotation has only its address
+    return quantizer
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{max(1, round(seconds))} s"
+
+
+@contextlib.contextmanager
+def _time_shown(expected: float) -> Iterator[None]:
+    """Show how long the block has been at work: Faiss says nothing until it has finished."""
+    from tqdm.auto import tqdm
+
+    finished = threading.Event()
+    form = "training: {elapsed} of about " + _duration(expected)
+
+    def show() -> None:
+        start, noted = time.monotonic(), 0.0
+        while not finished.wait(1):
+            passed = time.monotonic() - start
+            if not bar.disable:
+                bar.refresh()
+            elif passed - noted >= SECONDS_BETWEEN_NOTES:
+                noted = passed
+                LOG.info("training: %.0f s of about %s", passed, _duration(expected))
+
+    with tqdm(bar_format=form, leave=False, disable=None) as bar:
+        clock = threading.Thread(target=show, daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            clock.join()
 
 
 def _write(index: Any, path: Path) -> None:

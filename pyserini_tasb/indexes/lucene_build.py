@@ -31,8 +31,9 @@ INDEXERS = {
 BUFFER_MEGABYTES = 1_024
 NOT_AMONG = -1
 LUCENE_ADVICE = {
-    "lucene-flat": "take another --kind",
-    "lucene-hnsw": "search with a larger `--ef-search`, or take `--kind lucene-flat`, which looks at every vector",
+    "lucene-flat": "take another --kind of `tasb index`",
+    "lucene-hnsw": "search with a larger `--ef-search` of pyserini.search.lucene, or make the index by "
+    "`tasb index --kind lucene-flat`, which looks at every vector",
 }
 
 

@@ -36,7 +36,7 @@ WARM_UP = 3
 FROM_TOPICS, FROM_VECTORS = 1_000, 200
 LEAST_RECALL = 0.9
 MORE = 4  # the next try looks at so many times as much
-OTHER_KIND = "take another --kind (flat and fp16 look at every vector)"
+OTHER_KIND = "take another --kind of `tasb index` (flat and fp16 look at every vector)"
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,9 @@ def faiss_advice(index: Any) -> str:
         advice.append(f"--parameters k_factor_rf={MORE * refined.k_factor:g}")
     elif getattr(faiss.downcast_index(codes), "code_size", 0) < 2 * index.d:  # fewer than 16 bits a number
         advice.append("--refine fp16, which ranks candidates by the vectors themselves")
-    return f"make the index again with {'; with '.join(advice)}; or {OTHER_KIND}" if advice else OTHER_KIND
+    return (
+        f"make the index again (`tasb index`) with {'; with '.join(advice)}; or {OTHER_KIND}" if advice else OTHER_KIND
+    )
 
 
 def _stages(index: Any) -> Iterator[Any]:

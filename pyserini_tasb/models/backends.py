@@ -65,6 +65,7 @@ class Models:
             _log_once(logging.WARNING, other_vectors)
         self.device = device or BACKENDS["torch" if self._backend == "auto" else self._backend].best_device()
         self._ways = _ways(self.device.partition(":")[0], one_by_one=one_by_one)
+        self._texts = "queries" if one_by_one else "passages"
         self._chosen: dict[Precision, Model] = {}
         self._loaded: dict[tuple[str, Precision], Model] = {}
 
@@ -87,7 +88,9 @@ class Models:
     def _asked_model(self, precision: Precision) -> Model:
         computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device)
         if computed != precision:
-            said = f"encoding with {self._backend} in {computed}, its fastest here for precision {precision}"
+            said = (
+                f"encoding {self._texts} with {self._backend} in {computed}, its fastest here for precision {precision}"
+            )
             _log_once(logging.INFO, said)
         return self._load(self._backend, computed)
 
@@ -106,8 +109,10 @@ class Models:
                     reason = error.found.partition("\n")[0]
                 else:
                     why = "".join(f"; not {passed}" for passed in passed_over)
-                    said = f"encoding with {name} in {computed}, the fastest here for precision {precision}{why}"
-                    _log_once(logging.INFO, said)
+                    said = (
+                        f"encoding {self._texts} with {name} in {computed}, the fastest here for precision {precision}"
+                    )
+                    _log_once(logging.INFO, said + why)
                     return model
             passed_over.append(f"{name} in {computed} ({reason})")
         raise AssertionError("torch computes in fp32 everywhere")

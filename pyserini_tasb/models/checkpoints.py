@@ -203,7 +203,7 @@ OTHER_HEADS = (
     "HF_ColBERT",  # Stanford's own: markers in its texts, vectors of length one
 )
 CAUSAL_BI_ENCODER = (
-    "; one that makes vectors by its last token needs an encoder card with `pooling: last` (to train: "
+    "; one that makes vectors by its last token needs an encoder card with `pooling: last` (to train a student: "
     "`student.pooling: last`)"
 )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +15,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.checkpoints import PICKLED_WEIGHTS, SAFE_WEIGHTS, load_errors_explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -52,7 +54,7 @@ def load_pretrained(
             found=f"an encoder-decoder ({architecture}), read with its decoder: the vectors would be the decoder's",
             do="choose an encoder (BERT-like), or a causal model with `pooling: last`",
         )
-    with load_errors_explained(folder):
+    with load_errors_explained(folder), _without_progress_bar():
         model, report = auto_class.from_pretrained(
             str(folder),
             config=config,
@@ -83,6 +85,26 @@ def load_pretrained(
             do=f"{ONE_MODEL}: it may say too few layers",
         )
     return model
+
+
+@contextlib.contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Nothing about the weights of a model that is on this disk, which transformers 5 counts one by one."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # where HF_HUB_DISABLE_PROGRESS_BARS=0: of downloads, and none is here
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings(action="ignore"):
+            logging.enable_progress_bar()
 
 
 def _further_layers(model: Any, unexpected: Iterable[str]) -> list[str]:

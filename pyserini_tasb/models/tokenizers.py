@@ -279,7 +279,7 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
         raise TasbError(
             expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
             found=str(max_length),
-            do="raise it: student.query_max_length or student.passage_max_length to train, "
+            do="raise it: `query_max_length` or `passage_max_length` of the model to train, "
             f"{argument('max_length')} to encode",
         )
     tokenizer = Tokenizer.from_str(whole.backend_tokenizer.to_str())

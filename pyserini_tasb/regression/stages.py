@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 HOME = "home"
-SECONDS_FOR_CTRL_C = 1
+SECONDS_FOR_A_SIGNAL = 1
 # Anserini's names for the files of topics that this package bundles.
 TOPICS = {
     "dl19-passage": "topics.dl19-passage.txt",
@@ -142,8 +142,8 @@ class StageRunner:
         try:
             took = self._pipeline.execute(step, on_screen=self._on_screen, stop=self.stop)
         except StepFailedError as error:
-            # Ctrl-C on a terminal reaches the command as well, which may end before the first thread has seen it.
-            if self.stop.wait(SECONDS_FOR_CTRL_C):
+            # A service manager ends all processes at once: the command may end before the first thread has seen it.
+            if self.stop.wait(SECONDS_FOR_A_SIGNAL):
                 raise KeyboardInterrupt from error
             return dataclasses.replace(outcome, failure=str(error))
         LOG.info("%s: %s done in %.1f s", condition.name, stage.kind, took)

@@ -16,7 +16,6 @@ import os
 import re
 import shlex
 import string
-import subprocess
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pyserini_tasb.commands import asked
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.outputs import new_file
 from pyserini_tasb.parsing import read_yaml
@@ -373,20 +373,14 @@ def index_archives(names: list[str]) -> list[Prebuilt]:
     Raises:
         TasbError: Pyserini does not start.
     """
-    asked = subprocess.run(
-        [sys.executable, "-c", _ASK, *names],
-        env={**os.environ, **command_environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode:
+    answer = asked([sys.executable, "-c", _ASK, *names], environment={**os.environ, **command_environment()})
+    if answer.returncode:
         raise TasbError(
             expected="a Pyserini that says which indexes it knows",
-            found=(asked.stderr.strip().splitlines() or ["nothing"])[-1],
+            found=(answer.stderr.strip().splitlines() or ["nothing"])[-1],
             do="see `tasb doctor`",
         )
-    entries: dict[str, Any] = json.loads(asked.stdout.strip().splitlines()[-1])
+    entries: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
     return [Prebuilt.model_validate(entry) for entry in entries.values()]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.fields import Fields
-from pyserini_tasb.formats.named import as_qrels, as_topics
+from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import as_run
 from pyserini_tasb.results import Result
@@ -190,7 +190,9 @@ def _require_queries(qids: Sequence[str], run: Run) -> None:
                 where=run.name,
                 expected=f"{argument('topic')} of the run: {', '.join(itertools.islice(run, EXAMPLES))}, …",
                 found=f"`{qid}`",
-                do=f"did you mean `{close[0]}`?" if close else "check that run and topic belong together",
+                do=f"did you mean `{close[0]}`?"
+                if close
+                else same_ids_advice([qid], run, "check that run and topic belong together"),
             )
 
 

@@ -81,7 +81,8 @@ def hybrid(
         set: values that replace the recipe's, as `key=value`, e.g. `["method=rrf"]`, or key → value.
         allow_other_encoder: search although an index does not list the encoder; scores may mean nothing.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: threads of Faiss, and of Lucene beside it; by default the cores that this process may use.
+        threads: threads of Faiss, and of Lucene beside it; by default $OMP_NUM_THREADS, else the cores that this
+            process may use.
 
     Returns:
         the fused run.

@@ -82,7 +82,7 @@ def search(
         tag: the last column of TREC's format; by default the encoder's name.
         device: the encoder's device, `cpu` or `cuda:0`.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: threads of Faiss; by default the cores that this process may use.
+        threads: threads of Faiss; by default $OMP_NUM_THREADS, else the cores that this process may use.
 
     Returns:
         the run; a `TimedRun` if `latency`.

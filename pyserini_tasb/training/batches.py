@@ -17,7 +17,7 @@ import numpy as np
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
 from pyserini_tasb.training.binning import list_numbers, ranges
-from pyserini_tasb.workers import Child, starting_processes
+from pyserini_tasb.workers import Child, starting_processes, stop_all
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -319,10 +319,7 @@ class _Workers:
             child.send(composer)
 
     def stop(self) -> None:
-        for child in self._children:
-            child.hang_up()
-        for child in self._children:
-            child.stop(SECONDS_TO_STOP)
+        stop_all(self._children, SECONDS_TO_STOP)
 
     def ask(self, step: int) -> None:
         self._child(step).send(step)

@@ -136,7 +136,7 @@ class PairwiseLoss:
         if margins is None and self.needs_margins:
             raise TasbError(
                 expected=f"teacher scores or margins for the loss `{self._name}`",
-                found="pairs with labels alone",
+                found="pairs with labels only",
                 do="train with the loss `ranknet`, or score the pairs with a teacher first",
             )
         given = [positives, negatives, *([] if margins is None else [margins])]

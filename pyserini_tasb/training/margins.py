@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
+from pyserini_tasb.artifacts import values_explained
 from pyserini_tasb.data.pair_store import all_equal
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.losses import InBatchScores
@@ -67,8 +68,9 @@ def fit_margin_scale(
     """
     observed = {}
     if store.supervision != "labels":
-        margins = store.manifest["margins"]
-        observed["pairwise"] = MarginStatistics(len(store), margins["mean"], margins["deviation"])
+        with values_explained(store.folder):
+            mean, deviation = (float(store.manifest["margins"][name]) for name in ("mean", "deviation"))
+        observed["pairwise"] = MarginStatistics(len(store), mean, deviation)
     if teacher is not None:
         observed["in-batch"] = _in_batch_statistics(teacher, store)
     rescales = {name: _rescale(wanted, statistics) for name, statistics in observed.items()}

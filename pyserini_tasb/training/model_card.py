@@ -229,7 +229,7 @@ Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below;
 ## Use with Pyserini
 
 ```
-pip install 'pyserini-tasb[cpu]'
+pip install '.[cpu]'  # in a clone of pyserini-tasb
 python -m pyserini.encode input --corpus corpus.jsonl --fields text output --embeddings index --to-faiss \
 encoder --encoder tasb:{{ card.name }} --fields text{{ " --dimension %d" % dimension if dimension != usual_dimension }}
 python -m pyserini.search.faiss --index index --encoder tasb:{{ card.name }} --topics topics.tsv --output run.txt
@@ -313,7 +313,7 @@ Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below,
 ## Use
 
 ```
-pip install 'pyserini-tasb[cpu]'
+pip install '.[cpu]'  # in a clone of pyserini-tasb
 {% for command in commands %}
 {{ command }}
 {% endfor %}

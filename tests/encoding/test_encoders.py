@@ -91,6 +91,16 @@ def test_arguments_that_pyserini_derives_from_names_change_nothing(collection):
     assert_same(passage.encode([text], contentss=["other"], images=None), plain_vectors(TINY_MODEL, [text]))
 
 
+def test_fields_that_are_not_encoded_are_noted_once(caplog):
+    encoder = TasbDocumentEncoder(str(TINY_MODEL), device="cpu")
+    with caplog.at_level("INFO", logger="pyserini_tasb"):
+        for _ in range(2):
+            encoder.encode(["text"], titles=["title"], headlines=["headline"], images=None)
+    assert [record.getMessage() for record in caplog.records if "not encoded" in record.getMessage()] == [
+        "not encoded: headlines; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)"
+    ]
+
+
 def test_prefix_is_put_before_the_text(collection):
     text = collection.texts[0]
     expected = plain_vectors(TINY_MODEL, [f"sort: {text}"])

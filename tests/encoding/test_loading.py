@@ -55,7 +55,9 @@ def test_auto_takes_the_fastest_that_is_accurate_enough(machine, notes, monkeypa
         Models(card(backend="auto"), "cpu", one_by_one=one_by_one).at(asked)
         line = notes.messages[-1]
         choice = expected_choice(asked, bf16, int8, amx, one_by_one)
-        assert line.startswith(f"encoding with {choice}, the fastest here for precision {asked}")
+        assert line.startswith(
+            f"encoding {'queries' if one_by_one else 'passages'} with {choice}, the fastest here for precision {asked}"
+        )
         assert ("not onnx in int8 (no fast int8 on this hardware)" in line) == (asked == "int8" and not int8)
 
 
@@ -109,14 +111,14 @@ def test_an_unknown_back_end_is_refused(monkeypatch):
 def test_what_was_asked_and_taken_goes_without_saying(notes):
     TextEncoder(card())
     TextEncoder(card(backend="onnx"))
-    assert "encoding with" not in notes.text
+    assert "encoding " not in notes.text
 
 
 def test_what_is_taken_instead_is_said_once(machine, notes):
     machine(bf16=False, int8=False)
     for _ in range(2):
         TextEncoder(card(precision="bf16"))
-    assert notes.text.count("encoding with torch in fp32, its fastest here for precision bf16") == 1
+    assert notes.text.count("encoding passages with torch in fp32, its fastest here for precision bf16") == 1
 
 
 def test_one_model_serves_all_precisions_that_it_is_the_fastest_for(machine):
@@ -169,5 +171,5 @@ def test_so_single_queries_go_through_onnx_runtime_and_passages_do_not(notes):
     text = "dense retrieval with topic-aware batches"
     np.testing.assert_allclose(queries.encode(text), passages.encode([text])[0], atol=1e-5)
     said = notes.text
-    assert "encoding with onnx in fp32, the fastest here for precision fp32" in said
-    assert "encoding with torch in fp32, the fastest here for precision fp32" in said
+    assert "encoding queries with onnx in fp32, the fastest here for precision fp32" in said
+    assert "encoding passages with torch in fp32, the fastest here for precision fp32" in said

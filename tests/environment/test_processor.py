@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from pyserini_tasb.environment.processor import threads
+from pyserini_tasb.environment.processor import request_short_waits, threads
+from tests.command_line import tasb
 
 
 @pytest.fixture
@@ -76,3 +77,17 @@ def test_this_machine():
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+def test_threads_of_commands_do_not_wait_busily_unless_the_user_says_so(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert tasb("list") == 0
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    request_short_waits()
+    assert os.environ["GOMP_SPINCOUNT"] == "5"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    request_short_waits()
+    assert "GOMP_SPINCOUNT" not in os.environ

@@ -159,7 +159,7 @@ def test_faulty_lines_are_all_named(refused, tmp_path):
     path = tmp_path / "faulty.jsonl"
     path.write_text('{"id": "p0", "predicted_queries": "a"}\n{"id": true, "predicted_queries": []}\n{"id": "p3"\n')
     said = refused(path)
-    for line, fault in ((1, "predicted_queries is not a list"), (2, "no id"), (3, "Expecting ',' delimiter")):
+    for line, fault in ((1, "predicted_queries is not a list"), (2, "no id"), (3, "not JSON: Expecting ',' delimiter")):
         assert f"{path}:{line}: {fault}" in said
     path.write_bytes(b"a\nb\xff\nc\n")
     assert f"{path}:2: not UTF-8" in refused(path)
@@ -199,9 +199,13 @@ def test_docids_in_front_of_the_queries(expand, tmp_path):
     assert "each got 0 to 2 queries, 1 of them none, 4 in all" in said
 
 
-def test_passage_numbers_in_front_are_no_words(tmp_path):
-    (tmp_path / "collection.tsv").write_text("0\tIt rains.\n1\tSnow.\n")
+def test_passage_numbers_in_front_are_no_words(expand, refused, collection, tmp_path):
     predictions = DATA / "corpora" / "predictions.tsv"
+    assert "found:    0, which is no docid of it" in refused(predictions)
+    collection.write_text("0\tIt rains.\n1\tSnow.\n")
+    status, _, said = expand(predictions)
+    assert status == 0
+    assert "2 passages with predicted queries: each got 1 to 2 queries, 3 in all" in said
     made = pyserini_tasb.expand(tmp_path / "collection.tsv", predictions=predictions, output=tmp_path / "new")
     assert [record["contents"] for record in read(made.path)["000000.jsonl"]] == [
         "It rains. what is rain why does it rain",

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.named import bundled_files, load_qrels, load_run, load_topics
+from pyserini_tasb.formats.named import bundled_files, load_qrels, load_run, load_topics, same_ids_advice
+from tests.command_line import tasb
+from tests.conftest import TINY_MODEL
 from tests.evaluation.conftest import printed_by
 
 
@@ -120,3 +123,50 @@ def test_other_names_come_from_pyserini_and_its_failures_are_readable(tmp_path, 
     assert "Pyserini says JavaException" in answers[2]
     assert "Pyserini says JavaException" in answers[3]
     assert "Pyserini says ValueError: Topic no-such-topics Not Found" in answers[4]
+
+
+@pytest.mark.parametrize(
+    ("ids", "others", "said"),
+    [
+        (["0001", "0002"], ["1", "2"], "stock Pyserini turns the query id `0001` into `1`"),
+        (["1"], ["a", "007", "01"], "stock Pyserini turns the query id `01` into `1`"),
+        (["000"], ["0"], "`000` into `0`"),
+        (["a1"], ["a01"], "other"),
+        (["1"], ["2"], "other"),
+        ([], ["2"], "other"),
+    ],
+)
+def test_ids_that_pyserini_shortens(ids, others, said):
+    assert said in same_ids_advice(ids, others, "other")
+
+
+COMMANDS = {
+    "evaluate": "evaluate --qrels qrels --runs padded.run",
+    "fuse": "fuse --method rrf --runs padded.run short.run --output new",
+    "tune": "tune --recipe tasb+bm25 --runs padded.run other.run --qrels qrels --output new.yaml",
+    "rerank": "rerank --run padded.run --topics topics.tsv --corpus corpus.tsv --model model --output new",
+    "show": "show padded.run --topic 1 --topics topics.tsv --corpus corpus.tsv",
+    "validation-set": "validation-set --topics topics.tsv --qrels qrels --run padded.run --corpus corpus.tsv "
+    "--output new",
+    "mine": "mine --topics padded.tsv --qrels qrels --run padded.run --corpus corpus.tsv --output new",
+    "mine a run": "mine --topics topics.tsv --qrels qrels --run padded.run --corpus corpus.tsv --output new",
+}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_where_no_topic_matches_the_ids_are_compared_as_pyserini_makes_them(tmp_path, monkeypatch, capsys, verb):
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "padded.run": "0001 Q0 a 1 2 t\n0001 Q0 b 2 1 t\n",
+        "other.run": "0001 Q0 a 1 3 t\n0001 Q0 b 2 1 t\n",
+        "short.run": "1 Q0 a 1 2 t\n1 Q0 b 2 1 t\n",
+        "qrels": "1 0 a 1\n",
+        "topics.tsv": "1\tsome words\n",
+        "padded.tsv": "0001\tsome words\n",
+        "corpus.tsv": "a\tsome text\nb\tmore text\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    shutil.copytree(TINY_MODEL, tmp_path / "model")
+    assert tasb(*COMMANDS[verb].split()) == 2
+    assert "stock Pyserini turns the query id `0001` into `1`" in capsys.readouterr().err

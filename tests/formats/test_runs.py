@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.formats.run import Run
-from pyserini_tasb.formats.run_files import read_run
+from pyserini_tasb.formats.run_files import read_run, read_run_table
 from pyserini_tasb.formats.run_table import without_own_documents
+from tests.command_line import tasb
 
 GOOD = "q1 Q0 d1 1 2.5 tag\n"
 
@@ -177,3 +178,72 @@ def test_a_query_s_own_document_is_dropped(tmp_path):
     Run(run).write(tmp_path / "run.txt", tag="t")
     assert load_run(tmp_path / "run.txt", remove_query=True) == left
     assert load_run(tmp_path / "run.txt") == run
+
+
+CONSTANT = "1 Q0 a 1 0 t\n1 Q0 m 2 0 t\n1 Q0 z 3 0 t\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "queries"),
+    [
+        (CONSTANT, 1),
+        (CONSTANT + CONSTANT.replace("1 Q0", "2 Q0") + "3 Q0 a 1 2 t\n3 Q0 b 2 1 t\n4 Q0 a 1 0 t\n", 2),
+        ("1 Q0 z 1 0 t\n1 Q0 m 2 0 t\n1 Q0 a 3 0 t\n", 0),  # by docid, descending, as trec_eval has it
+        ("1 Q0 a 3 0 t\n1 Q0 m 2 0 t\n1 Q0 z 1 0 t\n", 0),
+        ("1 Q0 a 1 0 t\n1 Q0 m 1 0 t\n1 Q0 z 1 0 t\n", 0),  # ranks that say nothing
+        ("1 Q0 a 1 0 t\n1 Q0 m 2 0 t\n1 Q0 z 3 -1 t\n", 0),  # a tie, as every run has some
+        ("1 Q0 a x 0 t\n1 Q0 m y 0 t\n", 0),
+        ("1\ta\t1\n1\tm\t2\n", 0),  # MS MARCO's ranks are all it has
+    ],
+)
+@pytest.mark.parametrize("irregular", [False, True])
+def test_ranks_that_equal_scores_contradict_are_noted(tmp_path, caplog, text, queries, irregular):
+    caplog.set_level("INFO")
+    path = written(tmp_path, text + "\n" * irregular)
+    read_run_table(path)
+    notes = [message for message in caplog.messages if "count for nothing, as all scores are equal there" in message]
+    assert len(notes) == bool(queries)
+    assert all(f"the ranks of {queries} quer" in note and str(path) in note for note in notes)
+    if "\t" not in text:
+        caplog.clear()
+        load_run(path)
+        assert len(caplog.messages) == bool(queries)
+
+
+def test_they_are_noted_wherever_a_run_is_read(tmp_path, capsys):
+    run, other, qrels = (tmp_path / name for name in ("run", "other", "qrels"))
+    run.write_text(CONSTANT)
+    other.write_text("1 Q0 z 1 3 t\n1 Q0 b 2 2 t\n")
+    qrels.write_text("1 0 a 1\n1 0 b 1\n")
+    for command in (
+        ["evaluate", "--qrels", qrels, "--runs", run, "--measures", "RR@10"],
+        ["fuse", "--method", "rrf", "--runs", run, other, "--output", tmp_path / "fused"],
+    ):
+        assert tasb(*command) == 0
+        assert capsys.readouterr().err.count("the ranks of 1 query count for nothing") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--qrels", CONSTANT, "6 columns (a run?)"),
+        ("--runs", "1 0 a 1\n1 0 b 0\n", "4 columns (qrels?)"),
+        ("--topics", CONSTANT, "1 column between tabs (a run?)"),
+        ("--topics", "1 0 a 1\n1 0 b 0\n", "1 column between tabs (qrels?)"),
+    ],
+)
+def test_files_of_another_kind(tmp_path, capsys, option, text, said):
+    right = {"qrels": "1 0 a 1\n", "run": "1 Q0 a 1 1 t\n", "topics": "1\tsome words\n", "corpus": "a\ttext\n"}
+    files = {name: tmp_path / f"{name}.tsv" for name in right}
+    for name, content in right.items():
+        files[name].write_text(content)
+    wrong = tmp_path / "wrong.tsv"
+    wrong.write_text(text)
+    command = ["evaluate", "--qrels", files["qrels"], "--runs", files["run"], "--measures", "RR@10"]
+    if option == "--topics":
+        command = ["show", files["run"], "--topic", "1", "--topics", files["topics"], "--corpus", files["corpus"]]
+    command[command.index(option) + 1] = wrong
+    assert tasb(*command) == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "check that it is the right file" in printed

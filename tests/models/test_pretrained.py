@@ -7,11 +7,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from pyserini_tasb import TasbError
 from pyserini_tasb.models.bert_cat import load_sequence_classifier
 from pyserini_tasb.models.bert_dot import load_bert_dot
+from pyserini_tasb.models.pretrained import load_pretrained
 from tests.conftest import TINY_MODEL
 from tests.models.headed_models import pair_ids
 
@@ -91,3 +92,14 @@ def test_a_pickle_needs_the_users_word_also_where_it_lies_alone(encoder):
     assert not load_bert_dot(encoder, allow_bin=True).training
     with torch.no_grad():
         assert torch.equal(load_bert_dot(encoder, allow_bin=True)(IDS, MASK), load_bert_dot(TINY_MODEL)(IDS, MASK))
+
+
+def test_no_bar_about_weights_and_the_user_s_setting_is_kept(capfd):
+    from transformers.utils import logging
+
+    for enabled in (True, False):
+        (logging.enable_progress_bar if enabled else logging.disable_progress_bar)()
+        load_pretrained(AutoModel, TINY_MODEL, torch.float32, allow_bin=False)
+        assert logging.is_progress_bar_enabled() == enabled
+    logging.enable_progress_bar()
+    assert "weights" not in capfd.readouterr().err

@@ -134,6 +134,19 @@ def test_hook_is_live(installed):
     assert installed.run("-S", "-c", LIVE, cwd="/").stdout == "False\n"
 
 
+@pytest.mark.parametrize("extra", ["cpu", "onnx", "demo"])
+def test_an_extra_is_added_to_an_installation_by_the_command_in_our_messages(installed, extra):
+    # It is in no index, so what pip finds is what is installed; all that these extras need is there as well.
+    installed.pip("install", "--dry-run", "--no-index", f"pyserini-tasb[{extra}]")
+
+
+def test_doctor_knows_what_to_install_again(wheel_venv, editable_venv, distributions, checkout):
+    code = "from pyserini_tasb.environment.checks import reinstall_command; print(reinstall_command())"
+    again = "pip install --force-reinstall --no-deps"
+    assert wheel_venv.run("-c", code, cwd="/").stdout == f"{again} {distributions[1]}\n"
+    assert editable_venv.run("-c", code, cwd="/").stdout == f"{again} -e {checkout}\n"
+
+
 @pytest.mark.parametrize("at", ["/", "checkout"])
 def test_recipes_are_found(installed, checkout, at, tmp_path, monkeypatch):
     monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))  # not where other tests' training leaves its cards

@@ -104,7 +104,9 @@ def test_processes_get_the_back_end_and_their_notes_come_here(tmp_path, notes):
     vectors = encode(tmp_path / "out", processes=2, backend="auto")
     manifest = json.loads((vectors.path / "manifest.json").read_text())
     assert manifest["about"]["computed by"] == "torch fp32"
-    said = [message for message in notes.messages if message.startswith("encoding with torch in fp32, the fastest")]
+    said = [
+        message for message in notes.messages if message.startswith("encoding passages with torch in fp32, the fastest")
+    ]
     assert len(said) == 2
     (vectors.path / "units" / "000001.json").unlink()
     with pytest.raises(TasbError, match="computed by torch fp32, not onnx fp32"):

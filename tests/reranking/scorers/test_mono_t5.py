@@ -131,7 +131,7 @@ def test_a_larger_vocabulary_than_the_model_has(tmp_path, safe):
 def test_what_is_surely_relevant_stays_apart(folder, monkeypatch):
     """In fp32, log-softmax gives 0 for all of them."""
     mono = scorer(folder)
-    monkeypatch.setattr(mono._model, "log_odds", lambda _: np.array([20, 30, 40], dtype=np.float32))
+    monkeypatch.setattr(mono._model, "log_odds", lambda _, _progress: np.array([20, 30, 40], dtype=np.float32))
     rows = np.arange(3)
     found = mono.score_pairs(ListedTexts(["q"]), ListedTexts(["a", "b", "c"]), np.zeros_like(rows), rows)
     np.testing.assert_allclose(found, -np.exp([-20.0, -30.0, -40.0]), rtol=1e-6)

@@ -263,3 +263,20 @@ def test_queries_that_are_documents(collection, tmp_path):
     ]
     same = Task(**about, depth=60)
     assert load_tasks({"search": same})[0].digest != loaded[True][0].digest
+
+
+@pytest.mark.parametrize("with_run", [False, True])
+def test_a_collection_with_other_fields(with_run, tmp_path, collection):
+    with (tmp_path / "news.jsonl").open("w") as out:
+        for docid, title, text in zip(collection.docids, collection.titles, collection.texts, strict=True):
+            out.write(json.dumps({"docno": docid, "headline": title, "body": text}) + "\n")
+    about = {"topics": str(TINY / "topics.tsv"), "qrels": str(TINY / "qrels.txt"), "depth": 5}
+    if with_run:
+        about["run"] = str(tmp_path / "run.txt")
+        Run({qid: {collection.docids[n]: 9.0 - n for n in range(6)} for qid in collection.topics}).write(about["run"])
+    named = {"collection": tmp_path / "news.jsonl", "fields": ["headline", "body"], "docid_field": "docno"}
+    plain, other = (load_tasks({"t": Task(**about, **of)}) for of in ({"collection": TINY / "corpus.jsonl"}, named))
+    options = ScoringOptions("cpu")
+    assert rank_tasks(f"tasb:{TINY_MODEL}", other, options) == rank_tasks(f"tasb:{TINY_MODEL}", plain, options)
+    only_bodies = load_tasks({"t": Task(**about, **named | {"fields": ["body"]})})
+    assert only_bodies[0].digest != other[0].digest

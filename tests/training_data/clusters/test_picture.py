@@ -127,7 +127,7 @@ def test_users_settings_of_matplotlib_do_not_matter(planted, picture, tmp_path):
 
 def test_too_few_queries_for_a_picture(tmp_path):
     samples = [SampleCluster(1, 3, np.arange(3), ("a", "b", "c"))]
-    with pytest.raises(TasbError, match="leave --picture out"):
+    with pytest.raises(TasbError, match="leave out picture=True"):
         draw_clusters(
             tmp_path / "clusters.png", samples, np.eye(3, dtype=np.float32), metric="spherical", seed=1, **TITLES
         )
