@@ -193,5 +193,5 @@ def test_somebody_elses_folder_is_refused(folder):
 
 def test_a_file_in_place_of_the_folder(folder):
     folder.write_text("")
-    with pytest.raises(TasbError, match="a folder to write to"):
+    with pytest.raises(TasbError, match="a folder that can be written"):
         Pipeline(folder, {})
