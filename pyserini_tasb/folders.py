@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.errors import TasbError, argument
@@ -11,7 +12,7 @@ from pyserini_tasb.parsing import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from os import PathLike
 
 
 FAISS, LUCENE, VECTORS, MODEL = "a Faiss index", "a Lucene index", "a vector folder", "a model"
@@ -36,10 +37,18 @@ NO_FOLDER = "no such folder"
 FILES_SHOWN, FOLDERS_SHOWN = 8, 3
 
 
+def at_home(path: str | PathLike[str]) -> Path:
+    """A path with the user's folder for `~`; `~NAME` of no user is a name like any other."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def is_folder(path: Path) -> bool:
     """Whether a folder is there; false, where `Path.is_dir` raises, for a name that no file system takes."""
     try:
-        return _at_home(path).is_dir()
+        return at_home(path).is_dir()
     except OSError:
         return False
 
@@ -89,7 +98,7 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 def missing_folder(path: Path) -> tuple[str, str | None]:
     """A folder that does not exist, for an error's `found`; and for its `do`, which one may have been meant."""
-    whole = _at_home(path)
+    whole = at_home(path)
     if whole.parent != whole and is_folder(whole.parent) and whole.name in _names(whole.parent):
         return "a file", "give its folder, if that is meant"
     parent = next((folder for folder in whole.parents if is_folder(folder)), None)
@@ -117,10 +126,3 @@ def _names(folder: Path) -> set[str]:
         return {path.name for path in folder.iterdir()}
     except OSError:
         return set()
-
-
-def _at_home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:  # `~NAME` of no user, which is then a name like any other
-        return path

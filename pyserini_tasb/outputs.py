@@ -28,6 +28,7 @@ from pyserini_tasb.artifacts import (
     whole_file,
 )
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.folders import at_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -237,7 +238,7 @@ def _paths(given: object) -> Iterator[str | os.PathLike[str]]:
 
 def _is_same(path: Path, given: str | os.PathLike[str]) -> bool:
     with contextlib.suppress(OSError, ValueError):  # no path, but a name
-        return Path(given).expanduser().samefile(path)
+        return at_home(given).samefile(path)
     return False
 
 
@@ -385,7 +386,7 @@ def _refuse_occupied(target: Path, overwrite: bool, inputs: object, made: Sequen
 
 def _is_within(given: str | os.PathLike[str], folder: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):
-        path = Path(given).expanduser()
+        path = at_home(given)
         return path.exists() and path.resolve().is_relative_to(folder.resolve())
     return False
 

@@ -6,13 +6,13 @@ import json
 import logging
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_tasb.artifacts import locked_folder, whole_text_file, write_whole
 from pyserini_tasb.data.downloads import Download, Internet, require_room
 from pyserini_tasb.data.verified_folder import DataFile, TrainingFiles, VerifiedFolder, acquire
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.lines import LineFaults, open_lines, require_utf8
 from pyserini_tasb.formats.named import load_topics
 from pyserini_tasb.outputs import require_folder
@@ -20,6 +20,7 @@ from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pyserini_tasb.data.pair_store import PairStore
     from pyserini_tasb.results import StrPath
@@ -94,12 +95,12 @@ def msmarco(
             found="both",
             do="leave one out: a mirror is for downloads",
         )
-    folder = Path(output).expanduser()
+    folder = at_home(output)
     require_folder(folder)
     commands = prepare(
         MSMARCO,
         folder,
-        source=Path(source).expanduser() if source else None,
+        source=at_home(source) if source else None,
         internet=None if skip_download else Internet(base_url),
     )
     return MsMarco(

@@ -16,6 +16,7 @@ from pyserini_tasb.data.negatives import query_randomness, uniform
 from pyserini_tasb.data.pair_builder import PairRows
 from pyserini_tasb.data.rows import FIX_OR_SKIP, RowFaults, first_row, read_rows
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.lines import FAULTS_SHOWN, is_id_name, open_lines, split_columns
 from pyserini_tasb.formats.named import as_qrels, bundled_files, canonical_name, load_run
 from pyserini_tasb.formats.run import as_run
@@ -379,7 +380,7 @@ class IdFaults:
 
     def __init__(self, kind: Kind, given: AnyQrels | AnyRun, *, skip: bool) -> None:
         name = os.fspath(given) if isinstance(given, str | os.PathLike) else kind
-        path = Path(name).expanduser()
+        path = at_home(name)
         self._path = path if path.is_file() else bundled_files(kind).get(canonical_name(name))
         self.faults = RowFaults(self._path or Path(name), expected=f"{kind} whose ids have texts", skip=skip)
         self._without_text: dict[tuple[str, str | None], None] = {}

@@ -20,6 +20,7 @@ from pyserini_tasb.data.pair_builder import PairStoreBuilder
 from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples, relevant_passages, source_name
 from pyserini_tasb.data.pair_store import Agreement, PairStore, Supervision, all_equal, open_pair_store
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import visible_files
@@ -203,7 +204,7 @@ def pairs(
         build_from_ids(
             folder,
             source,
-            corpus=Path(corpus or "").expanduser(),
+            corpus=at_home(corpus or ""),
             fields=named,
             topics=topics,
             known={} if known_positives is None else relevant_passages(known_positives, min_relevance),
@@ -356,7 +357,7 @@ def describe_source(role: str, given: Any) -> dict[str, Any]:
             digest.update(json.dumps(item).encode())
         return {"role": role, "name": source_name(given), "sha256": digest.hexdigest()}
     name = os.fspath(given)
-    path = Path(name).expanduser()
+    path = at_home(name)
     description: dict[str, Any] = {"role": role, "name": name}
     if path.is_file():
         description |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -496,7 +497,7 @@ def store_queries(folder: Path, topics: AnyTopics) -> TextStore:
     name = "topics"
     if isinstance(topics, str | os.PathLike):
         name = os.fspath(topics)
-        path = Path(name).expanduser()
+        path = at_home(name)
         if path.exists():
             return store_collection(folder, open_collection(path), name)
     return fill_text_store(folder, as_topics(topics).items(), name)

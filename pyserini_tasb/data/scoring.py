@@ -16,6 +16,7 @@ from pyserini_tasb.data.pair_sources import IdPairs, source_name
 from pyserini_tasb.data.pair_store import Agreement
 from pyserini_tasb.data.pairs import store_queries
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.outputs import is_standard_output
@@ -248,7 +249,7 @@ def _stored(
             for name in ("queries", "passages"):
                 (folder / name).mkdir(parents=True)
             queries = store_queries(folder / "queries", topics)
-            collection = open_collection(Path(corpus).expanduser(), fields)
+            collection = open_collection(at_home(corpus), fields)
             passages = store_collection(folder / "passages", collection, os.fspath(corpus))
         yield queries, passages
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from pyserini_tasb.data.validation_set import (
 )
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.collections import StoredCollection, open_collection
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
@@ -33,6 +33,7 @@ from pyserini_tasb.outputs import new_folder, require_new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -92,7 +93,7 @@ def validation_set(
         TasbError: a name or path that leads nowhere, a faulty file, data that does not belong together, or a folder
             that is in the way.
     """
-    folder = Path(output).expanduser()
+    folder = at_home(output)
     require_new_folder(folder, overwrite=overwrite, inputs=[topics, qrels, run, corpus])
     parse_measures([stratify_by])
     options = ValidationOptions(
@@ -105,7 +106,7 @@ def validation_set(
         remove_query=remove_query,
         seed=seed,
     )
-    collection = open_collection(Path(corpus).expanduser(), Fields.named(fields, docid_field))
+    collection = open_collection(at_home(corpus), Fields.named(fields, docid_field))
     sources = {"topics": topics, "qrels": qrels, "run": run, "collection": corpus}
     return build_validation_set(
         folder,

@@ -37,6 +37,7 @@ from pyserini_tasb.environment.java import (
     would_fail,
 )
 from pyserini_tasb.environment.processor import SETTING, VARIABLE, products_depend_on_alignment
+from pyserini_tasb.folders import at_home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -408,7 +409,7 @@ def check_caches() -> list[Finding]:
     from pyserini_tasb.recipes.lookup import broken_recipes, user_folder
 
     return [
-        _pyserini(Path(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini").expanduser()),
+        _pyserini(at_home(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini")),
         _folder("Hugging Face cache", Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE"),
         _folder("your recipes", user_folder("encoders").parent, "PYSERINI_TASB_HOME"),
         *(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.qrels import BEIR, QrelsDict, read_qrels
 from pyserini_tasb.formats.readers import reader_and_path
 from pyserini_tasb.formats.run_files import read_run, read_run_table
@@ -230,7 +231,7 @@ def run_file(name: str | Path) -> Path:
 
 
 def _local_file(kind: Kind, name: str | Path) -> Path | None:
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.exists() and not path.is_dir():
         return path
     bundled = bundled_files(kind).get(canonical_name(str(name)))

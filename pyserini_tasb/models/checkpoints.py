@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.errors import TasbError, shown
-from pyserini_tasb.folders import MODEL, another_folder, is_folder, listing, missing_folder
+from pyserini_tasb.folders import MODEL, another_folder, at_home, is_folder, listing, missing_folder
 from pyserini_tasb.parsing import explained, json_object, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
 
@@ -51,7 +51,7 @@ def find_checkpoint(model: str, *, allow_bin: bool = False, download: bool = Tru
     if model.startswith(PACKAGE_PREFIX):
         return _checked(_folder_in_package(model), allow_bin)
     if is_folder(Path(model)):
-        return _checked(Path(model).expanduser(), allow_bin)
+        return _checked(at_home(model), allow_bin)
     if not may_be_hub_id(model):
         found, meant = missing_folder(Path(model))
         or_id = "" if "/" in model else f", or a hub id with its organisation, `organisation/{model}`"
@@ -422,4 +422,4 @@ def load_errors_explained(folder: Path) -> Iterator[None]:
 def user_cache() -> Path:
     """The folder for what can be computed again: under `$XDG_CACHE_HOME`, or `~/.cache`."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "pyserini-tasb"
+    return at_home(home) / "pyserini-tasb"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -13,12 +12,15 @@ from pydantic import Field, ValidationError
 from pyserini_tasb.artifacts import sha256
 from pyserini_tasb.environment.processor import WeightBits, threads
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.models.checkpoints import EXPORTED, EXPORTED_WEIGHTS
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, HuggingFaceTokenizer, require_pooled_token
 from pyserini_tasb.parsing import explained, read_json
 from pyserini_tasb.recipes.types import Pooling, Strict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -52,7 +54,7 @@ class OnnxModel:
 
     def tokenizer(self, given: str | None) -> TextTokenizer:
         """The model's tokenizer, as `Model` says."""
-        folder = Path(given).expanduser() if given else self._folder
+        folder = at_home(given) if given else self._folder
         tokenizer: FileTokenizer | HuggingFaceTokenizer
         if (folder / TOKENIZER).is_file():
             tokenizer = FileTokenizer(folder, self._about.pad_id)

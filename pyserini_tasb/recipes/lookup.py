@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.folders import is_folder, missing_folder
+from pyserini_tasb.folders import at_home, is_folder, missing_folder
 from pyserini_tasb.parsing import read_yaml
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Prebuilt, Recipe, Regression, TopicSet
@@ -41,7 +41,7 @@ def own_folder(kind: Kind) -> Path:
 def user_folder(kind: Kind) -> Path:
     """The user's own recipes, which win over those the package ships."""
     home = os.environ.get("PYSERINI_TASB_HOME") or "~/.config/pyserini-tasb"
-    return Path(home).expanduser() / kind
+    return at_home(home) / kind
 
 
 def recipe_files(kind: Kind) -> dict[str, Path]:
@@ -64,7 +64,7 @@ def encoder_card(encoder: str) -> EncoderCard:
     """
     wanted = encoder[len(ENCODER_PREFIX) :] if encoder.lower().startswith(ENCODER_PREFIX) else encoder
     if wanted.endswith((".yaml", ".yml")):
-        return _load_card(Path(wanted).expanduser())
+        return _load_card(at_home(wanted))
     files = recipe_files("encoders")
     if wanted.lower() in files:
         return _load_card(files[wanted.lower()])
@@ -112,7 +112,7 @@ def broken_recipes() -> list[tuple[str, Path, TasbError]]:
 
 def default_tag(model: str) -> str:
     """The tag of a run: the model's name without white space; of a path, its last part."""
-    path = Path(model.removeprefix(ENCODER_PREFIX)).expanduser()
+    path = at_home(model.removeprefix(ENCODER_PREFIX))
     name = path.resolve().name.removesuffix(".yaml") if path.exists() else model
     return "_".join(name.split())
 
@@ -121,7 +121,7 @@ def _load_card(path: Path) -> EncoderCard:
     with files_of_others() if _comes_with_weights(path.resolve()) else nullcontext():
         card = load_recipe(path, EncoderCard)
     if card.model.startswith((".", "~")):  # relative to the card, so that a folder with both can be moved
-        local = (path.parent / Path(card.model).expanduser()).resolve()
+        local = (path.parent / at_home(card.model)).resolve()
         card = card.model_copy(update={"model": str(local)})
     return card
 
@@ -150,7 +150,7 @@ def fusion_recipe(name: str, overrides: Sequence[str] = ()) -> FusionRecipe:
         TasbError: no such recipe, or a faulty one.
     """
     if name.endswith((".yaml", ".yml")):
-        return load_recipe(Path(name).expanduser(), FusionRecipe, overrides)
+        return load_recipe(at_home(name), FusionRecipe, overrides)
     files = recipe_files("fusion")
     if name not in files:
         close = difflib.get_close_matches(name.lower(), files, n=1, cutoff=0.5)
@@ -195,7 +195,7 @@ def _named(kind: Kind, name: str, recipe: type[AnyRecipe]) -> AnyRecipe:
 
 def _file(kind: Kind, name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
-        return Path(name).expanduser()
+        return at_home(name)
     files = recipe_files(kind)
     if name not in files:
         shown = [*files][:NAMES_SHOWN] + (["…"] if len(files) > NAMES_SHOWN else [])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import parse_measures
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.parsing import read_yaml, scalars
 from pyserini_tasb.recipes.loading import line_finder
 from pyserini_tasb.recipes.lookup import encoder_card, own_folder, prebuilt, regression, regression_file, topic_set
@@ -18,6 +18,7 @@ from pyserini_tasb.regression.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from pyserini_tasb.recipes.types import NeededModel, Prebuilt, Regression, Stage, StageKind, TopicSet
 
@@ -228,7 +229,7 @@ def _command(stage: Stage, *, remove_query: bool) -> tuple[str, ...]:
 
 def _package_in_recipe(word: str) -> str | None:
     """The package whose code a YAML file names, a recipe or a card that a command would read, if it is not trusted."""
-    path = Path(word.rpartition("=")[2].removeprefix("tasb:")).expanduser()
+    path = at_home(word.rpartition("=")[2].removeprefix("tasb:"))
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return None
     try:

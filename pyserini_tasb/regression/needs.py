@@ -7,11 +7,11 @@ import os
 import shlex
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.environment.java import find_java, install_advice
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.named import run_file
 from pyserini_tasb.models.checkpoints import find_checkpoint, may_be_hub_id
 from pyserini_tasb.recipes.lookup import encoder_card
@@ -20,6 +20,7 @@ from pyserini_tasb.tables import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from pyserini_tasb.recipes.types import NeededModel, Prebuilt
     from pyserini_tasb.regression.condition import Condition, ConditionStage, RunOptions
@@ -138,7 +139,7 @@ def _has_gpu() -> bool:
 
 def cache_folder() -> Path:
     """Pyserini's cache."""
-    return Path(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini").expanduser()
+    return at_home(os.environ.get("PYSERINI_CACHE") or "~/.cache/pyserini")
 
 
 def unpacked(archive: Prebuilt) -> Path:

@@ -6,13 +6,12 @@ import functools
 import os
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pyserini_tasb.encoding.index_manifest import require_encoder
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_index
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.folders import FAISS, LUCENE, another_folder, missing_folder
+from pyserini_tasb.folders import FAISS, LUCENE, another_folder, at_home, missing_folder
 from pyserini_tasb.formats.records import LuceneCollection
 from pyserini_tasb.indexes.faiss_folder import is_faiss_folder, is_lucene_folder
 from pyserini_tasb.indexes.lucene_build import LUCENE_ADVICE
@@ -22,6 +21,7 @@ from pyserini_tasb.plugin.startup import register_encoders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -179,7 +179,7 @@ def index_folder(name: str) -> Path:
     Raises:
         TasbError: no such folder, and no such name or no way to download it.
     """
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.is_dir():
         return path
     if os.sep in name or name.startswith(("~", ".")) or path.exists():
