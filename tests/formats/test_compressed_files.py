@@ -146,6 +146,7 @@ def zipped():
         (b"PAR1\x15\x04", "a Parquet file", "read_parquet"),
         ("1\tfirst\n".encode("utf-16"), "text in UTF-16", "iconv -f UTF-16 -t UTF-8 it.zip"),
     ],
+    ids=["zip", "tar", "tar.gz", "tar.bz2", "7z", "Parquet", "UTF-16"],  # archives hold the time, processes compare ids
 )
 def test_other_kinds_are_named_with_the_way_out(content, found, do, tmp_path, capsys):
     path = tmp_path / "it.zip"
