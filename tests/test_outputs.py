@@ -229,7 +229,7 @@ def test_a_full_disk_keeps_the_earlier_recipe(folder):
     assert tasb(*typed(FILES["tune"], output)) == 0
     before = made(folder)
     assert sorted(before) == ["new/mine.csv", "new/mine.png", "new/mine.yaml"]
-    command = [sys.executable, "-c", FULL, *typed(FILES["tune"], output), "--overwrite", "--set", "depth=2"]
+    command = [sys.executable, "-c", FULL, *typed(FILES["tune"], output), "--overwrite", "--set", "depth=10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "File too large" in done.stderr
