@@ -1,4 +1,4 @@
-"""What lies on disk, so that a kill at any moment leaves it whole.
+"""Files and folders on disk, which a kill at any moment leaves whole.
 
 In this order: files that appear complete or not at all; the manifest of a folder, with size and checksum of every file;
 whether something has changed; what two processes must not do at once. `outputs.py` has what a user names to be written.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb import __version__
 from pyserini_tasb.errors import TasbError, os_errors_explained, shown
-from pyserini_tasb.folders import another_folder
+from pyserini_tasb.folders import FORMAT, MANIFEST, another_folder
 from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-MANIFEST = "manifest.json"
 DAMAGED = "the store is damaged: build it again"
 LOCK, PART = ".lock", ".part"
 
@@ -45,7 +44,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes its place at `path` at the end of the block; until then nothing changes there.
+    """A file to write, which gets its name at the end of the block; until then nothing changes at `path`.
 
     Processes that write the same file come one after the other.
 
@@ -246,7 +245,7 @@ def _parse(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _format(kind: str) -> str:
-    return f"pyserini-tasb {kind}"
+    return FORMAT + kind
 
 
 def _not_a_store(folder: Path, kind: str, unknown: str) -> TasbError:

@@ -92,10 +92,10 @@ def run_command(
         return int(told or own)  # its own, if somebody has killed it
 
 
-def asked(
+def run_short_command(
     command: Sequence[str], *, environment: Mapping[str, str] | None = None, seconds: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """What a short command prints and ends with, as a shell would say it; it ends with this process, too.
+    """Run a short command, which ends with this process; what it printed, and its status as a shell says it.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `seconds`, and was ended.
@@ -164,7 +164,7 @@ class _LatestLine:
 
 
 def without_controls(text: str) -> str:
-    """What a program printed without what moves the cursor and colours letters: that is no news."""
+    """The text that a program printed, without what moves the cursor or colours letters: that is no news."""
     return printable(_CONTROLS.sub("", text))
 
 

@@ -139,7 +139,7 @@ def shown(value: object) -> str:
 
 @contextlib.contextmanager
 def os_errors_explained(where: Path, *, expected: str, do: str) -> Iterator[None]:
-    """What the operating system refuses in the block, as a TasbError."""
+    """Make a TasbError of what the operating system refuses in the block."""
     try:
         yield
     except OSError as error:

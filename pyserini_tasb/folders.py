@@ -1,4 +1,4 @@
-"""What a folder is, told by its files; and what may have been meant where one is missing or is something else."""
+"""Folders of each kind, told by their files; and what may have been meant where one is missing or of another kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FILES = {
     STUDY: {"study.json"},
     CLUSTERS: {"clusters.tsv"},
 }
-MANIFEST, FORMAT = "manifest.json", "pyserini-tasb "  # in whose format stands what we made, such as `vector folder`
+MANIFEST, FORMAT = "manifest.json", "pyserini-tasb "  # a manifest's `format` begins so; `vector folder` may follow
 # What makes the wanted kind of the kind that was given.
 _MADE_BY = {
     (FAISS, VECTORS): "`tasb index --vectors {folder} --output INDEX` makes an index of it",
@@ -54,7 +54,7 @@ def is_folder(path: Path) -> bool:
 
 
 def kind_of_folder(folder: Path) -> str | None:
-    """What is in a folder: one of the kinds above, or a kind of store, such as `a pair store`; None if unknown."""
+    """The kind of a folder: one of those above, or of a store, such as `a pair store`; None if it is unknown."""
     names = _names(folder)
     if any(name.startswith("segments_") for name in names):
         return LUCENE
@@ -67,7 +67,7 @@ def kind_of_folder(folder: Path) -> str | None:
 
 
 def another_folder(path: Path, wanted: str, otherwise: str, *, unknown: str | None = None) -> tuple[str, str]:
-    """What was found at a path that should be a folder of some kind, and what to do: for an error's `found` and `do`.
+    """An error's `found` and `do` for a path that should be a folder of some kind.
 
     Args:
         path: what was given.

@@ -1,4 +1,4 @@
-"""Outputs, the files and folders that a user names to be written: refused before slow work, complete or not there.
+"""Outputs, the files and folders that a user names to be written: refused before slow work, and never half written.
 
 One rule for what exists: a verb that can go on continues its own work; every other refuses, and replaces with
 `overwrite`, once the new one is complete. The folders above an output are made. `-` is standard output.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb.artifacts import (
-    MANIFEST,
+    LOCK,
     PART,
     as_text,
     errors_of_writing,
@@ -28,7 +28,7 @@ from pyserini_tasb.artifacts import (
     whole_file,
 )
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
-from pyserini_tasb.folders import at_home
+from pyserini_tasb.folders import MANIFEST, at_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ SPOOLED_BYTES = 64 << 20
 def new_file(
     path: str | os.PathLike[str], *, overwrite: bool = False, inputs: object = (), name: str = "output"
 ) -> Iterator[NewFile]:
-    """One file, as `new_files` yields several."""
+    """One file that the block writes, as `new_files` yields several."""
     with new_files([path], overwrite=overwrite, inputs=inputs, name=name) as (file,):
         yield file
 
@@ -53,7 +53,7 @@ def new_file(
 def optional_file(
     path: str | os.PathLike[str] | None, *, overwrite: bool = False, inputs: object = (), name: str = "output"
 ) -> Iterator[NewFile | None]:
-    """The same for a verb that may write nothing: None for None."""
+    """One file for a verb that may write none: None if no path is given."""
     with contextlib.ExitStack() as stack:
         given = None if path is None else new_file(path, overwrite=overwrite, inputs=inputs, name=name)
         yield None if given is None else stack.enter_context(given)
@@ -65,7 +65,7 @@ def new_files(
 ) -> Iterator[list[NewFile]]:
     """Files that the block writes; at its end all that were written take their places, one after the other.
 
-    To be entered before slow work. After an exception, what was there before is there still, and nothing else.
+    Enter it before slow work. After an exception, what existed before still exists, and nothing else.
 
     Args:
         paths: the files; `-` is standard output, which gets what was written at the end of the block.
@@ -151,7 +151,7 @@ class NewFile:
 
 
 def opened(output: Path | NewFile) -> AbstractContextManager[BinaryIO]:
-    """The file to write of `new_file`, or of a path, which then is replaced at the end of this block."""
+    """A file to write: one of `new_file`, or one at a path, which is replaced at the end of this block."""
     return output.opened() if isinstance(output, NewFile) else whole_file(output)
 
 
@@ -163,13 +163,13 @@ class StandardOutput(NewFile):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """As of any file."""
+        """The spool, which gets all of what is to be printed."""
         yield self._spool
         self._written = True
 
     @contextlib.contextmanager
     def folder_beside(self, what: str) -> Iterator[Path]:
-        """As of any file, but among the system's temporary ones."""
+        """An empty folder for the time of the block, among the system's temporary ones."""
         with tempfile.TemporaryDirectory(prefix=f"tasb-{what}-") as folder:
             yield Path(folder)
 
@@ -320,7 +320,8 @@ def new_folder(
             _make_empty(beside)
             try:
                 yield beside
-                _sync(beside)
+                for path in (*beside.rglob("*"), beside):
+                    _sync(path)
                 replace_folder(beside, target)
             except BaseException:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -353,7 +354,7 @@ def require_new_folder(
 
 
 def _lock_of(target: Path) -> Path:
-    return target.with_name(f"{target.name}.lock")
+    return target.with_name(f"{target.name}{LOCK}")
 
 
 def _refuse_occupied(target: Path, overwrite: bool, inputs: object, made: Sequence[str]) -> None:
@@ -418,13 +419,12 @@ def _make_empty(folder: Path) -> None:
             path.unlink()
 
 
-def _sync(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def replace_folder(beside: Path, target: Path) -> None:
@@ -443,11 +443,7 @@ def replace_folder(beside: Path, target: Path) -> None:
             old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
-    handle = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync(target.parent)
 
 
 def _replaced(target: Path) -> Path:

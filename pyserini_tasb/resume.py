@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pyserini_tasb.artifacts import lock_file, made_parents, read_sidecar
+from pyserini_tasb.artifacts import LOCK, PART, lock_file, made_parents, read_sidecar
 from pyserini_tasb.errors import os_errors_explained
 from pyserini_tasb.outputs import is_standard_output, new_file, remove_left_parts, require_new_file
 
@@ -33,7 +33,7 @@ def partial_file(
 ) -> Iterator[PartialFile]:
     """Yield what an interrupted process left of a file, or an empty one; no other process gets it meanwhile.
 
-    To be entered before slow work: what a finished file would replace is refused here.
+    Enter it before slow work: a file that the finished one would replace is refused here.
 
     Args:
         path: the whole file; `-` is standard output, for which nothing is kept after an interruption.
@@ -57,7 +57,7 @@ def partial_file(
         part = PartialFile(path, expected)
         with part.errors_explained():
             held.enter_context(made_parents(path))
-            held.enter_context(lock_file(path.with_name(f"{path.name}.lock")))
+            held.enter_context(lock_file(path.with_name(f"{path.name}{LOCK}")))
             part.tidy(overwrite=overwrite)
             remove_left_parts(path)
         require_new_file(path, overwrite=overwrite, inputs=inputs, name=name)
@@ -79,11 +79,11 @@ class PartialFile:
 
     def __init__(self, whole: Path, expected: str) -> None:
         self.whole, self._expected = whole, expected
-        self.path = whole.with_name(f"{whole.name}.part")
-        self.sidecar = whole.with_name(f"{whole.name}.part.json")
+        self.path = whole.with_name(f"{whole.name}{PART}")
+        self.sidecar = whole.with_name(f"{whole.name}{PART}.json")
         # One name each: what a kill leaves is used again.
-        self._new_sidecar = whole.with_name(f"{whole.name}.part.json.new")
-        self._instead = whole.with_name(f"{whole.name}.whole.part")
+        self._new_sidecar = whole.with_name(f"{whole.name}{PART}.json.new")
+        self._instead = whole.with_name(f"{whole.name}.whole{PART}")
 
     def tidy(self, *, overwrite: bool) -> None:
         """Remove what a killed process left besides what can be continued.
@@ -105,7 +105,7 @@ class PartialFile:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What `PATH.part.json` says; nothing if it is missing or damaged."""
+        """The content of `PATH.part.json`; nothing if it is missing or damaged."""
         return read_sidecar(self.sidecar)
 
     def begin(self, about: Mapping[str, Any], size: int = 0) -> None:
@@ -164,6 +164,6 @@ class PartialFile:
             self.sidecar.unlink()
 
     def errors_explained(self) -> AbstractContextManager[None]:
-        """What the operating system refuses in the block, as a TasbError."""
+        """A block in which what the operating system refuses becomes a TasbError."""
         advice = "check the folder, its permissions and the space on the disk; the same command then goes on"
         return os_errors_explained(self.whole, expected=self._expected, do=advice)

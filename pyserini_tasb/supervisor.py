@@ -26,7 +26,7 @@ SECONDS_TO_STOP = 10.0
 SECONDS_BETWEEN_LOOKS = 0.05  # at processes that are not our children: nothing tells of their end
 SECONDS_TO_SUSPEND = 1.0
 SUSPENDED, ENDED = b"T", b"Z"  # states in /proc: the second one's parent has not asked yet how it ended
-CANNOT_START, KILLED = 127, 128  # as in a shell
+CANNOT_START, SIGNALLED = 127, 128  # as in a shell, which adds the signal to the second one
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHANGED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux
@@ -51,7 +51,7 @@ def main() -> None:
     with contextlib.suppress(OSError):  # nobody is there who wants to know
         os.write(lifeline, str(running.status).encode())
     status = running.status or 0
-    raise SystemExit(status if status >= 0 else KILLED - status)
+    raise SystemExit(status if status >= 0 else SIGNALLED - status)
 
 
 def _noted_signals() -> tuple[list[int], int]:
@@ -176,7 +176,7 @@ def _descendants(group: int) -> list[int]:
 
 
 def _state_and_parent(pid: int) -> tuple[bytes, int] | None:
-    """What Linux says of a process, unless there is none."""
+    """The state of a process and its parent, as Linux says; None if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib takes a while to import
             state, parent = file.read().rpartition(b")")[2].split()[:2]

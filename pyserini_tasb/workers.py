@@ -66,7 +66,7 @@ class StopRequest:
         self._restore(*self._before)
 
     def interruption(self) -> Interruption:
-        """What to raise once the work has stopped."""
+        """The exception to raise once the work has stopped."""
         return Interruption(self._number)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
@@ -158,7 +158,7 @@ class Child:
             self.connection.send(message)
 
     def receive(self) -> Any:
-        """What it says next.
+        """The next message of the process.
 
         Raises:
             TasbError: what it raised, or that it died.

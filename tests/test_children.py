@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyserini_tasb.artifacts import lock_file
-from pyserini_tasb.commands import asked, run_command
+from pyserini_tasb.commands import run_command, run_short_command
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.workers import Child
 from tests.processes import MARK, marked
@@ -213,8 +213,13 @@ def test_a_lock_lasts_as_long_as_any_process_that_got_it(tmp_path):
 
 
 def test_a_short_command_ends_in_time_and_says_how(tmp_path):
-    done = asked([sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"])
+    done = run_short_command(
+        [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"]
+    )
     assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
-    assert asked([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]).returncode == 128 + signal.SIGKILL
+    assert (
+        run_short_command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]).returncode
+        == 128 + signal.SIGKILL
+    )
     with pytest.raises(subprocess.TimeoutExpired):
-        asked([sys.executable, "-c", "import time; time.sleep(1000)"], seconds=0.5)
+        run_short_command([sys.executable, "-c", "import time; time.sleep(1000)"], seconds=0.5)

@@ -1,4 +1,4 @@
-"""The house: imports go downward, no module imports itself by a detour, and only the command line prints and exits."""
+"""The house: imports go downward and in no circle, only the command line prints and exits, docstrings read well."""
 
 from __future__ import annotations
 
@@ -160,3 +160,18 @@ def imports(tree, name):
 def test_only_the_command_line_and_the_plugin(does, exceptions):
     found = {name for name, tree in modules().items() if room(name) not in ROOMS_THAT_SPEAK and does(tree)}
     assert found == exceptions
+
+
+WORDS_TO_BEGIN_OTHERWISE = ("Of", "As", "For", "What")  # a docstring says what a thing is
+
+
+def test_no_docstring_begins_with_a_word_that_needs_a_second_reading():
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    found = [
+        f"{name}: {docstring.splitlines()[0]}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, documented)
+        and (docstring := ast.get_docstring(node) or "").partition(" ")[0] in WORDS_TO_BEGIN_OTHERWISE
+    ]
+    assert found == []

@@ -65,8 +65,8 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="Run again what an earlier run finished with the same inputs, commands and versions, too; and replace "
-        "what exists at --export-2cr or --report.",
+        help="Run everything again, also what an earlier run finished with the same inputs, commands and versions; and "
+        "replace files that exist at --export-2cr or --report.",
     )
     parser.add_argument("--download", action="store_true", help="Let Pyserini download what is missing, however big.")
     parser.add_argument(

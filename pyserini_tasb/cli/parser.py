@@ -35,14 +35,14 @@ class Parser(argparse.ArgumentParser):
     _typed: Sequence[str] = ()
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """What was typed; an unknown option or word ends the process with our error."""
+        """Read what was typed; an unknown option or word ends the process with our error."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._of_verb(options.verb).refuse_words(unknown)
         return options
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As argparse, which also calls it for a verb, with what stands behind the verb."""
+        """Read what was typed as argparse does, which also calls this for what stands behind a verb."""
         self._typed = () if args is None else args
         return super().parse_known_args(args, namespace)
 

@@ -24,7 +24,7 @@ class UnwritableError(Exception):
     """Standard output takes no more. No OSError, which would be taken for one of the file being read or written."""
 
 
-class Output(io.RawIOBase):
+class StandardStream(io.RawIOBase):
     """A standard stream that remembers why it could not be written to, and then takes whatever it gets.
 
     Args:
@@ -62,15 +62,15 @@ class Output(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def standard_streams() -> Iterator[Output]:
-    """Let this process print to an `Output` each; the block gets that of standard output.
+def standard_streams() -> Iterator[StandardStream]:
+    """Let this process print to a `StandardStream` each; the block gets that of standard output.
 
     Streams that somebody has replaced, such as a test, stay as they are.
     """
     closed = _open_what_is_closed()
     before = sys.stdout, sys.stderr
-    output = Output(STDOUT, closed=STDOUT in closed, required=True)
-    errors = Output(STDERR, closed=STDERR in closed, required=False)
+    output = StandardStream(STDOUT, closed=STDOUT in closed, required=True)
+    errors = StandardStream(STDERR, closed=STDERR in closed, required=False)
     if sys.stdout is sys.__stdout__:
         sys.stdout = _text(output, sys.stdout)
     if sys.stderr is sys.__stderr__:
@@ -99,7 +99,7 @@ def _open_what_is_closed() -> list[int]:
     return closed
 
 
-def _text(output: Output, like: Any) -> TextIO:
+def _text(output: StandardStream, like: Any) -> TextIO:
     # Letters that the encoding lacks are written as escapes; Python's own standard output would raise.
     if like is None:  # it was closed
         return io.TextIOWrapper(io.BufferedWriter(output), encoding="utf-8", errors="backslashreplace")

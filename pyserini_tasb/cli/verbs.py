@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.errors import Interruption, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pyserini_tasb.errors import Argument
 
-STANDARD_OUTPUT = "-"  # as an output
 # Values of every verb that are not its function's.
 OWN = ("verb", "called", "verbosity", "trust", "print_completion")
 
@@ -97,9 +96,8 @@ class Verb:
         """Call the function and print its result; return the exit status."""
         given = {name: value for name, value in vars(options).items() if name not in (*OWN, *self.printing)}
         result = self.function(**given)
-        # Standard output that has lines for another program is not for people.
-        is_taken = any(given.get(name) == STANDARD_OUTPUT for name in ("output", "export_2cr"))
-        with contextlib.redirect_stdout(sys.stderr) if is_taken else contextlib.nullcontext():
+        # Where standard output has lines for another program, people read standard error.
+        with contextlib.redirect_stdout(sys.stderr) if _prints_its_output(given) else contextlib.nullcontext():
             return self.report(result, options)
 
     @property
@@ -130,3 +128,9 @@ class Verb:
 def _imported(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def _prints_its_output(given: Mapping[str, Any]) -> bool:
+    from pyserini_tasb.outputs import is_standard_output  # loaded by the verb, if it writes anything
+
+    return any(given.get(name) and is_standard_output(given[name]) for name in ("output", "export_2cr"))

@@ -25,7 +25,7 @@ LARGEST_UNKNOWN_SHARE = 0.5
 
 
 class QueryIds(Protocol):
-    """What finds queries by id; a `TextStore` is one."""
+    """The numbers of queries by their ids, as a `TextStore` has them."""
 
     def indices(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """The index of each id, -1 where it is unknown."""

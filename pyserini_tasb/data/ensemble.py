@@ -31,7 +31,7 @@ LINES_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class EnsembleReport:
-    """What was averaged.
+    """Counts of what was averaged.
 
     Attributes:
         pairs: lines written.
@@ -141,7 +141,7 @@ def _split(path: Path, work: Path, file: int, parts: int) -> int:
 
 
 class _Missing:
-    """What the files lack of what the first has, collected and then reported in one error."""
+    """Scores that the first file has and others lack, collected and then reported in one error."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files

@@ -137,7 +137,7 @@ def _sample(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.fl
 
 
 def check_parameters(queries: int, clusters: int, iterations: int, points_per_centroid: int) -> None:
-    """What `kmeans` refuses, before there are vectors.
+    """Refuse what `kmeans` refuses, before there are vectors.
 
     Raises:
         TasbError: saying which number is impossible.

@@ -310,7 +310,7 @@ def uniform(scores: NDArray[np.float32], count: int, randomness: np.random.Gener
 
 
 def stratified(scores: NDArray[np.float32], count: int, randomness: np.random.Generator) -> NDArray[np.intp]:
-    """As many candidates from each of ten equal-width strata between the best and the worst score, as far as they go.
+    """Candidates from ten equal-width strata between the best and the worst score, as many from each as possible.
 
     Strata give one candidate each in turn, drawn uniformly, the best stratum first; empty ones are passed over. So the
     teacher's whole range of scores is covered, of which the dense lower end would otherwise be nearly all

@@ -368,7 +368,7 @@ class PairArrays:
         self._next_query = end
 
     def statistics(self) -> dict[str, Any]:
-        """What the manifest says of the pairs."""
+        """The manifest's numbers of the pairs."""
         pairs = int(self._pairs_of.sum())
         statistics: dict[str, Any] = {
             "pairs": pairs,

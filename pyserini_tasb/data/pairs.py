@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.artifacts import MANIFEST, sha256, values_explained, verify_files
+from pyserini_tasb.artifacts import sha256, values_explained, verify_files
 from pyserini_tasb.data.false_negatives import NegativeGuard
 from pyserini_tasb.data.pair_builder import PairStoreBuilder
 from pyserini_tasb.data.pair_sources import IdPairs, JudgedRun, TextPool, TextTriples, relevant_passages, source_name
 from pyserini_tasb.data.pair_store import Agreement, PairStore, Supervision, all_equal, open_pair_store
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.folders import at_home
+from pyserini_tasb.folders import MANIFEST, at_home
 from pyserini_tasb.formats.collections import open_collection, store_collection
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import visible_files
@@ -277,7 +277,7 @@ def _counts(store: PairStore) -> str:
 
 
 def _read(read: Callable[[Any], Any], given: Any) -> Any:
-    """What is in memory, in its plain form; names and paths stay, and are read when it is their turn."""
+    """A source in memory in its plain form; names and paths stay, and are read when it is their turn."""
     return given if given is None or isinstance(given, str | os.PathLike) else read(given)
 
 

@@ -49,7 +49,7 @@ FAULTS = {
 
 @dataclass
 class PseudoQueryCounts:
-    """What became of the documents."""
+    """Counts of what became of the documents."""
 
     documents: int = 0
     without_source: int = 0
@@ -114,8 +114,7 @@ def pseudo_queries(
     Args:
         corpus: TSV or JSONL.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
-            `contents`. The field
-            `title`, or else the first of several, is the title.
+            `contents`. The field `title`, or else the first of several, is the title. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: a new folder for `queries.tsv` and `qrels.txt`.
         source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
@@ -189,7 +188,7 @@ def _write(
 
 @dataclass(frozen=True)
 class PseudoQueryRules:
-    """What becomes a pseudo-query.
+    """Rules that say what becomes a pseudo-query.
 
     Args:
         source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.

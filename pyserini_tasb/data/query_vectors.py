@@ -151,7 +151,7 @@ def _fingerprint(texts: Sequence[str], encoder: str) -> str:
 
 
 def _header(rows: int, dimension: int) -> bytes:
-    """What a `.npy` file begins with."""
+    """The first bytes of a `.npy` file, before its numbers."""
     header = io.BytesIO()
     about = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
     np.lib.format.write_array_header_1_0(header, about)

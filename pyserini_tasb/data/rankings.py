@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 # The same whatever the number of threads: the last bits of a matrix product depend on the size of the matrices.
 QUERIES_PER_SEARCH = 512
 EXAMPLES = 3  # shown in a message
+CHECK = "check the path"
 
 
 def bm25_rankings(index: StrPath, topics: Mapping[str, str], *, hits: int, threads: int) -> Iterator[Ranking]:
@@ -171,9 +172,6 @@ def _require_index(name: str, kind: str) -> None:
 def _no_index_of_that_name(name: str, kind: str) -> TasbError:
     found, meant = missing_folder(Path(name))
     return _not_an_index(name, kind, f"{found}, and no prebuilt index of that name", meant or CHECK)
-
-
-CHECK = "check the path"
 
 
 def _not_an_index(index: str, expected: str, found: str, do: str = CHECK) -> TasbError:

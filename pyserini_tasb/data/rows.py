@@ -204,7 +204,7 @@ def _what_is_wrong(line: bytes, numbers: int, columns: int) -> str | None:
 
 
 class RowFaults:
-    """What is wrong with the rows of a file. Reading stops at the chunk in which the limit is reached.
+    """The faults in the rows of a file. Reading stops at the chunk in which the limit is reached.
 
     Args:
         path: the file.

@@ -218,7 +218,7 @@ def options_origin(options: ScoringOptions, pairs_per_window: int) -> dict[str, 
 
 
 def differences(now: Origin, then: Origin) -> tuple[list[str], list[str]]:
-    """What differs, as it is now and as it was then; nothing if the scores are of one making.
+    """The differences, as they are now and as they were then; none if the scores are of one making.
 
     Args:
         now: of the scores that are asked for.

@@ -74,7 +74,7 @@ class ValidationSet:
 
     @property
     def summary(self) -> str:
-        """What the set holds, in lines for a reader."""
+        """The content of the set, in lines for a reader."""
         with values_explained(self.folder):
             return self._summary()
 
@@ -104,7 +104,7 @@ class ValidationSet:
         return read_run(self.folder / BASELINE)
 
     def baseline(self, measure: str = "nDCG@10") -> float:
-        """What the baseline run reaches on these queries.
+        """The value of the baseline run on these queries.
 
         Raises:
             TasbError: a measure that is misspelt or cannot be computed here.

@@ -166,7 +166,7 @@ class VerifiedFolder:
         return False
 
     def vouched(self, file: DataFile) -> str:
-        """What vouched for a file, in words."""
+        """The source that vouched for a file, in words."""
         return str(self._ledger[file.name]["vouched"])
 
     def md5(self, file: DataFile) -> str:

@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, distribution, packages_dist
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pyserini_tasb.commands import asked
+from pyserini_tasb.commands import run_short_command
 from pyserini_tasb.environment.java import (
     OLDEST,
     SWITCH,
@@ -48,7 +48,7 @@ Status = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """A finding of a check.
 
     Args:
         name: what was looked at.
@@ -266,7 +266,7 @@ def check_startup_hook() -> list[Finding]:
         return [warning(HOOK_NAME, f"switched off: {AUTOLOAD_SWITCH}=0", f"unset {AUTOLOAD_SWITCH}")]
     if sys.flags.no_site:
         return [problem(HOOK_NAME, "this Python runs with -S and reads no start-up files", REGISTER)]
-    live = asked([sys.executable, "-c", LOOK], seconds=60).returncode == 0
+    live = run_short_command([sys.executable, "-c", LOOK], seconds=60).returncode == 0
     if live:
         return [ok(HOOK_NAME, "live: `python -m pyserini.search.faiss` and its like know `--encoder tasb`")]
     if any(Path(folder, START_FILE).is_file() for folder in _site_folders()):
@@ -286,7 +286,7 @@ def check_startup_hook() -> list[Finding]:
 
 
 def reinstall_command() -> str:
-    """What installs this package again from where it came from: a clone, as pip notes (PEP 610), or an index."""
+    """The command that installs this package again from its source: a clone, as pip notes (PEP 610), or an index."""
     try:
         noted = distribution("pyserini-tasb").read_text("direct_url.json")
     except PackageNotFoundError:

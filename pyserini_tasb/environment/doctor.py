@@ -1,4 +1,4 @@
-"""What `tasb doctor` looks at on a machine, and how what it finds reads."""
+"""The checks of a machine that `tasb doctor` makes, and how what they find reads."""
 
 from __future__ import annotations
 

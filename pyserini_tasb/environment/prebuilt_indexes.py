@@ -29,7 +29,7 @@ def prebuilt_index(name: str) -> Path:
 
 
 def prebuilt_text_index(name: str) -> Path:
-    """As `prebuilt_index`, for one that may store text: others have gigabytes of vectors to download, in vain.
+    """The same for an index that may store text: others have gigabytes of vectors to download, in vain.
 
     Raises:
         LookupError: also a name of another kind.

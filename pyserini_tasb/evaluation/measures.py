@@ -259,7 +259,7 @@ def _parse(text: str | Measure) -> Measure:
 
 
 def _hint(text: str) -> str:
-    """What was probably meant: trec_eval's name for a measure, or a misspelt one."""
+    """A guess at what was meant: trec_eval's name for a measure, or a misspelt one."""
     try:
         return f"; ir-measures writes it `{ir_measures.parse_trec_measure(text)[0]}`"
     except ValueError:

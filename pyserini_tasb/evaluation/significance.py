@@ -209,7 +209,7 @@ def _sums_of_drawn(differences: NDArray[np.float64], seed: int) -> NDArray[np.fl
 
 
 def _sums_of_eights(differences: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """For each eight differences their sums under all 256 assignments of signs: so eight cost a single look-up."""
+    """Sums of each eight differences under all 256 assignments of signs: so eight cost a single look-up."""
     signs = 1 - 2 * (np.arange(256)[:, None] >> np.arange(8) & 1)
     for start in range(0, differences.size, 8):
         eight = differences[start : start + 8]

@@ -23,7 +23,7 @@ QUERIES = "predicted_queries"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted for one passage.
+    """The queries that are predicted for one passage.
 
     Args:
         place: `file:line`.
@@ -47,7 +47,7 @@ class Form(Enum):
 
     @property
     def unit(self) -> str:
-        """What a prediction's count is of."""
+        """The word for what a prediction counts."""
         return "lines of queries" if self is Form.TEXT else "queries"
 
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from tqdm.auto import tqdm
 
-from pyserini_tasb.artifacts import MANIFEST
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
-from pyserini_tasb.folders import kind_of_folder, listing
+from pyserini_tasb.folders import MANIFEST, kind_of_folder, listing
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import note_header, visible_files, without_compression
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path

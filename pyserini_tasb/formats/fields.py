@@ -55,7 +55,7 @@ class Fields:
 
     @property
     def advice(self) -> str:
-        """What to do about lines that do not have them."""
+        """The advice about lines that do not have them."""
         if self.given:
             return f"name fields that every line has, in {argument('fields')} and {argument('docid_field')}"
         both = f"{argument('fields')} and {argument('docid_field')}"
@@ -91,7 +91,7 @@ class Fields:
         raise ValueError(f"neither text nor contents nor title: {_fields_of(row)}")
 
     def values(self, row: Row) -> list[str]:
-        """What a record has in the fields that were named, in their order; empty for null.
+        """The values of a record in the fields that were named, in their order; empty for null.
 
         Where one of them is missing, `contents` may hold all of them, one a line, as Pyserini's collections do.
 

@@ -30,7 +30,7 @@ _ASCII_SPACES = re.compile(f"[{ASCII_SPACE}]+")
 
 
 class LineFaults:
-    """What is wrong with a file's lines, collected and then reported in one error.
+    """Faults in a file's lines, collected and then reported in one error.
 
     Args:
         path: the file.
@@ -124,7 +124,7 @@ _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
 
 def compression(path: Path) -> str | None:
-    """What a file is compressed with, seen from its first bytes; None for a plain file.
+    """The name of a file's compression, seen from its first bytes; None for a plain file.
 
     Raises:
         OSError: it cannot be read.
@@ -303,7 +303,7 @@ def split_columns(line: str) -> list[str]:
 
 
 def open_zstandard(path: Path, compressed: io.BufferedReader) -> io.BufferedReader:
-    """What is in a Zstandard file of one frame or several.
+    """The content of a Zstandard file of one frame or several.
 
     Args:
         path: for messages.

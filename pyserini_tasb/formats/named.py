@@ -300,11 +300,11 @@ def _not_found(kind: Kind, name: str, found: str) -> TasbError:
 
 
 def same_ids_advice(ids: Iterable[str], others: Iterable[str], otherwise: str) -> str:
-    """What to do where two sources have no query in common.
+    """The advice where two sources have no query in common.
 
     Args:
-        ids: of the queries of one.
-        others: of the queries of the other.
+        ids: ids of the queries of one.
+        others: ids of the queries of the other.
         otherwise: the advice where nothing better is known.
     """
     # `get_topics`, `get_topics_with_reader` and `get_qrels` of pyserini.search have keys that were made by `int(qid)`.

@@ -97,7 +97,7 @@ def _first_line(path: Path) -> str:
 
 
 class _Rows:
-    """What the first line of a file says of the others.
+    """The fields of a file's lines, as its first line tells them.
 
     Attributes:
         header: the columns of the first line, if it names them; otherwise none.

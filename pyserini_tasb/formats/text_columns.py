@@ -210,7 +210,7 @@ def shortest_decimals(sizes: Floats) -> tuple[Integers, Counts, Counts, Mask]:
 
 
 def _exact_product(one: Floats, other: Floats) -> tuple[Floats, Floats]:
-    """What float64 makes of it, and what is to be added (Dekker 1971)."""
+    """The product as float64 rounds it, and what is to be added (Dekker 1971)."""
     product = one * other
     (high, low), (other_high, other_low) = _halves(one), _halves(other)
     return product, ((high * other_high - product) + high * other_low + low * other_high) + low * other_low
@@ -289,7 +289,7 @@ def decimal_texts(numbers: NDArray[np.float64]) -> NDArray[np.bytes_]:
 
 
 def _whole(numbers: Integers) -> Integers:
-    """What stands before the dot, and the dot: eight characters, zero bytes before them."""
+    """The digits before the dot, and the dot: eight characters, zero bytes before them."""
     word = (_eight_digits(numbers) >> np.uint64(8)) | _DOT
     # The last digit and the dot always count.
     digits = (word ^ _ZEROS) | np.uint64(0xFFFF << 48)
@@ -298,7 +298,7 @@ def _whole(numbers: Integers) -> Integers:
 
 
 def _eight_digits(numbers: Integers) -> Integers:
-    """Of integers below 10**8; the first digit is the lowest byte."""
+    """The digits of integers below 10**8; the first digit is the lowest byte."""
     high = numbers // POWERS[4]
     low = numbers - high * POWERS[4]
     # `take` knows no unsigned positions.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What a fusion method sees; each part is made when it is asked for.
+    """All that a fusion method sees; each part is made when it is asked for.
 
     Attributes:
         pool: which documents they are.

@@ -58,7 +58,7 @@ class Fusion:
 
     @classmethod
     def from_recipe(cls, recipe: FusionRecipe, weights: Sequence[float] | None = None) -> Fusion:
-        """What a recipe says, with other weights if they are given.
+        """The fusion of a recipe, with other weights if they are given.
 
         Raises:
             TasbError: an unknown name, numbers out of range, or choices that do not go together.
@@ -402,12 +402,12 @@ class Normalisation:
         return np.asarray((values - np.repeat(shift, lists.lengths)) / np.repeat(scale, lists.lengths))
 
     def lowest(self, lists: ScoredLists) -> Column:
-        """What the last document of each list has, shape (queries,)."""
+        """The score of the last document of each list, shape (queries,)."""
         shift, scale = self.shift_and_scale(lists)
         return np.asarray(((1.0 if self.of_ranks else lists.lowest) - shift) / scale)
 
     def theoretical_minimum(self, lists: ScoredLists) -> Column:
-        """What a document of the lowest possible score would have, shape (queries,)."""
+        """The lowest possible score, normalised, shape (queries,)."""
         shift, scale = self.shift_and_scale(lists)
         lowest = 0.0 if self.of_ranks or lists.theoretical_minimum is None else lists.theoretical_minimum
         return np.asarray((lowest - shift) / scale)
@@ -498,7 +498,7 @@ MISSING: Registry[Missing] = Registry("rule for missing documents")
 
 @MISSING.register("minimum")
 def _minimum(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
-    """What the list's last document has, as in Pyserini's HybridSearcher."""
+    """The score of the list's last document, as in Pyserini's HybridSearcher."""
     return normalisation.lowest(lists)
 
 
@@ -510,7 +510,7 @@ def _zero(_normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float
 
 @MISSING.register("theoretical")
 def _theoretical(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
-    """What the lowest score has that the run's model can give."""
+    """The lowest score that the run's model can give."""
     return normalisation.theoretical_minimum(lists)
 
 

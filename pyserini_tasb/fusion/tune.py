@@ -345,17 +345,17 @@ class TopicSets:
 
     @property
     def qrels_names(self) -> tuple[str, ...]:
-        """What the judgments of each set are called."""
+        """The names of the judgments, set by set."""
         return tuple(name for name, _ in self.qrels)
 
     @property
     def run_names(self) -> tuple[str, ...]:
-        """What the runs are called, set by set."""
+        """The names of the runs, set by set."""
         return tuple(name for name, _ in self.runs)
 
     @property
     def name(self) -> str:
-        """What all sets together are called."""
+        """The name of all sets together."""
         return " and ".join(self.qrels_names)
 
     @property

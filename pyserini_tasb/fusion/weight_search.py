@@ -61,12 +61,12 @@ class Search(Protocol):
 
     @property
     def grid(self) -> Grid:
-        """What each weight is tried at, or between."""
+        """The points at which each weight is tried, or the ends between which it is."""
         ...
 
     @property
     def name(self) -> str:
-        """As it is noted in the recipe."""
+        """The name that the recipe notes."""
         ...
 
     def best(self, objective: Objective, runs: int) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ class Search(Protocol):
         ...
 
     def lines(self, weights: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """For each run but the first, weights that differ from these in that run's, ascending, [points, runs]."""
+        """Weights for each run but the first that differ from these in that run's, ascending, [points, runs]."""
         ...
 
 

@@ -172,7 +172,7 @@ def _train(index: Any, sample: NDArray[np.float32], recipe: FaissRecipe) -> None
 
 
 class _Clusterings:
-    """What of an index's training takes time: k-means for lists, for codes, and for a rotation (OPQ), which is most."""
+    """The parts of a training that take time: k-means for lists, for codes, and for a rotation (OPQ), which is most."""
 
     def __init__(self, index: Any) -> None:
         import faiss
@@ -243,7 +243,7 @@ class _Clusterings:
 
 
 def _quantizer_of(rotation: Any) -> Any:
-    """What a rotation trains beside itself: the one that Faiss makes where it gets none, and then cannot be told of."""
+    """The quantiser that a rotation trains beside itself. Faiss makes its own if it gets none, and hides it."""
     import faiss
 
     quantizer: Any = faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)

@@ -93,15 +93,11 @@ def _checked(folder: Path, allow_bin: bool) -> Path:
             found=f"weights in {PICKLED_WEIGHTS[0]}, which is a pickle",
             do=ABOUT_PICKLES,
         )
-    found, do = (
-        listing(folder),
-        (
-            "name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
-            "(`git lfs pull`)"
-        ),
+    do = (
+        "name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
+        "(`git lfs pull`)"
     )
-    if CONFIG not in present:
-        found, do = another_folder(folder, MODEL, do)
+    found, do = (listing(folder), do) if CONFIG in present else another_folder(folder, MODEL, do)
     raise TasbError(
         where=str(folder),
         expected="a Hugging Face model folder: config.json, tokenizer files and model.safetensors",

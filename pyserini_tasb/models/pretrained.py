@@ -89,16 +89,15 @@ def load_pretrained(
 
 @contextlib.contextmanager
 def _without_progress_bar() -> Iterator[None]:
-    """Nothing about the weights of a model that is on this disk, which transformers 5 counts one by one."""
+    """A block without the bar in which transformers 5 counts weights one by one: they are on this disk."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
     if not logging.is_progress_bar_enabled():
         yield
         return
-    with warnings.catch_warnings(
-        action="ignore"
-    ):  # where HF_HUB_DISABLE_PROGRESS_BARS=0: of downloads, and none is here
+    # HF_HUB_DISABLE_PROGRESS_BARS=0 makes these calls warn, of bars of downloads: here is none.
+    with warnings.catch_warnings(action="ignore"):
         logging.disable_progress_bar()
     try:
         yield

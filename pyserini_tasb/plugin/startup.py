@@ -68,7 +68,7 @@ class PyseriniFinder:
 
 
 def install() -> None:
-    """What the `.pth` and `.start` files call: `register_encoders()`, unless `PYSERINI_TASB_AUTOLOAD=0`."""
+    """Call `register_encoders()`, unless `PYSERINI_TASB_AUTOLOAD=0`; the `.pth` and `.start` files call this."""
     if os.environ.get(SWITCH) != "0":
         register_encoders()
 

@@ -155,7 +155,7 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
 
 
 def _nearest(location: Location, known: list[str], recipe: type[Recipe]) -> str:
-    """What an unknown key may have been meant for: the same key in another section, or a sibling of similar name."""
+    """A guess at what an unknown key was meant for: the same key in another section, or a sibling of similar name."""
     key = str(location[-1])
     for section in recipe.model_fields:
         if key in _known_keys(recipe, (section,)):

@@ -185,7 +185,7 @@ def topic_set(name: str) -> TopicSet:
 
 
 def prebuilt(name: str) -> Prebuilt:
-    """What Pyserini has pre-built under that name, or at that path; errors as of `regression`."""
+    """The archive that Pyserini has pre-built, by its name, or by a path; errors as of `regression`."""
     return _named("regressions/prebuilt", name, Prebuilt)
 
 

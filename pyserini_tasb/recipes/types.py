@@ -43,7 +43,7 @@ class Strict(BaseModel):
 
 
 class Recipe(Strict):
-    """What every recipe has."""
+    """The keys that every recipe has."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")
     description: str = ""
@@ -243,7 +243,7 @@ class NeededModel(Strict):
 
 
 class Resources(Strict):
-    """What the machine must have; disk and memory in GB (10^9 bytes)."""
+    """The machine that is needed; disk and memory in GB (10^9 bytes)."""
 
     disk_gb: float = Field(ge=0)
     memory_gb: float = Field(ge=0)

@@ -49,7 +49,7 @@ class ConditionStage:
 
 @dataclass(frozen=True)
 class Condition:
-    """What `tasb regress NAME` is about.
+    """A condition, which `tasb regress NAME` runs and judges.
 
     Args:
         regression: as its file says.
@@ -78,7 +78,7 @@ class Condition:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What is measured, by ir-measures' names, each once."""
+        """The measures, by ir-measures' names, each once."""
         if self.regression.expected == "measure":
             return tuple(known.measure for known in self.topics.measures)
         expected = (name for block in self.regression.expected for name in block.values)
@@ -100,7 +100,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is asked for.
+    """The choices of a call of `regress`.
 
     Args:
         kind: of the stages that run, or `evaluate`; None for all of them.

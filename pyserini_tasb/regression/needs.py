@@ -1,4 +1,4 @@
-"""What a condition needs and this machine lacks: how big it is, and the command that gets it."""
+"""The needs of a condition that this machine lacks: how big they are, and the commands that get them."""
 
 from __future__ import annotations
 

@@ -107,8 +107,8 @@ def regress(
         export_2cr: only write those that Pyserini's 2CR can hold to this new file; `-` is standard output.
         stage: run only stages of this kind: index, search, fuse, rerank or evaluate.
         jobs: conditions at a time.
-        overwrite: run again also what an earlier run finished with the same inputs, commands and versions; and replace
-            what is at `export_2cr` or `report`.
+        overwrite: run everything again, also what an earlier run finished with the same inputs, commands and versions;
+            and replace files that exist at `export_2cr` or `report`.
         download: let Pyserini download what is missing, however big.
         allow_commands: run any command of files from elsewhere; only for files whose authors you trust.
         allow_higher: patterns of names of conditions whose higher values are explained, and are no failure.
@@ -237,7 +237,7 @@ def run_all(
         require_folder(Path(recorded), name="recorded")
     known = versions()
     # The pipeline takes a folder only if it is empty: looked at before the lock puts a file into it.
-    runner = StageRunner(folder, known, resume=not overwrite, on_screen=jobs == 1)
+    runner = StageRunner(folder, known, overwrite=overwrite, on_screen=jobs == 1)
     condition_run = ConditionRun(runner, Recorded(Path(recorded) if recorded else default_folder()), known, options)
 
     def one(condition: Condition) -> ConditionResult:
@@ -383,7 +383,7 @@ def _report(results: Sequence[ConditionResult], folder: Path, allowed: Sequence[
 
 
 def _require_report(output: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that has some of a report's files, which then are somebody else's."""
+    """Refuse a folder with some of a report's files: they are somebody else's, while all of them are an old report."""
     require_folder(output, name="report")
     if not all((output / name).is_file() for name in REPORT):
         for name in REPORT:

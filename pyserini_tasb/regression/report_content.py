@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """Of a report.
+    """The content of a report.
 
     Args:
         folder: of the outputs, where logs are.
@@ -53,7 +53,7 @@ class Content:
 
     @property
     def title(self) -> str:
-        """What it is about."""
+        """The report's subject."""
         return "Regressions" if self.sections else "Studies"
 
     @property
@@ -126,7 +126,7 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """Of all its commands, those of an earlier run included."""
+        """The seconds of all its commands, those of an earlier run included."""
         return sum(stage.seconds or 0 for stage in self.result.stages)
 
 
@@ -261,7 +261,7 @@ def paper_tables() -> list[PaperTable]:
 
 
 def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, ConditionResult]) -> list[Measured | None]:
-    """What was measured here for a row, in the order of the table's columns; None where nothing was.
+    """The values measured here for a row, in the order of the table's columns; None where nothing was.
 
     Args:
         table: that the row is of.
@@ -344,7 +344,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class QueryComparison:
-    """What can be compared; conditions by their place in the section.
+    """The values of queries that can be compared; conditions by their place in the section.
 
     Args:
         queries: all judged ones, sorted.

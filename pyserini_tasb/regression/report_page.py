@@ -89,7 +89,7 @@ def _source(environment: Environment, name: str) -> str:
 
 
 def _data(section: Section, comparison: QueryComparison | None) -> dict[str, Any] | None:
-    """What the script shows of a section's queries."""
+    """The data that the script shows of a section's queries."""
     if comparison is None:
         return None
     return {

@@ -181,7 +181,7 @@ def default_folder() -> Path:
 
 
 class Record(Strict):
-    """Of one regression, in a file of its own.
+    """The record of one regression, in a file of its own.
 
     Args:
         values: measure → value of the first run, where nobody has published one.
@@ -196,7 +196,8 @@ class Record(Strict):
     last_ok_date: dt.date | None = None
 
 
-PAGE, MARKDOWN, JUNIT = REPORT = "index.html", "report.md", "junit.xml"
+PAGE = "index.html"
+REPORT = (PAGE, "report.md", "junit.xml")  # a report's files: a page, Markdown and JUnit XML
 
 
 class Recorded:
@@ -210,7 +211,7 @@ class Recorded:
         return self.folder / f"{name}.json"
 
     def read(self, name: str) -> Record:
-        """What is known of it; an empty record if nothing is."""
+        """The record of a regression; an empty one if nothing is known."""
         try:
             return Record.model_validate(read_sidecar(self.record_path(name)))
         except ValidationError:

@@ -83,17 +83,17 @@ class StageRunner:
     Args:
         folder: of the outputs: new, empty, or of an earlier run.
         versions: on which outputs depend.
-        resume: leave alone what an earlier run finished, if its command, inputs and versions are the same.
+        overwrite: run again what an earlier run finished with the same command, inputs and versions, too.
         on_screen: show how far a command is.
 
     Raises:
         TasbError: the folder has other things in it, or cannot be made.
     """
 
-    def __init__(self, folder: Path, versions: Mapping[str, str], *, resume: bool, on_screen: bool) -> None:
+    def __init__(self, folder: Path, versions: Mapping[str, str], *, overwrite: bool, on_screen: bool) -> None:
         self.folder = folder
         self.stop = threading.Event()
-        self._resume, self._on_screen = resume, on_screen
+        self._overwrite, self._on_screen = overwrite, on_screen
         topics = topics_environment(folder / HOME)
         self._pipeline = Pipeline(folder, command_environment() | topics, versions)
         self._outcomes: dict[str, StageOutcome] = {}
@@ -101,7 +101,7 @@ class StageRunner:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """As `Pipeline.alone`: stages run in this block.
+        """Keep other processes out of the folder, as `Pipeline.alone` does: stages run in this block.
 
         Raises:
             TasbError: another process is at work in the folder.
@@ -134,7 +134,7 @@ class StageRunner:
             reused=False,
             log=str(self._pipeline.log_path(step).relative_to(self.folder)),
         )
-        took = self._pipeline.finished(step) if self._resume else None
+        took = None if self._overwrite else self._pipeline.finished(step)
         if took is not None:
             LOG.info("%s: %s: done before, in %.1f s", condition.name, stage.kind, took)
             return dataclasses.replace(outcome, seconds=took, reused=True)
@@ -207,7 +207,7 @@ def _bundled_run(run: str) -> Path | None:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that numbers can depend on, of the Anserini jar that Pyserini brings, and of Java."""
+    """Versions of the packages that numbers can depend on, of the Anserini jar that Pyserini brings, and of Java."""
     found = installed_versions(PACKAGES)
     jar = _anserini_version()
     if jar:
@@ -219,7 +219,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Of what kind this one is."""
+    """The kind of this machine."""
     return {"system": platform.platform(), "processor": _processor(), "cpus": str(os.cpu_count())}
 
 

@@ -93,7 +93,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes out of the folder: longer than the block if a command still writes there.
+        """Keep other processes out of the folder; if a command still writes there after the block, until it has ended.
 
         Raises:
             TasbError: another process is at work in it.
@@ -126,7 +126,7 @@ class Pipeline:
         return seconds
 
     def log_path(self, step: Step) -> Path:
-        """What its command prints."""
+        """The file that gets what a step's command prints."""
         return self.folder / LOGS / f"{step.name}.log"
 
     def execute(self, step: Step, *, on_screen: bool = True, stop: Event | None = None) -> float:

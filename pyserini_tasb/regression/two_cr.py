@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pyserini_tasb.commands import asked
+from pyserini_tasb.commands import run_short_command
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.outputs import new_file
 from pyserini_tasb.parsing import read_yaml
@@ -144,7 +144,7 @@ def _topic_set(scores: TopicScores, arguments: Mapping[str, str]) -> TopicSet:
 
 
 def _archives(names_of_each: Sequence[Sequence[str]]) -> list[tuple[Prebuilt, ...]]:
-    """For each condition, what Pyserini downloads; Pyserini is asked, once, only for what no file of ours has."""
+    """The downloads of each condition; Pyserini is asked, once, only for those that no file of ours has."""
     wanted = {name for names in names_of_each for name in names}
     ours = recipe_files("regressions/prebuilt")
     known = {name: prebuilt(name) for name in wanted if name in ours}
@@ -261,7 +261,7 @@ def _their_command(module: str, arguments: Sequence[str], topics: str, run: str)
 
 
 def _stock_encoder(encoder: str) -> str:
-    """What stock Pyserini takes: the model behind a card of ours."""
+    """The name that stock Pyserini takes: the model behind a card of ours."""
     known = encoder.startswith(ENCODER_PREFIX) or encoder in encoder_cards()
     return encoder_card(encoder).model if known else encoder
 
@@ -347,7 +347,7 @@ def two_cr_file(collection: str) -> TwoCrFile:
 
 
 def measure_arguments(collection: str) -> dict[str, dict[str, str]]:
-    """Of a collection's qrels: label → arguments of trec_eval.
+    """The measures of a collection's qrels: label → arguments of trec_eval.
 
     Raises:
         TasbError: this Pyserini keeps them elsewhere.
@@ -368,12 +368,13 @@ def measure_arguments(collection: str) -> dict[str, dict[str, str]]:
 
 
 def index_archives(names: list[str]) -> list[Prebuilt]:
-    """What Pyserini would download for these indexes; paths and other names are left out.
+    """The archives that Pyserini would download for these indexes; paths and other names are left out.
 
     Raises:
         TasbError: Pyserini does not start.
     """
-    answer = asked([sys.executable, "-c", _ASK, *names], environment={**os.environ, **command_environment()})
+    environment = {**os.environ, **command_environment()}
+    answer = run_short_command([sys.executable, "-c", _ASK, *names], environment=environment)
     if answer.returncode:
         raise TasbError(
             expected="a Pyserini that says which indexes it knows",

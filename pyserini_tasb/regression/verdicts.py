@@ -1,4 +1,4 @@
-"""What measured values are worth beside the expected ones."""
+"""Verdicts on measured values beside the expected ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUNDING = 1e-9
 
 
 class Verdict(StrEnum):
-    """Of a check or, its worst check's, of a condition."""
+    """The verdict on a check, or on a condition: that of its worst check."""
 
     OK = "OK"
     WITHIN = "OK*"
@@ -43,7 +43,7 @@ def is_count(measure: str) -> bool:
 
 
 def as_printed(value: float, measure: str, sign: str = "") -> str:
-    """As trec_eval prints it: four decimals, none for a count.
+    """A value as trec_eval prints it: four decimals, none for a count.
 
     Args:
         value: of the measure, or a difference of two.
@@ -175,7 +175,7 @@ def _check(
 
 @dataclass(frozen=True)
 class Recall:
-    """Of a run, for plots.
+    """The recall of a run, for plots.
 
     Args:
         grade: from which a document is relevant.

@@ -118,7 +118,7 @@ class ScorerRequest:
 
     @property
     def kind(self) -> Kind:
-        """What config.json says of the model."""
+        """The kind of the model, as its config.json says."""
         return kind_of(self.folder, pooling=self.card.pooling)
 
     @property

@@ -39,6 +39,7 @@ MAX_LENGTH = 512  # of query and passage together
 PASSAGES_AT_ONCE = QUERIES_AT_ONCE = 512
 PRODUCTS_AT_ONCE = 64  # of token vectors in one product
 BAR_AFTER_SECONDS = 5.0
+QUERY_MAX_LENGTH, PASSAGE_MAX_LENGTH = 30, 200  # the paper's; without the [MASK] tokens
 
 
 def scoring_bar(pairs: int) -> Any:
@@ -46,9 +47,6 @@ def scoring_bar(pairs: int) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=pairs, desc="scoring", unit=" pairs", delay=BAR_AFTER_SECONDS, leave=False, mininterval=1.0)
-
-
-QUERY_MAX_LENGTH, PASSAGE_MAX_LENGTH = 30, 200  # the paper's; without the [MASK] tokens
 
 
 class CrossEncoderScorer:

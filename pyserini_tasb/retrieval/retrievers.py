@@ -1,4 +1,4 @@
-"""What is searched for one input of a recipe: a Faiss folder, or a Lucene index through Pyserini's searchers."""
+"""Retrievers, one for each input of a recipe: a Faiss folder, or a Lucene index through Pyserini's searchers."""
 
 from __future__ import annotations
 

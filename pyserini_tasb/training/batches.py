@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from pickle import PicklingError
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -355,29 +355,20 @@ def _outcome(composer: BatchComposer, step: int) -> TrainingBatch | _Failure:
     try:
         return composer.compose(step)
     except TasbError as error:
-        return _Failure(step, _Fixable(error.expected, error.found, error.do, error.where))
+        return _Failure(step, error)
     except Exception:  # noqa: BLE001 - raised again where the batch is waited for
         return _Failure(step, traceback.format_exc())
 
 
-class _Fixable(NamedTuple):
-    expected: str
-    found: str
-    do: str
-    where: str | None
-
-
 @dataclass(frozen=True)
 class _Failure:
-    """An exception as plain text: not every exception can be sent to another process."""
+    """A step that failed: our own error, or the text of another, as not every exception can be sent on."""
 
     step: int
-    reason: _Fixable | str
+    reason: TasbError | str
 
     def error(self) -> Exception:
         if isinstance(self.reason, str):
             return CompositionError(self.step, self.reason)
-        expected, found, do, where = self.reason
-        return TasbError(
-            expected=expected, found=found, do=do, where=f"step {self.step}" + (f", {where}" if where else "")
-        )
+        where = f"step {self.step}" + (f", {self.reason.where}" if self.reason.where else "")
+        return TasbError(expected=self.reason.expected, found=self.reason.found, do=self.reason.do, where=where)

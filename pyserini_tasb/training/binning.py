@@ -217,7 +217,7 @@ def list_starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def list_numbers(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of every entry, the list it belongs to."""
+    """The list that each entry belongs to."""
     return np.repeat(np.arange(len(counts)), counts)
 
 

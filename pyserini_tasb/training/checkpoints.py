@@ -77,7 +77,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """What the bits of a result depend on besides configuration and data."""
+    """The versions and threads that decide the bits of a result, besides configuration and data."""
     import torch
 
     return installed_versions(PACKAGES) | {"threads": str(torch.get_num_threads())}
@@ -132,7 +132,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a step depends on, besides the configuration and the data.
+    """All that a step depends on, besides the configuration and the data.
 
     Args:
         step: steps done.

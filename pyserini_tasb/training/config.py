@@ -214,13 +214,13 @@ class TeachConfig(RunConfig):
 
 
 class TeachCatConfig(TeachConfig):
-    """Of BERT_CAT: RankNet on triples, as the paper's teachers; or Margin-MSE on another teacher's scores."""
+    """The training of a BERT_CAT: RankNet on triples, as the paper's teachers; or Margin-MSE on a teacher's scores."""
 
     loss: PairwiseLossName = "ranknet"
 
 
 class TeachColBertConfig(TeachConfig):
-    """Of ColBERT: Margin-MSE on BERT_CAT's scores."""
+    """The training of a ColBERT: Margin-MSE on BERT_CAT's scores."""
 
     teacher: ColBertModel
     loss: PairwiseLossName = "margin-mse"

@@ -92,7 +92,7 @@ class KnownPositives:
         return len(self.positives)
 
     def other_passages(self) -> tuple[Tensor, Tensor]:
-        """For both blocks bool [b, b], True where passage j is another query's and not known relevant to query i."""
+        """Two blocks, bool [b, b]: True where passage j is another query's and not known relevant to query i."""
         others = ~torch.eye(self.size, dtype=torch.bool, device=self.positives.device)
         return others & ~self.positives, others & ~self.negatives
 
@@ -263,7 +263,7 @@ def margin_mse_eq7(student: InBatchScores, teacher: InBatchScores, _known: Known
 
 @IN_BATCH.register("margin-mse-released")
 def margin_mse_released(student: InBatchScores, teacher: InBatchScores, _known: KnownPositives) -> Tensor:
-    """As the authors' matchmaker library computes it: `margin-mse` without a mask for known positives.
+    """The loss of the authors' matchmaker library: `margin-mse` without a mask for known positives.
 
     Args:
         student: scores, [b, b] twice.

@@ -105,7 +105,7 @@ CHUNK = 1_000_000  # margins at a time, which may be memory-mapped
 
 @dataclass(frozen=True)
 class MarginStatistics:
-    """Of a teacher's margins.
+    """Statistics of a teacher's margins.
 
     Attributes:
         count: margins seen.
@@ -119,7 +119,7 @@ class MarginStatistics:
 
     @classmethod
     def of(cls, margins: NDArray[np.floating[Any]]) -> MarginStatistics:
-        """Of an array of margins, in fp64; it may be larger than memory."""
+        """Statistics of an array of margins, in fp64; it may be larger than memory."""
         whole = cls(0, 0.0, 0.0)
         for start in range(0, len(margins), CHUNK):
             chunk = np.asarray(margins[start : start + CHUNK], dtype=np.float64)
@@ -127,7 +127,7 @@ class MarginStatistics:
         return whole
 
     def merged(self, other: MarginStatistics) -> MarginStatistics:
-        """Of both together (Chan et al., 1979), so that batches can be added up."""
+        """Statistics of both together (Chan et al., 1979), so that batches can be added up."""
         count = self.count + other.count
         if not count:
             return self
@@ -170,7 +170,7 @@ class MarginRescale:
         deviation: float = BERT_CAT_MARGINS.deviation,
         mean: float | None = None,
     ) -> MarginRescale:
-        """What brings margins from the observed deviation to the wanted one.
+        """The rescaling that brings margins from the observed deviation to the wanted one.
 
         The default is the deviation of the teacher that the paper's learning rate and alpha were chosen with. The mean
         is left to follow: it says how hard the negatives are, and shifting those of mined negatives to the mean of
@@ -213,7 +213,7 @@ COSINE_DEVIATION = 0.5  # margins of cosines lie between -2 and 2
 def scale_warning(
     teachers: Mapping[str, MarginStatistics], key: str, *, normalised_student: bool = False
 ) -> str | None:
-    """What looks wrong about the size of teachers' margins, as sentences; None if nothing does.
+    """A warning of what looks wrong about the size of teachers' margins; None if nothing does.
 
     Args:
         teachers: margins as the student will see them, by what to call the teacher (`pairwise`, `in-batch`).

@@ -77,7 +77,7 @@ def write_encoder_model_card(folder: Path, card: EncoderCard, provenance: Proven
 def write_teacher_model_card(
     folder: Path, provenance: Provenance, *, name: str, description: str, what: str, commands: Sequence[str]
 ) -> Path:
-    """As `write_encoder_model_card`, of a teacher.
+    """Write the model card of a teacher, as `write_encoder_model_card` does of an encoder.
 
     Args:
         folder: the model's.

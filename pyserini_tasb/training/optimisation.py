@@ -166,7 +166,7 @@ RELEASED_STEPS = 8_500
 
 @SCHEDULES.register("released")
 def released(_schedule: Schedule) -> Factor:
-    """As the authors' matchmaker library does, whatever the numbers: a cosine that is stepped every 100 batches.
+    """The schedule of the authors' matchmaker library, whatever the numbers: a cosine, stepped every 100 batches.
 
     The first 101 batches are trained at 0, and after 850,000 it rises again.
     """

@@ -104,7 +104,7 @@ class Progress:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """For what is not training (evaluation, checkpoints), so that it does not count in pairs a second."""
+        """Stop the clock for what is not training (evaluation, checkpoints), which does not count in pairs a second."""
         begin = time.monotonic()
         try:
             yield
@@ -115,7 +115,7 @@ class Progress:
                 self._begin += seconds
 
     def line(self) -> str:
-        """What is shown now, the more important first: a terminal may cut it off."""
+        """The line that is shown now, the more important first: a terminal may cut it off."""
         total = "" if self._total is None else f" of {self._total:,}"
         parts = [f"step {self._step:,}{total}", *self._loss_parts()]
         rate = self.pairs_per_second

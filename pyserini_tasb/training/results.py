@@ -84,7 +84,7 @@ OUTCOME = "outcome.json"
 
 
 def saved(config: RunConfig, parts: Assembly[Any], trainer: Trainer) -> dict[str, Any]:
-    """What every result of a run says, by the names of `RunResult`; kept in the run's folder, once the model is there.
+    """The part of a result that every run has, by the names of `RunResult`; it is kept in the run's folder.
 
     Raises:
         TasbError: the disk refuses.
@@ -104,7 +104,7 @@ def saved(config: RunConfig, parts: Assembly[Any], trainer: Trainer) -> dict[str
 
 
 def saved_outcome(config: RunConfig) -> dict[str, Any] | None:
-    """What `saved` kept of a run that finished with this very configuration; None if there is none."""
+    """The same of a run that finished with this very configuration, as `saved` kept it; None if there is none."""
     known = read_sidecar(config.output / OUTCOME)
     if known.get("config") != _compared(config) or not (config.output / MODEL).is_dir():
         return None

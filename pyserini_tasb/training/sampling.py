@@ -402,7 +402,7 @@ class UniformPairsWithin:
 
 @dataclass(frozen=True)
 class BalancedPairs:
-    """Of each query's bins that hold a pair all are equally likely, then all pairs in the bin.
+    """Draws each of a query's bins that hold a pair equally often, then each pair in the bin.
 
     Args:
         pairs: with a teacher's margins; pairs with a margin that is not finite are never drawn.

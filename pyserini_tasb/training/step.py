@@ -34,7 +34,7 @@ class LossIsNotFiniteError(Exception):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did: means of its batches' losses, and the tokens of this process's share of them."""
+    """A step's losses, means of its batches', and the tokens of this process's share of them."""
 
     loss: float
     pairwise: float | None

@@ -53,7 +53,7 @@ class Student(ABC, Generic[Item]):
     @property
     @abstractmethod
     def scores_are(self) -> Literal["dot products", "cosines", "of any size"]:
-        """What is usual for its scores."""
+        """The usual kind of its scores."""
 
     @property
     @abstractmethod
@@ -103,7 +103,7 @@ class DualEncoder(Student[list[int]]):
 
     @property
     def scores_are(self) -> Literal["dot products", "cosines", "of any size"]:
-        """What is usual for its scores."""
+        """The usual kind of its scores."""
         return "cosines" if self.model.normalise else "dot products"
 
     @property

@@ -233,7 +233,7 @@ class _Measurement:
     packages: tuple[str, ...] = ()
 
     def row(self) -> Row | None:
-        """What was measured, by whatever process; None if nothing was, or of something else."""
+        """The measured row, by whatever process; None if nothing was measured, or of something else."""
         return saved_row(self.folder, self.about)
 
 
@@ -313,7 +313,7 @@ class StudyConfig(Recipe):
         return self
 
     def meaning(self, letter: str) -> str:
-        """What rows are compared with, for readers."""
+        """The meaning of a letter, with what rows are compared, for readers."""
         meant = self.letters[letter]
         if isinstance(meant, str):
             return meant

@@ -82,7 +82,7 @@ class LoadedTask:
     remove_query: bool
 
     def values(self, run: RunDict) -> Values:
-        """What a run is worth, query by query."""
+        """The values of a run, query by query."""
         if self.remove_query:
             run = without_own_documents(run)
         evaluation = evaluate_run(run, self.qrels, self.measures, name=self.name)
@@ -93,7 +93,7 @@ class LoadedTask:
 
     @property
     def digest(self) -> str:
-        """Of what the values depend on, besides the model; a collection that is searched counts by path and size."""
+        """A digest of what the values depend on, besides the model; a searched collection counts by path and size."""
         size = self.collection.stat().st_size if self.collection.is_file() else None
         content = (self.topics, self.qrels, self.measures, self.depth, self.tops, self.passages)
         named = [[*self.fields.names, self.fields.docid]] if self.fields.given else []
@@ -294,7 +294,7 @@ class _Ranking(Protocol):
 
 
 class _Reranked:
-    """Of the passages that a run has for each query."""
+    """Rankings of the passages that a run has for each query."""
 
     def __init__(self, tops: dict[str, list[str]], task: LoadedTask, queries: NDArray[np.float32]) -> None:
         self._query_of = {qid: queries[row] for row, qid in enumerate(task.topics) if qid in tops}
@@ -314,7 +314,7 @@ class _Reranked:
 
 
 class _Found:
-    """Of all passages, the best of each query; in memory are these alone."""
+    """Rankings of the best of all passages for each query; only these are in memory."""
 
     def __init__(self, task: LoadedTask, queries: NDArray[np.float32]) -> None:
         self._task, self._queries = task, queries

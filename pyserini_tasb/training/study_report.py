@@ -1,4 +1,4 @@
-"""What a study leaves: a table, comparisons by paired tests, and `study.json` for other programs."""
+"""The report of a study: a table, comparisons by paired tests, and `study.json` for other programs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Entry:
     rows: list[Row]
 
     def label(self, study: StudyConfig) -> str:
-        """For readers."""
+        """The name for readers."""
         return self.name if self.levels is None else study.label(self.levels)
 
     def per_query(self, task: str, measure: str) -> NDArray[np.float64] | None:
@@ -70,7 +70,7 @@ class Entry:
 
     @property
     def seconds_per_pair(self) -> float | None:
-        """Of training, the median over seeds."""
+        """Seconds of training for each pair, the median over seeds."""
         seconds = [row.seconds_per_pair for row in self.rows if row.seconds_per_pair is not None]
         return float(np.median(seconds)) if seconds else None
 
@@ -196,7 +196,7 @@ class StudyDocument(Strict):
 def study_document(
     study: StudyConfig, entries: Sequence[Entry], comparisons: Mapping[Key, Comparison]
 ) -> StudyDocument:
-    """What was measured so far."""
+    """The document of what was measured so far."""
     columns = study_columns(study)
     return StudyDocument(
         name=study.name,
@@ -214,7 +214,7 @@ def study_document(
 
 
 def read_document(folder: Path) -> StudyDocument:
-    """What `tasb study` left in its folder.
+    """The document that `tasb study` left in its folder.
 
     Raises:
         TasbError: there is no such file, or it is damaged.

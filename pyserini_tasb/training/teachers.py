@@ -81,7 +81,7 @@ class TeacherRequest:
         return "cuda:1" if idle and student != "cuda:1" else student  # not run here: no GPU
 
     def tokens(self, tokenizer: Any, query_prefix: str = "", passage_prefix: str = "") -> TeacherTokens:
-        """What a teacher with its own tokenizer reads."""
+        """The tokens that a teacher with its own tokenizer reads."""
         return TeacherTokens(
             tokenizer,
             query_prefix,
@@ -150,7 +150,7 @@ class BiEncoderTeacher:
         self._encoder, self.tokens = encoder, tokens
 
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
-        """As of `InBatchTeacher`."""
+        """See `InBatchTeacher`."""
         queries, passages = self.tokens.batch_ids(batch)
         own = self._vectors([*queries, *passages]).chunk(3)
         size, gather = len(batch.queries), self.tokens.processes.gather
@@ -158,7 +158,7 @@ class BiEncoderTeacher:
         return InBatchScores(asked @ positives.T, asked @ negatives.T)
 
     def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
-        """As of `InBatchTeacher`."""
+        """See `InBatchTeacher`."""
         asked, passages = self.tokens.text_ids(queries, [*positives, *negatives])
         vectors = self._vectors([*asked, *passages]).chunk(3)
         return ((vectors[1] - vectors[2]) * vectors[0]).sum(dim=1)
@@ -181,7 +181,7 @@ class ColBertTeacher:
         self._longest_passage = tokens.caps.passage_max_length
 
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
-        """As of `InBatchTeacher`."""
+        """See `InBatchTeacher`."""
         queries, passages = self.tokens.batch_ids(batch)
         asked = self._whole(self._colbert.query_vectors(queries), len(batch.queries), self._longest_query)
         vectors = self._colbert.vectors(passages)
@@ -195,7 +195,7 @@ class ColBertTeacher:
         )
 
     def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
-        """As of `InBatchTeacher`."""
+        """See `InBatchTeacher`."""
         asked, passages = self.tokens.text_ids(queries, [*positives, *negatives])
         of_queries = rectangle(self._colbert.query_vectors(asked))
         vectors = self._colbert.vectors(passages)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """What early stopping knows; it goes into every checkpoint.
+    """The state of early stopping, which goes into every checkpoint.
 
     Attributes:
         patience: evaluations without improvement after which training stops; the paper's is 30.
@@ -60,7 +60,7 @@ class EarlyStopping:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> EarlyStopping:
-        """What `to_json` gave."""
+        """The state that `to_json` gave."""
         return cls(**state)
 
 
@@ -128,7 +128,7 @@ class Validator(ABC):
         )
 
     def _outputs(self, items: Sequence[Any], count: int) -> NDArray[np.float32]:
-        """What the model makes of the `count` items of all processes, of which `items` are this one's share."""
+        """Outputs of the model for the `count` items of all processes, of which `items` are this one's share."""
         student = self._student
         outputs = torch.empty(len(items), *student.output_shape, device=student.device)
         budget = TOKENS_PER_FORWARD[torch.device(student.device).type]
