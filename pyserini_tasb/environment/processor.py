@@ -40,7 +40,7 @@ def request_short_waits() -> None:
     """Ask OpenMP not to wait busily in this process and its children, unless the user has said how it is to wait.
 
     This must run before Faiss or torch is imported: only then it reads the variable. Two threads on two busy cores
-    trained a quantiser on 800 vectors 20 times as fast (docs/index.md).
+    trained a quantiser on 800 vectors some 15 times as fast (docs/index.md).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault(WAITING, TURNS)

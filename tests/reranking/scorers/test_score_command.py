@@ -144,11 +144,10 @@ def test_an_output_that_is_there_is_replaced_only_if_told_to(tmp_path, pairs, un
 def test_no_input_is_replaced(tmp_path, pairs, option):
     output = tmp_path / "input"
     output.write_text("precious")
-    given = {"--pairs": pairs, "--corpus": "c", "--topics": "q"} | {option: output}
-    first = () if option == "--ensemble" else ("--model", TINY_MODEL)
-    options = [part for pair in given.items() if option != "--ensemble" or pair[0] == option for part in pair]
-    with pytest.raises(TasbError, match="one of the input files"):
-        tasb_raising("score", *first, *options, "--output", output, "--overwrite")
+    given = {"--model": TINY_MODEL, "--pairs": pairs, "--corpus": "c", "--topics": "q"} | {option: output}
+    options = [option, output, pairs] if option == "--ensemble" else [part for pair in given.items() for part in pair]
+    with pytest.raises(TasbError, match="it is an input, too"):
+        tasb_raising("score", *options, "--output", output, "--overwrite")
     assert output.read_text() == "precious"
 
 
