@@ -57,7 +57,7 @@ class FailedError(Exception):
 
 
 class Interruption(KeyboardInterrupt):
-    """A signal asked this process to end, and what it was at has stopped.
+    """A signal that asked this process to end, raised once its work has stopped.
 
     Attributes:
         number: of the signal.

@@ -97,7 +97,7 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 
 def missing_folder(path: Path) -> tuple[str, str | None]:
-    """A folder that does not exist, for an error's `found`; and for its `do`, which one may have been meant."""
+    """An error's `found` for a folder that does not exist; and for its `do`, which folder may have been meant."""
     whole = at_home(path)
     if whole.parent != whole and is_folder(whole.parent) and whole.name in _names(whole.parent):
         return "a file", "give its folder, if that is meant"

@@ -268,7 +268,7 @@ def _errors_of_claiming(path: Path, kind: str, name: str) -> AbstractContextMana
 
 
 def require_folder(folder: Path, *, name: str = "output") -> None:
-    """Refuse a folder that cannot be made or written to; by trying it, and nothing of that stays.
+    """Refuse a folder that cannot be made or written to. It is tried, and nothing of the trial stays.
 
     For verbs that go on with what is in a folder, or add to it.
 
@@ -451,7 +451,7 @@ def _replaced(target: Path) -> Path:
 
 
 def _restore(target: Path, made: Sequence[str]) -> None:
-    """Undo a replacement that a kill interrupted: the old folder is back, or goes if the new one is there."""
+    """Undo a replacement that a kill interrupted: put the old folder back, or remove it if the new one has its name."""
     # The second name was that of earlier versions; it may also be that of somebody's own copy.
     left = [_replaced(target), *(old for old in _numbered(target, ".old") if _is_ours(old, made))]
     for old in left:

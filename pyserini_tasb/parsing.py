@@ -175,7 +175,7 @@ def _loader(text: str) -> yaml.SafeLoader:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """PyYAML's, which stops where nesting is deep, and says where a value is that cannot be."""
+        """PyYAML's loader, which stops where nesting is deep, and gives the line of a value that is impossible."""
 
         levels = 0
 

@@ -82,7 +82,7 @@ class Parser(argparse.ArgumentParser):
         return [name for action in self._actions for name in action.option_strings]
 
     def _knows(self, word: str) -> bool:
-        return any(name.startswith(word.partition("=")[0]) for name in self._names)  # it may be as short as you like
+        return any(name.startswith(word.partition("=")[0]) for name in self._names)  # argparse takes beginnings
 
     @property
     def _see_help(self) -> str:

@@ -93,7 +93,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes out of the folder; if a command still writes there after the block, until it has ended.
+        """Keep other processes out of the folder in the block, and after it until the last command there has ended.
 
         Raises:
             TasbError: another process is at work in it.
