@@ -28,7 +28,7 @@ from pyserini_tasb.artifacts import (
     whole_file,
 )
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
-from pyserini_tasb.folders import MANIFEST, at_home
+from pyserini_tasb.folders import MANIFEST, at_home, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -267,7 +267,7 @@ def _errors_of_claiming(path: Path, kind: str, name: str) -> AbstractContextMana
     return os_errors_explained(path, expected=f"a {kind} that can be written", do=advice)
 
 
-def require_folder(folder: Path, *, name: str = "output") -> None:
+def require_folder(folder: Path, *, name: str = "output", ours: Sequence[str] = ()) -> None:
     """Refuse a folder that cannot be made or written to. It is tried, and nothing of the trial stays.
 
     For verbs that go on with what is in a folder, or add to it.
@@ -275,12 +275,21 @@ def require_folder(folder: Path, *, name: str = "output") -> None:
     Args:
         folder: new or not.
         name: the argument that the user named it by.
+        ours: names, of which every folder of the verb's making has one; by default, other files do no harm.
 
     Raises:
-        TasbError: it is a file, or the system refuses.
+        TasbError: it is a file, it has other files and none of `ours`, or the system refuses.
     """
     _require_no_stream(folder, name)
     with _errors_of_claiming(folder, "folder", name):
+        others = [] if not ours or not folder.is_dir() else sorted(path.name for path in folder.iterdir())
+        if set(others) - {LOCK} and not set(ours) & set(others):
+            raise TasbError(
+                where=str(folder),
+                expected="a folder that is new, empty, or of an earlier run of the same command",
+                found=listing(folder),
+                do=f"choose another {argument(name)}",
+            )
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         # Not in its own name: another process that makes it at this moment could lose it.
         with tempfile.TemporaryDirectory(prefix=".tasb-", dir=existing) as tried:

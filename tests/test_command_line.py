@@ -414,11 +414,11 @@ REFUSED = [
     ),
     refused(
         "regress ok.yaml --output occupied", "occupied",
-        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…",
+        "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt", "…",
     ),
     refused(
         "demo --output occupied", "occupied",
-        "a folder that is new, empty, or of an earlier run: results in it are replaced", "other files", "…",
+        "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt", "…",
     ),
 ]  # fmt: skip
 

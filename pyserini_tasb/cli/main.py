@@ -21,7 +21,7 @@ from pyserini_tasb.cli.signals import InterruptedBySignals
 from pyserini_tasb.cli.streams import UnwritableError, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility, request_short_waits
-from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError, printable
+from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError, printable, shown
 from pyserini_tasb.plugin.startup import register_encoders
 from pyserini_tasb.registry import trusting
 
@@ -78,6 +78,11 @@ def _run(words: Sequence[str]) -> int:
             return USAGE_ERROR
         except FailedError as error:
             print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
+            return FAILED
+        except OSError as error:  # of a path that no check has looked at
+            if error.filename is None or options.verbosity > 0:
+                raise
+            print(f"tasb {verb.name}: {shown(error.filename)}: {error.strerror}", file=sys.stderr)
             return FAILED
         except KeyboardInterrupt as interruption:
             verb.interrupted(interruption, options)

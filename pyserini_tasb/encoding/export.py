@@ -274,7 +274,7 @@ def _failures_explained(model: str) -> Iterator[None]:
             where=model,
             expected="a model that torch and ONNX Runtime can make a graph of",
             found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            do="take `torch` for a back end",
+            do="use this model with the back end `torch`: it cannot be exported",
         ) from error
 
 
@@ -308,7 +308,7 @@ def _write_tokenizer(tokenizer: HuggingFaceTokenizer, folder: Path, sample: Samp
             where=str(folder / TOKENIZER),
             expected="the model's tokenizer in one file, which gives the same tokens as transformers",
             found="none, or one that gives others",
-            do="take `torch` for a back end",
+            do="use this model with the back end `torch`: it cannot be exported",
         )
 
 

@@ -59,7 +59,7 @@ def trace(model: BertDot, path: Path) -> None:
         raise TasbError(
             expected=f"at most {MOST_BYTES / 1e9:.1f} GB of weights in fp32, for one ONNX file",
             found=f"{size / 1e9:.1f} GB",
-            do="take `torch` for a back end",
+            do="use this model with the back end `torch`: it cannot be exported",
         )
     # Fusion recognises attention that is written out, not the one operator that torch has for it.
     model.transformer.set_attn_implementation("eager")

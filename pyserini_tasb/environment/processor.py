@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pyserini_tasb.errors import TasbError, argument
+
 if TYPE_CHECKING:
     import torch
 
@@ -52,6 +54,26 @@ def ensure_reproducibility() -> None:
     request_reproducibility()
     if not own_choice and products_depend_on_alignment():
         _say_too_late()
+
+
+@functools.cache
+def require_device(device: str) -> None:
+    """Refuse a device that torch does not know, or that this machine or this build of torch does not have.
+
+    Raises:
+        TasbError: nothing can be put on it.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises the latter where it is built without CUDA
+        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        raise TasbError(
+            expected=f"a device that torch {torch.__version__} computes on here: {', '.join(['cpu', *gpus])}",
+            found=f"`{device}` ({str(error).partition('.')[0]})",
+            do=f"name one of these, or leave {argument('device')} out; `tasb doctor` shows what torch finds",
+        ) from error
 
 
 @functools.cache

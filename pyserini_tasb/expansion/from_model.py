@@ -10,6 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pyserini_tasb.encoding.plan import UnitDigest, kept_plan, plan_corpus
+from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.expansion.shards import QueryCounts, shard_path, work_folder, write_shard
 from pyserini_tasb.formats.collections import Corpus
@@ -184,6 +185,7 @@ class QueryGenerator:
         self._model = model.to(device).eval()
         self._tokenizer: Any = load_tokenizer(folder)
         require_vocabulary(self._tokenizer, self._model, str(folder))
+        require_device(device)
         self._sampling, self._device = sampling, torch.device(device)
 
     def sampled(self, texts: Sequence[str], part: int) -> Iterator[tuple[int, list[str]]]:

@@ -9,7 +9,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pyserini_tasb.environment.processor import cpu_has_amx, threads
+from pyserini_tasb.environment.processor import cpu_has_amx, require_device, threads
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, require_bi_encoder
 from pyserini_tasb.models.sentence_transformers_folder import contradiction
@@ -332,6 +332,7 @@ def compute_type(precision: Precision, device: str) -> torch.dtype:
     """
     import torch
 
+    require_device(device)
     if precision == "fp32":
         return torch.float32
     if torch.device(device).type == "cuda":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyserini_tasb
 from pyserini_tasb.artifacts import file_state, installed_versions, locked_folder, write_whole
 from pyserini_tasb.commands import run_command, without_controls
-from pyserini_tasb.errors import FailedError, TasbError, argument, os_errors_explained
+from pyserini_tasb.errors import FailedError, argument, os_errors_explained
 from pyserini_tasb.outputs import require_folder
 
 if TYPE_CHECKING:
@@ -202,17 +202,10 @@ def _import_nothing_from_the_folder() -> dict[str, str]:
 
 
 def _claim(folder: Path) -> None:
-    require_folder(folder)
+    require_folder(folder, ours=(STAMPS,))
     with os_errors_explained(
         folder, expected="a folder to write to", do=f"choose another folder with {argument('output')}"
     ):
-        if folder.exists() and any(folder.iterdir()) and not (folder / STAMPS).is_dir():
-            raise TasbError(
-                where=str(folder),
-                expected="a folder that is new, empty, or of an earlier run: results in it are replaced",
-                found="other files",
-                do=f"choose another folder with {argument('output')}",
-            )
         (folder / STAMPS).mkdir(parents=True, exist_ok=True)
         (folder / LOGS).mkdir(exist_ok=True)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import CONFIG, Kind, find_checkpoint, kind_of, model_digest
 from pyserini_tasb.recipes.lookup import encoder_card
@@ -84,7 +85,9 @@ class ScoringOptions:
         """The device, looked for if none was named."""
         import torch
 
-        return self.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+        device = self.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+        require_device(device)
+        return device
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from pyserini_tasb.data.cluster_file import clusters_in_store
 from pyserini_tasb.data.pair_store import Agreement, open_pair_store
 from pyserini_tasb.data.validation_set import ValidationSet, overlap_warning
+from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.batches import Tokenising
 from pyserini_tasb.training.config import LossConfig
@@ -209,6 +210,7 @@ def _warn_of_few_clusters(config: TrainConfig, clusters: int | None) -> None:
 def found_device(device: str) -> str:
     """`auto` as this process's GPU, or the CPU."""
     if device != "auto":
+        require_device(device)
         return device
     if not torch.cuda.is_available():
         return "cpu"

@@ -45,9 +45,11 @@ def claimed(config: RunConfig) -> Iterator[None]:
     """Hold the run's folder, which is new or has this very run; to be entered before anything is loaded.
 
     Raises:
-        TasbError: the folder has a run of another configuration, or one that is still going on; or it cannot be made.
+        TasbError: the folder has a run of another configuration, one that is still going on, or other files; or it
+            cannot be made.
     """
-    require_folder(config.output)
+    # Its `model` would take the place of another one.
+    require_folder(config.output, ours=(CONFIG, VERSIONS, CHECKPOINTS))
     with locked_folder(config.output):
         if CheckpointFolder(config.output / CHECKPOINTS, keep=1).steps():
             _require_same(config.output, resolved(config))

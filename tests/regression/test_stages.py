@@ -165,7 +165,7 @@ def test_somebody_elses_folder_is_refused(regress, small, output):
     (output / "thesis.tex").write_text("precious")
     done = regress(small.regression())
     assert done.status == 2
-    assert "other files" in done.stderr
+    assert "an earlier run of the same command" in done.stderr
     assert [path.name for path in output.iterdir()] == ["thesis.tex"]
 
 

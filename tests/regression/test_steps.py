@@ -186,7 +186,7 @@ def wait_until(condition) -> None:
 def test_somebody_elses_folder_is_refused(folder):
     folder.mkdir()
     (folder / "thesis.tex").write_text("precious")
-    with pytest.raises(TasbError, match="other files"):
+    with pytest.raises(TasbError, match="an earlier run of the same command"):
         Pipeline(folder, {})
     assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
 

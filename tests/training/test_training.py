@@ -293,3 +293,18 @@ def test_clusters_that_give_a_batch_no_topic_are_warned_about(training_set, tmp_
     data = {"pairs": str(training_set.pairs), "clusters": str(tmp_path / "few.tsv")}
     train(training_set.config(tmp_path, data=data, sampling={"clusters_per_batch": taken}, max_steps=1))
     assert (f"the queries of the pairs are in {said}" in caplog.text) if said else ("have no topic" not in caplog.text)
+
+
+def test_a_folder_with_something_else_is_not_trained_into(training_set, tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "weights.txt").write_text("precious")
+    with pytest.raises(TasbError, match="found:    a folder with model"):
+        train(training_set.config(tmp_path))
+    assert (tmp_path / "run" / "model" / "weights.txt").read_text() == "precious"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", ""])
+def test_a_device_that_is_not_here_is_refused(device, training_set, tmp_path):
+    with pytest.raises(TasbError, match=rf"computes on here: cpu[\s\S]*`{device}`"):
+        train(training_set.config(tmp_path, device=device))

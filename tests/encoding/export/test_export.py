@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 import pyserini_tasb
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
@@ -166,7 +167,8 @@ def test_the_folder_has_a_digest(exported_tiny, tmp_path):
 def test_a_damaged_folder_is_refused(name, exported_bert, tmp_path):
     copy = shutil.copytree(exported_bert, tmp_path / "copy")
     card = copy / "mean-onnx-fp32.yaml"
-    card.write_text(card.read_text() + "query_prefix: 'q: '\n")  # which is for its owner to change
+    values = yaml.safe_load(card.read_text())
+    card.write_text(yaml.safe_dump(values | {"query_prefix": "q: "}))  # which is for its owner to change
     TasbQueryEncoder(str(card))
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
