@@ -82,7 +82,7 @@ def expand(
     folder = Path(output)
     # Anserini would index what else lies in the folder.
     require_new_folder(folder, overwrite=overwrite, inputs=[corpus, predictions, model], made=FILES)
-    if (predictions is None) == (model is None):
+    if (not predictions) == (model is None):
         raise TasbError(
             expected=f"{argument('predictions')} or {argument('model')}",
             found="neither" if model is None else "both",

@@ -93,7 +93,8 @@ def test_from_python(tmp_path, collection):
     made = pyserini_tasb.expand(collection, predictions=path, output=tmp_path / "new")
     assert (made.path, made.passages, os.fspath(made)) == (tmp_path / "new", 3, str(tmp_path / "new"))
     assert read(made.path) == {"000000.jsonl": EXPANDED}
-    for arguments, found in (({}, "neither"), ({"predictions": path, "model": "t5"}, "both")):
+    given = [({}, "neither"), ({"predictions": []}, "neither"), ({"predictions": path, "model": "t5"}, "both")]
+    for arguments, found in given:
         with pytest.raises(TasbError, match=rf"predictions= or model=\n +found: +{found}"):
             pyserini_tasb.expand(collection, output=tmp_path / "other", **arguments)
     with pytest.raises(TasbError, match="predictions= and top_k=, allow_bin=\n"):
