@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pyserini_tasb.artifacts import Part
+    from pyserini_tasb.errors import Argument
 
 STANDARD_OUTPUT = "-"
 SPOOLED_BYTES = 64 << 20
@@ -263,7 +264,7 @@ def _numbered(path: Path, suffix: str) -> list[Path]:
 
 
 def _errors_of_claiming(path: Path, kind: str, name: str) -> AbstractContextManager[None]:
-    advice = f"check the folder and its permissions, or choose another {argument(name)}"
+    advice = f"check the folder and its permissions, or choose another {_mentioned(name)}"
     return os_errors_explained(path, expected=f"a {kind} that can be written", do=advice)
 
 
@@ -274,7 +275,7 @@ def require_folder(folder: Path, *, name: str = "output", ours: Sequence[str] = 
 
     Args:
         folder: new or not.
-        name: the argument that the user named it by.
+        name: the argument that the user named it by, or a key of a configuration in backquotes.
         ours: names, of which every folder of the verb's making has one; by default, other files do no harm.
 
     Raises:
@@ -288,7 +289,7 @@ def require_folder(folder: Path, *, name: str = "output", ours: Sequence[str] = 
                 where=str(folder),
                 expected="a folder that is new, empty, or of an earlier run of the same command",
                 found=listing(folder),
-                do=f"choose another {argument(name)}",
+                do=f"choose another {_mentioned(name)}",
             )
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         # Not in its own name: another process that makes it at this moment could lose it.
@@ -296,10 +297,14 @@ def require_folder(folder: Path, *, name: str = "output", ours: Sequence[str] = 
             Path(tried, folder.absolute().relative_to(existing)).mkdir(parents=True, exist_ok=True)
 
 
+def _mentioned(name: str) -> Argument | str:
+    return name if name.startswith("`") else argument(name)
+
+
 def _require_no_stream(folder: Path, name: str) -> None:
     if is_standard_output(folder):
         found = f"{STANDARD_OUTPUT}, which is standard output for a verb that writes one file"
-        raise TasbError(expected="a folder", found=found, do=f"choose another {argument(name)}")
+        raise TasbError(expected="a folder", found=found, do=f"choose another {_mentioned(name)}")
 
 
 @contextlib.contextmanager

@@ -417,6 +417,11 @@ REFUSED = [
         "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt", "…",
     ),
     refused(
+        "train … --set output=occupied", "occupied",
+        "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt",
+        "choose another `output`",
+    ),
+    refused(
         "demo --output occupied", "occupied",
         "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt", "…",
     ),
@@ -537,7 +542,6 @@ DONE = [
         "teach … --kind cat --set output=taught-before", f"{TRAINED}model …\n",
         "tasb teach: note: taught-before: trained before\n",
     ),
-    done("train … --set output=occupied", "…", "…", new="occupied/config.yaml occupied/*"),
     done(
         "teach … --kind cat", f"{TRAINED}model taught/model\nuse   tasb score …\nuse   tasb rerank …\n",
         BEGINNING.format("teach") + STEPS,

@@ -49,7 +49,7 @@ def claimed(config: RunConfig) -> Iterator[None]:
             cannot be made.
     """
     # Its `model` would take the place of another one.
-    require_folder(config.output, ours=(CONFIG, VERSIONS, CHECKPOINTS))
+    require_folder(config.output, name="`output`", ours=(CONFIG, VERSIONS, CHECKPOINTS))
     with locked_folder(config.output):
         if CheckpointFolder(config.output / CHECKPOINTS, keep=1).steps():
             _require_same(config.output, resolved(config))
