@@ -264,8 +264,23 @@ def _numbered(path: Path, suffix: str) -> list[Path]:
 
 
 def _errors_of_claiming(path: Path, kind: str, name: str) -> AbstractContextManager[None]:
+    expected = f"a {kind} that can be written{' to' if kind == 'folder' else ''}"
+    require_no_file_above(path, expected, name=name)
     advice = f"check the folder and its permissions, or choose another {_mentioned(name)}"
-    return os_errors_explained(path, expected=f"a {kind} that can be written", do=advice)
+    return os_errors_explained(path, expected=expected, do=advice)
+
+
+def require_no_file_above(path: Path, expected: str, *, name: str = "output") -> None:
+    """Refuse a path that has a file where a folder would have to be: the system only says that something exists.
+
+    Raises:
+        TasbError: naming that file.
+    """
+    with contextlib.suppress(OSError):  # a name that is too long: writing says so
+        for parent in path.absolute().parents:
+            if parent.is_file():
+                do = f"choose another {_mentioned(name)}"
+                raise TasbError(where=str(path), expected=expected, found=f"{parent} is a file", do=do)
 
 
 def require_folder(folder: Path, *, name: str = "output", ours: Sequence[str] = ()) -> None:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pyserini_tasb.artifacts import LOCK, PART, lock_file, made_parents, read_sidecar
 from pyserini_tasb.errors import os_errors_explained
-from pyserini_tasb.outputs import is_standard_output, new_file, remove_left_parts, require_new_file
+from pyserini_tasb.outputs import (
+    is_standard_output,
+    new_file,
+    remove_left_parts,
+    require_new_file,
+    require_no_file_above,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,6 +61,7 @@ def partial_file(
             printed.write(part.whole.read_bytes())
             return
         part = PartialFile(path, expected)
+        require_no_file_above(path, expected, name=name)
         with part.errors_explained():
             held.enter_context(made_parents(path))
             held.enter_context(lock_file(path.with_name(f"{path.name}{LOCK}")))

@@ -230,7 +230,8 @@ def test_a_full_disk_keeps_the_earlier_recipe(folder):
     before = made(folder)
     assert sorted(before) == ["new/mine.csv", "new/mine.png", "new/mine.yaml"]
     command = [sys.executable, "-c", FULL, *typed(FILES["tune"], output), "--overwrite", "--set", "depth=10"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=places)
     assert done.returncode == 2
     assert "File too large" in done.stderr
     assert "mine.png" in done.stderr

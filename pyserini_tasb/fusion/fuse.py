@@ -251,15 +251,15 @@ def _share_documents(table: RunTable, other: RunTable, qids: Sequence[str]) -> b
 
 def _note_no_overlap(first: str, name: str, table: RunTable, other: RunTable) -> None:
     kinds = [_kind(one) for one in (table, other)]
-    examples = [examples([docid.decode() for docid in unpack(one.docids[:3]).tolist()]) for one in (table, other)]
+    shown = [examples([docid.decode() for docid in unpack(one.docids[:3]).tolist()]) for one in (table, other)]
     if kinds[0] != kinds[1]:
         raise TasbError(
             where=name,
-            expected=f"docids of the same collection as {first}, which has {kinds[0]}: {examples[0]}",
-            found=f"{kinds[1]}: {examples[1]}; not one document in common",
+            expected=f"docids of the same collection as {first}, which has {kinds[0]}: {shown[0]}",
+            found=f"{kinds[1]}: {shown[1]}; not one document in common",
             do="search the same collection for both, or bring the docids into one form",
         )
-    LOG.info("%s and %s have not one document in common: %s against %s; one collection?", first, name, *examples)
+    LOG.info("%s and %s have not one document in common: %s against %s; one collection?", first, name, *shown)
 
 
 def _kind(table: RunTable) -> str:

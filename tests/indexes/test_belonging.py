@@ -29,7 +29,7 @@ def build(vectors, output, *options):
 
 
 def search(index, encoder, run, *options):
-    where = ["--topics", TINY / "topics.tsv", "--output", run, "--threads", 1]
+    where = ["--topics", TINY / "topics.tsv", "--output", run, "--overwrite", "--threads", 1]
     return tasb("search", "--index", *index, "--encoder", encoder, *where, *options)
 
 
@@ -122,7 +122,7 @@ def test_encode_goes_on_in_a_folder_of_an_earlier_version(tmp_path, monkeypatch)
 
 def test_hybrid(index, lucene, other_model, tmp_path, capsys, lucene_index):
     options = ["--recipe", "tasb+bm25", "--sparse-index", lucene_index, "--topics", TINY / "topics.tsv"]
-    options += ["--output", tmp_path / "run", "--hits", 100]
+    options += ["--output", tmp_path / "run", "--overwrite", "--hits", 100]
     for dense in (index, lucene):
         given = ["hybrid", *options, "--dense-index", dense, "--encoder"]
         assert tasb(*given, f"tasb:{other_model}") == 2
@@ -183,8 +183,8 @@ def test_a_damaged_manifest(index, tmp_path, capsys):
     manifest = json.loads((copy / INDEX_MANIFEST).read_text())
     for content, said in (
         ("{", "JSON"),
-        (json.dumps(manifest | {"encoders": [{"name": "tasb"}]}), "something else"),
-        (json.dumps(manifest | {"files": {"index": {}}}), "something else"),
+        (json.dumps(manifest | {"encoders": [{"name": "tasb"}]}), "the encoders of the index"),
+        (json.dumps(manifest | {"files": {"index": {}}}), "files with their sizes and checksums"),
         (json.dumps(manifest | {"version": 2}), "version 2"),
     ):
         (copy / INDEX_MANIFEST).write_text(content)

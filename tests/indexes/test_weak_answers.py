@@ -108,7 +108,7 @@ def test_lucene_gives_as_many_as_asked(kind, many, tmp_path, capsys):
 
 
 def search(run, *indexes, hits=1_000):
-    where = ["--encoder", ENCODER, "--topics", TINY / "topics.tsv", "--output", run, "--hits", hits]
+    where = ["--encoder", ENCODER, "--topics", TINY / "topics.tsv", "--output", run, "--overwrite", "--hits", hits]
     return tasb("search", "--index", *indexes, *where)
 
 

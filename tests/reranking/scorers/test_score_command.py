@@ -225,11 +225,11 @@ def test_lengths_without_room_for_a_text(tmp_path, pairs, option, named):
 def test_a_model_that_is_not_there_is_told_before_anything_is_read(tmp_path, pairs, capsys):
     options = options_of(tmp_path / "out.tsv", pairs, tmp_path / "nowhere")
     assert tasb("score", *options, "--corpus", "nowhere") == 2
-    assert f"no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
+    assert "no such folder" in capsys.readouterr().err
 
 
 def test_nowhere_to_write(tmp_path, pairs):
-    with pytest.raises(TasbError, match="a file in a folder to write to"):
+    with pytest.raises(TasbError, match=r"pairs\.tsv is a file"):
         tasb_score(pairs / "out.tsv", pairs)
 
 
