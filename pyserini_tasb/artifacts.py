@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb import __version__
-from pyserini_tasb.errors import TasbError, os_errors_explained, shown
+from pyserini_tasb.errors import TasbError, os_errors_explained, shown, with_article
 from pyserini_tasb.folders import FORMAT, MANIFEST, another_folder
 from pyserini_tasb.parsing import explained, read_json
 
@@ -182,7 +182,7 @@ def read_manifest(folder: Path, kind: str, version: int, *, name: str = MANIFEST
     if manifest["version"] != version:
         raise TasbError(
             where=str(folder),
-            expected=f"a {kind} of version {version}",
+            expected=f"{with_article(kind)} of version {version}",
             found=f"version {manifest['version']}",
             do="install the pyserini-tasb that wrote it, or build it again",
         )
@@ -251,7 +251,7 @@ def _format(kind: str) -> str:
 def _not_a_store(folder: Path, kind: str, unknown: str) -> TasbError:
     otherwise = "check the path; `tasb pairs` builds pair stores, `tasb validation-set` validation sets"
     found, do = another_folder(folder, f"a {kind}", otherwise, unknown=unknown)
-    return TasbError(where=str(folder), expected=f"a {kind}", found=found, do=do)
+    return TasbError(where=str(folder), expected=with_article(kind), found=found, do=do)
 
 
 def _damaged(path: Path, expected: str, found: str) -> TasbError:

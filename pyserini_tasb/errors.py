@@ -117,6 +117,11 @@ def printable(text: str) -> str:
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
 
 
+def with_article(noun: str) -> str:
+    """`a store`, `an index`."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
 LONGEST_PART = 4000  # characters: twenty faulty lines have their places
 
 

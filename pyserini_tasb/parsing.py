@@ -93,7 +93,7 @@ def read_json_list(path: Path, *, expected: str, do: str = CHECK_FILE) -> list[A
 
 # A recipe has some hundred lines; Pyserini's largest file of conditions has 57 KB.
 MOST_BYTES, MOST_NODES, MOST_LEVELS = 4 << 20, 100_000, 50
-YAML, FIX = "YAML", "fix the syntax of that line"
+YAML, FIX = "YAML", "fix that line"
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
@@ -195,7 +195,8 @@ def _loader(text: str) -> yaml.SafeLoader:
             except yaml.YAMLError:
                 raise
             except Exception as error:  # noqa: BLE001 - a date that does not exist, a number of 6,000 digits, …
-                _refuse(said_by(error), node.start_mark)
+                reason = f" ({error})" if isinstance(error, ValueError) and "sys." not in str(error) else ""
+                _refuse(f"{shown(node.value)}, which is no {node.tag.rpartition(':')[2]}{reason}", node.start_mark)
             if isinstance(value, str) and (control := CONTROLS.search(value)):
                 _refuse(f"the character {control[0]!a} in a text", node.start_mark)
             return value

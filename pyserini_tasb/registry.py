@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.errors import TasbError, argument, with_article
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -303,7 +303,7 @@ class Registry(Generic[Entry]):
         found = self.reference(name)
         if ":" not in found and self._registered[name].origin == "__main__":
             raise TasbError(
-                expected=f"a {self.kind} that other processes find",
+                expected=f"{with_article(self.kind)} that other processes find",
                 found=f"`{name}`, which the script itself defines",
                 do="move it into a module, and name it `module:name`",
             )
@@ -334,7 +334,7 @@ class Registry(Generic[Entry]):
                 require_callable(self.kind, name, entry, self._takes)
             elif self._instances:
                 raise TasbError(
-                    expected=f"a {self.kind}, which is a {' or '.join(each.__name__ for each in self._instances)}",
+                    expected=f"{with_article(self.kind)}, which is a {' or '.join(each.__name__ for each in self._instances)}",
                     found=f"`{name}`, a {type(entry).__name__}",
                     do="repair it (docs/extend.md says what an entry is)",
                 )
@@ -347,7 +347,9 @@ class Registry(Generic[Entry]):
         if points is None:
             known = list(self)
             raise TasbError(
-                expected=f"a {self.kind}: {', '.join(known)}", found=f"`{name}`", do=nearest_advice(name, known)
+                expected=f"{with_article(self.kind)}: {', '.join(known)}",
+                found=f"`{name}`",
+                do=nearest_advice(name, known),
             )
         if len({point.value for point in points}) > 1:
             raise TasbError(
@@ -387,7 +389,7 @@ class Registry(Generic[Entry]):
         folder = str(Path.cwd())  # where `python -m` looks first, and the command `tasb` does not
         if folder not in sys.path and not sys.flags.safe_path:
             sys.path.append(folder)
-        expected = f"a {self.kind} that can be imported as {module}:{attribute}"
+        expected = f"{with_article(self.kind)} that can be imported as {module}:{attribute}"
         try:
             entry: Any = importlib.import_module(module)
         except Exception as error:  # whatever an outside module raises when it is imported
@@ -447,7 +449,7 @@ def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -
         if callable(entry) and isinstance(error, ValueError):
             return
         raise TasbError(
-            expected=f"a {kind} that takes {', '.join(takes)}",
+            expected=f"{with_article(kind)} that takes {', '.join(takes)}",
             found=f"`{name}`: {error}",
             do="repair it (docs/extend.md says what an entry is)",
         ) from error

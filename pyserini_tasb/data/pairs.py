@@ -498,6 +498,13 @@ def store_queries(folder: Path, topics: AnyTopics) -> TextStore:
     if isinstance(topics, str | os.PathLike):
         name = os.fspath(topics)
         path = at_home(name)
+        if (path / "queries.jsonl").exists():
+            raise TasbError(
+                where=str(path),
+                expected="the queries alone",
+                found="a folder in BEIR's layout, whose passages would be read",
+                do=f"give {path / 'queries.jsonl'}",
+            )
         if path.exists():
             return store_collection(folder, open_collection(path), name)
     return fill_text_store(folder, as_topics(topics).items(), name)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from pyserini_tasb.artifacts import HeldError, lock_file
-from pyserini_tasb.encoding.job import EncodeJob, folder_manifest, prepare
+from pyserini_tasb.encoding.job import PLAN, EncodeJob, folder_manifest, prepare
 from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_units
 from pyserini_tasb.encoding.vector_formats import FORMATS
-from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorUnit
+from pyserini_tasb.encoding.vectors import MANIFEST, UNITS, VectorFolder, VectorUnit
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.collections import absolute_corpus
 from pyserini_tasb.formats.fields import Fields
@@ -158,7 +158,7 @@ def encode(
             texts, encoder, kind, max_length=max_length, precision=precision, device=device, backend=backend
         )
     paths = [corpus] if isinstance(corpus, str | os.PathLike) else list(corpus or ())
-    require_folder(Path(output or ""))
+    require_folder(Path(output or ""), ours=(MANIFEST, PLAN, UNITS))
     job = EncodeJob(
         encoder=encoder,
         card_digest=model_digest(encoder),

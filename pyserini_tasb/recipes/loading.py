@@ -76,7 +76,8 @@ def _checked(
     try:
         return recipe.model_validate(values)
     except ValidationError as error:
-        raise _schema_error(where, recipe, node, error) from None
+        set_apart = {override.partition("=")[0] for override in overrides}
+        raise _schema_error(where, recipe, node, error, set_apart) from None
 
 
 def _with_plain_paths(value: Any) -> Any:
@@ -121,7 +122,18 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     )
 
 
-def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError) -> TasbError:
+def _schema_error(
+    where: str | None, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError, set_apart: set[str]
+) -> TasbError:
+    """The faults that pydantic found.
+
+    Args:
+        where: the file.
+        recipe: the schema.
+        node: the file's nodes, which know their lines.
+        error: pydantic's.
+        set_apart: locations whose values stand in no line of the file, as the caller has set them.
+    """
     found, advice = [], []
     faults = error.errors()
     for fault in faults[:FAULTS_SHOWN]:
@@ -129,6 +141,8 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
         name = ".".join(map(str, location))
         line = _line_at(node, location)
         at = f"line {line}: " if line else ""
+        if any(name == each or name.startswith(f"{each}.") for each in set_apart):
+            at = f"{argument('settings')}: "
         known = _known_keys(recipe, location[:-1])
         if fault["type"] == "extra_forbidden" and known:
             found.append(f"{at}unknown key `{name}`")
@@ -146,9 +160,11 @@ def _schema_error(where: str | None, recipe: type[Recipe], node: yaml.Node | Non
             )
             found.append(f"{at}`{name}`: {said}" if name else f"{at}{said}")
             advice.append(f"fix `{name}`" if name else "change one of these keys")
+    of_keys = any(fault["type"] in ("extra_forbidden", "missing") for fault in faults)
+    keys = f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}"
     return TasbError(
         where=where,
-        expected=f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}",
+        expected=keys if of_keys else f"values that the keys of {recipe.__name__} can have",
         found="; ".join(found) + (f"; … and {len(faults) - len(found)} more" if len(faults) > len(found) else ""),
         do="; ".join(dict.fromkeys(advice)),
     )

@@ -51,8 +51,15 @@ def claimed(config: RunConfig) -> Iterator[None]:
     # Its `model` would take the place of another one.
     require_folder(config.output, name="`output`", ours=(CONFIG, VERSIONS, CHECKPOINTS))
     with locked_folder(config.output):
-        if CheckpointFolder(config.output / CHECKPOINTS, keep=1).steps():
+        if done := CheckpointFolder(config.output / CHECKPOINTS, keep=1).steps():
             _require_same(config.output, resolved(config))
+            if config.max_steps is not None and done[-1] > config.max_steps:
+                raise TasbError(
+                    where=str(config.output),
+                    expected=f"`max_steps` of at least {done[-1]}: so many steps are done",
+                    found=str(config.max_steps),
+                    do="raise `max_steps`, or choose another `output`",
+                )
         yield
 
 

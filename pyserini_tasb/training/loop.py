@@ -218,7 +218,7 @@ class Trainer:
             expected="a finite loss",
             found=f"{error.loss.total.item()} at step {self.done} (the batch is in that file)",
             do="look at its margins and texts; a lower learning rate, optimiser.clip_norm or precision: fp32 may help; "
-            "the last checkpoint is from before",
+            + ("the last checkpoint is from before" if self.checkpoints.steps() else "there is no checkpoint yet"),
         )
 
     def _described(self, error: LossIsNotFiniteError) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def study(
             the same call goes on.
     """
     wanted = as_recipe(config, StudyConfig, settings)
-    require_folder(wanted.output, name="`output`")
+    require_folder(wanted.output, name="`output`", ours=("cells", "rows", TABLE))
     run = StudyRun(wanted)
     failed = {} if report_only else run.run()
     measured, models = run.report()
