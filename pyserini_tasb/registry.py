@@ -334,7 +334,8 @@ class Registry(Generic[Entry]):
                 require_callable(self.kind, name, entry, self._takes)
             elif self._instances:
                 raise TasbError(
-                    expected=f"{with_article(self.kind)}, which is a {' or '.join(each.__name__ for each in self._instances)}",
+                    expected=f"{with_article(self.kind)}, which is a "
+                    f"{' or '.join(each.__name__ for each in self._instances)}",
                     found=f"`{name}`, a {type(entry).__name__}",
                     do="repair it (docs/extend.md says what an entry is)",
                 )

@@ -291,7 +291,7 @@ REFUSED = [
     ),
     refused(
         "fuse … --method rrf --output mine.txt/new.run", "mine.txt/new.run", "a file that can be written",
-        "…", "check the folder and its permissions, or choose another --output",
+        "…", "choose another --output",
     ),
     refused(
         "hybrid … --dense-index nowhere", "nowhere", "the folder of a Faiss or Lucene index, or the name of one …",

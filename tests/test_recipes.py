@@ -236,3 +236,15 @@ def test_several_faults_of_one_file_are_few_and_cut(tmp_path):
     with pytest.raises(TasbError, match="and 180 more") as raised:
         encoder_card(f"tasb:{path}")
     assert len(str(raised.value)) < 5000
+
+
+def test_a_fault_of_a_setting_is_blamed_on_no_line(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    shipped = lookup.own_folder("fusion") / "rrf.yaml"
+    path.write_text(shipped.read_text())
+    with pytest.raises(TasbError, match="values that the keys of FusionRecipe can have") as raised:
+        fusion_recipe(str(path), ["depth=none"])
+    assert raised.value.found.startswith("`depth` (set beside the file): ")
+    path.write_text(shipped.read_text() + "depth: none\n")
+    with pytest.raises(TasbError, match=r"line \d+: `depth`: "):
+        fusion_recipe(str(path))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pyserini_tasb.errors import TasbError, argument, shown
+from pyserini_tasb.errors import TasbError, shown
 from pyserini_tasb.parsing import read_yaml, yaml_value
 from pyserini_tasb.recipes.types import Recipe
 
@@ -118,7 +118,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     raise TasbError(
         expected="key=value or section.key=value, the value as YAML",
         found=found,
-        do=f"e.g. {argument('settings', ['batch_size=96', 'optimiser.learning_rate=2.0e-5'])}",
+        do="write it like `batch_size=96` or `optimiser.learning_rate=2.0e-5`",
     )
 
 
@@ -139,10 +139,9 @@ def _schema_error(
     for fault in faults[:FAULTS_SHOWN]:
         location: Location = fault["loc"]
         name = ".".join(map(str, location))
-        line = _line_at(node, location)
+        beside = any(name == each or name.startswith(f"{each}.") for each in set_apart)
+        line = None if beside else _line_at(node, location)
         at = f"line {line}: " if line else ""
-        if any(name == each or name.startswith(f"{each}.") for each in set_apart):
-            at = f"{argument('settings')}: "
         known = _known_keys(recipe, location[:-1])
         if fault["type"] == "extra_forbidden" and known:
             found.append(f"{at}unknown key `{name}`")
@@ -158,7 +157,8 @@ def _schema_error(
                 if ours is None
                 else str(ours)
             )
-            found.append(f"{at}`{name}`: {said}" if name else f"{at}{said}")
+            set_beside = " (set beside the file)" if beside and node else ""
+            found.append(f"{at}`{name}`{set_beside}: {said}" if name else f"{at}{said}")
             advice.append(f"fix `{name}`" if name else "change one of these keys")
     of_keys = any(fault["type"] in ("extra_forbidden", "missing") for fault in faults)
     keys = f"keys of {recipe.__name__}: {', '.join(sorted(recipe.model_fields))}"

@@ -14,6 +14,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.training.checkpoints import begin, claimed
 from pyserini_tasb.training.config import TrainConfig
+from pyserini_tasb.training.train import train
 from tests.command_line import tasb_argv, tasb_process
 from tests.processes import marked
 
@@ -162,3 +163,12 @@ def test_where_nothing_was_trained_any_configuration_may_begin(configuration, tm
         begin(failed)
     assert (run / "config.yaml").exists()
     assert "from the start" in tasb_process("train", config, "--set", "max_steps=2").stderr
+
+
+def test_fewer_steps_than_are_done_are_refused(training_set, tmp_path):
+    config = training_set.config(tmp_path, max_steps=3)
+    train(config)
+    before = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(TasbError, match="`max_steps` of at least 3"):
+        train(config, settings=["max_steps=2"])
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
