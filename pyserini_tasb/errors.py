@@ -106,8 +106,8 @@ def _in_python(text: str) -> str:
 
 
 # Line ends and tabs stay. What else is here moves a terminal's cursor, or the order of letters on it.
-_CONTROLS = (*range(9), 11, 12, 13, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROLS}
+CONTROLS = (*range(9), 11, 12, 13, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in CONTROLS}
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pyserini_tasb.errors import TasbError, shown
+from pyserini_tasb.errors import CONTROLS, TasbError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,8 +167,8 @@ def _fault(path: Path | None, line: int | None, found: str) -> TasbError:
     return TasbError(where=where, expected=YAML, found=found, do=FIX)
 
 
-# Line ends and tabs are text; what else is here moves a cursor, and a name or a path has no use for it.
-CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# What moves a cursor or turns text around; a name or a path has no use for it, nor for half a character.
+_CONTROLS = re.compile(f"[{re.escape(''.join(map(chr, CONTROLS)))}\ud800-\udfff]")
 
 
 def _loader(text: str) -> yaml.SafeLoader:
@@ -197,7 +197,7 @@ def _loader(text: str) -> yaml.SafeLoader:
             except Exception as error:  # noqa: BLE001 - a date that does not exist, a number of 6,000 digits, …
                 reason = f" ({error})" if isinstance(error, ValueError) and "sys." not in str(error) else ""
                 _refuse(f"{shown(node.value)}, which is no {node.tag.rpartition(':')[2]}{reason}", node.start_mark)
-            if isinstance(value, str) and (control := CONTROLS.search(value)):
+            if isinstance(value, str) and (control := _CONTROLS.search(value)):
                 _refuse(f"the character {control[0]!a} in a text", node.start_mark)
             return value
 
