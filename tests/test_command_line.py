@@ -422,6 +422,16 @@ REFUSED = [
         "choose another `output`",
     ),
     refused(
+        "encode … --output occupied", "occupied",
+        "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt",
+        "choose another --output",
+    ),
+    refused(
+        "study … --set output=occupied", "occupied",
+        "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt",
+        "choose another `output`",
+    ),
+    refused(
         "demo --output occupied", "occupied",
         "a folder that is new, empty, or of an earlier run of the same command", "a folder with mine.txt", "…",
     ),
@@ -463,10 +473,6 @@ DONE = [
         new="new/corpus.json new/manifest.json new/units/* new/faiss/docid new/faiss/index new/faiss/tasb-index.json",
     ),
     done("encode … --output vectors", "vectors: 123 vectors of 32 float32 numbers, …\n", changed="vectors/corpus.json"),
-    done(
-        "encode … --output occupied", "occupied: 123 vectors …\n", ENCODED,
-        new="occupied/corpus.json occupied/manifest.json occupied/units/*",
-    ),
     done(
         "export …",
         "new: model in fp32; …\n  beside torch in fp32: cosine 1.000000 …\n  use it: --encoder tasb:new/….yaml\n",
