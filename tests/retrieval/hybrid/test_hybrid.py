@@ -22,12 +22,26 @@ TOPICS = TINY / "topics.tsv"
 
 
 def tasb_hybrid(recipe, output, *options, topics=TOPICS):
-    return tasb("hybrid", "--recipe", recipe, "--topics", topics, "--output", output, *options)
+    return tasb("hybrid", "--recipe", recipe, "--topics", topics, "--output", output, "--overwrite", *options)
 
 
 def search_dense(index, run, hits=1000, topics=TOPICS):
     assert (
-        tasb("search", "--index", index, "--encoder", ENCODER, "--topics", topics, "--output", run, "--hits", hits) == 0
+        tasb(
+            "search",
+            "--index",
+            index,
+            "--encoder",
+            ENCODER,
+            "--topics",
+            topics,
+            "--output",
+            run,
+            "--overwrite",
+            "--hits",
+            hits,
+        )
+        == 0
     )
     return run
 
@@ -45,7 +59,18 @@ def search_lucene(index, run, *options, hits=1000, topics=TOPICS):
 def test_a_shipped_recipe(options, form, indexes, tmp_path, capsys):
     runs = [search_dense(indexes.faiss, tmp_path / "dense"), search_lucene(indexes.bm25, tmp_path / "bm25")]
     assert (
-        tasb("fuse", "--recipe", "tasb+bm25", "--runs", *runs, "--output", tmp_path / "fused", "--output-format", form)
+        tasb(
+            "fuse",
+            "--recipe",
+            "tasb+bm25",
+            "--runs",
+            *runs,
+            "--output",
+            tmp_path / "fused",
+            "--overwrite",
+            "--output-format",
+            form,
+        )
         == 0
     )
     given = ["--dense-index", indexes.faiss, "--sparse-index", indexes.bm25, "--encoder", ENCODER]
@@ -88,7 +113,12 @@ def test_three_inputs_with_parameters_and_few_hits(indexes, tmp_path, write_reci
         search_lucene(indexes.bm25, tmp_path / "bm25", "--k1", 0.82, "--b", 0.68, hits=20),
         search_lucene(indexes.doct5query, tmp_path / "doct5query", hits=20),
     ]
-    assert tasb("fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused", "--tag", "mine") == 0
+    assert (
+        tasb(
+            "fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused", "--overwrite", "--tag", "mine"
+        )
+        == 0
+    )
     assert tasb_hybrid(recipe, tmp_path / "hybrid", "--hits", 20, "--batch-size", 3, "--tag", "mine") == 0
     assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
     # Given indexes go before the recipe's, in its order.
@@ -110,7 +140,7 @@ def test_a_lucene_index_of_vectors(kind, indexes, tmp_path, write_recipe):
         search_lucene(indexes.bm25, tmp_path / "bm25", hits=100),
     ]
     recipe = write_recipe({"kind": "dense", "encoder": ENCODER}, {"kind": "bm25"}, depth=100)
-    assert tasb("fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused") == 0
+    assert tasb("fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused", "--overwrite") == 0
     given = ["--dense-index", index, "--sparse-index", indexes.bm25]
     assert tasb_hybrid(recipe, tmp_path / "hybrid", *given, "--batch-size", 5) == 0
     assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
@@ -138,7 +168,7 @@ def test_an_impact_index(indexes, tmp_path, write_recipe):
         search_dense(indexes.faiss, tmp_path / "dense"),
     ]
     recipe = write_recipe({"kind": "impact", "encoder": encoder}, {"kind": "dense", "encoder": ENCODER})
-    assert tasb("fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused") == 0
+    assert tasb("fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused", "--overwrite") == 0
     given = ["--dense-index", indexes.faiss, "--sparse-index", indexes.impact]
     assert tasb_hybrid(recipe, tmp_path / "hybrid", *given) == 0
     assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
@@ -153,7 +183,7 @@ def test_queries_that_one_index_has_nothing_for(indexes, tmp_path, write_recipe)
     ]
     given = ["--dense-index", indexes.faiss, "--sparse-index", indexes.bm25]
     recipe = write_recipe({"kind": "bm25"}, {"kind": "dense", "encoder": ENCODER})
-    assert tasb("fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused") == 0
+    assert tasb("fuse", "--recipe", recipe, "--runs", *runs, "--output", tmp_path / "fused", "--overwrite") == 0
     for size in (1, 2, 4):
         assert tasb_hybrid(recipe, tmp_path / "hybrid", *given, "--batch-size", size, topics=topics) == 0
         assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
@@ -183,7 +213,7 @@ def test_queries_that_are_documents(dense, form, indexes, collection, tmp_path, 
     assert any(line.split()[0] == line.split()[2] for line in runs[1].open())
     recipe = write_recipe({"kind": "dense", "encoder": ENCODER}, {"kind": "bm25"}, normalization="min-max", depth=20)
     fuse = ("fuse", "--recipe", recipe, "--runs", *runs, "--output-format", form)
-    assert tasb(*fuse, "--output", tmp_path / "fused", "--remove-query") == 0
+    assert tasb(*fuse, "--output", tmp_path / "fused", "--overwrite", "--remove-query") == 0
     given = ["--dense-index", getattr(indexes, dense), "--sparse-index", indexes.bm25, "--output-format", form]
     for size in (1, 64) if dense == "faiss" else (64,):
         options = (*given, "--batch-size", size, "--remove-query")

@@ -116,24 +116,23 @@ def test_interrupted(indexes, tmp_path):
     output.write_text("mine")
     topics.write_text("".join(f"{number}\tcomputer programs {number}\n" for number in range(2_000)))
     given = ["--dense-index", indexes.faiss, "--sparse-index", indexes.bm25, "--encoder", ENCODER, "--batch-size", 8]
-    arguments = ["hybrid", "--recipe", "tasb+bm25", "--topics", topics, "--output", output, *given]
+    arguments = ["hybrid", "--recipe", "tasb+bm25", "--topics", topics, "--output", output, "--overwrite", *given]
     # A shell without job control would let its background processes ignore Ctrl-C.
-    process = subprocess.Popen(
-        tasb_argv(*arguments),
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    )
+    with (tmp_path / "stderr").open("wb") as errors:
+        process = subprocess.Popen(
+            tasb_argv(*arguments),
+            stderr=errors,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )
     try:
-        while not list(output.parent.glob("run.*.part")):
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.1)
-        time.sleep(1)
+        while "queries/s" not in (tmp_path / "stderr").read_text():
+            assert process.poll() is None, (tmp_path / "stderr").read_text()
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
+        process.wait(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "tasb hybrid: interrupted" in said
+    assert "tasb hybrid: interrupted" in (tmp_path / "stderr").read_text()
     assert [path.name for path in output.parent.iterdir()] == ["run"]
     assert output.read_text() == "mine"

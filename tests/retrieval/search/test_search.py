@@ -25,7 +25,7 @@ from tests.indexes.stock import search as stock_search
 def tasb_search(indexes, run, *options, topics=TINY / "topics.tsv"):
     paths = [str(path) for path in indexes]
     encoder = ["--encoder", f"tasb:{TINY_MODEL}", "--topics", str(topics), "--threads", "1"]
-    return tasb("search", "--index", *paths, *encoder, "--output", run, *options)
+    return tasb("search", "--index", *paths, *encoder, "--output", run, "--overwrite", *options)
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +196,9 @@ def test_what_is_wrong_is_said_before_a_run_is_replaced(folders, tmp_path, capsy
         assert said in message
         assert str(folder) in message
     assert (tmp_path / "run").read_text() == "mine"
-    assert tasb_search([folders / "B"], tmp_path / "absent" / "run") == 2
-    assert "a file that can be written" in capsys.readouterr().err
+    assert tasb_search([folders / "B"], tmp_path / "run" / "run") == 2
+    assert "run is a file" in capsys.readouterr().err
+    assert tasb_search([folders / "B"], tmp_path / "new" / "run") == 0
 
 
 @pytest.fixture
