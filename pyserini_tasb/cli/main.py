@@ -63,8 +63,9 @@ def _run(words: Sequence[str]) -> int:
         return USAGE_ERROR
     options = parser.parse_args(words)
     verb: Verb = options.called
-    request_reproducibility()  # both before any verb imports torch or Faiss; worker processes inherit them
-    request_short_waits()
+    request_reproducibility()  # before any verb imports torch; worker processes inherit it
+    if verb.name == "index":  # only there it was measured
+        request_short_waits()  # before Faiss is imported
     register_encoders()  # for a checkout that is not installed: no start-up hook there
     with _log_on_stderr(verb, options.verbosity):
         try:
