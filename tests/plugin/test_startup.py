@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -78,6 +79,8 @@ def test_our_failure_is_one_line(suitable_java, options):
 
 @pytest.mark.parametrize("close", ["os.close(2)", "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)", "sys.stderr = None"])
 def test_our_failure_breaks_nothing_where_the_line_cannot_be_printed(suitable_java, close):
+    if "/dev/full" not in close and not version("pyserini").startswith("1."):
+        pytest.skip("Pyserini 2 itself cannot be imported without a standard error")
     # Ended by os._exit: with such a stderr Python's own exit status is 120.
     code = (
         f"import os, sys; {close}; import pyserini_tasb.plugin.startup as s; "
