@@ -78,7 +78,7 @@ def measure_encoding(name: str, queries: list[str], singly: int, rounds: int) ->
     card = encoder_card(name)
     ways: dict[str, Encode] = {"Pyserini": pyserini_encoder(str(find_checkpoint(card.model)), card.pooling)}
     for backend, precision in OURS:
-        encoder = TextEncoder(card.model_copy(update={"precision": precision}), "cpu", backend=backend, one_by_one=True)
+        encoder = TextEncoder(card.model_copy(update={"precision": precision}), "cpu", backend=backend, texts="queries")
         if encoder.computes() == f"{backend} {precision}":
             ways[f"{backend} {precision}"] = lambda texts, encoder=encoder: encoder.encode(
                 texts, max_length=card.query_max_length

@@ -5,6 +5,7 @@ Arguments may be of any type: each is passed on as its `str()`.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -65,3 +66,9 @@ def tasb_processes(number: int, *arguments: object) -> None:
         return
     torchrun = ("torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", number)
     run_module(*torchrun, *TASB, *arguments)
+
+
+def without_progress(err: str) -> str:
+    """What a command printed to stderr without the lines in which bars advance."""
+    lines = re.split(r"(?<=\n)|\r", err)
+    return "".join(line for line in lines if line.strip("\x1b[A\n ") and not re.search(r"\[\d\d:\d\d[,<]", line))

@@ -18,7 +18,7 @@ from pyserini_tasb.cli.evaluate import VERBS as EVALUATE
 from pyserini_tasb.cli.parser import USAGE_ERROR, Parser
 from pyserini_tasb.cli.retrieve import VERBS as RETRIEVE
 from pyserini_tasb.cli.signals import InterruptedBySignals
-from pyserini_tasb.cli.streams import UnwritableError, standard_streams
+from pyserini_tasb.cli.streams import UnwritableError, above_bars, standard_streams
 from pyserini_tasb.cli.train import VERBS as TRAIN
 from pyserini_tasb.environment.processor import request_reproducibility, request_short_waits
 from pyserini_tasb.errors import Argument, FailedError, Interruption, TasbError, printable, shown
@@ -64,8 +64,7 @@ def _run(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     verb: Verb = options.called
     request_reproducibility()  # before any verb imports torch; worker processes inherit it
-    if verb.name == "index":  # only there it was measured
-        request_short_waits()  # before Faiss is imported
+    request_short_waits()  # before any verb imports torch or Faiss
     register_encoders()  # for a checkout that is not installed: no start-up hook there
     with _log_on_stderr(verb, options.verbosity):
         try:
@@ -168,7 +167,8 @@ class _Stderr(logging.Handler):
         words = tuple(map(self._worded, arguments))
         kind = "warning" if record.levelno >= logging.WARNING else "note"
         text = record.msg % words if words else str(record.msg)
-        print(f"tasb {self._verb.name}: {kind}: {printable(text)}", file=sys.stderr)  # the stream that is stderr now
+        with above_bars():
+            print(f"tasb {self._verb.name}: {kind}: {printable(text)}", file=sys.stderr)  # the one that is stderr now
 
     def _worded(self, value: object) -> object:
         if isinstance(value, Argument):

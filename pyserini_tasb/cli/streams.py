@@ -113,6 +113,14 @@ def _text(output: StandardStream, like: Any) -> TextIO:
     )
 
 
+@contextlib.contextmanager
+def above_bars() -> Iterator[None]:
+    """A line printed to stderr inside gets one of its own, also where a progress bar stands: the bar moves down."""
+    tqdm = sys.modules.get("tqdm")  # not loaded, it has drawn no bar
+    with tqdm.tqdm.external_write_mode(file=sys.stderr) if tqdm else contextlib.nullcontext():
+        yield
+
+
 class _Terminal(io.TextIOWrapper):
     """Standard output on a terminal: ids and names of files cannot move its cursor. A pipe gets their bytes."""
 

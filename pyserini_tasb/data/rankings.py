@@ -13,6 +13,7 @@ import numpy as np
 from pyserini_tasb.data.negatives import Ranking
 from pyserini_tasb.data.pair_sources import as_run_dict
 from pyserini_tasb.encoding.index_manifest import require_encoder
+from pyserini_tasb.environment.java import prepare_java
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, another_folder, kind_of_folder, missing_folder
 from pyserini_tasb.formats.named import same_ids_advice
@@ -44,6 +45,7 @@ def bm25_rankings(index: StrPath, topics: Mapping[str, str], *, hits: int, threa
     Raises:
         TasbError: no such index.
     """
+    prepare_java()
     from pyserini.search.lucene import LuceneSearcher
 
     name = os.fspath(index)
@@ -85,6 +87,7 @@ def dense_rankings(
     name = os.fspath(index)
     folder = Path(name)
     _require_index(name, FAISS)
+    prepare_java()  # Pyserini starts it for Faiss, too
     from pyserini.search.faiss import FaissSearcher
 
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder

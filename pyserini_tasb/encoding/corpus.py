@@ -282,7 +282,7 @@ def _encode_texts(
     prefix = card.query_prefix if query else card.passage_prefix
     cap = card.query_max_length if query else card.passage_max_length
     # Queries by the back end that `TasbQueryEncoder` chooses: a search then sees these very vectors.
-    text_encoder = TextEncoder(card, device, backend=backend, one_by_one=query)
+    text_encoder = TextEncoder(card, device, backend=backend, texts="queries" if query else "passages")
     return text_encoder.encode(
         [prefix + text for text in texts], max_length=min(max_length or cap, cap), precision=precision
     )
@@ -415,13 +415,16 @@ def _encode_in_processes(
 
 
 def _listen(running: dict[Connection, Child], supervisor: Supervisor) -> None:
+    shown: set[str] = set()  # all children say what they encode with
     while running and not supervisor.stopped():
         for ready in wait(list(running), SECONDS_BETWEEN_ROUNDS):
             message: EncodedBatch | logging.LogRecord | None = running[ready].receive()  # type: ignore[index]
             if message is None:
                 del running[ready]  # type: ignore[arg-type]
             elif isinstance(message, logging.LogRecord):
-                logging.getLogger(message.name).handle(message)
+                if message.getMessage() not in shown:
+                    shown.add(message.getMessage())
+                    logging.getLogger(message.name).handle(message)
             else:
                 supervisor.report(message)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.models.backends import Model
+    from pyserini_tasb.models.backends import Model, Texts
     from pyserini_tasb.models.tokenizers import TextTokenizer
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
@@ -76,7 +76,7 @@ class TasbQueryEncoder:
         self.name = encoder_dir
         card = encoder_card(encoder_dir)
         self._card = card.model_copy(update={"precision": reduced(card.precision)}) if fp16 else card
-        self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend, one_by_one=True)
+        self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend, texts="queries")
         self._cache = QueryCache(queries_kept)
         self._prefix = self._card.query_prefix if prefix is None else f"{prefix} "
         self.dimension = self._encoder.dimension
@@ -238,7 +238,7 @@ class TextEncoder:
         device: `cpu`, `cuda:0`, …; None: a GPU if the back end has one.
         tokenizer: a hub id or folder, where it is not the model's own.
         backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
-        one_by_one: texts will come singly, and are short: `auto` looks at latency.
+        texts: that it will encode. Only `queries` come singly, and are short: `auto` looks at latency.
 
     Raises:
         TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
@@ -251,10 +251,10 @@ class TextEncoder:
         tokenizer: str | None = None,
         *,
         backend: Backend | None = None,
-        one_by_one: bool = False,
+        texts: Texts = "passages",
     ) -> None:
         self.card = card
-        self._models = Models(card, device, backend, one_by_one=one_by_one)
+        self._models = Models(card, device, backend, texts=texts)
         self.device = self._models.device
         model = self._models.at(card.precision)
         self.dimension = model.dimension

@@ -281,6 +281,30 @@ def ensure_java(needs_path_java: bool = False, system_folders: Sequence[str] = S
                 print(f"pyserini-tasb: {line} ({SWITCH}=0 switches this off)", file=sys.stderr)
 
 
+# Java warns of what Lucene does, which no user can change. Pyserini 2 sets some of these itself, and the same variable
+# brings the warnings back.
+VERBOSE = "PYSERINI_VERBOSE_JVM"
+QUIET = (
+    f"-Djava.util.logging.config.file={Path(__file__).with_name('quiet-java.properties')}",
+    "-Dslf4j.internal.verbosity=WARN",
+    "-Dsun.misc.unsafe.memory.access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+)
+
+
+def prepare_java() -> None:
+    """`ensure_java`, for our own functions: the JVM that they start leaves out warnings about Lucene's inside."""
+    ensure_java()
+    if os.environ.get(VERBOSE):
+        return
+    with suppress(ImportError):
+        import jnius_config
+
+        if not jnius_config.vm_running:
+            missing = [option for option in QUIET if option not in jnius_config.options]
+            jnius_config.add_options(*missing)
+
+
 def _fix(needs_path_java: bool, system_folders: Sequence[str]) -> str | None:
     jvm_runs = getattr(sys.modules.get("jnius_config"), "vm_running", False)
     of_jvm = None if jvm_runs else would_fail()

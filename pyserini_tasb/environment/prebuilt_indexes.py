@@ -7,7 +7,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.environment.java import ensure_java
+from pyserini_tasb.environment.java import prepare_java
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def prebuilt_text_index(name: str) -> Path:
 @contextmanager
 def _failures_in_one_line() -> Iterator[None]:
     """Raises LookupError for whatever the network or Pyserini raise. What these print goes to stderr."""
-    ensure_java()  # Pyserini 2 asks Anserini for the names
+    prepare_java()  # Pyserini 2 asks Anserini for the names
     try:
         with redirect_stdout(sys.stderr):
             yield

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pyserini_tasb.environment.java import prepare_java
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import at_home
 from pyserini_tasb.formats.qrels import BEIR, QrelsDict, read_qrels
@@ -247,6 +248,7 @@ def _looks_like_path(name: str) -> bool:
 def _pyserini_topics(name: str) -> Topics:
     try:
         with _printing_to_stderr():
+            prepare_java()
             from pyserini.search import get_topics
 
             titles = {str(qid): fields.get("title") for qid, fields in get_topics(name).items()}
@@ -262,6 +264,7 @@ def _pyserini_topics(name: str) -> Topics:
 def _pyserini_qrels_file(name: str) -> Path:
     try:
         with _printing_to_stderr():
+            prepare_java()
             from pyserini.search import get_qrels_file
 
             return Path(get_qrels_file(name))

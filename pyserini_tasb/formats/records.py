@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from pyserini_tasb.environment.java import ensure_java
+from pyserini_tasb.environment.java import prepare_java
 from pyserini_tasb.errors import TasbError, argument, shown
 from pyserini_tasb.formats.fields import ID_FIELDS, Fields, join_lines, require_id
 from pyserini_tasb.formats.lines import (
@@ -225,7 +225,7 @@ class LuceneCollection:
         Raises:
             TasbError: Pyserini cannot open it, or it has deleted documents.
         """
-        ensure_java()
+        prepare_java()
         try:
             from pyserini.index.lucene import LuceneIndexReader
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyserini_tasb.environment.java import prepare_java
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.indexes.quality import docids_at
 
@@ -98,6 +99,7 @@ class LuceneBuild:
 
 
 def _indexer(kind: str, collection: str, folder: Path, threads: int) -> Any:
+    prepare_java()
     from pyserini.pyclass import autoclass
 
     arguments = autoclass(f"{INDEXERS[kind]}$Args")()

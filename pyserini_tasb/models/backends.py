@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pyserini_tasb.environment.processor import cpu_has_amx, require_device, threads
 from pyserini_tasb.errors import TasbError, argument
@@ -40,6 +40,7 @@ FASTEST_WITH_AMX: Ways = (("torch", "bf16"), ("onnx", "int8"), ("torch", "fp32")
 # With one short text, what surrounds the multiplications counts: ONNX Runtime has less of it.
 FASTEST_ONE_BY_ONE: Ways = (("onnx", "int8"), ("onnx", "fp32"), ("torch", "bf16"), ("torch", "fp32"))
 FASTEST_ON_GPUS: Ways = (("torch", "bf16"), ("torch", "fp16"), ("torch", "fp32"))
+Texts = Literal["queries", "passages", "queries and passages"]
 
 
 class Models:
@@ -49,23 +50,24 @@ class Models:
         card: which model.
         device: `cpu`, `cuda:0`, …; None: a GPU if there is one.
         backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
-        one_by_one: texts will come singly, and are short: `auto` looks at latency.
+        texts: that it will encode. Only `queries` come singly, and are short: `auto` looks at latency.
 
     Raises:
         TasbError: no such back end, or no such model.
     """
 
     def __init__(
-        self, card: EncoderCard, device: str | None, backend: str | None = None, *, one_by_one: bool = False
+        self, card: EncoderCard, device: str | None, backend: str | None = None, *, texts: Texts = "passages"
     ) -> None:
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
-        self._card, self._backend = card, _asked_backend(card, backend, folder)
+        self._card = card
+        self._backend, self._reason = _asked_backend(card, backend, folder)
         other_vectors = contradiction(card, folder)
         if other_vectors:
             _log_once(logging.WARNING, other_vectors)
         self.device = device or BACKENDS["torch" if self._backend == "auto" else self._backend].best_device()
-        self._ways = _ways(self.device.partition(":")[0], one_by_one=one_by_one)
-        self._texts = "queries" if one_by_one else "passages"
+        self._ways = _ways(self.device.partition(":")[0], one_by_one=texts == "queries")
+        self._texts = texts
         self._chosen: dict[Precision, Model] = {}
         self._loaded: dict[tuple[str, Precision], Model] = {}
 
@@ -87,12 +89,10 @@ class Models:
 
     def _asked_model(self, precision: Precision) -> Model:
         computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device)
-        if computed != precision:
-            said = (
-                f"encoding {self._texts} with {self._backend} in {computed}, its fastest here for precision {precision}"
-            )
-            _log_once(logging.INFO, said)
-        return self._load(self._backend, computed)
+        model = self._load(self._backend, computed)
+        why = f"its fastest here for precision {precision}; {self._reason}"
+        _log_once(logging.INFO, f"encoding {self._texts} with {self._backend} in {computed}, {why}")
+        return model
 
     def _fastest_model(self, precision: Precision) -> Model:
         passed_over: list[str] = []
@@ -140,15 +140,19 @@ def _ways(kind: str, *, one_by_one: bool) -> Ways:
     return FASTEST_WITH_AMX if cpu_has_amx() else FASTEST
 
 
-def _asked_backend(card: EncoderCard, backend: str | None, folder: Path) -> str:
+def _asked_backend(card: EncoderCard, backend: str | None, folder: Path) -> tuple[str, str]:
+    """The back end, and the reason for it; `auto` will give a reason of its own."""
     if backend is not None:
         asked = checked_backend(backend, f"{argument('backend', backend)}")
+        reason = f"you ask for {asked}"
     elif in_environment := os.environ.get(BACKEND_VARIABLE):
         asked = checked_backend(in_environment, f"the variable {BACKEND_VARIABLE}")
+        reason = f"{BACKEND_VARIABLE} asks for {asked}"
     else:
         asked = card.backend
+        reason = f"the card asks for {asked}" if "backend" in card.model_fields_set else f"{asked} is the default"
     # An exported folder holds nothing that torch could load.
-    return "onnx" if is_exported(folder) else asked
+    return ("onnx", "the model is exported to ONNX") if is_exported(folder) else (asked, reason)
 
 
 def checked_backend(name: str, where: str) -> str:

@@ -54,7 +54,7 @@ def load_pretrained(
             found=f"an encoder-decoder ({architecture}), read with its decoder: the vectors would be the decoder's",
             do="choose an encoder (BERT-like), or a causal model with `pooling: last`",
         )
-    with load_errors_explained(folder), _without_progress_bar():
+    with load_errors_explained(folder), without_progress_bar():
         model, report = auto_class.from_pretrained(
             str(folder),
             config=config,
@@ -88,8 +88,8 @@ def load_pretrained(
 
 
 @contextlib.contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """A block without the bar in which transformers 5 counts weights one by one: they are on this disk."""
+def without_progress_bar() -> Iterator[None]:
+    """A block without the bars in which transformers 5 counts weights that it reads from this disk or writes to it."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped

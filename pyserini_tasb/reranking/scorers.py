@@ -256,7 +256,7 @@ class BiEncoderScorer:
     def __init__(self, card: EncoderCard, options: ScoringOptions) -> None:
         if options.precision is not None:
             card = card.model_copy(update={"precision": options.precision})
-        self._encoder = TextEncoder(card, options.found_device, backend=options.backend)
+        self._encoder = TextEncoder(card, options.found_device, backend=options.backend, texts="queries and passages")
         self._card = card
         self._query_max_length = options.query_max_length or card.query_max_length
         self._passage_max_length = options.max_length or card.passage_max_length

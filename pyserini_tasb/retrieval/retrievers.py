@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
+import logging
 import os
-import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import Backend, FusionInput
 
+
+LOG = logging.getLogger(__name__)
 
 # Kinds of inputs.
 DENSE = ("dense",)
@@ -142,9 +145,11 @@ def _bm25_searcher(source: FusionInput, folder: Path) -> Any:
     from pyserini.search.lucene.__main__ import set_bm25_parameters
 
     searcher = LuceneSearcher(str(folder))
-    with redirect_stdout(sys.stderr):  # it prints what it sets
+    said = io.StringIO()
+    with redirect_stdout(said):
         # Where the recipe says nothing, it knows the parameters of some of Pyserini's own indexes by their names.
         set_bm25_parameters(searcher, source.index, source.k1, source.b)
+    LOG.debug("%s: %s", _name(source), said.getvalue().strip())
     return searcher
 
 

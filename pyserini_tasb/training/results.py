@@ -19,6 +19,7 @@ from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.data.validation_set import ValidationSet
 from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.models.poolings import POOLINGS
+from pyserini_tasb.models.pretrained import without_progress_bar
 from pyserini_tasb.models.sentence_transformers_folder import (
     FLAGS,
     make_tokenizer_plain,
@@ -137,7 +138,8 @@ def write_student(config: TrainConfig, parts: Assembly[DualEncoder], trainer: Tr
     longest = longest_text(tokenizer, model.transformer)
     make_tokenizer_plain(tokenizer)
     with model_folder(config.output, tokenizer) as folder:
-        model.transformer.save_pretrained(folder)
+        with without_progress_bar():
+            model.transformer.save_pretrained(folder)
         if card.pooling in FLAGS:  # sentence-transformers knows no pooling from outside
             write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
     written = provenance(parts, trainer, config.student.model, best)

@@ -264,7 +264,7 @@ def rank_tasks(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions)
 
 
 def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
-    encoder = TextEncoder(card, options.found_device)
+    encoder = TextEncoder(card, options.found_device, texts="queries and passages")
     rankings: dict[str, _Ranking] = {}
     for task in tasks:
         texts = [card.query_prefix + text for text in task.topics.values()]

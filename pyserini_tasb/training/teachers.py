@@ -126,7 +126,7 @@ def load_in_batch_teacher(
 @TEACHERS.register("bi-encoder")
 def bi_encoder(request: TeacherRequest) -> InBatchTeacher:
     """Dot products of an encoder card's vectors."""
-    encoder = TextEncoder(request.card, request.device)
+    encoder = TextEncoder(request.card, request.device, texts="queries and passages")
     tokens = request.tokens(encoder.tokenizer, request.card.query_prefix, request.card.passage_prefix)
     return BiEncoderTeacher(encoder, tokens)
 

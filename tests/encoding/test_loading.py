@@ -52,7 +52,7 @@ def test_auto_takes_the_fastest_that_is_accurate_enough(machine, notes, monkeypa
     machine(bf16=bf16, int8=int8, amx=amx)
     for asked in ("fp32", "fp16", "bf16", "int8", "auto"):
         monkeypatch.setattr(backends, "_logged", set())
-        Models(card(backend="auto"), "cpu", one_by_one=one_by_one).at(asked)
+        Models(card(backend="auto"), "cpu", texts="queries" if one_by_one else "passages").at(asked)
         line = notes.messages[-1]
         choice = expected_choice(asked, bf16, int8, amx, one_by_one)
         assert line.startswith(
@@ -65,7 +65,7 @@ def test_auto_without_the_packages_for_an_export_is_torch(machine, notes, monkey
     machine(bf16=False, int8=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(export_graph, "PACKAGES", ("onnx", "no_such_package"))
-    assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
+    assert isinstance(Models(card(backend="auto"), "cpu", texts="queries").at("fp32"), TorchModel)
     assert "not onnx in fp32 (no no_such_package: pip install 'pyserini-tasb[onnx]')" in notes.text
     with pytest.raises(TasbError, match=r"no no_such_package[\s\S]*pip install 'pyserini-tasb\[onnx\]'"):
         Models(card(backend="onnx"), "cpu").at("fp32")
@@ -75,7 +75,7 @@ def test_auto_where_an_export_fails_is_torch(machine, notes, monkeypatch, tmp_pa
     machine(bf16=False, int8=False)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
+    assert isinstance(Models(card(backend="auto"), "cpu", texts="queries").at("fp32"), TorchModel)
     assert "not onnx in fp32 (Not a directory)" in notes.text
 
 
@@ -87,7 +87,7 @@ def test_auto_where_an_exporter_breaks_down_is_torch(machine, notes, monkeypatch
         raise RuntimeError("no such operator\nand a long story")
 
     monkeypatch.setattr(export, "trace", breaks_down)
-    assert isinstance(Models(card(backend="auto"), "cpu", one_by_one=True).at("fp32"), TorchModel)
+    assert isinstance(Models(card(backend="auto"), "cpu", texts="queries").at("fp32"), TorchModel)
     assert "not onnx in fp32 (RuntimeError: no such operator)" in notes.text
     assert not list((tmp_path / "pyserini-tasb" / "onnx").iterdir())
 
@@ -108,10 +108,21 @@ def test_an_unknown_back_end_is_refused(monkeypatch):
         TextEncoder(card())
 
 
-def test_what_was_asked_and_taken_goes_without_saying(notes):
+def test_what_encodes_is_said_with_who_asks_for_it(notes, monkeypatch, exported_tiny):
     TextEncoder(card())
-    TextEncoder(card(backend="onnx"))
-    assert "encoding " not in notes.text
+    TextEncoder(card(backend="onnx"), texts="queries")
+    TextEncoder(card(backend="onnx"), backend="torch", texts="queries and passages")
+    monkeypatch.setenv("PYSERINI_TASB_BACKEND", "onnx")
+    TextEncoder(card())
+    TextEncoder(encoder_card(str(exported_tiny)), backend="torch", texts="queries")
+    fastest = "its fastest here for precision fp32"
+    assert [line for line in notes.messages if line.startswith("encoding ")] == [
+        f"encoding passages with torch in fp32, {fastest}; torch is the default",
+        f"encoding queries with onnx in fp32, {fastest}; the card asks for onnx",
+        f"encoding queries and passages with torch in fp32, {fastest}; you ask for torch",
+        f"encoding passages with onnx in fp32, {fastest}; PYSERINI_TASB_BACKEND asks for onnx",
+        f"encoding queries with onnx in fp32, {fastest}; the model is exported to ONNX",
+    ]
 
 
 def test_what_is_taken_instead_is_said_once(machine, notes):

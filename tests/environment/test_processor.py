@@ -85,7 +85,7 @@ def test_threads_of_index_do_not_wait_busily_unless_the_user_says_so(monkeypatch
     assert tasb("list") == 0
     assert "GOMP_SPINCOUNT" not in os.environ
     assert tasb("index", "--vectors", "nowhere", "--output", tmp_path / "index") == 2
-    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "5")
     request_short_waits()
     assert os.environ["GOMP_SPINCOUNT"] == "5"
