@@ -78,7 +78,7 @@ def new_files(
         TasbError: a file exists, or is no file or an input; it cannot be written; or another process is writing it.
     """
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(_claimed(Path(path), overwrite, inputs, name)) for path in paths]
+        files = [stack.enter_context(_claimed(_file_path(path, name), overwrite, inputs, name)) for path in paths]
         yield files
         for file in files:
             file.put_in_place()
@@ -185,6 +185,17 @@ class StandardOutput(NewFile):
             return
         shutil.copyfileobj(self._spool, binary)
         binary.flush()
+
+
+def _file_path(path: str | os.PathLike[str], name: str) -> Path:
+    if os.fspath(path).endswith(os.sep):
+        raise TasbError(
+            where=os.fspath(path),
+            expected="a new file",
+            found="the name of a folder: it ends in /",
+            do=f"choose another {_mentioned(name)}",
+        )
+    return Path(path)
 
 
 @contextlib.contextmanager

@@ -464,8 +464,8 @@ def package_of(name: str) -> str | None:
 
 def nearest_advice(name: str, known: Iterable[str], otherwise: str = "choose one of them") -> str:
     """The advice about an unknown name, for a message: the known one that is most like it, or `otherwise`."""
-    folded = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    folded = {each.lower().strip("-"): each for each in known}  # the dashes of options are alike in all
+    close = difflib.get_close_matches(name.lower().strip("-"), folded, n=1)
     return f"did you mean `{folded[close[0]]}`?" if close else otherwise
 
 

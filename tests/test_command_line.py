@@ -184,6 +184,7 @@ USAGE = [
     usage("list encoders --jsn", "an option of `tasb list`", "`--jsn`", "did you mean `--json`?"),
     usage("search … --batch_size=4", "an option of `tasb search`", "`--batch_size`", "did you mean `--batch-size`?"),
     usage("search --topcs t", "an option of `tasb search`", "`--topcs`", "did you mean `--topics`?"),
+    usage("encode … --overwrite", "an option of `tasb encode`", "`--overwrite`", "see `tasb encode --help`"),
     usage("--versoin", "an option of `tasb`", "`--versoin`", "did you mean `--version`?"),
     usage("fuse --m rrf", "one of --method, --missing, --minimums", "--m, which begins them all"),
     usage("regress --dry-run=3", "--dry-run without a value", "`3`"),
@@ -392,6 +393,21 @@ REFUSED = [
     refused("search … --output mine.txt", "mine.txt", *EXISTS),
     refused("hybrid … --output mine.txt", "mine.txt", *EXISTS),
     refused("fuse … --method rrf --output mine.txt", "mine.txt", *EXISTS),
+    refused(
+        "search … --output new/", "new/", "a new file", "the name of a folder: it ends in /", "choose another --output"
+    ),
+    refused(
+        "encode … --device cuda:99 --corpus broken.run", "", "a device that torch … computes on here: …", "`cuda:99` (…)",
+        "name one of these, or leave --device out; …",
+    ),
+    refused(
+        "train mistaken.yaml", "mistaken.yaml", "keys of TrainConfig: …", "…; line 2: unknown key `modle`",
+        "…; did you mean `student.model`?",
+    ),
+    refused(
+        "train … --set output=", "train.yaml", "values that the keys of TrainConfig can have",
+        "`output` (set beside the file): should be a path (got None)", "fix `output`",
+    ),
     refused("tune … --output mistaken.yaml", "mistaken.yaml", *EXISTS),
     refused("rerank-depths … --output mine.png", "mine.csv", *EXISTS),
     refused("cluster … --output clustered", "clustered/clusters.tsv", *EXISTS),

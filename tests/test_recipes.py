@@ -110,7 +110,7 @@ def test_unknown_key_is_refused_with_its_line_and_a_suggestion(user_encoders):
         ("name: Mine!\nmodel: org/model\n", "line 1: `name`"),
         (
             "name: mine\nmodel: org/model\npooling: max\n",
-            "expected a pooling: cls, mean, last; found `max`; did you mean `mean`?",
+            "expected a pooling: cls, mean, last; found `max`; choose one of them",
         ),
         ("name: !!python/object/apply:os.getcwd []\nmodel: org/model\n", "expected: YAML"),
     ],
@@ -215,6 +215,7 @@ def test_a_broken_recipe_affects_only_itself(kind, fault, tmp_path, monkeypatch,
     (finding,) = [finding for finding in check_caches() if finding.status == "problem"]
     assert finding.name == f"{kind}/broken"
     assert str(path) in finding.found
+    assert finding.remedy == f"mv {path} {path}.broken"
 
 
 def test_a_broken_regression_does_not_stop_the_others(tmp_path, monkeypatch, capsys):

@@ -62,7 +62,8 @@ class Parser(argparse.ArgumentParser):
         option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
         if option is None:
             self.refuse("no further argument", f"`{words[0]}`", self._see_help)
-        self.refuse(f"an option of `{self.prog}`", f"`{option}`", nearest_advice(option, self._names, self._see_help))
+        names = [name for name in self._names if name.startswith("--")]
+        self.refuse(f"an option of `{self.prog}`", f"`{option}`", nearest_advice(option, names, self._see_help))
 
     def refuse(self, expected: str, found: str, do: str) -> NoReturn:
         """End the process with an error."""

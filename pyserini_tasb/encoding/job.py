@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_tasb.artifacts import LOCK, HeldError, lock_file
 from pyserini_tasb.encoding.plan import kept_plan, plan_corpus
 from pyserini_tasb.encoding.vectors import ENCODERS, MANIFEST, UNITS, VectorManifest, read_vector_manifest
+from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.recipes.lookup import encoder_card
@@ -110,12 +111,14 @@ def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
         unit_size: passages of each unit; by default what the folder was begun with.
 
     Raises:
-        TasbError: a folder of something else, a faulty corpus, or the folder cannot be written to.
+        TasbError: a folder of something else, no such device, a faulty corpus, or the folder cannot be written to.
     """
+    if job.device is not None:
+        require_device(job.device)  # before the corpus is read: that takes a while
     manifest = folder_manifest(job.output)
     if manifest is not None:
         asked = {**job.options, "dtype": job.dtype, "unit_size": unit_size or manifest.unit_size}
-        require_same(job.output, manifest, asked)  # before the corpus is read: that takes a while
+        require_same(job.output, manifest, asked)  # before it is read, too
         unit_size = manifest.unit_size
     corpus, path = Corpus(job.corpus, job.fields), job.output / PLAN
     with _alone(job.output):

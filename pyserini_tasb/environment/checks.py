@@ -413,7 +413,11 @@ def check_caches() -> list[Finding]:
         _folder("Hugging Face cache", Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE"),
         _folder("your recipes", user_folder("encoders").parent, "PYSERINI_TASB_HOME"),
         *(
-            problem(name, f"{fault.where or path}: {fault.found}", f"fix or remove {shlex.quote(str(path))}")
+            problem(
+                name,
+                f"{fault.where or path}: {fault.found}",
+                shlex.join(["mv", str(path), f"{path}.broken"]),
+            )
             for name, path, fault in broken_recipes()
         ),
     ]

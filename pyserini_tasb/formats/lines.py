@@ -60,7 +60,8 @@ class LineFaults:
         """
         if not self._count:
             if not records:
-                raise self._error("an empty file", "check how it was written")
+                but = ", but for blank lines or a header" if self.path.stat().st_size else ""
+                raise self._error(f"an empty file{but}", "check how it was written")
             return
         more = self._count - len(self._shown)
         lines = [*self._shown, f"… and {more} more"] if more else self._shown

@@ -75,7 +75,8 @@ def _places_of_beir(columns: Sequence[str]) -> tuple[int, ...] | None:
 
 def _add_judgment(qrels: QrelsDict, columns: list[str], *, width: int, places: tuple[int, ...]) -> None:
     if len(columns) != width:
-        raise ValueError(f"{len(columns)} columns{FILES_BY_COLUMNS[6] if len(columns) == 6 else ''}")
+        header = f"; below the header {' '.join(BEIR)} they would be BEIR's" if len(columns) == len(BEIR) else ""
+        raise ValueError(f"{len(columns)} columns{FILES_BY_COLUMNS[6] if len(columns) == 6 else header}")
     qid, docid, grade_text = (columns[place] for place in places)
     if not _GRADE.fullmatch(grade_text):
         raise ValueError(f"grade {grade_text!r} is not an integer of at most 4 digits")

@@ -152,11 +152,8 @@ def _schema_error(
         else:
             # Our own checks say what they found, and pydantic's what was given.
             ours = fault.get("ctx", {}).get("error")
-            said = (
-                f"{fault['msg'][:1].lower()}{fault['msg'][1:]} (got {shown(fault['input'])})"
-                if ours is None
-                else str(ours)
-            )
+            message = "should be a path" if fault["type"] == "path_type" else fault["msg"]
+            said = f"{message[:1].lower()}{message[1:]} (got {shown(fault['input'])})" if ours is None else str(ours)
             set_beside = " (set beside the file)" if beside and node else ""
             found.append(f"{at}`{name}`{set_beside}: {said}" if name else f"{at}{said}")
             advice.append(f"fix `{name}`" if name else "change one of these keys")
@@ -173,12 +170,16 @@ def _schema_error(
 def _nearest(location: Location, known: list[str], recipe: type[Recipe]) -> str:
     """A guess at what an unknown key was meant for: the same key in another section, or a sibling of similar name."""
     key = str(location[-1])
-    for section in recipe.model_fields:
-        if key in _known_keys(recipe, (section,)):
-            return f"did you mean `{section}.{key}`?"
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"did you mean `{'.'.join(map(str, (*location[:-1], close[0])))}`?"
+    elsewhere = {
+        inner: f"{section}.{inner}" for section in recipe.model_fields for inner in _known_keys(recipe, (section,))
+    }
+    here = {each: ".".join(map(str, (*location[:-1], each))) for each in known}
+    for names in (elsewhere, here):
+        if key in names:
+            return f"did you mean `{names[key]}`?"
+    for names in (here, elsewhere):
+        for near in difflib.get_close_matches(key, names, n=1):
+            return f"did you mean `{names[near]}`?"
     return f"remove `{'.'.join(map(str, location))}`"
 
 

@@ -39,7 +39,7 @@ def test_every_faulty_line_is_named(tmp_path):
         f"    {path}:{line}: {reason}"
         for line, reason in [
             (2, "5 columns"),
-            (3, "3 columns"),
+            (3, "3 columns; below the header query-id corpus-id score they would be BEIR's"),
             (4, "grade 'yes' is not an integer of at most 4 digits"),
             (5, "grade '1.0' is not an integer of at most 4 digits"),
             (6, "query 1, document a has grade 2 here and 1 before"),
