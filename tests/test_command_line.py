@@ -397,7 +397,7 @@ REFUSED = [
         "search … --output new/", "new/", "a new file", "the name of a folder: it ends in /", "choose another --output"
     ),
     refused(
-        "encode … --device cuda:99 --corpus broken.run", "", "a device that torch … computes on here: …", "`cuda:99` (…)",
+        "encode … --device cuda:99 --corpus broken.run", "", "a device that torch … computes on here: …", "`cuda:99` …",
         "name one of these, or leave --device out; …",
     ),
     refused(
