@@ -39,6 +39,12 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
     )
     add_fields_options(parser)
     parser.add_argument(
+        "--kind",
+        choices=("passage", "query"),
+        default="passage",
+        help="Give the texts the encoder card's prefix and length cap for such texts (default: %(default)s).",
+    )
+    parser.add_argument(
         "--output",
         required=True,
         metavar="DIR",
@@ -54,7 +60,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         "nothing is encoded again.",
     )
     parser.add_argument(
-        "--max-length", type=int, metavar="N", help="Keep so many tokens of a passage (default: the encoder card's)."
+        "--max-length", type=int, metavar="N", help="Keep so many tokens of a text (default: the encoder card's)."
     )
     add_precision_option(parser)
     parser.add_argument(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from pyserini_tasb.artifacts import HeldError, lock_file
-from pyserini_tasb.encoding.job import PLAN, EncodeJob, folder_manifest, prepare
+from pyserini_tasb.encoding.job import PLAN, EncodeJob, Kind, folder_manifest, prepare
 from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_units
 from pyserini_tasb.encoding.vector_formats import FORMATS
 from pyserini_tasb.encoding.vectors import MANIFEST, UNITS, VectorFolder, VectorUnit
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 LOG, PACKAGE_LOG = logging.getLogger(__name__), logging.getLogger("pyserini_tasb")
 
 DTYPES = {"fp32": "float32", "fp16": "float16"}
-Kind = Literal["passage", "query"]
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -56,6 +55,7 @@ def encode(
     corpus: StrPath | Sequence[StrPath],
     *,
     encoder: str,
+    kind: Kind = "passage",
     output: StrPath,
     fields: Sequence[str] = (),
     docid_field: str | None = None,
@@ -115,7 +115,7 @@ def encode(
         corpus: TSV or JSONL files, folders of them, Lucene indexes that store text, text stores: one path or several.
         texts: texts instead of a corpus. `output` and all that follows from it are not for them.
         encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
-        kind: `passage` or `query`: which prefix and length cap of the card `texts` get. A corpus has passages.
+        kind: `passage` or `query`: which prefix and length cap of the card the texts get.
         output: the folder of the vectors: a new one, or one that the same call began.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
@@ -152,7 +152,7 @@ def encode(
         if number is not None and number < 1:
             raise TasbError(expected=f"{argument(name)} of at least 1", found=str(number), do=f"raise {argument(name)}")
     named = Fields.named(fields, docid_field)
-    _require_one_input(corpus, texts, kind, output, named)
+    _require_one_input(corpus, texts, output, named)
     if texts is not None:
         return _encode_texts(
             texts, encoder, kind, max_length=max_length, precision=precision, device=device, backend=backend
@@ -161,7 +161,9 @@ def encode(
     require_folder(Path(output or ""), ours=(MANIFEST, PLAN, UNITS))
     job = EncodeJob(
         encoder=encoder,
+        card=encoder_card(encoder),
         card_digest=model_digest(encoder),
+        kind=kind,
         corpus=tuple(map(absolute_corpus, paths)),
         fields=named,
         output=Path(output or ""),
@@ -172,20 +174,12 @@ def encode(
         backend=backend,
     )
     share = _share(shard)
-    plan = prepare(job, unit_size)
-    with StopRequest() as stop:
-        _encode_share(job, plan, share, processes, stop)
-        if share.waits and share.makes_formats:
-            while _unfinished(job) and not stop.made:
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-    if stop.made:
-        LOG.info("stopped; the same command goes on from the last finished unit")
-        raise stop.interruption()
+    plan = encode_corpus(job, unit_size, processes=processes, share=share)
     left = len(_unfinished(job))
     formats = _make_formats(job, output_format) if share.makes_formats and not left else {}
     manifest = folder_manifest(job.output)
     dimension = manifest.dimension if manifest else 0
-    return Vectors(job.output, encoder, plan.records, dimension, job.dtype, formats, left)
+    return Vectors(job.output, encoder, plan.records, dimension, job.dtype, formats, left, kind)
 
 
 @dataclass(frozen=True)
@@ -199,6 +193,7 @@ class Vectors(FileResult):
         dtype: the type in which they are stored, `float32` or `float16`.
         formats: name → folder of the formats that were asked for.
         units_left: units that other shards still have to encode. Formats are made once none is left.
+        kind: `passage` or `query`.
     """
 
     encoder: str
@@ -207,17 +202,18 @@ class Vectors(FileResult):
     dtype: str
     formats: dict[str, Path]
     units_left: int
+    kind: Kind = "passage"
 
     @property
     def summary(self) -> str:
         """The vectors that are there, and their size."""
         if self.units_left:
             return f"{self.path}: {self.units_left:,} units are left to other shards; the last one makes the formats"
-        lines = [f"{folder}: {_bytes(folder) / self.passages:,.0f} bytes a passage" for folder in self.formats.values()]
+        a_text = f"bytes a {self.kind}"
+        lines = [f"{folder}: {_bytes(folder) / self.passages:,.0f} {a_text}" for folder in self.formats.values()]
         size = _bytes(self.path / UNITS) / self.passages
         lines.append(
-            f"{self.path}: {self.passages:,} vectors of {self.dimension} {self.dtype} numbers, "
-            f"{size:,.0f} bytes a passage"
+            f"{self.path}: {self.passages:,} vectors of {self.dimension} {self.dtype} numbers, {size:,.0f} {a_text}"
         )
         return "\n".join(lines)
 
@@ -225,7 +221,6 @@ class Vectors(FileResult):
 def _require_one_input(
     corpus: StrPath | Sequence[StrPath] | None,
     texts: Sequence[str] | None,
-    kind: Kind,
     output: StrPath | None,
     fields: Fields,
 ) -> None:
@@ -257,12 +252,6 @@ def _require_one_input(
             found="none",
             do="name a new folder",
         )
-    if corpus is not None and kind == "query":
-        raise TasbError(
-            expected=f"{argument('kind', 'query')} with {argument('texts')}",
-            found=f"it with {argument('corpus')}, whose texts are passages",
-            do="leave it out",
-        )
 
 
 def _encode_texts(
@@ -286,6 +275,34 @@ def _encode_texts(
     return text_encoder.encode(
         [prefix + text for text in texts], max_length=min(max_length or cap, cap), precision=precision
     )
+
+
+def encode_corpus(
+    job: EncodeJob, unit_size: int | None = None, *, processes: int = 1, share: Share | None = None
+) -> CorpusPlan:
+    """Encode the units of a share that are not finished; return the plan of the corpus.
+
+    Args:
+        job: what is asked; its folder may be one that the same job began.
+        unit_size: passages of a unit; by default 16,384, or what the folder was begun with.
+        processes: processes of this machine that share the units out.
+        share: which of the units; by default those of this process among torchrun's, else all.
+
+    Raises:
+        TasbError: no such model or device, a faulty corpus, a folder of something else, or the disk refuses.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the batch at hand is done.
+    """
+    share = share or _share(None)
+    plan = prepare(job, unit_size)
+    with StopRequest() as stop:
+        _encode_share(job, plan, share, processes, stop)
+        if share.waits and share.makes_formats:
+            while _unfinished(job) and not stop.made:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+    if stop.made:
+        LOG.info("stopped; the same command goes on from the last finished unit")
+        raise stop.interruption()
+    return plan
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import LOCK, HeldError, lock_file
 from pyserini_tasb.encoding.plan import kept_plan, plan_corpus
@@ -14,7 +14,6 @@ from pyserini_tasb.encoding.vectors import ENCODERS, MANIFEST, UNITS, VectorMani
 from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import Corpus
-from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 
 LOG = logging.getLogger(__name__)
+Kind = Literal["passage", "query"]
 UNIT_SIZE = 16_384
 PLAN = "corpus.json"
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -43,11 +43,13 @@ class EncodeJob:
 
     Args:
         encoder: its name, a model's folder or hub id, or a card's path.
+        card: its card.
         card_digest: a digest of its card and model.
+        kind: which prefix and length cap of the card the texts get.
         corpus: the paths of the corpus.
         fields: those of a passage's docid and text.
         output: the vector folder.
-        max_length: tokens kept of a passage; by default the card's.
+        max_length: tokens kept of a text, if fewer than the card's.
         precision: to compute in; by default the card's.
         dtype: to store in, `float32` or `float16`.
         device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
@@ -55,7 +57,9 @@ class EncodeJob:
     """
 
     encoder: str
+    card: EncoderCard
     card_digest: str
+    kind: Kind
     corpus: tuple[str, ...]
     fields: Fields
     output: Path
@@ -66,21 +70,23 @@ class EncodeJob:
     backend: Backend | None
 
     @property
-    def card(self) -> EncoderCard:
-        """The encoder's card."""
-        return encoder_card(self.encoder)
+    def prefix(self) -> str:
+        """Put before each text."""
+        return self.card.query_prefix if self.kind == "query" else self.card.passage_prefix
 
     @property
-    def passage_max_length(self) -> int:
-        """Tokens kept of a passage, special tokens included."""
-        return min(self.max_length or self.card.passage_max_length, self.card.passage_max_length)
+    def length_cap(self) -> int:
+        """Tokens kept of a text, special tokens included."""
+        cap = self.card.query_max_length if self.kind == "query" else self.card.passage_max_length
+        return min(self.max_length or cap, cap)
 
     @property
     def options(self) -> dict[str, object]:
         """All that decides the vectors, apart from the corpus."""
         return {
             "card": self.card_digest,
-            "max_length": self.passage_max_length,
+            "kind": self.kind,
+            "max_length": self.length_cap,
             "precision": self.precision or self.card.precision,
         }
 
@@ -172,7 +178,7 @@ def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any
     Raises:
         TasbError: naming what differs; nothing was changed.
     """
-    known = {**vars(manifest), **manifest.about}
+    known = {**vars(manifest), "kind": manifest.kind, **manifest.about}
     differences = [
         DIFFERENT.get(name, f"{name} {known.get(name)}, not {value}")
         for name, value in asked.items()

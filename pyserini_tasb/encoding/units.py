@@ -64,8 +64,8 @@ def encode_units(
     manifest = begin(job, plan, encoder)
     tokenizer = open_prefixed_tokenizer(
         find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),
-        prefix=job.card.passage_prefix,
-        max_length=min(job.passage_max_length, encoder.longest),
+        prefix=job.prefix,
+        max_length=min(job.length_cap, encoder.longest),
     )
     # Where the CPU computes, tokenising leaves the cores to it; a GPU waits for every one of them.
     threads = 1 if encoder.device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)

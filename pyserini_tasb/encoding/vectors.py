@@ -42,6 +42,8 @@ class VectorFolder:
         count: how many vectors there are.
         dtype: the type in which they are stored, float32 or float16.
         about: what decided them: `card` and `corpus` (digests), `encoder`, `max_length`, `precision`.
+        kind: of which texts they are: `passage` or `query`.
+        digest: changes when anything that decided them does.
         encoders: the encoders that made them; empty in folders of earlier versions.
 
     Args:
@@ -57,8 +59,11 @@ class VectorFolder:
         self.dimension, self.count = manifest.dimension, manifest.records
         self.dtype = np.dtype(manifest.dtype)
         self.about: dict[str, Any] = manifest.about
+        self.kind, self.digest = manifest.kind, manifest.digest
+        self._unit_size = manifest.unit_size
         self.encoders = self._read_encoders()
         self._verified: set[int] = set()
+        self._mapped: dict[int, NDArray[Any]] = {}
         self._verifying = threading.Lock()  # several threads may read the same folder
         self._units = [VectorUnit(path, number, manifest.digest) for number in range(manifest.units)]
         missing = [f"{unit.number:06}" for unit in self._units if not unit.finished]
@@ -87,6 +92,22 @@ class VectorFolder:
             docids, vectors = unit.docids(), unit.vectors()
             for start in range(0, len(docids), rows):
                 yield docids[start : start + rows], vectors[start : start + rows]
+
+    def at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The vectors [rows, dimension] of these rows, counted over all units, in the order given; as stored.
+
+        Raises:
+            TasbError: a unit differs from its checksums.
+        """
+        units, within = np.divmod(rows, self._unit_size)
+        vectors = np.empty((len(rows), self.dimension), self.dtype)
+        for number in np.unique(units).tolist():
+            if number not in self._mapped:
+                self._verify(self._units[number])
+                self._mapped[number] = self._units[number].vectors()
+            here = units == number
+            vectors[here] = self._mapped[number][within[here]]
+        return vectors
 
     def verify(self) -> None:
         """Compare all units that were not read yet with their checksums.
@@ -126,6 +147,11 @@ class VectorManifest:
     records: int
     unit_size: int
     about: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """`query` or `passage`; earlier versions encoded passages only, and did not say so."""
+        return str(self.about.get("kind", "passage"))
 
     @property
     def units(self) -> int:

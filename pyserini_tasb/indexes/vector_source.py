@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pyserini_tasb.encoding.index_manifest import index_encoders, verify_index
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_folder import INDEX, open_folder
 
 if TYPE_CHECKING:
@@ -78,6 +78,13 @@ def open_vectors(path: Path) -> VectorSource:
     from pyserini_tasb.encoding.vectors import VectorFolder
 
     source: VectorSource = FlatIndexVectors(path) if (path / INDEX).is_file() else VectorFolder(path)
+    if isinstance(source, VectorFolder) and source.kind != "passage":
+        raise TasbError(
+            where=str(path),
+            expected="vectors of passages",
+            found="vectors of queries",
+            do=f"give the folder of a corpus that was encoded without {argument('kind', 'query')}",
+        )
     if not source.count:
         raise TasbError(
             where=str(path), expected="vectors", found="none", do="encode a corpus that has documents (`tasb encode`)"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.distributed import Processes
     from pyserini_tasb.training.sampling import Sampler
     from pyserini_tasb.training.students import CrossEncoder, DualEncoder, LateInteraction, Student
+    from pyserini_tasb.training.teacher_vectors import VectorTeacher
 
 
 AnyStudent = TypeVar("AnyStudent", bound="Student[Any]")
@@ -59,7 +60,7 @@ class Assembly(Generic[AnyStudent]):
     sampler: Sampler
     tokenising: Tokenising
     student: AnyStudent
-    teacher: InBatchTeacher | None
+    teacher: InBatchTeacher | VectorTeacher | None
     loss: LossConfig
     rescale: MarginsConfig | None
     validator: Validator | None
@@ -110,7 +111,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
         student.folder, caps.query_max_length, caps.passage_max_length, caps.query_prefix, caps.passage_prefix
     )
     teacher = None
-    if config.loss.in_batch is not None and config.teacher.in_batch is not None:
+    if config.loss.in_batch is not None:
         teacher = load_in_batch_teacher(config, student, store, processes)
     validator = None
     if config.data.validation is not None:

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.jsonl"
 CHECKPOINTS, MODEL, TENSORBOARD, CURVES = "checkpoints", "model", "tensorboard", "curves.png"
+TEACHER_VECTORS = "teacher-vectors"
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyserini")
 
 
-# What may change when a run goes on: how long it trains and how it is watched, not what it trains.
+# What may change when a run goes on: how long it trains and how it is watched, not what it trains. A run goes on with
+# what it began with where `teacher.precompute` is another now.
 FREE_TO_CHANGE = {
     "description", "output", "max_steps", "workers", "log_every", "checkpoint", "validation.patience", "device",
-    "data.allow_reversed",
+    "data.allow_reversed", "teacher.precompute",
 }  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def claimed(config: RunConfig) -> Iterator[None]:
             cannot be made.
     """
     # Its `model` would take the place of another one.
-    require_folder(config.output, name="`output`", ours=(CONFIG, VERSIONS, CHECKPOINTS))
+    require_folder(config.output, name="`output`", ours=(CONFIG, VERSIONS, CHECKPOINTS, TEACHER_VECTORS))
     with locked_folder(config.output):
         if done := CheckpointFolder(config.output / CHECKPOINTS, keep=1).steps():
             _require_same(config.output, resolved(config))
@@ -203,6 +205,13 @@ class CheckpointFolder:
         for step in self.steps()[: -self._keep]:
             if step != best:
                 shutil.rmtree(self.path(step))
+
+    def newest_state(self) -> Mapping[str, Any] | None:
+        """The state of the newest checkpoint that has a readable one, without its weights."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(TasbError):
+                return read_json(self.path(step) / STATE)
+        return None
 
     def latest(self) -> Checkpoint | None:
         """The newest undamaged checkpoint."""

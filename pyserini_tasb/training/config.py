@@ -144,11 +144,25 @@ class LossConfig(Strict):
     alpha: float = Field(default=0.75, ge=0)
 
 
+class TeacherVectors(Strict):
+    """Folders that `tasb encode` made of the pairs' texts, or of more; a side without one is encoded by training."""
+
+    queries: Path | None = None
+    passages: Path | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no model is needed."""
+        return self.queries is not None and self.passages is not None
+
+
 class TeacherConfig(Strict):
     """The in-batch teacher, a bi-encoder or a ColBERT, and the scale that both teachers' margins are brought to."""
 
     in_batch: str | None = None
     kind: Annotated[str, name_of("in-batch-teachers")] | None = None  # None: by the model
+    vectors: TeacherVectors | None = None
+    precompute: Literal["auto", "always", "never"] = "auto"  # whether a bi-encoder encodes all texts before the start
     rescale: MarginsConfig | None = None
     allow_bin: bool = False
 
@@ -170,8 +184,16 @@ class TrainConfig(RunConfig):
             raise ValueError(f"sampling.strategy {self.sampling.strategy} needs data.clusters (see `tasb cluster`)")
         if self.loss.pairwise is None and self.loss.in_batch is None:
             raise ValueError("loss.pairwise and loss.in_batch are both absent")
+        vectors = self.teacher.vectors
         if self.loss.in_batch is not None and self.teacher.in_batch is None:
-            raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
+            if vectors is None:
+                raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
+            if not vectors.complete:
+                raise ValueError(
+                    "teacher.vectors needs `queries` and `passages` without teacher.in_batch, the encoder"
+                )
+        if vectors is not None and not vectors.complete and self.teacher.precompute == "never":
+            raise ValueError("teacher.vectors needs `queries` and `passages` with teacher.precompute never")
         return self
 
 

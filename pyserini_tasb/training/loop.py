@@ -18,6 +18,7 @@ from pyserini_tasb.training.checkpoints import CHECKPOINTS, Checkpoint, Checkpoi
 from pyserini_tasb.training.journal import Journal, SilentJournal
 from pyserini_tasb.training.margins import MarginScale
 from pyserini_tasb.training.step import LossIsNotFiniteError, Stepper
+from pyserini_tasb.training.teacher_vectors import VectorTeacher
 from pyserini_tasb.training.validation import EarlyStopping
 from pyserini_tasb.workers import StopRequest
 
@@ -185,11 +186,18 @@ class Trainer:
                 "margins": asdict(self._margins),
                 "pairs": self._parts.store.fingerprint,
                 "seconds": self.seconds,
+                "teacher_vectors": self._teacher_vectors,
             }
             with journal.pause():
                 checkpoint = Checkpoint(self.done, self._parts.student.model.state_dict(), moments, state)
                 self.checkpoints.save(checkpoint, self.stopping.best_step)
         self._processes.wait_for_all()
+
+    @property
+    def _teacher_vectors(self) -> list[str] | None:
+        """Digests of the teacher's vectors; None where a model computes them batch by batch."""
+        teacher = self._parts.teacher
+        return teacher.fingerprint if isinstance(teacher, VectorTeacher) else None
 
     def _restored(self, checkpoint: Checkpoint) -> MarginScale:
         """Go back to the checkpoint; return the margins' scale that the run began with."""
@@ -200,6 +208,13 @@ class Trainer:
                 expected="the pair store that the run began with",
                 found="another one",
                 do="put it back to go on with this run, or choose another `output` for a new one",
+            )
+        if state.get("teacher_vectors") != self._teacher_vectors:
+            raise TasbError(
+                where=str(self._config.output),
+                expected="the vectors of the in-batch teacher that the run began with",
+                found="others",
+                do="put them back to go on with this run, or choose another `output` for a new one",
             )
         self._parts.student.model.load_state_dict(checkpoint.model)
         self._parts.optimisation.restore(checkpoint.optimiser, state["loss_scale"])

@@ -37,6 +37,11 @@ class InBatchScores:
     def __post_init__(self) -> None:
         _require_squares(self.positives, self.negatives)
 
+    @classmethod
+    def of_vectors(cls, queries: Tensor, positives: Tensor, negatives: Tensor) -> InBatchScores:
+        """Dot products of vectors, each side [b, dimension]."""
+        return cls(queries @ positives.T, queries @ negatives.T)
+
     @property
     def size(self) -> int:
         """b, the number of queries."""

@@ -13,6 +13,7 @@ from pyserini_tasb.artifacts import values_explained
 from pyserini_tasb.data.pair_store import all_equal
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.losses import InBatchScores
+from pyserini_tasb.training.teacher_vectors import VectorTeacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ PAIRS_MEASURED = 256  # by the in-batch teacher, which has to encode them; they 
 
 def fit_margin_scale(
     store: PairStore,
-    teacher: InBatchTeacher | None,
+    teacher: InBatchTeacher | VectorTeacher | None,
     wanted: MarginsConfig | None,
     *,
     key: str,
@@ -82,11 +83,14 @@ def fit_margin_scale(
     return MarginScale(rescales.get("pairwise", MarginRescale()), rescales.get("in-batch", MarginRescale()), warning)
 
 
-def _in_batch_statistics(teacher: InBatchTeacher, store: PairStore) -> MarginStatistics:
+def _in_batch_statistics(teacher: InBatchTeacher | VectorTeacher, store: PairStore) -> MarginStatistics:
     rows = np.unique(np.linspace(0, len(store) - 1, PAIRS_MEASURED, dtype=np.int64))
     queries = np.searchsorted(store.offsets, rows, side="right") - 1
-    texts = (store.passages.texts(numbers[rows]) for numbers in (store.positives, store.negatives))
-    return MarginStatistics.of(teacher.margins(store.queries.texts(queries), *texts).cpu().numpy())
+    positives, negatives = store.positives[rows], store.negatives[rows]
+    if isinstance(teacher, VectorTeacher):  # which knows texts by their numbers only
+        return MarginStatistics.of(teacher.margins_of_pairs(queries, positives, negatives).cpu().numpy())
+    texts = (store.queries.texts(queries), store.passages.texts(positives), store.passages.texts(negatives))
+    return MarginStatistics.of(teacher.margins(*texts).cpu().numpy())
 
 
 def _rescale(wanted: MarginsConfig | None, observed: MarginStatistics) -> MarginRescale:

@@ -18,6 +18,7 @@ from pyserini_tasb.registry import Registry
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.reranking.transformer_scorers import ColBertScorer, rectangle
 from pyserini_tasb.training.losses import InBatchScores
+from pyserini_tasb.training.teacher_vectors import VectorTeacher, given_vectors, vectors_made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,16 +102,37 @@ KIND_OF_A_MODEL = {"bert-dot": "bi-encoder", "colbert": "colbert"}
 
 def load_in_batch_teacher(
     config: TrainConfig, student: DualEncoder, store: PairStore, processes: Processes
-) -> InBatchTeacher:
+) -> InBatchTeacher | VectorTeacher:
     """The teacher that `teacher.in_batch` names, of the kind `teacher.kind`, or of the kind that its model is of.
 
+    A bi-encoder's vectors are computed once, or are there already, or are computed batch by batch: see
+    `teacher_vectors`.
+
     Raises:
-        TasbError: no such model, or one that cannot score a whole batch (a cross-encoder).
+        TasbError: no such model, one that cannot score a whole batch (a cross-encoder), vectors of something else, or
+            vectors that cannot be made.
+        KeyboardInterrupt: while they are made, after Ctrl-C, SIGTERM or SIGHUP.
     """
     teacher = config.teacher
     request = TeacherRequest(str(teacher.in_batch), teacher.allow_bin, student, config.student, store, processes)
-    if teacher.kind is not None:
-        return TEACHERS[teacher.kind](request)
+    if teacher.in_batch is None:  # the configuration has seen to it that both folders are named
+        return given_vectors(config, student.device, store)
+    kind = teacher.kind or _kind(request)
+    if kind == "bi-encoder":
+        with_vectors = vectors_made_once(config, request)
+        if with_vectors is not None:
+            return with_vectors
+    elif teacher.vectors is not None or teacher.precompute == "always":
+        raise TasbError(
+            expected="a bi-encoder as `teacher.in_batch` with `teacher.vectors` or `teacher.precompute: always`",
+            found=f"a teacher of the kind {kind}",
+            do="leave out these keys",
+        )
+    return TEACHERS[kind](request)
+
+
+def _kind(request: TeacherRequest) -> str:
+    """The kind that a model is of."""
     kind = kind_of(request.folder, pooling=request.card.pooling)
     if kind not in KIND_OF_A_MODEL:
         raise TasbError(
@@ -120,7 +142,7 @@ def load_in_batch_teacher(
             do="let it score the pairs beforehand (`tasb score`); take a ColBERT in batch "
             "(`tasb teach --kind colbert`)",
         )
-    return TEACHERS[KIND_OF_A_MODEL[kind]](request)
+    return KIND_OF_A_MODEL[kind]
 
 
 @TEACHERS.register("bi-encoder")
@@ -155,7 +177,7 @@ class BiEncoderTeacher:
         own = self._vectors([*queries, *passages]).chunk(3)
         size, gather = len(batch.queries), self.tokens.processes.gather
         asked, positives, negatives = (gather(vectors, size) for vectors in own)
-        return InBatchScores(asked @ positives.T, asked @ negatives.T)
+        return InBatchScores.of_vectors(asked, positives, negatives)
 
     def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
         """See `InBatchTeacher`."""

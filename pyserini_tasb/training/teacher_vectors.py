@@ -1,0 +1,299 @@
+"""A bi-encoder teacher's vectors, computed once for all texts of a pair store: its scores are their dot products.
+
+The paper says of a teacher in the batch, whose cost is added to every step: "this can be mitigated by computing the
+teacher output once and re-using it" (arXiv:2104.06967).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from pyserini_tasb.encoding.corpus import encode_corpus
+from pyserini_tasb.encoding.job import EncodeJob
+from pyserini_tasb.encoding.vectors import VectorFolder
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.training.checkpoints import CHECKPOINTS, TEACHER_VECTORS, CheckpointFolder
+from pyserini_tasb.training.config import TeacherVectors
+from pyserini_tasb.training.losses import InBatchScores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.data.pair_store import PairStore
+    from pyserini_tasb.formats.text_store import TextStore
+    from pyserini_tasb.training.batches import TrainingBatch
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.teachers import TeacherRequest
+
+
+LOG = logging.getLogger(__name__)
+Side = Literal["queries", "passages"]
+SIDES: tuple[Side, Side] = ("queries", "passages")
+TEXTS_OF_A_UNIT = 4_096  # what a kill loses: one or two minutes on a CPU
+
+
+class VectorTeacher:
+    """Scores of vectors in folders. Every process reads those of the whole batch: nothing is computed or gathered.
+
+    Args:
+        queries: a vector for each query of the pair store.
+        passages: a vector for each of its passages.
+        device: where the scores are wanted.
+    """
+
+    def __init__(self, queries: StoredVectors, passages: StoredVectors, device: str) -> None:
+        self._queries, self._passages, self._device = queries, passages, device
+
+    @property
+    def fingerprint(self) -> list[str]:
+        """Changes when a folder's vectors do."""
+        return [self._queries.folder.digest, self._passages.folder.digest]
+
+    def in_batch(self, batch: TrainingBatch) -> InBatchScores:
+        """Scores of the whole batch."""
+        return InBatchScores.of_vectors(*self._vectors(batch.queries, batch.positives, batch.negatives))
+
+    def margins_of_pairs(
+        self, queries: NDArray[np.integer], positives: NDArray[np.integer], negatives: NDArray[np.integer]
+    ) -> torch.Tensor:
+        """[n] each query's score with its positive less that with its negative; texts by their numbers in the store."""
+        asked, better, worse = self._vectors(queries, positives, negatives)
+        return ((better - worse) * asked).sum(dim=1)
+
+    def _vectors(self, queries: NDArray[np.integer], *passages: NDArray[np.integer]) -> list[torch.Tensor]:
+        read = [self._queries.at(queries), *map(self._passages.at, passages)]
+        return [torch.from_numpy(vectors).to(self._device) for vectors in read]
+
+
+class StoredVectors:
+    """The vectors of a text store's texts, found by id in a vector folder, which may have more.
+
+    Args:
+        folder: the vectors.
+        texts: the store.
+        side: which texts of the pairs they are.
+
+    Raises:
+        TasbError: vectors of the other kind of text, texts without a vector, or a unit that differs from its checksums.
+    """
+
+    def __init__(self, folder: VectorFolder, texts: TextStore, side: Side) -> None:
+        self.folder = folder
+        kind = "query" if side == "queries" else "passage"
+        if folder.kind != kind:
+            raise TasbError(
+                where=str(folder.path),
+                expected=f"vectors of {side}, as `teacher.vectors.{side}` says",
+                found=f"vectors encoded with `--kind {folder.kind}`",
+                do=f"encode them again with `--kind {kind}`: a card may have another prefix and length cap for them",
+            )
+        self._rows = np.full(len(texts), -1, np.int64)
+        start = 0
+        for ids, _ in folder.blocks():
+            numbers = texts.indices(ids)
+            here = np.flatnonzero(numbers >= 0)
+            self._rows[numbers[here]] = start + here
+            start += len(ids)
+        self._require_all(texts, side, kind)
+
+    def at(self, numbers: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Vectors [numbers, dimension] of texts, by their numbers in the store."""
+        return self.folder.at(self._rows[numbers]).astype(np.float32, copy=False)
+
+    def _require_all(self, texts: TextStore, side: Side, kind: str) -> None:
+        missing = np.flatnonzero(self._rows < 0)
+        if not len(missing):
+            return
+        more = ", …" if len(missing) > IDS_SHOWN else ""
+        raise TasbError(
+            where=str(self.folder.path),
+            expected=f"a vector for each of the {len(texts):,} {side} of the pairs ({texts.folder})",
+            found=f"none for {len(missing):,} of them: {', '.join(texts.ids(missing[:IDS_SHOWN]))}{more}",
+            do=f"encode the pairs' own texts: `tasb encode --corpus {texts.folder} --kind {kind} …`; or leave out "
+            f"`teacher.vectors.{side}`, and `tasb train` does it",
+        )
+
+
+IDS_SHOWN = 5
+
+
+def given_vectors(config: TrainConfig, device: str, store: PairStore, card: str | None = None) -> VectorTeacher:
+    """The teacher whose vectors are all in folders that `teacher.vectors` names.
+
+    Args:
+        config: the run's.
+        device: the student's.
+        store: the pairs.
+        card: the digest of the encoder that `teacher.in_batch` names; without one, both folders are of one encoder.
+
+    Raises:
+        TasbError: not vector folders, vectors of another encoder, or texts without a vector.
+    """
+    named = config.teacher.vectors or TeacherVectors()
+    folders = {side: VectorFolder(path) for side in SIDES if (path := getattr(named, side)) is not None}
+    return _teacher(config, device, store, folders, card)
+
+
+def _teacher(
+    config: TrainConfig, device: str, store: PairStore, folders: dict[Side, VectorFolder], card: str | None
+) -> VectorTeacher:
+    for side, folder in folders.items():
+        if folder.about.get("card") != (card or folders["queries"].about.get("card")):
+            raise TasbError(
+                where=str(folder.path),
+                expected=f"vectors of the encoder `{config.teacher.in_batch}`, with its card and weights of now"
+                if card
+                else f"vectors of the encoder that made {folders['queries'].path}",
+                found=f"vectors of `{folder.about.get('encoder')}`, whose card, tokenizer or weights are others",
+                do=f"encode the {side} again, or name another folder as `teacher.vectors.{side}`",
+            )
+        ours = config.student.query_max_length if side == "queries" else config.student.passage_max_length
+        if folder.about.get("max_length") != ours:
+            LOG.info(
+                "%s: the in-batch teacher read %s tokens of its %s at most; the student reads %d",
+                *(folder.path, folder.about.get("max_length"), side, ours),
+            )
+    queries, passages = (StoredVectors(folders[side], _texts(store, side), side) for side in SIDES)
+    return VectorTeacher(queries, passages, device)
+
+
+def _texts(store: PairStore, side: Side) -> TextStore:
+    return store.queries if side == "queries" else store.passages
+
+
+def vectors_made_once(config: TrainConfig, request: TeacherRequest) -> VectorTeacher | None:
+    """A bi-encoder with vectors of all texts, of which those that no folder has are encoded now, in the run's folder.
+
+    Args:
+        config: the run's.
+        request: the bi-encoder, the student and the pairs.
+
+    Returns:
+        the teacher; None where it is to compute every batch: `teacher.precompute` says so, or it is less work.
+
+    Raises:
+        TasbError: vectors of something else, or that cannot be made.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP; the same call goes on with the next unit of texts.
+    """
+    named, processes = config.teacher.vectors or TeacherVectors(), request.processes
+    card = model_digest(request.model, allow_bin=request.allow_bin)
+    if named.complete:
+        return given_vectors(config, request.student.device, request.store, card)
+    began = CheckpointFolder(config.output / CHECKPOINTS, config.checkpoint.keep).newest_state()
+    if began is not None:
+        wanted = began.get("teacher_vectors") is not None
+    elif config.teacher.vectors is not None or config.teacher.precompute != "auto":
+        wanted = config.teacher.precompute != "never"
+    else:
+        work = Work.of(config, request)
+        wanted = bool(processes.from_first(work.pays))  # the space that is left may differ a moment later
+        if processes.first:
+            LOG.info("in-batch teacher %s: %s", request.model, work)
+    if not wanted:
+        return None
+    folders: dict[Side, VectorFolder] = {}
+    for side in SIDES:
+        path = getattr(named, side)
+        folders[side] = VectorFolder(path or _encoded(config, request, side, card, keep=began is not None))
+    return _teacher(config, request.student.device, request.store, folders, card)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The texts that a bi-encoder has to encode, all of them once or batch by batch.
+
+    Args:
+        once: texts of the pair store.
+        in_batches: texts of the batches of all steps, three for each pair.
+        steps: these steps; without `max_steps`, those after which early stopping may end the run at the earliest.
+        bytes: the vectors of all texts.
+        free: bytes on the disk of the run's folder.
+    """
+
+    once: int
+    in_batches: int
+    steps: int
+    bytes: int
+    free: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, request: TeacherRequest) -> Work:
+        """The work of a run."""
+        from transformers import AutoConfig
+
+        once = len(request.store.queries) + len(request.store.passages)
+        steps = config.max_steps or config.validation.every * config.validation.patience
+        dimension = getattr(AutoConfig.from_pretrained(request.folder), "hidden_size", 0)
+        existing = next(path for path in (config.output.absolute(), *config.output.absolute().parents) if path.exists())
+        return cls(
+            once,
+            steps * config.accumulate * config.batch_size * 3,
+            steps,
+            once * dimension * np.dtype(np.float32).itemsize,
+            shutil.disk_usage(existing).free,
+        )
+
+    @property
+    def pays(self) -> bool:
+        """Whether all texts are no more than the batches', and their vectors take at most half of the free disk."""
+        return self.once <= self.in_batches and self.bytes <= self.free / 2
+
+    def __str__(self) -> str:
+        of_batches = f"the batches of {self.steps:,} steps have {self.in_batches:,}"
+        if self.pays:
+            return f"the {self.once:,} texts of the pairs are encoded once; {of_batches}"
+        if self.once > self.in_batches:
+            return f"texts are encoded batch by batch: {of_batches}, the pairs {self.once:,}"
+        gigabytes = f"{self.bytes / 1e9:,.1f} GB, and the disk has {self.free / 1e9:,.1f} GB"
+        return f"texts are encoded batch by batch: the vectors of all {self.once:,} would take {gigabytes}"
+
+
+def _encoded(config: TrainConfig, request: TeacherRequest, side: Side, card: str, *, keep: bool) -> Path:
+    """The folder of one side's vectors, encoded as a batch would be: cut where the student cuts, as precisely.
+
+    Args:
+        config: the run's.
+        request: the bi-encoder and the pairs.
+        side: which texts.
+        card: the encoder's digest.
+        keep: vectors of other texts or encoders, of a run that never trained, stay.
+    """
+    caps, texts = config.student, _texts(request.store, side)
+    decides = [card, caps.query_max_length, caps.passage_max_length, request.card.precision, texts.fingerprint]
+    parent = config.output / TEACHER_VECTORS
+    folder = parent / f"{side}-{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]}"
+    if request.processes.first and not keep:
+        for other in parent.glob(f"{side}-*"):
+            if other != folder:
+                shutil.rmtree(other)
+    request.processes.wait_for_all()
+    lengths = {"query_max_length": caps.query_max_length, "passage_max_length": caps.passage_max_length}
+    job = EncodeJob(
+        encoder=request.model,
+        card=request.card.model_copy(update=lengths),
+        card_digest=card,
+        kind="query" if side == "queries" else "passage",
+        corpus=(str(texts.folder.absolute()),),
+        fields=Fields(),
+        output=folder,
+        max_length=None,
+        precision=request.card.precision,
+        dtype="float32",
+        device=request.device,
+        backend=None,
+    )
+    encode_corpus(job, TEXTS_OF_A_UNIT)
+    request.processes.wait_for_all()
+    return folder
