@@ -363,7 +363,8 @@ def _encode_share(job: EncodeJob, plan: CorpusPlan, share: Share, processes: int
         return
     passages, left_passages = _passages(plan, numbers), _passages(plan, left)
     start = time.monotonic()
-    with EncodingProgress(passages - left_passages, passages) as progress:
+    texts = "queries" if job.kind == "query" else "passages"
+    with EncodingProgress(passages - left_passages, passages, texts) as progress:
         supervisor = Supervisor(progress.add, lambda: stop.made)
         if min(processes, len(left)) > 1:
             _encode_in_processes(job, plan, left, processes, supervisor)
@@ -371,8 +372,9 @@ def _encode_share(job: EncodeJob, plan: CorpusPlan, share: Share, processes: int
             encode_units(job, plan, left, supervisor)
     seconds = time.monotonic() - start
     LOG.info(
-        "%s passages encoded in %s s: %s a second, %s of the tokens padding",
+        "%s %s encoded in %s s: %s a second, %s of the tokens padding",
         f"{progress.passages:,}",
+        texts,
         f"{seconds:,.1f}",
         f"{progress.passages / seconds:,.1f}",
         f"{progress.padding:.1%}",

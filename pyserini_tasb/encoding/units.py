@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.plan import CorpusPlan
     from pyserini_tasb.formats.collections import Mark
     from pyserini_tasb.formats.fields import Fields
+    from pyserini_tasb.models.backends import Texts
     from pyserini_tasb.models.tokenizers import PrefixedTokenizer
 
 
@@ -60,7 +61,9 @@ def encode_units(
     from pyserini_tasb.models.checkpoints import find_checkpoint
     from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
 
-    encoder = TextEncoder(job.card, _device(job.device), backend=job.backend)
+    # Queries come in batches here, too: with `queries` alone, `auto` would look at the latency of one.
+    texts: Texts = "queries and passages" if job.kind == "query" else "passages"
+    encoder = TextEncoder(job.card, _device(job.device), backend=job.backend, texts=texts)
     manifest = begin(job, plan, encoder)
     tokenizer = open_prefixed_tokenizer(
         find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),
@@ -110,15 +113,16 @@ class EncodingProgress:
     """A bar; a context manager.
 
     Args:
-        done: passages encoded by earlier tries.
-        total: passages.
+        done: texts encoded by earlier tries.
+        total: texts.
+        unit: what they are.
     """
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int, unit: str) -> None:
         from tqdm.auto import tqdm
 
         self.passages = self._tokens = self._tokens_with_padding = 0
-        self._bar = tqdm(total=total, initial=done, desc="encoding", unit=" passages", smoothing=0.05)
+        self._bar = tqdm(total=total, initial=done, desc="encoding", unit=f" {unit}", smoothing=0.05)
 
     def __enter__(self) -> Self:
         return self

@@ -189,9 +189,7 @@ class TrainConfig(RunConfig):
             if vectors is None:
                 raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
             if not vectors.complete:
-                raise ValueError(
-                    "teacher.vectors needs `queries` and `passages` without teacher.in_batch, the encoder"
-                )
+                raise ValueError("teacher.vectors needs `queries` and `passages` without teacher.in_batch, the encoder")
         if vectors is not None and not vectors.complete and self.teacher.precompute == "never":
             raise ValueError("teacher.vectors needs `queries` and `passages` with teacher.precompute never")
         return self

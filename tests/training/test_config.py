@@ -90,6 +90,11 @@ def test_a_fault_inside_a_section_is_named_with_its_line(load, tmp_path):
         ({"max_steps": None}, "training would never end"),
         ({"data": {"pairs": "p"}}, "needs data.clusters"),
         ({"teacher": {}}, "loss.in_batch needs teacher.in_batch"),
+        ({"teacher": {"vectors": {"queries": "q"}}}, "needs `queries` and `passages` without teacher.in_batch"),
+        (
+            {"teacher": {"in_batch": "t", "vectors": {"passages": "p"}, "precompute": "never"}},
+            "with teacher.precompute never",
+        ),
         ({"loss": {"pairwise": None, "in_batch": None}}, "both absent"),
         (
             {"max_steps": None, "schedule": {"name": "cosine"}, "data": LEAST["data"] | {"validation": "v"}},

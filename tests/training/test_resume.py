@@ -94,6 +94,23 @@ def test_killed_at_random_moments(configuration, uninterrupted, tmp_path):
     assert measured(run) == measured(uninterrupted)
 
 
+def test_killed_while_the_teachers_vectors_are_made(configuration, uninterrupted, tmp_path):
+    config, run = configuration(tmp_path), tmp_path / "run"
+    assert len(list(uninterrupted.glob("teacher-vectors/*"))) == 2
+    process = start(config)
+    while not (made := list(run.glob("teacher-vectors/queries-*/units/000000.json"))):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    assert not (run / "checkpoints").exists()
+    written = made[0].stat().st_mtime_ns
+    assert "from the start" in tasb_process("train", config).stderr
+    assert made[0].stat().st_mtime_ns == written
+    assert same_model(run, uninterrupted)
+    assert measured(run) == measured(uninterrupted)
+
+
 @pytest.mark.parametrize("written", ["json.dump", "yaml.safe_dump"])
 def test_killed_while_it_begins(configuration, tmp_path, monkeypatch, written):
     config = load_recipe(configuration(tmp_path), TrainConfig)
