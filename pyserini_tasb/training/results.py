@@ -33,6 +33,7 @@ from pyserini_tasb.training.checkpoints import CURVES, METRICS, MODEL, VERSIONS,
 from pyserini_tasb.training.curves import draw_curves
 from pyserini_tasb.training.journal import read_metrics
 from pyserini_tasb.training.model_card import Number, Provenance, write_encoder_model_card
+from pyserini_tasb.training.teacher_vectors import VectorTeacher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -223,6 +224,8 @@ def without_folders(values: Any) -> Any:
 def _data(parts: Assembly[Any], validation: ValidationSet | None) -> dict[str, Any]:
     manifest = {key: value for key, value in parts.store.manifest.items() if key not in {"files", "format", "version"}}
     data: dict[str, Any] = {"pair store": manifest}
+    if isinstance(parts.teacher, VectorTeacher):
+        data["in-batch teacher's vectors"] = parts.teacher.description
     return data if validation is None else data | {"validation set": validation.description}
 
 

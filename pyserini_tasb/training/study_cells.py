@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from pyserini_tasb.artifacts import sha256, write_whole
 from pyserini_tasb.data.pair_store import open_pair_store
 from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.encoding.vectors import read_vector_manifest
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import open_collection
@@ -30,7 +31,7 @@ from pyserini_tasb.parsing import explained, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.reranking.rerank import rerank_queries, top_of_run
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
-from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL
+from pyserini_tasb.training.checkpoints import CHECKPOINTS, METRICS, MODEL, TEACHER_VECTORS
 from pyserini_tasb.training.journal import read_metrics
 from pyserini_tasb.training.train import train
 
@@ -144,13 +145,20 @@ def _load(name: str, task: Task) -> LoadedTask:
 
 STATE = "training.json"
 OF_A_FOLDER = ("name", "description", "output", "workers", "log_every", "checkpoint", "device")
-NO_PART_OF_A_MODEL: dict[str, Any] = {**dict.fromkeys(OF_A_FOLDER, True), "data": {"allow_reversed"}}
+NO_PART_OF_A_MODEL: dict[str, Any] = {
+    **dict.fromkeys(OF_A_FOLDER, True),
+    "data": {"allow_reversed"},
+    "teacher": {"precompute", "vectors"},  # vectors count by their digests
+}
 SETTLED = 0.2  # of a run's steps: by then caches are warm
 
 
 def what_is_trained(config: TrainConfig) -> dict[str, Any]:
     """All that a cell's model depends on, but versions and hardware."""
-    return {
+    vectors = config.teacher.vectors
+    folders = [] if vectors is None else [path for path in (vectors.queries, vectors.passages) if path is not None]
+    given = {"vectors": [read_vector_manifest(folder).digest for folder in folders]} if folders else {}
+    return given | {
         "config": config.model_dump(mode="json", exclude=NO_PART_OF_A_MODEL),
         "pairs": open_pair_store(config.data.pairs).fingerprint,
         "clusters": None if config.data.clusters_file is None else _file_digest(config.data.clusters_file),
@@ -164,7 +172,7 @@ def what_is_trained(config: TrainConfig) -> dict[str, Any]:
 def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
     """Train a cell's model to the end, unless it is; return the seconds of training that a pair took.
 
-    A finished model's checkpoints are removed: together they would be as large as many models.
+    A finished model's checkpoints and its teacher's vectors are removed: they would be as large as many models.
 
     Args:
         cell: to be trained.
@@ -190,7 +198,8 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
         LOG.info("%s", train(cell.config).summary)
         state |= {"finished": True, "seconds_per_pair": _seconds_per_pair(cell.config.output / METRICS)}
         write_whole(cell.folder / STATE, json.dumps(state, indent=1))
-    shutil.rmtree(cell.config.output / CHECKPOINTS, ignore_errors=True)
+    for made_again in (CHECKPOINTS, TEACHER_VECTORS):
+        shutil.rmtree(cell.config.output / made_again, ignore_errors=True)
     seconds: float | None = state["seconds_per_pair"]
     return seconds
 

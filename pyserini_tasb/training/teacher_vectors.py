@@ -61,6 +61,17 @@ class VectorTeacher:
         """Changes when a folder's vectors do."""
         return [self._queries.folder.digest, self._passages.folder.digest]
 
+    @property
+    def description(self) -> dict[str, object]:
+        """Their encoder, and how they were made, as label → value."""
+        sides = {"queries": self._queries.folder, "passages": self._passages.folder}
+        made = {
+            f"{side}: {key}": str(folder.dtype if key == "dtype" else folder.about.get(key))
+            for side, folder in sides.items()
+            for key in ("max_length", "precision", "dtype")
+        }
+        return {"encoder": self._queries.folder.about.get("encoder"), **made}
+
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
         """Scores of the whole batch."""
         return InBatchScores.of_vectors(*self._vectors(batch.queries, batch.positives, batch.negatives))

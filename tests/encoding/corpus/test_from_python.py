@@ -13,6 +13,7 @@ import pytest
 import pyserini_tasb
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder, Vectors
 from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.encoding.vectors import VectorFolder
 from tests.conftest import DIMENSION, TINY, TINY_MODEL
 from tests.encoding.corpus.conftest import UNIT_SIZE, contents
 
@@ -59,6 +60,25 @@ def test_texts_become_the_vectors_of_pyserinis_classes(collection, tmp_path):
     assert pyserini_tasb.encode(texts=[], encoder=str(card), device="cpu").shape == (0, DIMENSION)
 
 
+def test_a_corpus_of_queries(collection, tmp_path, notes):
+    """Its texts get what the card gives queries; passages are not gone on with in its folder, nor indexed of it."""
+    card = tmp_path / "card.yaml"
+    card.write_text(f"name: mine\nmodel: {TINY_MODEL}\nquery_prefix: 'query: '\nquery_max_length: 8\n")
+    topics = tmp_path / "queries.tsv"
+    topics.write_text("".join(f"q{number}\t{text}\n" for number, text in enumerate(collection.texts[:9]) if text))
+    vectors = encode(tmp_path / "out", topics, encoder=str(card), kind="query")
+    ((qids, found),) = VectorFolder(vectors.path).blocks()
+    texts = [collection.texts[int(qid[1:])] for qid in qids]
+    np.testing.assert_allclose(found, TasbQueryEncoder(str(card)).encode_batch(texts), atol=1e-5)
+    assert f"{len(texts)} queries encoded in" in notes.text
+    assert vectors.summary.endswith(" bytes a query")
+    assert VectorFolder(vectors.path).kind == "query"
+    with pytest.raises(TasbError, match="kind query, not passage"):
+        encode(tmp_path / "out", topics, encoder=str(card), max_length=8)
+    with pytest.raises(TasbError, match=r"(?s)vectors of passages.*vectors of queries"):
+        pyserini_tasb.index(vectors, output=tmp_path / "index")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -67,7 +87,6 @@ def test_texts_become_the_vectors_of_pyserinis_classes(collection, tmp_path):
         ({"corpus": None, "texts": ["a"]}, "output= with corpus="),
         ({"corpus": None, "texts": "a"}, "a list of texts for texts="),
         ({"output": None}, "output=, a folder"),
-        ({"kind": "query"}, "kind='query' with texts="),
         ({"kind": "queries"}, "one of passage, query for kind=\n.*`queries`\n.*did you mean `query`"),
         ({"dtype": "float16"}, "one of fp32, fp16 for dtype="),
         ({"precision": "half"}, "for precision="),

@@ -36,6 +36,22 @@ def test_blocks_are_in_corpus_order_and_over_the_files(folder, vectors, rows, si
     assert not any(block.flags.owndata or block.flags.writeable for block in blocks)
 
 
+@pytest.mark.parametrize("rows", [[122, 0, 50, 49, 50], []])
+def test_rows_in_any_order(folder, vectors, rows):
+    found = VectorFolder(folder).at(np.array(rows, np.int64))
+    assert (found.dtype, found.shape) == (np.float32, (len(rows), 8))
+    np.testing.assert_array_equal(found, vectors[rows])
+
+
+def test_rows_of_a_damaged_unit(folder):
+    opened = VectorFolder(folder)
+    path = folder / "units" / "000001.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    opened.at(np.array([0]))
+    with pytest.raises(TasbError, match=r"(?s)000001\.npy.*sha256"):
+        opened.at(np.array([0, 50]))
+
+
 def test_half_precision_stays_as_stored(tmp_path, vectors):
     opened = VectorFolder(write_vector_folder(tmp_path / "half", DOCIDS, vectors.astype(np.float16), unit_size=123))
     (block,) = [block for _, block in opened.blocks()]
