@@ -164,7 +164,7 @@ def steppers(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, Ste
 
 
 def one_round(kinds: dict[str, Stepper], batches: list[TrainingBatch]) -> dict[str, tuple[float, float]]:
-    """The median seconds of a step of each kind, and those of all cores together; in turns, in another order each time."""
+    """The median seconds of a step of each kind, and those of all cores together; in turns, in changing order."""
     seconds: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     for number, batch in enumerate(batches):
         order = list(kinds)[number % len(kinds) :] + list(kinds)[: number % len(kinds)]

@@ -112,6 +112,12 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--score-with", metavar="NAME", help="A model that scores the pairs.")
     parser.add_argument(
+        "--vectors",
+        metavar="DIR",
+        help="The corpus's vectors that `tasb encode` made with the encoder of --score-with, so that passages are not "
+        "encoded again.",
+    )
+    parser.add_argument(
         "--margin-cutoff", type=float, metavar="M", help="With --score-with: drop pairs whose margin is not above M."
     )
     _add_keep_query(parser)

@@ -16,6 +16,7 @@ from pyserini_tasb.data.negatives import (
     usable_positives,
 )
 from pyserini_tasb.data.rankings import bm25_rankings, dense_rankings, run_rankings
+from pyserini_tasb.encoding.vectors import StoredVectors, VectorFolder
 from pyserini_tasb.environment.processor import threads as usable_threads
 from pyserini_tasb.errors import Argument, TasbError, argument
 from pyserini_tasb.formats.collections import open_collection, store_collection
@@ -128,6 +129,7 @@ def mine(
     per_query: int | None = None,
     sampling: Literal["top", "random", "stratified"] = "stratified",
     score_with: str | None = None,
+    vectors: StrPath | None = None,
     margin_cutoff: float | None = None,
     keep_query: bool = False,
     allow_reversed: bool = False,
@@ -161,6 +163,7 @@ def mine(
         sampling: how to draw: `top` of the ranking, `random`, or `stratified` over ten strata of scores
             (arXiv:2604.04734).
         score_with: a model that scores the pairs; strata are of its scores then.
+        vectors: the corpus's vectors that `encode` made with `score_with`, so that passages are not encoded again.
         margin_cutoff: leave out pairs whose margin is not above this, in the units of `score_with`.
         keep_query: a negative may be the query itself: a passage with its text, or with its id and 90 % of its words.
         allow_reversed: write also what a model scored that puts most negatives above their positives.
@@ -174,6 +177,7 @@ def mine(
         TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, or no pair.
     """
     sources = {"index": index, "dense_index": dense_index, "run": run}
+    of_model = {"margin_cutoff": margin_cutoff, "vectors": vectors}
     threads = usable_threads() if threads is None else threads
     _require_fitting(
         [name for name, source in sources.items() if source is not None],
@@ -182,7 +186,7 @@ def mine(
         skip_top=skip_top,
         per_query=per_query,
         threads=threads,
-        unscored_cutoff=margin_cutoff is not None and not score_with,
+        unscored=[name for name, value in of_model.items() if value is not None and not score_with],
     )
     rules = MiningRules(skip_top, per_query, sampling, margin_cutoff, min_relevance, keep_query, seed)
     counts = MiningCounts()
@@ -203,7 +207,10 @@ def mine(
         if score_with:
             from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 
-            teacher = load_scorer(score_with, ScoringOptions(device))
+            stored = None
+            if vectors is not None:
+                stored = StoredVectors(VectorFolder(Path(vectors)), passages, "passage", f"{argument('vectors')}")
+            teacher = load_scorer(score_with, ScoringOptions(device, vectors=stored))
         if run is not None:
             rankings: Iterator[Ranking] = run_rankings(run, searched, hits=hits)
         elif index is not None:
@@ -249,7 +256,7 @@ def _require_fitting(
     skip_top: int,
     per_query: int | None,
     threads: int,
-    unscored_cutoff: bool,
+    unscored: Sequence[str],
 ) -> None:
     of_dense = f"{argument('encoder')} with {argument('dense_index')}"
     depth = f"{argument('skip_top', skip_top)}, {argument('hits', hits)}"
@@ -277,8 +284,8 @@ def _require_fitting(
         ),
         (threads < 1, f"{argument('threads')} at least 1", f"{threads}", "leave it out"),
         (
-            unscored_cutoff,
-            f"a teacher's scores for {argument('margin_cutoff')}",
+            bool(unscored),
+            f"a teacher's scores for {' and '.join(f'{argument(name)}' for name in unscored)}",
             f"no {argument('score_with')}",
             f"add {argument('score_with', 'ENCODER')}",
         ),

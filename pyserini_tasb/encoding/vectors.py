@@ -12,7 +12,7 @@ import numpy as np
 
 from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file, write_whole
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity, encoders_in
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import VECTORS, another_folder
 from pyserini_tasb.parsing import explained, read_json
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.formats.text_store import TextStore
 
 MANIFEST = "manifest.json"
 ENCODERS = "encoders"  # a key of `about`: the encoders of the passages, which an index of the vectors lists
@@ -109,6 +110,25 @@ class VectorFolder:
             vectors[here] = self._mapped[number][within[here]]
         return vectors
 
+    def require_encoder(self, digest: str, encoder: str, name: str) -> None:
+        """Refuse vectors of another encoder.
+
+        Args:
+            digest: the wanted encoder's (`model_digest`).
+            encoder: what to call it.
+            name: how the user named the folder: an argument, or a key of a configuration in backquotes.
+
+        Raises:
+            TasbError: they are of another one, or its card, tokenizer or weights were changed.
+        """
+        if self.about.get("card") != digest:
+            raise TasbError(
+                where=str(self.path),
+                expected=f"vectors of the encoder {encoder}, with its card, tokenizer and weights of now",
+                found=f"vectors of `{self.about.get('encoder')}`, of which one of these is another",
+                do=f"encode the texts again, or name another folder as {name}",
+            )
+
     def verify(self) -> None:
         """Compare all units that were not read yet with their checksums.
 
@@ -128,6 +148,56 @@ class VectorFolder:
         expected = f"`{ENCODERS}` as `tasb encode` writes them"
         with explained(self.path / MANIFEST, expected=expected, do=ENCODE_AGAIN):
             return encoders_in(self.about.get(ENCODERS, ()))
+
+
+IDS_SHOWN = 5
+
+
+class StoredVectors:
+    """The vectors of a text store's texts, found by id in a vector folder, which may have more.
+
+    Attributes:
+        folder: the vectors.
+
+    Args:
+        folder: the vectors.
+        texts: the store.
+        kind: of which texts they should be, `passage` or `query`.
+        name: how the user named the folder: an argument, or a key of a configuration in backquotes.
+
+    Raises:
+        TasbError: vectors of the other kind, texts without a vector, or a unit that differs from its checksums.
+    """
+
+    def __init__(self, folder: VectorFolder, texts: TextStore, kind: str, name: str) -> None:
+        self.folder = folder
+        if folder.kind != kind:
+            raise TasbError(
+                where=str(folder.path),
+                expected=f"vectors encoded with {argument('kind', kind)}, for {name}",
+                found=f"{argument('kind', folder.kind)}",
+                do="encode the texts again: a card may have another prefix and length cap for them",
+            )
+        self._rows = np.full(len(texts), -1, np.int64)
+        start = 0
+        for ids, _ in folder.blocks():
+            numbers = texts.indices(ids)
+            here = np.flatnonzero(numbers >= 0)
+            self._rows[numbers[here]] = start + here
+            start += len(ids)
+        missing = np.flatnonzero(self._rows < 0)
+        if len(missing):
+            more = ", …" if len(missing) > IDS_SHOWN else ""
+            raise TasbError(
+                where=str(folder.path),
+                expected=f"a vector for each of the {len(texts):,} texts of {texts.folder}",
+                found=f"none for {len(missing):,} of them: {', '.join(texts.ids(missing[:IDS_SHOWN]))}{more}",
+                do=f"encode the corpus that has these texts (a text store is one, too), or leave out {name}",
+            )
+
+    def at(self, numbers: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Vectors [numbers, dimension] of texts, by their numbers in the store."""
+        return self.folder.at(self._rows[numbers]).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)

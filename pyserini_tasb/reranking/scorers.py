@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyserini_tasb.encoding.vectors import StoredVectors
     from pyserini_tasb.formats.text_store import Texts
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
@@ -58,6 +59,7 @@ class ScoringOptions:
         answers: the words with which a T5 answers "not relevant" and "relevant"; None: those it is known for.
         backend: what computes a bi-encoder's vectors; None: $PYSERINI_TASB_BACKEND, else the card's.
         scorer: a name of `SCORERS`; None: by the model's config.json.
+        vectors: a bi-encoder's vectors of all passages; None: it computes those that are asked for.
 
     Raises:
         TasbError: lengths that leave no room for a text.
@@ -70,6 +72,7 @@ class ScoringOptions:
     answers: Sequence[str] | None = None
     backend: Backend | None = None
     scorer: str | None = None
+    vectors: StoredVectors | None = None
 
     def __post_init__(self) -> None:
         for name, found in (("query_max_length", self.query_max_length), ("max_length", self.max_length)):
@@ -167,12 +170,22 @@ def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin:
             found=f"a model of the kind `{kind}`",
             do=f"leave out {argument('answers')}",
         )
+    if request.options.vectors and kind != "bert-dot":
+        raise TasbError(
+            where=str(request.folder),
+            expected=f"an encoder, which makes one vector of a text, for {argument('vectors')}",
+            found=f"a model of the kind `{kind}`",
+            do=f"leave out {argument('vectors')}",
+        )
     return SCORERS[kind](request)
 
 
 @SCORERS.register("bert-dot")
 def _bi_encoder(request: ScorerRequest) -> PairScorer:
     """Dot product of an encoder's two vectors (BERT_DOT)."""
+    if request.options.vectors:
+        digest = model_digest(request.model, allow_bin=request.allow_bin)
+        request.options.vectors.folder.require_encoder(digest, f"`{request.model}`", f"{argument('vectors')}")
     return BiEncoderScorer(request.card, request.options)
 
 
@@ -257,7 +270,7 @@ class BiEncoderScorer:
         if options.precision is not None:
             card = card.model_copy(update={"precision": options.precision})
         self._encoder = TextEncoder(card, options.found_device, backend=options.backend, texts="queries and passages")
-        self._card = card
+        self._card, self._stored = card, options.vectors
         self._query_max_length = options.query_max_length or card.query_max_length
         self._passage_max_length = options.max_length or card.passage_max_length
 
@@ -279,15 +292,23 @@ class BiEncoderScorer:
         distinct, first_pair = np.unique(passage_rows[by_passage], return_index=True)
         first_pair = np.append(first_pair, len(by_passage))
         scores = np.empty(len(passage_rows), dtype=np.float32)
-        for start, texts in _blocks(passages, distinct, "passages"):
-            block = self._encoder.encode(
-                [self._card.passage_prefix + text for text in texts], max_length=self._passage_max_length
-            )
-            for first in range(first_pair[start], first_pair[start + len(texts)], PAIRS_PER_PRODUCT):
-                pairs = by_passage[first : min(first + PAIRS_PER_PRODUCT, first_pair[start + len(texts)])]
+        for start, block in self._passage_vectors(passages, distinct):
+            end = first_pair[start + len(block)]
+            for first in range(first_pair[start], end, PAIRS_PER_PRODUCT):
+                pairs = by_passage[first : min(first + PAIRS_PER_PRODUCT, end)]
                 passage_of_pair = np.searchsorted(distinct, passage_rows[pairs]) - start
                 scores[pairs] = np.einsum("ij,ij->i", vectors[query_of_pair[pairs]], block[passage_of_pair])
         return scores
+
+    def _passage_vectors(self, passages: Texts, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Each block's position in `rows`, and its vectors."""
+        if self._stored:
+            for start in range(0, len(rows), TEXTS_PER_BLOCK):
+                yield start, self._stored.at(rows[start : start + TEXTS_PER_BLOCK])
+            return
+        for start, texts in _blocks(passages, rows, "passages"):
+            prefixed = [self._card.passage_prefix + text for text in texts]
+            yield start, self._encoder.encode(prefixed, max_length=self._passage_max_length)
 
 
 def _blocks(texts: Texts, rows: NDArray[np.int64], what: str) -> Iterator[tuple[int, list[str]]]:

@@ -18,8 +18,7 @@ import torch
 
 from pyserini_tasb.encoding.corpus import encode_corpus
 from pyserini_tasb.encoding.job import EncodeJob
-from pyserini_tasb.encoding.vectors import VectorFolder
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.encoding.vectors import StoredVectors, VectorFolder
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, TEACHER_VECTORS, CheckpointFolder
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.data.pair_store import PairStore
+    from pyserini_tasb.encoding.job import Kind
     from pyserini_tasb.formats.text_store import TextStore
     from pyserini_tasb.training.batches import TrainingBatch
     from pyserini_tasb.training.config import TrainConfig
@@ -88,58 +88,6 @@ class VectorTeacher:
         return [torch.from_numpy(vectors).to(self._device) for vectors in read]
 
 
-class StoredVectors:
-    """The vectors of a text store's texts, found by id in a vector folder, which may have more.
-
-    Args:
-        folder: the vectors.
-        texts: the store.
-        side: which texts of the pairs they are.
-
-    Raises:
-        TasbError: vectors of the other kind of text, texts without a vector, or a unit that differs from its checksums.
-    """
-
-    def __init__(self, folder: VectorFolder, texts: TextStore, side: Side) -> None:
-        self.folder = folder
-        kind = "query" if side == "queries" else "passage"
-        if folder.kind != kind:
-            raise TasbError(
-                where=str(folder.path),
-                expected=f"vectors of {side}, as `teacher.vectors.{side}` says",
-                found=f"vectors encoded with `--kind {folder.kind}`",
-                do=f"encode them again with `--kind {kind}`: a card may have another prefix and length cap for them",
-            )
-        self._rows = np.full(len(texts), -1, np.int64)
-        start = 0
-        for ids, _ in folder.blocks():
-            numbers = texts.indices(ids)
-            here = np.flatnonzero(numbers >= 0)
-            self._rows[numbers[here]] = start + here
-            start += len(ids)
-        self._require_all(texts, side, kind)
-
-    def at(self, numbers: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Vectors [numbers, dimension] of texts, by their numbers in the store."""
-        return self.folder.at(self._rows[numbers]).astype(np.float32, copy=False)
-
-    def _require_all(self, texts: TextStore, side: Side, kind: str) -> None:
-        missing = np.flatnonzero(self._rows < 0)
-        if not len(missing):
-            return
-        more = ", …" if len(missing) > IDS_SHOWN else ""
-        raise TasbError(
-            where=str(self.folder.path),
-            expected=f"a vector for each of the {len(texts):,} {side} of the pairs ({texts.folder})",
-            found=f"none for {len(missing):,} of them: {', '.join(texts.ids(missing[:IDS_SHOWN]))}{more}",
-            do=f"encode the pairs' own texts: `tasb encode --corpus {texts.folder} --kind {kind} …`; or leave out "
-            f"`teacher.vectors.{side}`, and `tasb train` does it",
-        )
-
-
-IDS_SHOWN = 5
-
-
 def given_vectors(config: TrainConfig, device: str, store: PairStore, card: str | None = None) -> VectorTeacher:
     """The teacher whose vectors are all in folders that `teacher.vectors` names.
 
@@ -161,27 +109,29 @@ def _teacher(
     config: TrainConfig, device: str, store: PairStore, folders: dict[Side, VectorFolder], card: str | None
 ) -> VectorTeacher:
     for side, folder in folders.items():
-        if folder.about.get("card") != (card or folders["queries"].about.get("card")):
-            raise TasbError(
-                where=str(folder.path),
-                expected=f"vectors of the encoder `{config.teacher.in_batch}`, with its card and weights of now"
-                if card
-                else f"vectors of the encoder that made {folders['queries'].path}",
-                found=f"vectors of `{folder.about.get('encoder')}`, whose card, tokenizer or weights are others",
-                do=f"encode the {side} again, or name another folder as `teacher.vectors.{side}`",
-            )
+        folder.require_encoder(
+            card or str(folders["queries"].about.get("card")),
+            f"`{config.teacher.in_batch}`" if card else f"that made {folders['queries'].path}",
+            f"`teacher.vectors.{side}`",
+        )
         ours = config.student.query_max_length if side == "queries" else config.student.passage_max_length
         if folder.about.get("max_length") != ours:
             LOG.info(
                 "%s: the in-batch teacher read %s tokens of its %s at most; the student reads %d",
                 *(folder.path, folder.about.get("max_length"), side, ours),
             )
-    queries, passages = (StoredVectors(folders[side], _texts(store, side), side) for side in SIDES)
+    queries, passages = (
+        StoredVectors(folders[side], _texts(store, side), _kind(side), f"`teacher.vectors.{side}`") for side in SIDES
+    )
     return VectorTeacher(queries, passages, device)
 
 
 def _texts(store: PairStore, side: Side) -> TextStore:
     return store.queries if side == "queries" else store.passages
+
+
+def _kind(side: Side) -> Kind:
+    return "query" if side == "queries" else "passage"
 
 
 def vectors_made_once(config: TrainConfig, request: TeacherRequest) -> VectorTeacher | None:
@@ -295,7 +245,7 @@ def _encoded(config: TrainConfig, request: TeacherRequest, side: Side, card: str
         encoder=request.model,
         card=request.card.model_copy(update=lengths),
         card_digest=card,
-        kind="query" if side == "queries" else "passage",
+        kind=_kind(side),
         corpus=(str(texts.folder.absolute()),),
         fields=Fields(),
         output=folder,

@@ -8,6 +8,7 @@ import pytest
 
 import pyserini_tasb as tasb
 from pyserini_tasb import TasbError
+from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.formats.qrels import read_qrels
 from pyserini_tasb.formats.text_store import write_text_store
 from pyserini_tasb.formats.topics import read_topics
@@ -196,6 +197,34 @@ def test_scores_do_not_change_what_top_and_random_draw(handmade):
             assert list(map(float, one[:2])) == pytest.approx(list(map(float, other[:2])), rel=1e-6)
 
 
+def test_passages_with_vectors_are_not_encoded_again(handmade, tmp_path, monkeypatch):
+    expected = handmade(score_with=str(TINY_MODEL))
+    vectors = tasb.encode(tmp_path / "docs.jsonl", encoder=str(TINY_MODEL), output=tmp_path / "v", device="cpu")
+    encode, texts = TextEncoder.encode, []
+
+    def noted(self, given, *arguments, **options):
+        texts.extend(given)
+        return encode(self, given, *arguments, **options)
+
+    monkeypatch.setattr(TextEncoder, "encode", noted)
+    rows = handmade(score_with=str(TINY_MODEL), vectors=vectors)
+    assert texts == ["fast sort"]
+    for row, other in zip(rows, expected, strict=True):
+        assert row[2:] == other[2:]
+        assert list(map(float, row[:2])) == pytest.approx(list(map(float, other[:2])), rel=1e-5)
+
+
+def test_vectors_that_do_not_fit(handmade, tmp_path):
+    vectors = tasb.encode(tmp_path / "docs.jsonl", encoder=str(TINY_MODEL), output=tmp_path / "v", device="cpu")
+    (tmp_path / "card.yaml").write_text(f"name: other\nmodel: {TINY_MODEL}\npooling: mean\n")
+    with pytest.raises(TasbError, match=r"(?s)vectors of the encoder `tasb:.*card.yaml`.*another folder as vectors="):
+        handmade(score_with=f"tasb:{tmp_path}/card.yaml", vectors=vectors)
+    with (tmp_path / "docs.jsonl").open("a") as file:
+        file.write('{"id": "new", "text": "a new document"}\n')
+    with pytest.raises(TasbError, match="none for 1 of them: new"):
+        handmade(score_with=str(TINY_MODEL), vectors=vectors)
+
+
 def rank_first(tmp_path, docid):
     """A run in which this passage is far ahead."""
     others = [other for other in ("d1", "d3", "d5") if other != docid]
@@ -290,6 +319,7 @@ def test_topics_without_hits_and_judged_queries_that_are_no_topics_are_named(han
         ({"encoder": "tasb"}, "encoder='tasb' alone"),
         ({"threads": 0}, "threads= at least 1"),
         ({"margin_cutoff": 1.0}, "no score_with="),
+        ({"vectors": "v"}, "no score_with="),
         ({"skip_top": 200}, "skip_top=200"),
         ({"per_query": 0}, "per_query= at least 1"),
         ({"corpus": "/nowhere"}, "no such file"),

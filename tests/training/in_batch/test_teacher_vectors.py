@@ -193,14 +193,14 @@ def test_folders_that_do_not_fit(trained, folders, teacher, training_set, tmp_pa
     with pytest.raises(TasbError, match=rf"(?s)vectors of the encoder `{TINY_MODEL}`.*vectors of `{teacher}`"):
         trained("another-model", teacher=other)
     swapped = {"queries": both["passages"], "passages": both["queries"]}
-    with pytest.raises(TasbError, match="encoded with `--kind passage`"):
+    with pytest.raises(TasbError, match=r"(?s)kind='query', for `teacher.vectors.queries`.*kind='passage'"):
         trained("swapped", teacher={"in_batch": teacher, "vectors": swapped})
     few = tmp_path / "few.tsv"
     lines = (training_set.pairs.parent / "collection.tsv").read_text().splitlines(keepends=True)
     few.write_text("".join(lines[2:]))
     pyserini_tasb.encode(few, encoder=teacher, output=tmp_path / "few", device="cpu")
     missing = [line.partition("\t")[0] for line in lines[:2]]
-    with pytest.raises(TasbError, match=f"(?s)none for 2 of them: .*{missing[0]}.*tasb encode --corpus"):
+    with pytest.raises(TasbError, match=f"(?s)none for 2 of them: .*{missing[0]}.*or leave out `teacher"):
         trained("few", teacher={"in_batch": teacher, "vectors": both | {"passages": str(tmp_path / "few")}})
     with pytest.raises(TasbError, match="a vector folder"):
         trained("none", teacher={"in_batch": teacher, "vectors": both | {"passages": str(tmp_path)}})
@@ -218,7 +218,7 @@ def test_the_digest_is_of_the_weights(trained, folders, teacher, training_set, t
     (model / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-3}))
     (tmp_path / "teacher.yaml").write_text(f"name: teacher\nmodel: {model}\npooling: mean\n")
     sections = {"in_batch": f"tasb:{tmp_path}/teacher.yaml", "vectors": named(folders / "store-fp32")}
-    with pytest.raises(TasbError, match="with its card and weights of now"):
+    with pytest.raises(TasbError, match="with its card, tokenizer and weights of now"):
         trained("run", teacher=sections)
 
 
