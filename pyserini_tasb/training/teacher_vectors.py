@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from pyserini_tasb.training.config import TeacherVectors
 from pyserini_tasb.training.losses import InBatchScores
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -88,50 +89,17 @@ class VectorTeacher:
         return [torch.from_numpy(vectors).to(self._device) for vectors in read]
 
 
-def given_vectors(config: TrainConfig, device: str, store: PairStore, card: str | None = None) -> VectorTeacher:
-    """The teacher whose vectors are all in folders that `teacher.vectors` names.
-
-    Args:
-        config: the run's.
-        device: the student's.
-        store: the pairs.
-        card: the digest of the encoder that `teacher.in_batch` names; without one, both folders are of one encoder.
+def given_vectors(config: TrainConfig, device: str, store: PairStore) -> VectorTeacher:
+    """The teacher that is known by its vectors only, of which `teacher.vectors` names both folders.
 
     Raises:
-        TasbError: not vector folders, vectors of another encoder, or texts without a vector.
+        TasbError: not vector folders, vectors of two encoders, or texts without a vector.
     """
-    named = config.teacher.vectors or TeacherVectors()
-    folders = {side: VectorFolder(path) for side in SIDES if (path := getattr(named, side)) is not None}
-    return _teacher(config, device, store, folders, card)
-
-
-def _teacher(
-    config: TrainConfig, device: str, store: PairStore, folders: dict[Side, VectorFolder], card: str | None
-) -> VectorTeacher:
-    for side, folder in folders.items():
-        folder.require_encoder(
-            card or str(folders["queries"].about.get("card")),
-            f"`{config.teacher.in_batch}`" if card else f"that made {folders['queries'].path}",
-            f"`teacher.vectors.{side}`",
-        )
-        ours = config.student.query_max_length if side == "queries" else config.student.passage_max_length
-        if folder.about.get("max_length") != ours:
-            LOG.info(
-                "%s: the in-batch teacher read %s tokens of its %s at most; the student reads %d",
-                *(folder.path, folder.about.get("max_length"), side, ours),
-            )
-    queries, passages = (
-        StoredVectors(folders[side], _texts(store, side), _kind(side), f"`teacher.vectors.{side}`") for side in SIDES
-    )
-    return VectorTeacher(queries, passages, device)
-
-
-def _texts(store: PairStore, side: Side) -> TextStore:
-    return store.queries if side == "queries" else store.passages
-
-
-def _kind(side: Side) -> Kind:
-    return "query" if side == "queries" else "passage"
+    folders = _named_folders(config)
+    queries = folders["queries"]
+    made_by = {"digest": str(queries.about.get("card")), "encoder": f"that made {queries.path}"}
+    stored = {side: _fitting(config, store, side, folder, **made_by) for side, folder in folders.items()}
+    return VectorTeacher(stored["queries"], stored["passages"], device)
 
 
 def vectors_made_once(config: TrainConfig, request: TeacherRequest) -> VectorTeacher | None:
@@ -148,27 +116,61 @@ def vectors_made_once(config: TrainConfig, request: TeacherRequest) -> VectorTea
         TasbError: vectors of something else, or that cannot be made.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP; the same call goes on with the next unit of texts.
     """
-    named, processes = config.teacher.vectors or TeacherVectors(), request.processes
-    card = model_digest(request.model, allow_bin=request.allow_bin)
-    if named.complete:
-        return given_vectors(config, request.student.device, request.store, card)
     began = CheckpointFolder(config.output / CHECKPOINTS, config.checkpoint.keep).newest_state()
-    if began is not None:
-        wanted = began.get("teacher_vectors") is not None
-    elif config.teacher.vectors is not None or config.teacher.precompute != "auto":
-        wanted = config.teacher.precompute != "never"
-    else:
-        work = Work.of(config, request)
-        wanted = bool(processes.from_first(work.pays))  # the space that is left may differ a moment later
-        if processes.first:
-            LOG.info("in-batch teacher %s: %s", request.model, work)
-    if not wanted:
+    if not _wanted(config, request, began):
         return None
-    folders: dict[Side, VectorFolder] = {}
+    digest, store = model_digest(request.model, allow_bin=request.allow_bin), request.store
+    made_by = {"digest": digest, "encoder": f"`{request.model}`"}
+    named = _named_folders(config)  # they come first, as they may not fit, and encoding takes long
+    stored = {side: _fitting(config, store, side, folder, **made_by) for side, folder in named.items()}
     for side in SIDES:
-        path = getattr(named, side)
-        folders[side] = VectorFolder(path or _encoded(config, request, side, card, keep=began is not None))
-    return _teacher(config, request.student.device, request.store, folders, card)
+        if side not in stored:
+            folder = VectorFolder(_encoded(config, request, side, digest, keep=began is not None))
+            stored[side] = _fitting(config, store, side, folder, **made_by)
+    return VectorTeacher(stored["queries"], stored["passages"], request.student.device)
+
+
+def _named_folders(config: TrainConfig) -> dict[Side, VectorFolder]:
+    named = config.teacher.vectors or TeacherVectors()
+    return {side: VectorFolder(path) for side in SIDES if (path := getattr(named, side)) is not None}
+
+
+def _fitting(
+    config: TrainConfig, store: PairStore, side: Side, folder: VectorFolder, *, digest: str, encoder: str
+) -> StoredVectors:
+    """The vectors of one side's texts, made by the encoder of this digest; a note says where it read more or less."""
+    folder.require_encoder(digest, encoder, f"`teacher.vectors.{side}`")
+    theirs = folder.about.get("max_length")
+    ours = config.student.query_max_length if side == "queries" else config.student.passage_max_length
+    if theirs != ours:
+        LOG.info(
+            "%s: the in-batch teacher read %s tokens of its %s at most; the student reads %d",
+            *(folder.path, theirs, side, ours),
+        )
+    return StoredVectors(folder, _texts(store, side), _kind(side), f"`teacher.vectors.{side}`")
+
+
+def _texts(store: PairStore, side: Side) -> TextStore:
+    return store.queries if side == "queries" else store.passages
+
+
+def _kind(side: Side) -> Kind:
+    return "query" if side == "queries" else "passage"
+
+
+def _wanted(config: TrainConfig, request: TeacherRequest, began: Mapping[str, Any] | None) -> bool:
+    """Whether the run works with vectors: as it began, where it goes on; as it is told; else where it is less work."""
+    teacher = config.teacher
+    if began is not None:
+        return began.get("teacher_vectors") is not None
+    if teacher.vectors is not None or teacher.precompute == "always":
+        return True
+    if teacher.precompute == "never":
+        return False
+    work = Work.of(config, request)
+    if request.processes.first:
+        LOG.info("in-batch teacher %s: %s", request.model, work)
+    return bool(request.processes.from_first(work.pays))  # the space that is left may differ a moment later
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Work:
         in_batches: texts of the batches of all steps, three for each pair.
         steps: these steps; without `max_steps`, those after which early stopping may end the run at the earliest.
         bytes: the vectors of all texts.
-        free: bytes on the disk of the run's folder.
+        free: bytes free on the disk of the run's folder, with those that vectors made so far take.
     """
 
     once: int
@@ -197,13 +199,14 @@ class Work:
         once = len(request.store.queries) + len(request.store.passages)
         steps = config.max_steps or config.validation.every * config.validation.patience
         dimension = getattr(AutoConfig.from_pretrained(request.folder), "hidden_size", 0)
+        made = config.output / TEACHER_VECTORS
         existing = next(path for path in (config.output.absolute(), *config.output.absolute().parents) if path.exists())
         return cls(
             once,
             steps * config.accumulate * config.batch_size * 3,
             steps,
             once * dimension * np.dtype(np.float32).itemsize,
-            shutil.disk_usage(existing).free,
+            shutil.disk_usage(existing).free + sum(path.stat().st_size for path in made.rglob("*") if path.is_file()),
         )
 
     @property

@@ -18,7 +18,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.colbert import new_colbert, save_colbert
 from pyserini_tasb.training.train import train
 from tests.command_line import tasb_processes
-from tests.conftest import TINY_MODEL
+from tests.conftest import DIMENSION, TINY_MODEL
 
 STUDENT = {"model": str(TINY_MODEL), "query_max_length": 20, "passage_max_length": 40}
 ALWAYS, NEVER = ["teacher.precompute=always"], ["teacher.precompute=never"]
@@ -115,19 +115,23 @@ def test_two_processes_share_the_encoding(training_set, trained, tmp_path):
     np.testing.assert_allclose(losses(folder / "run"), one, rtol=1e-5)
 
 
-def test_what_is_less_work_is_done(trained, training_set, caplog, monkeypatch):
+def test_what_is_less_work_is_done(trained, training_set, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", "pyserini_tasb")
     store = open_pair_store(training_set.pairs)
     texts = len(store.queries) + len(store.passages)
     steps = -(-texts // (5 * 3))
     assert vectors_in(trained("few", max_steps=steps - 1)) == []
     assert f"batch by batch: the batches of {steps - 1} steps have {15 * (steps - 1)}, the pairs {texts}" in caplog.text
-    assert vectors_in(trained("many", max_steps=steps)) == ["passages", "queries"]
+    many = trained("many", max_steps=steps)
+    assert vectors_in(many) == ["passages", "queries"]
     assert f"the {texts} texts of the pairs are encoded once; the batches of {steps} steps" in caplog.text
-    full = shutil.disk_usage("/")._replace(free=1_000)
+    size = texts * DIMENSION * 4
+    full = shutil.disk_usage("/")._replace(free=2 * size - 1)
     with monkeypatch.context() as context:
         context.setattr("pyserini_tasb.training.teacher_vectors.shutil.disk_usage", lambda _path: full)
         assert vectors_in(trained("full", max_steps=steps)) == []
+        shutil.copytree(many / "teacher-vectors", tmp_path / "killed" / "run" / "teacher-vectors")
+        assert vectors_in(trained("killed", max_steps=steps)) == ["passages", "queries"]  # room that they take counts
     assert "would take 0.0 GB, and the disk has 0.0 GB" in caplog.text
 
 
