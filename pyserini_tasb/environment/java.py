@@ -295,7 +295,7 @@ QUIET = (
 
 
 def prepare_java() -> None:
-    """`ensure_java`, for our own functions: their JVM leaves signals to Python, and does not warn of Lucene's inside."""
+    """`ensure_java` for our own functions: their JVM leaves signals to Python, and is quiet about Lucene's inside."""
     ensure_java()
     wanted = (OWN_SIGNALS, *(() if os.environ.get(VERBOSE) else QUIET))
     with suppress(ImportError):
