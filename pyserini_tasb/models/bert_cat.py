@@ -10,7 +10,12 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.bert_dot import compute_first_token_only
 from pyserini_tasb.models.checkpoints import BERT_CAT
 from pyserini_tasb.models.headed_checkpoint import described_transformer, fill, save, starting_transformer
-from pyserini_tasb.models.pretrained import depends_on_text, load_pretrained, require_first_token_reads_all
+from pyserini_tasb.models.pretrained import (
+    depends_on_text,
+    load_pretrained,
+    require_computing,
+    require_first_token_reads_all,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +87,7 @@ def load_bert_cat(folder: Path, precision: torch.dtype = torch.float32) -> BertC
     """
     model = BertCat(described_transformer(folder)).eval()
     fill(model, folder, HEAD)
+    require_computing(model.transformer, folder)
     require_first_token_reads_all(model.transformer, folder, do=BIDIRECTIONAL)
     return model.to(precision)
 

@@ -16,6 +16,7 @@ from pyserini_tasb.models.headed_checkpoint import (
     save,
     starting_transformer,
 )
+from pyserini_tasb.models.pretrained import require_computing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +96,7 @@ def load_colbert(folder: Path, precision: torch.dtype = torch.float32) -> ColBer
         config = {"query_masks": AUTHORS_QUERY_MASKS} | config
     model = ColBert(described_transformer(folder), *(_whole_number(config, key, folder) for key in HEAD_KEYS))
     fill(model, folder, HEAD)
+    require_computing(model.transformer.eval(), folder)
     return model.to(precision).eval()
 
 

@@ -84,7 +84,24 @@ def load_pretrained(
             found=f"{len(left_out)} weights of such layers, such as `{left_out[0]}`: they would be left out",
             do=f"{ONE_MODEL}: it may say too few layers",
         )
+    require_computing(model, folder)
     return model
+
+
+def require_computing(model: Any, folder: Path) -> None:
+    """Refuse a model that computes nothing: config.json can describe one whose parts do not fit.
+
+    Args:
+        model: of Hugging Face, in evaluation mode.
+        folder: its folder.
+
+    Raises:
+        TasbError: it fails on a text of three tokens.
+    """
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    encoder = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
+    with load_errors_explained(folder), torch.inference_mode():
+        encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
 @contextlib.contextmanager

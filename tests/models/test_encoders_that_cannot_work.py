@@ -26,11 +26,13 @@ from transformers import (
 )
 
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
+from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.formats.text_store import ListedTexts
 from pyserini_tasb.models.bert_cat import BertCat, load_bert_cat, load_sequence_classifier, new_bert_cat, save_bert_cat
 from pyserini_tasb.models.bert_dot import layers_are_known, load_bert_dot
-from pyserini_tasb.models.colbert import new_colbert, save_colbert
+from pyserini_tasb.models.colbert import load_colbert, new_colbert, save_colbert
 from pyserini_tasb.models.tokenizers import padded
+from pyserini_tasb.recipes.types import EncoderCard
 from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from pyserini_tasb.training.config import StudentConfig
 from pyserini_tasb.training.students import load_student, set_dropout
@@ -303,3 +305,17 @@ def test_a_classifier_that_reads_nothing(tmp_path):
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     with pytest.raises(TasbError, match="scores from its first token"):
         load_scorer(str(folder), ScoringOptions("cpu"))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_model_whose_parts_do_not_fit(tmp_path, pooling):
+    bi_encoder, colbert = copy_of_tiny(tmp_path / "model"), tmp_path / "colbert"
+    colbert.mkdir()
+    save_colbert(colbert, new_colbert(TINY_MODEL, dimension=8, query_masks=0, seed=0))
+    for folder in (bi_encoder, colbert):
+        config = json.loads((folder / "config.json").read_text()) | {"n_heads": -1}
+        (folder / "config.json").write_text(json.dumps(config))
+    card = EncoderCard(name="misfit", model=str(bi_encoder), pooling=pooling)
+    for use in (lambda: TextEncoder(card), lambda: load_colbert(colbert)):
+        with pytest.raises(TasbError, match=r"a config\.json and weights that can be read"):
+            use()
