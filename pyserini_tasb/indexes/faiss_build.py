@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.artifacts import whole_file, whole_text_file
+from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
 from pyserini_tasb.indexes.quality import faiss_advice
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+# 1.11 has RaBitQ of one bit and 1.13.1 of several, but its inner products are wrong until 1.14.
+FIRST_WITH_RABITQ = "1.14.0"
+# Before, the edges of a graph depend on which of several threads came first.
+FIRST_WITH_ORDERED_GRAPHS = "1.15.1"
 # Faiss's k-means draws 256 vectors a centroid from what it gets, and warns below 39.
 VECTORS_PER_LIST = 64
 LEAST_SAMPLE = 100_000
@@ -49,6 +54,13 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
     """
     import faiss
 
+    if "RaBitQ" in recipe.factory and release(faiss.__version__) < release(FIRST_WITH_RABITQ):
+        raise TasbError(
+            where=f"{argument('kind', recipe.factory)}",
+            expected=f"Faiss {FIRST_WITH_RABITQ} or newer, the first with RaBitQ for inner products",
+            found=f"Faiss {faiss.__version__}",
+            do="pip install -U faiss-cpu, or choose another kind of index",
+        )
     with _faiss_errors_explained("a factory string for inner products", recipe.factory):
         index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
     others = [type(part).__name__ for part in _parts(index) if part.metric_type != faiss.METRIC_INNER_PRODUCT]
@@ -88,8 +100,8 @@ class FaissBuild:
     def write(self, source: VectorSource, folder: Path) -> None:
         """Write the files `index` and `docid` over all vectors, into an existing folder.
 
-        The index is held in memory, the vectors are not. The same source, recipe and seed give the same index but for
-        graphs (HNSW), whose edges depend on which of several threads came first.
+        The index is held in memory, the vectors are not. The same source, recipe and seed give the same bytes with any
+        number of threads; graphs (HNSW) do so from Faiss 1.15.1 on.
 
         Raises:
             TasbError: a recipe that Faiss refuses, or the disk is full.
@@ -98,6 +110,8 @@ class FaissBuild:
 
         index = make_index(self.recipe, source.dimension)
         set_parameters(index, self.recipe.parameters)  # a name that Faiss does not know is better known now
+        if any(hasattr(part, "hnsw") for part in _parts(index)):
+            _note_unordered_threads()
         if not index.is_trained:
             _train(index, sampled_rows(source, self.sample or _sample_size(index), self.seed), self.recipe)
         with (
@@ -137,6 +151,25 @@ def set_parameters(index: Any, parameters: str) -> None:
     space: Any = faiss.ParameterSpace()
     with _faiss_errors_explained("parameters of this index, as faiss.ParameterSpace takes them", parameters):
         space.set_index_parameters(index, parameters)
+
+
+def graphs_are_the_same_each_time() -> bool:
+    """Whether Faiss builds the same graph from the same vectors, with any number of threads."""
+    import faiss
+
+    return release(faiss.__version__) >= release(FIRST_WITH_ORDERED_GRAPHS) or faiss.omp_get_max_threads() == 1
+
+
+def _note_unordered_threads() -> None:
+    import faiss
+
+    if not graphs_are_the_same_each_time():
+        LOG.info(
+            "Faiss %s builds another graph each time with several threads; Faiss %s or newer, or %s, builds the same",
+            faiss.__version__,
+            FIRST_WITH_ORDERED_GRAPHS,
+            argument("threads", 1),
+        )
 
 
 def _sample_size(index: Any) -> int:
