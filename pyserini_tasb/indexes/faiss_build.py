@@ -15,6 +15,17 @@ from pyserini_tasb.artifacts import whole_file, whole_text_file
 from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
+from pyserini_tasb.indexes.lengths import (
+    LEAST_SPREAD,
+    SAMPLE,
+    AsTheyAre,
+    InListsByDirection,
+    WithLinksByDirection,
+    graph_of,
+    keep_no_residuals,
+    lists_of,
+    spread_of_lengths,
+)
 from pyserini_tasb.indexes.quality import faiss_advice
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.indexes.build import FaissRecipe
+    from pyserini_tasb.indexes.lengths import Adding
     from pyserini_tasb.indexes.quality import Search
     from pyserini_tasb.indexes.vector_source import VectorSource
 
@@ -100,8 +112,8 @@ class FaissBuild:
     def write(self, source: VectorSource, folder: Path) -> None:
         """Write the files `index` and `docid` over all vectors, into an existing folder.
 
-        The index is held in memory, the vectors are not. The same source, recipe and seed give the same bytes with any
-        number of threads; graphs (HNSW) do so from Faiss 1.15.1 on.
+        The index is held in memory, the vectors are not. The same source, recipe, seed and threads give the same
+        bytes. Graphs (HNSW) do so from Faiss 1.15.1 on, with any number of threads; before, with one.
 
         Raises:
             TasbError: a recipe that Faiss refuses, or the disk is full.
@@ -112,17 +124,38 @@ class FaissBuild:
         set_parameters(index, self.recipe.parameters)  # a name that Faiss does not know is better known now
         if any(hasattr(part, "hnsw") for part in _parts(index)):
             _note_unordered_threads()
-        if not index.is_trained:
-            _train(index, sampled_rows(source, self.sample or _sample_size(index), self.seed), self.recipe)
+        adding = self._train(index, source)
         with (
             whole_text_file(folder / DOCID) as docid_file,
             tqdm(total=source.count, desc="adding", unit=" vectors") as progress,
         ):
             for docids, vectors in source.blocks():
                 docid_file.writelines(f"{docid}\n" for docid in docids)
-                index.add(np.ascontiguousarray(vectors, np.float32))
+                adding.add(np.ascontiguousarray(vectors, np.float32))
                 progress.update(len(docids))
+        adding.finish()
         _write(index, folder / INDEX)
+
+    def _train(self, index: Any, source: VectorSource) -> Adding:
+        """Train the index if it needs that, and choose how vectors are added, by how much their lengths differ."""
+        graph, inverted = graph_of(index), lists_of(index)
+        if graph is None and index.is_trained:
+            return AsTheyAre(index)
+        sample = sampled_rows(source, SAMPLE if index.is_trained else self.sample or _sample_size(index), self.seed)
+        differ = spread_of_lengths(sample) >= LEAST_SPREAD
+        if differ and inverted is not None:
+            keep_no_residuals(inverted)
+        if not index.is_trained:
+            _train(index, sample, self.recipe)
+        if differ and graph is not None:
+            LOG.info(
+                "the vectors' lengths differ: links by direction are added to the graph, which takes twice as long"
+            )
+            return WithLinksByDirection(index, graph)
+        if differ and inverted is not None:
+            LOG.info("the vectors' lengths differ: lists with long vectors in them are looked into first")
+            return InListsByDirection(index, inverted, source)
+        return AsTheyAre(index)
 
     def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search:
         """Search what was written, read into memory."""
