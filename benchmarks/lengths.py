@@ -141,10 +141,11 @@ def built(kind: str, vectors: Array) -> Any:
     inverted: Any = faiss.try_extract_index_ivf(index)
     if inverted is not None:
         inverted.cp.min_points_per_centroid = 1
-    if way and inverted is not None:
+    ours = bool(way) and lengths.spread_of_lengths(vectors) >= lengths.LEAST_SPREAD
+    if ours and inverted is not None:
         keep_no_residuals(inverted)
     index.train(vectors)
-    if way:
+    if ours:
         graph = graph_of(index)
         adding: Any = (
             WithLinksByDirection(index, graph) if graph else InListsByDirection(index, inverted, InMemory(vectors))

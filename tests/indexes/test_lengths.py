@@ -116,8 +116,10 @@ def test_scores_are_inner_products(kind, spread, queries, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "IVF16,SQ8"])
-def test_like_lengths_are_added_as_faiss_does(kind, directions, tmp_path, caplog):
+@pytest.mark.parametrize("few_are", [1, 50])
+def test_like_lengths_are_added_as_faiss_does(kind, few_are, directions, tmp_path, caplog):
     lengths = np.random.default_rng(1).normal(10, 0.5, (COUNT, 1))
+    lengths[:10] *= few_are
     folder = folder_of(directions * lengths, tmp_path)
     with caplog.at_level(logging.INFO, "pyserini_tasb"):
         pyserini_tasb.index(folder, output=tmp_path / "index", kind=kind, threads=1)
@@ -137,11 +139,14 @@ def test_the_same_bytes_with_any_number_of_threads(kind, spread, tmp_path):
     assert one == two == four
 
 
-def test_zero_vectors_and_empty_lists(tmp_path):
+def test_zero_vectors(tmp_path, caplog):
     vectors = np.zeros((400, 8), np.float32)
-    vectors[:20] = np.random.default_rng(0).standard_normal((20, 8))
+    vectors[:300] = np.random.default_rng(0).standard_normal((300, 8))
     folder = folder_of(vectors, tmp_path)
     for kind in ("hnsw", "IVF4,Flat"):
-        index = pyserini_tasb.index(folder, output=tmp_path / kind, kind=kind, threads=1)
+        with caplog.at_level(logging.INFO, "pyserini_tasb"):
+            index = pyserini_tasb.index(folder, output=tmp_path / kind, kind=kind, threads=1)
+        assert DIFFER in caplog.text
+        caplog.clear()
         assert index.vectors == 400
         faiss.read_index(str(tmp_path / kind / "index")).search(vectors[:20], 10)
