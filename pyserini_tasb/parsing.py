@@ -192,6 +192,8 @@ def _loader(text: str) -> yaml.SafeLoader:
                 _require_each_once(node)
             try:
                 value = super().construct_object(node, deep)
+                if isinstance(value, int):
+                    str(value)  # Python reads hexadecimal digits that it refuses to write as decimal ones
             except yaml.YAMLError:
                 raise
             except Exception as error:  # noqa: BLE001 - a date that does not exist, a number of 6,000 digits, …

@@ -181,6 +181,8 @@ BROKEN = {
     "no UTF-8": b"name: \xff\n",
     "no such date": b"name: broken\ndate: 2026-02-30\n",
     "too long a number": b"name: broken\ndepth: " + b"1" * 6000,
+    "too long a hexadecimal number": b"name: 0x" + b"f" * 5000,
+    "too long a number of base 60": b"name: 1" + b":20" * 3000,
     "nested": b"[" * 5000,
     "aliases of themselves": b"a: &a [*a]\n",
     "aliases of aliases": b"a: &a [x, x]\n"

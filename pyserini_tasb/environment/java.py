@@ -281,6 +281,8 @@ def ensure_java(needs_path_java: bool = False, system_folders: Sequence[str] = S
                 print(f"pyserini-tasb: {line} ({SWITCH}=0 switches this off)", file=sys.stderr)
 
 
+# Signals stay with this process: Java would end it at once, whatever it is writing.
+OWN_SIGNALS = "-Xrs"
 # Java warns of what Lucene does, which no user can change. Pyserini 2 sets some of these itself, and the same variable
 # brings the warnings back.
 VERBOSE = "PYSERINI_VERBOSE_JVM"
@@ -293,16 +295,14 @@ QUIET = (
 
 
 def prepare_java() -> None:
-    """`ensure_java`, for our own functions: the JVM that they start leaves out warnings about Lucene's inside."""
+    """`ensure_java` for our own functions: their JVM leaves signals to Python, and is quiet about Lucene's inside."""
     ensure_java()
-    if os.environ.get(VERBOSE):
-        return
+    wanted = (OWN_SIGNALS, *(() if os.environ.get(VERBOSE) else QUIET))
     with suppress(ImportError):
         import jnius_config
 
         if not jnius_config.vm_running:
-            missing = [option for option in QUIET if option not in jnius_config.options]
-            jnius_config.add_options(*missing)
+            jnius_config.add_options(*(option for option in wanted if option not in jnius_config.options))
 
 
 def _fix(needs_path_java: bool, system_folders: Sequence[str]) -> str | None:

@@ -47,6 +47,8 @@ class Step:
         inputs: files and folders it reads; when they change, it runs again.
         outputs: files and folders it makes; they are removed before it runs.
         stdout: one more output: gets the command's standard output, which else goes to the log.
+        shown: whether that is shown on the screen as soon as it is there.
+        like: an earlier step, and how many times as long as that one this takes: for an estimate beforehand.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Step:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     stdout: str | None = None
+    shown: bool = False
+    like: tuple[str, float] | None = None
 
     @property
     def command(self) -> str:
@@ -112,14 +116,17 @@ class Pipeline:
             StepFailedError: a command failed, or did not make what it should.
             TasbError: another process is at work in the folder.
         """
-        seconds = {}
+        seconds: dict[str, float] = {}
         with self.alone():
             for number, step in enumerate(steps, 1):
-                LOG.info("[%d/%d] %s\n$ %s", number, len(steps), step.summary, step.command)
+                about = _estimate(step, seconds)
+                LOG.info("[%d/%d] %s%s\n$ %s", number, len(steps), step.summary, about, step.command)
                 took = self.finished(step)
                 if took is None:
                     took = self.execute(step)
                     LOG.info("done in %.1f s", took)
+                    if step.shown and step.stdout:
+                        LOG.info("%s\n\n%s", step.stdout, (self.folder / step.stdout).read_text(encoding="utf-8"))
                 else:
                     LOG.info("done before, in %.1f s", took)
                 seconds[step.name] = took
@@ -184,6 +191,16 @@ class Pipeline:
             "code": own_code(),
             "files": {path: file_state(self.folder / path) for path in paths},
         }
+
+
+SHORT = 10  # seconds that nobody need be told of beforehand
+
+
+def _estimate(step: Step, seconds: Mapping[str, float]) -> str:
+    """How long the step will take, by how long another took on this machine; empty where that is short or not known."""
+    other, times = step.like or ("", 0.0)
+    about = seconds.get(other, 0.0) * times
+    return "" if about < SHORT else f"; about {about:.0f} s" if about < 90 else f"; about {about / 60:.1f} minutes"
 
 
 @functools.cache

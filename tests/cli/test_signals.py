@@ -63,3 +63,28 @@ def test_what_handled_signals_before_does_so_afterwards():
         signal.raise_signal(signal.SIGTERM)
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+BESIDE_JAVA = """
+    import sys, time
+    from pyserini_tasb.cli.signals import InterruptedBySignals
+    from pyserini_tasb.environment.java import prepare_java
+
+    try:
+        with InterruptedBySignals():
+            prepare_java()
+            from pyserini.pyclass import JString
+            print(JString("started").toString(), flush=True)
+            time.sleep(1000)
+    except KeyboardInterrupt as interruption:
+        print(interruption.number)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_java_in_the_process_leaves_signals_to_us(number):
+    with marked([sys.executable, "-c", textwrap.dedent(BESIDE_JAVA)]) as process:
+        assert process.popen.stdout.readline() == "started\n"
+        process.popen.send_signal(number)
+        assert process.popen.communicate()[0] == f"{int(number)}\n"
+        assert process.popen.returncode == 0

@@ -12,6 +12,7 @@ import sys
 import termios
 import textwrap
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,26 @@ def test_the_command_is_printed_as_one_would_type_it(folder, caplog):
     command = spaced.command.replace("python", sys.executable, 1)
     subprocess.run(["sh", "-c", command], cwd=folder, check=True)
     assert (folder / "results" / "s.txt").read_text() == "a b\n"
+
+
+def test_what_is_worth_seeing_is_shown_at_once(folder, caplog):
+    caplog.set_level("INFO")
+    table = Step("table", "", ("-c", "print('a table')"), stdout="results/table.txt", shown=True)
+    run(folder, table, FIRST)
+    shown, later = caplog.text.index("results/table.txt\n\na table\n"), caplog.text.index(FIRST.command)
+    assert shown < later
+
+
+@pytest.mark.parametrize(
+    ("times", "about"), [(90, ""), (120, "; about 12 s"), (899, "; about 90 s"), (1_200, "; about 2.0 minutes")]
+)
+def test_a_long_step_says_beforehand_how_long_it_will_take(folder, caplog, times, about):
+    caplog.set_level("INFO")
+    stamped = run(folder, FIRST)
+    stamp = folder / ".tasb-steps" / "first.json"
+    stamp.write_text(stamp.read_text().replace(f'"seconds": {stamped["first"]}', '"seconds": 0.1'))
+    run(folder, FIRST, replace(SECOND, like=("first", times)))
+    assert f"] does second{about}\n$ " in caplog.text
 
 
 def test_another_command_runs_again(folder):
