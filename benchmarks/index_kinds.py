@@ -36,7 +36,7 @@ COMPONENTS = 500
 CENTRE_SCALE = 0.5
 ROWS_AT_ONCE = 10_000
 # First stages that lose the most, each with a second one.
-REFINED = ("int8+fp32", "ivfpq+fp16")
+REFINED = ("int8+fp32", "rabitq+fp16", "ivfpq+fp16", "ivfrabitq+fp16")
 
 
 def main() -> None:

@@ -133,8 +133,9 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         "--kind",
         default="flat",
         metavar="KIND",
-        help="The kind of index: flat, fp16, bf16, int8, hnsw, ivf, ivfpq, lucene-flat, lucene-hnsw, a factory string "
-        "of Faiss, such as OPQ32,IVF1024,PQ32, or your own as module:name (default: %(default)s).",
+        help="The kind of index: flat, fp16, bf16, int8, rabitq, hnsw, ivf, ivfpq, ivfrabitq, lucene-flat, "
+        "lucene-hnsw, a factory string of Faiss, such as OPQ32,IVF1024,PQ32, or your own as module:name (default: "
+        "%(default)s).",
     )
     parser.add_argument(
         "--refine",

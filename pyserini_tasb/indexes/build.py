@@ -64,8 +64,8 @@ def index(
     Args:
         vectors: what `encode` made, or a flat Faiss folder.
         output: a new folder.
-        kind: `flat`, `fp16`, `bf16`, `int8`, `hnsw`, `ivf`, `ivfpq`, `lucene-flat`, `lucene-hnsw`, or a factory string
-            of Faiss, such as `OPQ32,IVF1024,PQ32`.
+        kind: `flat`, `fp16`, `bf16`, `int8`, `rabitq`, `hnsw`, `ivf`, `ivfpq`, `ivfrabitq`, `lucene-flat`,
+            `lucene-hnsw`, or a factory string of Faiss, such as `OPQ32,IVF1024,PQ32`.
         refine: rank what was found again by the vectors themselves, kept in fp32 or fp16.
         parameters: parameters of the search that stay in the index, such as `nprobe=64,k_factor_rf=8`.
         sample: vectors to train on; by default 64 for each inverted list, and no less than 100,000.
@@ -264,12 +264,18 @@ for _name, _kind in {
     "fp16": FaissRecipe("SQfp16", summary="Compares all vectors, in fp16: 2 bytes a number."),
     "bf16": FaissRecipe("SQbf16", summary="Compares all vectors, in bf16: 2 bytes a number."),
     "int8": FaissRecipe("SQ8", summary="Compares all vectors, in 8 bits: 1 byte a number."),
+    # RaBitQ expects that all numbers of a vector are about as large, which a random rotation (RR) sees to. Its second
+    # bit is read as fast as the first; from the third on, a scan of all vectors takes ten times as long.
+    "rabitq": FaissRecipe("RR,RaBitQ2", summary="Compares all vectors, in 2 bits a number, without training: small."),
     "hnsw": FaissRecipe("HNSW32", "efSearch=256", "A graph of near neighbours beside the vectors: fast, and large."),
     "ivf": FaissRecipe(
         "IVF{lists},Flat", "nprobe={probes}", "Lists of near vectors, of which the nearest are searched."
     ),
     "ivfpq": FaissRecipe(
         "OPQ{parts},IVF{lists},PQ{parts}", "nprobe={probes}", "The same lists, of compressed vectors: small."
+    ),
+    "ivfrabitq": FaissRecipe(
+        "RR,IVF{lists},RaBitQ4", "nprobe={probes}", "The same lists, in 4 bits a number, which need no training: small."
     ),
     "lucene-flat": LuceneKind("Compares all vectors, in Lucene."),
     "lucene-hnsw": LuceneKind("A graph of near neighbours, in Lucene."),

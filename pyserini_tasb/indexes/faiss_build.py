@@ -12,8 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.artifacts import whole_file, whole_text_file
+from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
+from pyserini_tasb.indexes.lengths import (
+    LEAST_SPREAD,
+    SAMPLE,
+    AsTheyAre,
+    InListsByDirection,
+    WithLinksByDirection,
+    graph_of,
+    keep_no_residuals,
+    lists_of,
+    spread_of_lengths,
+)
 from pyserini_tasb.indexes.quality import faiss_advice
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
@@ -24,12 +36,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.indexes.build import FaissRecipe
+    from pyserini_tasb.indexes.lengths import Adding
     from pyserini_tasb.indexes.quality import Search
     from pyserini_tasb.indexes.vector_source import VectorSource
 
 
 LOG = logging.getLogger(__name__)
 
+# 1.11 has RaBitQ of one bit and 1.13.1 of several, but its inner products are wrong until 1.14.
+FIRST_WITH_RABITQ = "1.14.0"
+# Before, the edges of a graph depend on which of several threads came first.
+FIRST_WITH_ORDERED_GRAPHS = "1.15.1"
 # Faiss's k-means draws 256 vectors a centroid from what it gets, and warns below 39.
 VECTORS_PER_LIST = 64
 LEAST_SAMPLE = 100_000
@@ -49,6 +66,13 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
     """
     import faiss
 
+    if "RaBitQ" in recipe.factory and release(faiss.__version__) < release(FIRST_WITH_RABITQ):
+        raise TasbError(
+            where=f"{argument('kind', recipe.factory)}",
+            expected=f"Faiss {FIRST_WITH_RABITQ} or newer, the first with RaBitQ for inner products",
+            found=f"Faiss {faiss.__version__}",
+            do="pip install -U faiss-cpu, or choose another kind of index",
+        )
     with _faiss_errors_explained("a factory string for inner products", recipe.factory):
         index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
     others = [type(part).__name__ for part in _parts(index) if part.metric_type != faiss.METRIC_INNER_PRODUCT]
@@ -88,8 +112,8 @@ class FaissBuild:
     def write(self, source: VectorSource, folder: Path) -> None:
         """Write the files `index` and `docid` over all vectors, into an existing folder.
 
-        The index is held in memory, the vectors are not. The same source, recipe and seed give the same index but for
-        graphs (HNSW), whose edges depend on which of several threads came first.
+        The index is held in memory, the vectors are not. The same source, recipe, seed and threads give the same
+        bytes. Graphs (HNSW) do so from Faiss 1.15.1 on, with any number of threads; before, with one.
 
         Raises:
             TasbError: a recipe that Faiss refuses, or the disk is full.
@@ -98,17 +122,40 @@ class FaissBuild:
 
         index = make_index(self.recipe, source.dimension)
         set_parameters(index, self.recipe.parameters)  # a name that Faiss does not know is better known now
-        if not index.is_trained:
-            _train(index, sampled_rows(source, self.sample or _sample_size(index), self.seed), self.recipe)
+        if any(hasattr(part, "hnsw") for part in _parts(index)):
+            _note_unordered_threads()
+        adding = self._train(index, source)
         with (
             whole_text_file(folder / DOCID) as docid_file,
             tqdm(total=source.count, desc="adding", unit=" vectors") as progress,
         ):
             for docids, vectors in source.blocks():
                 docid_file.writelines(f"{docid}\n" for docid in docids)
-                index.add(np.ascontiguousarray(vectors, np.float32))
+                adding.add(np.ascontiguousarray(vectors, np.float32))
                 progress.update(len(docids))
+        adding.finish()
         _write(index, folder / INDEX)
+
+    def _train(self, index: Any, source: VectorSource) -> Adding:
+        """Train the index if it needs that, and choose how vectors are added, by how much their lengths differ."""
+        graph, inverted = graph_of(index), lists_of(index)
+        if graph is None and index.is_trained:
+            return AsTheyAre(index)
+        sample = sampled_rows(source, SAMPLE if index.is_trained else self.sample or _sample_size(index), self.seed)
+        differ = spread_of_lengths(sample) >= LEAST_SPREAD
+        if differ and inverted is not None:
+            keep_no_residuals(inverted)
+        if not index.is_trained:
+            _train(index, sample, self.recipe)
+        if differ and graph is not None:
+            LOG.info(
+                "the vectors' lengths differ: links by direction are added to the graph, which takes twice as long"
+            )
+            return WithLinksByDirection(index, graph)
+        if differ and inverted is not None:
+            LOG.info("the vectors' lengths differ: lists with long vectors in them are looked into first")
+            return InListsByDirection(index, inverted, source)
+        return AsTheyAre(index)
 
     def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search:
         """Search what was written, read into memory."""
@@ -137,6 +184,25 @@ def set_parameters(index: Any, parameters: str) -> None:
     space: Any = faiss.ParameterSpace()
     with _faiss_errors_explained("parameters of this index, as faiss.ParameterSpace takes them", parameters):
         space.set_index_parameters(index, parameters)
+
+
+def graphs_are_the_same_each_time() -> bool:
+    """Whether Faiss builds the same graph from the same vectors, with any number of threads."""
+    import faiss
+
+    return release(faiss.__version__) >= release(FIRST_WITH_ORDERED_GRAPHS) or faiss.omp_get_max_threads() == 1
+
+
+def _note_unordered_threads() -> None:
+    import faiss
+
+    if not graphs_are_the_same_each_time():
+        LOG.info(
+            "Faiss %s builds another graph each time with several threads; Faiss %s or newer, or %s, builds the same",
+            faiss.__version__,
+            FIRST_WITH_ORDERED_GRAPHS,
+            argument("threads", 1),
+        )
 
 
 def _sample_size(index: Any) -> int:

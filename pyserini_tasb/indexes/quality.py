@@ -271,6 +271,9 @@ def faiss_advice(index: Any) -> str:
         advice.append(f"--parameters k_factor_rf={MORE * refined.k_factor:g}")
     elif getattr(faiss.downcast_index(codes), "code_size", 0) < 2 * index.d:  # fewer than 16 bits a number
         advice.append("--refine fp16, which ranks candidates by the vectors themselves")
+        if isinstance(faiss.downcast_index(codes), faiss.IndexScalarQuantizer):
+            # A scalar quantiser has one scale for all vectors, so that the longest leaves few steps for all others.
+            advice.append("--kind RR,RaBitQ8, which keeps each vector's length beside its code")
     return (
         f"make the index again (`tasb index`) with {'; with '.join(advice)}; or {OTHER_KIND}" if advice else OTHER_KIND
     )

@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 import pytest
 
+from pyserini_tasb.indexes.faiss_build import graphs_are_the_same_each_time
 from tests.command_line import tasb, tasb_argv
 from tests.conftest import TINY, TINY_MODEL
 from tests.encoding.corpus.vector_folders import write_vector_folder
@@ -23,9 +24,11 @@ FAISS_KINDS = {
     "fp16": (0.95, 0.05),
     "bf16": (0.9, 0.5),
     "int8": (0.9, 0.5),
+    "rabitq": (0.7, 3),
     "hnsw": (0.99, 1e-4),
     "ivf": (0.9, 1e-4),
     "OPQ4,IVF4,PQ4x4": (0.02, 100),
+    "ivfrabitq": (0.85, 2),
 }
 
 
@@ -53,9 +56,10 @@ def test_stock_pyserini_searches_every_kind(kind, wanted, vectors, exact, tmp_pa
         assert hits == pytest.approx({docid: exact[qid][docid] for docid in hits}, abs=wanted[1])
 
 
+@pytest.mark.parametrize("kind", ["PQ8x4", "rabitq", "ivfrabitq"])
 @pytest.mark.parametrize(("precision", "off"), [("fp32", 1e-4), ("fp16", 0.05)])
-def test_refinement_ranks_by_the_vectors_themselves(precision, off, vectors, exact, tmp_path):
-    coarse = ["--kind", "PQ8x4"]
+def test_refinement_ranks_by_the_vectors_themselves(kind, precision, off, vectors, exact, tmp_path):
+    coarse = ["--kind", kind]
     assert index(vectors, tmp_path / "coarse", *coarse) == 0
     assert index(vectors, tmp_path / "refined", *coarse, "--refine", precision) == 0
     by_recall = [report(tmp_path / name)["quality"]["recall"]["10"] for name in ("coarse", "refined")]
@@ -90,6 +94,40 @@ def test_the_same_seed_gives_the_same_bytes(vectors, tmp_path):
         assert index(vectors, tmp_path / name, "--kind", "IVF8,SQ8", "--sample", "330", "--seed", seed) == 0
     one, two, other = ((tmp_path / name / "index").read_bytes() for name in ("one", "two", "other"))
     assert one == two != other
+
+
+@pytest.mark.parametrize("kind", ["rabitq", "ivfrabitq"])
+def test_rabitq_gives_the_same_bytes_again(kind, vectors, tmp_path):
+    for name in ("one", "two"):
+        where = ["--output", tmp_path / name, "--threads", 2]
+        assert tasb("index", "--vectors", vectors.folder, "--kind", kind, *where) == 0
+    assert (tmp_path / "one" / "index").read_bytes() == (tmp_path / "two" / "index").read_bytes()
+
+
+def test_a_graph_has_the_same_bytes_with_any_number_of_threads(vectors, tmp_path):
+    if not graphs_are_the_same_each_time():
+        pytest.skip("Faiss builds graphs by several threads without an order before 1.15.1")
+    for threads in (1, 2, 4):
+        where = ["--output", tmp_path / str(threads), "--threads", threads]
+        assert tasb("index", "--vectors", vectors.folder, "--kind", "hnsw", *where) == 0
+    one, two, four = ((tmp_path / threads / "index").read_bytes() for threads in "124")
+    assert one == two == four
+
+
+@pytest.mark.parametrize("kind", ["rabitq", "ivfrabitq", "IVF4,RaBitQ4"])
+def test_a_faiss_without_rabitq(kind, vectors, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(faiss, "__version__", "1.13.2")
+    assert index(vectors, tmp_path / "index", "--kind", kind) == 2
+    assert re.search(r"(?s)Faiss 1\.14\.0 or newer.*found: +Faiss 1\.13\.2.*-U faiss-cpu", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_faiss_whose_graphs_depend_on_threads(vectors, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(faiss, "__version__", "1.15.0")
+    for threads, said in ((2, 1), (1, 0)):
+        where = ["--output", tmp_path / str(threads), "--threads", threads]
+        assert tasb("index", "--vectors", vectors.folder, "--kind", "hnsw", *where) == 0
+        assert capsys.readouterr().err.count("Faiss 1.15.1 or newer") == said
 
 
 def test_a_flat_faiss_folder_is_as_good_a_source(vectors, tmp_path):

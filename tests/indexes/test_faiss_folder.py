@@ -17,6 +17,7 @@ from tests.indexes.faiss_folders import write_faiss_folder
 
 DOCIDS = [f"d{number}" for number in range(2_000)]
 FACTORIES = ["Flat", "SQfp16", "SQ8", "HNSW8", "IVF8,Flat", "IVF8,SQ8,RFlat", "PCA8,Flat", "IVF8,PQ4x4fs,RFlat"]
+FACTORIES += ["RR,RaBitQ2", "RR,IVF8,RaBitQ4"]
 
 
 @pytest.fixture(scope="module")

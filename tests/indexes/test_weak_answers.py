@@ -67,7 +67,12 @@ def test_low_recall_is_a_warning(kind, said, many, tmp_path, capsys):
 def test_five_long_vectors_among_thousands(few_long, tmp_path, capsys):
     report = build(few_long, tmp_path / "int8", "--kind", "int8")
     assert report["quality"]["recall"]["10"] < 0.9
-    assert "--refine fp16" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--refine fp16" in said
+    assert "--kind RR,RaBitQ8" in said
+    by_length = build(few_long, tmp_path / "rabitq", "--kind", "RR,RaBitQ8")
+    assert by_length["quality"]["recall"]["10"] > 0.97
+    capsys.readouterr()
     refined = build(few_long, tmp_path / "flat", "--kind", "fp16")
     assert refined["warning"] == ""
     assert "warning" not in capsys.readouterr().err
