@@ -22,6 +22,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import LONGEST_PART, TasbError, printable
+from pyserini_tasb.models.bert_cat import new_bert_cat, save_bert_cat
+from pyserini_tasb.models.colbert import new_colbert, save_colbert
 from tests.command_line_folder import make_outputs, write_inputs
 from tests.conftest import DIMENSION, TINY_MODEL
 
@@ -106,6 +108,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, each in lines.items():
         (folder / name).write_text("".join(f"{line}\n" for line in each))
     (folder / "gzip.run").write_bytes(gzip.compress((folder / "bm25.run").read_bytes()))
+    for name, start, save in (("cat", new_bert_cat, save_bert_cat), ("colbert", new_colbert, save_colbert)):
+        shutil.copytree(TINY_MODEL, folder / name, ignore=shutil.ignore_patterns("config.json", "*.safetensors"))
+        save(folder / name, start(TINY_MODEL, seed=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         make_outputs(COMMANDS)
@@ -207,6 +212,14 @@ def encode_query(model: Path) -> None:
     TasbQueryEncoder(str(model), device="cpu").encode("a query")
 
 
+def score_pair(model: Path) -> None:
+    from pyserini_tasb.formats.text_store import ListedTexts
+    from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
+
+    row = np.zeros(1, np.int64)
+    load_scorer(str(model), ScoringOptions("cpu")).score_pairs(ListedTexts(["q"]), ListedTexts(["passage"]), row, row)
+
+
 def load_teacher(model: Path) -> None:
     from pyserini_tasb.models.checkpoints import model_digest
 
@@ -292,6 +305,8 @@ KINDS = {
     "metrics": Kind("metrics.jsonl", read_all_metrics),
     "model": Kind("model", encode_query, ("*.json", "*.safetensors")),
     "model's digest": Kind("model", load_teacher, ("*.json", "*.safetensors")),
+    "BERT_CAT": Kind("cat", score_pair, ("*.json", "*.safetensors")),
+    "ColBERT": Kind("colbert", score_pair, ("*.json", "*.safetensors")),
     "exported model": Kind("exported", encode_query, ("*",)),
     "vector folder": Kind("vectors", read_vectors, ("*.json", "units/*")),
     "index": Kind("index", search, ("*",)),

@@ -84,14 +84,20 @@ def starting_transformer(folder: Path) -> Any:
 
 
 def described_transformer(folder: Path) -> Any:
-    """The transformer that the folder describes, with weights still to be filled in."""
+    """The transformer that the folder describes, with weights still to be filled in.
+
+    Raises:
+        TasbError: config.json describes none that can be.
+    """
     from transformers import AutoModel
 
-    transformer: Any = AutoModel.from_config(  # type: ignore[no-untyped-call]
-        transformer_config(folder),
-        dtype=torch.float32,  # config.json may name a type that the weights would be rounded to
-        trust_remote_code=False,
-    )
+    config = transformer_config(folder)
+    with load_errors_explained(folder):
+        transformer: Any = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            config,
+            dtype=torch.float32,  # config.json may name a type that the weights would be rounded to
+            trust_remote_code=False,
+        )
     if read_config(folder).get(POOLER) is False:
         transformer.pooler = None
     return transformer
