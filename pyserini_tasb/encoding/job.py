@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyserini_tasb.artifacts import LOCK, HeldError, lock_file
 from pyserini_tasb.encoding.plan import kept_plan, plan_corpus
-from pyserini_tasb.encoding.vectors import ENCODERS, MANIFEST, UNITS, VectorManifest, read_vector_manifest
+from pyserini_tasb.encoding.vectors import ENCODERS, MANIFEST, MOST_UNITS, UNITS, VectorManifest, read_vector_manifest
 from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import Corpus
@@ -134,6 +134,12 @@ def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
             if manifest is not None:
                 require_same(job.output, manifest, {"corpus": plan.fingerprint})
             plan.write(path)
+    if len(plan.marks) > MOST_UNITS:
+        raise TasbError(
+            expected=f"units so large that there are at most {MOST_UNITS:,} of them",
+            found=f"{len(plan.marks):,}, of {plan.unit_size:,} passages each",
+            do=f"raise {argument('unit_size')} to {-(-plan.records // MOST_UNITS):,} or more",
+        )
     if plan.empty:
         more = ", …" if plan.empty > len(plan.empty_examples) else ""
         LOG.warning(

@@ -29,6 +29,7 @@ ENCODERS = "encoders"  # a key of `about`: the encoders of the passages, which a
 FORMAT, VERSION = "pyserini-tasb vector folder", 1
 DTYPES = ("float32", "float16")
 UNITS = "units"
+MOST_UNITS = 1_000_000  # 16 billion passages of the usual size; a damaged manifest may say any number
 FILES = (".npy", ".docids")
 ENCODE_AGAIN = "the folder is damaged: encode the corpus again"
 DO = "remove the unit's three files and encode the corpus again with the same command: it makes only what is missing"
@@ -66,7 +67,7 @@ class VectorFolder:
         self._verified: set[int] = set()
         self._mapped: dict[int, NDArray[Any]] = {}
         self._verifying = threading.Lock()  # several threads may read the same folder
-        self._units = [VectorUnit(path, number, manifest.digest) for number in range(manifest.units)]
+        self._units = [VectorUnit(path, number, self.digest) for number in range(manifest.units)]
         missing = [f"{unit.number:06}" for unit in self._units if not unit.finished]
         if missing:
             raise TasbError(
@@ -272,6 +273,8 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
         sizes = manifest.dimension, manifest.records, manifest.unit_size
         if manifest.dtype not in DTYPES or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise ValueError("values that cannot be")
+        if manifest.units > MOST_UNITS:
+            raise ValueError(f"{manifest.units:,} units")
     return manifest
 
 

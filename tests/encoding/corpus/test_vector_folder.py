@@ -96,6 +96,7 @@ def test_a_unit_of_another_model(folder, vectors):
         ({"version": 2}, "version 2"),
         ({"dtype": "object"}, "values that cannot be"),
         ({"unit_size": 0}, "values that cannot be"),
+        ({"records": 10**18}, "units"),
     ],
 )
 def test_another_manifest(folder, change, said):
