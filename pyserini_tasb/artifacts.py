@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pyserini_tasb import __version__
@@ -371,19 +372,32 @@ def _hold(path: Path, *, wait: bool = False, create: bool = True) -> int:
         os.close(handle)
 
 
+TRIES, SECONDS_BETWEEN_TRIES = 5, 0.02
+
+
 @contextlib.contextmanager
 def _held(path: Path, handle: int) -> Iterator[None]:
     try:
         yield
     finally:
         os.close(handle)
-        # Not while a process holds it that got it from us: beside a new file it would exclude nobody.
-        with contextlib.suppress(HeldError, OSError):
+        with contextlib.suppress(OSError):
+            _remove_free(path)
+
+
+def _remove_free(path: Path) -> None:
+    """Remove a lock's file, but not while a process holds it that got it from us: a new file would exclude nobody."""
+    for _ in range(TRIES):
+        try:
             last = _hold(path, create=False)
-            try:
-                path.unlink()
-            finally:
-                os.close(last)
+        except HeldError:
+            time.sleep(SECONDS_BETWEEN_TRIES)  # any process that we start has it for a moment, until it runs a program
+            continue
+        try:
+            path.unlink()
+        finally:
+            os.close(last)
+        return
 
 
 def _lock(handle: int, path: Path, *, wait: bool) -> None:

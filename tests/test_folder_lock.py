@@ -1,9 +1,11 @@
 import errno
 import fcntl
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -64,3 +66,23 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TasbError, match="a folder to write to"), locked_folder(tmp_path / "file" / "folder"):
         pass
+
+
+def test_a_process_that_has_it_for_a_moment_does_not_make_the_file_stay(tmp_path):
+    """Between fork and exec, a process that this one starts has all of its open files."""
+    path = tmp_path / "a.lock"
+    with lock_file(path) as handle:
+        copy = os.dup(handle)
+        threading.Timer(0.03, os.close, [copy]).start()
+    assert not path.exists()
+
+
+def test_the_file_stays_while_somebody_else_has_it(tmp_path):
+    path = tmp_path / "a.lock"
+    with lock_file(path) as handle:
+        copy = os.dup(handle)
+    assert path.exists()
+    os.close(copy)
+    with lock_file(path):
+        pass
+    assert not path.exists()
