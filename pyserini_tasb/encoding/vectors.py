@@ -271,6 +271,8 @@ def read_vector_manifest(folder: Path) -> VectorManifest:
     with explained(path, expected="what `tasb encode` writes into it", do=ENCODE_AGAIN):
         manifest = VectorManifest(**content)
         sizes = manifest.dimension, manifest.records, manifest.unit_size
+        if not isinstance(manifest.about, dict):
+            raise TypeError("`about` is no object")
         if manifest.dtype not in DTYPES or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise ValueError("values that cannot be")
         if manifest.units > MOST_UNITS:

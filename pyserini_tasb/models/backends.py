@@ -303,7 +303,7 @@ class TorchModel:
         self._folder, self.module, self._device = folder, module, device
         self.dimension = module.dimension
         positions = getattr(module.transformer.config, "max_position_embeddings", None)
-        self.longest = int(positions) if positions else None
+        self.longest = int(positions) if positions and positions > 0 else None
         self.tokens_per_batch = TOKENS_PER_BATCH[torch.device(device).type]
 
     def tokenizer(self, given: str | None) -> HuggingFaceTokenizer:

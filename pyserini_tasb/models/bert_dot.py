@@ -104,7 +104,7 @@ def compute_first_token_only(transformer: Any) -> bool:
     Returns:
         Whether it is one of them.
     """
-    if not layers_are_known(transformer):
+    if not layers_are_known(transformer) or not transformer.config.num_hidden_layers:
         return False
     if isinstance(transformer, BertModel):
         transformer.encoder.layer[-1].__class__ = FirstTokenBertLayer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.errors import TasbError, argument, shown
 from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TOKENIZER = "tokenizer.json"
 A_TOKENIZER = "the model's tokenizer: tokenizer.json, or vocab.txt with tokenizer_config.json"
 NO_LIMIT = 10**30  # as transformers says it
+LEAST_LIMIT = 3  # a token between [CLS] and [SEP]
 
 
 class TextTokenizer(Protocol):
@@ -72,7 +73,7 @@ class HuggingFaceTokenizer:
 
         with explained(name, expected=A_TOKENIZER):
             self.hugging_face: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            self.longest = int(self.hugging_face.model_max_length)
+            self.longest = _limit(self.hugging_face.model_max_length)
             self.pad_id = int(self.hugging_face.pad_token_id or 0)
         self._lock = Lock()  # a fast tokenizer refuses a second thread while it sets its truncation
 
@@ -145,7 +146,19 @@ def _stated_limit(config: Path) -> int:
     if not config.exists():
         return NO_LIMIT
     with explained(config, expected="a number as `model_max_length`"):
-        return int(read_json(config).get("model_max_length") or NO_LIMIT)
+        stated = read_json(config).get("model_max_length")
+        return NO_LIMIT if stated is None else _limit(stated)
+
+
+def _limit(stated: Any) -> int:
+    """The most tokens of a text, as a tokenizer's configuration states it.
+
+    Raises:
+        ValueError: it is no number, or leaves no room for a text.
+    """
+    if not isinstance(stated, int | float) or not stated >= LEAST_LIMIT:
+        raise ValueError(f"`model_max_length` is {shown(stated)}")
+    return int(min(stated, NO_LIMIT))
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -161,7 +174,11 @@ def load_tokenizer(folder: Path) -> Any:
     config = transformer_config(folder)
     advice = "copy the tokenizer's files of the transformer that this model was trained from"
     with explained(folder, expected=A_TOKENIZER, do=advice):
-        return AutoTokenizer.from_pretrained(str(folder), config=config, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), config=config, trust_remote_code=False, local_files_only=True
+        )
+        _limit(tokenizer.model_max_length)
+        return tokenizer
 
 
 def longest_text(tokenizer: Any, transformer: Any) -> int:

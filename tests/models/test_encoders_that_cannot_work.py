@@ -320,3 +320,23 @@ def test_a_model_whose_parts_do_not_fit(tmp_path, pooling, heads):
     for use in (lambda: TextEncoder(card), lambda: load_colbert(colbert)):
         with pytest.raises(TasbError, match=r"a config\.json and weights that can be read"):
             use()
+
+
+@pytest.mark.parametrize("limit", [-5, 2, "many", [512]])
+def test_a_tokenizer_that_leaves_no_room_for_a_text(tmp_path, limit):
+    bi_encoder, cat = copy_of_tiny(tmp_path / "model"), copy_of_tiny(tmp_path / "cat")
+    save_bert_cat(cat, new_bert_cat(TINY_MODEL, seed=0))
+    for folder in (bi_encoder, cat):
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": limit}))
+    for use in (lambda: TasbQueryEncoder(str(bi_encoder)), lambda: load_scorer(str(cat), ScoringOptions("cpu"))):
+        with pytest.raises(TasbError, match=r"the model's tokenizer"):
+            use()
+
+
+def test_a_bert_cat_without_layers(tmp_path):
+    save_bert_cat(tmp_path, new_bert_cat(TINY_MODEL, seed=0))
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"n_layers": 2', '"n_layers": 0'))
+    with pytest.raises(TasbError, match="weights"):
+        load_bert_cat(tmp_path)

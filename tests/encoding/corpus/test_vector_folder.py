@@ -97,6 +97,7 @@ def test_a_unit_of_another_model(folder, vectors):
         ({"dtype": "object"}, "values that cannot be"),
         ({"unit_size": 0}, "values that cannot be"),
         ({"records": 10**18}, "units"),
+        ({"about": "nothing"}, "`about` is no object"),
     ],
 )
 def test_another_manifest(folder, change, said):
