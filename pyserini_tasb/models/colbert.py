@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, shown
 from pyserini_tasb.models.checkpoints import COLBERT, CONFIG, read_config
 from pyserini_tasb.models.headed_checkpoint import (
     AUTHORS_TYPES,
@@ -100,14 +100,17 @@ def load_colbert(folder: Path, precision: torch.dtype = torch.float32) -> ColBer
     return model.to(precision).eval()
 
 
+LARGEST = 65_536  # dimensions or masks: many times what anybody has trained
+
+
 def _whole_number(config: dict[str, Any], key: str, folder: Path) -> int:
     value = config.get(key)
-    if isinstance(value, int) and value >= 0:
+    if isinstance(value, int) and 0 <= value <= LARGEST:
         return value
     raise TasbError(
         where=str(folder / CONFIG),
-        expected=f"`{key}` of a ColBERT, a whole number",
-        found="no such key" if value is None else repr(value),
+        expected=f"`{key}` of a ColBERT, a whole number up to {LARGEST:,}",
+        found="no such key" if value is None else shown(value),
         do="check that config.json came with the weights",
     )
 
