@@ -8,7 +8,7 @@ import torch
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.bert_dot import compute_first_token_only
-from pyserini_tasb.models.checkpoints import BERT_CAT
+from pyserini_tasb.models.checkpoints import BERT_CAT, load_errors_explained
 from pyserini_tasb.models.headed_checkpoint import described_transformer, fill, save, starting_transformer
 from pyserini_tasb.models.pretrained import (
     depends_on_text,
@@ -85,7 +85,8 @@ def load_bert_cat(folder: Path, precision: torch.dtype = torch.float32) -> BertC
     Raises:
         TasbError: the weights are not those of the model that config.json describes, or it is causal.
     """
-    model = BertCat(described_transformer(folder)).eval()
+    with load_errors_explained(folder):
+        model = BertCat(described_transformer(folder)).eval()
     fill(model, folder, HEAD)
     require_computing(model.transformer, folder)
     require_first_token_reads_all(model.transformer, folder, do=BIDIRECTIONAL)

@@ -257,10 +257,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json.
 
     Raises:
-        TasbError: it is no object in JSON.
+        TasbError: it is no object in JSON, or does not name what kind of model it is in texts.
     """
     path, advice = folder / CONFIG, "fetch the file again"
     config = read_json(path, do=advice)
+    kind = config.get("model_type")
+    if kind is not None and not isinstance(kind, str):
+        raise TasbError(where=str(path), expected="a name as `model_type`", found=shown(kind), do=advice)
     architectures = config.get("architectures")
     if architectures is not None and not (
         isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyserini_tasb.errors import TasbError, shown
-from pyserini_tasb.models.checkpoints import COLBERT, CONFIG, read_config
+from pyserini_tasb.models.checkpoints import COLBERT, CONFIG, load_errors_explained, read_config
 from pyserini_tasb.models.headed_checkpoint import (
     AUTHORS_TYPES,
     described_transformer,
@@ -94,7 +94,8 @@ def load_colbert(folder: Path, precision: torch.dtype = torch.float32) -> ColBer
     config = read_config(folder)
     if config.get("model_type") in AUTHORS_TYPES:
         config = {"query_masks": AUTHORS_QUERY_MASKS} | config
-    model = ColBert(described_transformer(folder), *(_whole_number(config, key, folder) for key in HEAD_KEYS))
+    with load_errors_explained(folder):
+        model = ColBert(described_transformer(folder), *(_whole_number(config, key, folder) for key in HEAD_KEYS))
     fill(model, folder, HEAD)
     require_computing(model.transformer.eval(), folder)
     return model.to(precision).eval()

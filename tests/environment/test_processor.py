@@ -91,17 +91,3 @@ def test_threads_do_not_wait_busily_for_long_unless_the_user_says_so(monkeypatch
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     request_short_waits()
     assert "GOMP_SPINCOUNT" not in os.environ
-
-
-def test_threads_of_commands_do_not_wait_busily_unless_the_user_says_so(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert tasb("list") == 0
-    assert os.environ["GOMP_SPINCOUNT"] == "1000"
-    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
-    request_short_waits()
-    assert os.environ["GOMP_SPINCOUNT"] == "5"
-    monkeypatch.delenv("GOMP_SPINCOUNT")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    request_short_waits()
-    assert "GOMP_SPINCOUNT" not in os.environ

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from pyserini_tasb import TasbError
 from pyserini_tasb.models.bert_cat import load_bert_cat, new_bert_cat, save_bert_cat
 from pyserini_tasb.models.colbert import load_colbert, new_colbert, save_colbert
+from pyserini_tasb.reranking.scorers import ScoringOptions, load_scorer
 from tests.conftest import TINY_MODEL
 from tests.models.headed_models import tiny_bert_cat
 from tests.models.test_headed_checkpoint import save_new
@@ -109,3 +110,11 @@ def test_a_start_without_weights_of_its_own_is_refused(saved):
     # A BERT_CAT names its transformer's weights otherwise: Hugging Face's class would find none, and must not try.
     with pytest.raises(TasbError, match="does not recognize"):
         new_bert_cat(saved, seed=0)
+
+
+@pytest.mark.parametrize("kind", [["bert"], {}, 5])
+def test_a_kind_of_model_that_is_no_name(saved, kind):
+    config = json.loads((saved / "config.json").read_text()) | {"model_type": kind}
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TasbError, match="a name as `model_type`"):
+        load_scorer(str(saved), ScoringOptions("cpu"))
