@@ -39,6 +39,9 @@ LOG = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+# Held while a process is started: one whose parent ends before it has told it what to do would print a traceback.
+_starting = threading.RLock()
+
 
 class StopRequest:
     """Notes the first signal while it is entered; a second one does what it always does.
@@ -88,15 +91,16 @@ def starting_processes() -> Iterator[None]:
     has no such line. Ours need nothing of the script, so none is shown to them.
     """
     resource_tracker.ensure_running()  # on Python 3.11 starting it would let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which those processes inherit
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        with _signalled_later():
-            yield
-    finally:
-        sys.modules["__main__"] = script
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with _starting:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which those processes inherit
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            with _signalled_later():
+                yield
+        finally:
+            sys.modules["__main__"] = script
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -240,6 +244,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - for mypy: a child has one
     parent.join()
+    _starting.acquire()
     os._exit(1)  # at once, as by SIGKILL: whatever is being written is not valid until it is whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -49,6 +50,37 @@ def test_a_child_ends_in_the_middle_of_a_step_with_a_parent_that_is_killed():
         assert int(process.popen.stdout.readline()) in process.living()
         process.popen.kill()
         assert process.orphans(5) == []
+        assert process.popen.communicate() == ("", "")
+
+
+def starting_another(connection) -> None:
+    """Start a child, and say so and wait a second before the child is told what to do."""
+    spawn = multiprocessing.util.spawnv_passfds
+
+    def slowly(*arguments):
+        pid = spawn(*arguments)
+        connection.send(pid)
+        time.sleep(1)
+        return pid
+
+    multiprocessing.util.spawnv_passfds = slowly
+    Child(answering, "a child's child")
+
+
+def test_a_parent_that_is_killed_while_its_child_starts_another():
+    program = """
+        import time
+        from pyserini_tasb.workers import Child
+        from tests.test_children import starting_another
+
+        child = Child(starting_another, "a child", may_start_others=True)
+        print(child.receive(), flush=True)
+        time.sleep(1000)
+    """
+    with marked([sys.executable, "-c", textwrap.dedent(program)]) as process:
+        assert int(process.popen.stdout.readline()) in process.living()
+        process.popen.kill()
+        assert process.orphans(10) == []
         assert process.popen.communicate() == ("", "")
 
 
