@@ -14,6 +14,7 @@ import numpy as np
 from pyserini_tasb.artifacts import whole_file, whole_text_file
 from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.indexes.compression import balance_rotation, train_for_ranking
 from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
 from pyserini_tasb.indexes.lengths import (
     LEAST_SPREAD,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.indexes.build import FaissRecipe
+    from pyserini_tasb.indexes.compression import TrainingQueries
     from pyserini_tasb.indexes.lengths import Adding
     from pyserini_tasb.indexes.quality import Search
     from pyserini_tasb.indexes.vector_source import VectorSource
@@ -97,17 +99,20 @@ class FaissBuild:
     Args:
         recipe: of the index.
         sample: vectors to train on, drawn at random; by default 64 for each inverted list, and no less than 100,000.
-        seed: of the sample.
+        seed: of the sample, and of the training with queries.
+        queries: to train a product quantiser with; None leaves it as Faiss makes it.
     """
 
     recipe: FaissRecipe
     sample: int | None = None
     seed: int = 0
+    queries: TrainingQueries | None = None
 
     @property
     def described(self) -> str:
         """In words, for a report."""
-        return ", ".join(filter(None, (self.recipe.factory, self.recipe.parameters)))
+        trained = f"trained with {len(self.queries.vectors):,} queries" if self.queries else ""
+        return ", ".join(filter(None, (self.recipe.factory, self.recipe.parameters, trained)))
 
     def write(self, source: VectorSource, folder: Path) -> None:
         """Write the files `index` and `docid` over all vectors, into an existing folder.
@@ -134,6 +139,8 @@ class FaissBuild:
                 adding.add(np.ascontiguousarray(vectors, np.float32))
                 progress.update(len(docids))
         adding.finish()
+        if self.queries:
+            train_for_ranking(index, source, self.queries, self.seed)
         _write(index, folder / INDEX)
 
     def _train(self, index: Any, source: VectorSource) -> Adding:
@@ -143,8 +150,10 @@ class FaissBuild:
             return AsTheyAre(index)
         sample = sampled_rows(source, SAMPLE if index.is_trained else self.sample or _sample_size(index), self.seed)
         differ = spread_of_lengths(sample) >= LEAST_SPREAD
-        if differ and inverted is not None:
+        if inverted is not None and (differ or self.queries):
             keep_no_residuals(inverted)
+        if self.queries:
+            balance_rotation(index, sample)
         if not index.is_trained:
             _train(index, sample, self.recipe)
         if differ and graph is not None:
@@ -246,7 +255,8 @@ class _Clusterings:
         parts = list(_parts(index))
         chains: list[Any] = [part.chain for part in parts if isinstance(part, faiss.IndexPreTransform)]
         transforms = [faiss.downcast_VectorTransform(chain.at(at)) for chain in chains for at in range(chain.size())]
-        self.rotations = [each for each in transforms if isinstance(each, faiss.OPQMatrix)]
+        rotations = [each for each in transforms if isinstance(each, faiss.OPQMatrix)]
+        self.rotations = [each for each in rotations if not each.is_trained]
         self.lists = [part for part in parts if isinstance(part, faiss.IndexIVF)]
         self.codes = [part.pq for part in parts if hasattr(part, "pq")]
 
