@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encoding.index_manifest import EncoderIdentity
     from pyserini_tasb.formats.named import AnyTopics
-    from pyserini_tasb.indexes.compression import TrainingQueries
+    from pyserini_tasb.indexes.compression import Trained, TrainingQueries
     from pyserini_tasb.indexes.quality import Quality
     from pyserini_tasb.indexes.vector_source import VectorSource
     from pyserini_tasb.recipes.types import Backend
@@ -114,7 +114,7 @@ def index(
         measured_with, described = sample_queries(source, encoders, topics, encoder, seed=seed, backend=backend)
     with new_folder(folder, overwrite=overwrite, inputs=[vectors, queries, topics], made=FILES) as beside:
         start = time.monotonic()
-        build.write(source, beside)
+        trained = build.write(source, beside)
         seconds = time.monotonic() - start
         write_index_manifest(beside, encoders)  # before the report, which it does not list
         quality = measure(build, beside, source, measured_with)
@@ -129,6 +129,7 @@ def index(
             threads=threads,
             queries=described,
             quality=quality,
+            trained=trained,
             encoders=[encoder.name for encoder in encoders],
             warning=quality_warning(quality, source.count, build.advice(beside)),
         )
@@ -152,6 +153,7 @@ class Index(FileResult):
         threads: threads that it was built and searched with.
         queries: the queries that it was measured with, in words.
         quality: recall and latency.
+        trained: how its codes were trained with queries; None if they were not.
         encoders: names of the encoders that may search it, the one that made the vectors first.
         warning: what is weak about it, and what to do; empty if nothing is.
     """
@@ -165,6 +167,7 @@ class Index(FileResult):
     threads: int
     queries: str
     quality: Quality
+    trained: Trained | None
     encoders: list[str]
     warning: str
 
@@ -185,11 +188,13 @@ class Index(FileResult):
     @property
     def summary(self) -> str:
         """Its size, what it finds and how fast."""
+        trained = f"  trained  {self.trained.summary}\n" if self.trained else ""
         recall = ", ".join(f"recall@{depth} {share:.4f}" for depth, share in self.quality.recall.items())
         return (
             f"{self.kind} ({self.recipe}): {self.vectors:,} vectors of {self.dimension} dimensions\n"
             f"  size     {self.bytes / 1e6:,.1f} MB, {self.bytes / self.vectors:,.0f} bytes a vector\n"
             f"  built    in {self.seconds:,.1f} s with {self.threads} threads\n"
+            f"{trained}"
             f"  finds    {recall} of exact search\n"
             f"  takes    p50 {self.quality.p50:.2f} ms, p99 {self.quality.p99:.2f} ms a query, {self.threads} threads\n"
             f"  queries  {self.queries}\n"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.indexes.build import FaissRecipe
-    from pyserini_tasb.indexes.compression import TrainingQueries
+    from pyserini_tasb.indexes.compression import Trained, TrainingQueries
     from pyserini_tasb.indexes.lengths import Adding
     from pyserini_tasb.indexes.quality import Search
     from pyserini_tasb.indexes.vector_source import VectorSource
@@ -114,7 +114,7 @@ class FaissBuild:
         trained = f"trained with {len(self.queries.vectors):,} queries" if self.queries else ""
         return ", ".join(filter(None, (self.recipe.factory, self.recipe.parameters, trained)))
 
-    def write(self, source: VectorSource, folder: Path) -> None:
+    def write(self, source: VectorSource, folder: Path) -> Trained | None:
         """Write the files `index` and `docid` over all vectors, into an existing folder.
 
         The index is held in memory, the vectors are not. The same source, recipe, seed and threads give the same
@@ -139,9 +139,9 @@ class FaissBuild:
                 adding.add(np.ascontiguousarray(vectors, np.float32))
                 progress.update(len(docids))
         adding.finish()
-        if self.queries:
-            train_for_ranking(index, source, self.queries, self.seed)
+        trained = train_for_ranking(index, source, self.queries, self.seed) if self.queries else None
         _write(index, folder / INDEX)
+        return trained
 
     def _train(self, index: Any, source: VectorSource) -> Adding:
         """Train the index if it needs that, and choose how vectors are added, by how much their lengths differ."""
