@@ -14,10 +14,11 @@ from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.encoding.index_manifest import INDEX_MANIFEST, write_index_manifest
 from pyserini_tasb.environment.processor import threads as usable_threads
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.indexes.compression import require_trainable, training_queries
+from pyserini_tasb.indexes.compression import training_queries
 from pyserini_tasb.indexes.faiss_build import FaissBuild, make_index
 from pyserini_tasb.indexes.lucene_build import LuceneBuild
 from pyserini_tasb.indexes.quality import Build, measure, open_query_encoder, quality_warning, sample_queries
+from pyserini_tasb.indexes.quantised import require_trainable
 from pyserini_tasb.indexes.vector_source import open_vectors
 from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.registry import Registry, require_choice

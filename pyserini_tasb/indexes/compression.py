@@ -23,9 +23,10 @@ import numpy as np
 from pyserini_tasb.encoding.index_manifest import require_among
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.quality import exact_top
+from pyserini_tasb.indexes.quantised import Codes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import torch
@@ -49,13 +50,10 @@ BEST, RANDOM = 200, 32
 PHASES, EPOCHS = 3, 3
 QUERIES_A_STEP = 64
 RECALL_DEPTH = 10
-BITS = 8
 # Steps are relative to the size of what they change, so that vectors of any length train alike.
 STEP_OF_CENTROIDS, STEP_OF_MATRIX = 0.01, 0.003
 WARM_UP = 20
 SCORED_AT_ONCE = 1 << 14
-ALONG, SWEEPS = 4.0, 2
-CHOSEN_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -118,77 +116,6 @@ def training_queries(
     return TrainingQueries(vectors[order[held_out:]], vectors[order[:held_out]], str(folder))
 
 
-def require_trainable(index: Any, kind: str) -> None:
-    """Refuse to train an index for ranking that has no product quantiser behind a rotation.
-
-    Args:
-        index: untrained.
-        kind: as it was asked for.
-
-    Raises:
-        TasbError: it has none.
-    """
-    try:
-        _quantised(index)
-    except ValueError as error:
-        raise TasbError(
-            where=f"{argument('kind', kind)}",
-            expected=f"a product quantiser behind a rotation, which {argument('queries')} trains",
-            found="another kind of index",
-            do=f"choose {argument('kind', 'jpq')}, OPQ64,PQ64 or OPQ48,IVF1024,PQ48, or leave out "
-            f"{argument('queries')}",
-        ) from error
-
-
-def _quantised(index: Any) -> tuple[Any, Any]:
-    """The rotation and the index of codes behind it.
-
-    Raises:
-        ValueError: there are none.
-    """
-    import faiss
-
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexRefine):
-        return _quantised(index.base_index)
-    if isinstance(index, faiss.IndexPreTransform) and index.chain.size() == 1:  # type: ignore[attr-defined]
-        rotation = faiss.downcast_VectorTransform(index.chain.at(0))  # type: ignore[attr-defined]
-        codes: Any = faiss.downcast_index(index.index)
-        quantised = isinstance(codes, faiss.IndexPQ | faiss.IndexIVFPQ) and codes.pq.nbits == BITS
-        if isinstance(rotation, faiss.OPQMatrix) and quantised:
-            return rotation, codes
-    raise ValueError("no product quantiser behind a rotation")
-
-
-def balance_rotation(index: Any, sample: Floats) -> None:
-    """Set the rotation to one that needs no iterations, for training goes on from there anyway.
-
-    Principal axes are dealt out to the parts so that the products of their variances come out alike (Ge et al.,
-    Optimized Product Quantization, CVPR 2013, Section 3.2).
-
-    Args:
-        index: that has a rotation.
-        sample: [vectors, dimension].
-    """
-    import faiss
-
-    rotation, codes = _quantised(index)
-    parts, width = codes.pq.M, codes.pq.dsub
-    variances, axes = np.linalg.eigh(np.cov(sample, rowvar=False, dtype=np.float64))
-    logarithms = np.log(np.maximum(variances, variances.max() * 1e-9))
-    logarithms -= logarithms.min()  # none below 0: a part grows with each axis
-    dealt: list[list[int]] = [[] for _ in range(parts)]
-    sums = np.zeros(parts)
-    for axis in np.argsort(-logarithms, kind="stable")[: parts * width].tolist():
-        full = [np.inf if len(each) == width else 0.0 for each in dealt]
-        part = int(np.argmin(sums + full))
-        dealt[part].append(axis)
-        sums[part] += logarithms[axis]
-    matrix = axes[:, np.concatenate(dealt)].T
-    faiss.copy_array_to_vector(np.ascontiguousarray(matrix, np.float32).ravel(), rotation.A)
-    rotation.is_trained, rotation.is_orthonormal = True, True
-
-
 @dataclass(frozen=True)
 class Trained:
     """How a training for ranking went.
@@ -233,7 +160,7 @@ def train_for_ranking(index: Any, source: VectorSource, queries: TrainingQueries
     random = np.random.default_rng(seed)
     everything = np.concatenate([queries.vectors, queries.held_out])
     learned_from, held_out = np.split(np.arange(len(everything)), [len(queries.vectors)])
-    codes = _Codes(index)
+    codes = Codes(index)
     exact, best = exact_top(source, everything, BEST)
 
     def recall() -> float:
@@ -272,125 +199,6 @@ def train_for_ranking(index: Any, source: VectorSource, queries: TrainingQueries
         recall_after=after,
         seconds=round(time.monotonic() - start, 1),
     )
-
-
-class _Codes:
-    """The trained parts of an index: a rotation, centroids, and the codes of each row.
-
-    Args:
-        index: a product quantiser behind a rotation, over all vectors.
-    """
-
-    def __init__(self, index: Any) -> None:
-        import faiss
-
-        self._rotation, coded = _quantised(index)
-        self._quantiser, width = coded.pq, coded.code_size
-        self._lists: Any = None if isinstance(coded, faiss.IndexPQ) else coded.invlists
-        if isinstance(coded, faiss.IndexPQ):
-            self._flat: Any = coded
-        else:
-            self._flat = faiss.IndexPQ(coded.d, coded.pq.M, coded.pq.nbits, faiss.METRIC_INNER_PRODUCT)
-            self._flat.is_trained, self._flat.ntotal = True, coded.ntotal
-            faiss.copy_array_to_vector(np.empty(coded.ntotal * width, np.uint8), self._flat.codes)
-            self.set(self.matrix, self.centroids)
-        self.rows = faiss.rev_swig_ptr(self._flat.codes.data(), self._flat.ntotal * width).reshape(-1, width)
-        for ids, codes in self._in_lists():
-            self.rows[ids] = codes
-
-    def _in_lists(self) -> Iterator[tuple[Rows, NDArray[np.uint8]]]:
-        """The rows and the codes of each inverted list, where Faiss has them."""
-        import faiss
-
-        lists = self._lists
-        for number in range(lists.nlist if lists else 0):
-            size = lists.list_size(number)
-            if size:
-                codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size)
-                yield faiss.rev_swig_ptr(lists.get_ids(number), size), codes.reshape(size, -1)
-
-    @property
-    def matrix(self) -> Floats:
-        """[dimension of codes, dimension of queries], which a query is multiplied with."""
-        import faiss
-
-        return faiss.vector_to_array(self._rotation.A).reshape(self._rotation.d_out, self._rotation.d_in).copy()
-
-    @property
-    def centroids(self) -> Floats:
-        """[parts, centroids, numbers of a part]"""
-        import faiss
-
-        quantiser = self._quantiser
-        return faiss.vector_to_array(quantiser.centroids).reshape(quantiser.M, quantiser.ksub, quantiser.dsub).copy()
-
-    def set(self, matrix: Floats, centroids: Floats) -> None:
-        """Take another matrix and other centroids."""
-        import faiss
-
-        faiss.copy_array_to_vector(np.ascontiguousarray(matrix).ravel(), self._rotation.A)
-        self._rotation.is_orthonormal = False
-        for quantiser in (self._quantiser, self._flat.pq):
-            faiss.copy_array_to_vector(np.ascontiguousarray(centroids).ravel(), quantiser.centroids)
-
-    def choose(self, source: VectorSource) -> None:
-        """Choose the codes of all rows anew, for the centroids and the matrix as they are now.
-
-        Faiss takes the nearest centroids. Here an error counts more where it changes the scores of queries near the
-        passage, which is along its own direction (Guo et al., Accelerating Large-Scale Inference with Anisotropic
-        Vector Quantization, ICML 2020): the sum of |e|^2 and ALONG times the square of e along the passage is least,
-        with e the passage minus what stands for it. One part's code is chosen after the other, given all others.
-
-        Args:
-            source: all vectors.
-        """
-        matrix, centroids = self.matrix, self.centroids
-        start = 0
-        for _, vectors in source.blocks(CHOSEN_AT_ONCE):
-            rows = self.rows[start : start + len(vectors)]
-            rows[:] = _chosen(np.asarray(vectors, np.float32), rows, matrix, centroids)
-            start += len(vectors)
-        for ids, codes in self._in_lists():
-            codes[:] = self.rows[ids]
-
-    def search(self, queries: Floats, depth: int) -> Rows:
-        """The rows that rank first by codes, in all lists: [queries, at most depth]."""
-        found: Rows = self._flat.search(queries @ self.matrix.T, min(depth, len(self.rows)))[1]
-        return found
-
-
-def _chosen(passages: Floats, codes: NDArray[np.uint8], matrix: Floats, centroids: Floats) -> NDArray[np.uint8]:
-    """Codes of passages, [passages, parts].
-
-    Args:
-        passages: [passages, dimension].
-        codes: [passages, parts], to begin with.
-        matrix: [dimension of codes, dimension of queries].
-        centroids: [parts, centroids, numbers of a part].
-    """
-    codes, parts, width = codes.astype(np.int64), len(centroids), centroids.shape[2]
-    products = matrix @ matrix.T
-    directions = passages / np.maximum(np.linalg.norm(passages, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    turned, along = passages @ matrix.T, directions @ matrix.T
-    standing = np.concatenate([centroids[part][codes[:, part]] for part in range(parts)], axis=1)
-    # Of |e|^2, half the gradient by what stands for the passage; and e along the passage's direction.
-    gradient = standing @ products - turned
-    short = np.einsum("id,id->i", directions, passages) - np.einsum("id,id->i", along, standing)
-    everyone = np.arange(len(passages))
-    for part in [*range(parts)] * SWEEPS:
-        at = slice(part * width, (part + 1) * width)
-        own, block, now = centroids[part], products[at, at], codes[:, part]
-        before = standing[:, at]
-        each = along[:, at] @ own.T
-        short += each[everyone, now]
-        costs = 2 * (gradient[:, at] - before @ block) @ own.T + np.einsum("cw,wv,cv->c", own, block, own)
-        costs += ALONG * np.square(short[:, np.newaxis] - each)
-        codes[:, part] = now = costs.argmin(axis=1)
-        short -= each[everyone, now]
-        change = own[now] - before
-        gradient += change @ products[at]
-        standing[:, at] += change
-    return codes.astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -450,7 +258,7 @@ class _Student:
     temperature: float
 
     @classmethod
-    def of(cls, codes: _Codes, temperature: float) -> _Student:
+    def of(cls, codes: Codes, temperature: float) -> _Student:
         """As Faiss has trained it."""
         import torch
 
@@ -468,7 +276,7 @@ class _Student:
             self.matrix.copy_(other.matrix)
             self.centroids.copy_(other.centroids)
 
-    def write_to(self, codes: _Codes) -> None:
+    def write_to(self, codes: Codes) -> None:
         """Put it into the index."""
         codes.set(self.matrix.detach().numpy(), self.centroids.detach().numpy())
 
@@ -485,7 +293,7 @@ class _Student:
             adam, lambda step: min(1, (step + 1) / WARM_UP) * (1 - step / steps)
         )
 
-    def losses(self, lists: _Lists, codes: _Codes, some: Rows) -> torch.Tensor:
+    def losses(self, lists: _Lists, codes: Codes, some: Rows) -> torch.Tensor:
         """The divergence of each of some queries' lists."""
         import torch
 
@@ -501,7 +309,7 @@ class _Student:
         theirs = (teacher / self.temperature).log_softmax(1)
         return (theirs.exp() * (theirs.masked_fill(absent, 0) - ours)).sum(1)
 
-    def loss(self, lists: _Lists, codes: _Codes, some: Rows) -> float:
+    def loss(self, lists: _Lists, codes: Codes, some: Rows) -> float:
         """The mean divergence over some queries, as a number."""
         import torch
 

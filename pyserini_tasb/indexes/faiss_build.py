@@ -14,7 +14,7 @@ import numpy as np
 from pyserini_tasb.artifacts import whole_file, whole_text_file
 from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.indexes.compression import balance_rotation, train_for_ranking
+from pyserini_tasb.indexes.compression import train_for_ranking
 from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
 from pyserini_tasb.indexes.lengths import (
     LEAST_SPREAD,
@@ -28,6 +28,7 @@ from pyserini_tasb.indexes.lengths import (
     spread_of_lengths,
 )
 from pyserini_tasb.indexes.quality import faiss_advice
+from pyserini_tasb.indexes.quantised import balance_rotation, require_parts_that_divide
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
             found=f"Faiss {faiss.__version__}",
             do="pip install -U faiss-cpu, or choose another kind of index",
         )
+    require_parts_that_divide(recipe.factory, dimension)
     with _faiss_errors_explained("a factory string for inner products", recipe.factory):
         index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
     others = [type(part).__name__ for part in _parts(index) if part.metric_type != faiss.METRIC_INNER_PRODUCT]
