@@ -13,6 +13,7 @@ queries are encoded as for any other index of these vectors.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from pyserini_tasb.indexes.quality import exact_top
 from pyserini_tasb.indexes.quantised import Codes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import torch
@@ -174,7 +175,7 @@ def train_for_ranking(index: Any, source: VectorSource, queries: TrainingQueries
     batches = -(-len(learned_from) // QUERIES_A_STEP)
     steps = PHASES * EPOCHS * batches
     optimiser, schedule = student.optimiser(steps)
-    with tqdm(total=steps, desc="training codes", unit=" steps") as progress:
+    with _threads_of_faiss(), tqdm(total=steps, desc="training codes", unit=" steps") as progress:
         for _ in range(PHASES):
             codes.choose(source)
             lists = _Lists.drawn(source, everything, best, codes.search(everything, BEST), random)
@@ -199,6 +200,20 @@ def train_for_ranking(index: Any, source: VectorSource, queries: TrainingQueries
         recall_after=after,
         seconds=round(time.monotonic() - start, 1),
     )
+
+
+@contextlib.contextmanager
+def _threads_of_faiss() -> Iterator[None]:
+    """Let torch use as many threads as Faiss: the same bytes, and a machine that is shared, ask for it."""
+    import faiss
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(faiss.omp_get_max_threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

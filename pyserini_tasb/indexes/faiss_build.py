@@ -28,7 +28,7 @@ from pyserini_tasb.indexes.lengths import (
     spread_of_lengths,
 )
 from pyserini_tasb.indexes.quality import faiss_advice
-from pyserini_tasb.indexes.quantised import balance_rotation, require_parts_that_divide
+from pyserini_tasb.indexes.quantised import balance_rotation, fit_centroids, require_parts_that_divide
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ class FaissBuild:
             balance_rotation(index, sample)
         if not index.is_trained:
             _train(index, sample, self.recipe)
+        if self.queries:
+            fit_centroids(index, sample)
         if differ and graph is not None:
             LOG.info(
                 "the vectors' lengths differ: links by direction are added to the graph, which takes twice as long"

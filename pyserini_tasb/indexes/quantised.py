@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 BITS = 8  # a code is a byte
 # How much more an error along the passage counts, and how often each part's code is chosen.
-ALONG, SWEEPS = 4.0, 2
+ALONG, SWEEPS = 3.0, 1
+ROUNDS = 5
 CHOSEN_AT_ONCE = 1 << 13
 # Without a transform to another dimension before it.
 _QUANTISER = re.compile(r"(OPQ\d+,)?(IVF\w+,)?PQ(?P<parts>\d+)(x\d+\w*)?(,.*)?")
@@ -123,6 +124,25 @@ def balance_rotation(index: Any, sample: Floats) -> None:
     rotation.is_trained, rotation.is_orthonormal = True, True
 
 
+def fit_centroids(index: Any, sample: Floats) -> None:
+    """Move centroids to where errors along the passages' directions are small, as `Codes.choose` counts them.
+
+    Codes and centroids are chosen in turns, each the best for the other (Guo et al., ICML 2020).
+
+    Args:
+        index: trained by Faiss, behind a rotation.
+        sample: [vectors, dimension].
+    """
+    codes = Codes(index)
+    matrix, centroids, chosen = codes.matrix, codes.centroids, codes.nearest(sample)
+    for _ in range(ROUNDS):
+        for at in range(0, len(sample), CHOSEN_AT_ONCE):
+            some = slice(at, at + CHOSEN_AT_ONCE)
+            chosen[some] = _chosen(sample[some], chosen[some], matrix, centroids)
+        centroids = _fitted(sample, chosen, matrix, centroids)
+    codes.set(matrix, centroids)
+
+
 class Codes:
     """The trained parts of an index: a rotation, centroids, and the codes of each row.
 
@@ -182,6 +202,11 @@ class Codes:
         for quantiser in (self._quantiser, self._flat.pq):
             faiss.copy_array_to_vector(np.ascontiguousarray(centroids).ravel(), quantiser.centroids)
 
+    def nearest(self, vectors: Floats) -> NDArray[np.uint8]:
+        """The codes that Faiss gives some vectors: [vectors, parts]."""
+        codes: NDArray[np.uint8] = self._quantiser.compute_codes(np.ascontiguousarray(vectors @ self.matrix.T))
+        return codes
+
     def choose(self, source: VectorSource) -> None:
         """Choose the codes of all rows anew, for the centroids and the matrix as they are now.
 
@@ -240,3 +265,36 @@ def _chosen(passages: Floats, codes: NDArray[np.uint8], matrix: Floats, centroid
         gradient += change @ products[at]
         standing[:, at] += change
     return codes.astype(np.uint8)
+
+
+def _fitted(passages: Floats, codes: NDArray[np.uint8], matrix: Floats, centroids: Floats) -> Floats:
+    """The centroids that are best for some codes, one part's after the other, by the costs of `_chosen`.
+
+    Args:
+        passages: [passages, dimension].
+        codes: [passages, parts].
+        matrix: a rotation.
+        centroids: [parts, centroids, numbers of a part]; one without a passage stays as it is.
+    """
+    centroids, width = centroids.copy(), centroids.shape[2]
+    directions = passages / np.maximum(np.linalg.norm(passages, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    turned, along = passages @ matrix.T, directions @ matrix.T
+    standing = np.concatenate([own[codes[:, part]] for part, own in enumerate(centroids)], axis=1)
+    short = np.einsum("id,id->i", directions, passages) - np.einsum("id,id->i", along, standing)
+    for part, own in enumerate(centroids):
+        at = slice(part * width, (part + 1) * width)
+        order = np.argsort(codes[:, part], kind="stable")
+        short += np.einsum("iw,iw->i", along[:, at], standing[:, at])
+        for code, members in zip(*_groups(codes[:, part], order), strict=True):
+            here = along[members, at]
+            left = len(members) * np.eye(width) + ALONG * here.T @ here
+            right = turned[members, at].sum(axis=0) + ALONG * short[members] @ here
+            own[code] = np.linalg.solve(left, right.astype(np.float64))
+        short -= np.einsum("iw,iw->i", along[:, at], own[codes[:, part]])
+    return centroids
+
+
+def _groups(codes: NDArray[np.uint8], order: Rows) -> tuple[Rows, list[Rows]]:
+    """Each code that occurs, and where."""
+    present, starts = np.unique(codes[order], return_index=True)
+    return present.astype(np.int64), np.split(order, starts[1:])
