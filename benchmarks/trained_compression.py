@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LEAST, SIGNIFICANT = 0.5, 0.05
 DEPTH = 100
-TEST, QUICK_TEST, QUICK_PASSAGES = 2_400, 500, 12_000
+TEST, QUICK_TEST, QUICK_TRAIN, QUICK_PASSAGES = 2_400, 500, 1_000, 4_000
 FLAT = "flat"
 
 
@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--more-qrels", nargs="+", default=[], metavar="NAME|PATH", help="of other queries: nDCG@10")
     parser.add_argument("--bytes", nargs="+", type=int, help="of a vector (default: 48 and 64 for 768 dimensions)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="12,000 passages, 500 test queries, one size")
+    parser.add_argument("--quick", action="store_true", help="4,000 passages, 500 queries for the test, one size")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return compare(options, Path(folder))
@@ -61,7 +61,8 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     order = np.random.default_rng(options.seed).permutation(sorted(qrels)).tolist()
     test, train = np.split(order, [min(QUICK_TEST if options.quick else TEST, len(order) // 2)])
     if options.quick:
-        passages = some_of(passages, qrels, options.seed)
+        train = train[:QUICK_TRAIN]
+        passages = some_of(passages, Qrels({qid: qrels[qid] for qid in test.tolist()}), options.seed)
     dimension = passages[1].shape[1]
     sizes = options.bytes or [dimension // 16, dimension // 12][: 1 if options.quick else 2]
     more = {Path(name).name: among(as_qrels(name), passages, queries) for name in options.more_qrels}
