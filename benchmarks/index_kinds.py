@@ -180,6 +180,7 @@ def picture(reports: list[dict[str, Any]]) -> bytes:
         panel.scatter(*place, s=4 + size / 12, color=COLOURS[number % len(COLOURS)], alpha=0.7)
         panel.annotate(row["kind"], place, (4, 4 if number % 2 else -10), textcoords="offset points", fontsize=8)
     panel.set_xscale("log")
+    panel.margins(x=0.15)  # room for the last names
     panel.set_xlabel("milliseconds of a query (p50, 1,000 hits)")
     panel.set_ylabel("recall@10 of exact search")
     return as_png(figure)

@@ -6,7 +6,7 @@
 `passages` and `queries` are folders of `tasb encode`. Of the queries with a relevant passage among the vectors, 2,400
 are for the test and the others are trained with, their judgements unread. `recovered` is the share of what OPQ of the
 same size loses against flat in RR@10; p is of a paired t-test against OPQ. Exits with 1 if less than half is recovered
-or p is .05 or more.
+or p is .05 or more; --quick has too few passages for that, and shows that all of it runs.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
         print(f"{jpq}: recovered {recovered:.2f} of what {opq} loses in RR@10, p = {p:.1g}")
         held = held and recovered >= LEAST and p < SIGNIFICANT and after > before
     print_more(runs, more)
-    return 0 if held else 1
+    return 0 if held or options.quick else 1
 
 
 def print_more(runs: dict[str, tuple[Any, float]], more: dict[str, Qrels]) -> None:
