@@ -135,7 +135,7 @@ class Trained:
 
     @property
     def summary(self) -> str:
-        """What it was worth."""
+        """Its gain in recall, in words."""
         return (
             f"in {self.seconds:,.1f} s with {self.queries:,} queries: recall@10 was {self.recall_before:.4f} and is "
             f"{self.recall_after:.4f} for {self.held_out:,} others"
@@ -267,7 +267,7 @@ def _exact_scores(source: VectorSource, queries: Floats, rows: Rows) -> Floats:
 
 @dataclass(frozen=True)
 class _Student:
-    """What is trained.
+    """The numbers that are trained.
 
     Args:
         matrix: [dimension of codes, dimension of queries].
@@ -281,13 +281,13 @@ class _Student:
 
     @classmethod
     def of(cls, codes: Codes, temperature: float) -> _Student:
-        """As Faiss has trained it."""
+        """The numbers of the index as they are."""
         import torch
 
         return cls(torch.from_numpy(codes.matrix), torch.from_numpy(codes.centroids), temperature)
 
     def copy(self) -> _Student:
-        """As it is now."""
+        """A copy that further steps leave alone."""
         return _Student(self.matrix.detach().clone(), self.centroids.detach().clone(), self.temperature)
 
     def become(self, other: _Student) -> None:
