@@ -321,6 +321,18 @@ REFUSED = [
         "score --model model --pairs scored.tsv --output new.tsv", "", "--model with --pairs, --corpus, --topics",
         "no --corpus, no --topics", "add or remove these options",
     ),
+    refused(
+        "index … --kind jpq", "--kind jpq", "--queries, from which this kind of index learns", "none",
+        "encode some thousand queries, which need no judgements (`tasb encode --kind query`), and give their folder",
+    ),
+    refused(
+        "index … --kind jpq --queries vectors", "vectors", "vectors of queries, of 32 dimensions",
+        "vectors of passages, of 32", "encode queries with the encoder of the passages (`tasb encode --kind query`), …",
+    ),
+    refused(
+        "index … --kind OPQ5,PQ5", "--kind OPQ5,PQ5", "parts of equal size, of vectors of 32 dimensions", "5 parts",
+        "choose a number that divides 32, such as 4, 8",
+    ),
     refused("index … --topics topics.tsv", "", "--topics and --encoder together", "--topics alone", "give both, …"),
     refused("search … --latency-queries topics.tsv", "", "--latency-queries with --latency", "no --latency", "add it"),
     refused(

@@ -133,7 +133,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         "--kind",
         default="flat",
         metavar="KIND",
-        help="The kind of index: flat, fp16, bf16, int8, rabitq, hnsw, ivf, ivfpq, ivfrabitq, lucene-flat, "
+        help="The kind of index: flat, fp16, bf16, int8, rabitq, jpq, hnsw, ivf, ivfpq, ivfrabitq, lucene-flat, "
         "lucene-hnsw, a factory string of Faiss, such as OPQ32,IVF1024,PQ32, or your own as module:name (default: "
         "%(default)s).",
     )
@@ -154,9 +154,16 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="The seed of everything that is drawn at random (default: %(default)s)."
     )
     parser.add_argument(
+        "--queries",
+        metavar="DIR",
+        help="Train a product quantiser (jpq, or a string such as OPQ48,PQ48) to rank for these queries as the vectors "
+        "do. DIR is the output of `tasb encode --kind query`. No judgements are needed.",
+    )
+    parser.add_argument(
         "--topics",
         metavar="NAME|PATH",
-        help="Measure the index with these queries, which --encoder encodes (default: 200 of the vectors). This is a "
+        help="Measure the index with these queries, which --encoder encodes (default: those of --queries that were "
+        "held out, or 200 of the vectors). This is a "
         "name, such as dl19-passage, a file, or READER:PATH (docs/extend.md).",
     )
     parser.add_argument("--encoder", metavar="NAME|PATH", help="The encoder of --topics.")

@@ -14,6 +14,7 @@ import numpy as np
 from pyserini_tasb.artifacts import whole_file, whole_text_file
 from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.indexes.compression import train_for_ranking
 from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, faiss_message, open_folder
 from pyserini_tasb.indexes.lengths import (
     LEAST_SPREAD,
@@ -27,6 +28,7 @@ from pyserini_tasb.indexes.lengths import (
     spread_of_lengths,
 )
 from pyserini_tasb.indexes.quality import faiss_advice
+from pyserini_tasb.indexes.quantised import balance_rotation, fit_centroids, require_parts_that_divide
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.indexes.build import FaissRecipe
+    from pyserini_tasb.indexes.compression import Trained, TrainingQueries
     from pyserini_tasb.indexes.lengths import Adding
     from pyserini_tasb.indexes.quality import Search
     from pyserini_tasb.indexes.vector_source import VectorSource
@@ -73,6 +76,7 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
             found=f"Faiss {faiss.__version__}",
             do="pip install -U faiss-cpu, or choose another kind of index",
         )
+    require_parts_that_divide(recipe.factory, dimension)
     with _faiss_errors_explained("a factory string for inner products", recipe.factory):
         index = faiss.index_factory(dimension, recipe.factory, faiss.METRIC_INNER_PRODUCT)
     others = [type(part).__name__ for part in _parts(index) if part.metric_type != faiss.METRIC_INNER_PRODUCT]
@@ -97,19 +101,22 @@ class FaissBuild:
     Args:
         recipe: of the index.
         sample: vectors to train on, drawn at random; by default 64 for each inverted list, and no less than 100,000.
-        seed: of the sample.
+        seed: of the sample, and of the training with queries.
+        queries: to train a product quantiser with; None leaves it as Faiss makes it.
     """
 
     recipe: FaissRecipe
     sample: int | None = None
     seed: int = 0
+    queries: TrainingQueries | None = None
 
     @property
     def described(self) -> str:
         """In words, for a report."""
-        return ", ".join(filter(None, (self.recipe.factory, self.recipe.parameters)))
+        trained = f"trained with {len(self.queries.vectors):,} queries" if self.queries else ""
+        return ", ".join(filter(None, (self.recipe.factory, self.recipe.parameters, trained)))
 
-    def write(self, source: VectorSource, folder: Path) -> None:
+    def write(self, source: VectorSource, folder: Path) -> Trained | None:
         """Write the files `index` and `docid` over all vectors, into an existing folder.
 
         The index is held in memory, the vectors are not. The same source, recipe, seed and threads give the same
@@ -134,7 +141,9 @@ class FaissBuild:
                 adding.add(np.ascontiguousarray(vectors, np.float32))
                 progress.update(len(docids))
         adding.finish()
+        trained = train_for_ranking(index, source, self.queries, self.seed) if self.queries else None
         _write(index, folder / INDEX)
+        return trained
 
     def _train(self, index: Any, source: VectorSource) -> Adding:
         """Train the index if it needs that, and choose how vectors are added, by how much their lengths differ."""
@@ -143,10 +152,14 @@ class FaissBuild:
             return AsTheyAre(index)
         sample = sampled_rows(source, SAMPLE if index.is_trained else self.sample or _sample_size(index), self.seed)
         differ = spread_of_lengths(sample) >= LEAST_SPREAD
-        if differ and inverted is not None:
+        if inverted is not None and (differ or self.queries):
             keep_no_residuals(inverted)
+        if self.queries:
+            balance_rotation(index, sample)
         if not index.is_trained:
             _train(index, sample, self.recipe)
+        if self.queries:
+            fit_centroids(index, sample)
         if differ and graph is not None:
             LOG.info(
                 "the vectors' lengths differ: links by direction are added to the graph, which takes twice as long"
@@ -246,7 +259,8 @@ class _Clusterings:
         parts = list(_parts(index))
         chains: list[Any] = [part.chain for part in parts if isinstance(part, faiss.IndexPreTransform)]
         transforms = [faiss.downcast_VectorTransform(chain.at(at)) for chain in chains for at in range(chain.size())]
-        self.rotations = [each for each in transforms if isinstance(each, faiss.OPQMatrix)]
+        rotations = [each for each in transforms if isinstance(each, faiss.OPQMatrix)]
+        self.rotations = [each for each in rotations if not each.is_trained]
         self.lists = [part for part in parts if isinstance(part, faiss.IndexIVF)]
         self.codes = [part.pq for part in parts if hasattr(part, "pq")]
 

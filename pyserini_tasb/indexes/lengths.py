@@ -133,7 +133,7 @@ def keep_no_residuals(inverted: Any) -> None:
     """Let codes be of the vectors, not of their differences from a centroid, which is far from a long vector."""
     import faiss
 
-    if isinstance(inverted, faiss.IndexIVFPQ | faiss.IndexIVFScalarQuantizer):
+    if isinstance(faiss.downcast_index(inverted), faiss.IndexIVFPQ | faiss.IndexIVFScalarQuantizer):
         inverted.by_residual = False
 
 

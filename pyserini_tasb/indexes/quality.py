@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder
     from pyserini_tasb.encoding.index_manifest import EncoderIdentity
     from pyserini_tasb.formats.named import AnyTopics
+    from pyserini_tasb.indexes.compression import Trained
     from pyserini_tasb.indexes.vector_source import VectorSource
     from pyserini_tasb.recipes.types import Backend
 
@@ -61,7 +62,10 @@ class Build(Protocol):
 
     @property
     def described(self) -> str: ...
-    def write(self, source: VectorSource, folder: Path) -> None: ...
+    def write(self, source: VectorSource, folder: Path) -> Trained | None:
+        """Write it; how codes were trained with queries, if they were."""
+        ...
+
     def search(self, folder: Path, source: VectorSource, among: NDArray[np.int64]) -> Search: ...
     def advice(self, folder: Path) -> str:
         """Advice on how to get better answers."""

@@ -28,8 +28,8 @@ def test_from_a_corpus_to_a_run(tmp_path, capsys):
     assert index.warning == ""
     report = json.loads((tmp_path / "index" / "report.json").read_text())
     assert list(report) == [
-        "kind", "recipe", "vectors", "dimension", "bytes", "seconds", "threads", "queries", "quality", "encoders",
-        "warning",
+        "kind", "recipe", "vectors", "dimension", "bytes", "seconds", "threads", "queries", "quality", "trained",
+        "encoders", "warning",
     ]  # fmt: skip
     assert (report["kind"], report["recipe"], report["encoders"]) == ("flat", "Flat", [OWN])
     run = pyserini_tasb.search(index, topics=TOPICS, hits=20)

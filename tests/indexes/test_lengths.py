@@ -150,3 +150,10 @@ def test_zero_vectors(tmp_path, caplog):
         caplog.clear()
         assert index.vectors == 400
         faiss.read_index(str(tmp_path / kind / "index")).search(vectors[:20], 10)
+
+
+@pytest.mark.parametrize("kind", ["OPQ4,IVF16,PQ4x4", "IVF16,SQ8"])
+def test_codes_are_of_the_vectors_not_of_residuals(kind, spread, tmp_path):
+    pyserini_tasb.index(spread, output=tmp_path / "index", kind=kind, threads=1)
+    index = faiss.read_index(str(tmp_path / "index" / "index"))
+    assert not faiss.try_extract_index_ivf(index).by_residual
