@@ -48,19 +48,20 @@ def check_int8() -> list[Finding]:
         asked = asked_bits()
     except TasbError as error:
         return [problem("int8", f"{error.where}: expected {error.expected}, found {error.found}", f"unset {VARIABLE}")]
+    timings = list(cached_timings())
     findings = [
         ok(
             "int8",
             f"{name} on {'this processor' if about.processor == here else about.processor}: {speeds(about.timing)}; "
             f"taken: {_taken(about, 'passages')} for passages, {_taken(about, 'queries')} for queries",
         )
-        for name, about in cached_timings()
+        for name, about in timings
         if about.timing is not None
     ]
     if asked:
         findings.append(ok("int8", f"weights of {asked} bits, and no measurement: {VARIABLE}={asked}"))
-    elif all(about.processor != here for _, about in cached_timings()):
-        findings.append(ok("int8", f"not measured on {here}: the first use of a model in int8 does"))
+    elif all(about.processor != here for _, about in timings):
+        findings.append(ok("int8", f"not measured on {here}: the first use of a model in int8 does it"))
     return findings
 
 

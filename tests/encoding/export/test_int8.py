@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import itertools
 import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pyserini_tasb import TasbError
-from pyserini_tasb.encoding import int8, onnx_runtime
+from pyserini_tasb.encoding import export, int8, onnx_runtime
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.encoding.int8 import best_bits, timed
 from pyserini_tasb.encoding.onnx_runtime import cache_folder, cached_export, cached_timings
+from pyserini_tasb.environment import doctor
 from pyserini_tasb.environment.processor import processor
+from pyserini_tasb.indexes import check
 from pyserini_tasb.models.onnx import Accuracy, Timing, read_about
 from pyserini_tasb.recipes.types import EncoderCard
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 from tests.encoding.conftest import write_timing
+
+AVX2_ONLY = Path(__file__).parents[3] / "benchmarks" / "avx2_only.py"
 
 
 def card(**keys):
@@ -29,6 +39,16 @@ def card(**keys):
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """A cache with one export in int8, which is slower than fp32."""
+    made = cached_export(card(), "int8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = shutil.copytree(made, cache_folder() / made.name)
+    write_timing(folder, passages=(10, 20), queries=(10, 20))
+    return folder
 
 
 def accuracy(cosine):
@@ -102,50 +122,47 @@ def test_the_first_use_measures_once_and_writes_it_beside_the_processors_name(em
     assert "measured" not in notes.text
 
 
-def test_another_processor_measures_anew_in_the_same_cache(empty_cache, monkeypatch, notes):
-    here = cached_export(card(), "int8")
-    write_timing(here, passages=(10, 5), queries=(10, 5))
-    for module in (onnx_runtime, int8):
+def test_another_processor_measures_anew_in_the_same_cache(measured, monkeypatch, notes):
+    here = processor()
+    for module in (onnx_runtime, int8, export):
         monkeypatch.setattr(module, "processor", lambda: "another")
     there = cached_export(card(), "int8")
-    assert there != here
-    assert "measured" in notes.text.partition("on another: ")[0]
-    write_timing(there, passages=(10, 20), queries=(10, 20))
+    assert there != measured
+    assert " on another: 2 passages: " in notes.text
+    write_timing(there, passages=(10, 5), queries=(10, 5))
+    assert TextEncoder(card(precision="int8"), backend="onnx").computes() == "onnx int8"
+    for module in (onnx_runtime, int8, export):
+        monkeypatch.setattr(module, "processor", lambda: here)
     assert TextEncoder(card(precision="int8"), backend="onnx").computes() == "onnx fp32"
-    monkeypatch.undo()
+    assert {about.processor for _, about in cached_timings()} == {here, "another"}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", None])
-def test_half_a_measurement_is_none(empty_cache, notes, content):
-    path = cached_export(card(), "int8") / "export.json"
-    write_timing(path.parent, passages=(10, 20), queries=(10, 20))
-    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
-    notes.clear()
+@pytest.mark.parametrize("content", ["", None])
+def test_half_a_measurement_is_none(measured, notes, content):
+    path = measured / "export.json"
+    path.write_text(path.read_text()[:-40] if content is None else content)
     TextEncoder(card(precision="int8"), backend="onnx")
-    assert "is damaged (export.json" in notes.text
+    assert f"{measured} is damaged (export.json" in notes.text
     assert "measured " in notes.text
     times = json.loads(path.read_text())["timing"]["passages"]
     assert (times["fp32"], times["int8 of 8 bits"]) != (10, 20)
 
 
-def test_an_edited_measurement_is_none(empty_cache, notes):
-    path = cached_export(card(), "int8") / "export.json"
+def test_an_edited_measurement_is_none(measured, notes):
+    path = measured / "export.json"
     known = json.loads(path.read_text())
-    known["timing"]["passages"]["fp32"] = 0.001
+    known["timing"]["passages"]["fp32"] = 1_000
     path.write_text(json.dumps(known))
     cached_export(card(), "int8")
     assert "is damaged (export.json has other values)" in notes.text
 
 
 @pytest.mark.parametrize("bits", [7, 8])
-def test_the_user_decides_instead(empty_cache, monkeypatch, notes, bits):
-    measured = cached_export(card(), "int8")
-    write_timing(measured, passages=(10, 20), queries=(10, 20))
-    notes.clear()
+def test_the_user_decides_instead(measured, monkeypatch, notes, bits):
     monkeypatch.setenv("PYSERINI_TASB_INT8", str(bits))
     assert TextEncoder(card(precision="int8"), backend="onnx").computes() == "onnx int8"
     assert "measured" not in notes.text
-    (chosen,) = (path for path in cache_folder().iterdir() if path != measured)
+    (chosen,) = set(cache_folder().iterdir()) - {measured}
     assert read_about(chosen).weight_bits == bits
     monkeypatch.delenv("PYSERINI_TASB_INT8")
     assert TextEncoder(card(precision="int8"), backend="onnx").computes() == "onnx fp32"
@@ -165,3 +182,73 @@ def test_tasb_export_says_what_was_measured(tmp_path, capsys, empty_cache):
     assert tasb(*arguments, tmp_path / "out") == 0
     assert "\n  on this processor: 2 passages: int8 of 8 bits " in capsys.readouterr().out
     assert not list(cached_timings())  # what a user keeps is not of the cache
+
+
+def int8_findings():
+    return [(finding.status, finding.found) for finding in check.check_int8()]
+
+
+def test_doctor_shows_what_was_measured(measured, monkeypatch):
+    write_timing(measured, passages=(10, 20), queries=(4, 2))
+    measured_here = (
+        "tiny on this processor: 2 passages: fp32 10.0 ms, int8 of 8 bits 20.0 ms, int8 of 7 bits 20.0 ms; "
+        "a query: fp32 4.0 ms, int8 of 8 bits 2.0 ms, int8 of 7 bits 2.0 ms (threads: 1); "
+        "taken: fp32 for passages, int8 of 8 bits for queries"
+    )
+    assert int8_findings() == [("ok", measured_here)]
+    monkeypatch.setattr(check, "processor", lambda: "another")
+    theirs, own = (found for _, found in int8_findings())
+    assert theirs.startswith(f"tiny on {processor()}: 2 passages: ")
+    assert own == "not measured on another: the first use of a model in int8 does it"
+    (measured / "export.json").write_text("{")
+    assert int8_findings() == [("ok", own)]
+
+
+def test_doctor_shows_what_the_user_decides(monkeypatch, empty_cache, capsys):
+    monkeypatch.setenv("PYSERINI_TASB_INT8", "7")
+    assert int8_findings() == [("ok", "weights of 7 bits, and no measurement: PYSERINI_TASB_INT8=7")]
+    monkeypatch.setenv("PYSERINI_TASB_INT8", "9")
+    monkeypatch.setattr(doctor, "CHECKS", {"int8": doctor.CHECKS["int8"]})
+    assert tasb("doctor") == 1
+    out = capsys.readouterr().out
+    assert re.search(r"!!  int8 .*the variable PYSERINI_TASB_INT8: expected 8 or 7, .*found `9`", out)
+    assert "type: unset PYSERINI_TASB_INT8" in out
+
+
+# What 64 products of 255 and 127 add up to: as it is, and where sums of two end at 2**15 - 1.
+EXACT, SATURATED = 64 * 255 * 127, 32 * (2**15 - 1)
+SATURATION = """
+import numpy as np, onnx, onnxruntime, sys
+from onnx import TensorProto, helper
+from pyserini_tasb.encoding.onnx_runtime import cached_export
+from pyserini_tasb.models.onnx import read_about
+from pyserini_tasb.recipes.types import EncoderCard
+inputs = [helper.make_tensor_value_info("a", TensorProto.UINT8, [1, 64])]
+outputs = [helper.make_tensor_value_info("y", TensorProto.INT32, None)]
+weights = onnx.numpy_helper.from_array(np.full((64, 16), 127, np.int8), "w")
+graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "w"], ["y"])], "g", inputs, outputs, [weights])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+print(session.run(None, {"a": np.full((1, 64), 255, np.uint8)})[0][0, 0])
+about = read_about(cached_export(EncoderCard(name="tiny", model=sys.argv[1]), "int8"))
+print(about.weight_bits, about.accuracy.cosine_mean, *sorted(about.timing.passages))
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not shutil.which("cc") or not shutil.which("objdump"),
+    reason="needs Linux on x86, a C compiler and objdump",
+)
+def test_where_products_saturate_the_better_weights_are_taken(tmp_path):
+    """On ONNX Runtime's kernels for AVX2, which processors with VNNI do not run by themselves."""
+    script = tmp_path / "saturation.py"
+    script.write_text(SATURATION)
+    command = [sys.executable, AVX2_ONLY, script, TINY_MODEL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    total, measured = done.stdout.splitlines()
+    assert int(total) == SATURATED < EXACT
+    bits, cosine, *names = measured.split(" ", 2)
+    assert bits in {"7", "8"}
+    assert float(cosine) > 0.98
+    assert names == ["fp32 int8 of 7 bits int8 of 8 bits"]
