@@ -17,7 +17,7 @@ import yaml
 
 from pyserini_tasb.encoding.export_accuracy import describe, measure, require_accuracy
 from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, require_packages, trace
-from pyserini_tasb.encoding.int8 import best_int8_graph, speeds
+from pyserini_tasb.encoding.int8 import asked_bits, best_int8_graph, speeds
 from pyserini_tasb.environment.processor import processor
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.cacm_collection import DATA
@@ -94,6 +94,8 @@ def export(
     folder = Path(output)
     require_new_folder(folder, overwrite=overwrite, inputs=[encoder, sample], made=FILES)
     require_packages()
+    if precision == "int8":
+        asked_bits()  # refuses what is wrong before slow work
     card = encoder_card(encoder)
     named = Fields.named(fields, docid_field)
     if named.given and not sample:
@@ -148,14 +150,15 @@ class Export(FileResult):
     def summary(self) -> str:
         """The exported model, its losses, and how to use it."""
         whole = self.attention_fused == self.attention_layers
-        fused = f"{self.attention_fused} of {self.attention_layers} layers"
-        return (
-            f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}"
-            f"{'' if whole else ', the others are right but slow'}\n"
-            f"  beside torch in fp32: {describe(self.accuracy)}\n"
-            f"{f'  on this processor: {speeds(self.timing)}' + chr(10) if self.timing else ''}"
-            f"  use it: --encoder {self.encoder}{f' --trust {self.trust}' if self.trust else ''}"
-        )
+        slow = "" if whole else ", the others are right but slow"
+        fused = f"{self.attention_fused} of {self.attention_layers} layers{slow}"
+        lines = [
+            f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}",
+            f"  beside torch in fp32: {describe(self.accuracy)}",
+            *([f"  on this processor: {speeds(self.timing)}"] if self.timing else []),
+            f"  use it: --encoder {self.encoder}{f' --trust {self.trust}' if self.trust else ''}",
+        ]
+        return "\n".join(lines)
 
 
 PASSAGES, QUERIES = 128, 64

@@ -187,6 +187,6 @@ def speeds(timing: Timing) -> str:
     """The numbers in a line."""
     parts = (
         f"{kind}: " + ", ".join(f"{name} {milliseconds:.1f} ms" for name, milliseconds in times.items())
-        for kind, times in (("2 passages", timing.passages), ("a query", timing.queries))
+        for kind, times in ((f"{PASSAGES[0]} passages", timing.passages), ("a query", timing.queries))
     )
     return f"{'; '.join(parts)} (threads: {timing.threads})"
