@@ -81,12 +81,14 @@ class OnnxGraph:
     Args:
         path: the graph's file, which is optimised already.
         device: `cpu`, `cuda:0`, …
+        by_turns: another graph computes next. Its threads do not wait busily for more work, for which they would keep
+            their cores.
 
     Raises:
         TasbError: no graph, a damaged one, or a GPU that this ONNX Runtime cannot use.
     """
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, path: Path, device: str, *, by_turns: bool = False) -> None:
         import onnxruntime
 
         providers = _providers(device)
@@ -95,6 +97,8 @@ class OnnxGraph:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3  # errors
+        if by_turns:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         advice = "remove the folder and export the model again"
         with explained(path, expected="a model that ONNX Runtime can read", do=advice):
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -137,6 +141,24 @@ class Accuracy(Strict):
     rbo: float
 
 
+Candidate = Literal["fp32", "int8 of 8 bits", "int8 of 7 bits"]
+"""A graph of a model: in fp32, or with int8 weights of so many bits."""
+
+
+class Timing(Strict):
+    """Milliseconds that candidates took for the same batch, measured side by side on one processor.
+
+    Args:
+        passages: for a few passages.
+        queries: for one query.
+        threads: that computed.
+    """
+
+    passages: dict[Candidate, float]
+    queries: dict[Candidate, float]
+    threads: int
+
+
 class ExportAbout(Strict):
     """The contents of `export.json`: all that is known of an exported model.
 
@@ -145,7 +167,9 @@ class ExportAbout(Strict):
         source_weights: a digest of the tensors in them; earlier versions did not write it.
         attention_layers: layers whose attention is of all tokens.
         attention_fused: so many of them compute it in one operator.
-        weight_bits: bits of int8 weights; 8 are too many for CPUs whose products saturate.
+        weight_bits: bits of int8 weights; 8 can be too many for CPUs whose products saturate.
+        processor: that it was exported on, where its accuracy was measured; earlier versions did not write it.
+        timing: of its candidates there; None in fp32, and where the user chose the bits.
         files: graph, tokenizer and configuration → bytes and SHA-256; none where an earlier version exported.
         own_digest: a digest of all other keys.
     """
@@ -163,6 +187,8 @@ class ExportAbout(Strict):
     attention_layers: int
     attention_fused: int
     weight_bits: WeightBits = 8
+    processor: str = ""
+    timing: Timing | None = None
     accuracy: Accuracy
     versions: dict[str, str]
     files: dict[str, tuple[int, str]] = Field(default_factory=dict)
