@@ -1,6 +1,7 @@
 """Each kind of index over the same vectors: size, seconds to build, recall, milliseconds a query.
 
     python benchmarks/index_kinds.py                          # 100,000 random vectors of 768 dimensions
+    python benchmarks/index_kinds.py --quick                  # 10,000 of 128
     python benchmarks/index_kinds.py --vectors DIR            # of `tasb encode`, or a flat Faiss folder
     python benchmarks/index_kinds.py --kinds flat int8 OPQ64,IVF256,PQ64
 
@@ -9,7 +10,6 @@ Random vectors are a mixture of Gaussians. Texts are spread otherwise: take reca
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -19,19 +19,23 @@ from typing import Any
 
 import faiss
 import numpy as np
+from measuring import Options, Results
 
 from pyserini_tasb.cli.main import main as main_of_tasb
 from pyserini_tasb.indexes.build import KINDS, REPORT
+from pyserini_tasb.indexes.vector_source import open_vectors
 
 COLUMNS = {
-    "MB": 10,
-    "build s": 10,
-    "recall@10": 11,
-    "recall@100": 12,
-    "recall@1000": 13,
-    "p50 ms": 10,
-    "p99 ms": 10,
+    "MB": ".1f",
+    "build s": ".1f",
+    "recall@10": ".4f",
+    "recall@100": ".4f",
+    "recall@1000": ".4f",
+    "p50 ms": ".2f",
+    "p99 ms": ".2f",
 }
+# Seconds on the machine of `measuring.PROBES`: of a kind whatever its size, and of a number in a vector.
+STARTING, NUMBER = 1.5, 1.5e-7
 COMPONENTS = 500
 CENTRE_SCALE = 0.5
 ROWS_AT_ONCE = 10_000
@@ -39,25 +43,34 @@ ROWS_AT_ONCE = 10_000
 REFINED = ("int8+fp32", "rabitq+fp16", "ivfpq+fp16", "ivfrabitq+fp16")
 
 
-def main() -> None:
+def main() -> int:
     """Build and measure one kind after the other; print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser = Options(__file__, __doc__, quick={"rows": 10_000, "dimension": 128})
     parser.add_argument("--vectors", type=Path, metavar="DIR", help="instead of random ones")
     parser.add_argument("--rows", type=int, default=100_000, help="random vectors (default: %(default)s)")
     parser.add_argument("--dimension", type=int, default=768, help="of random vectors (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", default=[*KINDS, *REFINED], help="KIND or KIND+fp32, +fp16")
     parser.add_argument("--threads", type=int, help="default: the cores this process may use")
-    parser.add_argument("--json", type=Path, default=Path("index_kinds.json"), help="default: %(default)s")
     options = parser.parse_args()
-    reports = []
+    results = Results(options, COLUMNS)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        vectors = options.vectors or random_vectors(folder / "vectors", options.rows, options.dimension)
+        rows, dimension = options.rows, options.dimension
+        if options.vectors:
+            source = open_vectors(options.vectors)
+            rows, dimension = source.count, source.dimension
+        results.expect(
+            f"{len(options.kinds)} kinds of index of {rows:,} vectors",
+            python=len(options.kinds) * (STARTING + rows * dimension * NUMBER),
+        )
+        vectors = options.vectors or random_vectors(folder / "vectors", rows, dimension)
         for kind in options.kinds:
-            reports.append(report(kind, vectors, folder / "index", options.threads))
+            found = report(kind, vectors, folder / "index", options.threads)
+            results.rows[kind] = row(found)
             shutil.rmtree(folder / "index")
-    print(table(reports))
-    options.json.write_text(json.dumps(reports, indent=1) + "\n")
+    results.note(f"{found['vectors']:,} vectors of {found['dimension']} dimensions, {found['threads']} threads")
+    results.note(f"queries: {found['queries']}")
+    return results.finish()
 
 
 def report(kind: str, vectors: Path, output: Path, threads: int | None) -> dict[str, Any]:
@@ -70,21 +83,12 @@ def report(kind: str, vectors: Path, output: Path, threads: int | None) -> dict[
     return {**json.loads((output / REPORT).read_text()), "kind": kind}
 
 
-def table(reports: list[dict[str, Any]]) -> str:
-    """A line for each kind."""
-    first = reports[0]
-    lines = [
-        f"{first['vectors']:,} vectors of {first['dimension']} dimensions, {first['threads']} threads",
-        f"queries: {first['queries']}",
-        "kind".ljust(14) + "".join(name.rjust(width) for name, width in COLUMNS.items()),
-    ]
-    for row in reports:
-        quality = row["quality"]
-        lines.append(
-            f"{row['kind']:14}{row['bytes'] / 1e6:10.1f}{row['seconds']:10.1f}{quality['recall']['10']:11.4f}"
-            f"{quality['recall']['100']:12.4f}{quality['recall']['1000']:13.4f}{quality['p50']:10.2f}{quality['p99']:10.2f}"
-        )
-    return "\n".join(lines)
+def row(found: dict[str, Any]) -> dict[str, float]:
+    """The columns of a kind's report."""
+    quality = found["quality"]
+    recall = {f"recall@{depth}": share for depth, share in quality["recall"].items()}
+    latency = {f"{name} ms": quality[name] for name in ("p50", "p99")}
+    return {"MB": found["bytes"] / 1e6, "build s": found["seconds"], **recall, **latency}
 
 
 def random_vectors(folder: Path, rows: int, dimension: int) -> Path:
@@ -102,4 +106,4 @@ def random_vectors(folder: Path, rows: int, dimension: int) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What others compute the same vectors with: Pyserini's encoders, sentence-transformers, OpenVINO, plain ONNX Runtime.
+
+Pyserini gets texts as it always does. All others get ours: the same token ids or texts, cut at the same length, in the
+same batches of texts of similar length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pyserini_tasb.environment.java import ensure_java
+from pyserini_tasb.environment.processor import threads
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.tokenizers import batches_by_length, vectors_by_length
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from measuring import Results
+    from numpy.typing import NDArray
+
+    from pyserini_tasb.encoding.encoders import TextEncoder
+    from pyserini_tasb.recipes.types import EncoderCard
+
+    Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+
+PYSERINI_BATCH = 64  # its default
+
+
+def pyserini_passages(card: EncoderCard, max_length: int) -> Encode:
+    """Pyserini's AutoDocumentEncoder, in its own batches: in the order of the texts."""
+    ensure_java()
+    from pyserini.encode import AutoDocumentEncoder
+
+    encoder = AutoDocumentEncoder(str(find_checkpoint(card.model)), device="cpu", pooling=card.pooling)
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        starts = range(0, len(texts), PYSERINI_BATCH)
+        return np.vstack([encoder.encode(texts[at : at + PYSERINI_BATCH], max_length=max_length) for at in starts])
+
+    return encode
+
+
+def pyserini_queries(card: EncoderCard) -> Encode:
+    """Pyserini's AutoQueryEncoder, which encodes queries one by one, however many there are."""
+    ensure_java()
+    from pyserini.encode import AutoQueryEncoder
+
+    encoder = AutoQueryEncoder(encoder_dir=str(find_checkpoint(card.model)), device="cpu", pooling=card.pooling)
+    return lambda texts: np.vstack([encoder.encode(text) for text in texts])
+
+
+def other_libraries(card: EncoderCard, ours: TextEncoder, max_length: int, results: Results) -> dict[str, Encode]:
+    """Name → how it encodes, of each library that is installed; what is not is said.
+
+    Args:
+        ours: the encoder whose tokenizer and batches they get.
+        max_length: tokens kept of a text.
+    """
+    found: dict[str, Encode] = {}
+    if results.has("sentence_transformers", "sentence-transformers"):
+        found["sentence-transformers torch"] = sentence_transformers(card, ours, max_length, "torch")
+        if results.has("optimum", "sentence-transformers onnx"):
+            found["sentence-transformers onnx"] = sentence_transformers(card, ours, max_length, "onnx")
+    if results.has("openvino", "OpenVINO"):
+        found["OpenVINO fp32"] = openvino(card, ours, max_length, "f32")
+        if results.multiplies("bf16", "OpenVINO bf16"):
+            found["OpenVINO bf16"] = openvino(card, ours, max_length, "bf16")
+    return found
+
+
+def sentence_transformers(card: EncoderCard, ours: TextEncoder, max_length: int, backend: Any) -> Encode:
+    """sentence-transformers with one of its back ends."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+
+    transformer = Transformer(str(find_checkpoint(card.model)), max_seq_length=max_length, backend=backend)
+    pooling = Pooling(ours.dimension, pooling_mode=card.pooling)
+    model = SentenceTransformer(modules=[transformer, pooling], device="cpu")
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.empty((len(texts), ours.dimension), np.float32)
+        lengths = [len(ids) for ids in token_ids(ours, texts, max_length)]
+        for batch in batches_by_length(lengths, ours.tokens_per_batch()):
+            chosen = [texts[position] for position in batch]
+            vectors[batch] = model.encode(chosen, batch_size=len(batch), show_progress_bar=False)
+        return vectors
+
+    return encode
+
+
+def openvino(card: EncoderCard, ours: TextEncoder, max_length: int, precision: str) -> Encode:
+    """OpenVINO, of the model as transformers has it."""
+    import openvino as ov
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(find_checkpoint(card.model), attn_implementation="eager").eval()
+    example = torch.ones((2, 16), dtype=torch.int64)
+
+    class Pooled(torch.nn.Module):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            states = model(input_ids=input_ids, attention_mask=attention_mask)[0]
+            if card.pooling == "cls":
+                return states[:, 0]
+            weights = attention_mask[..., None].to(states.dtype)
+            return (states * weights).sum(1) / weights.sum(1)
+
+    with torch.no_grad():
+        graph = ov.convert_model(Pooled(), example_input={"input_ids": example, "attention_mask": example})
+    # Without the hints it computes in bf16 where the processor can, and divides the cores into streams.
+    hints = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return in_our_batches(ov.Core().compile_model(graph, "CPU", hints), ours, max_length)
+
+
+def in_our_batches(compiled: Any, ours: TextEncoder, max_length: int) -> Encode:
+    """Encode by a function of ids and mask [texts, tokens] whose first result is vectors [texts, dimension]."""
+
+    class Compiled:
+        tokens_per_batch = ours.tokens_per_batch()
+
+        def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+            vectors: NDArray[np.float32] = compiled([ids, mask])[0]
+            return vectors
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        ids = token_ids(ours, texts, max_length)
+        return vectors_by_length(Compiled(), ids, pad_id=ours.pad_id, dimension=ours.dimension)
+
+    return encode
+
+
+def token_ids(ours: TextEncoder, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """The ids of each text, special tokens included, without padding."""
+    found: list[list[int]] = ours.tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    return found
