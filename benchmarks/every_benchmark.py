@@ -6,7 +6,7 @@
 
 The files are FOLDER/PROCESSOR.json and FOLDER/PROCESSOR.md, named after the kind of processor. With `--only`, what they
 have of other benchmarks stays. A benchmark that breaks is shown, and the others run. The exit status is 1 if one of
-those run broke or missed a floor. To add a column to docs/speed.md, put the JSON into docs/speed and run benchmarks/speed_page.py.
+those run broke or missed a floor. benchmarks/speed_page.py makes a column of docs/speed.md from the JSON.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pyserini_tasb.environment.processor import cpu_has_int8, threads
+from pyserini_tasb.environment.processor import cpu_has_int8, request_reproducibility, threads
 from pyserini_tasb.models.backends import cpu_has_bf16
 from pyserini_tasb.tables import markdown_table, text_table
 
@@ -79,6 +79,7 @@ class Results:
     """
 
     def __init__(self, arguments: argparse.Namespace, columns: dict[str, str]) -> None:
+        request_reproducibility()  # before a probe multiplies
         self.output: Path = arguments.output
         # Row → column → a number, or [median, least, most].
         self.rows: dict[str, dict[str, float | list[float]]] = {}
@@ -115,11 +116,11 @@ class Results:
         self.skipped.append(f"{what}: {why}")
         print(f"skipped {self.skipped[-1]}", flush=True)
 
-    def has(self, package: str, what: str) -> bool:
-        """Whether an optional package is installed; without it, `what` is skipped."""
+    def has(self, package: str, what: str, extra: str = "bench") -> bool:
+        """Whether a package of an extra of pyproject.toml is installed; without it, `what` is skipped."""
         if importlib.util.find_spec(package):
             return True
-        self.skip(what, f"{package} is not installed (pip install 'pyserini-tasb[bench]')")
+        self.skip(what, f"{package} is not installed (pip install 'pyserini-tasb[{extra}]')")
         return False
 
     def multiplies(self, precision: str, what: str) -> bool:

@@ -63,7 +63,7 @@ def other_libraries(card: EncoderCard, ours: TextEncoder, max_length: int, resul
     found: dict[str, Encode] = {}
     if results.has("sentence_transformers", "sentence-transformers"):
         found["sentence-transformers torch"] = sentence_transformers(card, ours, max_length, "torch")
-        if results.has("optimum", "sentence-transformers onnx"):
+        if results.has("optimum", "sentence-transformers onnx", "bench-optimum"):
             found["sentence-transformers onnx"] = sentence_transformers(card, ours, max_length, "onnx")
     if results.has("openvino", "OpenVINO"):
         found["OpenVINO fp32"] = openvino(card, ours, max_length, "f32")

@@ -154,7 +154,7 @@ def settings(benchmark: str, found: Sequence[Document]) -> str:
         notes = [note for note in result.get("notes", []) if "\n" not in note]
         left_out = [f"skipped {each}" for each in result.get("skipped", [])]
         broke = [f"broke: {result['broke']}"] if state(result) == "broke" else []
-        lines.append(f"* {_name(document)}: {'; '.join([', '.join(given), *notes, *left_out, *broke])}.")
+        lines.append(f"* {_name(document)}: {'; '.join([', '.join(given), *notes, *left_out, *broke])}")
     return "\n".join(lines)
 
 
