@@ -6,6 +6,7 @@ same batches of texts of similar length.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,9 @@ def sentence_transformers(card: EncoderCard, ours: TextEncoder, max_length: int,
     from sentence_transformers.models import Pooling, Transformer
 
     transformer = Transformer(str(find_checkpoint(card.model)), max_seq_length=max_length, backend=backend)
+    # BERT's tokenizer names segments, which DistilBERT does not take.
+    taken, tokenizer = inspect.signature(transformer.auto_model.forward).parameters, transformer.tokenizer
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
     pooling = Pooling(ours.dimension, pooling_mode=card.pooling)
     model = SentenceTransformer(modules=[transformer, pooling], device="cpu")
 
@@ -101,8 +105,12 @@ def openvino(card: EncoderCard, ours: TextEncoder, max_length: int, precision: s
     example = torch.ones((2, 16), dtype=torch.int64)
 
     class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = model
+
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            states = model(input_ids=input_ids, attention_mask=attention_mask)[0]
+            states = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
             if card.pooling == "cls":
                 return states[:, 0]
             weights = attention_mask[..., None].to(states.dtype)
