@@ -36,6 +36,7 @@ HERE = Path(__file__).parent
 BENCHMARKS = (
     "encode",
     "query_latency",
+    "plain_onnx",
     "precision",
     "train_speed",
     "teacher_vectors",
@@ -50,7 +51,8 @@ BENCHMARKS = (
     "server_requests",
 )
 # Which of them read real texts.
-CORPUS, TOPICS = {"encode", "train_speed", "teacher_vectors"}, {"query_latency", "train_speed", "teacher_vectors"}
+CORPUS = {"encode", "plain_onnx", "train_speed", "teacher_vectors"}
+TOPICS = {"query_latency", "plain_onnx", "train_speed", "teacher_vectors"}
 LIMIT_SECONDS = 600
 
 

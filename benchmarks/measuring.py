@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pyserini_tasb.environment.processor import cpu_has_int8, request_reproducibility, threads
+from pyserini_tasb.environment.processor import cpu_has_int8, processor, request_reproducibility, threads
 from pyserini_tasb.models.backends import cpu_has_bf16
 from pyserini_tasb.tables import markdown_table, text_table
 
@@ -30,13 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pyserini", "torch", "transformers", "onnxruntime", "faiss-cpu", "numpy")
-# What a processor's kind is told by: of each line the first that it has.
-INSTRUCTIONS = (
-    {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"},
-    {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "asimddp": "dot product"},
-    {"avx512_bf16": "BF16", "bf16": "BF16"},
-    {"amx_bf16": "AMX"},
-)
 # Seconds of both probes on the machine where the benchmarks' own seconds were taken: AMD EPYC, AVX-512, 2 cores, quiet.
 PROBED_ON, PROBES = "an AMD EPYC with AVX-512 and two cores", {"matrices": 0.063, "python": 0.095}
 
@@ -236,7 +228,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "processor": ", ".join([processor_name(), *instructions()]),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": threads(),
         "load": round(os.getloadavg()[0], 2),
@@ -247,32 +239,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def processor_name() -> str:
-    """The name that the processor's maker gave it."""
-    if platform.system() == "Darwin":
-        return _said(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
-    found = re.search(r"^model name\s*: (.+)$", _cpuinfo(), re.MULTILINE)
-    return " ".join(found[1].split()) if found else platform.machine()
-
-
-def instructions() -> list[str]:
-    """The instructions for vectors and matrices that make a difference here."""
-    flags = set(_cpuinfo().split())
-    first = (next((name for flag, name in group.items() if flag in flags), "") for group in INSTRUCTIONS)
-    return [name for name in first if name]
-
-
 def commit() -> str:
     """The commit that is measured; `+` behind it means with changes."""
     found = _said(["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"])
     return found + ("+" if found and _said(["git", "-C", str(ROOT), "status", "--porcelain", "-uno"]) else "")
-
-
-def _cpuinfo() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 def _said(command: list[str]) -> str:

@@ -1,16 +1,19 @@
 """What reduced precision costs: each back end's ranking of a judged collection beside fp32's, with paired tests.
 
     python benchmarks/precision.py nfcorpus scifact
+    python benchmarks/precision.py nfcorpus --encoder mpnet/model --max-length 128 --ways onnx-fp32 onnx-int8-8
     python benchmarks/precision.py --quick            # a part of CACM, which is in the package
 
 A collection is a folder with collection.jsonl, queries.tsv and qrels.txt. All of its passages are encoded, and searched
-exactly; queries are encoded one by one, as they come. The tests are those of `tasb evaluate`.
+exactly; queries are encoded one by one, as they come. int8 is tried with weights of 8 and of 7 bits. The tests are
+those of `tasb evaluate`.
 Needs `pip install -e '.[demo,onnx]'`.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +26,7 @@ from measuring import Options, Results
 
 import pyserini_tasb as tasb
 from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.encoding.int8 import VARIABLE as INT8_BITS
 from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.formats.cacm_collection import lay_out
 from pyserini_tasb.formats.collections import open_collection
@@ -31,11 +35,14 @@ from pyserini_tasb.formats.topics import read_topics
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.recipes.types import EncoderCard
 
 
-WAYS = (("torch", "fp32"), ("onnx", "fp32"), ("torch", "bf16"), ("onnx", "int8"))
+# The first one that is asked for is what the others are compared with.
+WAYS = ("torch-fp32", "onnx-fp32", "torch-bf16", "onnx-int8-8", "onnx-int8-7")
 DEPTH = 100
 MEASURES = ("nDCG@10", f"R@{DEPTH}")
 COLUMNS = {column: form for measure in MEASURES for column, form in ((measure, ".4f"), (f"{measure}: p", ".2f"))}
@@ -49,17 +56,22 @@ def main() -> int:
     parser.add_argument("collections", nargs="*", type=Path, help="folders (default: CACM)")
     parser.add_argument("--passages", type=int, help="so many, those judged relevant first (default: all)")
     parser.add_argument("--encoder", default="minilm", help="default: %(default)s")
+    parser.add_argument("--max-length", type=int, help="tokens kept of a passage; default: the card's")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="back end, precision, bits; default: all"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(threads())
     card = encoder_card(arguments.encoder)
+    card = card.model_copy(update={"passage_max_length": arguments.max_length or card.passage_max_length})
     results = Results(arguments, COLUMNS)
     with tempfile.TemporaryDirectory() as folder:
         collections = arguments.collections or [write_cacm(Path(folder) / "cacm")]
         corpora = {path: passages_of(path, arguments.passages) for path in collections}
         total = sum(map(len, corpora.values()))
-        results.expect(f"{total:,} passages by {len(WAYS)} ways", matrices=total * PASSAGE, python=LOADING)
+        results.expect(f"{total:,} passages by {len(arguments.ways)} ways", matrices=total * PASSAGE, python=LOADING)
         for path, passages in corpora.items():
-            compare(card, path, passages, results)
+            compare(card, path, passages, arguments.ways, results)
     return results.finish()
 
 
@@ -82,13 +94,16 @@ def passages_of(collection: Path, count: int | None) -> dict[str, str]:
     return {docid: passages[docid] for docid in itertools.islice(chosen, count)}
 
 
-def compare(card: EncoderCard, collection: Path, passages: dict[str, str], results: Results) -> None:
+def compare(
+    card: EncoderCard, collection: Path, passages: dict[str, str], ways: Sequence[str], results: Results
+) -> None:
     """Add one collection's rows."""
     runs = {}
-    for backend, precision in WAYS:
-        way = f"{backend} {precision}"
+    for way in ways:
+        backend, precision, *bits = way.split("-")
+        os.environ[INT8_BITS] = "".join(bits)
         encoder = TextEncoder(card.model_copy(update={"precision": precision}), backend=backend)
-        if encoder.computes() == way:
+        if encoder.computes() == f"{backend} {precision}":
             runs[way] = search(encoder, collection, passages)
         else:
             results.skip(way, f"who asks for it gets {encoder.computes()} on this processor")

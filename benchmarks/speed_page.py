@@ -51,6 +51,10 @@ TABLES = (
     Shown("One query: times Pyserini (p50 in ms)", "query_latency", "times Pyserini", "p50 ms"),
     Shown("Queries: p99 of one in ms (a batch of 10 in ms)", "query_latency", "p99 ms", "batch 10 ms"),
     Shown("Queries: a batch of 2,000 in ms", "query_latency", "batch 2000 ms"),
+    Shown(
+        "int8 of passages: times plain ONNX Runtime (ms each)", "plain_onnx", "times plain, passages", "ms, passages"
+    ),
+    Shown("int8 of queries: times plain ONNX Runtime (ms each)", "plain_onnx", "times plain, queries", "ms, queries"),
     Shown("Reduced precision: nDCG@10 (R@100)", "precision", "nDCG@10", "R@100"),
     Shown(
         "Training: times sentence-transformers (seconds a step)", "train_speed", "times sentence-transformers", "s/step"

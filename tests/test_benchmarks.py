@@ -22,7 +22,7 @@ from tests.command_line import MODULE, TASB, parse
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 # Parts of benchmarks, and studies, which take hours or count no time.
-PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers", "plain_onnx"}
+PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers"}
 PARTS |= {"random_distilbert", "real_texts", "speed_page"}
 STUDIES = {"rerank_depths", "walks"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("*.py"))

@@ -13,11 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-import numpy as np
 import yaml
 
-from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, quantise, require_packages, trace
-from pyserini_tasb.environment.processor import int8_weight_bits
+from pyserini_tasb.encoding.export_accuracy import describe, measure, require_accuracy
+from pyserini_tasb.encoding.export_graph import PACKAGES, fuse, optimise, require_packages, trace
+from pyserini_tasb.encoding.int8 import asked_bits, best_int8_graph, speeds
+from pyserini_tasb.environment.processor import processor
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.cacm_collection import DATA
 from pyserini_tasb.formats.collections import open_collection
@@ -33,7 +34,7 @@ from pyserini_tasb.models.checkpoints import (
     is_exported,
     weights_digest,
 )
-from pyserini_tasb.models.onnx import Accuracy, ExportAbout, OnnxGraph, sizes_and_digests, write_about
+from pyserini_tasb.models.onnx import Accuracy, ExportAbout, OnnxGraph, Timing, sizes_and_digests, write_about
 from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, vectors_by_length
 from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.recipes.lookup import encoder_card
@@ -44,16 +45,11 @@ from pyserini_tasb.results import FileResult
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    from pyserini_tasb.environment.processor import WeightBits
+    from pyserini_tasb.encoding.export_accuracy import BothVectors
     from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.models.backends import TorchModel
     from pyserini_tasb.models.tokenizers import HuggingFaceTokenizer
     from pyserini_tasb.results import StrPath
-
-    BothVectors = tuple[NDArray[np.float32], NDArray[np.float32]]
-    """Vectors of passages [passages, dimension], and of queries [queries, dimension]."""
 
 
 ExportPrecision = Literal["fp32", "int8"]
@@ -98,6 +94,8 @@ def export(
     folder = Path(output)
     require_new_folder(folder, overwrite=overwrite, inputs=[encoder, sample], made=FILES)
     require_packages()
+    if precision == "int8":
+        asked_bits()  # refuses what is wrong before slow work
     card = encoder_card(encoder)
     named = Fields.named(fields, docid_field)
     if named.given and not sample:
@@ -116,6 +114,7 @@ def export(
         attention_layers=about.attention_layers,
         attention_fused=about.attention_fused,
         accuracy=about.accuracy,
+        timing=about.timing,
         trust=package_of(card.pooling),
     )
 
@@ -130,6 +129,7 @@ class Export(FileResult):
         attention_layers: layers whose attention is of all tokens.
         attention_fused: those of them that compute it in one operator; the others are right but slow.
         accuracy: its vectors and rankings beside those of torch in fp32.
+        timing: of int8 beside fp32, on this processor; None in fp32, or if PYSERINI_TASB_INT8 chose the weights' bits.
         trust: the package whose code pools, which `tasb` has to be told to trust; None if it is ours.
     """
 
@@ -138,6 +138,7 @@ class Export(FileResult):
     attention_layers: int
     attention_fused: int
     accuracy: Accuracy
+    timing: Timing | None = None
     trust: str | None = None
 
     @property
@@ -149,13 +150,15 @@ class Export(FileResult):
     def summary(self) -> str:
         """The exported model, its losses, and how to use it."""
         whole = self.attention_fused == self.attention_layers
-        fused = f"{self.attention_fused} of {self.attention_layers} layers"
-        return (
-            f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}"
-            f"{'' if whole else ', the others are right but slow'}\n"
-            f"  beside torch in fp32: {describe(self.accuracy)}\n"
-            f"  use it: --encoder {self.encoder}{f' --trust {self.trust}' if self.trust else ''}"
-        )
+        slow = "" if whole else ", the others are right but slow"
+        fused = f"{self.attention_fused} of {self.attention_layers} layers{slow}"
+        lines = [
+            f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}",
+            f"  beside torch in fp32: {describe(self.accuracy)}",
+            *([f"  on this processor: {speeds(self.timing)}"] if self.timing else []),
+            f"  use it: --encoder {self.encoder}{f' --trust {self.trust}' if self.trust else ''}",
+        ]
+        return "\n".join(lines)
 
 
 PASSAGES, QUERIES = 128, 64
@@ -233,10 +236,21 @@ def export_model(
         return encode(passages), encode(queries)
 
     exact = vectors(model)
-    bits = int8_weight_bits()
+    work = folder / "work"
+    work.mkdir()
     with _failures_explained(card.model):
-        fused = _write_graph(model, folder, precision, bits)
-        accuracy = measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu")))
+        fused = _write_fused_graph(model, work / "fused.onnx")
+        if precision == "int8":
+            graph = best_int8_graph(
+                work / "fused.onnx", lambda graph: measure(exact, vectors(graph)), passages, queries, card.model
+            )
+            bits, accuracy, timing = graph.bits, graph.accuracy, graph.timing
+            graph.path.rename(folder / EXPORTED_WEIGHTS)
+        else:
+            optimise(work / "fused.onnx", folder / EXPORTED_WEIGHTS)
+            bits, accuracy, timing = 8, measure(exact, vectors(OnnxGraph(folder / EXPORTED_WEIGHTS, "cpu"))), None
+    shutil.rmtree(work)
+    model.module.transformer.config.save_pretrained(folder)
     _write_tokenizer(tokenizer, folder, sample)
     if not force:
         require_accuracy(accuracy, precision, card.model)
@@ -253,6 +267,8 @@ def export_model(
         attention_layers=int(model.module.transformer.config.num_hidden_layers) - model.module.first_token_only,
         attention_fused=fused,
         weight_bits=bits,
+        processor=processor(),
+        timing=timing,
         accuracy=accuracy,
         versions={name: version(name) for name in ("onnxruntime", "torch", "transformers", *PACKAGES)},
         files=sizes_and_digests(folder),  # all but `export.json` and the card, which its owner may change
@@ -278,20 +294,13 @@ def _failures_explained(model: str) -> Iterator[None]:
         ) from error
 
 
-def _write_graph(model: TorchModel, folder: Path, precision: ExportPrecision, bits: WeightBits) -> int:
-    """Write the graph; return how many layers' attention was fused."""
+def _write_fused_graph(model: TorchModel, path: Path) -> int:
+    """Write the model's graph in fp32; return how many layers' attention was fused."""
     config = model.module.transformer.config
-    work = folder / "work"
-    work.mkdir()
-    trace(model.module, work / "traced.onnx")
-    fused = fuse(
-        work / "traced.onnx", work / "fused.onnx", heads=int(config.num_attention_heads), hidden=int(config.hidden_size)
-    )
-    if precision == "int8":
-        quantise(work / "fused.onnx", work / "quantised.onnx", bits)
-    optimise(work / ("quantised.onnx" if precision == "int8" else "fused.onnx"), folder / EXPORTED_WEIGHTS)
-    shutil.rmtree(work)
-    config.save_pretrained(folder)
+    traced = path.with_name("traced.onnx")
+    trace(model.module, traced)
+    fused = fuse(traced, path, heads=int(config.num_attention_heads), hidden=int(config.hidden_size))
+    traced.unlink()
     return fused
 
 
@@ -325,95 +334,3 @@ def _write_card(card: EncoderCard, folder: Path, precision: ExportPrecision) -> 
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
     note = "# Written by `tasb export`; every key is explained in encoders/README.md of pyserini-tasb.\n"
     (folder / f"{exported.name}.yaml").write_text(note + text, encoding="utf-8")
-
-
-TOP = 10
-RANKING = 100
-# (least cosine of all, mean cosine, mean overlap of the first ten)
-FLOORS = {"fp32": (0.99999, 0.99999, 0.99), "int8": (0.9, 0.98, 0.8)}
-
-
-def measure(exact: BothVectors, exported: BothVectors) -> Accuracy:
-    """Compare vectors of passages [passages, dimension] and queries [queries, dimension], and the rankings they make.
-
-    Args:
-        exact: by torch in fp32.
-        exported: of the same texts.
-    """
-    cosines = np.concatenate([_cosines(one, other) for one, other in zip(exact, exported, strict=True)])
-    rankings = list(zip(_rankings(*exact), _rankings(*exported), strict=True))
-    return Accuracy(
-        passages=len(exact[0]),
-        queries=len(exact[1]),
-        cosine_mean=float(cosines.mean()),
-        cosine_min=float(cosines.min()),
-        overlap_at_10=float(np.mean([overlap(one[:TOP], other[:TOP]) for one, other in rankings])),
-        rbo=float(np.mean([rank_biased_overlap(one, other) for one, other in rankings])),
-    )
-
-
-def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
-    """Check that a model lost no more than its precision explains.
-
-    Raises:
-        TasbError: it did.
-    """
-    least, mean, top = FLOORS[precision]
-    # Said so that vectors of nan fail.
-    if not (accuracy.cosine_min >= least and accuracy.cosine_mean >= mean and accuracy.overlap_at_10 >= top):
-        raise TasbError(
-            where=model,
-            expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
-            f"overlap of {top}",
-            found=describe(accuracy),
-            # By whatever verb the model is exported, `tasb export` has these options.
-            do="take fp32 (or bf16 with torch), measure with --sample on texts of your own, or write it all the same "
-            "(tasb export --force)",
-        )
-
-
-def describe(accuracy: Accuracy) -> str:
-    """The numbers in a line."""
-    return (
-        f"cosine {accuracy.cosine_mean:.6f} on average, {accuracy.cosine_min:.6f} at least; top-10 overlap "
-        f"{accuracy.overlap_at_10:.4f}, RBO {accuracy.rbo:.4f} "
-        f"({accuracy.queries} queries, {accuracy.passages} passages)"
-    )
-
-
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    exact, exported = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(exported, axis=1)
-    cosines: NDArray[np.float64] = (exact * exported).sum(axis=1) / lengths
-    return cosines
-
-
-def _rankings(passages: NDArray[np.float32], queries: NDArray[np.float32]) -> list[list[int]]:
-    rankings: list[list[int]] = np.argsort(-(queries @ passages.T), axis=1, kind="stable")[:, :RANKING].tolist()
-    return rankings
-
-
-def overlap(one: Sequence[int], other: Sequence[int]) -> float:
-    """The share of two tops of one length that is in both, whatever the order."""
-    return len({*one} & {*other}) / len(one)
-
-
-def rank_biased_overlap(one: Sequence[int], other: Sequence[int], persistence: float = 0.9) -> float:
-    """RBO of two rankings of one length, extrapolated (Webber, Moffat and Zobel, TOIS 2010, Eq. 32): 1 if they are one.
-
-    Args:
-        one: a ranking, best first, no item twice.
-        other: a ranking.
-        persistence: p; at 0.9 the first ten ranks have 86 % of the weight.
-    """
-    seen_in_one: set[int] = set()
-    seen_in_other: set[int] = set()
-    common, agreement, total, weight = 0, 0.0, 0.0, 1.0
-    for depth, (item, counterpart) in enumerate(zip(one, other, strict=True), 1):
-        seen_in_one.add(item)
-        seen_in_other.add(counterpart)
-        common += (item in seen_in_other) + (counterpart in seen_in_one) - (item == counterpart)
-        agreement = common / depth
-        weight *= persistence
-        total += agreement * weight
-    return agreement * weight + (1 - persistence) / persistence * total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -16,16 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.encoding.export_graph import missing_packages, require_packages
-from pyserini_tasb.environment.processor import cpu_has_int8, int8_weight_bits
+from pyserini_tasb.encoding.int8 import asked_bits, is_faster
+from pyserini_tasb.environment.processor import int8_products_saturate, processor
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.models.backends import ACCURACY, BACKENDS
-from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest, is_exported, user_cache
+from pyserini_tasb.models.checkpoints import EXPORTED, find_checkpoint, folder_digest, is_exported, user_cache
 from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, read_about
 from pyserini_tasb.models.poolings import POOLINGS
 from pyserini_tasb.outputs import new_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyserini_tasb.encoding.export import ExportPrecision
+    from pyserini_tasb.models.backends import Texts
+    from pyserini_tasb.models.onnx import ExportAbout
     from pyserini_tasb.recipes.types import EncoderCard, Precision
 
 
@@ -37,19 +43,24 @@ ABANDONED_SECONDS = 3_600
 
 @BACKENDS.register("onnx")
 class OnnxRuntime:
-    """ONNX Runtime: fp32, and int8 where the CPU multiplies it. A model is exported the first time."""
+    """ONNX Runtime: fp32, and int8 where it is faster on this CPU. A model is exported the first time."""
 
     def best_device(self) -> str:
         """A GPU if ONNX Runtime is built for one."""
         return "cuda:0" if has_gpu() else "cpu"
 
-    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
-        """A fast format, as `Backend` says. A model that is exported already has one precision."""
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str, texts: Texts) -> Precision:
+        """Its fastest format, as `Backend` says. A model that is exported already has one precision.
+
+        Whether int8 is faster than fp32 is measured when a model is exported in int8, which this does the first time.
+        """
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
         if is_exported(folder):
             return _exported_precision(folder, precision)
         # The int8 operators are the CPU's.
-        return "int8" if precision == "int8" and device == "cpu" and cpu_has_int8() else "fp32"
+        if precision != "int8" or device != "cpu":
+            return "fp32"
+        return "int8" if is_faster(read_about(cached_export(card, "int8")), texts) else "fp32"
 
     def lacks(self, card: EncoderCard, precision: Precision) -> str:
         """The packages for an export, where none is in the cache."""
@@ -86,10 +97,11 @@ def _exported_precision(folder: Path, asked: Precision) -> Precision:
 @functools.cache
 def _warn_of_saturation(folder: Path) -> None:
     about = read_about(folder)
-    if about.precision == "int8" and about.weight_bits > int8_weight_bits():
+    elsewhere = about.processor != processor()
+    if about.precision == "int8" and about.weight_bits == 8 and elsewhere and int8_products_saturate():
         LOG.warning(
-            "%s was exported on a CPU with VNNI instructions. This CPU has none: its int8 products saturate, and "
-            "vectors can be far from exact. Export the model again here, or take fp32",
+            "%s was exported on another CPU, with int8 weights of 8 bits. This CPU has no VNNI instructions: sums of "
+            "such products saturate, and vectors can be far from exact. Export the model again here, or take fp32",
             folder,
         )
 
@@ -132,6 +144,15 @@ def is_cached(card: EncoderCard, precision: ExportPrecision) -> bool:
     return _is_whole(_place(card, precision))
 
 
+def cached_timings() -> Iterator[tuple[str, ExportAbout]]:
+    """The name of each model in the cache whose export in int8 was measured, and what is known of it."""
+    for path in sorted(cache_folder().glob(f"*/{EXPORTED}")):
+        with contextlib.suppress(TasbError, StopIteration):  # damaged: its next use makes it again
+            about = read_about(path.parent)
+            if about.timing:
+                yield next(path.parent.glob("*.yaml")).stem.removesuffix("-onnx-int8"), about
+
+
 def cache_folder() -> Path:
     """Where exported models are kept: under `$XDG_CACHE_HOME`, or `~/.cache`."""
     return user_cache() / "onnx"
@@ -142,8 +163,8 @@ def _place(card: EncoderCard, precision: ExportPrecision) -> Path:
     parts = [VERSION, folder_digest(source), card.pooling, card.normalise, precision]
     if not POOLINGS.is_own(card.pooling):
         parts.append(_code_digest(card.pooling))
-    if precision == "int8":
-        parts.append(int8_weight_bits())
+    if precision == "int8":  # which weights are best, and how fast they are, is the processor's
+        parts.append(asked_bits() or processor())
     return cache_folder() / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

@@ -115,6 +115,9 @@ WeightBits = Literal[7, 8]
 # VNNI and AMX of x86, the dot product and matrix instructions of ARM.
 _INT8 = re.compile(r"\b(avx512_vnni|avx_vnni|amx_int8|asimddp|i8mm)\b")
 _AMX = re.compile(r"\bamx_bf16\b")
+# Of /proc/cpuinfo on x86 and ARM: which processor it is, and what decides how fast it multiplies int8 and fp32.
+_NUMBERS = ("cpu family", "model", "CPU implementer", "CPU part")
+_TOLD = re.compile(r"\b(avx2|avx512f|avx512_vnni|avx_vnni|amx_int8|asimddp|i8mm|sve)\b")
 
 
 def threads(root: Path = Path("/")) -> int:
@@ -135,20 +138,38 @@ def threads(root: Path = Path("/")) -> int:
 
 
 def cpu_has_int8() -> bool:
-    """Whether this CPU multiplies int8 matrices itself; without, int8 is no faster, and less accurate on x86."""
+    """Whether this CPU has instructions for int8 matrices; without, int8 gains less, and on x86 it can saturate."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
     return _has_instructions(_INT8)
 
 
-def int8_weight_bits() -> WeightBits:
-    """The bits of int8 weights on this CPU: 7 on x86 without VNNI, where sums of two 8-bit products saturate."""
-    return 7 if platform.machine() in {"x86_64", "AMD64"} and not cpu_has_int8() else 8
+def int8_products_saturate() -> bool:
+    """Whether sums of two 8-bit products saturate on this CPU: on x86 without VNNI."""
+    return platform.machine() in {"x86_64", "AMD64"} and not cpu_has_int8()
 
 
 def cpu_has_amx() -> bool:
     """Whether this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
     return _has_instructions(_AMX)
+
+
+def processor(root: Path = Path("/")) -> str:
+    """This processor's name, and its instructions that decide how fast matrices are multiplied.
+
+    Such as `AMD EPYC, family 25, model 17 (avx2 avx512f avx512_vnni)`: virtual machines tell little by the name.
+
+    Args:
+        root: where `proc` is.
+    """
+    try:
+        first = (root / "proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    numbers = [f"{key.split()[-1]} {facts[key]}" for key in _NUMBERS if key in facts]
+    instructions = _TOLD.findall(facts.get("flags") or facts.get("Features") or "")
+    return f"{', '.join([facts.get('model name') or platform.machine(), *numbers])} ({' '.join(sorted(instructions))})"
 
 
 def _has_instructions(instructions: re.Pattern[str]) -> bool:

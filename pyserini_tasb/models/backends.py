@@ -88,7 +88,7 @@ class Models:
         return next(" ".join(name) for name, loaded in self._loaded.items() if loaded is model)
 
     def _asked_model(self, precision: Precision) -> Model:
-        computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device)
+        computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device, self._texts)
         model = self._load(self._backend, computed)
         why = f"its fastest here for precision {precision}; {self._reason}"
         _log_once(logging.INFO, f"encoding {self._texts} with {self._backend} in {computed}, {why}")
@@ -99,29 +99,27 @@ class Models:
         for name, computed in self._ways:
             if ACCURACY[computed] < ACCURACY[precision]:
                 continue
-            reason = self._reason_against(name, computed)
-            if not reason:
-                try:
-                    model = self._load(name, computed)
-                except TasbError as error:
-                    if (name, computed) == self._ways[-1]:
-                        raise
-                    reason = error.found.partition("\n")[0]
-                else:
-                    why = "".join(f"; not {passed}" for passed in passed_over)
-                    said = (
-                        f"encoding {self._texts} with {name} in {computed}, the fastest here for precision {precision}"
-                    )
-                    _log_once(logging.INFO, said + why)
-                    return model
+            try:
+                reason = self._reason_against(name, computed)
+                model = None if reason else self._load(name, computed)
+            except TasbError as error:
+                if (name, computed) == self._ways[-1]:
+                    raise
+                reason, model = error.found.partition("\n")[0], None
+            if model is not None:
+                why = "".join(f"; not {passed}" for passed in passed_over)
+                said = f"encoding {self._texts} with {name} in {computed}, the fastest here for precision {precision}"
+                _log_once(logging.INFO, said + why)
+                return model
             passed_over.append(f"{name} in {computed} ({reason})")
         raise AssertionError("torch computes in fp32 everywhere")
 
     def _reason_against(self, name: str, computed: Precision) -> str:
-        if BACKENDS[name].computes_in(self._card, computed, self.device) != computed:
-            return f"no fast {computed} on this hardware"
         lacks = BACKENDS[name].lacks(self._card, computed)
-        return f"no {lacks}: pip install 'pyserini-tasb[onnx]'" if lacks else ""
+        if lacks:
+            return f"no {lacks}: pip install 'pyserini-tasb[onnx]'"
+        fast = BACKENDS[name].computes_in(self._card, computed, self.device, self._texts) == computed
+        return "" if fast else f"no fast {computed} on this hardware"
 
     def _load(self, name: str, computed: Precision) -> Model:
         key = (name, computed)
@@ -193,8 +191,12 @@ class Backend(Protocol):
     def best_device(self) -> str:
         """A GPU if the library has one, else the CPU."""
 
-    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
-        """Its fastest format on this machine that is no less accurate than `precision`; never `auto`."""
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str, texts: Texts) -> Precision:
+        """Its fastest format for such texts on this machine that is no less accurate than `precision`; never `auto`.
+
+        Raises:
+            TasbError: this has to be measured, and cannot be.
+        """
 
     def lacks(self, card: EncoderCard, precision: Precision) -> str:
         """The packages that are missing to load the card's model; empty if none is."""
@@ -256,7 +258,7 @@ class Torch:
 
         return "cuda:0" if torch.cuda.is_available() else "cpu"
 
-    def computes_in(self, card: EncoderCard, precision: Precision, device: str) -> Precision:
+    def computes_in(self, card: EncoderCard, precision: Precision, device: str, texts: Texts) -> Precision:
         """Its fastest format, as `Backend` says."""
         import torch
 

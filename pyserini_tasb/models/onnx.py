@@ -137,6 +137,24 @@ class Accuracy(Strict):
     rbo: float
 
 
+Candidate = Literal["fp32", "int8 of 8 bits", "int8 of 7 bits"]
+"""A graph of a model: in fp32, or with int8 weights of so many bits."""
+
+
+class Timing(Strict):
+    """Milliseconds that candidates took for the same batch, measured side by side on one processor.
+
+    Args:
+        passages: for a few passages.
+        queries: for one query.
+        threads: that computed.
+    """
+
+    passages: dict[Candidate, float]
+    queries: dict[Candidate, float]
+    threads: int
+
+
 class ExportAbout(Strict):
     """The contents of `export.json`: all that is known of an exported model.
 
@@ -145,7 +163,9 @@ class ExportAbout(Strict):
         source_weights: a digest of the tensors in them; earlier versions did not write it.
         attention_layers: layers whose attention is of all tokens.
         attention_fused: so many of them compute it in one operator.
-        weight_bits: bits of int8 weights; 8 are too many for CPUs whose products saturate.
+        weight_bits: bits of int8 weights; 8 can be too many for CPUs whose products saturate.
+        processor: that it was exported on, where its accuracy was measured; earlier versions did not write it.
+        timing: of its candidates there; None in fp32, and where the user chose the bits.
         files: graph, tokenizer and configuration → bytes and SHA-256; none where an earlier version exported.
         own_digest: a digest of all other keys.
     """
@@ -163,6 +183,8 @@ class ExportAbout(Strict):
     attention_layers: int
     attention_fused: int
     weight_bits: WeightBits = 8
+    processor: str = ""
+    timing: Timing | None = None
     accuracy: Accuracy
     versions: dict[str, str]
     files: dict[str, tuple[int, str]] = Field(default_factory=dict)

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
-from pyserini_tasb.encoding import export, export_graph, onnx_runtime
+from pyserini_tasb.encoding import export, export_graph
 from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.encoding.onnx_runtime import OnnxRuntime, cached_export
 from pyserini_tasb.models import backends
 from pyserini_tasb.models.backends import Models, TorchModel
 from pyserini_tasb.models.onnx import OnnxModel
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard
 from tests.conftest import TINY_MODEL
-from tests.encoding.conftest import cosines
+from tests.encoding.conftest import cosines, write_timing
 
 
 def card(**keys):
@@ -25,12 +26,13 @@ def card(**keys):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A CPU with or without fast bf16 and int8."""
+    """A CPU with or without fast bf16; int8 was measured to be fast there, or not."""
 
     def make(*, bf16, int8, amx=False):
         monkeypatch.setattr(backends, "cpu_has_amx", lambda: amx)
         monkeypatch.setattr(backends, "cpu_has_bf16", lambda: bf16)
-        monkeypatch.setattr(onnx_runtime, "cpu_has_int8", lambda: int8)
+        times = (10, 5) if int8 else (10, 11)
+        write_timing(cached_export(card(), "int8"), passages=times, queries=times)
 
     return make
 
@@ -59,6 +61,38 @@ def test_auto_takes_the_fastest_that_is_accurate_enough(machine, notes, monkeypa
             f"encoding {'queries' if one_by_one else 'passages'} with {choice}, the fastest here for precision {asked}"
         )
         assert ("not onnx in int8 (no fast int8 on this hardware)" in line) == (asked == "int8" and not int8)
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnx"])
+def test_int8_is_taken_for_what_it_is_faster_for(machine, notes, monkeypatch, backend):
+    machine(bf16=False, int8=True)
+    folder = cached_export(card(), "int8")
+    for passages, queries in (((10, 11), (10, 5)), ((10, 5), (10, 11)), ((10, 9.9), (10, 9.4))):
+        monkeypatch.setattr(backends, "_logged", set())
+        notes.clear()
+        write_timing(folder, passages=passages, queries=queries)
+        computed = {
+            texts: TextEncoder(card(precision="int8"), backend=backend, texts=texts).computes()
+            for texts in ("passages", "queries and passages", "queries")
+        }
+        exact = {"auto": {"passages": "torch fp32", "queries": "onnx fp32"}, "onnx": {}}[backend]
+        of_passages, of_queries = (
+            "onnx int8" if int8 < 0.95 * fp32 else exact.get(texts, "onnx fp32")
+            for texts, (fp32, int8) in (("passages", passages), ("queries", queries))
+        )
+        assert computed == {
+            "passages": of_passages, "queries and passages": of_passages, "queries": of_queries
+        }  # fmt: skip
+        lines = [line for line in notes.messages if line.startswith("encoding ")]
+        said = {line.split(" with ")[0] for line in lines if "(no fast int8 on this hardware)" in line}
+        assert len(lines) == 3
+        assert ("encoding passages" in said) == (backend == "auto" and of_passages != "onnx int8")
+        assert ("encoding queries" in said) == (backend == "auto" and of_queries != "onnx int8")
+
+
+def test_a_gpu_is_asked_for_no_int8(monkeypatch):
+    monkeypatch.setattr(export, "export_model", None)  # what measures
+    assert OnnxRuntime().computes_in(card(pooling="mean"), "int8", "cuda:0", "passages") == "fp32"
 
 
 def test_auto_without_the_packages_for_an_export_is_torch(machine, notes, monkeypatch, tmp_path):

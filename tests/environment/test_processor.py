@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pyserini_tasb.environment.processor import request_short_waits, threads
+from pyserini_tasb.environment.processor import processor, request_short_waits, threads
 from tests.command_line import tasb
 
 
@@ -66,6 +66,28 @@ def test_a_machine_that_tells_nothing(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert threads(tmp_path) == 3
+
+
+ZEN = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 sse avx512f\n\n"
+GRAVITON = "processor\t: {}\nFeatures\t: fp asimd asimddp sve\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        (ZEN, "AMD EPYC, family 25, model 17 (avx2 avx512f)"),
+        (ZEN.replace("avx512f", "avx512_vnni"), "AMD EPYC, family 25, model 17 (avx2 avx512_vnni)"),
+        (GRAVITON, "aarch64, implementer 0x41, part 0xd40 (asimddp sve)"),
+        ("", "aarch64 ()"),
+        (None, "a processor"),
+    ],
+)
+def test_its_name(tmp_path, monkeypatch, cpuinfo, expected):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.processor", lambda: "a processor")
+    if cpuinfo is not None:
+        write(tmp_path, "proc/cpuinfo", "".join(map(cpuinfo.format, range(2))))
+    assert processor(tmp_path) == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system knows no affinity")

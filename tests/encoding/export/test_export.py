@@ -14,12 +14,11 @@ import yaml
 
 import pyserini_tasb
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder
-from pyserini_tasb.encoding import export as exporting
-from pyserini_tasb.encoding import export_graph, onnx_runtime
+from pyserini_tasb.encoding import export_accuracy, export_graph, onnx_runtime
 from pyserini_tasb.encoding.export import built_in_sample
-from pyserini_tasb.environment import processor
-from pyserini_tasb.environment.processor import cpu_has_int8, int8_weight_bits
+from pyserini_tasb.environment.processor import processor
 from pyserini_tasb.models.checkpoints import model_digest
+from pyserini_tasb.models.onnx import Accuracy, read_about, write_about
 from pyserini_tasb.recipes.lookup import encoder_card
 from tests.command_line import tasb
 from tests.conftest import DIMENSION, TINY, TINY_MODEL, plain_vectors
@@ -116,29 +115,35 @@ def test_int8_is_close(exported_int8, bert_card, collection):
     assert 0.98 < cosines(vectors, exact).mean() < 0.999999
 
 
-def test_int8_weights_have_the_bits_that_the_cpu_can_add(exported_int8):
+@pytest.mark.parametrize("bits", [7, 8])
+def test_int8_weights_have_the_bits_that_the_user_asks_for(bert_card, tmp_path, monkeypatch, bits):
     onnx = pytest.importorskip("onnx")
+    monkeypatch.setenv("PYSERINI_TASB_INT8", str(bits))
+    folder = export(bert_card, tmp_path / "out", "--precision", "int8", "--force")
     weights = [
         onnx.numpy_helper.to_array(tensor)
-        for tensor in onnx.load(exported_int8 / "model.onnx").graph.initializer
+        for tensor in onnx.load(folder / "model.onnx").graph.initializer
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
     ]
     assert len(weights) == 3 * 4
-    assert max(np.abs(weight.astype(int)).max() for weight in weights) == (127 if cpu_has_int8() else 64)
-    assert about(exported_int8)["weight_bits"] == int8_weight_bits() == (8 if cpu_has_int8() else 7)
+    assert max(np.abs(weight.astype(int)).max() for weight in weights) == {7: 64, 8: 127}[bits]
+    known = about(folder)
+    assert (known["weight_bits"], known["timing"], known["processor"]) == (bits, None, processor())
 
 
-def test_int8_for_another_cpu_is_pointed_at_where_it_saturates(exported_int8, bert_card, tmp_path, monkeypatch, notes):
-    monkeypatch.setattr(processor, "cpu_has_int8", lambda: False)
-    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
-    narrow = export(bert_card, tmp_path / "narrow", "--precision", "int8", "--force")
-    assert about(narrow)["weight_bits"] == 7
-    onnx_runtime._warn_of_saturation.cache_clear()
-    for folder in (narrow, exported_int8):
-        notes.clear()
-        TasbDocumentEncoder(str(next(folder.glob("*.yaml"))), device="cpu")
-        saturates = about(folder)["weight_bits"] == 8
-        assert notes.text.count(f"{folder} was exported on a CPU with VNNI") == saturates
+@pytest.mark.parametrize(
+    ("bits", "elsewhere", "saturates", "warns"),
+    [(8, True, True, True), (8, False, True, False), (8, True, False, False), (7, True, True, False)],
+)
+def test_int8_of_another_cpu_is_pointed_at_where_it_saturates(
+    exported_int8, tmp_path, monkeypatch, notes, bits, elsewhere, saturates, warns
+):
+    folder = shutil.copytree(exported_int8, tmp_path / "copy")
+    where = "another" if elsewhere else processor()
+    write_about(read_about(folder).model_copy(update={"weight_bits": bits, "processor": where}), folder)
+    monkeypatch.setattr(onnx_runtime, "int8_products_saturate", lambda: saturates)
+    TasbDocumentEncoder(str(next(folder.glob("*.yaml"))), device="cpu")
+    assert notes.text.count(f"{folder} was exported on another CPU, with int8 weights of 8 bits") == warns
 
 
 def test_int8_is_not_taken_for_fp32(exported_int8):
@@ -216,7 +221,7 @@ def test_the_command_says_what_came_out(tmp_path, capsys):
 
 
 def test_too_much_is_lost(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(exporting.FLOORS, "int8", (0.9, 0.99999, 0.8))
+    monkeypatch.setitem(export_accuracy.FLOORS, "int8", (0.9, 0.99999, 0.8))
     arguments = ["export", "--encoder", str(TINY_MODEL), "--output", str(tmp_path / "out"), "--precision", "int8"]
     assert tasb(*arguments) == 2
     assert re.search(r"on average 0\.99999,[\s\S]*found: +cosine 0\.9[\s\S]*--force", capsys.readouterr().err)
@@ -234,14 +239,12 @@ def test_too_much_is_lost(tmp_path, capsys, monkeypatch):
     ],
 )  # fmt: skip
 def test_floors(name, cosine_min, cosine_mean, top, fits):
-    measured = exporting.Accuracy(
-        passages=1, queries=1, cosine_mean=cosine_mean, cosine_min=cosine_min, overlap_at_10=top, rbo=1
-    )
+    measured = Accuracy(passages=1, queries=1, cosine_mean=cosine_mean, cosine_min=cosine_min, overlap_at_10=top, rbo=1)
     if fits:
-        exporting.require_accuracy(measured, name, "model")
+        export_accuracy.require_accuracy(measured, name, "model")
     else:
         with pytest.raises(TasbError, match="tasb export --force"):
-            exporting.require_accuracy(measured, name, "model")
+            export_accuracy.require_accuracy(measured, name, "model")
 
 
 def test_what_is_there_stays(tmp_path, capsys):

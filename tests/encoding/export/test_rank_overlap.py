@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserini_tasb.encoding.export import overlap, rank_biased_overlap
+from pyserini_tasb.encoding.export_accuracy import overlap, rank_biased_overlap
 
 RANKING = st.permutations(range(8))
 

@@ -1,0 +1,116 @@
+"""How near an exported model's vectors and rankings are to those of torch in fp32, and how near they have to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyserini_tasb.errors import TasbError
+from pyserini_tasb.models.onnx import Accuracy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    BothVectors = tuple[NDArray[np.float32], NDArray[np.float32]]
+    """Vectors of passages [passages, dimension], and of queries [queries, dimension]."""
+
+
+TOP = 10
+RANKING = 100
+# (least cosine of all, mean cosine, mean overlap of the first ten)
+FLOORS = {"fp32": (0.99999, 0.99999, 0.99), "int8": (0.9, 0.98, 0.8)}
+
+
+def measure(exact: BothVectors, exported: BothVectors) -> Accuracy:
+    """Compare vectors of passages [passages, dimension] and queries [queries, dimension], and the rankings they make.
+
+    Args:
+        exact: by torch in fp32.
+        exported: of the same texts.
+    """
+    cosines = np.concatenate([_cosines(one, other) for one, other in zip(exact, exported, strict=True)])
+    rankings = list(zip(_rankings(*exact), _rankings(*exported), strict=True))
+    return Accuracy(
+        passages=len(exact[0]),
+        queries=len(exact[1]),
+        cosine_mean=float(cosines.mean()),
+        cosine_min=float(cosines.min()),
+        overlap_at_10=float(np.mean([overlap(one[:TOP], other[:TOP]) for one, other in rankings])),
+        rbo=float(np.mean([rank_biased_overlap(one, other) for one, other in rankings])),
+    )
+
+
+def is_accurate(accuracy: Accuracy, precision: str) -> bool:
+    """Whether a model lost no more than its precision explains."""
+    least, mean, top = FLOORS[precision]
+    # Said so that vectors of nan fail.
+    return accuracy.cosine_min >= least and accuracy.cosine_mean >= mean and accuracy.overlap_at_10 >= top
+
+
+def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
+    """Check that a model lost no more than its precision explains.
+
+    Raises:
+        TasbError: it did.
+    """
+    if not is_accurate(accuracy, precision):
+        least, mean, top = FLOORS[precision]
+        raise TasbError(
+            where=model,
+            expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
+            f"overlap of {top}",
+            found=describe(accuracy),
+            # By whatever verb the model is exported, `tasb export` has these options.
+            do="take fp32 (or bf16 with torch), measure with --sample on texts of your own, or write it all the same "
+            "(tasb export --force)",
+        )
+
+
+def describe(accuracy: Accuracy) -> str:
+    """The numbers in a line."""
+    return (
+        f"cosine {accuracy.cosine_mean:.6f} on average, {accuracy.cosine_min:.6f} at least; top-10 overlap "
+        f"{accuracy.overlap_at_10:.4f}, RBO {accuracy.rbo:.4f} "
+        f"({accuracy.queries} queries, {accuracy.passages} passages)"
+    )
+
+
+def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact, exported = one.astype(np.float64), other.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(exported, axis=1)
+    cosines: NDArray[np.float64] = (exact * exported).sum(axis=1) / lengths
+    return cosines
+
+
+def _rankings(passages: NDArray[np.float32], queries: NDArray[np.float32]) -> list[list[int]]:
+    rankings: list[list[int]] = np.argsort(-(queries @ passages.T), axis=1, kind="stable")[:, :RANKING].tolist()
+    return rankings
+
+
+def overlap(one: Sequence[int], other: Sequence[int]) -> float:
+    """The share of two tops of one length that is in both, whatever the order."""
+    return len({*one} & {*other}) / len(one)
+
+
+def rank_biased_overlap(one: Sequence[int], other: Sequence[int], persistence: float = 0.9) -> float:
+    """RBO of two rankings of one length, extrapolated (Webber, Moffat and Zobel, TOIS 2010, Eq. 32): 1 if they are one.
+
+    Args:
+        one: a ranking, best first, no item twice.
+        other: a ranking.
+        persistence: p; at 0.9 the first ten ranks have 86 % of the weight.
+    """
+    seen_in_one: set[int] = set()
+    seen_in_other: set[int] = set()
+    common, agreement, total, weight = 0, 0.0, 0.0, 1.0
+    for depth, (item, counterpart) in enumerate(zip(one, other, strict=True), 1):
+        seen_in_one.add(item)
+        seen_in_other.add(counterpart)
+        common += (item in seen_in_other) + (counterpart in seen_in_one) - (item == counterpart)
+        agreement = common / depth
+        weight *= persistence
+        total += agreement * weight
+    return agreement * weight + (1 - persistence) / persistence * total
