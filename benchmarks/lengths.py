@@ -49,7 +49,7 @@ COLUMNS = {
     "build s": ".1f",
 }
 # Seconds on the machine of `measuring.PROBES`: of a number in a vector, and of a query.
-NUMBER, QUERY = 5e-7, 8e-3
+NUMBER, QUERY = 2e-7, 1e-3
 QUANTISERS = ("int8", "EDEN8", "RR,RaBitQ8", "rabitq")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 WANTED = 2_000
-WRITING = 4e-8  # seconds of a pair on the machine of `measuring.PROBES`
+WRITING = 2e-8  # seconds of a pair on the machine of `measuring.PROBES`
 SEED = 1
 
 
