@@ -69,9 +69,10 @@ def other_libraries(card: EncoderCard, ours: TextEncoder, max_length: int, resul
         if results.has("optimum", "sentence-transformers onnx", "bench-optimum"):
             found["sentence-transformers onnx"] = sentence_transformers(card, ours, max_length, "onnx")
     if results.has("openvino", "OpenVINO"):
-        found["OpenVINO fp32"] = openvino(card, ours, max_length, "f32")
-        if results.multiplies("bf16", "OpenVINO bf16"):
-            found["OpenVINO bf16"] = openvino(card, ours, max_length, "bf16")
+        precisions = {"fp32": "f32", "bf16": "bf16"}
+        if not results.multiplies("bf16", "OpenVINO bf16"):
+            del precisions["bf16"]
+        found |= openvino(card, ours, max_length, precisions)
     if card.pooling == "cls":
         found["plain ONNX Runtime int8"] = plain_int8(card, ours, max_length)
     return found
@@ -100,8 +101,8 @@ def sentence_transformers(card: EncoderCard, ours: TextEncoder, max_length: int,
     return encode
 
 
-def openvino(card: EncoderCard, ours: TextEncoder, max_length: int, precision: str) -> Encode:
-    """OpenVINO, of the model as transformers has it."""
+def openvino(card: EncoderCard, ours: TextEncoder, max_length: int, precisions: dict[str, str]) -> dict[str, Encode]:
+    """OpenVINO, of the model as transformers has it, in each of these precisions (ours → OpenVINO's name)."""
     import openvino as ov
     from transformers import AutoModel
 
@@ -123,12 +124,16 @@ def openvino(card: EncoderCard, ours: TextEncoder, max_length: int, precision: s
     with torch.no_grad():
         graph = ov.convert_model(Pooled(), example_input={"input_ids": example, "attention_mask": example})
     # Without the hints it computes in bf16 where the processor can, and divides the cores into streams.
-    hints = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    return in_our_batches(ov.Core().compile_model(graph, "CPU", hints), ours, max_length)
+    found = {}
+    for name, hint in precisions.items():
+        hints = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = ov.Core().compile_model(graph, "CPU", hints)
+        found[f"OpenVINO {name}"] = in_our_batches(compiled, ours, max_length)
+    return found
 
 
 def in_our_batches(compiled: Any, ours: TextEncoder, max_length: int) -> Encode:

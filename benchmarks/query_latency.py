@@ -45,7 +45,7 @@ COLUMNS = {
 DEPTH = 1_000
 READS = 10
 # Seconds on the machine of `measuring.PROBES`: of one query by all ways together, and until all are loaded.
-QUERY, LOADING = 0.115, 45
+QUERY, LOADING = 0.115, 90
 
 
 def main() -> int:
