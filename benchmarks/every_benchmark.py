@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measuring import machine, markdown
+from measuring import machine, markdown, short
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.tables import markdown_table
@@ -128,7 +128,7 @@ def summary(document: Document) -> str:
     lines = []
     for name, found in document["benchmarks"].items():
         missed = [
-            f"{floor['what']}: {floor['found']:.6g}, wanted {floor['wanted']}"
+            f"{floor['what']}: {short(floor['found'])}, wanted {floor['wanted']}"
             for floor in found.get("floors", [])
             if not floor["met"]
         ]

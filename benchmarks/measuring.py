@@ -80,10 +80,11 @@ class Results:
         self.floors: list[dict[str, Any]] = []
         self._columns = columns
         self._name: str = arguments.benchmark
+        # Of files their names: where they lie is the machine's own affair.
         self._settings = {
-            name: value if isinstance(value, int | float | str | list | None) else str(value)
+            name: value.name if isinstance(value, Path) else value
             for name, value in vars(arguments).items()
-            if name not in {"benchmark", "output"}
+            if name not in {"benchmark", "output", "folder"}
         }
         self._estimate: float | None = None
         self._machine = machine()
@@ -180,7 +181,14 @@ def formatted(value: float | list[float], as_: str) -> str:
 
 def verdict(floor: dict[str, Any]) -> str:
     """A floor in words."""
-    return f"{'met' if floor['met'] else 'MISSED'}: {floor['what']} {floor['found']:.6g}, wanted {floor['wanted']}"
+    return f"{'met' if floor['met'] else 'MISSED'}: {floor['what']} {short(floor['found'])}, wanted {floor['wanted']}"
+
+
+def short(number: float) -> str:
+    """A number with as many digits as a reader needs; cosines near 1 need six."""
+    if abs(number) >= 1_000:
+        return f"{number:,.0f}"
+    return f"{number:.6f}" if 0.99 < number < 1 else f"{number:.3g}"
 
 
 def markdown(result: Result) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from every_benchmark import state
 from marked_page import with_results
-from measuring import ROOT, formatted
+from measuring import ROOT, formatted, short
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.tables import markdown_table
@@ -127,7 +127,7 @@ def floors(found: Sequence[Document]) -> str:
         for result in document["benchmarks"].values():
             for floor in result.get("floors", []):
                 cells = judged.setdefault((floor["what"], floor["wanted"]), [""] * len(found))
-                cells[number] = f"{floor['found']:.6g}" + ("" if floor["met"] else " **missed**")
+                cells[number] = short(floor["found"]) + ("" if floor["met"] else " **missed**")
     lines = [[what, wanted, *cells] for (what, wanted), cells in judged.items()]
     return markdown_table(["", "wanted", *map(_name, found)], lines)
 
