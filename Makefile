@@ -30,7 +30,7 @@ help:
 	@echo "make test         the whole test suite; ARGS='tests/plugin -x' for a part of it"
 	@echo "make test-plugin  what may differ between versions of Python and Pyserini"
 	@echo "make fuzz         EXAMPLES broken files of each kind that we read (here: $(EXAMPLES))"
-	@echo "make bench        every benchmark, each in less than two minutes; JSON and a table in bench-out; ARGS='--only encode'"
+	@echo "make bench        every benchmark, each in about two minutes or less; JSON and a table in bench-out; ARGS='--only encode'"
 	@echo "make check        ruff and mypy"
 	@echo "make clean        remove $(VENV), $(DEMO) and build leftovers"
 	@echo

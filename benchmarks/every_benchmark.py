@@ -71,7 +71,7 @@ def main() -> int:
     if path.exists():
         document["benchmarks"] = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
     for number, name in enumerate(arguments.only, 1):
-        print(f"\n=== {name} ({number} of {len(arguments.only)}, less than two minutes each)", flush=True)
+        print(f"\n=== {name} ({number} of {len(arguments.only)}, about two minutes or less each)", flush=True)
         document["benchmarks"][name] = run(HERE / f"{name}.py", options(name, arguments), LIMIT_SECONDS)
         document["benchmarks"] = {
             each: document["benchmarks"][each] for each in BENCHMARKS if each in document["benchmarks"]

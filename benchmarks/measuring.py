@@ -39,7 +39,7 @@ class Options(argparse.ArgumentParser):
     Args:
         script: the benchmark's file.
         document: its docstring.
-        quick: option → its default with `--quick`, so that all takes less than two minutes on two cores.
+        quick: option → its default with `--quick`, so that all takes about two minutes or less on two cores.
     """
 
     def __init__(self, script: str, document: str | None, quick: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ class Options(argparse.ArgumentParser):
         self.quick = quick
         self.set_defaults(benchmark=name)
         shown = ", ".join(f"--{option.replace('_', '-')} {_shown(value)}" for option, value in quick.items())
-        self.add_argument("--quick", action="store_true", help=f"less than two minutes on two cores: {shown}")
+        self.add_argument("--quick", action="store_true", help=f"about two minutes or less on two cores: {shown}")
         self.add_argument("--output", type=Path, default=Path(f"{name}.json"), help="default: %(default)s")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
