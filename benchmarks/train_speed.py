@@ -162,6 +162,25 @@ def configuration(
     }
 
 
+def pairs_in_order(folder: Path, batch_size: int, steps: int) -> dict[str, list]:
+    """The texts and margins of a pair store, as our own training draws them."""
+    from pyserini_tasb.data.pair_store import open_pair_store
+    from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.sampling import build_sampler
+
+    store = open_pair_store(folder)
+    seed = TrainConfig.model_fields["seed"].default
+    sampler = build_sampler("random", store, batch_size=batch_size, seed=seed)
+    batches = [sampler.batch(step) for step in range(steps)]
+    rows, queries = (np.concatenate([getattr(batch, of) for batch in batches]) for of in ("rows", "queries"))
+    return {
+        "query": store.queries.texts(queries),
+        "positive": store.passages.texts(store.positives[rows]),
+        "negative": store.passages.texts(store.negatives[rows]),
+        "label": store.margins(rows).tolist(),
+    }
+
+
 def sentence_transformers(options: dict) -> int:
     """Theirs, in this process: the same pairs in the same order."""
     import time
@@ -177,10 +196,7 @@ def sentence_transformers(options: dict) -> int:
     from torch.utils.data import BatchSampler, SequentialSampler
     from transformers import TrainerCallback
 
-    from pyserini_tasb.data.pair_store import open_pair_store
     from pyserini_tasb.models.checkpoints import find_checkpoint
-    from pyserini_tasb.training.config import TrainConfig
-    from pyserini_tasb.training.sampling import build_sampler
 
     class InOrder(SentenceTransformerTrainer):
         def get_batch_sampler(self, dataset, batch_size, drop_last, **_):
@@ -194,21 +210,6 @@ def sentence_transformers(options: dict) -> int:
             if logs and "loss" in logs:
                 self.lines.append({"loss": logs["loss"], "seconds": time.perf_counter()})
 
-    store = open_pair_store(Path(options["pairs"]))
-    seed = TrainConfig.model_fields["seed"].default
-    sampler = build_sampler("random", store, batch_size=options["batch_size"], seed=seed)
-    rows, queries = (
-        np.concatenate(parts)
-        for parts in zip(
-            *((draw.rows, draw.queries) for draw in map(sampler.draw, range(options["steps"]))), strict=True
-        )
-    )
-    columns = {
-        "query": store.queries.texts(queries),
-        "positive": store.passages.texts(store.positives[rows]),
-        "negative": store.passages.texts(store.negatives[rows]),
-        "label": store.margins(rows).tolist(),
-    }
     transformer = Transformer(str(find_checkpoint(MODEL)), max_seq_length=options["max_length"])
     model = SentenceTransformer(modules=[transformer, Pooling(384, pooling_mode="cls")], device="cpu")
     if options["dropout"] is not None:
@@ -234,7 +235,9 @@ def sentence_transformers(options: dict) -> int:
             use_cpu=True,
             dataloader_num_workers=1,
         ),
-        train_dataset=Dataset.from_dict(columns),
+        train_dataset=Dataset.from_dict(
+            pairs_in_order(Path(options["pairs"]), options["batch_size"], options["steps"])
+        ),
         loss=MarginMSELoss(model),
         callbacks=[log],
     )

@@ -5,6 +5,7 @@ What they have in common is run: estimates, floors, omissions, the run of all, t
 
 from __future__ import annotations
 
+import argparse
 import ast
 import copy
 import importlib
@@ -233,6 +234,22 @@ def test_real_texts_are_in_the_repository(benchmark_module, tmp_path):
     assert texts.passages(given, 2) == ["one text", "another"]
     assert texts.queries(given) == ["one text", "another"]
     assert texts.as_files(given, None, tmp_path) == (given, topics)
+
+
+def test_sentence_transformers_gets_the_pairs_that_ours_draws(benchmark_module, tmp_path):
+    train_speed = benchmark_module("train_speed")
+    train_speed.build_pairs(argparse.Namespace(corpus=None, topics=None, batch_size=4), tmp_path)
+    found = train_speed.pairs_in_order(tmp_path / "pairs", 4, 3)
+    assert {len(values) for values in found.values()} == {12}
+    rows = [line.split("\t") for line in (tmp_path / "pairs.tsv").read_text().splitlines()]
+    texts = {name: (tmp_path / f"{name}.tsv").read_text().splitlines() for name in ("topics", "corpus")}
+    known = {name: dict(line.split("\t") for line in lines) for name, lines in texts.items()}
+    expected = {
+        (known["topics"][qid], known["corpus"][positive], known["corpus"][negative])
+        for _, _, qid, positive, negative in rows
+    }
+    assert set(zip(found["query"], found["positive"], found["negative"], strict=True)) <= expected
+    assert len(set(found["query"])) > 8
 
 
 SMALL = """
