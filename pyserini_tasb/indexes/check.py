@@ -42,7 +42,7 @@ def doctor(folders: StrPath | Sequence[StrPath] = ()) -> Findings:
 
 
 def check_int8() -> list[Finding]:
-    """What was measured of int8 beside fp32, on each processor that uses this cache of exported models."""
+    """int8 beside fp32 as it was measured, on each processor that uses this cache of exported models."""
     here = processor()
     try:
         asked = asked_bits()

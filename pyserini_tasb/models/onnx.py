@@ -81,12 +81,14 @@ class OnnxGraph:
     Args:
         path: the graph's file, which is optimised already.
         device: `cpu`, `cuda:0`, …
+        by_turns: another graph computes next. Its threads do not wait busily for more work, for which they would keep
+            their cores.
 
     Raises:
         TasbError: no graph, a damaged one, or a GPU that this ONNX Runtime cannot use.
     """
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, path: Path, device: str, *, by_turns: bool = False) -> None:
         import onnxruntime
 
         providers = _providers(device)
@@ -95,6 +97,8 @@ class OnnxGraph:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3  # errors
+        if by_turns:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         advice = "remove the folder and export the model again"
         with explained(path, expected="a model that ONNX Runtime can read", do=advice):
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)

@@ -62,7 +62,8 @@ def accuracy(cosine):
         ((0.9998, 0.9997), (65, 64), (44, 50), 8),  # as issue 20 measured with AVX2: as fast, and more accurate
         ((0.9996, 0.9997), (65, 66), (44, 44), 7),  # as fast, and less accurate: saturated
         ((0.97, 0.9997), (40, 80), (40, 80), 7),  # not accurate enough, however fast
-        ((0.9998, 0.9997), (80, 60), (80, 60), 7),  # slower
+        ((0.9998, 0.9997), (80, 60), (80, 60), 7),  # far slower
+        ((0.9998, 0.9997), (70, 60), (70, 60), 8),  # not slower than the next run may have it
         ((0.9998, 0.9997), (100, 60), (20, 60), 8),  # both kinds of texts count
         ((0.5, 0.6), (65, 64), (50, 50), 7),  # none is accurate: whoever forces the export gets the nearest
         ((float("nan"), 0.99), (50, 90), (50, 90), 7),
@@ -99,8 +100,9 @@ def test_times_are_taken_by_turns_and_the_least_counts():
         assert timing.queries[name] == pytest.approx(milliseconds[1], rel=0.5, abs=2)
     assert timing.passages["int8 of 8 bits"] < timing.passages["fp32"]
     assert timing.queries["int8 of 8 bits"] > timing.queries["fp32"]
-    changes = sum(one != other for one, other in itertools.pairwise(turns))
-    assert changes == 2 * 2 * int8.ROUNDS - 1
+    in_turn = [name for name, _ in itertools.groupby(turns)]
+    assert len(in_turn) >= 2 * 2 * int8.ROUNDS
+    assert in_turn == [*of] * (len(in_turn) // 2)
     for batches in (sleeper.batches for sleeper in sleepers.values()):
         assert {batch.shape for batch in batches} == {(2, 80), (1, 10)}
         np.testing.assert_array_equal(batches[0][0][:6], [7, 8, 9, 7, 8, 9])
