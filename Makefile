@@ -23,13 +23,14 @@ PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 unexport PYTHONDONTWRITEBYTECODE
 # Two pips in one environment would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test test-plugin fuzz check clean
+.PHONY: help demo test test-plugin fuzz bench check clean
 
 help:
 	@echo "make demo         install into $(VENV), then train on CACM and search it; results in $(DEMO)"
 	@echo "make test         the whole test suite; ARGS='tests/plugin -x' for a part of it"
 	@echo "make test-plugin  what may differ between versions of Python and Pyserini"
 	@echo "make fuzz         EXAMPLES broken files of each kind that we read (here: $(EXAMPLES))"
+	@echo "make bench        every benchmark, each in about two minutes or less; JSON and a table in bench-out; ARGS='--only encode'"
 	@echo "make check        ruff and mypy"
 	@echo "make clean        remove $(VENV), $(DEMO) and build leftovers"
 	@echo
@@ -51,6 +52,9 @@ test-plugin: $(INSTALLED)-test
 
 fuzz: $(INSTALLED)-test
 	TASB_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_fuzz.py $(ARGS)
+
+bench: $(INSTALLED)-bench
+	"$(BIN)/python" benchmarks/every_benchmark.py $(ARGS)
 
 check: $(INSTALLED)-dev
 	"$(BIN)/ruff" check .
@@ -75,11 +79,11 @@ $(VENV)/.made:
 	@"$(PYTHON)" -m venv "$(VENV)"
 	@touch "$@"
 
-# demo, test and dev are extras of pyproject.toml; each includes the one before. Most of what is installed is never
+# demo, test and dev are extras of pyproject.toml; each includes the one before. bench includes demo. Most of what is installed is never
 # imported, and compiling it all takes 1-2 minutes. Pyserini 2.4.0 is ruled out by pyproject.toml (which says why); said
 # here as well, pip does not download it first.
 $(INSTALLED)-%: $(VENV)/.made $(PACKAGING)
 	@echo "Installing pyserini-tasb[$*] with Pyserini and PyTorch into $(VENV): several minutes ..."
 	@$(if $(TORCH),"$(BIN)/python" -m pip install -qq --disable-pip-version-check --no-compile $(TORCH))
 	@"$(BIN)/python" -m pip install -qq --disable-pip-version-check --no-compile -e '.[$*]' 'pyserini!=2.4.0'
-	@touch $(INSTALLED)-demo $(if $(filter-out demo,$*),$(INSTALLED)-test) "$@"
+	@touch $(INSTALLED)-demo $(if $(filter dev,$*),$(INSTALLED)-test) "$@"

@@ -2,6 +2,7 @@
 
     python benchmarks/corpus_scale.py                                # 10K, 100K and 1M synthetic passages
     python benchmarks/corpus_scale.py --sizes 10000 100000
+    python benchmarks/corpus_scale.py --quick                        # 2K and 20K
 
 Synthetic passages of MS MARCO's lengths, and a model so small that the rest is what is seen: its speed is not that of
 TAS-B. Memory is resident, that of all processes together, looked at ten times a second. Vectors end as a Faiss index.
@@ -9,7 +10,6 @@ TAS-B. Memory is resident, that of all processes together, looked at ten times a
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measuring import Options, Results
 
 MODEL = Path(__file__).parents[1] / "tests" / "data" / "tiny-tasb"
 DIMENSION = 32
@@ -26,26 +27,38 @@ SIZES = (10_000, 100_000, 1_000_000)
 GROWTH_MEBIBYTES = 300.0  # from the second largest corpus to the largest
 WORDS_PER_PASSAGE = 56.0
 SECONDS_BETWEEN_LOOKS = 0.1
+COLUMNS = {"passages/s": ",.0f", "peak MiB": ",.0f", "bytes/passage": ",.0f", "index alone": ",.0f"}
+# Seconds on the machine of `measuring.PROBES`: of a process until it encodes, and of a passage.
+STARTING, OURS, THEIRS = 8, 1.5e-4, 5e-4
 
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="passages")
+    parser = Options(__file__, __doc__, quick={"sizes": [2_000, 20_000], "pyserini_up_to": 20_000})
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="N", help="passages")
     parser.add_argument("--without-pyserini", action="store_true", help="measure ours only")
     parser.add_argument("--pyserini-up-to", type=int, default=100_000, metavar="N", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=Path("corpus_scale.json"), help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="for all files, which are removed; default: the system's")
     arguments = parser.parse_args()
-    rows = []
+    results = Results(arguments, COLUMNS)
+    theirs = [] if arguments.without_pyserini else [n for n in arguments.sizes if n <= arguments.pyserini_up_to]
+    results.expect(
+        f"{len(arguments.sizes)} corpora of {sum(arguments.sizes):,} passages together",
+        python=STARTING * (len(arguments.sizes) + len(theirs)) + sum(arguments.sizes) * OURS + sum(theirs) * THEIRS,
+    )
+    peaks = []
     for size in sorted(arguments.sizes):
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             corpus = write_corpus(Path(folder) / "corpus.jsonl", size)
-            rows.append({"program": "tasb encode", "passages": size, **measure(ours(corpus), Path(folder) / "ours")})
-            if not arguments.without_pyserini and size <= arguments.pyserini_up_to:
-                figures = measure(stock(corpus), Path(folder) / "stock")
-                rows.append({"program": "pyserini.encode", "passages": size, **figures})
-    return report(rows, arguments.output)
+            row = measure(ours(corpus), Path(folder) / "ours", size)
+            results.rows[f"tasb encode, {size:,}"] = row
+            peaks.append(row["peak MiB"])
+            if size in theirs:
+                results.rows[f"pyserini.encode, {size:,}"] = measure(stock(corpus), Path(folder) / "stock", size)
+    if len(peaks) > 1:
+        growth = peaks[-1] - peaks[-2]
+        results.floor("tasb encode, MiB more for the largest corpus", growth, most=GROWTH_MEBIBYTES)
+    return results.finish()
 
 
 def write_corpus(path: Path, size: int) -> Path:
@@ -74,8 +87,8 @@ def stock(corpus: Path) -> list[str]:
     return ["-m", "pyserini.encode", "encoder", *encoder, *options, *source, "output", "--to-faiss", "--embeddings"]
 
 
-def measure(arguments: list[str], output: Path) -> dict[str, float | str]:
-    """Run it to the end; seconds, the peak of its memory, bytes on disk."""
+def measure(arguments: list[str], output: Path, passages: int) -> dict[str, float]:
+    """Run it to the end; its speed, the peak of its memory, bytes on disk."""
     start, peak, before = time.perf_counter(), 0.0, 0.0
     with (output.parent / "log").open("w") as log:
         process = subprocess.Popen([sys.executable, *arguments, str(output)], stdout=log, stderr=log)
@@ -85,11 +98,17 @@ def measure(arguments: list[str], output: Path) -> dict[str, float | str]:
             peak, before = max(peak, min(before, now)), now
             time.sleep(SECONDS_BETWEEN_LOOKS)
     if process.returncode:
-        return {"failed": (output.parent / "log").read_text()[-1000:]}
+        raise SystemExit(f"{' '.join(arguments)} failed: {(output.parent / 'log').read_text()[-1000:]}")
+    seconds = time.perf_counter() - start
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     index = sum((next(output.rglob(name))).stat().st_size for name in ("index", "docid"))
     shutil.rmtree(output)
-    return {"seconds": time.perf_counter() - start, "peak_mebibytes": peak, "bytes": size, "index_bytes": index}
+    return {
+        "passages/s": passages / seconds,
+        "peak MiB": peak,
+        "bytes/passage": size / passages,
+        "index alone": index / passages,
+    }
 
 
 def resident_mebibytes(process: int) -> float:
@@ -101,41 +120,6 @@ def resident_mebibytes(process: int) -> float:
         return 0.0
     own = next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0.0)
     return own + sum(resident_mebibytes(int(child)) for child in children)
-
-
-def report(rows: list[dict[str, float | str]], output: Path) -> int:
-    """Print what was measured; 1 if memory grows more than it may."""
-    print(
-        f"{'program':16} {'passages':>10} {'passages/s':>11} {'peak MiB':>9} {'bytes/passage':>14} {'index alone':>12}"
-    )
-    for row in rows:
-        size = int(row["passages"])
-        if "failed" in row:
-            print(f"{row['program']:16} {size:>10,} failed: {row['failed']}")
-            continue
-        seconds, peak, disk, index = (
-            float(row[name]) for name in ("seconds", "peak_mebibytes", "bytes", "index_bytes")
-        )
-        row["passages_per_second"], row["bytes_per_passage"] = size / seconds, disk / size
-        print(
-            f"{row['program']:16} {size:>10,} {size / seconds:>11,.0f} {peak:>9,.0f} {disk / size:>14,.0f} "
-            f"{index / size:>12,.0f}"
-        )
-    growth = growth_of(rows)
-    is_over = growth is None or growth > GROWTH_MEBIBYTES
-    if growth is not None:
-        print(
-            f"tasb encode, growth to the largest: {growth:+,.0f} MiB (at most {GROWTH_MEBIBYTES:+,.0f})"
-            f"{'  OVER' if is_over else ''}"
-        )
-    output.write_text(json.dumps({"rows": rows, "growth_mebibytes": growth}, indent=1) + "\n")
-    return int(is_over and len({row["passages"] for row in rows}) > 1)
-
-
-def growth_of(rows: list[dict[str, float | str]]) -> float | None:
-    """How much more memory ours takes for the largest corpus than for the one before; None if there are not two."""
-    peaks = [float(row["peak_mebibytes"]) for row in rows if row["program"] == "tasb encode" and "failed" not in row]
-    return peaks[-1] - peaks[-2] if len(peaks) > 1 else None
 
 
 if __name__ == "__main__":

@@ -13,14 +13,20 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from measuring import Results
+
 SIZE = 2_048
 TRIALS = 7
 ONNX_OPERATORS = 21
 
 
-def gemm_peaks(threads: int) -> dict[str, tuple[float, str]]:
-    """Number format → the most operations a second (an addition counts as one, a multiplication, too), and by what."""
-    return {precision: _best(ways) for precision, ways in _ways(threads).items()}
+def gemm_peaks(threads: int, results: Results) -> dict[str, tuple[float, str]]:
+    """Number format → the most operations a second (an addition counts as one, a multiplication, too), and by what.
+
+    Formats that the processor does not multiply itself are skipped: a single product took minutes in bf16.
+    """
+    ways = _ways(threads)
+    return {name: _best(ways[name]) for name in ways if results.multiplies(name, f"{name} GEMM peak")}
 
 
 def _best(ways: dict[str, Callable[[], object]]) -> tuple[float, str]:

@@ -1,7 +1,7 @@
 """Each kind of index over the same vectors: size, seconds to build, recall, milliseconds a query, retrieval quality.
 
     python benchmarks/index_kinds.py                          # 100,000 random vectors of 768 dimensions
-    python benchmarks/index_kinds.py --quick                  # 5,000 of 64
+    python benchmarks/index_kinds.py --quick                  # 10,000 of 128
     python benchmarks/index_kinds.py --vectors DIR            # of `tasb encode`, or a flat Faiss folder
     python benchmarks/index_kinds.py --vectors DIR --queries DIR --qrels qrels.dl19.txt --train DIR --plot kinds.png
     python benchmarks/index_kinds.py --kinds flat int8 OPQ64,IVF256,PQ64
@@ -16,16 +16,17 @@ logarithm for graphs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
+from measuring import Options, Results
 
 import pyserini_tasb as tasb
 from pyserini_tasb.encoding.vectors import VectorFolder
@@ -40,13 +41,24 @@ from pyserini_tasb.indexes.vector_source import open_vectors
 from pyserini_tasb.plots import COLOURS, as_png, new_figure, style
 
 if TYPE_CHECKING:
+    import argparse
+
     from numpy.typing import NDArray
 
     Queries = tuple[list[str], NDArray[np.float32]]
 
-COLUMNS = {"bytes": 8, "build s": 9, "@10": 8, "@100": 8, "@1000": 8, "p50 ms": 9, "p99 ms": 9}
-PROJECTED = {"GB, 8.8M": 10, "p50 ms": 9}
 MS_MARCO = 8_841_823
+DEPTHS, JUDGED = (10, 100, 1_000), ("nDCG@10", "RR@10")
+COLUMNS = {
+    "bytes": ".0f",
+    "build s": ".1f",
+    **{f"recall@{depth}": ".4f" for depth in DEPTHS},
+    "p50 ms": ".2f",
+    "p99 ms": ".2f",
+}
+PROJECTED = {"GB of 8.8M": ".2f", "p50 of 8.8M": ".0f"}
+# Seconds on the machine of `measuring.PROBES`: of a kind whatever its size, and of a number in a vector.
+STARTING, NUMBER = 4.5, 1.5e-7
 COMPONENTS = 500
 CENTRE_SCALE = 0.5
 ROWS_AT_ONCE = 10_000
@@ -56,42 +68,47 @@ QUICK = ("flat", "int8", "rabitq", "hnsw", "ivf", "ivfrabitq+fp16")
 DEPTH = 100
 
 
-def main() -> None:
+def main() -> int:
     """Build and measure one kind after the other; print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__file__, __doc__, quick={"rows": 10_000, "dimension": 128, "kinds": QUICK})
     parser.add_argument("--vectors", type=Path, metavar="DIR", help="instead of random ones")
     parser.add_argument("--rows", type=int, default=100_000, help="random vectors (default: %(default)s)")
     parser.add_argument("--dimension", type=int, default=768, help="of random vectors (default: %(default)s)")
     parser.add_argument("--queries", type=Path, metavar="DIR", help="measure with these, not with vectors")
     parser.add_argument("--qrels", nargs="+", default=[], metavar="NAME|PATH", help="of --queries: nDCG@10, RR@10")
     parser.add_argument("--train", type=Path, metavar="DIR", help="queries that jpq learns from")
-    parser.add_argument("--kinds", nargs="+", help="KIND or KIND+fp32, +fp16 (default: all)")
+    parser.add_argument("--kinds", nargs="+", default=[*KINDS, *REFINED], help="KIND or KIND+fp32, +fp16")
     parser.add_argument("--threads", type=int, help="default: the cores this process may use")
-    parser.add_argument("--json", type=Path, default=Path("index_kinds.json"), help="default: %(default)s")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="recall@10 against milliseconds")
-    parser.add_argument("--quick", action="store_true", help="5,000 random vectors of 64 dimensions, six kinds")
     options = parser.parse_args()
-    if options.quick:
-        options.rows, options.dimension = 5_000, 64
-    kinds = options.kinds or (QUICK if options.quick else [*KINDS, *REFINED])
     judged = {Path(name).name: as_qrels(name) for name in options.qrels}
+    measures = {f"{measure} {name}": ".4f" for name in judged for measure in JUDGED}
+    results = Results(options, {**COLUMNS, **measures, **PROJECTED})
+    kinds = [kind for kind in options.kinds if options.train or not kind.startswith("jpq")]
+    for kind in set(options.kinds) - set(kinds):
+        results.skip(kind, "it learns from --train")
     reports = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        vectors = options.vectors or random_vectors(folder / "vectors", options.rows, options.dimension)
+        rows, dimension = options.rows, options.dimension
+        if options.vectors:
+            source = open_vectors(options.vectors)
+            rows, dimension = source.count, source.dimension
+        results.expect(
+            f"{len(kinds)} kinds of index of {rows:,} vectors",
+            python=len(kinds) * (STARTING + rows * dimension * NUMBER),
+        )
+        vectors = options.vectors or random_vectors(folder / "vectors", rows, dimension)
         queries = read(options.queries) if options.queries else None
-        print(f"{len(kinds)} kinds, each built and searched; one that trains takes minutes", flush=True)
         for kind in kinds:
-            if kind.startswith("jpq") and not options.train:
-                print(f"{kind} is left out: it learns from --train", flush=True)
-                continue
             reports.append(report(kind, vectors, folder / "index", options, queries, judged))
-            print(f"{kind}: built in {reports[-1]['seconds']:.1f} s", flush=True)
+            results.rows[kind] = row(reports[-1])
             shutil.rmtree(folder / "index")
-    print(table(reports))
-    options.json.write_text(json.dumps(reports, indent=1) + "\n")
+    results.note(f"{rows:,} vectors of {dimension} dimensions, {reports[0]['threads']} threads")
+    results.note(f"queries: {options.queries.name if options.queries else reports[0]['queries']}")
     if options.plot:
         options.plot.write_bytes(picture(reports))
+    return results.finish()
 
 
 def report(
@@ -125,8 +142,7 @@ def report(
         }
         for qrels_name, qrels in judged.items():
             known = Qrels({qid: grades for qid, grades in qrels.items() if qid in run}, name=qrels_name)
-            measures = ["nDCG@10", "RR@10"]
-            said["measures"][qrels_name] = tasb.evaluate({kind: run}, qrels=known, measures=measures)[kind].overall
+            said["measures"][qrels_name] = tasb.evaluate({kind: run}, qrels=known, measures=JUDGED)[kind].overall
     return said
 
 
@@ -141,32 +157,22 @@ def compared(kind: str, count: int) -> float:
     return lists + count * min(1, max(16, lists // 32) / lists)
 
 
-def table(reports: list[dict[str, Any]]) -> str:
-    """A line for each kind."""
-    first = reports[0]
-    judged = {name: max(len(name), 14) + 2 for name in first["measures"]}
-    heads = {**COLUMNS, **judged}
-    lines = [
-        f"{first['vectors']:,} vectors of {first['dimension']} dimensions, {first['threads']} threads",
-        f"queries: {first['queries']}" if not judged else "recall of exact search; nDCG@10 / RR@10 by the qrels",
-        "kind".ljust(18)
-        + "".join(name.rjust(width) for name, width in heads.items())
-        + "".join(name.rjust(width) for name, width in PROJECTED.items()),
-    ]
-    for row in reports:
-        quality, each = row["quality"], row["bytes"] / row["vectors"]
-        recall = "".join(f"{share:8.4f}" for share in quality["recall"].values())
-        measures = "".join(
-            (f"{row['measures'][name]['nDCG@10']:.4f} / {row['measures'][name]['RR@10']:.4f}").rjust(width)
-            if name in row["measures"]
-            else " " * width
-            for name, width in judged.items()
-        )
-        lines.append(
-            f"{row['kind']:18}{each:8.0f}{row['seconds']:9.1f}{recall}{quality['p50']:9.2f}{quality['p99']:9.2f}"
-            f"{measures}{each * MS_MARCO / 1e9:10.2f}{quality['p50'] / row['compared']:9.0f}"
-        )
-    return "\n".join(lines)
+def row(found: dict[str, Any]) -> dict[str, float]:
+    """The columns of a kind's report."""
+    quality, each = found["quality"], found["bytes"] / found["vectors"]
+    return {
+        "bytes": each,
+        "build s": found["seconds"],
+        **{f"recall@{depth}": share for depth, share in quality["recall"].items()},
+        **{f"{name} ms": quality[name] for name in ("p50", "p99")},
+        **{
+            f"{measure} {name}": value
+            for name, values in found["measures"].items()
+            for measure, value in values.items()
+        },
+        "GB of 8.8M": each * MS_MARCO / 1e9,
+        "p50 of 8.8M": quality["p50"] / found["compared"],
+    }
 
 
 def picture(reports: list[dict[str, Any]]) -> bytes:
@@ -174,11 +180,11 @@ def picture(reports: list[dict[str, Any]]) -> bytes:
     figure = new_figure(7.5, 5)
     panel = figure.subplots()
     style(panel, decimals=2)
-    for number, row in enumerate(reports):
-        quality, size = row["quality"], row["bytes"] / row["vectors"]
+    for number, found in enumerate(reports):
+        quality, size = found["quality"], found["bytes"] / found["vectors"]
         place = quality["p50"], next(iter(quality["recall"].values()))
         panel.scatter(*place, s=4 + size / 12, color=COLOURS[number % len(COLOURS)], alpha=0.7)
-        panel.annotate(row["kind"], place, (4, 4 if number % 2 else -10), textcoords="offset points", fontsize=8)
+        panel.annotate(found["kind"], place, (4, 4 if number % 2 else -10), textcoords="offset points", fontsize=8)
     panel.set_xscale("log")
     panel.margins(x=0.15)  # room for the last names
     panel.set_xlabel("milliseconds of a query (p50, 1,000 hits)")
@@ -208,4 +214,4 @@ def random_vectors(folder: Path, rows: int, dimension: int) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,14 +11,14 @@ is that of the greatest inner product (Bachrach et al., RecSys 2014). It is sear
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
+from measuring import Options, Results
 
 from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.indexes import lengths
@@ -28,6 +28,7 @@ from pyserini_tasb.indexes.lengths import InListsByDirection, WithLinksByDirecti
 from pyserini_tasb.indexes.vector_source import open_vectors, sampled_rows
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
@@ -40,44 +41,42 @@ VECTORS, QUERIES = 8_326, 200
 LENGTHS = ("own", "1", "20x10", "5x200")
 GRAPHS = ("hnsw", "hnsw, ours", "hnsw, augmented")
 LISTS = ("ivf", "ivf, ours", "ivfrabitq", "ivfrabitq, ours")
+COLUMNS = {
+    "spread": ".2f",
+    "reachable": ",d",
+    **{f"@{depth}": ".4f" for depth in DEPTHS},
+    "ms": ".2f",
+    "build s": ".1f",
+}
+# Seconds on the machine of `measuring.PROBES`: of a number in a vector, and of a query.
+NUMBER, QUERY = 2e-7, 1e-3
 QUANTISERS = ("int8", "EDEN8", "RR,RaBitQ8", "rabitq")
 
 
-def main() -> None:
+def main() -> int:
     """Build each index over each choice of lengths; print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser = Options(__file__, __doc__, quick={"rows": VECTORS // 4, "lengths": ["own", "1"]})
     parser.add_argument("--vectors", type=Path, metavar="DIR", help="default: random ones")
+    parser.add_argument("--rows", type=int, default=VECTORS, help="vectors (default: %(default)s)")
     parser.add_argument("--topics", metavar="NAME|PATH", help="default: vectors are the queries")
     parser.add_argument("--encoder", metavar="NAME|PATH", help="the encoder of --topics")
-    parser.add_argument("--lengths", nargs="+", default=LENGTHS, help="default: %(default)s")
+    parser.add_argument("--lengths", nargs="+", default=list(LENGTHS), help="default: own 1 20x10 5x200")
     parser.add_argument("--kinds", nargs="+", default=[*GRAPHS, *LISTS, *QUANTISERS], help="default: all")
-    parser.add_argument("--quick", action="store_true", help="fewer vectors, two choices of lengths")
-    parser.add_argument("--json", type=Path, default=Path("lengths.json"), help="default: %(default)s")
     options = parser.parse_args()
+    results = Results(options, COLUMNS)
     faiss.omp_set_num_threads(threads())
-    count = VECTORS // 4 if options.quick else VECTORS
-    vectors, queries = real(options, count) if options.vectors else random(count)
-    print(f"{len(vectors):,} vectors of {vectors.shape[1]} dimensions, {len(queries)} queries; about two minutes")
-    head = [f"{name:>{width}}" for name, width in {"@10": 8, "@100": 8, "@1000": 8, "ms": 8, "build s": 9}.items()]
-    print(f"{'lengths':10}{'spread':>8}  {'kind':18}{'reachable':>10}{''.join(head)}")
-    rows = []
-    for name in ("own", "1") if options.quick else options.lengths:
+    vectors, queries = real(options, options.rows) if options.vectors else random(options.rows)
+    indexes = len(options.lengths) * len(options.kinds)
+    work = indexes * (len(vectors) * vectors.shape[1] * NUMBER + len(queries) * QUERY)
+    results.expect(f"{indexes} indexes of {len(vectors):,} vectors, {len(queries)} queries", python=work)
+    for name in options.lengths:
         scaled = with_lengths(vectors, name)
         exact = {depth: faiss.knn(queries, scaled, depth, metric=faiss.METRIC_INNER_PRODUCT)[1] for depth in DEPTHS}
         for kind in options.kinds:
-            row = {
-                "lengths": name,
-                "spread": lengths.spread_of_lengths(scaled),
-                **measured(kind, scaled, queries, exact),
-            }
-            rows.append(row)
-            print(
-                f"{name:10}{row['spread']:8.2f}  {kind:18}{row['reachable'] or '':>10}"
-                + "".join(f"{share:8.4f}" for share in row["recall"].values())
-                + f"{row['milliseconds']:8.2f}{row['seconds']:9.1f}",
-                flush=True,
-            )
-    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+            row = measured(kind, scaled, queries, exact)
+            results.rows[f"{name}: {kind}"] = {"spread": lengths.spread_of_lengths(scaled), **row}
+    results.note(f"{len(vectors):,} vectors of {vectors.shape[1]} dimensions, {len(queries)} queries")
+    return results.finish()
 
 
 def real(options: argparse.Namespace, count: int) -> tuple[Array, Array]:
@@ -171,7 +170,7 @@ def augmented(vectors: Array) -> Any:
     return faiss.deserialize_index(faiss.serialize_index(index))  # type: ignore[no-untyped-call]
 
 
-def measured(kind: str, vectors: Array, queries: Array, exact: dict[int, Any]) -> dict[str, Any]:
+def measured(kind: str, vectors: Array, queries: Array, exact: dict[int, Any]) -> dict[str, float]:
     """Recall at each depth; milliseconds of a query for the most hits."""
     start = time.perf_counter()
     index = built(kind, vectors)
@@ -182,10 +181,10 @@ def measured(kind: str, vectors: Array, queries: Array, exact: dict[int, Any]) -
         found = [index.search(query[np.newaxis], depth)[1][0] for query in queries]
         milliseconds = 1000 * (time.perf_counter() - start) / len(queries)
         shares = [len(np.intersect1d(hits, best)) / depth for hits, best in zip(found, exact[depth], strict=True)]
-        recall[depth] = float(np.mean(shares))
+        recall[f"@{depth}"] = float(np.mean(shares))
     graph = graph_of(index)
-    reached = reachable(graph.hnsw, len(vectors)) if graph else None
-    return {"kind": kind, "recall": recall, "milliseconds": milliseconds, "seconds": seconds, "reachable": reached}
+    reached = {"reachable": reachable(graph.hnsw, len(vectors))} if graph else {}
+    return {**recall, "ms": milliseconds, "build s": seconds, **reached}
 
 
 def reachable(hnsw: Any, count: int) -> int:
@@ -201,4 +200,4 @@ def reachable(hnsw: Any, count: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,11 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, help="a page with the two marks")
     page = parser.parse_args().page
-    text = page.read_text(encoding="utf-8")
+    write_whole(page, with_results(page.read_text(encoding="utf-8"), sys.stdin.read()))
+
+
+def with_results(text: str, results: str) -> str:
+    """A page's text with other results between the marks."""
     if not MARKED.search(text):
-        sys.exit(f"{page}: expected the marks <!-- Written by …, up to the end mark. --> and <!-- The end mark. -->")
-    results = sys.stdin.read().strip()
-    write_whole(page, MARKED.sub(lambda _: f"\n{results}\n\n", text, count=1))
+        sys.exit("expected the marks <!-- Written by …, up to the end mark. --> and <!-- The end mark. --> in the page")
+    return MARKED.sub(lambda _: f"\n{results.strip()}\n\n", text, count=1)
 
 
 if __name__ == "__main__":

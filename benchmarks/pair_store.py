@@ -1,6 +1,7 @@
 """Build and open a pair store as large as MS MARCO's; exits with 1 where it is over a limit.
 
     python benchmarks/pair_store.py                  # 40M rows: about 4 GB of synthetic files, and as much again
+    python benchmarks/pair_store.py --quick
     python benchmarks/pair_store.py --rows 2000000   # with queries and passages in proportion
 
 Rows come in random order. Every figure is that of a process of its own.
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measuring import Options, Results
 
 FULL_ROWS, FULL_QUERIES, FULL_PASSAGES = 40_000_000, 500_000, 8_800_000
 CHUNK = 500_000
@@ -24,11 +26,20 @@ BYTES_PER_PAIR = 0.7e9 / FULL_ROWS
 OPENING_SECONDS = 1.0
 OPEN_MEBIBYTES = 200.0
 BUILD_MEBIBYTES = 1024.0
+COLUMNS = {
+    "build s": ".1f",
+    "rows/s": ",.0f",
+    "build MiB": ".0f",
+    "bytes/pair": ".2f",
+    "open s": ".3f",
+    "open MiB": ".0f",
+}
+ROW, STARTING = 4e-6, 4  # seconds on the machine of `measuring.PROBES`
 
 
 def main() -> int:
-    """Print the figures beside their limits."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure each step in a process of its own; judge the figures by their limits."""
+    parser = Options(__file__, __doc__, quick={"rows": 1_000_000})
     parser.add_argument("--rows", type=int, default=FULL_ROWS, help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="for all files, which are removed; default: the system's")
     parser.add_argument("--step", choices=("write", "build", "open"), help=argparse.SUPPRESS)
@@ -36,27 +47,26 @@ def main() -> int:
     if arguments.step:
         print(json.dumps(STEPS[arguments.step](arguments.folder, arguments.rows)))
         return 0
+    results = Results(arguments, COLUMNS)
+    results.expect(f"{arguments.rows:,} rows to write and to read", python=arguments.rows * ROW + STARTING)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        figures = {step: _child(step, Path(folder), arguments.rows) for step in STEPS}
-    return report(arguments.rows, figures)
-
-
-def report(rows: int, figures: dict[str, dict[str, float]]) -> int:
-    """Print what was measured; 1 if something is over its limit."""
-    build, opened = figures["build"], figures["open"]
-    print(f"{rows:,} rows, {figures['write']['bytes'] / 1e9:.2f} GB of pairs as text")
-    print(f"build: {build['seconds']:.0f} s, {build['rows_per_second']:,.0f} rows/s, all texts and checksums included")
-    over = 0
-    for name, value, limit, unit in (
-        ("peak memory of the build", build["peak_mebibytes"], BUILD_MEBIBYTES, "MiB"),
-        ("pair arrays on disk", opened["bytes"] / rows, BYTES_PER_PAIR, "bytes a pair"),
-        ("opening", opened["seconds"], OPENING_SECONDS, "s"),
-        ("resident before the first batch", opened["mebibytes"], OPEN_MEBIBYTES, "MiB"),
-    ):
-        print(f"{name}: {value:.4g} {unit} (at most {limit:.4g}){'' if value <= limit else '  OVER'}")
-        over += value > limit
-    print(f"pair arrays: {opened['bytes'] / 1e9:.3f} GB")
-    return int(over > 0)
+        write, build, opened = (_child(step, Path(folder), arguments.rows) for step in STEPS)
+    results.note(
+        f"{arguments.rows:,} rows, {write['bytes'] / 1e9:.2f} GB of pairs as text; all texts and checksums included"
+    )
+    results.rows["a pair store"] = {
+        "build s": build["seconds"],
+        "rows/s": build["rows_per_second"],
+        "build MiB": build["peak_mebibytes"],
+        "bytes/pair": opened["bytes"] / arguments.rows,
+        "open s": opened["seconds"],
+        "open MiB": opened["mebibytes"],
+    }
+    results.floor("pair store, MiB while it is built", build["peak_mebibytes"], most=BUILD_MEBIBYTES)
+    results.floor("pair store, bytes a pair", opened["bytes"] / arguments.rows, most=BYTES_PER_PAIR)
+    results.floor("pair store, seconds to open", opened["seconds"], most=OPENING_SECONDS)
+    results.floor("pair store, MiB before the first batch", opened["mebibytes"], most=OPEN_MEBIBYTES)
+    return results.finish()
 
 
 def write_sources(folder: Path, rows: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """int8 of ours beside what ONNX Runtime's own quantiser makes of the same model; exits with 1 below the floor.
 
+    python benchmarks/plain_onnx.py --quick
     python benchmarks/plain_onnx.py --corpus collection.tsv --topics queries.tsv
     python benchmarks/avx2_only.py benchmarks/plain_onnx.py --corpus collection.tsv --topics queries.tsv
 
@@ -12,12 +13,9 @@ Needs `pip install -e '.[demo,onnx]'`.
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import statistics
 import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,14 +23,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 import torch
-from encode import sample
+from measuring import Options, Results, by_turns, seconds_of, times
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from random_distilbert import model_to_measure
+from real_texts import add_text_options, passages, queries
 from transformers import AutoModel
 
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.encoding.export_graph import quiet
-from pyserini_tasb.environment.processor import processor, threads
+from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.models.onnx import TOKENS_PER_BATCH
 from pyserini_tasb.models.tokenizers import vectors_by_length
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from pyserini_tasb.models.backends import Texts
 
     Encode = Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
-    Seconds = dict[str, dict[str, list[float]]]
-    """Way → kind → of each round: of all passages together, or the median query's."""
 
 
 FLOOR = 0.95  # of the better plain one's speed
@@ -55,6 +52,12 @@ OURS, PLAIN = "ours", {"plain, 8 bits": False, "plain, 7 bits": True}
 KINDS: tuple[Texts, ...] = ("passages", "queries")
 MAX_LENGTH = 256
 OPSET = 17
+COLUMNS = {
+    **{f"{column}, {kind}": ".2f" for kind in KINDS for column in ("ms", "times plain")},
+    "least cosine": ".6f",
+}
+# Seconds on the machine of `measuring.PROBES`: of a text by all three ways, and until all are exported.
+PASSAGE, QUERY, EXPORTING = 0.1, 0.02, 50
 
 
 class PlainInt8:
@@ -95,69 +98,58 @@ class PlainInt8:
 
 def main() -> int:
     """Measure by turns and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", required=True, type=Path, help="pid TAB text")
-    parser.add_argument("--topics", required=True, type=Path, help="qid TAB text")
+    parser = Options(__file__, __doc__, quick={"passages": 48, "queries": 40, "rounds": 3})
+    add_text_options(parser)
     parser.add_argument("--passages", type=int, default=96, help="spread over the collection (default: %(default)s)")
     parser.add_argument("--queries", type=int, default=64, help="one by one (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     arguments = parser.parse_args()
     torch.set_num_threads(threads())
-    texts = (sample(arguments.corpus, arguments.passages), sample(arguments.topics, arguments.queries))
+    texts = {
+        "passages": passages(arguments.corpus, arguments.passages),
+        "queries": queries(arguments.topics)[: arguments.queries],
+    }
+    results = Results(arguments, COLUMNS)
+    work = (1 + arguments.rounds) * (arguments.passages * PASSAGE + arguments.queries * QUERY)
+    what = (
+        f"models to export, {arguments.rounds} rounds of {arguments.passages} passages and {arguments.queries} queries"
+    )
+    results.expect(what, matrices=work, python=EXPORTING)
     with model_to_measure(None) as model, tempfile.TemporaryDirectory() as folder:
-        return report(*measure(model, dict(zip(KINDS, texts, strict=True)), arguments.rounds, Path(folder)))
+        measure(model, texts, arguments.rounds, Path(folder), results)
+    return results.finish()
 
 
-def measure(
-    name: str, texts: dict[str, list[str]], rounds: int, folder: Path
-) -> tuple[Seconds, dict[str, float], dict[str, str]]:
-    """Seconds; way → least cosine with torch in fp32; kind → what ours computes in."""
+def measure(name: str, texts: dict[str, list[str]], rounds: int, folder: Path, results: Results) -> None:
+    """Add a row for each way: seconds, and the least cosine with torch in fp32."""
     card = encoder_card(name)
     asked = card.model_copy(update={"precision": "int8"})
     exact = TextEncoder(card, backend="torch")
     ours = {kind: TextEncoder(asked, backend="onnx", texts=kind) for kind in KINDS}
-    ids = {kind: [exact.tokenizer(text, truncation=True, max_length=MAX_LENGTH)["input_ids"] for text in texts[kind]]
-           for kind in KINDS}  # fmt: skip
+    ids = {kind: exact.tokenizer(texts[kind], truncation=True, max_length=MAX_LENGTH)["input_ids"] for kind in KINDS}
     ways: dict[str, dict[str, Encode]] = {OURS: {kind: encoder.encode_tokens for kind, encoder in ours.items()}}
     for way, reduce_range in PLAIN.items():
         graph = PlainInt8(find_checkpoint(card.model), folder / f"{reduce_range}.onnx", reduce_range=reduce_range)
         plain = partial(vectors_by_length, graph, pad_id=exact.pad_id, dimension=exact.dimension)
         ways[way] = dict.fromkeys(KINDS, plain)
-    start = time.perf_counter()
-    cosines = {way: min(least_cosine(encode[kind], exact.encode_tokens, ids[kind]) for kind in KINDS)
-               for way, encode in ways.items()}  # fmt: skip
-    print(f"measuring for about {(time.perf_counter() - start) * rounds:.0f} s at most")
-    seconds: Seconds = {way: {kind: [] for kind in KINDS} for way in ways}
-    for _, kind, way in itertools.product(range(rounds), KINDS, ways):
-        batches = [ids[kind]] if kind == "passages" else [[query] for query in ids[kind]]
-        times = [timed(ways[way][kind], batch) for batch in batches]
-        seconds[way][kind].append(statistics.median(times))
-    return seconds, cosines, {kind: encoder.computes() for kind, encoder in ours.items()}
-
-
-def report(seconds: Seconds, cosines: dict[str, float], computes: dict[str, str]) -> int:
-    """Print it; 1 if ours is below the floor."""
-    medians = {way: {kind: statistics.median(times[kind]) for kind in KINDS} for way, times in seconds.items()}
-    print(f"{processor()}, {threads()} threads; seconds for all passages, milliseconds for a query (p50)")
-    print(f"{'':14} {'passages':>9} {'times':>6} {'a query':>9} {'times':>6} {'least cosine':>13}")
-    missed = []
-    ratios = {}
+    for way, encode in ways.items():
+        cosines = [least_cosine(encode[kind], exact.encode_tokens, ids[kind]) for kind in KINDS]
+        results.rows[way] = {"least cosine": min(cosines)}
+    batches = {"passages": [ids["passages"]], "queries": [[query] for query in ids["queries"]]}
     for kind in KINDS:
-        better = min(PLAIN, key=lambda way: medians[way][kind])
-        for way in seconds:
-            pairs = zip(seconds[better][kind], seconds[way][kind], strict=True)
-            ratios[way, kind] = statistics.median(plain / own for plain, own in pairs)
-        if ratios[OURS, kind] < FLOOR:
-            missed.append(kind)
-    for way in seconds:
-        print(
-            f"{way:14} {medians[way]['passages']:9.2f} {ratios[way, 'passages']:6.2f} "
-            f"{1e3 * medians[way]['queries']:9.2f} {ratios[way, 'queries']:6.2f} {cosines[way]:13.6f}"
-        )
-    print("ours computes " + ", ".join(f"{kind} with {way}" for kind, way in computes.items()))
-    for kind in missed:
-        print(f"MISSED: {kind} at {ratios[OURS, kind]:.2f} times the better plain one's speed; wanted {FLOOR}")
-    return int(bool(missed))
+        calls = {way: partial(median_seconds, encode[kind], batches[kind]) for way, encode in ways.items()}
+        seconds = by_turns(calls, rounds)
+        better = min(PLAIN, key=lambda way: statistics.median(seconds[way]))
+        for way, each in seconds.items():
+            unit = len(texts[kind]) if kind == "passages" else 1
+            results.rows[way] |= {
+                f"ms, {kind}": 1e3 * statistics.median(each) / unit,
+                f"times plain, {kind}": times(seconds[better], each),
+            }
+        ratio = results.rows[OURS][f"times plain, {kind}"][0]
+        results.floor(f"int8 {kind}, times plain ONNX Runtime", ratio, least=FLOOR)
+    computes = ", ".join(f"{kind} with {encoder.computes()}" for kind, encoder in ours.items())
+    results.note(f"ours computes {computes}; milliseconds are of one text")
 
 
 def least_cosine(encode: Encode, exact: Encode, ids: list[list[int]]) -> float:
@@ -167,11 +159,9 @@ def least_cosine(encode: Encode, exact: Encode, ids: list[list[int]]) -> float:
     return float(((found * expected).sum(axis=1) / lengths).min())
 
 
-def timed(encode: Encode, ids: Sequence[Sequence[int]]) -> float:
-    """Seconds."""
-    start = time.perf_counter()
-    encode(ids)
-    return time.perf_counter() - start
+def median_seconds(encode: Encode, batches: list[list[list[int]]]) -> float:
+    """The median of the batches."""
+    return statistics.median(seconds_of(partial(encode, batch)) for batch in batches)
 
 
 if __name__ == "__main__":

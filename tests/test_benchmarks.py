@@ -1,10 +1,16 @@
-"""Benchmark scripts start, and what they name of ours exists: most take too long to be run here."""
+"""Benchmark scripts start, and what they name of ours exists: most take too long to be run here.
+
+What they have in common is run: estimates, floors, omissions, the run of all, the page with every processor's column.
+"""
 
 from __future__ import annotations
 
+import argparse
 import ast
+import copy
 import importlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,6 +21,11 @@ import pytest
 from tests.command_line import MODULE, TASB, parse
 
 ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+# Parts of benchmarks, and studies, which take hours or count no time.
+PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers"}
+PARTS |= {"random_distilbert", "real_texts", "speed_page"}
+STUDIES = {"rerank_depths", "walks"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("*.py"))
 
 # Runs each script with `--help` in a fork of this process, which has imported what takes seconds. Packages of the
@@ -71,6 +82,16 @@ def test_a_script_starts(started, script):
     assert said.startswith("usage: ") == has_a_command_line, said
 
 
+def test_every_benchmark_has_a_quick_run(started, benchmark_module):
+    names = {path.stem for path in BENCHMARKS.glob("*.py")} - PARTS - STUDIES
+    assert names == set(benchmark_module("every_benchmark").BENCHMARKS)
+    for name in names:
+        _, said = started[f"benchmarks/{name}.py"]
+        assert "--quick" in said, name
+        assert "Results(" in (text := (BENCHMARKS / f"{name}.py").read_text()), name
+        assert "results.expect(" in text, name
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_what_a_script_imports_exists(script):
     """Wherever it imports it: inside functions, and in programs that it starts."""
@@ -108,3 +129,215 @@ def test_commands_of_the_ablation_are_commands_of_ours(monkeypatch):
     assert len(ours) > 8
     for arguments in ours:
         parse(*arguments)
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch):
+    """Imports a script of benchmarks/ by its name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+@pytest.fixture
+def results(benchmark_module, tmp_path):
+    """Makes the results of a benchmark called `small` with these options."""
+    measuring = benchmark_module("measuring")
+
+    def make(*given):
+        options = measuring.Options("small.py", "A small one.", quick={"rounds": 2, "sizes": [1, 2]})
+        options.add_argument("--rounds", type=int, default=5)
+        options.add_argument("--sizes", type=int, nargs="+", default=[100])
+        arguments = options.parse_args([*given, "--output", str(tmp_path / "small.json")])
+        return measuring.Results(arguments, {"seconds": ".2f", "times": ".1f"})
+
+    return make
+
+
+def test_quick_changes_defaults_only(results, tmp_path):
+    settings = []
+    for given in ([], ["--quick"], ["--quick", "--rounds", "7"]):
+        results(*given).finish()
+        settings.append(json.loads((tmp_path / "small.json").read_text())["settings"])
+    assert [(each["rounds"], each["sizes"]) for each in settings] == [(5, [100]), (2, [1, 2]), (7, [1, 2])]
+
+
+def test_results_say_how_long_before_and_what_was_missed(results, tmp_path, capsys):
+    found = results("--quick")
+    found.expect("two rounds", python=30)
+    first, estimate = capsys.readouterr().out.splitlines()
+    assert first.startswith("small: ")
+    assert re.match(r"about \d+ s: two rounds \(30 s on ", estimate)
+    found.rows["ours"] = {"seconds": 0.5, "times": [3.0, 2.0, 4.0]}
+    found.floor("speed", 3.0, least=2)
+    found.floor("memory", 5.0, most=4)
+    assert found.finish() == 1
+    said = capsys.readouterr().out
+    assert re.search(r"^ours +0.50 +3.0 \(2.0-4.0\)$", said, re.MULTILINE)
+    assert "met: speed 3, wanted at least 2" in said
+    assert "MISSED: memory 5, wanted at most 4" in said
+    written = json.loads((tmp_path / "small.json").read_text())
+    assert [floor["met"] for floor in written["floors"]] == [True, False]
+    assert written["estimate"] > 0
+    assert written["machine"]["processor"]
+    assert not math.isnan(written["seconds"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_meets_no_floor(results, value):
+    found = results()
+    found.floor("difference", value, most=1)
+    assert found.finish() == 1
+
+
+def test_what_the_processor_cannot_multiply_is_skipped_and_said(results, benchmark_module, monkeypatch, capsys):
+    measuring, gemm = benchmark_module("measuring"), benchmark_module("gemm")
+    monkeypatch.setattr(gemm, "SIZE", 64)
+    for has_bf16, has_int8, expected in (
+        (False, False, {"fp32"}),
+        (True, False, {"fp32", "bf16"}),
+        (False, True, {"fp32", "int8"}),
+    ):
+        monkeypatch.setattr(measuring, "cpu_has_bf16", lambda has=has_bf16: has)
+        monkeypatch.setattr(measuring, "cpu_has_int8", lambda has=has_int8: has)
+        assert set(gemm.gemm_peaks(1, results())) == expected
+        said = capsys.readouterr().out
+        assert ("skipped bf16 GEMM peak: this processor has neither AMX nor AVX512-BF16\n" in said) is not has_bf16
+        assert ("skipped int8 GEMM peak: this processor has no VNNI\n" in said) is not has_int8
+
+
+def test_a_missing_package_is_skipped_and_said(results, capsys):
+    found = results()
+    assert not found.has("no_such_package", "a peer")
+    assert found.has("json", "another")
+    assert found.skipped == ["a peer: no_such_package is not installed (pip install 'pyserini-tasb[bench]')"]
+    assert "skipped a peer: " in capsys.readouterr().out
+
+
+def test_each_round_begins_with_another_way(benchmark_module):
+    called = []
+    ways = {name: lambda name=name: called.append(name) or len(called) for name in "abc"}
+    found = benchmark_module("measuring").by_turns(ways, 3)
+    assert "".join(called) == "abcbcacab"
+    assert found == {"a": [1, 6, 8], "b": [2, 4, 9], "c": [3, 5, 7]}
+
+
+def test_real_texts_are_in_the_repository(benchmark_module, tmp_path):
+    texts = benchmark_module("real_texts")
+    assert len(set(texts.passages(None, 500))) == 500
+    assert len(texts.queries(None)) > 2_000  # the largest batch of the TAS-B paper's Table 1
+    corpus, topics = texts.as_files(None, None, tmp_path)
+    lines = corpus.read_text().splitlines()
+    assert all(line.count("\t") == 1 for line in lines)
+    assert 40 < sum(len(line.split()) for line in lines) / len(lines) < 70
+    given = tmp_path / "given.tsv"
+    given.write_text("7\tone text\n8\tanother\n9\tone text\n")
+    assert texts.passages(given, 2) == ["one text", "another"]
+    assert texts.queries(given) == ["one text", "another"]
+    assert texts.as_files(given, None, tmp_path) == (given, topics)
+
+
+def test_sentence_transformers_gets_the_pairs_that_ours_draws(benchmark_module, tmp_path):
+    train_speed = benchmark_module("train_speed")
+    train_speed.build_pairs(argparse.Namespace(corpus=None, topics=None, batch_size=4), tmp_path)
+    found = train_speed.pairs_in_order(tmp_path / "pairs", 4, 3)
+    assert {len(values) for values in found.values()} == {12}
+    rows = [line.split("\t") for line in (tmp_path / "pairs.tsv").read_text().splitlines()]
+    texts = {name: (tmp_path / f"{name}.tsv").read_text().splitlines() for name in ("topics", "corpus")}
+    known = {name: dict(line.split("\t") for line in lines) for name, lines in texts.items()}
+    expected = {
+        (known["topics"][qid], known["corpus"][positive], known["corpus"][negative])
+        for _, _, qid, positive, negative in rows
+    }
+    assert set(zip(found["query"], found["positive"], found["negative"], strict=True)) <= expected
+    assert len(set(found["query"])) > 8
+
+
+SMALL = """
+import sys
+sys.path.insert(0, {folder!r})
+from measuring import Options, Results
+parser = Options(__file__, "Small.", quick={{"rounds": 1}})
+parser.add_argument("--rounds", type=int)
+parser.add_argument("--corpus")
+results = Results(parser.parse_args(), {{"seconds": ".1f"}})
+{body}
+sys.exit(results.finish())
+"""
+BODIES = {
+    "met": "results.rows['ours'] = {'seconds': 1.0}; results.floor('speed', 2, least=1)",
+    "missed": "results.rows['ours'] = {'seconds': 1.0}; results.floor('speed', 0.5, least=1)",
+    "broke": "1 / 0",
+    "hangs": "import time; time.sleep(60)",
+    "skipped": "results.skip('all', 'no such thing here')",
+}
+
+
+@pytest.fixture
+def small_benchmarks(benchmark_module, monkeypatch, tmp_path):
+    """`every_benchmark`, of small ones."""
+    every = benchmark_module("every_benchmark")
+    for name, body in BODIES.items():
+        (tmp_path / f"{name}.py").write_text(SMALL.format(folder=str(BENCHMARKS), body=body))
+    monkeypatch.setattr(every, "HERE", tmp_path)
+    monkeypatch.setattr(every, "BENCHMARKS", tuple(BODIES))
+    monkeypatch.setattr(every, "LIMIT_SECONDS", 15)
+
+    def run(*given):
+        monkeypatch.setattr(sys, "argv", ["every_benchmark.py", "--folder", str(tmp_path / "out"), *given])
+        status = every.main()
+        (document,) = (tmp_path / "out").glob("*.json")
+        return status, json.loads(document.read_text()), document.with_suffix(".md").read_text()
+
+    return run
+
+
+def test_what_breaks_or_misses_a_floor_hides_no_other(small_benchmarks, benchmark_module):
+    state = benchmark_module("every_benchmark").state
+    status, document, page = small_benchmarks("--only", "met", "skipped")
+    assert status == 0
+    assert [state(found) for found in document["benchmarks"].values()] == ["met", "skipped"]
+    status, document, page = small_benchmarks("--only", "broke", "missed", "hangs")
+    assert status == 1
+    states = {name: state(found) for name, found in document["benchmarks"].items()}
+    assert states == {"met": "met", "missed": "missed", "broke": "broke", "hangs": "broke", "skipped": "skipped"}
+    assert document["machine"]["versions"]["torch"]
+    assert page.startswith(f"# {document['machine']['processor']}\n")
+    for line in (
+        "speed: 0.5, wanted at least 1",
+        "it ended with status 1",
+        "it was stopped after 15 s",
+        "no such thing",
+    ):
+        assert line in page
+    status, document, page = small_benchmarks("--only", "met")
+    assert (status, len(document["benchmarks"])) == (0, len(BODIES))
+    assert "it ended with status 1" in page  # as before
+
+
+def test_a_missed_floor_is_status_1(small_benchmarks):
+    assert small_benchmarks("--only", "missed")[0] == 1
+
+
+def test_the_page_is_what_the_files_say(benchmark_module):
+    page = benchmark_module("speed_page")
+    text = (ROOT / "docs" / "speed.md").read_text()
+    assert page.with_results(text, page.tables(page.documents(ROOT / "docs" / "speed"))) == text
+
+
+def test_a_new_column_leaves_the_others_as_they_were(benchmark_module):
+    page = benchmark_module("speed_page")
+    known = page.documents(ROOT / "docs" / "speed")
+    other = copy.deepcopy(known[0])
+    other["machine"]["processor"] = "Another"
+    for result in other["benchmarks"].values():
+        result["rows"] = {"a new row": dict.fromkeys(result["columns"], 1)}
+    for shown in page.TABLES:
+        before, after = list(page.table(shown, known)), list(page.table(shown, [*known, other]))
+        assert [line[:-1] for line in after[: len(before)]] == before
+        in_other = shown.benchmark in other["benchmarks"]
+        assert [line[0] for line in after[len(before) :]] == ["a new row"] * in_other
+    floors = page.floors(known).splitlines()
+    assert all(
+        line.startswith(old)
+        for line, old in zip(page.floors([*known, other]).splitlines()[2:], floors[2:], strict=True)
+    )
