@@ -6,27 +6,27 @@
 `passages` and `queries` are folders of `tasb encode`. Of the queries with a relevant passage among the vectors, 2,400
 are for the test and the others are trained with, their judgements unread. `recovered` is the share of what OPQ of the
 same size loses against flat in RR@10; p is of a paired t-test against OPQ. Exits with 1 if less than half is recovered
-or p is .05 or more; --quick has too few passages for that, and shows that all of it runs.
+or p is above .05; --quick has too few passages for that, and shows that all of it runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from measuring import Options, Results
 
 import pyserini_tasb as tasb
 from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorManifest, VectorUnit
-from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.formats.named import Qrels, as_qrels
 from pyserini_tasb.indexes.faiss_folder import open_folder
 from pyserini_tasb.indexes.search import search_folder
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
@@ -35,82 +35,83 @@ if TYPE_CHECKING:
 
 LEAST, SIGNIFICANT = 0.5, 0.05
 DEPTH = 100
-TEST, QUICK_TEST, QUICK_TRAIN, QUICK_PASSAGES = 2_400, 500, 1_000, 4_000
+TEST, ALL = 2_400, 10**9
 FLAT = "flat"
+COLUMNS = {"RR@10": ".4f", "R@100": ".4f", "recovered": ".2f", "p": ".1g", "build s": ".1f"}
+# Seconds on the machine of `measuring.PROBES`, of a number in the passages' vectors: Faiss's OPQ and ours, of one size.
+NUMBER = 3e-5
 
 
 def main() -> int:
-    """Build, search and evaluate; the exit status says whether the floor is held."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Build, search and evaluate; the exit status says whether the floors are held."""
+    parser = Options(__file__, __doc__, quick={"passages": 4_000, "train": 1_000, "test": 500, "sizes": 1})
     parser.add_argument("--vectors", required=True, type=Path, metavar="DIR", help="passages")
     parser.add_argument("--queries", required=True, type=Path, metavar="DIR", help="encoded with --kind query")
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help="of queries to train and test with")
     parser.add_argument("--more-qrels", nargs="+", default=[], metavar="NAME|PATH", help="of other queries: nDCG@10")
     parser.add_argument("--bytes", nargs="+", type=int, help="of a vector (default: 48 and 64 for 768 dimensions)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="4,000 passages, 500 queries for the test, one size")
+    parser.add_argument("--passages", type=int, default=ALL, help="relevant ones before others (default: all)")
+    parser.add_argument("--train", type=int, default=ALL, help="queries (default: all others)")
+    parser.add_argument("--test", type=int, default=TEST, help="queries (default: %(default)s)")
+    parser.add_argument("--sizes", type=int, default=2, help="how many of --bytes (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return compare(options, Path(folder))
 
 
 def compare(options: argparse.Namespace, folder: Path) -> int:
-    """Print a table for each size."""
+    """Compare codes of each size, and flat search."""
     passages, queries = read(options.vectors), read(options.queries)
     qrels = among(as_qrels(options.qrels), passages, queries)
     order = np.random.default_rng(options.seed).permutation(sorted(qrels)).tolist()
-    test, train = np.split(order, [min(QUICK_TEST if options.quick else TEST, len(order) // 2)])
-    if options.quick:
-        train = train[:QUICK_TRAIN]
-        passages = some_of(passages, Qrels({qid: qrels[qid] for qid in test.tolist()}), options.seed)
+    test, train = np.split(order, [min(options.test, len(order) // 2)])
+    test, train = test.tolist(), train[: options.train].tolist()
+    judged = Qrels({qid: qrels[qid] for qid in test}, name="test")
+    passages = some_of(passages, judged, options.passages, options.seed)
     dimension = passages[1].shape[1]
-    sizes = options.bytes or [dimension // 16, dimension // 12][: 1 if options.quick else 2]
+    sizes = (options.bytes or [dimension // 16, dimension // 12])[: options.sizes]
     more = {Path(name).name: among(as_qrels(name), passages, queries) for name in options.more_qrels}
-    write(folder / "passages", passages, VectorFolder(options.vectors).about)
-    write(folder / "train", chosen(queries, train.tolist()), VectorFolder(options.queries).about)
-    print(
-        f"{len(passages[0]):,} passages of {dimension} dimensions; {len(train):,} queries to train with, {len(test):,} "
-        f"to test with; {threads()} threads; some minutes for each size",
-        flush=True,
+    results = Results(options, {**COLUMNS, **{f"nDCG@10 {name}": ".4f" for name in more}})
+    results.expect(
+        f"{len(passages[0]):,} passages of {dimension} dimensions, {len(train):,} queries to train with",
+        matrices=len(sizes) * passages[1].size * NUMBER,
     )
-    searched = chosen(queries, [*test.tolist(), *(qid for each in more.values() for qid in each)])
-    runs = {FLAT: run_of(folder, FLAT, searched, options.seed)}
-    judged = Qrels({qid: qrels[qid] for qid in test.tolist()}, name="test")
-    held = True
+    write(folder / "passages", passages, VectorFolder(options.vectors).about)
+    write(folder / "train", chosen(queries, train), VectorFolder(options.queries).about)
+    searched = chosen(queries, [*test, *(qid for each in more.values() for qid in each)])
+
+    def search(kind: str, name: str, with_queries: Path | None = None) -> dict[str, dict[str, float]]:
+        run, seconds = run_of(folder, kind, searched, options.seed, with_queries, name)
+        further = {
+            f"nDCG@10 {of}": float(tasb.evaluate({name: run}, qrels=each, measures="nDCG@10")[name].overall["nDCG@10"])
+            for of, each in more.items()
+        }
+        results.rows[name] = {**further, "build s": seconds}
+        return run
+
+    flat = search(FLAT, FLAT)
     for size in sizes:
-        opq, jpq = f"OPQ{size},PQ{size}", f"jpq{size}"
-        runs[opq] = run_of(folder, opq, searched, options.seed)
-        runs[jpq] = run_of(folder, opq, searched, options.seed, folder / "train", name=jpq)
-        results = tasb.evaluate(
-            {name: runs[name][0] for name in (FLAT, opq, jpq)},
-            qrels=judged,
-            measures=["RR@10", "R@100"],
-            baseline=opq,
-            details=True,
-        )
-        print(f"\n{results}")
-        flat, before, after = (float(results[name].overall["RR@10"]) for name in (FLAT, opq, jpq))
-        p = results.tests["RR@10"][jpq, opq].p
-        recovered = (after - before) / (flat - before)
-        print(f"{jpq}: recovered {recovered:.2f} of what {opq} loses in RR@10, p = {p:.1g}")
-        held = held and recovered >= LEAST and p < SIGNIFICANT and after > before
-    print_more(runs, more)
-    return 0 if held or options.quick else 1
-
-
-def print_more(runs: dict[str, tuple[Any, float]], more: dict[str, Qrels]) -> None:
-    """nDCG@10 by further qrels, and seconds to build."""
-    print("\n" + "".ljust(16) + "".join(f"{name:>20}" for name in more) + f"{'build s':>10}")
-    for name, (run, seconds) in runs.items():
-        values = [tasb.evaluate({name: run}, qrels=each, measures="nDCG@10")[name].overall for each in more.values()]
-        print(f"{name:16}" + "".join(f"{value['nDCG@10']:20.4f}" for value in values) + f"{seconds:10.1f}")
+        opq, jpq = f"OPQ{size},PQ{size}", f"jpq, {size} bytes"
+        runs = {FLAT: flat, opq: search(opq, opq), jpq: search(opq, jpq, folder / "train")}
+        found = tasb.evaluate(runs, qrels=judged, measures=["RR@10", "R@100"], baseline=opq, details=True)
+        for name in runs:
+            results.rows[name] |= {measure: float(value) for measure, value in found[name].overall.items()}
+        exact, before, after = (float(found[name].overall["RR@10"]) for name in runs)
+        recovered, p = (after - before) / (exact - before), found.tests["RR@10"][jpq, opq].p
+        results.rows[jpq] |= {"recovered": recovered, "p": float(p)}
+        if not options.quick:
+            results.floor(f"{jpq}: share of OPQ's loss won back", recovered, least=LEAST)
+            results.floor(f"{jpq}: p", p, most=SIGNIFICANT)
+    results.note(f"{len(test):,} queries for the test, {len(train):,} others to train with")
+    return results.finish()
 
 
 def run_of(
-    folder: Path, kind: str, queries: Vectors, seed: int, train: Path | None = None, name: str = ""
+    folder: Path, kind: str, queries: Vectors, seed: int, train: Path | None, name: str
 ) -> tuple[dict[str, dict[str, float]], float]:
     """The run of an index that is built for it, and the seconds that it took to build."""
-    output = folder / (name or kind)
+    output = folder / name
     index = tasb.index(folder / "passages", output=output, kind=kind, queries=train, seed=seed)
     opened = open_folder(output)
     hits = search_folder(opened, queries[1], DEPTH)
@@ -141,12 +142,13 @@ def among(qrels: Qrels, passages: Vectors, queries: Vectors) -> Qrels:
     )
 
 
-def some_of(passages: Vectors, qrels: Qrels, seed: int) -> Vectors:
-    """All that are relevant, and others at random."""
+def some_of(passages: Vectors, qrels: Qrels, count: int, seed: int) -> Vectors:
+    """So many: all that are relevant, and others at random."""
+    if count >= len(passages[0]):
+        return passages
     relevant = {docid for judged in qrels.values() for docid, grade in judged.items() if grade > 0}
     drawn = np.random.default_rng(seed).permutation(passages[0]).tolist()
-    wanted = sorted(drawn, key=lambda docid: docid not in relevant)[:QUICK_PASSAGES]
-    return chosen(passages, wanted)
+    return chosen(passages, sorted(drawn, key=lambda docid: docid not in relevant)[:count])
 
 
 def chosen(vectors: Vectors, ids: Sequence[str]) -> Vectors:

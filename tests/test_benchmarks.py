@@ -22,10 +22,10 @@ from tests.command_line import MODULE, TASB, parse
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-# Parts of benchmarks, and studies, which take hours or count no time.
+# Parts of benchmarks, and studies, which take hours, count no time, or need vectors that take hours.
 PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers"}
 PARTS |= {"random_distilbert", "real_texts", "speed_page"}
-STUDIES = {"rerank_depths", "walks"}
+STUDIES = {"rerank_depths", "trained_compression", "walks"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("*.py"))
 
 # Runs each script with `--help` in a fork of this process, which has imported what takes seconds. Packages of the
