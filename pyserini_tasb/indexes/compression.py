@@ -2,8 +2,8 @@
 
 A product quantiser cuts a vector into parts and keeps the number of the nearest of 256 centroids for each. Faiss places
 centroids where vectors are, whatever is asked for. Here the centroids, and the matrix that a query is multiplied with
-before it meets them, learn from queries to rank as the vectors themselves do. The codes stay, so the index is as large
-and as fast as before, and Faiss knows all of its parts.
+before it meets them, learn from queries to rank as the vectors themselves do, and codes are chosen anew for them. The
+index is as large and as fast as before, and Faiss knows all of its parts.
 
 The ideas are of JPQ (Zhan et al., CIKM 2021: train centroids for ranking, against passages that the codes rank too
 high, with the codes fixed) and Distill-VQ (Xiao et al., SIGIR 2022: the uncompressed vectors are the teacher, so that
