@@ -50,15 +50,25 @@ def is_accurate(accuracy: Accuracy, precision: str) -> bool:
     return accuracy.cosine_min >= least and accuracy.cosine_mean >= mean and accuracy.overlap_at_10 >= top
 
 
+class InaccurateError(TasbError):
+    """An exported model lost too much.
+
+    Attributes:
+        accuracy: what was measured.
+    """
+
+    accuracy: Accuracy
+
+
 def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
     """Check that a model lost no more than its precision explains.
 
     Raises:
-        TasbError: it did.
+        InaccurateError: it did.
     """
     if not is_accurate(accuracy, precision):
         least, mean, top = FLOORS[precision]
-        raise TasbError(
+        error = InaccurateError(
             where=model,
             expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
             f"overlap of {top}",
@@ -67,6 +77,8 @@ def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
             do="take fp32 (or bf16 with torch), measure with --sample on texts of your own, or write it all the same "
             "(tasb export --force)",
         )
+        error.accuracy = accuracy
+        raise error
 
 
 def describe(accuracy: Accuracy) -> str:

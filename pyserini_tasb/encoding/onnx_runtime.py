@@ -16,13 +16,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.artifacts import write_whole
+from pyserini_tasb.encoding.export_accuracy import InaccurateError, require_accuracy
 from pyserini_tasb.encoding.export_graph import missing_packages, require_packages
 from pyserini_tasb.encoding.int8 import asked_bits, is_faster
 from pyserini_tasb.environment.processor import int8_products_saturate, processor
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.models.backends import ACCURACY, BACKENDS
 from pyserini_tasb.models.checkpoints import EXPORTED, find_checkpoint, folder_digest, is_exported, user_cache
-from pyserini_tasb.models.onnx import OnnxModel, damage, has_gpu, read_about
+from pyserini_tasb.models.onnx import Accuracy, OnnxModel, damage, has_gpu, read_about
 from pyserini_tasb.models.poolings import POOLINGS
 from pyserini_tasb.outputs import new_folder
 
@@ -125,6 +127,10 @@ def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
     if target.exists():
         LOG.warning("%s is damaged (%s)", target, damage(target) or "no graph")
     require_packages()
+    # A model that was too inaccurate is not exported by each process again, only to be refused.
+    inaccurate = target.with_name(f"inaccurate-{target.name}.json")
+    with contextlib.suppress(OSError, ValueError):
+        require_accuracy(Accuracy.model_validate_json(inaccurate.read_bytes()), precision, card.model)
     from pyserini_tasb.encoding.export import built_in_sample, export_model
 
     LOG.info("exporting %s to ONNX in %s, once, into %s", card.model, precision, target)
@@ -134,7 +140,11 @@ def cached_export(card: EncoderCard, precision: ExportPrecision) -> Path:
         _remove_abandoned(target)
         own = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}")
         with new_folder(own) as folder:
-            export_model(card, folder, precision, built_in_sample())
+            try:
+                export_model(card, folder, precision, built_in_sample())
+            except InaccurateError as error:
+                write_whole(inaccurate, error.accuracy.model_dump_json())
+                raise
         _put_in_place(own, target)
     return target
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from pyserini_tasb import TasbError, TasbQueryEncoder
-from pyserini_tasb.encoding import export_graph
+from pyserini_tasb.encoding import export_accuracy, export_graph
 from pyserini_tasb.encoding.onnx_runtime import _place, cache_folder, cached_export, is_cached
 from pyserini_tasb.recipes.types import EncoderCard
 from tests.conftest import TINY_MODEL
@@ -161,3 +161,23 @@ def test_a_failed_export_leaves_nothing(monkeypatch, empty_cache):
     with pytest.raises(TasbError, match="No space left on device"):
         cached_export(card(), "fp32")
     assert not folders()
+
+
+def test_a_model_that_loses_too_much_is_exported_once(notes, monkeypatch, empty_cache):
+    monkeypatch.setitem(export_accuracy.FLOORS, "int8", (0.9, 0.99999, 0.8))
+    with pytest.raises(TasbError) as first:
+        cached_export(card(), "int8")
+    assert "on average 0.99999" in first.value.expected
+    assert notes.text.count("to ONNX in int8, once, into") == 1
+    notes.clear()
+    with pytest.raises(TasbError) as again:
+        cached_export(card(), "int8")
+    assert str(again.value) == str(first.value)
+    assert not notes.messages
+    (damaged,) = cache_folder().glob("inaccurate-*.json")
+    damaged.write_text("{")
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(empty_cache))
+    assert is_cached(card(), "int8") is False
+    cached_export(card(), "int8")
+    assert is_cached(card(), "int8")
