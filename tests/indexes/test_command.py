@@ -156,7 +156,7 @@ def test_measured_with_queries(vectors, tmp_path):
     ("options", "said"),
     [
         (["--kind", "Flatt"], "could not parse index string Flatt"),
-        (["--kind", "IVF4,PQ7"], "should be a multiple of the number of subquantizers"),
+        (["--kind", "IVF4,PQ7"], r"parts of equal size, of vectors of 32 dim.*7 parts\n.*divides 32, such as 4, 8\n"),
         (["--kind", "HNSW32,PQ8"], r"other distances.*IndexHNSWPQ"),
         (["--kind", "IVF4096,Flat"], r"enough vectors to train.*523.*Faiss says.*4096"),
         (["--parameters", "nprobe=4"], "could not set parameter nprobe"),
