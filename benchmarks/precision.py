@@ -26,6 +26,7 @@ from measuring import Options, Results
 
 import pyserini_tasb as tasb
 from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.encoding.export import built_in_sample
 from pyserini_tasb.encoding.int8 import VARIABLE as INT8_BITS
 from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.formats.cacm_collection import lay_out
@@ -79,8 +80,8 @@ def write_cacm(folder: Path) -> Path:
     """The package's CACM as a collection."""
     lay_out(folder)
     (folder / "documents" / "cacm.jsonl").rename(folder / "collection.jsonl")
-    topics = read_topics(folder / "topics.cacm.txt")
-    (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in topics.items()))
+    topics = enumerate(built_in_sample().queries, 1)  # which are numbered in this order
+    (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in topics))
     (folder / "qrels.repaired.txt").rename(folder / "qrels.txt")
     return folder
 

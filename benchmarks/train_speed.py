@@ -127,7 +127,8 @@ def run(
         options = {"pairs": str(folder / "pairs"), "output": str(output), "precision": precision, "dropout": dropout}
         options |= {"steps": steps, "batch_size": arguments.batch_size, "max_length": arguments.max_length}
         command = [__file__, "--child", json.dumps(options)]
-    environment = os.environ | {"PYSERINI_TASB_HOME": str(folder / "home"), "TOKENIZERS_PARALLELISM": "false"}
+    # Each trained model registers its name, which no other may have.
+    environment = os.environ | {"PYSERINI_TASB_HOME": str(output.parent / "home"), "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
