@@ -217,6 +217,8 @@ def sentence_transformers(options: dict) -> int:
         for module in model.modules():
             if type(module).__name__ == "Dropout":
                 module.p = options["dropout"]
+            if hasattr(module, "dropout_prob"):  # of attention by PyTorch's own operator, in transformers 4
+                module.dropout_prob = options["dropout"]
     log = Log()
     output = Path(options["output"])
     trainer = InOrder(
