@@ -328,6 +328,8 @@ def set_dropout(model: torch.nn.Module, dropout: float | None, attention_dropout
     for name, module in model.named_modules():
         if attention_dropout is not None and isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = attention_dropout  # Llama and its like have a number in place of a module
+        if attention_dropout is not None and isinstance(getattr(module, "dropout_prob", None), float):
+            module.dropout_prob = attention_dropout  # so has BERT in transformers 4, where torch's operator computes it
         if isinstance(module, torch.nn.Dropout):
             # `…attention.self.dropout` (BERT), `…attention.dropout` (DistilBERT), `…attn_dropout` (GPT-2): on
             # attention's weights; `…attention.output.dropout` (BERT): on hidden states, like all others.

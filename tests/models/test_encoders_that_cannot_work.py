@@ -169,6 +169,17 @@ def test_dropout_of_causal_models_is_set(causal):
         assert attention.attention_dropout == 0.5
 
 
+@pytest.mark.parametrize("name", ["attention_dropout", "dropout_prob"])
+def test_dropout_that_is_a_number_in_attention_is_set(name):
+    """Llama has the one, BERT in transformers 4 the other, where torch's operator computes attention."""
+    attention = torch.nn.Module()
+    setattr(attention, name, 0.1)
+    set_dropout(attention, None, None)
+    assert getattr(attention, name) == 0.1
+    set_dropout(attention, 0.25, 0.5)
+    assert getattr(attention, name) == 0.5
+
+
 def without_cls(folder):
     tokenizer_without_cls(folder)
     (folder / "vocab.txt").unlink(missing_ok=True)
