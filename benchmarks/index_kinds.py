@@ -119,7 +119,7 @@ def report(
     queries: Queries | None,
     judged: dict[str, Qrels],
 ) -> dict[str, Any]:
-    """What `tasb index` says of a kind, with recall and latency of `queries` if there are any, and their quality."""
+    """The report of `tasb index` about a kind; with `queries`, their recall, latency and retrieval quality."""
     name, _, refinement = kind.partition("+")
     train = options.train if name == "jpq" else None
     index = tasb.index(
@@ -135,15 +135,20 @@ def report(
     quality = measure(build, output, source, queries[1][:: max(1, len(queries[1]) // 200)])
     said["quality"] = json.loads(json.dumps(vars(quality)))
     if recipe is not None:
-        opened = open_folder(output)
-        run = {
-            qid: dict(zip([opened.docids[row] for row in hits.rows.tolist()], hits.scores.tolist(), strict=True))
-            for qid, hits in zip(queries[0], search_folder(opened, queries[1], DEPTH), strict=True)
-        }
+        run = run_of_folder(output, queries)
         for qrels_name, qrels in judged.items():
             known = Qrels({qid: grades for qid, grades in qrels.items() if qid in run}, name=qrels_name)
             said["measures"][qrels_name] = tasb.evaluate({kind: run}, qrels=known, measures=JUDGED)[kind].overall
     return said
+
+
+def run_of_folder(folder: Path, queries: Queries) -> dict[str, dict[str, float]]:
+    """The run of a Faiss folder: qid → docid → score, `DEPTH` hits a query."""
+    opened = open_folder(folder)
+    return {
+        qid: dict(zip([opened.docids[row] for row in hits.rows.tolist()], hits.scores.tolist(), strict=True))
+        for qid, hits in zip(queries[0], search_folder(opened, queries[1], DEPTH), strict=True)
+    }
 
 
 def compared(kind: str, count: int) -> float:

@@ -1,4 +1,4 @@
-"""What benchmarks have in common: options, an estimate before the work, turns, floors, results as JSON and a table."""
+"""The shared parts of benchmarks: options, an estimate before the work, turns, floors, results as JSON and a table."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _shown(value: Any) -> str:
 
 
 class Results:
-    """What a benchmark finds: rows of columns, notes, what was left out, floors.
+    """The results of a benchmark: rows of columns, notes, what was left out, floors.
 
     Args:
         arguments: of `Options`.
@@ -110,14 +110,14 @@ class Results:
         print(f"skipped {self.skipped[-1]}", flush=True)
 
     def has(self, package: str, what: str, extra: str = "bench") -> bool:
-        """Whether a package of an extra of pyproject.toml is installed; without it, `what` is skipped."""
+        """True if a package is installed; otherwise `what` is skipped, and the extra that has the package is named."""
         if importlib.util.find_spec(package):
             return True
         self.skip(what, f"{package} is not installed (pip install 'pyserini-tasb[{extra}]')")
         return False
 
     def multiplies(self, precision: str, what: str) -> bool:
-        """Whether the processor multiplies in a number format itself; without, `what` is skipped."""
+        """True if the processor multiplies in this number format itself; otherwise `what` is skipped, with a reason."""
         lacking = {
             "bf16": "" if cpu_has_bf16() else "this processor has neither AMX nor AVX512-BF16",
             "int8": "" if cpu_has_int8() else "this processor has no VNNI",
@@ -200,7 +200,7 @@ def markdown(result: Result) -> str:
 
 
 def by_turns(ways: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """What each way returns in each round. Each round begins with another way, so that none is always the first."""
+    """The results of each way, round by round. Each round begins with another way: none is always the first."""
     found: dict[str, list[T]] = {way: [] for way in ways}
     names = list(ways)
     for number in range(rounds):

@@ -1,4 +1,4 @@
-"""What others compute the same vectors with: Pyserini's encoders, sentence-transformers, OpenVINO, plain ONNX Runtime.
+"""Other programs that compute the same vectors: Pyserini's, sentence-transformers, OpenVINO, plain ONNX Runtime.
 
 Pyserini gets texts as it always does. All others get ours: the same token ids or texts, cut at the same length, in the
 same batches of texts of similar length.

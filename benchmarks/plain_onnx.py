@@ -153,7 +153,7 @@ def measure(name: str, texts: dict[str, list[str]], rounds: int, folder: Path, r
 
 
 def least_cosine(encode: Encode, exact: Encode, ids: list[list[int]]) -> float:
-    """Of all texts."""
+    """The least cosine of a text's two vectors."""
     found, expected = encode(ids), exact(ids)
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     return float(((found * expected).sum(axis=1) / lengths).min())

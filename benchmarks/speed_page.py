@@ -88,7 +88,7 @@ def main() -> int:
 
 
 def documents(folder: Path) -> list[Document]:
-    """What `make bench` found on each kind of processor, oldest first."""
+    """The results of `make bench` on each kind of processor, oldest first."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     return sorted(found, key=lambda document: document["machine"]["date"])
 
@@ -106,7 +106,7 @@ def tables(found: Sequence[Document]) -> str:
 
 
 def machines(found: Sequence[Document]) -> str:
-    """What each column was measured with."""
+    """A table of the machines, one for each column."""
     lines = []
     for document in found:
         here = document["machine"]

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from index_kinds import read, run_of_folder
 from measuring import Options, Results
 
 import pyserini_tasb as tasb
 from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorManifest, VectorUnit
 from pyserini_tasb.formats.named import Qrels, as_qrels
-from pyserini_tasb.indexes.faiss_folder import open_folder
-from pyserini_tasb.indexes.search import search_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     Vectors = tuple[list[str], NDArray[np.float32]]
 
 LEAST, SIGNIFICANT = 0.5, 0.05
-DEPTH = 100
 TEST, ALL = 2_400, 10**9
 FLAT = "flat"
 COLUMNS = {"RR@10": ".4f", "R@100": ".4f", "recovered": ".2f", "p": ".1g", "build s": ".1f"}
@@ -113,20 +111,7 @@ def run_of(
     """The run of an index that is built for it, and the seconds that it took to build."""
     output = folder / name
     index = tasb.index(folder / "passages", output=output, kind=kind, queries=train, seed=seed)
-    opened = open_folder(output)
-    hits = search_folder(opened, queries[1], DEPTH)
-    ranked = zip(queries[0], hits, strict=True)
-    return {
-        qid: {opened.docids[row]: score for row, score in zip(each.rows.tolist(), each.scores.tolist(), strict=True)}
-        for qid, each in ranked
-    }, index.seconds
-
-
-def read(path: Path) -> Vectors:
-    """Ids and vectors of a folder."""
-    blocks = list(VectorFolder(path).blocks())
-    ids = [each for block, _ in blocks for each in block]
-    return ids, np.concatenate([np.asarray(vectors, np.float32) for _, vectors in blocks])
+    return run_of_folder(output, queries), index.seconds
 
 
 def among(qrels: Qrels, passages: Vectors, queries: Vectors) -> Qrels:
@@ -152,7 +137,7 @@ def some_of(passages: Vectors, qrels: Qrels, count: int, seed: int) -> Vectors:
 
 
 def chosen(vectors: Vectors, ids: Sequence[str]) -> Vectors:
-    """Those of some ids."""
+    """The vectors of some ids."""
     rows = {each: row for row, each in enumerate(vectors[0])}
     ids = list(dict.fromkeys(ids))
     return ids, vectors[1][[rows[each] for each in ids]]

@@ -44,20 +44,33 @@ def measure(exact: BothVectors, exported: BothVectors) -> Accuracy:
 
 
 def is_accurate(accuracy: Accuracy, precision: str) -> bool:
-    """Whether a model lost no more than its precision explains."""
+    """True if a model lost no more than its precision explains."""
     least, mean, top = FLOORS[precision]
     # Said so that vectors of nan fail.
     return accuracy.cosine_min >= least and accuracy.cosine_mean >= mean and accuracy.overlap_at_10 >= top
 
 
 class InaccurateError(TasbError):
-    """An exported model lost too much.
+    """An exported model lost more than its precision explains.
 
-    Attributes:
+    Args:
         accuracy: what was measured.
+        precision: of the exported model.
+        model: its name.
     """
 
-    accuracy: Accuracy
+    def __init__(self, accuracy: Accuracy, precision: str, model: str) -> None:
+        least, mean, top = FLOORS[precision]
+        super().__init__(
+            where=model,
+            expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
+            f"overlap of {top}",
+            found=describe(accuracy),
+            # By whatever verb the model is exported, `tasb export` has these options.
+            do="take fp32 (or bf16 with torch), measure with --sample on texts of your own, or write it all the same "
+            "(tasb export --force)",
+        )
+        self.accuracy = accuracy
 
 
 def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
@@ -67,18 +80,7 @@ def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
         InaccurateError: it did.
     """
     if not is_accurate(accuracy, precision):
-        least, mean, top = FLOORS[precision]
-        error = InaccurateError(
-            where=model,
-            expected=f"of {precision}: cosines to torch in fp32 of {least} or more, on average {mean}, and a top-10 "
-            f"overlap of {top}",
-            found=describe(accuracy),
-            # By whatever verb the model is exported, `tasb export` has these options.
-            do="take fp32 (or bf16 with torch), measure with --sample on texts of your own, or write it all the same "
-            "(tasb export --force)",
-        )
-        error.accuracy = accuracy
-        raise error
+        raise InaccurateError(accuracy, precision, model)
 
 
 def describe(accuracy: Accuracy) -> str:

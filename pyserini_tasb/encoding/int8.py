@@ -163,22 +163,24 @@ EQUAL = 1.25
 
 
 def best_bits(accuracies: Mapping[WeightBits, Accuracy], timing: Timing) -> WeightBits:
-    """The bits of the most accurate weights among the fastest of those that are accurate enough, or of all if none is.
+    """The bits of the most accurate weights, of those that are accurate enough and as fast as any of them.
 
-    One graph serves passages and queries, so that both are rounded in the same way: the sum of both times, each as a
-    share of fp32's, has to be small.
+    If none is accurate enough, speed is no help: whoever forces the export gets the most accurate. One graph
+    serves passages and queries, so that both are rounded in the same way: the sum of both times, each as a share of
+    fp32's, has to be small.
     """
 
     def share(bits: WeightBits) -> float:
         return sum(times[INT8[bits]] / times["fp32"] for times in (timing.passages, timing.queries))
 
-    fit = [bits for bits, accuracy in accuracies.items() if is_accurate(accuracy, "int8")] or list(accuracies)
-    fastest = min(map(share, fit))
-    return max((bits for bits in fit if share(bits) <= EQUAL * fastest), key=lambda bits: accuracies[bits].cosine_mean)
+    accurate = [bits for bits, accuracy in accuracies.items() if is_accurate(accuracy, "int8")]
+    fastest = min(map(share, accurate), default=0)
+    fit = [bits for bits in accurate if share(bits) <= EQUAL * fastest] or accuracies
+    return max(fit, key=lambda bits: accuracies[bits].cosine_mean)
 
 
 def is_faster(about: ExportAbout, texts: Texts) -> bool:
-    """Whether int8 is to be taken for such texts: it was measured to be faster, or the user chose its bits."""
+    """True if int8 is to be taken for such texts: it was measured to be faster, or the user chose its bits."""
     if about.timing is None:
         return True
     times = about.timing.queries if texts == "queries" else about.timing.passages

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.encoding.export_accuracy import InaccurateError, require_accuracy
 from pyserini_tasb.encoding.export_graph import missing_packages, require_packages
-from pyserini_tasb.encoding.int8 import asked_bits, is_faster
+from pyserini_tasb.encoding.int8 import INT8, VARIABLE, asked_bits, is_faster, speeds
+from pyserini_tasb.environment.checks import Finding, ok, problem
 from pyserini_tasb.environment.processor import int8_products_saturate, processor
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.models.backends import ACCURACY, BACKENDS
@@ -161,6 +162,34 @@ def cached_timings() -> Iterator[tuple[str, ExportAbout]]:
             about = read_about(path.parent)
             if about.timing:
                 yield next(path.parent.glob("*.yaml")).stem.removesuffix("-onnx-int8"), about
+
+
+def check_int8() -> list[Finding]:
+    """int8 beside fp32 as it was measured, on each processor that uses this cache of exported models."""
+    here = processor()
+    try:
+        asked = asked_bits()
+    except TasbError as error:
+        return [problem("int8", f"{error.where}: expected {error.expected}, found {error.found}", f"unset {VARIABLE}")]
+    timings = list(cached_timings())
+    findings = [
+        ok(
+            "int8",
+            f"{name} on {'this processor' if about.processor == here else about.processor}: {speeds(about.timing)}; "
+            f"taken: {_taken(about, 'passages')} for passages, {_taken(about, 'queries')} for queries",
+        )
+        for name, about in timings
+        if about.timing is not None
+    ]
+    if asked:
+        findings.append(ok("int8", f"weights of {asked} bits, and no measurement: {VARIABLE}={asked}"))
+    elif all(about.processor != here for _, about in timings):
+        findings.append(ok("int8", f"not measured on {here}: the first use of a model in int8 does it"))
+    return findings
+
+
+def _taken(about: ExportAbout, texts: Texts) -> str:
+    return INT8[about.weight_bits] if is_faster(about, texts) else "fp32"
 
 
 def cache_folder() -> Path:

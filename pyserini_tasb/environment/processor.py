@@ -138,14 +138,14 @@ def threads(root: Path = Path("/")) -> int:
 
 
 def cpu_has_int8() -> bool:
-    """Whether this CPU has instructions for int8 matrices; without, int8 gains less, and on x86 it can saturate."""
+    """True if this CPU has instructions for int8 matrices; without, int8 gains less, and on x86 it can saturate."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
     return _has_instructions(_INT8)
 
 
 def int8_products_saturate() -> bool:
-    """Whether sums of two 8-bit products saturate on this CPU: on x86 without VNNI."""
+    """True if sums of two 8-bit products saturate on this CPU: on x86 without VNNI."""
     return platform.machine() in {"x86_64", "AMD64"} and not cpu_has_int8()
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.encoding.index_manifest import INDEX_MANIFEST, index_encoders, verify_index
-from pyserini_tasb.encoding.int8 import INT8, VARIABLE, asked_bits, is_faster, speeds
-from pyserini_tasb.encoding.onnx_runtime import cached_timings
-from pyserini_tasb.environment.checks import Finding, ok, problem
+from pyserini_tasb.encoding.onnx_runtime import check_int8
+from pyserini_tasb.environment.checks import Finding, ok
 from pyserini_tasb.environment.doctor import CHECKS, Findings, examine
-from pyserini_tasb.environment.processor import processor
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.folders import FAISS, another_folder
 from pyserini_tasb.indexes.faiss_folder import INDEX, is_faiss_folder, is_lucene_folder, open_folder
@@ -20,8 +18,6 @@ from pyserini_tasb.indexes.faiss_folder import INDEX, is_faiss_folder, is_lucene
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyserini_tasb.models.backends import Texts
-    from pyserini_tasb.models.onnx import ExportAbout
     from pyserini_tasb.results import StrPath
 
 
@@ -39,34 +35,6 @@ def doctor(folders: StrPath | Sequence[StrPath] = ()) -> Findings:
     if not folders:
         return examine()
     return examine({str(folder): functools.partial(check_folder, Path(folder)) for folder in folders})
-
-
-def check_int8() -> list[Finding]:
-    """int8 beside fp32 as it was measured, on each processor that uses this cache of exported models."""
-    here = processor()
-    try:
-        asked = asked_bits()
-    except TasbError as error:
-        return [problem("int8", f"{error.where}: expected {error.expected}, found {error.found}", f"unset {VARIABLE}")]
-    timings = list(cached_timings())
-    findings = [
-        ok(
-            "int8",
-            f"{name} on {'this processor' if about.processor == here else about.processor}: {speeds(about.timing)}; "
-            f"taken: {_taken(about, 'passages')} for passages, {_taken(about, 'queries')} for queries",
-        )
-        for name, about in timings
-        if about.timing is not None
-    ]
-    if asked:
-        findings.append(ok("int8", f"weights of {asked} bits, and no measurement: {VARIABLE}={asked}"))
-    elif all(about.processor != here for _, about in timings):
-        findings.append(ok("int8", f"not measured on {here}: the first use of a model in int8 does it"))
-    return findings
-
-
-def _taken(about: ExportAbout, texts: Texts) -> str:
-    return INT8[about.weight_bits] if is_faster(about, texts) else "fp32"
 
 
 # Exports are of a room above the one that has the other checks.
