@@ -23,7 +23,8 @@ PACKAGES = ("onnx", "onnxscript")
 OPSET = 17
 MOST_BYTES = 2**31 - 2**24  # of weights in one file: a limit of protobuf
 # Where the time goes. Embeddings are looked up, not multiplied: int8 would make them smaller and worse, not faster.
-QUANTISED = ["Attention", "MatMul"]
+MULTIPLIED = ("Attention", "MatMul")
+"""Operators of a fused graph that multiply with a matrix of weights, their second input."""
 
 
 def missing_packages() -> list[str]:
@@ -128,7 +129,7 @@ def quantise(source: Path, target: Path, weight_bits: WeightBits) -> None:
         quantize_dynamic(
             str(source),
             str(target),
-            op_types_to_quantize=QUANTISED,
+            op_types_to_quantize=list(MULTIPLIED),
             per_channel=True,
             reduce_range=weight_bits == 7,
             weight_type=QuantType.QInt8,

@@ -7,6 +7,7 @@ out is in `export.json`, with the processor's name.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -17,6 +18,7 @@ import numpy as np
 
 from pyserini_tasb.encoding.export_accuracy import is_accurate
 from pyserini_tasb.encoding.export_graph import optimise, quantise
+from pyserini_tasb.encoding.outliers import divide_outliers
 from pyserini_tasb.environment.processor import processor, threads
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.onnx import OnnxGraph, Timing
@@ -95,11 +97,14 @@ def best_int8_graph(
         TasbError: PYSERINI_TASB_INT8 asks for something else than bits.
     """
     asked = asked_bits()
+    divided = fused.with_name("divided.onnx")
+    texts = itertools.chain.from_iterable(itertools.zip_longest(passages, queries, fillvalue=()))
+    divide_outliers(fused, divided, filter(None, texts))
     paths = {bits: fused.with_name(f"int8-{bits}.onnx") for bits in ([asked] if asked else INT8)}
     graphs, accuracies = {}, {}
     for bits, path in paths.items():
         quantised = fused.with_name("quantised.onnx")
-        quantise(fused, quantised, bits)
+        quantise(divided, quantised, bits)
         optimise(quantised, path)
         graphs[bits] = OnnxGraph(path, "cpu", by_turns=True)
         accuracies[bits] = accuracy_of(graphs[bits])

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 # A new version of how models are exported makes all be exported again.
-VERSION = 2
+VERSION = 3
 ABANDONED_SECONDS = 3_600
 
 

@@ -38,7 +38,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "pyse
 # what it began with where `teacher.precompute` is another now.
 FREE_TO_CHANGE = {
     "description", "output", "max_steps", "workers", "log_every", "checkpoint", "validation.patience", "device",
-    "data.allow_reversed", "teacher.precompute",
+    "data.allow_reversed", "teacher.precompute", "teacher.token_cache_gb",
 }  # fmt: skip
 
 

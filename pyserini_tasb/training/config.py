@@ -163,6 +163,7 @@ class TeacherConfig(Strict):
     kind: Annotated[str, name_of("in-batch-teachers")] | None = None  # None: by the model
     vectors: TeacherVectors | None = None
     precompute: Literal["auto", "always", "never"] = "auto"  # whether a bi-encoder encodes all texts before the start
+    token_cache_gb: float | None = Field(default=None, gt=0)  # disk for a ColBERT's token vectors; None: no cache
     rescale: MarginsConfig | None = None
     allow_bin: bool = False
 

@@ -17,12 +17,16 @@ from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.registry import Registry
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.reranking.transformer_scorers import ColBertScorer, rectangle
+from pyserini_tasb.training.checkpoints import TEACHER_VECTORS
 from pyserini_tasb.training.losses import InBatchScores
 from pyserini_tasb.training.teacher_vectors import VectorTeacher, given_vectors, vectors_made_once
+from pyserini_tasb.training.token_vectors import kept_token_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pyserini_tasb.data.pair_store import PairStore
     from pyserini_tasb.recipes.types import EncoderCard
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.config import StudentConfig, TrainConfig
     from pyserini_tasb.training.distributed import Processes
     from pyserini_tasb.training.students import DualEncoder
+    from pyserini_tasb.training.token_vectors import TokenVectors
 
 
 class InBatchTeacher(Protocol):
@@ -53,6 +58,8 @@ class TeacherRequest:
         caps: how many tokens of a text the student reads.
         store: the pairs.
         processes: this process among all that train together.
+        cache: where vectors may be kept.
+        cache_gb: of disk that they may take, of all processes together; None if none are to be kept.
     """
 
     model: str
@@ -61,6 +68,8 @@ class TeacherRequest:
     caps: StudentConfig
     store: PairStore
     processes: Processes
+    cache: Path
+    cache_gb: float | None = None
 
     @cached_property
     def card(self) -> EncoderCard:
@@ -114,10 +123,25 @@ def load_in_batch_teacher(
         KeyboardInterrupt: while they are made, after Ctrl-C, SIGTERM or SIGHUP.
     """
     teacher = config.teacher
-    request = TeacherRequest(str(teacher.in_batch), teacher.allow_bin, student, config.student, store, processes)
+    request = TeacherRequest(
+        str(teacher.in_batch),
+        teacher.allow_bin,
+        student,
+        config.student,
+        store,
+        processes,
+        config.output / TEACHER_VECTORS,
+        teacher.token_cache_gb,
+    )
     if teacher.in_batch is None:  # the configuration has seen to it that both folders are named
         return given_vectors(config, student.device, store)
     kind = teacher.kind or _kind(request)
+    if kind != "colbert" and teacher.token_cache_gb is not None:
+        raise TasbError(
+            expected="a ColBERT as `teacher.in_batch` with `teacher.token_cache_gb`",
+            found=f"a teacher of the kind {kind}",
+            do="leave out this key (a bi-encoder's vectors are computed once: `teacher.precompute`)",
+        )
     if kind == "bi-encoder":
         with_vectors = vectors_made_once(config, request)
         if with_vectors is not None:
@@ -157,7 +181,7 @@ def bi_encoder(request: TeacherRequest) -> InBatchTeacher:
 def colbert(request: TeacherRequest) -> InBatchTeacher:
     """MaxSim of a ColBERT (paper, Section 2.3)."""
     scorer = ColBertScorer(request.folder, ScoringOptions(request.device, request.card.precision))
-    return ColBertTeacher(scorer, request.tokens(scorer.tokenizer))
+    return ColBertTeacher(scorer, request.tokens(scorer.tokenizer), kept_token_vectors(request, scorer.model.dimension))
 
 
 class BiEncoderTeacher:
@@ -195,18 +219,18 @@ class ColBertTeacher:
     Args:
         colbert: the model, at the precision it computes in.
         tokens: what it reads.
+        cache: keeps vectors of queries and passages, numbered one after the other; None if all are computed each time.
     """
 
-    def __init__(self, colbert: ColBertScorer, tokens: TeacherTokens) -> None:
-        self._colbert, self.tokens = colbert, tokens
+    def __init__(self, colbert: ColBertScorer, tokens: TeacherTokens, cache: TokenVectors | None = None) -> None:
+        self._colbert, self.tokens, self._cache = colbert, tokens, cache
         self._longest_query = tokens.caps.query_max_length + colbert.model.query_masks
         self._longest_passage = tokens.caps.passage_max_length
 
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
         """See `InBatchTeacher`."""
-        queries, passages = self.tokens.batch_ids(batch)
-        asked = self._whole(self._colbert.query_vectors(queries), len(batch.queries), self._longest_query)
-        vectors = self._colbert.vectors(passages)
+        of_queries, vectors = self._token_vectors(batch)
+        asked = self._whole(of_queries, len(batch.queries), self._longest_query)
         half = len(vectors) // 2
         positives, negatives = (
             self._whole(part, len(batch.queries), self._longest_passage) for part in (vectors[:half], vectors[half:])
@@ -226,6 +250,20 @@ class ColBertTeacher:
             for part in (vectors[: len(queries)], vectors[len(queries) :])
         ]
         return (scores[0] - scores[1]).to(self.tokens.student.device)
+
+    def _token_vectors(self, batch: TrainingBatch) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Vectors of this process's share: its queries; its positives, then its negatives."""
+        if self._cache is None:
+            queries, passages = self.tokens.batch_ids(batch)
+            return self._colbert.query_vectors(queries), self._colbert.vectors(passages)
+        asked, found = self.tokens.own(batch)
+        return (
+            self._cache.of(asked, lambda some: self._colbert.query_vectors(self.tokens.query_ids(batch, some))),
+            self._cache.of(
+                found + len(self.tokens.store.queries),
+                lambda some: self._colbert.vectors(self.tokens.passage_ids(batch, some)),
+            ),
+        )
 
     def _whole(self, own: Sequence[torch.Tensor], size: int, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors and mask of the whole batch, from those of this process's share."""
@@ -274,13 +312,28 @@ class TeacherTokens:
             and self.tokenizer(PROBE).input_ids == theirs(PROBE).input_ids
         )
 
-    def batch_ids(self, batch: TrainingBatch) -> tuple[list[list[int]], list[list[int]]]:
-        """This process's share of a batch: its queries; its positives, then its negatives."""
-        if self.are_the_students:
-            return batch.query_tokens, batch.passage_tokens
+    def own(self, batch: TrainingBatch) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """Numbers of this process's share of a batch: its queries; its positives, then its negatives."""
         share = self.processes.share(len(batch.queries))
-        passages = np.concatenate([batch.positives[share], batch.negatives[share]])
-        return self.text_ids(self.store.queries.texts(batch.queries[share]), self.store.passages.texts(passages))
+        return batch.queries[share], np.concatenate([batch.positives[share], batch.negatives[share]])
+
+    def batch_ids(self, batch: TrainingBatch) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of this process's share of a batch, in the order of `own`."""
+        queries, passages = self.own(batch)
+        every = np.arange(len(queries)), np.arange(len(passages))
+        return self.query_ids(batch, every[0]), self.passage_ids(batch, every[1])
+
+    def query_ids(self, batch: TrainingBatch, positions: NDArray[np.intp]) -> list[list[int]]:
+        """Token ids of the queries at some positions of `own`."""
+        if self.are_the_students:
+            return [batch.query_tokens[position] for position in positions.tolist()]
+        return self.text_ids(self.store.queries.texts(self.own(batch)[0][positions]), [])[0]
+
+    def passage_ids(self, batch: TrainingBatch, positions: NDArray[np.intp]) -> list[list[int]]:
+        """Token ids of the passages at some positions of `own`."""
+        if self.are_the_students:
+            return [batch.passage_tokens[position] for position in positions.tolist()]
+        return self.text_ids([], self.store.passages.texts(self.own(batch)[1][positions]))[1]
 
     def text_ids(self, queries: Sequence[str], passages: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
         """Token ids of queries and of passages."""
@@ -290,5 +343,7 @@ class TeacherTokens:
         )
 
     def _ids(self, texts: list[str], max_length: int) -> list[list[int]]:
+        if not texts:
+            return []
         ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
         return ids
