@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pyserini_tasb.environment.processor import copied_to, request_reproducibility
+from tests.chromium import browser  # noqa: F401 - a fixture
 from tests.processes import run_module
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ STOREYS = (
     ("formats",),
     ("environment",),
     ("recipes",),
+    ("pages",),
     ("plots",),
     ("results", "resume"),
     ("outputs",),

@@ -123,6 +123,27 @@ class FusedRun(Run):
         self.fusion, self.inputs = fusion, tuple(inputs)
 
 
+def score_parts(tables: Sequence[RunTable], fusion: Fusion) -> Iterator[tuple[str, dict[str, tuple[float, ...]]]]:
+    """Each query with docid → what each run adds to the document's fused score, for all documents of its runs.
+
+    Args:
+        tables: the runs that were fused.
+        fusion: how.
+
+    Raises:
+        TasbError: as `fuse_runs`, or the method is no sum.
+    """
+    fusion.require_fits(len(tables))
+    for block in aligned_blocks(tables, fusion.depth):
+        candidates = Candidates.of(block, fusion)
+        pool, parts = candidates.pool, fusion.chosen_method.parts(candidates).tolist()
+        docids = [docid.decode() for docid in unpack(pool.docids).tolist()]
+        ends = np.cumsum(pool.counts).tolist()
+        for qid, count, end in zip(block[0].qids, pool.counts.tolist(), ends, strict=True):
+            rows = slice(end - count, end)
+            yield qid, dict(zip(docids[rows], map(tuple, parts[rows]), strict=True))
+
+
 def overrides(given: str | Iterable[str] | Mapping[str, Any]) -> list[str]:
     """`key=value` of each key that is to replace a recipe's."""
     if isinstance(given, Mapping):

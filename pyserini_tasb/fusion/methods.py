@@ -218,6 +218,11 @@ class Method:
         """Whether the fused score is linear in the weights, which is what can be tuned."""
         return self.combination is weighted_sum
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether the fused score has a part of each run."""
+        return self.combination in (weighted_sum, sum_by_count)
+
     def require_weights(self, weights: Sequence[float]) -> None:
         """Refuse weights that the method cannot take.
 
@@ -249,6 +254,25 @@ class Method:
         weights = self.shares(candidates.fusion.weights_for(present.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused afterwards
             return self.combination(self.contributions(candidates) * weights, present)
+
+    def parts(self, candidates: Candidates) -> Matrix:
+        """[candidates, runs] what each run adds to the fused score, which is their sum but for rounding.
+
+        Raises:
+            TasbError: the method is no sum.
+        """
+        present = candidates.present
+        parts = self.contributions(candidates) * self.shares(candidates.fusion.weights_for(present.shape[1]))
+        if self.combination is sum_by_count:
+            parts = parts * present.sum(axis=1)[:, None]
+        if not self.is_sum:
+            sums = ", ".join(name for name in METHODS if METHODS[name].is_sum)
+            raise _mismatch(
+                f"a method that adds what the runs contribute: {sums}",
+                f"`{candidates.fusion.method}`, which takes one of the runs' scores",
+                "show the fused run itself, as one more run",
+            )
+        return np.asarray(parts)
 
 
 def weighted_sum(contributions: Matrix, _present: NDArray[np.bool_]) -> Column:

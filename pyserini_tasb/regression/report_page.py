@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import math
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.evaluation.recall import recall_figure
+from pyserini_tasb.pages import page_environment, rendered_page
 from pyserini_tasb.plots import COLOURS, drawing, themed_svg
 from pyserini_tasb.regression.report_content import (
     compare_queries,
@@ -34,24 +32,18 @@ if TYPE_CHECKING:
     from pyserini_tasb.training.study_report import StudyDocument
 
 
-TEMPLATES = "templates"
 EMBEDDED_DECIMALS = 6  # so that differences are right to the four that are shown
 
 
 def as_page(content: Content) -> str:
     """The page. What results, logs, topics and studies say is text in it, whatever it contains."""
-    environment = _environment()
-    script, style = (_source(environment, name) for name in ("report.js", "report.css"))
     comparisons = [compare_queries(section, content.folder) for section in content.sections]
-    return environment.get_template("index.html").render(
+    return rendered_page(
+        _environment(),
+        "report",
+        [_data(*pair) for pair in zip(content.sections, comparisons, strict=True)],
         content=content,
-        style=style,
-        script=script,
-        # The browser runs this script alone, even if something else should find its way into the page.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        colours=COLOURS,
         comparisons=comparisons,
-        data=_embedded([_data(*pair) for pair in zip(content.sections, comparisons, strict=True)]),
         plots=[
             {NDCG: ndcg_svg(section, f"ndcg-{number}"), "Recall at cutoffs": recall_svg(section, f"recall-{number}")}
             for number, section in enumerate(content.sections)
@@ -63,15 +55,7 @@ def as_page(content: Content) -> str:
 
 
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader(__package__, TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = page_environment(__package__)
     environment.filters |= {
         "value": lambda value: f"{value:.{DECIMALS}f}",
         "signed": lambda value: f"{value:+.{DECIMALS}f}",
@@ -81,11 +65,6 @@ def _environment() -> Environment:
     }
     environment.globals |= {"study_rows": study_rows, "study_differences": study_differences}
     return environment
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None  # noqa: S101 - for mypy: it was given one
-    return environment.loader.get_source(environment, name)[0]
 
 
 def _data(section: Section, comparison: QueryComparison | None) -> dict[str, Any] | None:
@@ -124,11 +103,6 @@ def _tests(tests: Mapping[Pair, PairedTest]) -> dict[str, dict[str, Any]]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _embedded(data: object) -> str:
-    """JSON for a script element, which ends at `</script` wherever that stands."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 # Inches. A phone shows it about as large as it is, a desktop half as large again.

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.fusion.fuse import fuse_runs
+from pyserini_tasb.formats.run_table import RunTable
+from pyserini_tasb.fusion.fuse import fuse_runs, score_parts
 from pyserini_tasb.fusion.methods import METHODS, NORMALISATIONS, Fusion
 
 DENSE = {"q": {"a": 10.0, "b": 8.0, "c": 6.0}}
@@ -214,3 +215,36 @@ def test_choices_that_do_not_go_together(choices, phrase):
 def test_one_run_is_not_enough():
     with pytest.raises(TasbError, match="two runs or more"):
         fuse_runs([DENSE], Fusion())
+
+
+SUMS = [name for name in METHODS if METHODS[name].is_sum]
+
+
+def test_which_methods_are_sums():
+    assert {"linear", "convex", "combsum", "combmnz", "rrf", "isr", "borda"} <= set(SUMS)
+    assert not {"combmax", "combmin"} & set(SUMS)
+
+
+def test_parts_by_hand():
+    tables = [RunTable.from_run(run, name="run") for run in (DENSE, SPARSE)]
+    (parts,) = dict(score_parts(tables, Fusion(method="isr", weights=(1.0, 2.0)))).values()
+    assert parts == {"a": (1.0, 0.0), "b": (0.5, 4.0), "c": (1 / 9, 0.0), "d": (0.0, 0.5)}
+    (parts,) = dict(score_parts(tables, Fusion(weights=(1.0, 0.5)))).values()
+    assert parts == {"a": (10.0, 1.0), "b": (8.0, 2.0), "c": (6.0, 1.0), "d": (6.0, 1.0)}
+
+
+@pytest.mark.parametrize("method", SUMS)
+@settings(max_examples=25)
+@given(runs=several_runs(2, 3))
+def test_parts_sum_to_the_score(method, runs):
+    fusion = Fusion(method=method, weights=tuple(map(float, range(1, 1 + len(runs)))))
+    parts = dict(score_parts([RunTable.from_run(run, name="run") for run in runs], fusion))
+    for qid, ranking in fuse_runs(runs, fusion).items():
+        assert {docid: pytest.approx(sum(parts[qid][docid])) for docid in ranking} == ranking
+
+
+@pytest.mark.parametrize("method", ["combmax", "combmin"])
+def test_a_maximum_has_no_parts(method):
+    tables = [RunTable.from_run(run, name="run") for run in (DENSE, SPARSE)]
+    with pytest.raises(TasbError, match=f"adds what the runs contribute: borda, (?s:.*)`{method}`"):
+        list(score_parts(tables, Fusion(method=method)))

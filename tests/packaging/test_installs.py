@@ -114,9 +114,15 @@ def test_wheel_holds_what_users_need_and_nothing_else(distributions):
         "pyserini_tasb/_data/fusion/README.md",
         "pyserini_tasb/_data/regressions/data/README.md",
         "pyserini_tasb/formats/cacm/cacm.tar.gz",
-        "pyserini_tasb/regression/templates/index.html",
+        "pyserini_tasb/regression/templates/report.html",
         "pyserini_tasb/regression/templates/report.css",
         "pyserini_tasb/regression/templates/report.js",
+        "pyserini_tasb/retrieval/templates/hits.html",
+        "pyserini_tasb/retrieval/templates/hits.css",
+        "pyserini_tasb/retrieval/templates/hits.js",
+        "pyserini_tasb/templates/page.html",
+        "pyserini_tasb/templates/page.css",
+        "pyserini_tasb/templates/page.js",
         "pyserini_tasb/_data/regressions/paper/table-6.yaml",
     ):
         assert wanted in names

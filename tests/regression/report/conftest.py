@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyserini_tasb.training.study_report import compare, study_document
+from tests.chromium import HOSTILE, watched_page
 from tests.command_line import tasb
 from tests.regression.conftest import STAGE_MODULE, Small
 from tests.training.study.test_comparison import entries, study
@@ -18,14 +18,11 @@ from tests.training.study.test_comparison import entries, study
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
     from pyserini_tasb.training.study_report import StudyDocument
 
 
-HOSTILE = (
-    """</script></pre><script>window.hacked=1</script><img src="http://127.0.0.1:9/x" onerror='window.hacked=2'>"""
-)
 BUNDLED = ["dl19-passage.tasb.run", "dl19-passage.bm25.run", "dl20-passage.tasb.run", "dl20-passage.bm25.run"]
 
 
@@ -92,33 +89,8 @@ def measured_study() -> StudyDocument:
     return study_document(configured, found, compare(configured, found))
 
 
-@pytest.fixture(scope="module")  # while Playwright runs, nothing else in this process can use asyncio
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no chromium on PATH (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        # Root, as in most containers, has no sandbox.
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser, reported) -> Iterator[Page]:
-    """The page of `reported`. Nothing may be asked of a network, logged as an error, or run out of a hostile text."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    requests, errors = [], []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto((reported.report / "index.html").as_uri())
-    yield page
-    assert requests == [(reported.report / "index.html").as_uri()]
-    assert errors == []
-    assert page.evaluate("window.hacked") is None
-    context.close()
+    """The page of `reported`, watched."""
+    with watched_page(browser, reported.report / "index.html") as page:
+        yield page

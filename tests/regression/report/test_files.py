@@ -18,8 +18,8 @@ from pyserini_tasb.regression.report_content import arranged_content, log_tail
 from pyserini_tasb.regression.report_page import as_page
 from pyserini_tasb.regression.results import read_results
 from pyserini_tasb.training.study_report import DOCUMENT
+from tests.chromium import HOSTILE
 from tests.command_line import tasb
-from tests.regression.report.conftest import HOSTILE
 
 FILES = ["index.html", "junit.xml", "report.md"]
 

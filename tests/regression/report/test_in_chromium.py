@@ -6,36 +6,7 @@ import json
 
 import pytest
 
-from tests.regression.report.conftest import HOSTILE
-
-PHONE = {"width": 390, "height": 844}
-# Of every element with text of its own: its contrast with the first background behind it that is not transparent.
-CONTRASTS = """() => {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (colour) => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const luminance = (colour) => rgba(colour).slice(0, 3).map((part) => part / 255)
-    .map((part) => part <= .03928 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
-    .reduce((sum, part, at) => sum + part * [.2126, .7152, .0722][at], 0);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if (rgba(colour)[3] === 255) return colour;
-    }
-    return "white";
-  };
-  const found = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.checkVisibility() || ["SCRIPT", "OPTION"].includes(element.tagName)) continue;
-    const style = getComputedStyle(element), isSvg = element.namespaceURI.includes("svg");
-    const levels = [luminance(isSvg ? style.fill : style.color), luminance(behind(element))].sort((a, b) => b - a);
-    found.push([(levels[0] + .05) / (levels[1] + .05), element.outerHTML.slice(0, 120)]);
-  }
-  return found;
-}"""
+from tests.chromium import CONTRASTS, HOSTILE, PHONE
 
 
 def row(page, name, section="dl19-passage"):
