@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.reranking.depths import DepthCurves
     from pyserini_tasb.reranking.rerank import RerankedRun
-    from pyserini_tasb.retrieval.hits import HitsWithText
+    from pyserini_tasb.retrieval.hits_with_text import HitsWithText
     from pyserini_tasb.retrieval.hybrid import HybridRun
     from pyserini_tasb.retrieval.search import BatchTimes, TimedRun
 
@@ -318,18 +318,23 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="The run: a file, or the name of a bundled one.")
     parser.add_argument(
-        "--topic", required=True, nargs="+", action="extend", metavar="QID", help="Show the queries with these ids."
+        "runs", nargs="+", metavar="RUN", help="The runs: files, or names of bundled ones, such as dl19-passage.tasb."
+    )
+    parser.add_argument(
+        "--topic",
+        nargs="+",
+        action="extend",
+        metavar="QID",
+        help="Show the queries with these ids (default with --html: all of --topics, or else of the runs).",
     )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     add_fields_options(parser)
     parser.add_argument(
         "--hits",
         type=at_least_one,
-        default=10,
         metavar="K",
-        help="Show the first K documents of each query (default: %(default)s).",
+        help="Show the first K documents of each query (default: 10; with --html, 100).",
     )
     parser.add_argument(
         "--topics",
@@ -342,9 +347,31 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|PATH",
         help="Show the grades of the judges, too: a name, such as dl19-passage, or a file.",
     )
+    parser.add_argument(
+        "--measure",
+        default="nDCG@10",
+        metavar="MEASURE",
+        help="With --qrels: compare queries by this measure, as ir-measures writes it (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME|PATH",
+        help="Fuse the first runs by this recipe of `tasb fuse`, and show the fused run with what each of its inputs "
+        "adds to the scores: a name, such as tasb+bm25, or the path of a YAML file (fusion/README.md).",
+    )
+    add_set_option(parser)
+    parser.add_argument(
+        "--html",
+        metavar="PAGE.html",
+        help="Write a page with the runs side by side into this new file instead of printing; - is standard output.",
+    )
+    add_overwrite_option(parser, "--html")
 
 
-def _report_show(hits: HitsWithText, _options: argparse.Namespace) -> int:
+def _report_show(hits: HitsWithText, options: argparse.Namespace) -> int:
+    if options.html is not None:
+        say(f"{options.html}: {hits.summary}")
+        return 0
     text = hits.to_text(shutil.get_terminal_size((100, 24)).columns)
     encoding = sys.stdout.encoding or "ascii"
     say(text.encode(encoding, "replace").decode(encoding))  # texts may have letters that the terminal lacks
@@ -389,7 +416,7 @@ VERBS = (
     ),
     Verb(
         "show",
-        "Show queries of a run with the text of their hits.",
+        "Show queries of runs with the text of their hits, in the terminal or as a page.",
         example="tasb show run.txt --topic 42 --corpus collection.tsv",
         add_options=_add_show,
         report=_report_show,

@@ -133,4 +133,4 @@ def _imported(place: str) -> Any:
 def _prints_its_output(given: Mapping[str, Any]) -> bool:
     from pyserini_tasb.outputs import is_standard_output  # loaded by the verb, if it writes anything
 
-    return any(given.get(name) and is_standard_output(given[name]) for name in ("output", "export_2cr"))
+    return any(given.get(name) and is_standard_output(given[name]) for name in ("output", "export_2cr", "html"))

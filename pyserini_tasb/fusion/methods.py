@@ -263,16 +263,25 @@ class Method:
         """
         present = candidates.present
         parts = self.contributions(candidates) * self.shares(candidates.fusion.weights_for(present.shape[1]))
-        if self.combination is sum_by_count:
-            parts = parts * present.sum(axis=1)[:, None]
+        self.require_sum(candidates.fusion.method)
+        return np.asarray(parts * present.sum(axis=1)[:, None] if self.combination is sum_by_count else parts)
+
+    def require_sum(self, name: str) -> None:
+        """Refuse a method that takes one of the runs' scores, so that a run has no part of it.
+
+        Args:
+            name: the method's.
+
+        Raises:
+            TasbError: it is no sum.
+        """
         if not self.is_sum:
-            sums = ", ".join(name for name in METHODS if METHODS[name].is_sum)
+            sums = ", ".join(each for each in METHODS if METHODS[each].is_sum)
             raise _mismatch(
                 f"a method that adds what the runs contribute: {sums}",
-                f"`{candidates.fusion.method}`, which takes one of the runs' scores",
-                "show the fused run itself, as one more run",
+                f"`{name}`, which does not",
+                "show what `tasb fuse` wrote as one more run, without its parts",
             )
-        return np.asarray(parts)
 
 
 def weighted_sum(contributions: Matrix, _present: NDArray[np.bool_]) -> Column:

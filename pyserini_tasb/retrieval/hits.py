@@ -1,255 +1,301 @@
-"""The text of hits: what a run found for a query, to read in a terminal or a notebook."""
+"""`show`: what runs found for queries, with the text of their hits, in a terminal, in a notebook or as a page."""
 
 from __future__ import annotations
 
 import difflib
-import html
 import itertools
-import unicodedata
+import logging
+import math
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures, relevance_grade
+from pyserini_tasb.evaluation.overlap import rank_biased_overlap
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.named import as_qrels, as_topics, same_ids_advice
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
-from pyserini_tasb.formats.run import as_run
-from pyserini_tasb.results import Result
+from pyserini_tasb.formats.run import Run, as_run, named_runs
+from pyserini_tasb.fusion.fuse import FusedRun, fuse, overrides, score_parts
+from pyserini_tasb.outputs import optional_file
+from pyserini_tasb.retrieval.hits_page import as_page
+from pyserini_tasb.retrieval.hits_with_text import Hit, HitsWithText, QueryHits, RunHits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ir_measures import Measure
 
     from pyserini_tasb.formats.named import AnyQrels, AnyTopics
-    from pyserini_tasb.formats.run import AnyRun, Run
+    from pyserini_tasb.formats.qrels import QrelsDict
+    from pyserini_tasb.formats.run import AnyRun
+    from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.fusion.methods import Fusion
     from pyserini_tasb.results import StrPath
 
+    Parts: TypeAlias = dict[str, dict[str, dict[str, tuple[float, ...]]]]
+    """Fused run → query → document → what each input adds to its score."""
+
+
+LOG = logging.getLogger(__name__)
 
 EXAMPLES = 3  # of queries, in an error
-WIDTH, LEAST_WIDTH = 100, 40
-LINES = 2  # of a passage in a terminal
-CHARACTERS = 500  # of a passage in a notebook
-INDENT = "     "
+HITS, HITS_OF_PAGE = 10, 100
+RBO_DEPTH = 100  # what is below has 0.003 % of the weight
+BYTES_OF_HIT = 300  # of a page; more if few documents are of several runs, or if they are longer than MS MARCO's
+NOTED_BYTES, LARGEST_BYTES = 5_000_000, 100_000_000
 
 
 def show(
-    run: AnyRun,
+    runs: AnyRun | Iterable[AnyRun] | Mapping[str, AnyRun],
     *,
-    topic: str | int | Sequence[str | int],
     corpus: StrPath,
+    topic: str | int | Sequence[str | int] | None = None,
     fields: Sequence[str] = (),
     docid_field: str | None = None,
-    hits: int = 10,
+    hits: int | None = None,
     topics: AnyTopics | None = None,
     qrels: AnyQrels | None = None,
+    measure: str = "nDCG@10",
+    recipe: StrPath | None = None,
+    set: str | Iterable[str] | Mapping[str, Any] = (),  # noqa: A002 - the option's name
+    html: StrPath | None = None,
+    overwrite: bool = False,
 ) -> HitsWithText:
-    """Show queries of a run with the text of their hits.
+    """Show queries of runs with the text of their hits; with `html`, as a page with the runs side by side.
+
+    A run of `fuse` is shown with what each of its inputs adds to the scores, if these are among `runs`.
 
     Args:
-        run: a run, its path or name, qid → docid → score, or a data frame.
-        topic: the id of a query, or of several.
+        runs: one run or several: paths, names, `Run`s, qid → docid → score, or data frames; or name → run.
         corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store. The last two are asked by
             docid, the others are read to their end.
+        topic: the id of a query, or of several; a page has all of them by default.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        hits: how many of each query's documents are shown, the best first.
+        hits: how many of each query's documents are shown, the best first; by default 10, and 100 in a page.
         topics: a name, a TSV or JSONL file, or qid → text, to show the queries' texts.
         qrels: a name, a file, or qid → docid → grade, to show each document's grade.
+        measure: by which queries are compared, with `qrels`.
+        recipe: a fusion, by which the first runs are fused. The fused run is shown before them.
+        set: values that replace the recipe's, as `key=value` or key → value.
+        html: a new file for the page.
+        overwrite: replace a file at `html`, once the new one is complete.
 
     Returns:
         the queries with their hits.
 
     Raises:
-        TasbError: a query that is not in the run or has no topic, a name or path that leads nowhere, a faulty file, or
-            a corpus that has none of the documents.
+        TasbError: a query that no run has or that has no topic, a name or path that leads nowhere, a faulty file,
+            a corpus that has none of the documents, a fusion that is no sum, or a page that would be too large.
 
     Example:
-        show("bm25.txt", topic=42, corpus="collection.tsv", qrels="dl19-passage")
+        show(["tasb.txt", "bm25.txt"], corpus="collection.tsv", qrels="dl19-passage", html="hits.html")
     """
-    found = as_run(run)
-    qids = [str(topic)] if isinstance(topic, str | int) else list(map(str, topic))
-    _require_queries(qids, found)
-    queries = None if topics is None else as_topics(topics)
-    if queries is not None:
-        require_topics(qids, queries, where=fspath(topics) if isinstance(topics, str | PathLike) else None)
-    grades = {} if qrels is None else as_qrels(qrels)
-    ranked = {qid: found[qid] for qid in qids}
-    docids = dict.fromkeys(docid for ranking in ranked.values() for docid in itertools.islice(ranking, hits))
-    passages = read_passages(Path(corpus), docids, Fields.named(fields, docid_field))
-    if not passages:
-        require_texts(docids, passages, where=fspath(corpus))
-    shown = []
-    for qid, ranking in ranked.items():
-        of_query = [
-            Hit(rank, docid, score, passages.get(docid), grades.get(qid, {}).get(docid))
-            for rank, (docid, score) in enumerate(itertools.islice(ranking.items(), hits), 1)
-        ]
-        shown.append(QueryHits(qid, queries[qid] if queries else None, tuple(of_query), len(ranking)))
-    return HitsWithText(found.name, tuple(shown), judged=qrels is not None)
+    if topic is None and html is None:
+        raise TasbError(
+            expected=f"{argument('topic')}, or {argument('html')} for all of them",
+            found="neither",
+            do=f"e.g. {argument('html', 'hits.html')}",
+        )
+    given = named_runs(runs)
+    inputs = [*(run for _, run in given), corpus, topics, qrels, recipe]
+    with optional_file(html, overwrite=overwrite, inputs=inputs, name="html") as page:
+        found, fused = _with_fused(_loaded(given), recipe, overrides(set))
+        queries = None if topics is None else as_topics(topics)
+        qids = _chosen(topic, found, queries, fspath(topics) if isinstance(topics, str | PathLike) else None)
+        depth = hits or (HITS if page is None else HITS_OF_PAGE)
+        if page is not None:
+            _require_size(found, qids, depth)
+        grades = None if qrels is None else as_qrels(qrels)
+        measured = parse_measures([measure])
+        values = {} if grades is None else _values(found, qids, grades, measured)
+        parts = {} if fused is None else fused.parts(found, qids, depth)
+        docids = _docids(found, qids, depth)
+        passages = read_passages(Path(corpus), docids, Fields.named(fields, docid_field))
+        if not passages:
+            require_texts(docids, passages, where=fspath(corpus))
+        of_queries = []
+        for qid in qids:
+            rankings = [run.get(qid, {}) for run in found.values()]
+            ranks = [{docid: rank for rank, docid in enumerate(ranking, 1)} for ranking in rankings]
+            judged: Mapping[str, int] = {} if grades is None else grades.get(qid, {})
+            of_runs = []
+            for name, ranking in zip(found, rankings, strict=True):
+                added = parts.get(name, {}).get(qid, {})
+                of_run = [
+                    Hit(
+                        *(rank, docid, score, passages.get(docid), judged.get(docid)),
+                        ranks=tuple(each.get(docid) for each in ranks),
+                        parts=added.get(docid, ()),
+                    )
+                    for rank, (docid, score) in enumerate(itertools.islice(ranking.items(), depth), 1)
+                ]
+                of_runs.append(RunHits(name, tuple(of_run), len(ranking), values.get(name, {}).get(qid)))
+            of_queries.append(QueryHits(qid, queries[qid] if queries else None, tuple(of_runs), _overlaps(rankings)))
+        shown = HitsWithText(
+            tuple(found),
+            tuple(of_queries),
+            judged=grades is not None,
+            measure=str(measured[0]) if values else None,
+            relevant=1 if grades is None else relevance_grade(measured, grades.name),
+            inputs=() if fused is None else fused.inputs,
+        )
+        if page is not None:
+            page.write(as_page(shown))
+    return shown
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A document that a run has for a query.
-
-    Attributes:
-        rank: its place, from 1 on.
-        docid: its id.
-        score: the run's.
-        text: its text; None where the corpus has no such document.
-        grade: the judges' grade; None where there is none.
-    """
-
-    rank: int
-    docid: str
-    score: float
-    text: str | None
-    grade: int | None
+def _loaded(given: Sequence[tuple[str, AnyRun]]) -> dict[str, Run]:
+    names = [name for name, _ in given]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TasbError(expected="different runs", found=f"{', '.join(twice)} more than once", do="give each run once")
+    loaded = [as_run(run, name=None if name == "run 1" else name) for name, run in given]
+    if names == ["run 1"]:  # the only one needs no number
+        names = [loaded[0].name]
+    return dict(zip(names, loaded, strict=True))
 
 
-@dataclass(frozen=True)
-class QueryHits:
-    """A query with its best hits.
-
-    Attributes:
-        qid: its id.
-        query: its text; None where no topics were given.
-        hits: the best first.
-        found: how many the run has.
-    """
-
-    qid: str
-    query: str | None
-    hits: tuple[Hit, ...]
-    found: int
-
-    @property
-    def title(self) -> str:
-        """The query's id, and its text where that is known."""
-        return on_one_line(f"query {self.qid}" if self.query is None else f"query {self.qid}: {self.query}")
-
-
-@dataclass(frozen=True)
-class HitsWithText(Result):
-    """Queries of a run with the text of their hits.
-
-    Ids and texts are shown without control characters: what somebody wrote into a document cannot move the cursor or
-    change what else is read.
-
-    Attributes:
-        run: the run's name.
-        queries: each with its hits.
-        judged: whether grades are shown.
-    """
-
-    run: str
-    queries: tuple[QueryHits, ...]
-    judged: bool = False
-
-    def to_text(self, width: int = WIDTH) -> str:
-        """Each hit's rank, docid and score, and below it the first lines of its text.
-
-        Args:
-            width: columns of the terminal.
-        """
-        return "\n\n".join("\n".join(self._lines(query, max(width, LEAST_WIDTH))) for query in self.queries)
-
-    def __repr__(self) -> str:
-        return self.to_text()
-
-    def _repr_html_(self) -> str:
-        names = ["rank", "docid", "score", *(["grade"] if self.judged else []), "text"]
-        head = f"<tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>"
-        tables = []
-        for query in self.queries:
-            rows = "".join(_html_row(hit, judged=self.judged) for hit in query.hits)
-            title = html.escape(f"{query.title} ({self._counted(query)})")
-            tables.append(f"<table><caption>{title}</caption>{head}{rows}</table>")
-        return "".join(tables)
-
-    def _lines(self, query: QueryHits, width: int) -> Iterator[str]:
-        yield from first_lines(query.title, width, LINES)
-        yield self._counted(query)
-        longest = max((len(on_one_line(hit.docid)) for hit in query.hits), default=0)
-        for hit in query.hits:
-            grade = f"  {_grade(hit)}" if self.judged else ""
-            yield f"{hit.rank:>3}  {on_one_line(hit.docid):<{longest}}  {hit.score:.4f}{grade}"
-            yield from (INDENT + line for line in first_lines(_text(hit), width - len(INDENT), LINES))
-
-    def _counted(self, query: QueryHits) -> str:
-        return f"{on_one_line(self.run)}: {len(query.hits):,} of {query.found:,} hits"
-
-
-def _require_queries(qids: Sequence[str], run: Run) -> None:
-    for qid in qids:
-        if qid not in run:
-            close = difflib.get_close_matches(qid, run, n=1)
+def _with_fused(
+    found: dict[str, Run], recipe: StrPath | None, changes: Sequence[str]
+) -> tuple[dict[str, Run], _Fused | None]:
+    """The runs, the fused one first if there is a recipe; and which of them are its inputs."""
+    if recipe is None:
+        if changes:
             raise TasbError(
-                where=run.name,
-                expected=f"{argument('topic')} of the run: {', '.join(itertools.islice(run, EXAMPLES))}, …",
+                expected=f"{argument('recipe')} beside {argument('set')}",
+                found="none",
+                do="name the recipe whose values change",
+            )
+        return found, _fused_before(found)
+    from pyserini_tasb.recipes.lookup import fusion_recipe  # brings pydantic, which takes a while
+
+    of_recipe = fusion_recipe(fspath(recipe), changes)
+    inputs = dict(itertools.islice(found.items(), len(of_recipe.inputs)))
+    run = fuse(inputs, recipe=recipe, set=changes)
+    run.fusion.chosen_method.require_sum(run.fusion.method)
+    name = run.name if run.name not in found else f"{run.name} (fused)"
+    return {name: run, **found}, _Fused(name, tuple(inputs), run.fusion)
+
+
+def _fused_before(found: Mapping[str, Run]) -> _Fused | None:
+    """The first run that `fuse` returned, if the runs that it was made of are here, too."""
+    for name, run in found.items():
+        if isinstance(run, FusedRun) and run.fusion.chosen_method.is_sum and {*run.inputs} <= found.keys() - {name}:
+            return _Fused(name, run.inputs, run.fusion)
+    return None
+
+
+@dataclass(frozen=True)
+class _Fused:
+    """A run that was fused: its name, the names of its inputs, and how."""
+
+    name: str
+    inputs: tuple[str, ...]
+    fusion: Fusion
+
+    def parts(self, found: Mapping[str, Run], qids: Sequence[str], depth: int) -> Parts:
+        """What each input adds to the scores of the run's first documents; nothing if that does not make the scores."""
+        tables = []
+        for table in (found[name].table for name in self.inputs):
+            places = {qid: place for place, qid in enumerate(table.qids)}
+            tables.append(table.taken(np.array([places[qid] for qid in qids if qid in places], dtype=np.int64)))
+        run, parts = found[self.name], {}
+        for qid, of_query in score_parts(tables, self.fusion):
+            ranking = dict(itertools.islice(run[qid].items(), depth)) if qid in run else {}
+            parts[qid] = {docid: of_query.get(docid, ()) for docid in ranking}
+            if not all(math.isclose(sum(parts[qid][docid]), score, rel_tol=1e-6) for docid, score in ranking.items()):
+                LOG.info("%s has other scores than its inputs make, so their parts are not shown", self.name)
+                return {}
+        return {self.name: parts}
+
+
+def _chosen(
+    topic: str | int | Sequence[str | int] | None, found: Mapping[str, Run], queries: Topics | None, where: str | None
+) -> list[str]:
+    """The ids of the queries to show."""
+    if topic is not None:
+        qids = [str(topic)] if isinstance(topic, str | int) else list(map(str, topic))
+        _require_queries(qids, found)
+        if queries is not None:
+            require_topics(qids, queries, where=where)
+        return list(dict.fromkeys(qids))
+    of_runs = dict.fromkeys(qid for run in found.values() for qid in run)
+    if queries is None:
+        return list(of_runs)
+    if queries.keys().isdisjoint(of_runs):
+        require_topics(of_runs, queries, where=where)
+    if without := [qid for qid in of_runs if qid not in queries]:
+        LOG.info("%d queries of the runs have no topic, and are not in the page: %s, …", len(without), without[0])
+    return list(queries)
+
+
+def _require_queries(qids: Sequence[str], found: Mapping[str, Run]) -> None:
+    known = dict.fromkeys(qid for run in found.values() for qid in run)
+    for qid in qids:
+        if qid not in known:
+            close = difflib.get_close_matches(qid, known, n=1)
+            raise TasbError(
+                where=", ".join(found),
+                expected=f"{argument('topic')} of the run{'s' * (len(found) > 1)}: "
+                f"{', '.join(itertools.islice(known, EXAMPLES))}, …",
                 found=f"`{qid}`",
                 do=f"did you mean `{close[0]}`?"
                 if close
-                else same_ids_advice([qid], run, "check that run and topic belong together"),
+                else same_ids_advice([qid], known, "check that run and topic belong together"),
             )
 
 
-def _grade(hit: Hit) -> str:
-    return "not judged" if hit.grade is None else f"grade {hit.grade}"
+def _require_size(found: Mapping[str, Run], qids: Sequence[str], depth: int) -> None:
+    """Say how large the page may become, and refuse one that a browser could not open."""
+    wanted = {*qids}
+    hits = 0
+    for table in (run.table for run in found.values()):
+        hits += sum(
+            min(length, depth) for qid, length in zip(table.qids, table.lengths.tolist(), strict=True) if qid in wanted
+        )
+    expected = hits * BYTES_OF_HIT
+    about = f"{len(qids):,} topics, {hits:,} hits of {len(found)} runs: about {expected / 1e6:,.0f} MB"
+    if expected > LARGEST_BYTES:
+        fitting = LARGEST_BYTES // (BYTES_OF_HIT * len(found) * len(qids))
+        fewer = f"{argument('hits', fitting)} shows fewer hits of each topic, " if fitting else ""
+        raise TasbError(
+            expected=f"a page of at most {LARGEST_BYTES // 1_000_000} MB, which a browser can open",
+            found=about,
+            do=f"{fewer}{argument('topic')} shows some of the topics",
+        )
+    if expected > NOTED_BYTES:
+        LOG.info("%s", about)
 
 
-def _text(hit: Hit) -> str:
-    if hit.text is None:
-        return "(not in the corpus)"
-    return on_one_line(hit.text) or "(no text)"
+def _docids(found: Mapping[str, Run], qids: Sequence[str], depth: int) -> dict[str, None]:
+    rankings = (run[qid] for qid in qids for run in found.values() if qid in run)
+    return dict.fromkeys(docid for ranking in rankings for docid in itertools.islice(ranking, depth))
 
 
-def _html_row(hit: Hit, *, judged: bool) -> str:
-    text = _text(hit)
-    cells = [str(hit.rank), on_one_line(hit.docid), f"{hit.score:.4f}", *([_grade(hit)] if judged else [])]
-    cells.append(text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]}…")
-    return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+def _values(
+    found: Mapping[str, Run], qids: Sequence[str], grades: QrelsDict, measures: Sequence[Measure]
+) -> dict[str, dict[str, float]]:
+    """Run → judged query → value; a query that the run lacks counts as 0, as under `trec_eval -c`."""
+    judged = {qid: grades[qid] for qid in qids if qid in grades}
+    values: dict[str, dict[str, float]] = {}
+    for name, run in found.items() if judged else ():
+        ranked = {qid: run[qid] for qid in judged if qid in run}
+        values[name] = dict.fromkeys(judged, 0.0)
+        if ranked:
+            evaluation = evaluate_run(ranked, judged, measures, name=name)
+            (of_queries,) = evaluation.per_query.values()
+            values[name] = dict(zip(evaluation.queries, of_queries.tolist(), strict=True))
+    return values
 
 
-JOINERS = "\u200c\u200d"  # invisible, but part of how Persian, Indic scripts and emoji are written
-
-
-def on_one_line(text: str) -> str:
-    """A text in one line, with � for each character that a terminal would obey and not print."""
-    line = " ".join(text.split())
-    return line if line.isprintable() else "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in line)
-
-
-def first_lines(text: str, width: int, count: int) -> list[str]:
-    """The first lines of a text, broken at spaces; the last one ends with … where more would follow.
-
-    Args:
-        text: one of `on_one_line`.
-        width: columns of a line; wide characters, such as Chinese ones, take two.
-        count: lines at most.
-    """
-    lines: list[str] = []
-    while text and len(lines) < count:
-        end = _fitting(text, width)
-        if end < len(text) and len(lines) == count - 1:
-            return [*lines, text[: _fitting(text, width - 1)].rstrip() + "…"]
-        if end < len(text):
-            space = text.rfind(" ", 0, end + 1)
-            end = space if space > 0 else end
-        lines.append(text[:end].rstrip())
-        text = text[end:].lstrip()
-    return lines
-
-
-def _fitting(text: str, width: int) -> int:
-    """How many characters take at most so many columns; one at least."""
-    taken = itertools.accumulate(map(_columns, text))
-    return max(1, sum(1 for _ in itertools.takewhile(lambda columns: columns <= width, taken)))
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character) or character in JOINERS:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _overlaps(rankings: Sequence[Mapping[str, float]]) -> tuple[float, ...]:
+    """The rank-biased overlap of every two lists: first and second, first and third, …"""
+    tops = [list(itertools.islice(ranking, RBO_DEPTH)) for ranking in rankings]
+    return tuple(rank_biased_overlap(one, other) for one, other in itertools.combinations(tops, 2))

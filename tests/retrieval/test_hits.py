@@ -10,7 +10,7 @@ import pytest
 import pyserini_tasb
 from pyserini_tasb import Run, TasbError
 from pyserini_tasb.formats.text_store import write_text_store
-from pyserini_tasb.retrieval.hits import Hit, first_lines, on_one_line
+from pyserini_tasb.retrieval.hits_with_text import Hit, first_lines, on_one_line
 from tests.command_line import tasb
 from tests.conftest import TINY
 from tests.retrieval.hybrid.lucene_indexes import index_documents
@@ -32,7 +32,7 @@ def test_from_python(corpus):
     shown = pyserini_tasb.show(RUN, topic="q1", corpus=corpus, hits=2, topics=TOPICS, qrels=QRELS)
     (query,) = shown.queries
     assert (query.qid, query.query, query.found) == ("q1", "which letters", 3)
-    assert query.hits == (Hit(1, "b", 3.0, TEXTS["b"], 2), Hit(2, "c", 2.0, "gamma", None))
+    assert query.hits == (Hit(1, "b", 3.0, TEXTS["b"], 2, ranks=(1,)), Hit(2, "c", 2.0, "gamma", None, ranks=(2,)))
     title, counted, first, one, two, second, text = repr(shown).splitlines()
     assert (title, counted) == ("query q1: which letters", "run: 2 of 3 hits")
     assert (first, second) == ("  1  b  3.0000  grade 2", "  2  c  2.0000  not judged")
