@@ -261,7 +261,8 @@ def _require_size(found: Mapping[str, Run], qids: Sequence[str], depth: int) -> 
             min(length, depth) for qid, length in zip(table.qids, table.lengths.tolist(), strict=True) if qid in wanted
         )
     expected = hits * BYTES_OF_HIT
-    about = f"{len(qids):,} topics, {hits:,} hits of {len(found)} runs: about {expected / 1e6:,.0f} MB"
+    runs = f"{len(found)} run{'s' * (len(found) > 1)}"
+    about = f"{len(qids):,} topics, {hits:,} hits of {runs}: about {expected / 1e6:,.0f} MB"
     if expected > LARGEST_BYTES:
         fitting = LARGEST_BYTES // (BYTES_OF_HIT * len(found) * len(qids))
         fewer = f"{argument('hits', fitting)} shows fewer hits of each topic, " if fitting else ""

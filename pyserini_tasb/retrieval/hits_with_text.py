@@ -135,20 +135,20 @@ class HitsWithText(Result):
 
     def _repr_html_(self) -> str:
         names = ["rank", "docid", "score", *(["grade"] if self.judged else [])]
-        names += ["elsewhere"] * (len(self.runs) > 1) + ["parts"] * bool(self.inputs) + ["text"]
+        names += ["other runs"] * (len(self.runs) > 1) + ["parts"] * bool(self.inputs) + ["text"]
         head = f"<tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>"
         tables = []
         for query in self.queries:
             for run in query.runs:
-                rows = "".join(map(self._html_row, run.hits))
+                rows = "".join(self._html_row(hit, run) for hit in run.hits)
                 title = html.escape(f"{query.title} ({_counted(run)})")
                 tables.append(f"<table><caption>{title}</caption>{head}{rows}</table>")
         return "".join(tables)
 
-    def _html_row(self, hit: Hit) -> str:
+    def _html_row(self, hit: Hit, run: RunHits) -> str:
         text = _text(hit)
         cells = [str(hit.rank), on_one_line(hit.docid), f"{hit.score:.4f}", *([_grade(hit)] if self.judged else [])]
-        cells += [self._elsewhere(hit)] * (len(self.runs) > 1) + [self._parts(hit)] * bool(self.inputs)
+        cells += [self._elsewhere(hit, run)] * (len(self.runs) > 1) + [self._parts(hit)] * bool(self.inputs)
         cells.append(text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]}…")
         return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
 
@@ -160,22 +160,18 @@ class HitsWithText(Result):
             for hit in run.hits:
                 grade = f"  {_grade(hit)}" if self.judged else ""
                 yield f"{hit.rank:>3}  {on_one_line(hit.docid):<{longest}}  {hit.score:.4f}{grade}"
-                about = "; ".join(filter(None, (self._elsewhere(hit), self._parts(hit))))
-                yield from (INDENT + line for line in first_lines(about, width - len(INDENT), LINES))
-                yield from (INDENT + line for line in first_lines(_text(hit), width - len(INDENT), LINES))
+                for about in (self._parts(hit), self._elsewhere(hit, run), _text(hit)):
+                    yield from (INDENT + line for line in first_lines(about, width - len(INDENT), LINES))
 
-    def _elsewhere(self, hit: Hit) -> str:
-        """A hit's ranks in all runs."""
-        if len(self.runs) == 1:
-            return ""
-        named = zip(map(on_one_line, self.runs), hit.ranks, strict=True)
+    def _elsewhere(self, hit: Hit, run: RunHits) -> str:
+        """A hit's ranks in the other runs."""
+        named = [(on_one_line(name), rank) for name, rank in zip(self.runs, hit.ranks, strict=True) if name != run.run]
         return ", ".join(f"rank {rank} in {name}" if rank else f"not in {name}" for name, rank in named)
 
     def _parts(self, hit: Hit) -> str:
         """What each input adds to a hit's score."""
         named = zip(map(on_one_line, self.inputs), hit.parts, strict=False)
-        parts = " + ".join(f"{part:.4f} of {name}" for name, part in named)
-        return f"score {parts}" if parts else ""
+        return " + ".join(f"{part:.4f} of {name}" for name, part in named)
 
 
 def _counted(run: RunHits) -> str:

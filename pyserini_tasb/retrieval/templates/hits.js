@@ -1,5 +1,7 @@
 const LONG = 220; // characters, which fill about four lines of a column
-const SHORTEST_WORD = 4; // letters, of what is marked in texts: shorter words are in every text
+// Words of a query that are not marked in texts: they are in every text.
+const SHORTEST_WORD = 4; // letters
+const UNMARKED = new Set("does from have that their there they this were what when where which whom will with".split(" "));
 const COLOURS = 6;
 const PREFIX = "#topic=";
 const byId = (id) => document.getElementById(id);
@@ -175,7 +177,8 @@ function showTopic(number) {
   current = number;
   const topic = topics[number];
   const [ranks, grades] = [ranksOf(topic), new Map(topic.grades)];
-  const words = new Set((topic.text ?? "").toLowerCase().match(/[\p{L}\p{N}]+/gu)?.filter((word) => word.length >= SHORTEST_WORD));
+  const words = new Set((topic.text ?? "").toLowerCase().match(/[\p{L}\p{N}]+/gu)
+    ?.filter((word) => word.length >= SHORTEST_WORD && !UNMARKED.has(word)));
   byId("title").textContent = title(topic);
   const said = [];
   for (let one = 0; one < runs.length; one++) {
@@ -189,9 +192,8 @@ function showTopic(number) {
 
 // The address names the topic, so that it can be sent, and so that the browser goes back.
 function choose(number) {
-  const address = PREFIX + encodeURIComponent(topics[number].id);
-  if (location.hash === address) showTopic(number);
-  else location.hash = address;
+  showTopic(number);
+  location.hash = PREFIX + encodeURIComponent(topics[number].id);
 }
 function fromAddress() {
   if (!location.hash.startsWith(PREFIX)) return -1;
@@ -204,7 +206,7 @@ function fromAddress() {
 }
 addEventListener("hashchange", () => {
   const number = fromAddress();
-  if (number >= 0) showTopic(number);
+  if (number >= 0 && topics[number].id !== topics[current].id) showTopic(number);
 });
 
 const isNarrow = matchMedia("(max-width: 60rem)");
