@@ -147,7 +147,7 @@ USAGE = [
     usage("tune", "--recipe, --runs, --qrels, --output", "no --recipe, --runs, --qrels, --output"),
     usage("hybrid", "--recipe, --topics, --output", "no --recipe, --topics, --output"),
     usage("expand", "--corpus, --output", "no --corpus, --output"),
-    usage("show", "RUN, --topic, --corpus", "no RUN, --topic, --corpus"),
+    usage("show", "RUN, --corpus", "no RUN, --corpus"),
     usage("report", "--output", "no --output"),
     usage("pairs …", "one of --scored-pairs --triples --qrels", "none of them"),
     usage("mine …", "one of --index --dense-index --run", "none of them"),
@@ -364,6 +364,17 @@ REFUSED = [
     refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "--strata 0", "give larger numbers"),
     refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
     refused("show … --topic 99", "bm25.run", "--topic of the run: 1, …", "`99`", "…"),
+    refused(
+        "show bm25.run --corpus corpus.jsonl", "", "--topic, or --html for all of them", "neither",
+        "e.g. --html hits.html",
+    ),
+    refused(
+        "show … --recipe rrf", "recipe rrf", "2 runs, in this order: run, run", "1: bm25.run",
+        "give one run for each input",
+    ),
+    refused(
+        "show … --html new --measure nDCG10", "", "measures as ir-measures writes them, …", "…`nDCG10`…", "…",
+    ),
     refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "say how many passages to re-rank"),
     refused("rerank-depths … --depths 0", "", "depths of 1 or more, …", "…", "see `tasb rerank-depths --help`"),
     refused("fuse … --method linear --weights 1", "", "one weight for each of the 2 runs", "1", "give one a run, …"),
@@ -424,6 +435,10 @@ REFUSED = [
     refused("rerank-depths … --output mine.png", "mine.csv", *EXISTS),
     refused("cluster … --output clustered", "clustered/clusters.tsv", *EXISTS),
     refused("report … --results regressed --output reported", "reported/index.html", *EXISTS),
+    refused(
+        "show … --html mine.txt", "mine.txt", "a new file", "it exists",
+        "choose another --html, or add --overwrite to replace it",
+    ),
     refused(
         "evaluate … --recall-plot mine.txt/x.png", "mine.txt/x.png", "a file that can be written", "…",
         "…--recall-plot",
@@ -647,6 +662,12 @@ DONE = [
         new="new/000000.jsonl",
     ),
     done("show … --hits 2", "query 1\nbm25.run: 2 of 15 hits\n  1  CACM-…\n…"),
+    done(
+        "show dense.run bm25.run --recipe tasb+bm25 --corpus corpus.jsonl --topics topics.tsv --qrels qrels.txt "
+        "--html new.html",
+        "new.html: 10 topics, 3 runs, … documents\n", "…", new="new.html",
+    ),
+    done("show … --html mine.txt --overwrite", "mine.txt: 1 topic, 1 run, 15 documents\n", changed="mine.txt"),
     done("regress --list --match cacm.*", "cacm.bm25 …\ncacm.hybrid …\ncacm.tasb-demo …\n"),
     done("regress ok.yaml --dry-run", "ok: \n  resources: …\n  evaluate: tasb evaluate …\n  expected: RR@10 0.75…\n"),
     done(

@@ -31,6 +31,7 @@ WRONG = {
     "tune": "tune --recipe tasb+bm25 --runs no nowhere --qrels no --output {}.yaml",
     "rerank-depths": "rerank-depths --qrels no --first-stage no nowhere --output {}.png",
     "evaluate": "evaluate --qrels no --runs no --recall-plot {}.png",
+    "show": "show no nowhere --corpus no --html {}",
     "mine": "mine --topics no --qrels no --corpus no --run no --output {}",
     "score": "score --model no --pairs no --corpus no --topics no --output {}",
     "score --ensemble": "score --ensemble no nowhere --output {}",
@@ -128,6 +129,7 @@ FILES = {
     "score": "score --model model --pairs scored.tsv --corpus corpus.jsonl --topics topics.tsv --device cpu "
     "--output {}",
     "score --ensemble": "score --ensemble scored.tsv other.tsv --output {}",
+    "show": "show bm25.run dense.run --corpus corpus.jsonl --html {}",
     "regress --export-2cr": "regress dl19-passage.tasb --export-2cr {}",
 }
 NOT_TEXT = {

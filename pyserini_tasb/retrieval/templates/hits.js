@@ -81,7 +81,8 @@ function listTopics() {
     listed.sort((left, right) => (keys[right] === keys[left] ? left - right : keys[right] > keys[left] ? 1 : -1));
   }
   byId("topics").replaceChildren(...listed.map((number) => {
-    const button = element("button", { type: "button", "data-topic": number }, title(topics[number]), ...numbers(topics[number], one, other));
+    const name = element("span", { class: "topic" }, title(topics[number]));
+    const button = element("button", { type: "button", "data-topic": number }, name, ...numbers(topics[number], one, other));
     return element("li", {}, button);
   }));
   byId("shown").textContent = `${thousands(listed.length)} of ${thousands(topics.length)} topics`;
