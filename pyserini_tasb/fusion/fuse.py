@@ -21,7 +21,7 @@ from pyserini_tasb.outputs import optional_file
 from pyserini_tasb.workers import InOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -123,18 +123,21 @@ class FusedRun(Run):
         self.fusion, self.inputs = fusion, tuple(inputs)
 
 
-def score_parts(tables: Sequence[RunTable], fusion: Fusion) -> Iterator[tuple[str, dict[str, tuple[float, ...]]]]:
+def score_parts(
+    tables: Sequence[RunTable], fusion: Fusion, wanted: Collection[str] | None = None
+) -> Iterator[tuple[str, dict[str, tuple[float, ...]]]]:
     """Each query with docid → what each run adds to the document's fused score, for all documents of its runs.
 
     Args:
         tables: the runs that were fused.
         fusion: how.
+        wanted: the queries; None is all.
 
     Raises:
         TasbError: as `fuse_runs`, or the method is no sum.
     """
     fusion.require_fits(len(tables))
-    for block in aligned_blocks(tables, fusion.depth):
+    for block in aligned_blocks(tables, fusion.depth, wanted):
         candidates = Candidates.of(block, fusion)
         pool, parts = candidates.pool, fusion.chosen_method.parts(candidates).tolist()
         docids = [docid.decode() for docid in unpack(pool.docids).tolist()]
@@ -321,14 +324,19 @@ def fuse_tables(tables: Sequence[RunTable], fusion: Fusion) -> InOrder[RunTable]
     return InOrder(lambda block: _fused(block, fusion), aligned_blocks(tables, fusion.depth))
 
 
-def aligned_blocks(tables: Sequence[RunTable], depth: int | None) -> Iterator[list[RunTable]]:
+def aligned_blocks(
+    tables: Sequence[RunTable], depth: int | None, wanted: Collection[str] | None = None
+) -> Iterator[list[RunTable]]:
     """All runs' rows of some queries at a time, the same queries for each run, cut to a depth.
 
     Args:
         tables: the runs.
         depth: rows of each query; None is all.
+        wanted: the queries; None is all.
     """
     qids = list(dict.fromkeys(qid for table in tables for qid in table.qids))
+    if wanted is not None:
+        qids = [qid for qid in qids if qid in wanted]
     numbers = [{qid: number for number, qid in enumerate(table.qids)} for table in tables]
     queries = [np.array([known.get(qid, -1) for qid in qids], dtype=np.int64) for known in numbers]
     for first, last in query_blocks(_pooled_lengths(tables, queries, depth)):

@@ -11,8 +11,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures, relevance_grade
 from pyserini_tasb.evaluation.overlap import rank_biased_overlap
@@ -202,13 +200,9 @@ class _Fused:
 
     def parts(self, found: Mapping[str, Run], qids: Sequence[str], depth: int) -> Parts:
         """What each input adds to the scores of the run's first documents; nothing if that does not make the scores."""
-        tables = []
-        for table in (found[name].table for name in self.inputs):
-            places = {qid: place for place, qid in enumerate(table.qids)}
-            tables.append(table.taken(np.array([places[qid] for qid in qids if qid in places], dtype=np.int64)))
         run, parts = found[self.name], {}
-        for qid, of_query in score_parts(tables, self.fusion):
-            ranking = dict(itertools.islice(run[qid].items(), depth)) if qid in run else {}
+        for qid, of_query in score_parts([found[name].table for name in self.inputs], self.fusion, {*qids}):
+            ranking = dict(itertools.islice(run.get(qid, {}).items(), depth))
             parts[qid] = {docid: of_query.get(docid, ()) for docid in ranking}
             if not all(math.isclose(sum(parts[qid][docid]), score, rel_tol=1e-6) for docid, score in ranking.items()):
                 LOG.info("%s has other scores than its inputs make, so their parts are not shown", self.name)

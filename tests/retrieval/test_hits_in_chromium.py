@@ -224,6 +224,21 @@ def test_one_run_without_topics_and_judgments(browser, tmp_path):
         assert page.locator("select").count() == page.locator("#overlaps:not(:empty)").count() == 0
 
 
+def test_many_topics_are_listed_in_parts(browser, tmp_path):
+    corpus, html = tmp_path / "corpus.tsv", tmp_path / "hits.html"
+    corpus.write_text("a\talpha\n")
+    pyserini_tasb.show({str(topic): {"a": 1.0} for topic in range(1_203)}, corpus=corpus, html=html)
+    with watched_page(browser, html) as page:
+        assert topics(page).count() == 500
+        page.get_by_role("button", name="500 more topics").click()
+        assert page.evaluate("document.activeElement.textContent") == "500"
+        page.get_by_role("button", name="203 more topics").click()
+        assert topics(page).count() == 1_203
+        assert page.locator("#more").is_hidden()
+        page.get_by_label("Find").fill("1202")
+        assert listed(page) == ["1202"]
+
+
 def test_43_topics_of_100_hits_of_3_runs(browser, tmp_path):
     """Under 5 MB, and there in under a second, with passages as long as MS MARCO's."""
     chance = random.Random(21)

@@ -137,6 +137,12 @@ def test_a_fusion_that_does_not_fit(corpus, tmp_path, recipe, runs, method, foun
     assert not (tmp_path / "hits.html").exists()
 
 
+def test_parts_of_a_topic_that_an_input_lacks(corpus, recipe):
+    shown = pyserini_tasb.show({"dense": DENSE, "sparse": SPARSE}, corpus=corpus, topic="q2", recipe=recipe())
+    assert [hit.parts for hit in shown.queries[0].hits] == [(5.0, 0.0)]
+    assert "5.0000 of dense + 0.0000 of sparse" in repr(shown)
+
+
 def test_set_needs_a_recipe(corpus):
     with pytest.raises(TasbError, match="recipe= beside set="):
         pyserini_tasb.show(DENSE, topic="q1", corpus=corpus, set="depth=3")

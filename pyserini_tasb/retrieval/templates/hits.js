@@ -3,6 +3,7 @@ const LONG = 220; // characters, which fill about four lines of a column
 const SHORTEST_WORD = 4; // letters
 const UNMARKED = new Set("does from have that their there they this were what when where which whom will with".split(" "));
 const COLOURS = 6;
+const LISTED = 500; // topics at a time
 const PREFIX = "#topic=";
 const byId = (id) => document.getElementById(id);
 const { runs, inputs, topics, measure } = data;
@@ -80,14 +81,30 @@ function listTopics() {
     const keys = topics.map((topic) => key(topic, one, other));
     listed.sort((left, right) => (keys[right] === keys[left] ? left - right : keys[right] > keys[left] ? 1 : -1));
   }
-  byId("topics").replaceChildren(...listed.map((number) => {
+  byId("topics").replaceChildren();
+  listMore();
+  byId("shown").textContent = `${thousands(listed.length)} of ${thousands(topics.length)} topics`;
+  markCurrent();
+}
+function listMore() {
+  const [one, other] = pair();
+  const list = byId("topics");
+  const from = list.children.length;
+  list.append(...listed.slice(from, from + LISTED).map((number) => {
     const name = element("span", { class: "topic" }, title(topics[number]));
     const button = element("button", { type: "button", "data-topic": number }, name, ...numbers(topics[number], one, other));
     return element("li", {}, button);
   }));
-  byId("shown").textContent = `${thousands(listed.length)} of ${thousands(topics.length)} topics`;
-  markCurrent();
+  const left = listed.length - list.children.length;
+  byId("more").hidden = left === 0;
+  byId("more").textContent = `${thousands(Math.min(left, LISTED))} more topics`;
 }
+byId("more").addEventListener("click", () => {
+  const place = byId("topics").children.length;
+  listMore();
+  markCurrent();
+  byId("topics").children[place].firstChild.focus();
+});
 function markCurrent() {
   for (const button of all("#topics button")) {
     if (Number(button.dataset.topic) === current) button.setAttribute("aria-current", "true");
