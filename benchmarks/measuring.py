@@ -80,9 +80,8 @@ class Results:
         self.floors: list[dict[str, Any]] = []
         self._columns = columns
         self._name: str = arguments.benchmark
-        # Of files their names: where they lie is the machine's own affair.
         self._settings = {
-            name: value.name if isinstance(value, Path) else value
+            name: without_folders(value)
             for name, value in vars(arguments).items()
             if name not in {"benchmark", "output", "folder"}
         }
@@ -159,6 +158,15 @@ class Results:
         print(f"{result['seconds']:.0f} s", flush=True)
         self.output.write_text(json.dumps(result, indent=1) + "\n")
         return int(not all(floor["met"] for floor in self.floors))
+
+
+def without_folders(value: Any) -> Any:
+    """A setting with names instead of paths: in which folder files lie is only this machine's affair."""
+    if isinstance(value, list | tuple):
+        return [without_folders(each) for each in value]
+    if isinstance(value, Path) or (isinstance(value, str) and "/" in value and Path(value).exists()):
+        return Path(value).name
+    return value
 
 
 def cells(result: Result) -> tuple[list[str], list[list[str]]]:
