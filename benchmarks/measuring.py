@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -109,9 +110,10 @@ class Results:
         print(f"skipped {self.skipped[-1]}", flush=True)
 
     def has(self, package: str, what: str, extra: str = "bench") -> bool:
-        """True if a package is installed; otherwise `what` is skipped, and the extra that has the package is named."""
-        if importlib.util.find_spec(package):
-            return True
+        """True if a package or module is installed; otherwise `what` is skipped, and the extra that has the package is named."""
+        with contextlib.suppress(ModuleNotFoundError):  # the package around it is not there
+            if importlib.util.find_spec(package):
+                return True
         self.skip(what, f"{package} is not installed (pip install 'pyserini-tasb[{extra}]')")
         return False
 
