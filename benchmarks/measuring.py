@@ -110,7 +110,7 @@ class Results:
         print(f"skipped {self.skipped[-1]}", flush=True)
 
     def has(self, package: str, what: str, extra: str = "bench") -> bool:
-        """True if a package or module is installed; otherwise `what` is skipped, and the extra that has the package is named."""
+        """True if a module is installed; otherwise `what` is skipped, and the extra that has its package is named."""
         with contextlib.suppress(ModuleNotFoundError):  # the package around it is not there
             if importlib.util.find_spec(package):
                 return True
