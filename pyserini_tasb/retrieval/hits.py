@@ -199,7 +199,7 @@ class _Fused:
     fusion: Fusion
 
     def parts(self, found: Mapping[str, Run], qids: Sequence[str], depth: int) -> Parts:
-        """What each input adds to the scores of the run's first documents; nothing if that does not make the scores."""
+        """The parts of the scores of the run's first documents; nothing if the inputs make other scores."""
         run, parts = found[self.name], {}
         for qid, of_query in score_parts([found[name].table for name in self.inputs], self.fusion, {*qids}):
             ranking = dict(itertools.islice(run.get(qid, {}).items(), depth))

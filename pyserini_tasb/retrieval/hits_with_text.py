@@ -169,7 +169,7 @@ class HitsWithText(Result):
         return ", ".join(f"rank {rank} in {name}" if rank else f"not in {name}" for name, rank in named)
 
     def _parts(self, hit: Hit) -> str:
-        """What each input adds to a hit's score."""
+        """The parts of a hit's score."""
         named = zip(map(on_one_line, self.inputs), hit.parts, strict=False)
         return " + ".join(f"{part:.4f} of {name}" for name, part in named)
 
