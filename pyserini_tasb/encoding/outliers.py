@@ -73,7 +73,7 @@ def divide_outliers(source: Path, target: Path, texts: Iterable[Sequence[int]]) 
 
 @dataclass
 class _Product:
-    """What multiplies one input: queries, keys and values share theirs.
+    """All that multiplies one input: queries, keys and values share theirs.
 
     Attributes:
         nodes: in the order of the graph.
@@ -136,7 +136,7 @@ def _features(
 
 
 def best_divisors(features: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """What each feature is divided by, 1 or more, for the least error of the product in int8; None if it gains little.
+    """Divisors of features, 1 or more, that leave the least error of the product in int8; None if it gains little.
 
     Args:
         features: values of a sample [tokens, features].

@@ -96,7 +96,7 @@ class TokenVectors:
 
     @property
     def bytes(self) -> int:
-        """Of all vectors that are kept."""
+        """The size of all vectors that are kept."""
         return self._end
 
     def of(
