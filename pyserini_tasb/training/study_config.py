@@ -29,29 +29,42 @@ Settings = dict[str, Any]
 class Selection(Strict):
     """Cells that are trained: every combination of these levels with every seed."""
 
-    levels: dict[str, list[str]] = Field(default={})  # axis → levels; an axis that is not here has its first level
+    levels: dict[str, list[str]] = Field(default={})
+    """The levels of each axis. An axis that is not here has its first level."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
+    """The seeds of training."""
 
 
 class Task(Strict):
     """Queries with judgments, for which passages are ranked: those of a run, or a whole collection."""
 
     topics: str
+    """The queries, as `--topics` takes them."""
     qrels: str
+    """The judgments, as `--qrels` takes them."""
     collection: Path
-    fields: tuple[str, ...] = ()  # of the collection, as `--fields` names them
+    """The passages, as `--corpus` takes them."""
+    fields: tuple[str, ...] = ()
+    """Fields of the collection that make a text, as `--fields` names them."""
     docid_field: str | None = None
-    run: str | None = None  # to be re-ranked; None: the collection is searched exhaustively
+    """The field of the collection that is the docid."""
+    run: str | None = None
+    """The run to re-rank; `null` searches the whole collection."""
     depth: int = Field(default=100, ge=1)
-    remove_query: bool = False  # drop the document whose docid is the query's id
+    """Hits of each query."""
+    remove_query: bool = False
+    """Drop the document whose docid is the query's id."""
     measures: list[str] = Field(default=["nDCG@10"], min_length=1)
+    """The measures, by ir-measures' names."""
 
 
 class OtherRow(Strict):
     """A row beside the cells: a model that is not trained here, or runs as they are."""
 
     model: str | None = None
-    runs: dict[str, str] = Field(default={})  # task → run
+    """A model that is measured as it is: anything that `tasb rerank` takes."""
+    runs: dict[str, str] = Field(default={})
+    """The run of each task."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -67,18 +80,27 @@ class StudyConfig(Recipe):
     """A study. Paths: from the working directory."""
 
     output: Path
-    train: dict[str, Any]  # a training configuration but for name, output and seed
+    """The folder of the study."""
+    train: dict[str, Any]
+    """The keys of a training configuration that all cells have, but for `name`, `output` and `seed`."""
     axes: Annotated[
         dict[str, Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Settings], Field(min_length=1)]],
         Field(min_length=1),
     ]
+    """What is varied: each axis has levels, and each level has keys (`key` or `section.key`) that replace those of
+    `train`."""
     cells: Annotated[list[Selection], Field(min_length=1)]
+    """The combinations that are trained."""
     tasks: Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Task], Field(min_length=1)]
+    """What every model is measured on."""
     rows: dict[Annotated[str, Field(pattern=NAME)], OtherRow] = Field(default={})
-    # letter → what a row is compared with: a row, or the cell that differs in the levels given
+    """Rows beside the cells."""
     letters: dict[Annotated[str, Field(pattern=r"^[a-z]$")], str | dict[str, str]] = Field(default={})
+    """What rows are compared with: a row of `rows`, or the cell that differs in the given levels only."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """The number format of measuring."""
     device: str | None = None
+    """The device of measuring; `null` takes a GPU if there is one."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
