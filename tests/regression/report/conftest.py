@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from tests.training.study.test_comparison import entries, study
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
     from pyserini_tasb.training.study_report import StudyDocument
 
@@ -90,19 +89,6 @@ def _hostile_conditions(small: Small) -> list[Path]:
 def measured_study() -> StudyDocument:
     configured, found = study(description=HOSTILE), entries()
     return study_document(configured, found, compare(configured, found))
-
-
-@pytest.fixture(scope="module")  # while Playwright runs, nothing else in this process can use asyncio
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no chromium on PATH (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        # Root, as in most containers, has no sandbox.
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
