@@ -73,8 +73,17 @@ FENCED = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
 def outside_code(markdown: str, changed: Callable[[str], str]) -> str:
-    """The text, changed everywhere but in blocks of code."""
-    return "".join(part if part.startswith("```") else changed(part) for part in FENCED.split(markdown))
+    """The text, changed everywhere but in blocks of code.
+
+    GitHub lets a block of code or a list begin right below a line of text; Python-Markdown asks for an empty line.
+    """
+    return "".join(
+        f"\n{part}\n" if part.startswith("```") else LIST.sub(r"\g<0>\n", changed(part))
+        for part in FENCED.split(markdown)
+    )
+
+
+LIST = re.compile(r"^(?![*\s-]|\d+\. ).*\S.*\n(?=([*-]|\d+\.) )", re.MULTILINE)  # the line of text above one
 
 
 def turned(path: re.Match[str], here: str) -> str:

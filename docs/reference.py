@@ -115,8 +115,8 @@ def overview() -> str:
     """All verbs, and the options that each of them has."""
     parts = [
         "# Verbs",
-        """A verb is a command, `tasb VERB`. Most are a function of Python, too: `pyserini_tasb.VERB(…)` runs the same code.
-An option is an argument of the function: `--batch-size` is `batch_size=`.""",
+        """A verb is a command, `tasb VERB`. Most are a function of Python, too: `pyserini_tasb.VERB(…)` runs the same
+code. An option is an argument of the function: `--batch-size` is `batch_size=`.""",
     ]
     for title, group in GROUPS.items():
         rows = [

@@ -126,6 +126,16 @@ def test_nothing_is_loaded_from_outside(site, pages):
     assert (loaded, styles) == ([], [])
 
 
+def test_blocks_are_blocks(site):
+    """A list or a block of code that Python-Markdown takes for a part of the paragraph above it."""
+    lost = {
+        path.name: found
+        for path in site.rglob("*.html")
+        if (found := re.findall(r"<p>(?:(?!</p>).)*(?:<div|\n(?:[*-]|\d+\.) |```).*", path.read_text(encoding="utf-8")))
+    }
+    assert lost == {}
+
+
 def github_anchor(title):
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).replace("`", "")
     return re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
