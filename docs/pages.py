@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from pymdownx.slugs import slugify
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # a hook is loaded by its path; 
 import reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
@@ -62,37 +63,49 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Turn links between files into links between pages, and draw what is marked."""
     here = page.file.src_uri
     if here in reference.pages():
-        return outside_code(markdown, lambda text: MENTION.sub(lambda path: f"[{path[0]}]({turned(path, here)})", text))
-    markdown = outside_code(markdown, lambda text: LINK.sub(lambda link: turned(link, here), text))
-    return markdown.replace("<!-- speed beside Pyserini -->", "\n".join(speed_charts()))
+        return markdown
+    parts = FENCED.split(markdown)
+    for number, part in enumerate(parts):
+        # GitHub lets a block of code or a list begin right below a line; Python-Markdown asks for an empty line.
+        is_code = part.startswith("```")
+        parts[number] = f"\n{part}\n" if is_code else BEFORE_LIST.sub(r"\g<0>\n", with_links_of_site(part, here))
+    return "".join(parts).replace("<!-- speed beside Pyserini -->", "\n".join(speed_charts()))
 
 
-LINK = re.compile(r"(?<=\]\()[^)\s#:]+(?=[)#])")
-MENTION = re.compile(r"\b(docs/[\w-]+|(encoders|fusion|regressions)/README)\.md\b")  # in a help text
 FENCED = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<=\]\()[^)\s#:]+(?=[)#])")
+BEFORE_LIST = re.compile(r"^(?![*-] |\s|\d+\. ).*\S.*\n(?=([*-]|\d+\.) )", re.MULTILINE)
 
 
-def outside_code(markdown: str, changed: Callable[[str], str]) -> str:
-    """The text, changed everywhere but in blocks of code.
+def with_links_of_site(text: str, here: str) -> str:
+    """The text of the page `here`, whose links lead from file to file."""
+    folder = posixpath.dirname(REPOSITORY_OF.get(here, f"docs/{here}"))
 
-    GitHub lets a block of code or a list begin right below a line of text; Python-Markdown asks for an empty line.
-    """
-    return "".join(
-        f"\n{part}\n" if part.startswith("```") else LIST.sub(r"\g<0>\n", changed(part))
-        for part in FENCED.split(markdown)
-    )
+    def turned(path: re.Match[str]) -> str:
+        return posixpath.relpath(site_of(posixpath.join(folder, path[0])), posixpath.dirname(here) or ".")
 
-
-LIST = re.compile(r"^(?![*\s-]|\d+\. ).*\S.*\n(?=([*-]|\d+\.) )", re.MULTILINE)  # the line of text above one
+    return LINK.sub(turned, text)
 
 
-def turned(path: re.Match[str], here: str) -> str:
-    """A path that the page `here` names, from that page on the site. MkDocs says which lead nowhere."""
-    repository = REPOSITORY_OF.get(here, f"docs/{here}")
-    folder = "" if here in reference.pages() else posixpath.dirname(repository)
-    target = posixpath.normpath(posixpath.join(folder, path[0]))
-    site = SITE_OF.get(target, target.removeprefix("docs/"))
-    return posixpath.relpath(site, posixpath.dirname(here) or ".")
+def site_of(repository: str) -> str:
+    """A file's page on the site. MkDocs says which there are not."""
+    path = posixpath.normpath(repository)
+    return SITE_OF.get(path, path.removeprefix("docs/"))
+
+
+def on_page_content(content: str, page: Page, files: Files, **_: Any) -> str:
+    """Link pages that help texts and docstrings mention by their files."""
+
+    def linked(mention: re.Match[str]) -> str:
+        target = files.get_file_from_path(site_of(mention[0]))
+        if target is None:
+            raise PluginError(f"{page.file.src_uri} mentions {mention[0]}, which is no page")
+        return f'<a href="{target.url_relative_to(page.file)}">{mention[0]}</a>'
+
+    return MENTION.sub(linked, content) if page.file.src_uri in reference.pages() else content
+
+
+MENTION = re.compile(r"(?<![\w/.])(docs/[\w-]+|(encoders|fusion|regressions)/README)\.md")
 
 
 # What the chart of the first page shows: row of the benchmarks, and what readers call it.
@@ -108,7 +121,7 @@ BENCHMARKS = {"encode": "Passages", "query_latency": "One query"}
 
 def speed_charts() -> Iterator[str]:
     """Bars of docs/speed/*.json, as HTML: how many times as fast as Pyserini."""
-    yield '<div class="speed" markdown="0">'
+    yield '<p>How many times as fast as Pyserini it encodes:</p><div class="speed" markdown="0">'
     for path in sorted((ROOT / "docs" / "speed").glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         measured = {name: document["benchmarks"][name]["rows"] for name in BENCHMARKS}

@@ -42,14 +42,17 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(pyserini_tasb.__file__).parent
-# YAML files by page: the title, and the models of what such a file holds.
-SCHEMAS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
-    "encoder-card": ("Encoder cards", (EncoderCard,)),
-    "fusion-recipe": ("Fusion recipes", (FusionRecipe,)),
-    "regression": ("Regressions", (Regression, TopicSet, Prebuilt, PaperTable)),
-    "train": ("Training", (TrainConfig,)),
-    "teach": ("Training of teachers", (TeachCatConfig, TeachColBertConfig)),
-    "study": ("Studies", (StudyConfig,)),
+# YAML files by page: the title, and the model of such a file, or of each kind of such a file.
+SCHEMAS: dict[str, tuple[str, type[BaseModel] | dict[str, type[BaseModel]]]] = {
+    "encoder-card": ("Encoder cards", EncoderCard),
+    "fusion-recipe": ("Fusion recipes", FusionRecipe),
+    "regression": (
+        "Regressions",
+        {"Conditions": Regression, "Topic sets": TopicSet, "Downloads": Prebuilt, "Tables of the paper": PaperTable},
+    ),
+    "train": ("Training", TrainConfig),
+    "teach": ("Training of teachers", {"BERT_CAT": TeachCatConfig, "ColBERT": TeachColBertConfig}),
+    "study": ("Studies", StudyConfig),
 }
 # Files that pages link to and a reader wants to see, and the pages that show them.
 SHOWN = {
@@ -62,7 +65,7 @@ SHOWN = {
 def pages() -> dict[str, str]:
     """Every written page: its path on the site, and its Markdown."""
     verbs = {page_of(verb): verb_page(verb) for group in GROUPS.values() for verb in group}
-    schemas = {f"reference/yaml/{name}.md": schema_page(title, models) for name, (title, models) in SCHEMAS.items()}
+    schemas = {f"reference/yaml/{name}.md": schema_page(title, files) for name, (title, files) in SCHEMAS.items()}
     shown = {site: shown_page(ROOT / repository) for repository, site in SHOWN.items()}
     others = {
         "reference/verbs/index.md": overview(),
@@ -261,7 +264,8 @@ def names_of(axis: str) -> dict[str, str]:
     module, _, registry = HOMES.get(axis, "").partition(":")
     if module.startswith("training."):
         return registered(PACKAGE / f"{module.replace('.', '/')}.py", registry)
-    return {row["name"]: row["description"] for row in AXES[axis].list().rows}
+    rows = AXES[axis].list().rows
+    return {row["name"]: row["description"] for row in rows if row.get("origin", "pyserini-tasb") == "pyserini-tasb"}
 
 
 def shipped(kind: Literal["encoders", "fusion", "regressions"]) -> dict[str, str]:
@@ -291,19 +295,16 @@ def registered(chapter: Path, registry: str) -> dict[str, str]:
 # YAML files: what the pydantic models say.
 
 
-def schema_page(title: str, models: tuple[type[BaseModel], ...]) -> str:
+def schema_page(title: str, files: type[BaseModel] | dict[str, type[BaseModel]]) -> str:
     """Every key of a kind of YAML file, section by section."""
     parts = [f"# {title}: every key"]
-    for number, model in enumerate(models):
-        about = escaped(summary(model))
-        parts += [about] if len(models) == 1 else [f"## {titles(model)}", about]
-        parts += sections(model, "", {}, anchor=f"{model.__name__.lower()}." if number else "")
+    if isinstance(files, dict):
+        for number, (kind, model) in enumerate(files.items()):
+            anchor = f"{model.__name__.lower()}." if number else ""
+            parts += [f"## {escaped(kind)}", escaped(summary(model)), *sections(model, "", {}, anchor=anchor)]
+    else:
+        parts += [escaped(summary(files)), *sections(files, "", {}, anchor="")]
     return "\n\n".join(parts) + "\n"
-
-
-def titles(model: type[BaseModel]) -> str:
-    """A model's name in words: `TopicSet` is a topic set."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__.removesuffix("Config")).capitalize()
 
 
 def sections(model: type[BaseModel], prefix: str, shown: dict[type[BaseModel], str], *, anchor: str) -> list[str]:
