@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -80,9 +81,8 @@ class Results:
         self.floors: list[dict[str, Any]] = []
         self._columns = columns
         self._name: str = arguments.benchmark
-        # Of files their names: where they lie is the machine's own affair.
         self._settings = {
-            name: value.name if isinstance(value, Path) else value
+            name: without_folders(value)
             for name, value in vars(arguments).items()
             if name not in {"benchmark", "output", "folder"}
         }
@@ -110,9 +110,10 @@ class Results:
         print(f"skipped {self.skipped[-1]}", flush=True)
 
     def has(self, package: str, what: str, extra: str = "bench") -> bool:
-        """True if a package is installed; otherwise `what` is skipped, and the extra that has the package is named."""
-        if importlib.util.find_spec(package):
-            return True
+        """True if a module is installed; otherwise `what` is skipped, and the extra that has its package is named."""
+        with contextlib.suppress(ModuleNotFoundError):  # the package around it is not there
+            if importlib.util.find_spec(package):
+                return True
         self.skip(what, f"{package} is not installed (pip install 'pyserini-tasb[{extra}]')")
         return False
 
@@ -159,6 +160,15 @@ class Results:
         print(f"{result['seconds']:.0f} s", flush=True)
         self.output.write_text(json.dumps(result, indent=1) + "\n")
         return int(not all(floor["met"] for floor in self.floors))
+
+
+def without_folders(value: Any) -> Any:
+    """A setting with names instead of paths: in which folder files lie is only this machine's affair."""
+    if isinstance(value, list | tuple):
+        return [without_folders(each) for each in value]
+    if isinstance(value, Path) or (isinstance(value, str) and "/" in value and Path(value).exists()):
+        return Path(value).name
+    return value
 
 
 def cells(result: Result) -> tuple[list[str], list[list[str]]]:

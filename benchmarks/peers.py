@@ -66,7 +66,7 @@ def other_libraries(card: EncoderCard, ours: TextEncoder, max_length: int, resul
     found: dict[str, Encode] = {}
     if results.has("sentence_transformers", "sentence-transformers"):
         found["sentence-transformers torch"] = sentence_transformers(card, ours, max_length, "torch")
-        if results.has("optimum", "sentence-transformers onnx", "bench-optimum"):
+        if results.has("optimum.onnxruntime", "sentence-transformers onnx", "bench-optimum"):
             found["sentence-transformers onnx"] = sentence_transformers(card, ours, max_length, "onnx")
     if results.has("openvino", "OpenVINO"):
         precisions = {"fp32": "f32", "bf16": "bf16"}

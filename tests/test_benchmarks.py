@@ -147,6 +147,8 @@ def results(benchmark_module, tmp_path):
         options = measuring.Options("small.py", "A small one.", quick={"rounds": 2, "sizes": [1, 2]})
         options.add_argument("--rounds", type=int, default=5)
         options.add_argument("--sizes", type=int, nargs="+", default=[100])
+        options.add_argument("--corpora", type=Path, nargs="+", default=[])
+        options.add_argument("--encoder", default="tasb:minilm")
         arguments = options.parse_args([*given, "--output", str(tmp_path / "small.json")])
         return measuring.Results(arguments, {"seconds": ".2f", "times": ".1f"})
 
@@ -159,6 +161,17 @@ def test_quick_changes_defaults_only(results, tmp_path):
         results(*given).finish()
         settings.append(json.loads((tmp_path / "small.json").read_text())["settings"])
     assert [(each["rounds"], each["sizes"]) for each in settings] == [(5, [100]), (2, [1, 2]), (7, [1, 2])]
+
+
+def test_settings_have_no_folders(results, tmp_path):
+    files = [tmp_path / "one.tsv", tmp_path / "two.tsv"]
+    card = tmp_path / "card.yaml"
+    card.touch()
+    results("--corpora", *map(str, files), "--encoder", str(card)).finish()
+    settings = json.loads((tmp_path / "small.json").read_text())["settings"]
+    assert (settings["corpora"], settings["encoder"]) == (["one.tsv", "two.tsv"], "card.yaml")
+    results().finish()
+    assert json.loads((tmp_path / "small.json").read_text())["settings"]["encoder"] == "tasb:minilm"
 
 
 def test_results_say_how_long_before_and_what_was_missed(results, tmp_path, capsys):
