@@ -23,7 +23,7 @@ PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 unexport PYTHONDONTWRITEBYTECODE
 # Two pips in one environment would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test test-plugin fuzz bench check clean
+.PHONY: help demo test test-plugin fuzz bench docs check clean
 
 help:
 	@echo "make demo         install into $(VENV), then train on CACM and search it; results in $(DEMO)"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-plugin  what may differ between versions of Python and Pyserini"
 	@echo "make fuzz         EXAMPLES broken files of each kind that we read (here: $(EXAMPLES))"
 	@echo "make bench        every benchmark, each in about two minutes or less; JSON and a table in bench-out; ARGS='--only encode'"
+	@echo "make docs         the documentation as a site in the folder site"
 	@echo "make check        ruff and mypy"
 	@echo "make clean        remove $(VENV), $(DEMO) and build leftovers"
 	@echo
@@ -56,6 +57,11 @@ fuzz: $(INSTALLED)-test
 bench: $(INSTALLED)-bench
 	"$(BIN)/python" benchmarks/every_benchmark.py $(ARGS)
 
+# MkDocs would advertise its successors on each build.
+docs: $(INSTALLED)-docs
+	@NO_MKDOCS_2_WARNING=1 "$(BIN)/python" -m mkdocs build --strict --quiet $(ARGS)
+	@echo "Open site/index.html; its search needs a server: python3 -m http.server --directory site"
+
 check: $(INSTALLED)-dev
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
@@ -64,7 +70,7 @@ check: $(INSTALLED)-dev
 clean:
 	@test ! -e "$(VENV)/.made" || rm -rf "$(VENV)"
 	@test ! -e "$(DEMO)/.tasb-steps" || rm -rf "$(DEMO)"
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.made:
 	@"$(PYTHON)" $(SUITABLE) || { \
@@ -79,11 +85,11 @@ $(VENV)/.made:
 	@"$(PYTHON)" -m venv "$(VENV)"
 	@touch "$@"
 
-# demo, test and dev are extras of pyproject.toml; each includes the one before. bench includes demo. Most of what is installed is never
+# demo, test and dev are extras of pyproject.toml; each includes the one before. bench includes demo, and dev docs. Most of what is installed is never
 # imported, and compiling it all takes 1-2 minutes. Pyserini 2.4.0 is ruled out by pyproject.toml (which says why); said
 # here as well, pip does not download it first.
 $(INSTALLED)-%: $(VENV)/.made $(PACKAGING)
 	@echo "Installing pyserini-tasb[$*] with Pyserini and PyTorch into $(VENV): several minutes ..."
 	@$(if $(TORCH),"$(BIN)/python" -m pip install -qq --disable-pip-version-check --no-compile $(TORCH))
 	@"$(BIN)/python" -m pip install -qq --disable-pip-version-check --no-compile -e '.[$*]' 'pyserini!=2.4.0'
-	@touch $(INSTALLED)-demo $(if $(filter dev,$*),$(INSTALLED)-test) "$@"
+	@touch $(if $(filter docs,$*),,$(INSTALLED)-demo) $(if $(filter dev,$*),$(INSTALLED)-test $(INSTALLED)-docs) "$@"

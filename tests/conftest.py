@@ -18,7 +18,6 @@ from tests.processes import run_module
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-
 DATA = Path(__file__).parent / "data"
 TINY_MODEL = DATA / "tiny-tasb"
 # Not "cacm" in its name: Pyserini takes any topics path that contains it for Anserini's CACM topics.

@@ -287,7 +287,7 @@ KINDS = {
     "regression": Kind("regression.yaml", read_regression),
     "conditions of Pyserini": Kind("two-cr.yaml", read_two_cr),
     "training configuration": Kind("train.yaml", recipe("training.config:TrainConfig")),
-    "study": Kind("study.yaml", recipe("training.study:StudyConfig")),
+    "study": Kind("study.yaml", recipe("training.study_config:StudyConfig")),
     "run": Kind("bm25.run", reader("formats.run_files:read_run_table")),
     "run as a dict": Kind("bm25.run", reader("formats.run_files:read_run")),
     "compressed run": Kind("gzip.run", reader("formats.run_files:read_run_table")),

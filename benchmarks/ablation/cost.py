@@ -25,7 +25,7 @@ from pyserini_tasb.training.assembly import assemble
 from pyserini_tasb.training.batches import training_batches
 from pyserini_tasb.training.distributed import Processes
 from pyserini_tasb.training.step import Stepper
-from pyserini_tasb.training.study import StudyConfig, grid
+from pyserini_tasb.training.study_config import StudyConfig, grid
 
 if TYPE_CHECKING:
     from pyserini_tasb.training.config import TrainConfig

@@ -21,7 +21,7 @@ from pyserini_tasb.tables import markdown_table
 from pyserini_tasb.training.assembly import Assembly, assemble
 from pyserini_tasb.training.batches import training_batches
 from pyserini_tasb.training.distributed import Processes
-from pyserini_tasb.training.study import StudyConfig, grid
+from pyserini_tasb.training.study_config import StudyConfig, grid
 
 JUDGES = {"ColBERT": "colbert/model", "MiniLM": "tasb:minilm"}
 SAMPLINGS = ("random", "tas")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -12,13 +13,21 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.registry import registry_of
 
 
-def name_of(axis: str, *further: str) -> AfterValidator:
-    """A check of a field that holds a name of a registry; the field's value is the entry's `Registry.reference`.
+@dataclass(frozen=True)
+class NameOf(AfterValidator):
+    """A check of a field that holds a name of a registry.
 
-    Args:
+    Attributes:
         axis: of the registry.
         further: names that mean something else, such as `auto`.
     """
+
+    axis: str
+    further: tuple[str, ...]
+
+
+def name_of(axis: str, *further: str) -> NameOf:
+    """A check of a field that holds a name of a registry; the field's value is the entry's `Registry.reference`."""
 
     def checked(name: str) -> str:
         if name in further:
@@ -28,7 +37,7 @@ def name_of(axis: str, *further: str) -> AfterValidator:
         except TasbError as error:
             raise ValueError(f"expected {error.expected}; found {error.found}; {error.do}") from error
 
-    return AfterValidator(checked)
+    return NameOf(checked, axis, further)
 
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
@@ -46,16 +55,22 @@ class Recipe(Strict):
     """The keys that every recipe has."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")
+    """The name by which commands and other files call it: the file's name without `.yaml`."""
     description: str = ""
+    """One line about it, for `tasb list`."""
 
 
 class PublishedNumber(Strict):
     """A number somebody published, and where."""
 
     collection: str
+    """The topics, such as `dl19-passage`."""
     measure: str
+    """The measure, by ir-measures' name."""
     value: float
+    """The number."""
     source: str
+    """Who published it, and where."""
 
 
 class EncoderCard(Recipe):
@@ -65,30 +80,55 @@ class EncoderCard(Recipe):
     """
 
     aliases: tuple[str, ...] = ()
+    """Other names of this card. One with a slash is a hub id with the same weights, which are then loaded from there.
+    """
     model: str
+    """A folder (relative to the card if it begins with `.`), a hub id (`organisation/name`), or `pkg:PACKAGE/FOLDER`
+    for weights inside an installed Python package."""
     pooling: Pooling = "cls"
+    """How the vectors of a text's tokens become the text's vector."""
     normalise: bool = False
+    """Divide vectors by their length, so that dot products are cosines."""
     query_prefix: str = ""
+    """Text that is put before each query as it stands."""
     passage_prefix: str = ""
+    """Text that is put before each passage as it stands."""
     query_max_length: int = Field(default=512, ge=3)
+    """Tokens of a query that are kept, special tokens included."""
     passage_max_length: int = Field(default=512, ge=3)
+    """Tokens of a passage that are kept, special tokens included."""
     backend: Backend = "torch"
+    """The library that computes vectors; `auto` is the fastest one on this machine."""
     precision: Precision = "fp32"
+    """The least accurate number format that may be used; `auto` is bf16. The next better one is used where this one is
+    not fast."""
     allow_bin: bool = False
+    """Accept weights in `pytorch_model.bin`, a pickle, where there are no safetensors. No code in it is run."""
     citation: str = ""
+    """The publication to cite."""
     published: tuple[PublishedNumber, ...] = ()
+    """Published numbers, to compare with."""
 
 
 class FusionInput(Strict):
     """One of the rankings that are fused: searched for, or a run that exists."""
 
     kind: Literal["dense", "bm25", "doct5query", "impact", "run"]
+    """The kind of ranking: a search with vectors, a search with words in one of three kinds of index, or a run that
+    exists."""
     weight: float = Field(default=1.0, allow_inf_nan=False)
+    """The factor of this ranking's scores."""
     encoder: str | None = None
+    """The encoder of a `dense` input, or the query encoder (one of Pyserini's) of an `impact` input."""
     index: str | None = None
+    """The index to search: a path, or a name that Pyserini downloads it by."""
     k1: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """BM25's k1, if `b` is given too."""
     b: float | None = Field(default=None, ge=0, le=1)
+    """BM25's b, if `k1` is given too."""
     theoretical_minimum: float | None = Field(default=None, allow_inf_nan=False)
+    """The lowest score that the model can give. The default is 0 for words and -1 for an encoder that normalises;
+    other dot products have none."""
 
     @model_validator(mode="after")
     def _what_the_kind_needs(self) -> FusionInput:
@@ -107,32 +147,54 @@ class WeightProvenance(Strict):
     """Where the weights of a fusion come from; what was measured is there only where they were tuned."""
 
     tuned: bool
+    """Whether `tasb tune` found the weights."""
     source: str
+    """A sentence that says where the weights come from."""
     runs: tuple[str, ...] = ()
+    """The runs that the weights were tuned on."""
     qrels: tuple[str, ...] = ()
+    """The judgments that the weights were tuned on."""
     remove_query: bool = False
+    """Whether documents whose id is the query's were dropped first."""
     queries: int | None = Field(default=None, ge=1)
+    """The number of queries that the weights were tuned on."""
     measure: str | None = None
+    """The measure that was tuned."""
     search: str | None = None
+    """How the weights were searched for."""
     depth: int | None = Field(default=None, ge=1)
+    """The hits of each run that were looked at."""
     date: str | None = None
+    """The day of the tuning."""
     tool: str | None = None
+    """The program that tuned, with its version."""
     tuned_value: float | None = None
+    """The measure on the queries that the weights were tuned on."""
     held_out: str | None = None
+    """The other queries on which the weights were tried."""
     held_out_value: float | None = None
+    """The measure on those other queries."""
 
 
 class FusionRecipe(Recipe):
     """A named way to make one ranking of several."""
 
     inputs: tuple[FusionInput, ...] = Field(min_length=2)
+    """The rankings that are fused, in the order of `--runs`."""
     method: str
+    """The way in which scores are put together."""
     normalization: str = "none"
+    """The way in which the scores of each list are made comparable first."""
     missing: Literal["minimum", "zero", "theoretical", "drop", "nothing"] | None = None
+    """The score of a document that a list lacks; `drop` leaves the document out. The default is the method's own."""
     rrf_k: float = Field(default=60, ge=0, allow_inf_nan=False)
+    """The constant k of reciprocal rank fusion."""
     depth: int = Field(default=1000, ge=1)
+    """Hits taken from each input."""
     hits: int = Field(default=1000, ge=1)
+    """Hits kept."""
     provenance: WeightProvenance
+    """Where the weights come from."""
 
 
 StageKind = Literal["index", "search", "fuse", "rerank"]
@@ -143,46 +205,52 @@ class MeasureArguments(Strict):
     """A measure by ir-measures' name, as arguments of trec_eval, and as reports call it."""
 
     measure: str
+    """The measure, by ir-measures' name."""
     trec_eval: str
+    """The arguments of trec_eval that print it."""
     label: str
+    """The measure's name in reports."""
 
 
 class TopicSet(Recipe):
     """Topics, their qrels, and the measures that are customary for them."""
 
     topics: str
+    """The topics: a name of Pyserini's, or a path."""
     qrels: str
+    """The judgments: a name that `tasb evaluate` knows, or a path among the outputs."""
     measures: tuple[MeasureArguments, ...] = Field(min_length=1)
+    """The measures that are customary for these topics."""
 
 
 class Prebuilt(Recipe):
-    """An archive that Pyserini downloads by name; `name` is that name.
-
-    `records` are documents of an index, vectors of encoded queries.
-    """
+    """An archive that Pyserini downloads by name."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    """Pyserini's name of the archive."""
     kind: Literal["faiss", "lucene", "queries"]
+    """The content: an index of Faiss or Lucene, or encoded queries."""
     archive: str
+    """The archive's file name."""
     bytes: int = Field(ge=1)
+    """The archive's size."""
     md5: str = Field(pattern=r"^[0-9a-f]{32}$")
+    """The archive's MD5 checksum."""
     records: int | None = Field(default=None, ge=1)
+    """The number of documents of an index, or of vectors of encoded queries."""
 
 
 class Source(Strict):
-    """Where a number is from.
-
-    Args:
-        kind: of source.
-        reference: a table, a 2CR condition or, for what was measured, the command.
-        date: of what was measured.
-        checkpoints: the models behind the number, by hub id; one that nobody published has a name too.
-    """
+    """Where a number is from."""
 
     kind: Literal["paper", "pyserini-2cr", "anserini", "measured"]
+    """The kind of source."""
     reference: str
+    """The table, the 2CR condition, or the command of what was measured."""
     date: dt.date | None = None
+    """The day of what was measured."""
     checkpoints: tuple[str, ...] = ()
+    """The models behind the number, by hub id. A model that nobody published has a name too."""
 
     @model_validator(mode="after")
     def _date_of_what_was_measured(self) -> Source:
@@ -198,9 +266,13 @@ class ExpectedValues(Strict):
     """
 
     source: Source
+    """Where the values are from."""
     values: dict[str, FiniteFloat] = Field(min_length=1)
+    """The measures, by ir-measures' names, and their values."""
     tolerance: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """How far a value may be from this one, to either side."""
     reason: str | None = None
+    """Why there is a tolerance."""
 
     @model_validator(mode="after")
     def _reason_for_tolerance(self) -> ExpectedValues:
@@ -213,17 +285,24 @@ class CitedValues(Strict):
     """Values of one source that are shown beside the run's and judge nothing; `note` says why not."""
 
     source: Source
+    """Where the values are from."""
     values: dict[str, FiniteFloat] = Field(min_length=1)
+    """The measures, by ir-measures' names, and their values."""
     note: str
+    """Why these values judge nothing."""
 
 
 class Stage(Strict):
     """One command: the arguments of `python -m`. Paths are relative to the folder of outputs."""
 
     stage: StageKind
+    """The kind of command."""
     name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._+-]*$")
+    """The stage's name, needed where there are several."""
     command: tuple[str, ...] = Field(min_length=1)
+    """The arguments of `python -m`."""
     outputs: tuple[str, ...] = Field(min_length=1)
+    """The files and folders that the command makes, in the folder of outputs."""
 
     @field_validator("outputs")
     @classmethod
@@ -239,35 +318,50 @@ class NeededModel(Strict):
     """An encoder's weights, and about how large they are."""
 
     encoder: str
+    """The encoder, as `--encoder` takes it."""
     bytes: int = Field(ge=1)
+    """About how large its weights are."""
 
 
 class Resources(Strict):
     """The machine that is needed; disk and memory in GB (10^9 bytes)."""
 
     disk_gb: float = Field(ge=0)
+    """Disk space in GB (10^9 bytes)."""
     memory_gb: float = Field(ge=0)
+    """Memory in GB (10^9 bytes)."""
     gpu: bool = False
+    """Whether a GPU is needed."""
     java: bool = False
+    """Whether Java is needed."""
 
 
 class Regression(Recipe):
-    """A condition whose numbers are checked.
-
-    `checkpoints` are the models that made its run, by hub id, where these are not those of `models` and `runs_of`.
-    """
+    """A condition whose numbers are checked."""
 
     topics: str
+    """The topic set: a file of `regressions/topics`, by name or path."""
     checkpoints: tuple[str, ...] = ()
+    """The models that made the run, by hub id. Needed where `models` and `runs_of` do not name them."""
     remove_query: bool = False
+    """Drop the document whose id is the query's, where queries are documents of the collection (ArguAna, Quora)."""
     prebuilt: tuple[str, ...] = ()
+    """The indexes and encoded queries that Pyserini downloads: files of `regressions/prebuilt`, by name or path."""
     models: tuple[NeededModel, ...] = ()
+    """The encoders whose weights are needed."""
     resources: Resources
+    """The machine that is needed."""
     runs_of: tuple[str, ...] = ()
+    """The regressions whose runs this one needs. Their stages run first."""
     stages: tuple[Stage, ...] = ()
+    """The commands, in order."""
     run: str
+    """The run that is evaluated: a file that a stage makes, any other file, or a name of `regressions/data`."""
     expected: Literal["measure"] | tuple[ExpectedValues, ...]
+    """The values to reach; or `measure`, where nobody has published any: the first values are recorded, and later ones
+    are compared with them."""
     cited: tuple[CitedValues, ...] = ()
+    """Values that are shown beside the run's and judge nothing."""
 
     @model_validator(mode="after")
     def _something_to_check(self) -> Regression:

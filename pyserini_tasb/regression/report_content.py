@@ -182,46 +182,43 @@ PAPER = "paper"
 
 
 class PaperRow(Strict):
-    """A system.
-
-    Args:
-        system: as the paper calls it.
-        facts: a cell for each of the table's `facts`; none of them known, if empty.
-        checkpoints: the models behind all of the row's values, by hub id, as in regressions.
-        cited: topic set → the paper's values, by the table's measures; None where it has none.
-        measured: what follows the topic set in names of conditions that measure the same; the first that has a value.
-    """
+    """A system of a table of the paper."""
 
     system: str
+    """The system, as the paper calls it."""
     facts: tuple[str, ...] = ()
+    """A cell for each of the table's `facts`, or none."""
     checkpoints: tuple[str, ...] = ()
+    """The models behind all of the row's values, by hub id, as in regressions."""
     cited: dict[str, tuple[FiniteFloat | None, ...]] = Field(default_factory=dict)
+    """The paper's values for each topic set, by the table's measures; `null` where it has none."""
     measured: tuple[str, ...] = ()
+    """What follows the topic set in the names of conditions that measure the same. The first that has a value is
+    shown."""
 
 
 class PaperGroup(Strict):
     """Rows under one heading."""
 
     name: str
+    """The heading."""
     rows: tuple[PaperRow, ...] = Field(min_length=1)
+    """The rows."""
 
 
 class PaperTable(Recipe):
-    """A table.
-
-    Args:
-        source: where it is printed.
-        facts: columns before the values.
-        labels: what the paper calls the measures.
-        measures: topic set → as many measures.
-        groups: of rows.
-    """
+    """A table of the paper."""
 
     source: str
+    """Where the table is printed."""
     facts: tuple[str, ...]
+    """Columns before the values, such as the latency."""
     labels: tuple[str, ...]
+    """What the paper calls the measures."""
     measures: dict[str, tuple[str, ...]]
+    """As many measures for each topic set."""
     groups: tuple[PaperGroup, ...]
+    """The groups of rows."""
 
     @model_validator(mode="after")
     def _as_wide_as_its_head(self) -> PaperTable:

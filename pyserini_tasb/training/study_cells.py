@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.recipes.types import EncoderCard
     from pyserini_tasb.training.config import TrainConfig
-    from pyserini_tasb.training.study import Cell, Task
+    from pyserini_tasb.training.study_config import Cell, Task
 
 
 LOG = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.training.study import StudyConfig
     from pyserini_tasb.training.study_cells import Row
+    from pyserini_tasb.training.study_config import StudyConfig
 
 
 TABLE, PICTURE = "table.md", "study.png"

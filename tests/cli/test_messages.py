@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pyserini_tasb.cli.main import GROUPS
 from pyserini_tasb.recipes import types
 from pyserini_tasb.training.config import TeachCatConfig, TeachColBertConfig, TrainConfig
-from pyserini_tasb.training.study import StudyConfig
+from pyserini_tasb.training.study_config import StudyConfig
 from tests.command_line import parser
 from tests.command_line_options import verbs
 

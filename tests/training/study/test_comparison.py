@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pyserini_tasb.training.study import StudyConfig
 from pyserini_tasb.training.study_cells import Row
+from pyserini_tasb.training.study_config import StudyConfig
 from pyserini_tasb.training.study_report import Entry, as_markdown, compare
 
 QUERIES = 40

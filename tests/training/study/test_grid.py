@@ -7,7 +7,7 @@ import yaml
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.loading import load_recipe
-from pyserini_tasb.training.study import StudyConfig, grid
+from pyserini_tasb.training.study_config import StudyConfig, grid
 
 
 def cells(study, **changes):

@@ -18,8 +18,8 @@ from pyserini_tasb.formats.named import load_qrels, load_run
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids
 from pyserini_tasb.reranking.scorers import ScoringOptions
-from pyserini_tasb.training.study import Task
 from pyserini_tasb.training.study_cells import load_tasks, rank_tasks
+from pyserini_tasb.training.study_config import Task
 from pyserini_tasb.training.study_report import read_document
 from tests.command_line import tasb_argv, tasb_process
 from tests.conftest import TINY, TINY_MODEL
