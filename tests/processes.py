@@ -1,9 +1,11 @@
-"""Python modules as processes of their own, and what is left of a process and of all that it started."""
+"""Python modules as processes of their own or in this one, and what is left of a process and of all that it started."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pyserini_tasb.plugin.startup import register_encoders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +29,18 @@ def run_module(*arguments: object, check: bool = True, **options: object) -> sub
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def run_stock(module: str, *arguments: object) -> None:
+    """`python -m MODULE …` of Pyserini in this process: one of its own would start Java and torch each time."""
+    register_encoders()
+    log = logging.getLogger("pyserini_tasb")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"handlers": [], "propagate": log.propagate, "level": log.level}.items():
+            patch.setattr(log, name, value)  # which the command changes for the rest of its process
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        patch.setattr(sys, "argv", [module, *map(str, arguments)])
+        runpy.run_module(f"{module}.__main__", run_name="__main__")
 
 
 MARK = "PYSERINI_TASB_TEST_MARK"

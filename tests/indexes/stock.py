@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import runpy
-import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pyserini_tasb.plugin.startup import register_encoders
 from tests.conftest import TINY, TINY_MODEL, read_scores
+from tests.processes import run_stock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,15 +13,8 @@ if TYPE_CHECKING:
 
 def search(module: str, index: Path, run: Path, *options: object) -> dict[str, dict[str, float]]:
     """`python -m MODULE --index … --output RUN`, the tiny topics encoded by the tiny model; what the run says."""
-    register_encoders()
     encoder = ["--encoder", f"tasb:{TINY_MODEL}", "--topics", TINY / "topics.tsv"]
-    command = [module, "--index", index, *encoder, "--output", run, *options]
-    log = logging.getLogger("pyserini_tasb")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"handlers": [], "propagate": log.propagate, "level": log.level}.items():
-            patch.setattr(log, name, value)  # which the command changes for the rest of its process
-        patch.setattr(sys, "argv", [str(part) for part in command])
-        runpy.run_module(f"{module}.__main__", run_name="__main__")
+    run_stock(module, "--index", index, *encoder, "--output", run, *options)
     return read_scores(run)
 
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pyserini_tasb.plugin.startup import register_encoders
+from tests.processes import run_stock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-
-def run_stock(module: str, *arguments: object) -> None:
-    """`python -m MODULE …`."""
-    register_encoders()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [module, *map(str, arguments)])
-        runpy.run_module(f"{module}.__main__", run_name="__main__")
 
 
 def index_documents(folder: Path, documents: Iterable[dict[str, object]], *options: object) -> Path:
