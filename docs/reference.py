@@ -279,7 +279,7 @@ def shipped(kind: Literal["encoders", "fusion", "regressions"]) -> dict[str, str
 
 
 def registered(chapter: Path, registry: str) -> dict[str, str]:
-    """What decorators register, read and not imported: the chapters of training import torch."""
+    """The entries of a registry that decorators make, read and not imported: the chapters of training import torch."""
     found = {}
     for node in ast.parse(chapter.read_text(encoding="utf-8")).body:
         for decorator in getattr(node, "decorator_list", ()):
@@ -418,7 +418,7 @@ def said_of(model: type[BaseModel]) -> dict[str, str]:
 
 
 def summary(model: type[BaseModel]) -> str:
-    """What a model's docstring says of it."""
+    """The text of a model's docstring."""
     return inspect.cleandoc(model.__doc__ or "")
 
 

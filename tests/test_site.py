@@ -43,7 +43,7 @@ TIMES = "×"  # noqa: RUF001
 
 
 class Parsed(html.parser.HTMLParser):
-    """What a page has: ids, links, what it loads, and the links of its navigation."""
+    """The parts of a page: ids, links, what it loads, and the links of its navigation."""
 
     def __init__(self, path):
         super().__init__()

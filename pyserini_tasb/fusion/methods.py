@@ -220,7 +220,7 @@ class Method:
 
     @property
     def is_sum(self) -> bool:
-        """Whether the fused score has a part of each run."""
+        """True if the fused score has a part of each run."""
         return self.combination in (weighted_sum, sum_by_count)
 
     def require_weights(self, weights: Sequence[float]) -> None:

@@ -147,7 +147,7 @@ class WeightProvenance(Strict):
     """Where the weights of a fusion come from; what was measured is there only where they were tuned."""
 
     tuned: bool
-    """Whether `tasb tune` found the weights."""
+    """True if `tasb tune` found the weights."""
     source: str
     """A sentence that says where the weights come from."""
     runs: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ class WeightProvenance(Strict):
     qrels: tuple[str, ...] = ()
     """The judgments that the weights were tuned on."""
     remove_query: bool = False
-    """Whether documents whose id is the query's were dropped first."""
+    """True if documents whose id is the query's were dropped first."""
     queries: int | None = Field(default=None, ge=1)
     """The number of queries that the weights were tuned on."""
     measure: str | None = None
@@ -331,9 +331,9 @@ class Resources(Strict):
     memory_gb: float = Field(ge=0)
     """Memory in GB (10^9 bytes)."""
     gpu: bool = False
-    """Whether a GPU is needed."""
+    """True if a GPU is needed."""
     java: bool = False
-    """Whether Java is needed."""
+    """True if Java is needed."""
 
 
 class Regression(Recipe):

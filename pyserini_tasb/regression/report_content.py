@@ -193,8 +193,8 @@ class PaperRow(Strict):
     cited: dict[str, tuple[FiniteFloat | None, ...]] = Field(default_factory=dict)
     """The paper's values for each topic set, by the table's measures; `null` where it has none."""
     measured: tuple[str, ...] = ()
-    """What follows the topic set in the names of conditions that measure the same. The first that has a value is
-    shown."""
+    """The part that follows the topic set in the names of conditions that measure the same. The first that has a value
+    is shown."""
 
 
 class PaperGroup(Strict):
@@ -214,9 +214,9 @@ class PaperTable(Recipe):
     facts: tuple[str, ...]
     """Columns before the values, such as the latency."""
     labels: tuple[str, ...]
-    """What the paper calls the measures."""
+    """The names that the paper has for the measures."""
     measures: dict[str, tuple[str, ...]]
-    """As many measures for each topic set."""
+    """The measures of each topic set, as many for each."""
     groups: tuple[PaperGroup, ...]
     """The groups of rows."""
 

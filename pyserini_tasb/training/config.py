@@ -94,7 +94,7 @@ class RunConfig(Recipe):
     output: Path
     """The folder of the run."""
     data: RunData
-    """What is trained on."""
+    """The texts and scores to train on."""
     optimiser: OptimiserConfig = OptimiserConfig()
     """The optimiser."""
     schedule: ScheduleConfig = ScheduleConfig()
@@ -102,7 +102,7 @@ class RunConfig(Recipe):
     validation: ValidationConfig = ValidationConfig()
     """Early stopping."""
     checkpoint: CheckpointConfig = CheckpointConfig()
-    """What is saved on the way."""
+    """The states that are saved on the way."""
     batch_size: int = Field(default=32, ge=2)
     """Queries in a batch, each with a positive and a negative."""
     accumulate: Positive = 1
@@ -223,12 +223,12 @@ class TeacherConfig(Strict):
     vectors: TeacherVectors | None = None
     """Vectors that the teacher has made already."""
     precompute: Literal["auto", "always", "never"] = "auto"
-    """Whether a bi-encoder encodes all texts before the start; `auto` does where that is less work than encoding them
-    batch by batch."""
+    """When a bi-encoder teacher encodes: `always` is all texts before the start, `never` is batch by batch, and `auto`
+    is the first where that is less work."""
     token_cache_gb: float | None = Field(default=None, gt=0)
     """Disk space in GB for a ColBERT's token vectors; `null` keeps none."""
     rescale: MarginsConfig | None = None
-    """What the margins of both teachers are brought to."""
+    """The scale that the margins of both teachers are brought to."""
     allow_bin: bool = False
     """Accept weights in `pytorch_model.bin`, a pickle. No code in it is run."""
 
@@ -239,9 +239,9 @@ class TrainConfig(RunConfig):
     RESCALE: ClassVar[str] = "teacher.rescale"
 
     student: StudentConfig
-    """What is trained."""
+    """The model that is trained."""
     data: DataConfig
-    """What is trained on."""
+    """The texts and scores to train on."""
     sampling: SamplingConfig = SamplingConfig()
     """How batches are composed."""
     loss: LossConfig = LossConfig()
@@ -302,11 +302,11 @@ class TeachConfig(RunConfig):
     RESCALE: ClassVar[str] = "rescale"
 
     teacher: TeacherModel
-    """What is trained."""
+    """The model that is trained."""
     loss: PairwiseLossName
     """The loss."""
     rescale: MarginsConfig | None = None
-    """What the margins of the teacher's own teacher are brought to."""
+    """The scale that the margins of the teacher's own teacher are brought to."""
 
     @model_validator(mode="after")
     def _rescales_margins(self) -> Self:
@@ -326,6 +326,6 @@ class TeachColBertConfig(TeachConfig):
     """The training of a ColBERT: Margin-MSE on BERT_CAT's scores."""
 
     teacher: ColBertModel
-    """What is trained."""
+    """The model that is trained."""
     loss: PairwiseLossName = "margin-mse"
     """The loss: Margin-MSE learns from scores, RankNet from labels."""

@@ -87,16 +87,16 @@ class StudyConfig(Recipe):
         dict[str, Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Settings], Field(min_length=1)]],
         Field(min_length=1),
     ]
-    """What is varied: each axis has levels, and each level has keys (`key` or `section.key`) that replace those of
-    `train`."""
+    """The axes of the grid: each axis has levels, and each level has keys (`key` or `section.key`) that replace those
+    of `train`."""
     cells: Annotated[list[Selection], Field(min_length=1)]
     """The combinations that are trained."""
     tasks: Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Task], Field(min_length=1)]
-    """What every model is measured on."""
+    """The texts and judgments that every model is measured on."""
     rows: dict[Annotated[str, Field(pattern=NAME)], OtherRow] = Field(default={})
     """Rows beside the cells."""
     letters: dict[Annotated[str, Field(pattern=r"^[a-z]$")], str | dict[str, str]] = Field(default={})
-    """What rows are compared with: a row of `rows`, or the cell that differs in the given levels only."""
+    """The row that others are compared with: a row of `rows`, or the cell that differs in the given levels only."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """The number format of measuring."""
     device: str | None = None

@@ -23,7 +23,7 @@ TEXTS, DIMENSION, MANY = 20, 4, 10**6
 
 
 def vectors_of(number):
-    """Of a text with this number: as many tokens, and one more."""
+    """Vectors of a text with this number: as many tokens, and one more."""
     return torch.from_numpy(np.random.default_rng(number).standard_normal((number + 1, DIMENSION), np.float32))
 
 
@@ -79,7 +79,7 @@ def test_a_full_disk_ends_the_keeping_and_not_the_training(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("damage", ["other bytes", "cut", "gone", "entries cut"])
 def test_damaged_vectors_are_computed_again(tmp_path, damage):
-    """As after a machine that stopped: an entry is on disk, and its vectors are not."""
+    """A machine that stopped may leave an entry on the disk, and not its vectors."""
     vectors = TokenVectors(tmp_path / "tokens", TEXTS, DIMENSION, MANY)
     asked(vectors, [1, 5])
     path = tmp_path / "tokens" / ("entries" if damage == "entries cut" else "vectors.fp16")
