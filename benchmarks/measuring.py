@@ -50,7 +50,7 @@ class Options(argparse.ArgumentParser):
         self.set_defaults(benchmark=name)
         shown = ", ".join(f"--{option.replace('_', '-')} {_shown(value)}" for option, value in quick.items())
         self.add_argument("--quick", action="store_true", help=f"about two minutes or less on two cores: {shown}")
-        self.add_argument("--output", type=Path, default=Path(f"{name}.json"), help="default: %(default)s")
+        self.add_argument("--output", type=Path, default=Path("bench-out", f"{name}.json"), help="default: %(default)s")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """The arguments; what is given goes before `--quick`."""
@@ -158,6 +158,7 @@ class Results:
             print(text_table(head, lines, right=range(1, len(head))))
         print("\n".join([*self.notes, *map(verdict, self.floors)]))
         print(f"{result['seconds']:.0f} s", flush=True)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
         self.output.write_text(json.dumps(result, indent=1) + "\n")
         return int(not all(floor["met"] for floor in self.floors))
 

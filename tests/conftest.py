@@ -173,3 +173,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=1, help="How often tests/test_outputs.py kills each verb.")
+
+
+def write_tsv(path: Path, texts: dict[str, str]) -> Path:
+    """A corpus, or topics: lines of an id, a tab and a text."""
+    path.write_text("".join(f"{each}\t{text}\n" for each, text in texts.items()))
+    return path

@@ -118,24 +118,15 @@ def show(
         passages = read_passages(Path(corpus), docids, Fields.named(fields, docid_field))
         if not passages:
             require_texts(docids, passages, where=fspath(corpus))
-        of_queries = []
-        for qid in qids:
-            rankings = [run.get(qid, {}) for run in found.values()]
-            ranks = [{docid: rank for rank, docid in enumerate(ranking, 1)} for ranking in rankings]
-            judged: Mapping[str, int] = {} if grades is None else grades.get(qid, {})
-            of_runs = []
-            for name, ranking in zip(found, rankings, strict=True):
-                added = parts.get(name, {}).get(qid, {})
-                of_run = [
-                    Hit(
-                        *(rank, docid, score, passages.get(docid), judged.get(docid)),
-                        ranks=tuple(each.get(docid) for each in ranks),
-                        parts=added.get(docid, ()),
-                    )
-                    for rank, (docid, score) in enumerate(itertools.islice(ranking.items(), depth), 1)
-                ]
-                of_runs.append(RunHits(name, tuple(of_run), len(ranking), values.get(name, {}).get(qid)))
-            of_queries.append(QueryHits(qid, queries[qid] if queries else None, tuple(of_runs), _overlaps(rankings)))
+        of_queries = [
+            QueryHits(
+                qid,
+                queries[qid] if queries else None,
+                _of_runs(qid, found, depth, passages=passages, grades=grades or {}, values=values, parts=parts),
+                _overlaps([run.get(qid, {}) for run in found.values()]),
+            )
+            for qid in qids
+        ]
         shown = HitsWithText(
             tuple(found),
             tuple(of_queries),
@@ -288,6 +279,39 @@ def _values(
             (of_queries,) = evaluation.per_query.values()
             values[name] = dict(zip(evaluation.queries, of_queries.tolist(), strict=True))
     return values
+
+
+def _of_runs(
+    qid: str,
+    found: Mapping[str, Run],
+    depth: int,
+    *,
+    passages: Mapping[str, str],
+    grades: QrelsDict,
+    values: Mapping[str, Mapping[str, float]],
+    parts: Parts,
+) -> tuple[RunHits, ...]:
+    """The hits of a query, run by run."""
+    rankings = {name: run.get(qid, {}) for name, run in found.items()}
+    ranks = [{docid: rank for rank, docid in enumerate(ranking, 1)} for ranking in rankings.values()]
+    judged = grades.get(qid, {})
+
+    def hit(name: str, rank: int, docid: str, score: float) -> Hit:
+        return Hit(
+            *(rank, docid, score, passages.get(docid), judged.get(docid)),
+            ranks=tuple(each.get(docid) for each in ranks),
+            parts=parts.get(name, {}).get(qid, {}).get(docid, ()),
+        )
+
+    return tuple(
+        RunHits(
+            name,
+            tuple(hit(name, rank, *each) for rank, each in enumerate(itertools.islice(ranking.items(), depth), 1)),
+            len(ranking),
+            values.get(name, {}).get(qid),
+        )
+        for name, ranking in rankings.items()
+    )
 
 
 def _overlaps(rankings: Sequence[Mapping[str, float]]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import pytest
 import pyserini_tasb
 from pyserini_tasb import TasbError
 from tests.command_line import tasb
-from tests.conftest import DATA
+from tests.conftest import DATA, write_tsv
 from tests.retrieval.hybrid.lucene_indexes import index_folder
 
 PASSAGES = {
@@ -24,9 +24,7 @@ PREDICTED = [["what is sparse", "zygote  words"], [], ["how long is a query", "w
 
 @pytest.fixture
 def collection(tmp_path):
-    path = tmp_path / "collection.tsv"
-    path.write_text("".join(f"{docid}\t{text}\n" for docid, text in PASSAGES.items()))
-    return path
+    return write_tsv(tmp_path / "collection.tsv", PASSAGES)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pyserini_tasb import Run, TasbError
 from pyserini_tasb.formats.text_store import write_text_store
 from pyserini_tasb.retrieval.hits_with_text import Hit, first_lines, on_one_line
 from tests.command_line import tasb
-from tests.conftest import TINY
+from tests.conftest import TINY, write_tsv
 from tests.retrieval.hybrid.lucene_indexes import index_documents
 
 RUN = {"q1": {"a": 1.0, "b": 3.0, "c": 2.0}, "q2": {"c": 0.5}}
@@ -23,9 +23,7 @@ QRELS = {"q1": {"b": 2, "a": 0}}
 
 @pytest.fixture
 def corpus(tmp_path):
-    path = tmp_path / "corpus.tsv"
-    path.write_text("".join(f"{docid}\t{text}\n" for docid, text in TEXTS.items()))
-    return path
+    return write_tsv(tmp_path / "corpus.tsv", TEXTS)
 
 
 def test_from_python(corpus):

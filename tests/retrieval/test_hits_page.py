@@ -13,6 +13,7 @@ from pyserini_tasb import Run, TasbError
 from pyserini_tasb.evaluation.overlap import rank_biased_overlap
 from pyserini_tasb.retrieval import hits as hits_module
 from tests.command_line import tasb
+from tests.conftest import write_tsv
 from tests.retrieval.hybrid.lucene_indexes import index_documents
 
 DENSE = {"q1": {"a": 10.0, "b": 8.0, "c": 6.0}, "q2": {"c": 5.0}}
@@ -24,9 +25,7 @@ QRELS = {"q1": {"b": 2, "a": 0}}
 
 @pytest.fixture
 def corpus(tmp_path):
-    path = tmp_path / "corpus.tsv"
-    path.write_text("".join(f"{docid}\t{text}\n" for docid, text in TEXTS.items()))
-    return path
+    return write_tsv(tmp_path / "corpus.tsv", TEXTS)
 
 
 @pytest.fixture
