@@ -242,7 +242,8 @@ def test_command_with_nothing_at_hand(tmp_path, capsys):
     assert f"    {MSMARCO.scores.name}" in capsys.readouterr().err.splitlines()
 
 
-def test_command_with_another_server(server, tmp_path, capsys):
+def test_command_with_another_server(miniature, server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(msmarco, "MSMARCO", miniature.files)  # the real files need more disk than a test may ask for
     server.files = {}
     assert run(tmp_path, "--base-url", server.address) == 2
     assert "HTTP 404 Not Found" in capsys.readouterr().err
