@@ -102,15 +102,20 @@ class EncodedBatch:
         passages: how many there are in it.
         tokens: their tokens.
         tokens_with_padding: the tokens that the model computed.
+        average_passages: how many passages of the unit's average length they amount to.
     """
 
     passages: int
     tokens: int
     tokens_with_padding: int
+    average_passages: float
 
 
 class EncodingProgress:
     """A bar; a context manager.
+
+    Each unit's longest passages come first, one of which takes as long as many short ones. So the bar advances by
+    passages of average length: the time left would otherwise be several times too long at the beginning.
 
     Args:
         done: texts encoded by earlier tries.
@@ -122,6 +127,7 @@ class EncodingProgress:
         from tqdm.auto import tqdm
 
         self.passages = self._tokens = self._tokens_with_padding = 0
+        self._position = float(done)
         self._bar = tqdm(total=total, initial=done, desc="encoding", unit=f" {unit}", smoothing=0.05)
 
     def __enter__(self) -> Self:
@@ -136,7 +142,8 @@ class EncodingProgress:
         self._tokens += batch.tokens
         self._tokens_with_padding += batch.tokens_with_padding
         self._bar.set_postfix_str(f"{self.padding:.1%} padding", refresh=False)
-        self._bar.update(batch.passages)
+        self._position += batch.average_passages
+        self._bar.update(round(self._position) - self._bar.n)
 
     @property
     def padding(self) -> float:
@@ -218,6 +225,7 @@ def _encode_unit(
     texts = unit.texts()
     # As large as the encoder's own batches, so that each call is one of them.
     budget = encoder.tokens_per_batch(job.precision)
+    tokens_in_all = int(unit.lengths.sum())
     for batch in batches_by_length(unit.lengths.tolist(), budget):
         if supervisor.stopped():
             return None
@@ -226,7 +234,8 @@ def _encode_unit(
         with np.errstate(over="ignore"):  # refused below
             vectors[batch] = encoder.encode_tokens(batch_texts, precision=job.precision)
         tokens, longest = int(unit.lengths[batch].sum()), int(unit.lengths[batch].max())
-        supervisor.report(EncodedBatch(len(batch), tokens, longest * len(batch)))
+        average_passages = len(unit.docids) * tokens / max(1, tokens_in_all)
+        supervisor.report(EncodedBatch(len(batch), tokens, longest * len(batch), average_passages))
     not_finite = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(not_finite):
         raise TasbError(

@@ -13,6 +13,7 @@ import pytest
 import pyserini_tasb
 from pyserini_tasb import TasbDocumentEncoder, TasbError, TasbQueryEncoder, Vectors
 from pyserini_tasb.encoding.encoders import TextEncoder
+from pyserini_tasb.encoding.units import EncodingProgress
 from pyserini_tasb.encoding.vectors import VectorFolder
 from tests.conftest import DIMENSION, TINY, TINY_MODEL
 from tests.encoding.corpus.conftest import UNIT_SIZE, contents
@@ -37,6 +38,25 @@ def test_the_folder_is_the_commands(encoded, tmp_path, notes, capsys):
     assert "<td>123</td>" in vectors._repr_html_()
     assert "123 passages encoded in" in notes.text
     assert capsys.readouterr().out == ""
+
+
+def test_the_bar_advances_by_passages_of_average_length(tmp_path, monkeypatch):
+    corpus = tmp_path / "corpus.tsv"
+    texts = ["boundary layer " * 60] * 8 + ["boundary"] * 192  # the long ones are most of the tokens, and come first
+    corpus.write_text("".join(f"{docid}\t{text}\n" for docid, text in enumerate(texts)))
+    positions = []
+    add = EncodingProgress.add
+
+    def added(progress, batch):
+        add(progress, batch)
+        positions.append((progress.passages, progress._bar.n))
+
+    monkeypatch.setattr(EncodingProgress, "add", added)
+    monkeypatch.setattr(TextEncoder, "tokens_per_batch", lambda *_: 128)
+    encode(tmp_path / "out", corpus, unit_size=100)
+    assert positions[7][0] == 8
+    assert 60 < positions[7][1] < 100
+    assert positions[-1] == (200, 200)
 
 
 def test_a_shard_says_what_is_left(tmp_path):
