@@ -186,7 +186,7 @@ USAGE = [
     usage("search --topcs t", "an option of `tasb search`", "`--topcs`", "did you mean `--topics`?"),
     usage("encode … --overwrite", "an option of `tasb encode`", "`--overwrite`", "see `tasb encode --help`"),
     usage("--versoin", "an option of `tasb`", "`--versoin`", "did you mean `--version`?"),
-    usage("fuse --m rrf", "one of --method, --missing, --minimums", "--m, which begins them all"),
+    usage("fuse --m rrf", "one of --method, --missing, --minimums", "--m, which could be any of them"),
     usage("regress --dry-run=3", "--dry-run without a value", "`3`"),
     usage("list encoder", "an axis: encoders, …", "`encoder`", "did you mean `encoders`?"),
     usage("demo more", "no further argument", "`more`"),

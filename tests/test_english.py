@@ -44,7 +44,6 @@ PAGES_TO_REWRITE = {
 }
 ROOMS_TO_REWRITE = {
     "pyserini_tasb/artifacts.py",
-    "pyserini_tasb/cli",
     "pyserini_tasb/commands.py",
     "pyserini_tasb/data",
     "pyserini_tasb/encoding",
@@ -70,7 +69,7 @@ ROOMS_TO_REWRITE = {
     "pyserini_tasb/retrieval",
     "pyserini_tasb/training",
 }
-HELP_TO_REWRITE = {"help"}
+HELP_TO_REWRITE: set[str] = set()
 
 
 def named(path):
