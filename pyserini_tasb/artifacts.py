@@ -154,9 +154,9 @@ def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, 
     Args:
         folder: all files of it and the manifests of its sub-folders are listed.
         kind: e.g. `pair store`.
-        version: of the format.
+        version: the version of the format.
         content: what else the manifest says.
-        name: of the manifest's file.
+        name: the name of the manifest's file.
     """
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != name)
     paths += sorted(folder.glob(f"*/{MANIFEST}"))

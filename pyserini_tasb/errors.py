@@ -60,7 +60,7 @@ class Interruption(KeyboardInterrupt):
     """A signal that asked this process to end, raised once its work has stopped.
 
     Attributes:
-        number: of the signal.
+        number: the number of the signal.
     """
 
     def __init__(self, number: int, *about: object) -> None:

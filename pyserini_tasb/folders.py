@@ -46,7 +46,7 @@ def at_home(path: str | PathLike[str]) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder exists. For a name that no file system takes, `Path.is_dir` raises; here the answer is no."""
+    """True if a folder exists. For a name that no file system takes, `Path.is_dir` raises; here the answer is no."""
     try:
         return at_home(path).is_dir()
     except OSError:

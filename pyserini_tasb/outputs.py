@@ -215,7 +215,7 @@ def _claimed(path: Path, overwrite: bool, inputs: object, name: str) -> Iterator
 
 
 def is_standard_output(path: str | os.PathLike[str]) -> bool:
-    """Whether an output is `-`, standard output."""
+    """True if an output is `-`, standard output."""
     return os.fspath(path) == STANDARD_OUTPUT
 
 

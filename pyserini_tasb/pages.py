@@ -38,7 +38,7 @@ def rendered_page(environment: Environment, name: str, data: object, **content: 
 
     Args:
         environment: one of `page_environment`.
-        name: of the templates.
+        name: the name of the templates.
         data: what the script shows, as JSON.
         content: what the template puts into the page.
     """

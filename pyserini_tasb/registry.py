@@ -310,7 +310,7 @@ class Registry(Generic[Entry]):
         return found
 
     def is_own(self, name: str) -> bool:
-        """Whether this package brings the entry."""
+        """True if this package brings the entry."""
         found = self._registered.get(name)
         return found is not None and found.origin.partition(".")[0] == PACKAGE
 
@@ -419,7 +419,7 @@ class Registry(Generic[Entry]):
 
 
 def _is_anew(before: _Registered, entry: Any, origin: str) -> bool:
-    """Whether an entry from outside is registered again: by a notebook's cell, or a module that is loaded again."""
+    """True if an entry from outside is registered again: by a notebook's cell, or a module that is loaded again."""
     names = [getattr(each, "__qualname__", type(each).__qualname__) for each in (before.raw, entry)]
     return before.origin == origin and origin.partition(".")[0] != PACKAGE and names[0] == names[1]
 
@@ -437,7 +437,7 @@ def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -
 
     Args:
         kind: what the entry is.
-        name: of the entry.
+        name: the name of the entry.
         entry: what stands there.
         takes: what it will be called with, in words.
 

@@ -181,7 +181,7 @@ GRAMMAR = (
         kinds=("docstring",),
     ),
     Rule(
-        rf"^(?:{PREPOSITIONS}|That|Those|Beside|Also)\b(?!-)",
+        rf"^(?:{PREPOSITIONS}|That|Those|Beside)\b(?!-)",
         "what the argument is",
         "of the passages.",
         "the number of the passages.",

@@ -323,7 +323,7 @@ REFUSED = [
     ),
     refused(
         "index … --kind jpq", "--kind jpq", "--queries, from which this kind of index learns", "none",
-        "encode some thousand queries, which need no judgements (`tasb encode --kind query`), and give their folder",
+        "encode some thousand queries, which need no judgments (`tasb encode --kind query`), and give their folder",
     ),
     refused(
         "index … --kind jpq --queries vectors", "vectors", "vectors of queries, of 32 dimensions",
@@ -518,7 +518,8 @@ DONE = [
     done("encode … --output vectors", "vectors: 123 vectors of 32 float32 numbers, …\n", changed="vectors/corpus.json"),
     done(
         "export …",
-        "new: model in fp32; …\n  beside torch in fp32: cosine 1.000000 …\n  use it: --encoder tasb:new/….yaml\n",
+        "new: model in fp32; …\n  compared with torch in fp32: cosine 1.000000 …\n"
+        "  use it: --encoder tasb:new/….yaml\n",
         new="new/config.json new/export.json new/model.onnx new/tokenizer*.json new/*.yaml",
     ),
     done(

@@ -230,7 +230,7 @@ class UsableQueries:
     Args:
         ids: the qids.
         texts: one for each.
-        without_pairs: how many others there are that have no pairs.
+        without_pairs: the number of others that have no pairs.
     """
 
     ids: list[str]

@@ -50,7 +50,7 @@ class Download:
     Args:
         name: its file name, on a mirror and on this disk.
         url: where the publisher has it.
-        md5: of the whole file, 32 hexadecimal digits.
+        md5: the MD5 checksum of the whole file, 32 hexadecimal digits.
         about: bytes, to see beforehand whether the disk has room.
         headers: further HTTP headers that the publisher's server needs.
     """
@@ -246,7 +246,7 @@ def _retry_after(headers: Message) -> float:
 
 
 def _continues(response: http.client.HTTPResponse, begun: _Version, offset: int) -> bool:
-    """Whether these bytes follow ours; checked here too, as there are servers that ignore If-Range."""
+    """True if these bytes follow ours; checked here too, as there are servers that ignore If-Range."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if not match or int(match[1]) != offset:
         return False

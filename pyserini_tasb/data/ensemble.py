@@ -64,7 +64,7 @@ def write_ensemble(
         files: two or more scored-pairs files, `pos_score qid …` in five columns separated by tabs, plain or gzip.
         path: a new file; `-` is standard output.
         overwrite: replace a file at `path`, once the new one is complete.
-        bytes_at_once: of one file's text in memory.
+        bytes_at_once: the most bytes of one file's text in memory.
         check: called before `path` exists, with each file (and with `path`) and the agreement of its scores with the
             labels; may raise an error. The mean of several teachers hides one whose columns are swapped.
 
@@ -125,7 +125,7 @@ def _part(work: Path, file: int, part: int) -> Path:
 
 
 def _split(path: Path, work: Path, file: int, parts: int) -> int:
-    """Give each query's lines to one part, numbered; how many lines there are."""
+    """Give each query's lines to one part, numbered; the number of lines."""
     from tqdm.auto import tqdm
 
     lines = 0

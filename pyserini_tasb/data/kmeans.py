@@ -65,7 +65,7 @@ def kmeans(
         clusters: fewer than the queries.
         metric: see `KMeans`.
         iterations: at most; it stops when no centroid moves.
-        seed: of the first centroids, and of the sample if there is one.
+        seed: the seed of the first centroids, and of the sample if there is one.
         points_per_centroid: with more queries than this times the clusters, the centroids are computed from a sample
             of that size; all queries are assigned.
         progress: show it on stderr.
@@ -235,7 +235,7 @@ class LabelAgreement:
 
     Args:
         queries: those with a label.
-        labels: how many different ones there are.
+        labels: the number of different ones.
         purity: the share of queries whose label is the most frequent one of their cluster.
         nmi: normalised mutual information (arithmetic mean).
         random_purity: the purity with the labels shuffled; the mean of 10 shuffles.

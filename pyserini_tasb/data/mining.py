@@ -64,7 +64,7 @@ class MinedPairs(FileResult):
         path: the file, for `pairs`.
         queries: how many queries have negatives.
         negatives: how many negatives were drawn.
-        pairs: how many pairs there are.
+        pairs: the number of pairs.
         counts: what happened to topics, positives, hits and pairs.
         rules: how the negatives were chosen.
         hits: how many hits of each query were looked at.

@@ -173,7 +173,7 @@ def mine_negatives(
     Without a teacher one query is in memory at a time; with one, every query's candidates are (some 50 bytes each).
 
     Args:
-        rankings: of queries in `positives`.
+        rankings: the rankings of the queries in `positives`.
         positives: indices of passages, for each query.
         passages: the collection.
         rules: how to choose.

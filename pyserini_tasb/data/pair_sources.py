@@ -68,7 +68,7 @@ class IdPairs:
         advice: what to do about faulty rows.
 
     Attributes:
-        format: of all files.
+        format: the format of all files.
         supervision: what they say of a pair.
         faults: those of each file; filled while `rows` is read.
 
@@ -289,7 +289,7 @@ class JudgedRun:
         run: what it ranks and the qrels do not call relevant is a negative.
         min_relevance: the lowest grade that is relevant.
         negatives_per_query: draw that many of a query's negatives uniformly; None takes all.
-        seed: of the draw.
+        seed: the seed of the draw.
         skip_bad: count ids without text instead of refusing them.
 
     Attributes:

@@ -82,7 +82,7 @@ class Pairs(FileResult):
         path: the folder.
         queries: how many queries have pairs.
         passages: how many passages are in pairs, or known relevant.
-        pairs: how many pairs there are.
+        pairs: the number of pairs.
         supervision: what is known of a pair: the teacher's `scores`, `margins`, or `labels` alone.
         agreement: how far the teacher agrees with the labels; None without a teacher.
         built_before: nothing was done, because the store was there, made of the same sources with the same options.

@@ -100,7 +100,7 @@ def first_row(path: Path) -> list[bytes]:
 
 
 def is_number(text: bytes) -> bool:
-    """Whether `text` is a number that float32 can hold."""
+    """True if `text` is a number that float32 can hold."""
     return bool(_NUMBER.fullmatch(text)) and abs(float(text)) <= float(np.finfo(np.float32).max)
 
 

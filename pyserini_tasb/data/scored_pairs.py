@@ -221,8 +221,8 @@ def differences(now: Origin, then: Origin) -> tuple[list[str], list[str]]:
     """The differences, as they are now and as they were then; none if the scores are of one making.
 
     Args:
-        now: of the scores that are asked for.
-        then: of those that are there.
+        now: the details of the scores that the call asks for.
+        then: the details of the scores in the file.
     """
     found = [what for what in now if then[what]["digest"] != now[what]["digest"]]
     if set(found) & set(TEXTS):

@@ -138,11 +138,11 @@ class ValidationOptions:
         size: the most queries; None takes all.
         sampling: `uniform`, or `stratified` over the values of a measure of the baseline run.
         stratify_by: that measure, by its ir-measures name.
-        strata: of equal width; each gives up to `size` // `strata` queries.
+        strata: the number of strata, which have equal width; each gives up to `size` // `strata` queries.
         depth: how many of the baseline run's best are candidates.
         min_relevance: the lowest grade of a relevant passage; all of them are candidates.
         remove_query: the document whose docid is the query's id is no candidate, retrieved or judged.
-        seed: of the sample.
+        seed: the seed of the sample.
 
     Raises:
         TasbError: a number that is too small.
@@ -333,7 +333,7 @@ class UsableQueries:
     """Queries that can be evaluated.
 
     Attributes:
-        qids: of those with a text, a relevant passage and results, in the order of the topics.
+        qids: the ids of the queries with a text, a relevant passage and results, in the order of the topics.
         left_out: why others of the judged queries cannot → how many.
     """
 
@@ -394,7 +394,7 @@ def stratified_sample(strata_of: NDArray[np.int64], strata: int, size: int, seed
         strata_of: [queries] the stratum of each.
         strata: how many there are.
         size: the most queries in all.
-        seed: of the sample.
+        seed: the seed of the sample.
 
     Raises:
         TasbError: not one query for each stratum.

@@ -45,7 +45,7 @@ class DataFile:
         name: its file name.
         rows: how many lines it has.
         about: bytes, to see beforehand whether the disk has room.
-        md5: of the plain file; None where none has been published.
+        md5: the md5 of the plain file; None if the publisher gives none.
         packed_in: names of the archives that hold it; it is downloaded in the first, or if there is none, as it is.
         aliases: other names under which people have it.
     """
@@ -150,7 +150,7 @@ class VerifiedFolder:
         return self.folder / file.name
 
     def has(self, file: DataFile) -> bool:
-        """Whether a file is here and verified; one that has changed since is put aside, so that it comes anew."""
+        """True if a file is here and verified; one that has changed since is put aside, so that it comes anew."""
         path, contents = self.path(file), self._contents(file.name)
         if contents is None and path.exists() and file.name not in self._ledger:
             contents = check_contents(path)

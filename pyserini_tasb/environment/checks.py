@@ -366,7 +366,7 @@ PATIENCE = 3.0  # seconds
 
 
 def check_hub() -> list[Finding]:
-    """Whether models can be downloaded. Never a problem by itself: cached models need no hub."""
+    """True if models can be downloaded. Never a problem by itself: cached models need no hub."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -381,7 +381,7 @@ def check_hub() -> list[Finding]:
 
 
 def answers(url: str, patience: float = PATIENCE) -> bool:
-    """Whether an HTTP server answers, whatever it says, within `patience` seconds."""
+    """True if an HTTP server answers, whatever it says, within `patience` seconds."""
     answered = threading.Event()
 
     def ask() -> None:

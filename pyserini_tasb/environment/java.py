@@ -51,7 +51,7 @@ class Java:
 
     @property
     def suitable(self) -> bool:
-        """Whether Pyserini can run on it."""
+        """True if Pyserini can run on it."""
         return self.shortfall is None
 
     def __str__(self) -> str:

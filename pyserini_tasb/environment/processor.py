@@ -150,7 +150,7 @@ def int8_products_saturate() -> bool:
 
 
 def cpu_has_amx() -> bool:
-    """Whether this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
+    """True if this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
     return _has_instructions(_AMX)
 
 

@@ -345,7 +345,7 @@ def unjudged_share(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, cut
 
 
 def has_negatives(qrels: QrelsDict) -> bool:
-    """Whether some documents were judged not relevant; where none were, a missing judgment says little."""
+    """True if some documents were judged not relevant; where none were, a missing judgment says little."""
     return any(grade < 1 for judged in qrels.values() for grade in judged.values())
 
 

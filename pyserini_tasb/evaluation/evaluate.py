@@ -80,7 +80,7 @@ def evaluate(
         baseline: the run to test all others against: a name among `runs`, or another run, which then comes first.
         all_pairs: or: test each run against each.
         test: `t` (Student's, the default) or `randomisation`, both paired and two-sided.
-        seed: of the randomisation test, by default 0.
+        seed: the seed of the randomisation test, by default 0.
         details: show every comparison's interval, effect size, p, wins, ties and losses.
         per_query: show so many queries that changed most against the baseline, for each run and measure.
         topics: the texts of these queries; by default the bundled ones of the qrels' name.

@@ -1,4 +1,4 @@
-"""Whether runs differ by more than chance, and by how much: paired tests over queries, corrected for many."""
+"""True if runs differ by more than chance, and by how much: paired tests over queries, corrected for many."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class PairedTest:
 
     @property
     def significant(self) -> bool:
-        """Whether the two differ by more than chance, after Holm's correction."""
+        """True if the two differ by more than chance, after Holm's correction."""
         return self.p_holm < SIGNIFICANT
 
 
@@ -116,7 +116,7 @@ def paired_test(run: ArrayLike, other: ArrayLike, test: str = "t", seed: int = 0
         run: one value a query, shape (queries,).
         other: likewise, for the same queries in the same order.
         test: `t` or `randomisation`.
-        seed: of the randomisation test.
+        seed: the seed of the randomisation test.
 
     Raises:
         ValueError: the shapes differ, there is no query, or no such test.

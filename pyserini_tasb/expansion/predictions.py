@@ -27,7 +27,7 @@ class Prediction:
 
     Args:
         place: `file:line`.
-        docid: of the passage; None where the file does not say.
+        docid: the docid of the passage; None where the file does not say.
         queries: joined by spaces; empty if there are none.
         count: how many queries they are; of text, in how many lines they stood.
     """

@@ -145,7 +145,7 @@ class WorkFolder:
 
     @property
     def has_parts(self) -> bool:
-        """Whether there is something to go on from."""
+        """True if there is something to go on from."""
         return self.passages.is_dir() and any(self.passages.iterdir())
 
     def missing(self, parts: int) -> list[int]:

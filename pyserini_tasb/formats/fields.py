@@ -39,7 +39,7 @@ class Fields:
 
     @property
     def given(self) -> bool:
-        """Whether a caller named any."""
+        """True if a caller named any."""
         return bool(self.names or self.docid)
 
     @property

@@ -222,12 +222,12 @@ _MOST_WORDS = 3  # of a column's name
 
 
 def is_id_name(name: str) -> bool:
-    """Whether a column with this name holds ids, such as `docid`, `_id` or `query-id`."""
+    """True if a column with this name holds ids, such as `docid`, `_id` or `query-id`."""
     return name.strip().lower().replace("-", "").replace("_", "") in _ID_NAMES
 
 
 def is_header(columns: Sequence[str]) -> bool:
-    """Whether a file's first line names its columns: the first is a name of ids, and the others could be names.
+    """True if a file's first line names its columns: the first is a name of ids, and the others could be names.
 
     A passage whose docid is really `id` is told from a header by its text: no more than 3 words are taken for a name.
     """
@@ -250,7 +250,7 @@ def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str)
     Args:
         path: the file.
         add: takes one line's columns.
-        expected: of a line, for the message.
+        expected: what was expected of the line, for the message.
 
     Returns:
         The faults, still to be finished.

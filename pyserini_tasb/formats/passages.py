@@ -132,7 +132,7 @@ def require_texts(docids: Iterable[str], passages: Mapping[str, str], where: str
     """Refuse passages that are missing or empty.
 
     Args:
-        docids: of the passages to be scored; repeated ones count once.
+        docids: the docids of the passages to score; repeated ones count once.
         passages: docid → text.
         where: what the passages are of, for messages.
 

@@ -50,7 +50,7 @@ def read_with(name: str, reader: Reader, path: Path) -> Iterator[tuple[str, str]
     """The ids and texts that a reader gives.
 
     Args:
-        name: of the reader, for messages.
+        name: the name of the reader, for messages.
         reader: the reader.
         path: what it reads.
 
@@ -83,7 +83,7 @@ class ReadCollection:
     """The records that a reader gives, as a collection. To begin in the middle, all before is read again.
 
     Args:
-        name: of the reader.
+        name: the name of the reader.
         reader: the reader.
         path: what it reads.
 

@@ -33,7 +33,7 @@ class LineStart(NamedTuple):
     """Where a line of a file begins.
 
     Args:
-        number: of the line, from 1.
+        number: the number of the line, from 1.
         offset: bytes of the file before it, decompressed.
     """
 

@@ -166,8 +166,8 @@ class RunTable:
         Args:
             qids: different queries, in the order of their rows.
             counts: rows of each query, shape (queries,).
-            docids: of each row, different within a query.
-            scores: of each row, shape (rows,).
+            docids: the docids of each row, different within a query.
+            scores: the scores of each row, shape (rows,).
             name: what to call the run in errors.
 
         Raises:
@@ -268,7 +268,7 @@ class RunTable:
 
 
 def _descend(queries: NDArray[np.int64], scores: NDArray[np.float64]) -> bool:
-    """Whether no score of a query is equal to the one before or above it."""
+    """True if no score of a query is equal to the one before or above it."""
     return bool(((scores[1:] < scores[:-1]) | (queries[1:] != queries[:-1])).all())
 
 
@@ -328,7 +328,7 @@ def _are_columns(texts: list[str]) -> bool:
 
 
 def is_one_column(text: str) -> bool:
-    """Whether a text can be a column of a run's line: not empty or too long, without white space and NUL, and UTF-8."""
+    """True if a text can be a column of a run's line: not empty or too long, without white space and NUL, and UTF-8."""
     try:
         return "\0" not in text and split_columns(text) == [text]
     except ValueError:

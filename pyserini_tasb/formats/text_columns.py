@@ -69,7 +69,7 @@ def unpack(packed: NDArray[np.uint64]) -> NDArray[np.bytes_]:
 
 
 def differs_from_row_before(packed: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether a text is not that of the row before; true of the first, shape (texts,)."""
+    """True if a text is not that of the row before; true of the first, shape (texts,)."""
     differs = np.ones(len(packed), dtype=np.bool_)
     if len(packed):
         differs[1:] = packed[1:, 0] != packed[:-1, 0]

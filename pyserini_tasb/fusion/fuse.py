@@ -64,7 +64,7 @@ def fuse(
         recipe: a name (`tasb+bm25`), or the path of a YAML file (fusion/README.md).
         method: `linear`, `convex`, `rrf`, `combsum`, … (docs/fusion.md has the equations).
         weights: one for each run, instead of the recipe's; by default 1.
-        normalization: of each list's scores, with `method`: `none`, `min-max`, `z-score`, …
+        normalization: the normalisation of each list's scores, with `method`: `none`, `min-max`, `z-score`, …
         missing: what a document gets from a run that lacks it: `minimum`, `zero`, `theoretical`, `drop`; by default
             the method's own rule.
         minimums: the lowest score that each run's model can give, for `theoretical` and `theoretical-min`.
@@ -73,7 +73,7 @@ def fuse(
         hits: documents kept for each query, by default 1,000.
         set: values that replace the recipe's, as `key=value` or key → value.
         remove_query: drop each query's own document, whose docid is the query's id, before anything else.
-        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. By default no file is written.
         output_format: the format of `output`, `trec` or `msmarco`.
         overwrite: replace a file at `output`, once the new one is complete.
         tag: the last column of TREC's format; by default the recipe's name.

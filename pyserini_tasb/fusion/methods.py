@@ -37,12 +37,13 @@ class Fusion:
     """A method with all it needs.
 
     Attributes:
-        method: of `METHODS`.
+        method: a name of `METHODS`.
         weights: one for each run, multiplied with what the run contributes; None is 1 for each.
-        normalization: of `NORMALISATIONS`; of each run's list for a query.
-        missing: of `MISSING`, what a document that a run lacks gets there; None is the method's own rule.
+        normalization: a name of `NORMALISATIONS`, applied to each run's list for a query.
+        missing: a name of `MISSING`: the score that a document which a run lacks gets there; None is the method's own
+            rule.
         theoretical_minimums: one for each run, the lowest score that its model can give; None where it is not known.
-        rrf_k: of RRF.
+        rrf_k: the constant k of RRF.
         depth: documents taken of each list; None is all.
         hits: documents kept for each query; None is all.
     """
@@ -199,7 +200,7 @@ class Method:
     Attributes:
         summary: one line, for `tasb list fusion-methods`.
         contributions: [candidates, runs], before weights.
-        combination: of the weighted contributions.
+        combination: how the weighted contributions are combined.
         uses_scores: or ranks only.
         missing: what a document that a run lacks gets unless told otherwise; `missing_choices` are all it may get.
         weights_sum_to_one: weights are divided by their sum, and none may be negative.
@@ -215,7 +216,7 @@ class Method:
 
     @property
     def is_weighted_sum(self) -> bool:
-        """Whether the fused score is linear in the weights, which is what can be tuned."""
+        """True if the fused score is linear in the weights, which is what can be tuned."""
         return self.combination is weighted_sum
 
     @property
@@ -413,7 +414,7 @@ class Normalisation:
     list lacks goes the same way. Where all scores of a list are equal, scale would be 0; each says what it is then.
 
     Attributes:
-        shift_and_scale: of each list, shape (queries,) both.
+        shift_and_scale: a function that gives the shift and the scale of each list, shape (queries,) both.
         of_ranks: whether the value of a document is its place counted from the end of the list, not its score.
         needs_minimum: whether the theoretical minimum has to be known.
     """

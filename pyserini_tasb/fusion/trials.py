@@ -125,8 +125,8 @@ class HeldOut:
     """The measure on queries that had no part in the choice of their weights.
 
     Attributes:
-        weights: of each fold, [folds, runs].
-        values: of each query tested on, each under its own fold's weights.
+        weights: the weights of each fold, [folds, runs].
+        values: the value of each test query, under its own fold's weights.
     """
 
     weights: NDArray[np.float64]
@@ -168,7 +168,7 @@ def require_relevant(weighable: NDArray[np.bool_], queries: Queries, *, use: str
     """Refuse queries on which all weights are worth the same, as no document that a run has for them is relevant.
 
     Args:
-        weighable: of each query of the set, whether some run has a relevant document.
+        weighable: for each query of the set, whether some run has a relevant document.
         queries: the numbers of those meant.
         use: what they are for: `tune` or `test`.
         qrels: the name of the judgments.

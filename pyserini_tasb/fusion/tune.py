@@ -88,13 +88,13 @@ def tune(
         output: a new file for the tuned recipe, `….yaml`; its curves come beside it as `.png` and `.csv`. `-` is
             standard output, which gets no curves.
         measure: nDCG, AP, R, P or RR, as ir-measures writes them.
-        name: of the tuned recipe; by default that of `output`, or `tuned` for `-`.
+        name: the name of the tuned recipe; by default that of `output`, or `tuned` for `-`.
         grid: weights to try, `FROM:TO:STEP`; by default `0:2:0.005`, and `0:2:0.05` for three runs or more. For
             `convex` it is the share of the second run.
         search: with three runs or more, one weight after the other until nothing changes, or at random.
         samples: choices of random search.
-        seed: of folds and of random search.
-        folds: of cross-validation by query; by default 5.
+        seed: the seed of folds and of random search.
+        folds: the number of folds of a cross-validation by query; by default 5.
         train_queries: a file of the qids to tune on, one a line; the others are tested on.
         test_qrels: judgments of other topics to test on.
         test_runs: the runs of these topics, in the order of `runs`.

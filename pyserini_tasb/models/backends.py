@@ -294,7 +294,7 @@ class TorchModel:
     """A `Model` of PyTorch.
 
     Args:
-        folder: of the model.
+        folder: the folder of the model.
         module: the model.
         device: that it is on.
     """
@@ -355,7 +355,7 @@ def autocast(compute: torch.dtype, device: str) -> torch.autocast:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices itself (AVX512-BF16 or AMX) rather than by conversion."""
+    """True if this CPU multiplies bf16 matrices itself (AVX512-BF16 or AMX) rather than by conversion."""
     import torch
 
     # torch before 2.11 or so cannot tell; fp32 is right everywhere.

@@ -45,7 +45,7 @@ class BertCat(torch.nn.Module):
         """Scores [pairs] in fp32, from token ids, mask and segments [pairs, tokens].
 
         Args:
-            input_ids: of `[CLS] query [SEP] passage [SEP]`.
+            input_ids: the token ids of `[CLS] query [SEP] passage [SEP]`.
             attention_mask: 0 where there is padding.
             token_type_ids: 1 in the passage; None for models without segments (DistilBERT).
         """
@@ -65,7 +65,7 @@ def new_bert_cat(folder: Path, *, seed: int) -> BertCat:
 
     Args:
         folder: the transformer, as `find_checkpoint` gives it.
-        seed: of the head.
+        seed: the seed of the head.
 
     Raises:
         TasbError: the folder's weights are not those of the model that its config.json describes, or it is causal.

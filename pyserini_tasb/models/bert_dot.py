@@ -114,7 +114,7 @@ def compute_first_token_only(transformer: Any) -> bool:
 
 
 def layers_are_known(transformer: Any) -> bool:
-    """Whether this is a BERT or a DistilBERT, in a version of transformers whose layers this knows."""
+    """True if this is a BERT or a DistilBERT, in a version of transformers whose layers this knows."""
     return int(transformers.__version__.partition(".")[0]) >= FIRST_VERSION and (
         (isinstance(transformer, BertModel) and not transformer.config.is_decoder)
         or isinstance(transformer, DistilBertModel)
@@ -187,9 +187,9 @@ def _attention(
         value: as `key`.
         mask: as attention implementations of Hugging Face get it: None where nothing is padding, bool (True: seen) or
             to be added, [texts, 1, any, tokens].
-        dropout: of the weights.
-        size: of a head.
-        packing: of keys and values.
+        dropout: the dropout rate of the attention weights.
+        size: the size of an attention head.
+        packing: how keys and values are packed.
     """
     if packing is not None:
         key, value, mask = packing.padded(key), packing.padded(value), packing.mask[:, None, None]

@@ -62,7 +62,7 @@ def find_checkpoint(model: str, *, allow_bin: bool = False, download: bool = Tru
 
 
 def may_be_hub_id(model: str) -> bool:
-    """Whether a model that is no folder here may be one of the hub: `organisation/name`, and nothing like a path."""
+    """True if a model that is no folder here may be one of the hub: `organisation/name`, and nothing like a path."""
     organisation, slash, name = model.partition("/")
     path_like = Path(model).is_absolute() or model.startswith((".", "~", PACKAGE_PREFIX))
     return bool(organisation and slash and name) and "/" not in name and not path_like
@@ -275,7 +275,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether `tasb export` wrote this folder."""
+    """True if `tasb export` wrote this folder."""
     return (folder / EXPORTED).is_file() and (folder / EXPORTED_WEIGHTS).is_file()
 
 

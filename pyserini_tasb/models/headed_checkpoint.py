@@ -40,8 +40,8 @@ def transformer_config(folder: Path) -> Any:
     """The transformer's own configuration.
 
     Raises:
-        TasbError: of a kind that transformers does not know, or named, as the authors do, by a model that is neither
-            known nor here.
+        TasbError: the model is of a kind that transformers does not know, or named, as the authors do, by a model that
+            is neither known nor here.
     """
     from transformers import AutoConfig
 

@@ -147,7 +147,7 @@ def pack_texts(transformer: Any) -> None:
 
 
 def packs_texts(transformer: Any) -> bool:
-    """Whether it does so."""
+    """True if it does so."""
     return _pack in transformer._forward_pre_hooks.values()  # noqa: SLF001 - PyTorch has no other way to ask
 
 
@@ -179,7 +179,7 @@ class Packing:
     Args:
         lengths: [texts] tokens of each.
         groups: texts that make a rectangle, longest first; in this order they are packed. Together all texts, once.
-        columns: of the rectangle that the texts come in, and leave in.
+        columns: the width of the rectangle that the texts come in, and leave in.
     """
 
     def __init__(self, lengths: NDArray[np.int64], groups: Sequence[NDArray[np.intp]], columns: int) -> None:

@@ -110,7 +110,7 @@ class OnnxGraph:
 
 
 def has_gpu() -> bool:
-    """Whether this ONNX Runtime is built for CUDA."""
+    """True if this ONNX Runtime is built for CUDA."""
     import onnxruntime
 
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -169,7 +169,7 @@ class ExportAbout(Strict):
         attention_fused: so many of them compute it in one operator.
         weight_bits: bits of int8 weights; 8 can be too many for CPUs whose products saturate.
         processor: that it was exported on, where its accuracy was measured; earlier versions did not write it.
-        timing: of its candidates there; None in fp32, and where the user chose the bits.
+        timing: the times of its candidates there; None in fp32, and where the user chose the bits.
         files: graph, tokenizer and configuration → bytes and SHA-256; none where an earlier version exported.
         own_digest: a digest of all other keys.
     """

@@ -31,7 +31,7 @@ def load_pretrained(
     Args:
         auto_class: `AutoModel` or one of its siblings.
         folder: the checkpoint.
-        precision: of the weights in memory.
+        precision: the precision of the weights in memory.
         allow_bin: accept weights in `pytorch_model.bin` where there are no safetensors.
         unused: how the names of parameters start that the folder may lack, because nothing will use them.
 
@@ -92,7 +92,7 @@ def require_computing(model: Any, folder: Path) -> None:
     """Refuse a model that computes nothing: config.json can describe one whose parts do not fit.
 
     Args:
-        model: of Hugging Face, in evaluation mode.
+        model: a model of transformers, in evaluation mode.
         folder: its folder.
 
     Raises:

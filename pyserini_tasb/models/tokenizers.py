@@ -192,8 +192,8 @@ def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
     """Check that a tokenizer has words, and no more than the transformer knows.
 
     Args:
-        tokenizer: of Hugging Face.
-        transformer: of Hugging Face.
+        tokenizer: a tokenizer of transformers.
+        transformer: a model of transformers.
         where: which model or tokenizer it is about, for the message.
 
     Raises:
@@ -312,7 +312,7 @@ def vectors_by_length(
 
     Args:
         model: a `Model`, or a graph alone.
-        token_ids: of each text, special tokens included.
+        token_ids: the token ids of each text, special tokens included.
         pad_id: the id of padding.
         dimension: the length of a vector.
     """

@@ -139,7 +139,7 @@ def _choose(stock: FunctionType, class_map: str | None, ours: Callable[[dict[str
 
 
 def names_tasb(encoder: str) -> bool:
-    """Whether `--encoder ENCODER` asks for TAS-B: `tasb`, `tasb:…`, or a last path component that says so.
+    """True if `--encoder ENCODER` asks for TAS-B: `tasb`, `tasb:…`, or a last path component that says so.
 
     `/data/tasb-study/contriever` merely contains the letters: its last component is somebody else's model.
     """

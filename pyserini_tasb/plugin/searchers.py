@@ -65,7 +65,7 @@ def require_belonging(folder: Path, encoder: Any) -> None:
     machine, and by `pooling` and `l2_norm` where they have these. Encoded queries and unknown models pass.
 
     Args:
-        folder: of the index.
+        folder: the folder of the index.
         encoder: a query encoder, or None.
 
     Raises:

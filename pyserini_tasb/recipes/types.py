@@ -18,7 +18,7 @@ class NameOf(AfterValidator):
     """A check of a field that holds a name of a registry.
 
     Attributes:
-        axis: of the registry.
+        axis: the registry's axis.
         further: names that mean something else, such as `auto`.
     """
 

@@ -103,7 +103,7 @@ class RunOptions:
     """The choices of a call of `regress`.
 
     Args:
-        kind: of the stages that run, or `evaluate`; None for all of them.
+        kind: the kind of the stages to run, or `evaluate`; None for all of them.
         download: let Pyserini and the hub download what is missing.
         allow_commands: run also the commands that `refusals` names.
     """
@@ -114,7 +114,7 @@ class RunOptions:
 
     @property
     def evaluates(self) -> bool:
-        """Whether there will be numbers."""
+        """True if there will be numbers."""
         return self.kind in (None, EVALUATE)
 
     def chosen_stages(self, condition: Condition) -> tuple[ConditionStage, ...]:

@@ -36,7 +36,7 @@ class Need:
 
     Args:
         what: its name.
-        bytes: of a download; None where nothing is to be downloaded.
+        bytes: the size of a download; None where nothing is to be downloaded.
         do: what to type, or to change.
     """
 
@@ -60,7 +60,7 @@ def missing_needs(condition: Condition, options: RunOptions, folder: Path) -> li
     Args:
         condition: what is to be run.
         options: with `download`, what Pyserini and the hub have is not missing if the disk has room for it.
-        folder: of the outputs.
+        folder: the folder of the outputs.
     """
     stages = options.chosen_stages(condition)
     named = {argument for stage in stages for argument in stage.step.arguments}

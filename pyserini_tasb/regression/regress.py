@@ -98,7 +98,7 @@ def regress(
     """Run named conditions, and judge what they measure by what was published or measured before.
 
     Args:
-        names: of regressions, such as `dl19-passage.tasb`, or paths of their files (`….yaml`).
+        names: the names of regressions, such as `dl19-passage.tasb`, or the paths of their files (`….yaml`).
         all: every regression there is.
         match: patterns of names, such as `dl19*`.
         two_cr: conditions of Pyserini's own, such as `msmarco-v1-passage:distilbert-kd-tasb-pytorch`.
@@ -262,7 +262,7 @@ class ConditionRun:
     """Runs conditions, from the first command to the verdict.
 
     Args:
-        runner: of their stages.
+        runner: the runner of their stages.
         recorded: what earlier runs gave.
         versions: of what numbers can depend on.
         options: how they are run.

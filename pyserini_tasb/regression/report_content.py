@@ -38,11 +38,11 @@ class Content:
     """The content of a report.
 
     Args:
-        folder: of the outputs, where logs are.
+        folder: the folder of the outputs, where logs are.
         sections: conditions by topic set.
         papers: tables of the paper; none where no condition is.
         studies: measured by `tasb study`.
-        date: of the report, UTC.
+        date: the date of the report, UTC.
     """
 
     folder: Path
@@ -78,8 +78,8 @@ def arranged_content(
     """Results and studies, put in order.
 
     Args:
-        results: of conditions.
-        folder: of their outputs.
+        results: the results of the conditions.
+        folder: the folder of the conditions' outputs.
         studies: what `tasb study` left.
         allowed: patterns of names of conditions whose values may be higher.
 
@@ -99,7 +99,7 @@ class Row:
     """A condition.
 
     Args:
-        result: of it.
+        result: the condition's result.
         cells: measure → the check that decides; of a measure that is only cited, the first citation.
         allowed: whether its values may be higher.
     """
@@ -120,7 +120,7 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """Whether it makes `tasb regress` fail."""
+        """True if it makes `tasb regress` fail."""
         verdict = self.result.verdict
         return verdict is Verdict.FAIL or (verdict is Verdict.HIGHER and not self.allowed)
 
@@ -149,7 +149,7 @@ def topic_sections(results: Sequence[ConditionResult], allowed: Sequence[str]) -
     """By topic set, in the order of their names.
 
     Args:
-        results: of all conditions.
+        results: the results of all conditions.
         allowed: patterns of names of conditions whose values may be higher.
     """
     by_topics: dict[str, list[ConditionResult]] = {}
@@ -262,7 +262,7 @@ def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, Cond
 
     Args:
         table: that the row is of.
-        row: of it.
+        row: the condition's row.
         results: name of the condition → its result.
     """
     return [_measured(row, topics, measure, results) for topics, measure in table.columns]
@@ -345,7 +345,7 @@ class QueryComparison:
 
     Args:
         queries: all judged ones, sorted.
-        texts: of those, empty where unknown.
+        texts: the queries' texts, empty where unknown.
         values: measure → condition → a value for each query.
         tests: measure → (condition, later one) → the one against the other; corrected for all pairs of a measure.
     """
@@ -363,7 +363,7 @@ def compare_queries(section: Section, folder: Path) -> QueryComparison | None:
 
     Args:
         section: with the conditions.
-        folder: of the outputs, where topics may be.
+        folder: the folder of the outputs, where topics may be.
     """
     judged = {place: row.result for place, row in enumerate(section.rows) if row.result.per_query}
     if len(judged) < 2:
@@ -403,8 +403,8 @@ def log_tail(folder: Path, name: str) -> str:
     """The last lines, long ones cut; empty if there is no such log, or it is outside the folder.
 
     Args:
-        folder: of the outputs.
-        name: of the log, relative to it.
+        folder: the folder of the outputs.
+        name: the name of the log, relative to it.
     """
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):  # a results file may come from anywhere

@@ -34,7 +34,7 @@ class ConditionResult:
     """A condition's outcome; docs/regressions.md has every key.
 
     Args:
-        name: of the regression.
+        name: the name of the regression.
         description: its.
         date: when it began, ISO 8601, UTC.
         topics: names of the topic set, its topics and qrels.
@@ -142,7 +142,7 @@ def read_results(folder: Path) -> list[ConditionResult]:
     """Every condition's latest, sorted by name.
 
     Args:
-        folder: of the outputs, in which `results/` is.
+        folder: the folder of the outputs, in which `results/` is.
 
     Raises:
         TasbError: there are none, or a file is damaged.

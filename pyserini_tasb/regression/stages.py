@@ -59,7 +59,7 @@ class StageOutcome:
     """How a stage ended.
 
     Args:
-        name: of the step.
+        name: the name of the step.
         stage: index, search, fuse, rerank or evaluate.
         command: program and arguments, `python` being the interpreter that ran this.
         seconds: wall time of the run that made what is there; None where it failed.
@@ -81,7 +81,7 @@ class StageRunner:
     """Runs stages in one folder, for conditions in several threads.
 
     Args:
-        folder: of the outputs: new, empty, or of an earlier run.
+        folder: the folder of the outputs: new, empty, or of an earlier run.
         versions: on which outputs depend.
         overwrite: run again what an earlier run finished with the same command, inputs and versions, too.
         on_screen: show how far a command is.

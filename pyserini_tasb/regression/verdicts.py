@@ -38,7 +38,7 @@ _FROM_BEST = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED, Verdict.MISSING, Ver
 
 
 def is_count(measure: str) -> bool:
-    """Whether it counts something, such as NumRet, instead of judging a ranking."""
+    """True if it counts something, such as NumRet, instead of judging a ranking."""
     return measure.startswith("Num")
 
 
@@ -46,7 +46,7 @@ def as_printed(value: float, measure: str, sign: str = "") -> str:
     """A value as trec_eval prints it: four decimals, none for a count.
 
     Args:
-        value: of the measure, or a difference of two.
+        value: the value of the measure, or a difference of two.
         measure: ir-measures' name.
         sign: `+` for differences.
     """
@@ -86,7 +86,7 @@ class Check:
         difference: measured less expected, with four decimals.
         tolerance: how far `measured` may be off, to either side.
         reason: for the tolerance, or why nothing is judged.
-        source: of `expected`.
+        source: the source of `expected`.
         verdict: None where the value is only cited.
     """
 

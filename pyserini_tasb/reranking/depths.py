@@ -310,7 +310,7 @@ def drawn(curves: Sequence[DepthCurve], measure: str, qrels: str) -> Figure:
     Depths are on a logarithmic axis; all panels have the same scale of values.
 
     Args:
-        curves: of one measure.
+        curves: the curves of one measure.
         measure: the measure's name.
         qrels: the judgments' name.
     """

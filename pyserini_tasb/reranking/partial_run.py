@@ -33,7 +33,7 @@ def partial_run(path: Path, tag: str, *, overwrite: bool = False, inputs: object
     """Yield a run to write query by query, or to go on with; no other process gets it meanwhile.
 
     Args:
-        path: of the run; gzip if named `….gz`; `-` is standard output.
+        path: the path of the run; gzip if named `….gz`; `-` is standard output.
         tag: the run's last column.
         overwrite: replace a run at `path`, once the new one is complete.
         inputs: arguments that may be paths, or lists of them. The run is none of them.
@@ -46,7 +46,7 @@ def partial_run(path: Path, tag: str, *, overwrite: bool = False, inputs: object
 
 
 class PartialRun:
-    """A TREC run in the making, as `partial_run` yields it; a kill at any moment loses only the query at hand.
+    """A TREC run in the making, as `partial_run` yields it; a kill at any moment loses only the current query.
 
     Its methods raise a TasbError where the disk refuses.
     """
@@ -115,7 +115,7 @@ def run_lines(qid: str, docids: Sequence[str], scores: NDArray[np.float32], tag:
 
     Args:
         qid: the query.
-        docids: of the passages.
+        docids: the docids of the passages.
         scores: [passages]; printed with the fewest digits that read back as the same fp32 number.
         tag: the last column.
     """

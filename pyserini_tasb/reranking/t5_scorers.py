@@ -159,7 +159,7 @@ class PromptedT5:
     Args:
         card: which model it is.
         folder: where it is.
-        words: of the prompt, as `Prompt` takes them.
+        words: the words of the prompt, as `Prompt` takes them.
         options: how to compute.
 
     Raises:

@@ -70,7 +70,7 @@ def training_batches(
 
     Args:
         store: the pairs.
-        sampler: of the same pairs.
+        sampler: the sampler of the same pairs.
         tokenising: how their texts become tokens.
         start: first step; the batches of earlier steps are not needed for it.
         stop: None for batches without end.
@@ -110,7 +110,7 @@ def training_batches(
 
 
 def _found_elsewhere(composer: BatchComposer) -> bool:
-    """Whether a process that does not run the user's script can have the composer."""
+    """True if a process that does not run the user's script can have the composer."""
     try:
         sent = bytes(ForkingPickler.dumps(composer))
     except (PicklingError, AttributeError, TypeError):  # what is defined in a function; lambdas

@@ -81,7 +81,7 @@ def bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
 
     Args:
         margins: [pairs] the query's margins, finite.
-        bins: how many bins there are; `w = (max - min) / bins`.
+        bins: the number of bins; `w = (max - min) / bins`.
 
     Returns:
         [pairs] from 0 to `bins` - 1; all 0 if the margins are all equal.
@@ -119,7 +119,7 @@ def quantile_bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
 
     Args:
         margins: [pairs] the query's margins, finite.
-        bins: how many bins there are.
+        bins: the number of bins.
 
     Returns:
         [pairs] from 0 to `bins` - 1.
@@ -156,7 +156,7 @@ class MarginCutoff:
             )
 
     def __bool__(self) -> bool:
-        """Whether there is a limit at all."""
+        """True if there is a limit at all."""
         return self.lowest is not None or self.highest is not None
 
     def keeps(self, margins: NDArray[np.float32]) -> NDArray[np.bool_]:

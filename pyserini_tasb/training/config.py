@@ -209,7 +209,7 @@ class TeacherVectors(Strict):
 
     @property
     def complete(self) -> bool:
-        """Whether no model is needed."""
+        """True if no model is needed."""
         return self.queries is not None and self.passages is not None
 
 

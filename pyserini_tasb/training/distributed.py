@@ -30,7 +30,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files."""
+        """True if this is the process that writes files."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
@@ -73,7 +73,7 @@ class Processes:
             gradient.copy_(summed.view_as(gradient))
 
     def any(self, condition: bool) -> bool:
-        """Whether `condition` holds in some process."""
+        """True if `condition` holds in some process."""
         if self.world == 1:
             return condition
         flag = torch.tensor([float(condition)], device=self._device())

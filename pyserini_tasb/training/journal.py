@@ -237,7 +237,7 @@ class TensorBoard:
     """Writes events that `tensorboard --logdir FOLDER` shows; does nothing where the package `tensorboard` is not here.
 
     Args:
-        folder: of the event files.
+        folder: the folder of the event files.
         done: steps done before, when a run is resumed: events of later steps are hidden.
     """
 

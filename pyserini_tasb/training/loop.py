@@ -162,7 +162,7 @@ class Trainer:
                 yield step
 
     def _evaluate_if_due(self, journal: Journal) -> bool:
-        """Whether there was an evaluation, and its value is the best so far."""
+        """True if there was an evaluation, and its value is the best so far."""
         validator = self._parts.validator
         if validator is None or self.done % self._config.validation.every:
             return False

@@ -82,7 +82,7 @@ class Student(ABC, Generic[Item]):
 
     @property
     def packed(self) -> bool:
-        """Whether it computes without padding."""
+        """True if it computes without padding."""
         return packs_texts(self.model.transformer)
 
     @property

@@ -143,7 +143,7 @@ class StudyRun:
         return failed
 
     def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
-        """Whether a row is there or has failed, in the end; not so if another process is at it."""
+        """True if a row is there or has failed, in the end; not so if another process is at it."""
         if measurement.row() is not None:
             LOG.info("%s: done before", measurement.title)
             return True
@@ -210,8 +210,8 @@ class _Measurement:
     """A model's row: in its folder, or to be done.
 
     Args:
-        title: of this row alone.
-        name: of the table's line that it is part of, as in `Entry`.
+        title: the title of only this row.
+        name: the name of the table's line that it is part of, as in `Entry`.
         levels: as in `Entry`.
         folder: where the row is or will be, and its runs.
         about: what it depends on.

@@ -59,9 +59,9 @@ class LoadedTask:
     """A task with all that it names, but for a collection that is searched: that is read for every model.
 
     Args:
-        name: of the task.
+        name: the name of the task.
         topics: qid → text, of the judged queries alone.
-        qrels: of those.
+        qrels: the judgments of those queries.
         measures: ir-measures' names.
         depth: passages of each query that are re-ranked or found.
         collection: where the passages are.
@@ -360,7 +360,7 @@ class Row:
     Args:
         values: task → measure → qid → value; without the tasks that the model cannot rank.
         about: what they depend on.
-        seconds_per_pair: of training, the median; None for a model that was not trained here.
+        seconds_per_pair: the median training time of a pair, in seconds; None for a model that was not trained here.
     """
 
     values: dict[str, Values]

@@ -152,7 +152,7 @@ class Cell:
 
     Args:
         levels: a level of every axis, in the order of the axes.
-        seed: of training.
+        seed: the seed of training.
         folder: has all of it.
         config: its training.
     """

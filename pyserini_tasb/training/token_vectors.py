@@ -69,8 +69,8 @@ class TokenVectors:
     Args:
         folder: is made if it is not there; what an earlier process kept in it is found again.
         texts: how many there are.
-        dimension: of a token's vector.
-        most_bytes: of vectors. What comes after that is computed each time.
+        dimension: the dimension of a token's vector.
+        most_bytes: the most bytes of vectors to keep. Vectors beyond that are computed each time.
 
     Raises:
         OSError: the disk refuses.

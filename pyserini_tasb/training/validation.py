@@ -42,7 +42,7 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether patience has run out."""
+        """True if patience has run out."""
         return self.without_improvement >= self.patience
 
     def after(self, step: int, value: float) -> EarlyStopping:

@@ -257,7 +257,7 @@ def test_a_page_that_would_be_huge(corpus, tmp_path, monkeypatch, caplog):
     with pytest.raises(TasbError) as raised:
         pyserini_tasb.show(run, corpus=tmp_path / "never read", html=tmp_path / "hits.html")
     assert raised.value.found == "10 topics, 40 hits of 1 run: about 0 MB"
-    assert raised.value.do == "hits=2 shows fewer hits of each topic, topic= shows some of the topics"
+    assert raised.value.do == "hits=2 shows fewer hits for each topic, topic= shows some of the topics"
     pyserini_tasb.show(run, corpus=corpus, html=tmp_path / "hits.html", hits=2)
     assert "10 topics, 20 hits of 1 run: about 0 MB" in caplog.text
 
