@@ -260,7 +260,8 @@ def markdown_texts(path: Path) -> list[Text]:
 
 
 def without_code(text: str) -> str:
-    """The text with `CODE` for inline code and formulas, and the words of links without their addresses."""
+    """The text with `CODE` for inline code, formulas and a template's values, and links without their addresses."""
+    text = re.sub(r"\{([{%]).*?[%}]\}", "CODE", text)
     text = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "CODE", text)
     text = re.sub(r"\$[^$\s][^$]*\$", "CODE", text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)

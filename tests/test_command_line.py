@@ -582,10 +582,10 @@ DONE = [
         new=files_of_training("trained"),
     ),
     done(  # the home of this test has no card of it
-        "train … --set output=trained-before", "…", "…; going on after step 2\n…", changed="trained-before/outcome.json"
+        "train … --set output=trained-before", "…", "…; continuing after step 2\n…", changed="trained-before/outcome.json"
     ),
     done(
-        "train … --set output=trained-before max_steps=3", "…", "…; going on after step 2\n…",
+        "train … --set output=trained-before max_steps=3", "…", "…; continuing after step 2\n…",
         new="trained-before/checkpoints/step-00000003/*", changed="trained-before/*",
     ),
     done(

@@ -47,21 +47,17 @@ ROOMS_TO_REWRITE = {
     "pyserini_tasb/commands.py",
     "pyserini_tasb/data",
     "pyserini_tasb/environment",
-    "pyserini_tasb/evaluation",
     "pyserini_tasb/expansion",
     "pyserini_tasb/formats",
-    "pyserini_tasb/fusion",
     "pyserini_tasb/models",
     "pyserini_tasb/outputs.py",
     "pyserini_tasb/parsing.py",
     "pyserini_tasb/plots.py",
     "pyserini_tasb/plugin",
-    "pyserini_tasb/recipes",
     "pyserini_tasb/registry.py",
     "pyserini_tasb/regression",
     "pyserini_tasb/reranking",
     "pyserini_tasb/resume.py",
-    "pyserini_tasb/training",
 }
 HELP_TO_REWRITE: set[str] = set()
 

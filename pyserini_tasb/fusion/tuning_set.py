@@ -101,7 +101,7 @@ class TuningSet:
         return cls(qids, queries, sets[0].fusion, max(each.depth for each in sets))
 
     def weighable(self, measure: RankedMeasure) -> NDArray[np.bool_]:
-        """Which queries can tell weights apart: those for which some run has a document that counts as relevant.
+        """The queries on which weights matter: some run has a document that counts as relevant.
 
         Args:
             measure: the measure, which also says which grades count as relevant.

@@ -1,4 +1,4 @@
-"""Which recipe a name means: encoder cards, fusion recipes, regressions, topic sets, pre-built archives."""
+"""Lookup of recipes by name: encoder cards, fusion recipes, regressions, topic sets, pre-built archives."""
 
 from __future__ import annotations
 

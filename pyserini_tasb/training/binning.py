@@ -41,7 +41,7 @@ class CheckedBinning:
             raise TasbError(
                 expected=f"{len(margins)} numbers of bins, from 0 to {bins - 1}, of the binning `{self.name}`",
                 found=f"{len(found)} numbers, from {found.min()} to {found.max()}" if found.size else "none",
-                do="repair that binning, or choose another as sampling.binning",
+                do="fix that binning, or choose another as sampling.binning",
             )
         return found.astype(np.int64, copy=False)
 
@@ -58,7 +58,7 @@ def equal_width_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bi
     Args:
         margins: query after query, finite.
         counts: [queries] how many pairs each query has, at least one.
-        bins: for each query.
+        bins: the number of bins for each query.
 
     Returns:
         The bin of each pair within its query.
@@ -101,7 +101,7 @@ def quantile_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins:
     Args:
         margins: query after query, finite.
         counts: [queries] how many pairs each query has, at least one.
-        bins: for each query.
+        bins: the number of bins for each query.
 
     Returns:
         The bin of each pair within its query.
@@ -134,7 +134,7 @@ ROWS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class MarginCutoff:
-    """Only pairs with a margin from `lowest` to `highest` are drawn.
+    """The margins, from `lowest` to `highest`, of the pairs that are drawn.
 
     Args:
         lowest: no limit if None.
@@ -202,7 +202,7 @@ class ScoredPairs(Protocol):
 
     @property
     def supervision(self) -> str:
-        """`scores` or `margins` of a teacher, or `labels` alone."""
+        """`scores` or `margins` of a teacher, or only `labels`."""
 
     def margins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """The teacher's margins of these rows: score of the positive minus score of the negative."""

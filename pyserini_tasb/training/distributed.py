@@ -100,10 +100,10 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started; a process started without it is alone.
+    """Join the processes that `torchrun` started; a process that was started without it trains by itself.
 
     Args:
-        device: as configured. `auto` gives each process a GPU of its own, if there are any.
+        device: the configured device. `auto` gives each process a GPU of its own, if there are any.
 
     Raises:
         TasbError: more processes than GPUs, or one GPU for all.

@@ -24,7 +24,7 @@ class Number:
     Args:
         of: what was measured, e.g. `this model (step 24,000)`, `before training`, `baseline run`.
         on: what it was measured on, e.g. `validation set, 3,200 queries`.
-        measure: by its ir-measures name.
+        measure: the measure's name in ir-measures.
         value: the value of the measure.
     """
 
@@ -83,7 +83,7 @@ def write_teacher_model_card(
         folder: the model's.
         provenance: where it comes from.
         name: the name of the run that made it.
-        description: in a sentence, or empty.
+        description: a sentence, or empty.
         what: how it scores, in a sentence.
         commands: what uses it.
     """

@@ -85,7 +85,8 @@ class Comparison:
 
     Args:
         reference: name of the other.
-        test: over queries; seeds were averaged before. Corrected for all of the same letter, task and measure.
+        test: a paired test over queries, whose values are means over seeds. Corrected over all tests of the same
+            letter, task and measure.
     """
 
     reference: str
@@ -137,7 +138,7 @@ class MeasuredEntry(Strict):
         label: the row's label, for readers.
         levels: a cell's; None of a row beside the cells.
         seeds: how many were measured.
-        values: for each of the study's columns, a value for each seed; none where the model cannot rank the task.
+        values: the values of each of the study's columns, one for each seed; empty if the model cannot rank the task.
         seconds_per_pair: the median training time of a pair, in seconds.
     """
 
@@ -286,7 +287,7 @@ def _table(study: StudyConfig, entries: Sequence[Entry], comparisons: Mapping[Ke
 
 
 def _axes_shown(study: StudyConfig, entries: Sequence[Entry]) -> list[int]:
-    """Those along which something changes; the first in any case."""
+    """The axes along which something changes, and always the first."""
     levels = [entry.levels for entry in entries if entry.levels is not None]
     return [axis for axis in range(len(study.axes)) if axis == 0 or len({each[axis] for each in levels}) > 1]
 

@@ -287,7 +287,7 @@ class TeacherTokens:
         tokenizer: the teacher's.
         query_prefix: the teacher's.
         passage_prefix: the teacher's.
-        student: with its tokenizer.
+        student: the model, with its tokenizer.
         caps: the student's token caps and prefixes.
         store: the batches' texts.
         processes: each encodes its share of a batch.

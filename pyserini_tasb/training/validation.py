@@ -75,7 +75,7 @@ class Validator(ABC):
         validation_set: queries with their candidates.
         student: what is measured.
         tokenising: how texts become tokens.
-        measure: by its ir-measures name.
+        measure: the measure's name in ir-measures.
         processes: each computes its share.
     """
 
