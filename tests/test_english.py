@@ -45,9 +45,7 @@ PAGES_TO_REWRITE = {
 ROOMS_TO_REWRITE = {
     "pyserini_tasb/artifacts.py",
     "pyserini_tasb/commands.py",
-    "pyserini_tasb/data",
     "pyserini_tasb/environment",
-    "pyserini_tasb/expansion",
     "pyserini_tasb/formats",
     "pyserini_tasb/models",
     "pyserini_tasb/outputs.py",
@@ -55,8 +53,6 @@ ROOMS_TO_REWRITE = {
     "pyserini_tasb/plots.py",
     "pyserini_tasb/plugin",
     "pyserini_tasb/registry.py",
-    "pyserini_tasb/regression",
-    "pyserini_tasb/reranking",
     "pyserini_tasb/resume.py",
 }
 HELP_TO_REWRITE: set[str] = set()

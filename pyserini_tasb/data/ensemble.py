@@ -37,7 +37,7 @@ class EnsembleReport:
         pairs: lines written.
         scores: distinct (query, passage) among them.
         unused: (query, passage) with a score in another file but not in the first; they are not written.
-        agreements: those of each file's scores with the labels, and last that of the means.
+        agreements: the agreement of each file's scores with the labels, and last that of the means.
     """
 
     pairs: int
@@ -160,7 +160,7 @@ class _Missing:
             raise TasbError(
                 expected=f"in every file a score of each query and passage in {self._files[0]}",
                 found=f"{self._count} missing:\n    " + "\n    ".join(self._shown + more),
-                do="score the same pairs with every teacher, or begin with the file that has the fewest",
+                do="score the same pairs with every teacher, or give the file with the fewest pairs first",
             )
 
 

@@ -294,7 +294,7 @@ Sampling: TypeAlias = Callable[[NDArray[np.float32], int, np.random.Generator], 
 
 
 def query_randomness(seed: int, qid: str) -> np.random.Generator:
-    """Randomness that depends on the seed and the query alone, not on the queries before it."""
+    """Randomness that depends only on the seed and the query, not on earlier queries."""
     key = int.from_bytes(blake2b(f"{seed} {qid}".encode(), digest_size=16).digest(), "little")
     return np.random.Generator(np.random.Philox(key=key))
 

@@ -199,7 +199,7 @@ class RowSpool:
     Memory: a few bytes for each query and passage, and one bucket of rows (2 million, or all of a single query).
 
     Args:
-        folder: for files that the caller removes.
+        folder: a folder for temporary files, which the caller removes.
         supervision: what a row's values are.
     """
 

@@ -70,7 +70,7 @@ class IdPairs:
     Attributes:
         format: the format of all files.
         supervision: what they say of a pair.
-        faults: those of each file; filled while `rows` is read.
+        faults: the faults of each file, complete once `rows` is read.
 
     Raises:
         TasbError: the first file's first row is of no known format.
@@ -156,7 +156,7 @@ class TextTriples:
     Attributes:
         columns: what the first row shows.
         supervision: what they say of a pair.
-        faults: those of the file, in a list; filled while `rows` is read.
+        faults: the faults of the file, in a list, complete once `rows` is read.
         query_itself: rows left out because the negative has the query's text; filled while `rows` is read.
 
     Raises:

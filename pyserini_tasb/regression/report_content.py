@@ -40,7 +40,7 @@ class Content:
     Args:
         folder: the folder of the outputs, where logs are.
         sections: conditions by topic set.
-        papers: tables of the paper; none where no condition is.
+        papers: tables of the paper; empty if no condition is in them.
         studies: measured by `tasb study`.
         date: the date of the report, UTC.
     """
@@ -137,7 +137,7 @@ class Section:
     Args:
         topics: its name.
         measures: measure → label, of all that any condition has.
-        rows: in order of their names.
+        rows: the sections, in the order of their names.
     """
 
     topics: str
@@ -253,7 +253,7 @@ class Measured:
 
 
 def paper_tables() -> list[PaperTable]:
-    """Those that this package ships, by name."""
+    """The tables that this package ships, by name."""
     return [load_recipe(path, PaperTable) for path in sorted((own_folder("regressions") / PAPER).glob("*.yaml"))]
 
 
@@ -261,7 +261,7 @@ def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, Cond
     """The values measured here for a row, in the order of the table's columns; None where nothing was.
 
     Args:
-        table: that the row is of.
+        table: the condition of the row.
         row: the condition's row.
         results: name of the condition → its result.
     """
@@ -282,7 +282,7 @@ class StudyCell:
     """An entry in one column.
 
     Args:
-        mean: over seeds.
+        mean: the standard deviation over seeds.
         deviation: their standard deviation; None of a single one.
         better: letters of what it is significantly better than.
         worse: likewise.
@@ -362,7 +362,7 @@ def compare_queries(section: Section, folder: Path) -> QueryComparison | None:
     Counts are left out: whether a run has significantly more lines than another is no question.
 
     Args:
-        section: with the conditions.
+        section: the folder with the conditions.
         folder: the folder of the outputs, where topics may be.
     """
     judged = {place: row.result for place, row in enumerate(section.rows) if row.result.per_query}

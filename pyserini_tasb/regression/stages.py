@@ -62,7 +62,7 @@ class StageOutcome:
         name: the name of the step.
         stage: index, search, fuse, rerank or evaluate.
         command: program and arguments, `python` being the interpreter that ran this.
-        seconds: wall time of the run that made what is there; None where it failed.
+        seconds: wall time of the run that made the outputs; None if it failed.
         reused: it had finished in an earlier run, of which nothing has changed since.
         log: what the command printed, relative to the folder of outputs; None of `evaluate`, which is no process.
         failure: the end of that, where it failed.
@@ -82,7 +82,7 @@ class StageRunner:
 
     Args:
         folder: the folder of the outputs: new, empty, or of an earlier run.
-        versions: on which outputs depend.
+        versions: the versions on which outputs depend.
         overwrite: run again what an earlier run finished with the same command, inputs and versions, too.
         on_screen: show how far a command is.
 

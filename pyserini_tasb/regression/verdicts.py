@@ -82,10 +82,10 @@ class Check:
         label: what reports call it.
         trec_eval: the arguments with which trec_eval prints it.
         measured: the run's value.
-        expected: the source's; None where nobody has one.
+        expected: the source's value; None if no value is published.
         difference: measured less expected, with four decimals.
         tolerance: how far `measured` may be off, to either side.
-        reason: for the tolerance, or why nothing is judged.
+        reason: the reason for the tolerance, or for giving no verdict.
         source: the source of `expected`.
         verdict: None where the value is only cited.
     """
@@ -103,7 +103,7 @@ class Check:
 
 
 def judged_checks(condition: Condition, measured: Mapping[str, float], record: Record) -> list[Check]:
-    """Every expected value, every cited one, and every measure of which nobody has published any.
+    """Every expected value, every cited value, and every measure without a published value.
 
     Args:
         condition: what was run.
@@ -178,7 +178,7 @@ class Recall:
     """The recall of a run, for plots.
 
     Args:
-        grade: from which a document is relevant.
+        grade: the lowest grade of a relevant document.
         at: mean recall at cutoffs 1, 2, 3, … up to the run's depth, 1,000 at most; four decimals.
     """
 

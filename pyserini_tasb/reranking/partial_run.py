@@ -1,4 +1,4 @@
-"""A run that is written query by query, so that an interrupted command can go on where it stopped."""
+"""A run that is written query by query, so that an interrupted command can continue."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def partial_run(path: Path, tag: str, *, overwrite: bool = False, inputs: object
 
 
 class PartialRun:
-    """A TREC run in the making, as `partial_run` yields it; a kill at any moment loses only the current query.
+    """An unfinished TREC run, as `partial_run` yields it; a kill at any moment loses only the current query.
 
     Its methods raise a TasbError where the disk refuses.
     """
@@ -103,10 +103,10 @@ class PartialRun:
             sidecar = self._part.sidecar.name
             raise TasbError(
                 where=str(self._part.path),
-                expected=f"what an interrupted try at this same command left, as {sidecar} says",
+                expected=f"the output of an interrupted run of this command, with {sidecar}",
                 found="; ".join(differing) if known else f"{sidecar} is missing or damaged",
-                do=f"give the options it was begun with, choose another {argument('output')}, or remove both files to "
-                "begin anew",
+                do=f"give the options of the first run, choose another {argument('output')}, or remove both files to "
+                "start again",
             )
 
 

@@ -204,7 +204,7 @@ def _token_id(tokenizer: Any, answer: str, folder: Path) -> int:
         raise TasbError(
             where=str(folder),
             expected=f"a vocabulary with the token `{token}`, as a model has that answers with `{answer}`",
-            found="none such",
-            do=f"say with {argument('answers', ('FALSE', 'TRUE'))} which words this model was trained to answer with",
+            found="no such token",
+            do=f"give the two words that this model answers with: {argument('answers', ('FALSE', 'TRUE'))}",
         )
     return int(found)

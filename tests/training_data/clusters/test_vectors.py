@@ -173,5 +173,5 @@ def test_pickles_and_other_files_are_refused(texts, tmp_path):
 
 def test_nowhere_to_write(texts, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(TasbError, match="a place to write the vectors"):
+    with pytest.raises(TasbError, match="a file to which the vectors can be written"):
         QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "file" / "vectors.npy")
