@@ -1,4 +1,4 @@
-"""HTML pages that need nothing else: no network, no files beside them. Texts from files are text in them."""
+"""Self-contained HTML pages, without network or other files. Text from files stays text in them."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def style(panel: Any, *, decimals: int | None = 3, grid: Literal["both", "x", "y
 
     Args:
         panel: axes of matplotlib.
-        decimals: the number of decimals beside the vertical axis, which lack the 0 before the dot; None leaves them
-            alone.
+        decimals: the number of decimals beside the vertical axis, which lack the 0 before the dot; None does not change
+            them.
         grid: the axis whose values have lines.
     """
     if decimals is not None:

@@ -309,7 +309,7 @@ def docstring_texts(where: str, docstring: str, *, first: bool) -> Iterator[Text
     for number, block in enumerate(re.split(r"\n\s*\n", docstring.strip())):
         if number and re.match(r" {8}", block) and not re.search(r"^\s*(?:Args|Returns|Raises|Attributes):", block):
             continue
-        for part in re.split(r"\n\s+(?=\w+: )|(?:Args|Returns|Raises|Attributes|Yields):\n\s+", block):
+        for part in re.split(r"\n\s+(?=\w+: |\* )|(?:Args|Returns|Raises|Attributes|Yields):\n\s+", block):
             text = without_code(re.sub(r"^\s*\w+: ", "", part))
             kind = "docstring" if first and number == 0 else "argument" if re.match(r"\s*[a-z_]+: ", part) else "prose"
             if text:

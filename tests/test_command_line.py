@@ -402,7 +402,7 @@ REFUSED = [
     refused("pairs … --scored-pairs scored.tsv --output pairs --keep-query", "…/pairs", *OCCUPIED),
     refused(
         "pairs … --scored-pairs scored.tsv --output occupied --overwrite", "…/occupied",
-        "a folder to replace that holds only files of our making", "…",
+        "a folder to replace with only files that pyserini-tasb wrote", "…",
         "choose another --output, or move these files away",
     ),
     refused("pseudo-queries … --output occupied", "…/occupied", *OCCUPIED),
@@ -684,7 +684,7 @@ DONE = [
     done("regress missing.yaml", "…\n1 condition: 1 MISSING; …\n", new=RESULTS, status=2),
     done("regress ok.yaml --report new", "…", new=f"{RESULTS} new/index.html new/report.md new/junit.xml"),
     done("report … --results regressed", "new/index.html\n", new="new/index.html new/report.md new/junit.xml"),
-    done("doctor index vectors", "OK  index …\nOK  vectors …\n\nall well\n"),
+    done("doctor index vectors", "OK  index …\nOK  vectors …\n\neverything is fine\n"),
     done("doctor index --json", '[\n  {\n    "name": "index",\n    "status": "ok",\n…]\n'),
     done("doctor occupied", "!!  occupied … check the path\n\n1 problem(s), 0 warning(s)\n", status=1),
 ]  # fmt: skip

@@ -42,19 +42,7 @@ PAGES_TO_REWRITE = {
     "regressions/README.md",
     "regressions/data/README.md",
 }
-ROOMS_TO_REWRITE = {
-    "pyserini_tasb/artifacts.py",
-    "pyserini_tasb/commands.py",
-    "pyserini_tasb/environment",
-    "pyserini_tasb/formats",
-    "pyserini_tasb/models",
-    "pyserini_tasb/outputs.py",
-    "pyserini_tasb/parsing.py",
-    "pyserini_tasb/plots.py",
-    "pyserini_tasb/plugin",
-    "pyserini_tasb/registry.py",
-    "pyserini_tasb/resume.py",
-}
+ROOMS_TO_REWRITE: set[str] = set()
 HELP_TO_REWRITE: set[str] = set()
 
 

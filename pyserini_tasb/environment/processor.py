@@ -72,7 +72,7 @@ def require_device(device: str) -> None:
         raise TasbError(
             expected=f"a device that torch {torch.__version__} computes on here: {', '.join(['cpu', *gpus])}",
             found=f"`{device}` ({str(error).partition('.')[0]})",
-            do=f"name one of these, or leave {argument('device')} out; `tasb doctor` shows what torch finds",
+            do=f"name one of these, or leave out {argument('device')}; `tasb doctor` shows what torch finds",
         ) from error
 
 

@@ -60,7 +60,7 @@ class LineFaults:
         """
         if not self._count:
             if not records:
-                but = ", but for blank lines or a header" if self.path.stat().st_size else ""
+                but = ", apart from blank lines or a header" if self.path.stat().st_size else ""
                 raise self._error(f"an empty file{but}", "check how it was written")
             return
         more = self._count - len(self._shown)
@@ -237,7 +237,7 @@ def is_header(columns: Sequence[str]) -> bool:
 def note_header(path: Path, number: int, columns: Sequence[str]) -> None:
     """Tell in the log that a line was taken for a header."""
     LOG.info(
-        "%s:%s: `%s` was taken for a header and skipped; a record that looks like one must not stand first",
+        "%s:%s: `%s` was taken for a header and skipped; a record that looks like a header must not come first",
         path,
         number,
         " ".join(columns),
@@ -307,7 +307,7 @@ def open_zstandard(path: Path, compressed: io.BufferedReader) -> io.BufferedRead
     """The content of a Zstandard file of one frame or several.
 
     Args:
-        path: for messages.
+        path: the file, for messages.
         compressed: the file.
 
     Raises:

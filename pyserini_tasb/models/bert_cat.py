@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-BIDIRECTIONAL = "take a bidirectional model (BERT, DistilBERT, MiniLM, ELECTRA)"
+BIDIRECTIONAL = "use a bidirectional model (BERT, DistilBERT, MiniLM, ELECTRA)"
 HEAD = {"head.weight": "_classification_layer.weight", "head.bias": "_classification_layer.bias"}
 
 
@@ -155,6 +155,6 @@ def load_sequence_classifier(
             where=str(folder),
             expected="a cross-encoder whose score depends on what it reads",
             found=f"a causal model ({type(model).__name__}) that scores from its first token, which reads nothing else",
-            do="check that config.json came with the weights (`is_decoder`), or take a bidirectional model",
+            do="check that config.json came with the weights (`is_decoder`), or use a bidirectional model",
         )
     return classifier

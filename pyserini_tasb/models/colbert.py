@@ -70,7 +70,7 @@ def new_colbert(
     Args:
         folder: the transformer, as `find_checkpoint` gives it.
         dimension: the dimension of a token's vector.
-        query_masks: as of `ColBert`.
+        query_masks: see `ColBert`.
         seed: the seed of the compressor.
 
     Raises:

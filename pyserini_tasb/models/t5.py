@@ -91,7 +91,7 @@ class Prompt:
 
     Args:
         tokenizer: a tokenizer of transformers.
-        words: what stands before each text, and after the last.
+        words: the words before each text, and after the last.
         max_length: tokens of a whole prompt, its end included.
         where: which model it is about, for the message.
 
@@ -170,7 +170,7 @@ def require_pointwise(model: str) -> None:
             where=model,
             expected="a model that reads a query and one passage",
             found="a duoT5, as its name says, which compares two passages",
-            do="add `--pairwise sym-sum` to `tasb rerank`; nothing else can use it",
+            do="add `--pairwise sym-sum` to `tasb rerank`; no other command can use it",
         )
 
 

@@ -158,7 +158,7 @@ def test_a_real_model_killed_while_it_scores(job, one_thread, tmp_path, capsys):
     command = [sys.executable, "-c", textwrap.dedent(UNTIL_THE_FOURTH), *job.arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout.readline() == b"here\n"
-        with pytest.raises(TasbError, match="another one is at work"):
+        with pytest.raises(TasbError, match="another one is running"):
             job()
         process.send_signal(signal.SIGKILL)
     assert job.output.with_name("second.run.part").read_bytes() == b"".join(whole.splitlines(keepends=True)[:15])

@@ -104,7 +104,7 @@ def test_a_part_that_others_began_anew_is_begun_anew(texts, tmp_path):
 
 def test_one_process_at_a_time(texts, tmp_path):
     path = tmp_path / "v.npy"
-    with partial_file(path, "vectors"), pytest.raises(TasbError, match=r"v\.npy\.lock\n(?s:.*)another one is at work"):
+    with partial_file(path, "vectors"), pytest.raises(TasbError, match=r"v\.npy\.lock\n(?s:.*)another one is running"):
         QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
 
 
