@@ -126,8 +126,8 @@ class Internet:
                 where=address,
                 expected=wrong[0],
                 found=f"{wrong[1]} (kept as {aside})",
-                do="run the same command again: it starts again; if the result is the same, the server's file is not "
-                "the published one: see {argument('base_url')} and {argument('source')}",
+                do="repeat the command: it starts again; if the result is the same, the server's file is not "
+                f"the published one: see {argument('base_url')} and {argument('source')}",
             )
         part.replace(target)
         return contents

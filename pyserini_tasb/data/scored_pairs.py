@@ -199,7 +199,7 @@ def count_scores(part: PartialFile, origin: Origin, *, overwrite: bool = False) 
         where=str(part.path),
         expected="; ".join(now),
         found="; ".join(then),
-        do="give the first run's options to continue; or remove this file, or add {argument('overwrite', True)}, to "
+        do=f"give the first run's options to continue; or remove this file, or add {argument('overwrite', True)}, to "
         "start again",
     )
 
