@@ -1,4 +1,4 @@
-"""TAS-B for Pyserini: `--encoder tasb` wherever Pyserini takes an encoder, and every verb of `tasb` as a function.
+"""TAS-B for Pyserini: `--encoder tasb` for every command that takes an encoder, and each verb of `tasb` as a function.
 
     import pyserini_tasb as tasb
 

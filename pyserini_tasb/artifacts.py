@@ -154,9 +154,9 @@ def write_manifest(folder: Path, kind: str, version: int, content: Mapping[str, 
     Args:
         folder: all files of it and the manifests of its sub-folders are listed.
         kind: e.g. `pair store`.
-        version: of the format.
+        version: the version of the format.
         content: what else the manifest says.
-        name: of the manifest's file.
+        name: the name of the manifest's file.
     """
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != name)
     paths += sorted(folder.glob(f"*/{MANIFEST}"))
@@ -339,9 +339,9 @@ def locked_folder(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[int]:
-    """A file that is there while one process holds it; what a killed process left behind holds nobody up.
+    """A lock file, held by one process at a time. A file that a killed process left behind blocks no other process.
 
-    It is yielded open: whoever writes for this process gets it, too, and holds the lock as long as it lives.
+    It is yielded open: a process that writes for this one gets it, too, and holds the lock as long as it lives.
 
     A file, not the folder itself: NFS locks only what is open for writing. Not filelock's: that leaves its file behind,
     also in folders that have to be empty, and where a file system knows no locks it makes files that outlive a kill.
@@ -386,7 +386,7 @@ def _held(path: Path, handle: int) -> Iterator[None]:
 
 
 def _remove_free(path: Path) -> None:
-    """Remove a lock's file, but not while a process holds it that got it from us: a new file would exclude nobody."""
+    """Remove a lock's file, but not while a process that got it from us holds it: a new file would not exclude it."""
     for _ in range(TRIES):
         try:
             last = _hold(path, create=False)
@@ -407,8 +407,8 @@ def _lock(handle: int, path: Path, *, wait: bool) -> None:
         raise HeldError(
             where=str(path),
             expected="one process at a time here",
-            found=f"another one is at work{_holder(handle)}",
-            do="wait until it is done or stop it, or choose another folder",
+            found=f"another one is running{_holder(handle)}",
+            do="wait until it ends, stop it, or choose another folder",
         ) from error
     except OSError as error:
         if error.errno not in NO_LOCKS:
@@ -416,6 +416,6 @@ def _lock(handle: int, path: Path, *, wait: bool) -> None:
 
 
 def _holder(handle: int) -> str:
-    """Who wrote into the lock's file, in brackets; empty where nobody has yet, or a part has content by now."""
+    """The process that wrote into the lock's file, in brackets; empty if the file is empty."""
     holder = re.match(r"process \d+ on \S+", os.pread(handle, 200, 0).decode(errors="replace"))
     return f" ({holder[0]})" if holder else ""

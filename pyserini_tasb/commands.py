@@ -43,7 +43,8 @@ def run_command(
     """Run `command` in `folder`: everything it prints goes into a log, its latest line on the screen.
 
     However the call ends, and if this process is killed, the command ends too, with all that it has started: SIGTERM
-    first, SIGKILL after ten seconds. A process that it leaves behind is ended as well. `supervisor.py` sees to that.
+    first, SIGKILL after ten seconds. A process that it leaves behind is ended as well. `supervisor.py` makes sure of
+    that.
 
     Args:
         command: program and arguments.
@@ -51,9 +52,9 @@ def run_command(
         environment: all its environment variables.
         log: gets standard error, and standard output unless `stdout` is given.
         stdout: gets standard output.
-        on_screen: show how far it is.
+        on_screen: show its progress.
         stop: ends the command once it is set; a thread other than the first never sees Ctrl-C.
-        locks: as `locked_folder` gives them; held until the command has ended, even if this process is killed.
+        locks: the locks of `locked_folder`, held until the command has ended, even if this process is killed.
 
     Returns:
         The command's exit status; minus the signal that ended it.

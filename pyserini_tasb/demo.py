@@ -98,14 +98,14 @@ def demo(output: StrPath = "demo-out") -> Demo:
     reason = would_fail() or path_would_fail()
     LOG.info("%s, %s", java, f"because {reason}" if reason else f"found in {java.source}")
     LOG.info(
-        "the commands run in %s, with %s as `python`; %s has all they print", folder, sys.executable, folder / LOGS
+        "the commands run in %s, with %s as `python`; %s has all their output", folder, sys.executable, folder / LOGS
     )
     try:
         seconds = pipeline.run(STEPS)
     except StepFailedError as error:
         raise StepFailedError(f"{error}\nThe same command goes on from this step.") from error
     except KeyboardInterrupt:
-        LOG.info("the same command goes on from this step")
+        LOG.info("the same command continues from this step")
         raise
     bm25 = dict(re.findall(r"^(\w+)\s+all\s+([\d.]+)", (folder / ANSERINI).read_text(), flags=re.MULTILINE))
     return Demo(
@@ -158,7 +158,7 @@ YARDSTICK = "encode-minilm"
 _BM25_STEPS = (
     Step(
         name="collection",
-        summary="Lay out CACM: 3,204 documents, 64 topics; its qrels as they are, and repaired",
+        summary="Lay out CACM: 3,204 documents, 64 topics; its qrels as published, and fixed",
         arguments=("-m", "pyserini_tasb.formats.cacm_collection", "cacm"),
         outputs=("cacm",),
     ),
@@ -228,7 +228,7 @@ def _hybrid_search(name: str, run: str) -> Step:
 def _comparison(name: str, table: str, runs: tuple[str, ...]) -> Step:
     return Step(
         name=name,
-        summary="Compare them, with the repaired qrels",
+        summary="Compare them, with the fixed qrels",
         arguments=(
             *(*TASB, "evaluate", "--qrels", "cacm/qrels.repaired.txt", "--runs", *runs),
             *("--measures", "nDCG@10", "AP@1000", "P@30", "R@1000", "--baseline", BM25),
@@ -264,7 +264,7 @@ _COLLECTION, _QUERIES = "training/queries/collection", "training/queries/queries
 _TRAINING_STEPS = (
     Step(
         name="pseudo-queries",
-        summary="Make queries of the titles of documents with an abstract: no judgment of CACM's is used to train",
+        summary="Make queries from the titles of documents with an abstract: training uses no judgments of CACM",
         arguments=(
             *(*TASB, "pseudo-queries", "--corpus", "cacm/titled", "--source", "title"),
             *("--write-collection", "--output", "training/queries"),
@@ -285,7 +285,7 @@ _TRAINING_STEPS = (
     ),
     Step(
         name="encode-abstracts",
-        summary="Encode the abstracts with the teacher, for both ways in which it teaches",
+        summary="Encode the abstracts with the teacher, for both ways of teaching",
         arguments=(
             *(*TASB, "encode", "--corpus", _COLLECTION, "--encoder", ENCODERS["minilm"]),
             *("--max-length", "48", "--output", "training/vectors"),

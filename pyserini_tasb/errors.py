@@ -1,4 +1,4 @@
-"""The one exception a user of this package is meant to read, how its text names an argument, and other ways to end."""
+"""The one exception that users read, the names of arguments in its text, and other ways to end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MENTION = re.compile("\ue000(\\w+)(?:=([^\ue001]*))?\ue001")
 
 
 class TasbError(Exception):
-    """A mistake its reader can fix: what was expected, what was found, what to do.
+    """A mistake that the user can fix: what was expected, what was found, what to do.
 
     Commands print it without a traceback and exit with status 2 (`tasb`) or 1 (stock Pyserini commands).
 
@@ -50,7 +50,7 @@ class TasbError(Exception):
 
 
 class FailedError(Exception):
-    """Something that ran for the user failed: no mistake of its reader, and none of ours.
+    """Something that ran for the user failed, without a mistake of the user or of this package.
 
     `tasb` prints it without a traceback and exits with status 1.
     """
@@ -60,7 +60,7 @@ class Interruption(KeyboardInterrupt):
     """A signal that asked this process to end, raised once its work has stopped.
 
     Attributes:
-        number: of the signal.
+        number: the number of the signal.
     """
 
     def __init__(self, number: int, *about: object) -> None:

@@ -1,4 +1,4 @@
-"""Folders of each kind, told by their files; and what may have been meant where one is missing or of another kind."""
+"""Kinds of folders, recognised by their files, and suggestions if one is missing or of another kind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def at_home(path: str | PathLike[str]) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder exists. For a name that no file system takes, `Path.is_dir` raises; here the answer is no."""
+    """True if a folder exists. For a name that no file system takes, `Path.is_dir` raises; here the answer is no."""
     try:
         return at_home(path).is_dir()
     except OSError:
@@ -100,7 +100,7 @@ def missing_folder(path: Path) -> tuple[str, str | None]:
     """An error's `found` for a folder that does not exist; and for its `do`, which folder may have been meant."""
     whole = at_home(path)
     if whole.parent != whole and is_folder(whole.parent) and whole.name in _names(whole.parent):
-        return "a file", "give its folder, if that is meant"
+        return "a file", "if you mean its folder, give that"
     parent = next((folder for folder in whole.parents if is_folder(folder)), None)
     if parent is None:
         return NO_FOLDER, None

@@ -1,4 +1,4 @@
-"""Outputs, the files and folders that a user names to be written: refused before slow work, and never half written.
+"""Outputs: files and folders that the user names, checked before slow work and never half written.
 
 One rule for what exists: a verb that can go on continues its own work; every other refuses, and replaces with
 `overwrite`, once the new one is complete. The folders above an output are made. `-` is standard output.
@@ -215,7 +215,7 @@ def _claimed(path: Path, overwrite: bool, inputs: object, name: str) -> Iterator
 
 
 def is_standard_output(path: str | os.PathLike[str]) -> bool:
-    """Whether an output is `-`, standard output."""
+    """True if an output is `-`, standard output."""
     return os.fspath(path) == STANDARD_OUTPUT
 
 
@@ -234,7 +234,7 @@ def require_new_file(path: Path, *, overwrite: bool = False, inputs: object = ()
     elif path.exists() and not path.is_file():
         found, do = "something that is no file", f"{another}; - is standard output"
     elif any(_is_same(path, given) for given in _paths(inputs)):
-        found, do = "it is an input, too", another
+        found, do = "it is also an input", another
     elif overwrite:
         return
     raise TasbError(where=str(path), expected="a new file", found=found, do=do)
@@ -345,7 +345,7 @@ def new_folder(
         target: absent or empty, unless `overwrite`.
         overwrite: replace what is at `target`, once the new one is complete; but only a folder of our making.
         inputs: arguments of the verb that may be paths, or lists of them, none of which is in `target`.
-        made: patterns of the files in a folder of our making, the first of which is there; a manifest lists its own.
+        made: patterns of the files in a folder that we made. The first one must exist; a manifest lists its own files.
 
     Raises:
         TasbError: `target` is in the way, is being built by another process, or the disk refuses.
@@ -369,9 +369,9 @@ def new_folder(
     except OSError as error:
         raise TasbError(
             where=str(error.filename or target),
-            expected=f"room and permission to write {target}",
+            expected=f"space and permission to write {target}",
             found=error.strerror or str(error),
-            do="check the folder and the disk, then run it again",
+            do="check the folder and the disk, then repeat the command",
         ) from error
 
 
@@ -414,7 +414,7 @@ def _refuse_occupied(target: Path, overwrite: bool, inputs: object, made: Sequen
     if strangers:
         raise TasbError(
             where=str(target),
-            expected="a folder to replace that holds only files of our making",
+            expected="a folder to replace with only files that pyserini-tasb wrote",
             found=", ".join(strangers[:5]) + (", …" if len(strangers) > 5 else ""),
             do=f"{another}, or move these files away",
         )

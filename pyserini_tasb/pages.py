@@ -1,4 +1,4 @@
-"""HTML pages that need nothing else: no network, no files beside them. Texts from files are text in them."""
+"""Self-contained HTML pages, without network or other files. Text from files stays text in them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rendered_page(environment: Environment, name: str, data: object, **content: 
 
     Args:
         environment: one of `page_environment`.
-        name: of the templates.
+        name: the name of the templates.
         data: what the script shows, as JSON.
         content: what the template puts into the page.
     """

@@ -1,8 +1,8 @@
 """Reading what others wrote: JSON and YAML within limits, and one error for whatever a parser raises.
 
-A parser raises what its author thought of, and on broken input what nobody thought of: a RecursionError, an
-AttributeError, a MemoryError. `explained` makes one error of them all. JSON and YAML are read by the functions below
-only, so that limits and messages are the same everywhere.
+A parser raises its documented errors, and on broken input others: a RecursionError, an AttributeError, a MemoryError.
+`explained` makes one error of them all. JSON and YAML are read by the functions below only, so that limits and messages
+are the same everywhere.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def _require_limits(root: yaml.Node) -> None:
     def size(node: yaml.Node) -> int:
         known = sizes.get(id(node))
         if known == 0:
-            _refuse("an alias that stands for what it is in", node.start_mark)
+            _refuse("an alias that contains itself", node.start_mark)
         if known is not None:
             return known
         sizes[id(node)] = 0

@@ -40,8 +40,9 @@ def style(panel: Any, *, decimals: int | None = 3, grid: Literal["both", "x", "y
     """Give a panel its grid and its axes.
 
     Args:
-        panel: of matplotlib's axes.
-        decimals: of the numbers beside the vertical axis, which lack the 0 before the dot; None leaves them alone.
+        panel: axes of matplotlib.
+        decimals: the number of decimals beside the vertical axis, which lack the 0 before the dot; None does not change
+            them.
         grid: the axis whose values have lines.
     """
     if decimals is not None:

@@ -1,6 +1,6 @@
-"""Whatever has a name here can be replaced from outside: losses, samplings, poolings, back ends, fusion methods, …
+"""Registries: named parts that can be replaced from outside, such as losses, samplings, poolings and fusion methods.
 
-There are three ways in, and each is enough alone.
+There are three ways to add an entry, and one of them is enough.
 
 1. A decorator, in a module that you import:
 
@@ -310,7 +310,7 @@ class Registry(Generic[Entry]):
         return found
 
     def is_own(self, name: str) -> bool:
-        """Whether this package brings the entry."""
+        """True if this package brings the entry."""
         found = self._registered.get(name)
         return found is not None and found.origin.partition(".")[0] == PACKAGE
 
@@ -337,7 +337,7 @@ class Registry(Generic[Entry]):
                     expected=f"{with_article(self.kind)}, which is a "
                     f"{' or '.join(each.__name__ for each in self._instances)}",
                     found=f"`{name}`, a {type(entry).__name__}",
-                    do="repair it (docs/extend.md says what an entry is)",
+                    do="fix it (docs/extend.md explains entries)",
                 )
         self._entries[name] = self._prepared(name, entry)
         self._registered[name] = _Registered(entry, origin)
@@ -366,7 +366,7 @@ class Registry(Generic[Entry]):
             raise TasbError(
                 expected=f"the {self.kind} `{name}` of {_distributions(points)}, as its entry point says",
                 found=found,
-                do="repair or uninstall that package",
+                do="fix or uninstall that package",
             ) from error
 
     def _places(self, name: str, found: _Registered) -> Iterator[tuple[str, str]]:
@@ -380,9 +380,9 @@ class Registry(Generic[Entry]):
         if honoured is not None and package not in honoured:
             raise TasbError(
                 expected=f"the name of a {self.kind}: {', '.join(self)}",
-                found=f"`{name}`, code of the package {package} that a file of somebody else names",
+                found=f"`{name}`, code of the package {package}, named by a file of another author",
                 do=f"read that code; if you trust it, add `--trust {package}` to `tasb` (in Python: "
-                f'`with tasb.trusting("{package}"):`), or copy the file to where your own are',
+                f'`with tasb.trusting("{package}"):`), or copy the file to your own folder',
             )
 
     def _imported(self, name: str) -> Any:
@@ -398,11 +398,11 @@ class Registry(Generic[Entry]):
             raise TasbError(
                 expected=expected,
                 found=f"{type(error).__name__}: {error}",
-                do="install its package, or put its folder on PYTHONPATH" if missing else "repair that module",
+                do="install its package, or put its folder on PYTHONPATH" if missing else "fix that module",
             ) from error
         for part in attribute.split("."):
             if not hasattr(entry, part):
-                advice = nearest_advice(part, dir(entry), "name what stands there")
+                advice = nearest_advice(part, dir(entry), "give the name of an object in that module")
                 raise TasbError(expected=expected, found=f"no `{part}` there", do=advice)
             entry = getattr(entry, part)
         return entry
@@ -419,7 +419,7 @@ class Registry(Generic[Entry]):
 
 
 def _is_anew(before: _Registered, entry: Any, origin: str) -> bool:
-    """Whether an entry from outside is registered again: by a notebook's cell, or a module that is loaded again."""
+    """True if an entry from outside is registered again: by a notebook's cell, or a module that is loaded again."""
     names = [getattr(each, "__qualname__", type(each).__qualname__) for each in (before.raw, entry)]
     return before.origin == origin and origin.partition(".")[0] != PACKAGE and names[0] == names[1]
 
@@ -437,8 +437,8 @@ def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -
 
     Args:
         kind: what the entry is.
-        name: of the entry.
-        entry: what stands there.
+        name: the name of the entry.
+        entry: the object in that module.
         takes: what it will be called with, in words.
 
     Raises:
@@ -452,7 +452,7 @@ def require_callable(kind: str, name: str, entry: Any, takes: tuple[str, ...]) -
         raise TasbError(
             expected=f"{with_article(kind)} that takes {', '.join(takes)}",
             found=f"`{name}`: {error}",
-            do="repair it (docs/extend.md says what an entry is)",
+            do="fix it (docs/extend.md explains entries)",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The base of what verbs return: small frozen dataclasses that look well in a terminal and in a notebook."""
+"""The base of all results: small frozen dataclasses that print well in a terminal and in a notebook."""
 
 from __future__ import annotations
 

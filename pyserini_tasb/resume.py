@@ -119,7 +119,7 @@ class PartialFile:
         """Keep the first bytes of what is there, and go on behind them.
 
         Args:
-            about: for `note`.
+            about: the text for `note`.
             size: how many bytes are kept.
         """
         if about != self.about:  # before the file: bytes of which nothing says what they are would be of no use
@@ -172,5 +172,5 @@ class PartialFile:
 
     def errors_explained(self) -> AbstractContextManager[None]:
         """A block in which what the operating system refuses becomes a TasbError."""
-        advice = "check the folder, its permissions and the space on the disk; the same command then goes on"
+        advice = "check the folder, its permissions and the space on the disk; then the same command continues"
         return os_errors_explained(self.whole, expected=self._expected, do=advice)

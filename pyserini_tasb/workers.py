@@ -171,9 +171,9 @@ class Child:
             message = self.connection.recv()
         except (EOFError, OSError) as error:  # OSError: it ended in the middle of a message
             raise TasbError(
-                expected=f"{self._name} to go on (process {self.pid})",
+                expected=f"{self._name} to keep running (process {self.pid})",
                 found=f"it {self.ending()}",
-                do="read what it printed, then give the same command again; if memory ran out (SIGKILL), use fewer "
+                do="read its output, then repeat the command; if memory ran out (SIGKILL), use fewer "
                 f"{argument('processes')}",
             ) from error
         if isinstance(message, Exception):

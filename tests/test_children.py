@@ -236,7 +236,7 @@ def test_a_lock_lasts_as_long_as_any_process_that_got_it(tmp_path):
     with lock_file(path) as lock:
         copy = os.dup(lock)
     assert path.exists()
-    with pytest.raises(TasbError, match="another one is at work"), lock_file(path):
+    with pytest.raises(TasbError, match="another one is running"), lock_file(path):
         pass
     os.close(copy)
     with lock_file(path):

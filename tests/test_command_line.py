@@ -186,7 +186,7 @@ USAGE = [
     usage("search --topcs t", "an option of `tasb search`", "`--topcs`", "did you mean `--topics`?"),
     usage("encode … --overwrite", "an option of `tasb encode`", "`--overwrite`", "see `tasb encode --help`"),
     usage("--versoin", "an option of `tasb`", "`--versoin`", "did you mean `--version`?"),
-    usage("fuse --m rrf", "one of --method, --missing, --minimums", "--m, which begins them all"),
+    usage("fuse --m rrf", "one of --method, --missing, --minimums", "--m, which could be any of them"),
     usage("regress --dry-run=3", "--dry-run without a value", "`3`"),
     usage("list encoder", "an axis: encoders, …", "`encoder`", "did you mean `encoders`?"),
     usage("demo more", "no further argument", "`more`"),
@@ -272,7 +272,7 @@ REFUSED = [
     refused("validation-set … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
     refused("mine … --run nowhere", "run `nowhere`", NO_RUN, "no such file…", "…give the path of a file"),
     refused(
-        "msmarco …", "--skip-download", "all files on this machine, as nothing is to be downloaded",
+        "msmarco …", "--skip-download", "all files on this machine, because downloads are not allowed",
         "none of\n    collection.tsv or …", "name their folder with --source, or leave out --skip-download",
     ),
     refused("cluster … --topics no.tsv", "topics `no.tsv`", NO_TOPICS, "no such file", "give the path of a file"),
@@ -323,7 +323,7 @@ REFUSED = [
     ),
     refused(
         "index … --kind jpq", "--kind jpq", "--queries, from which this kind of index learns", "none",
-        "encode some thousand queries, which need no judgements (`tasb encode --kind query`), and give their folder",
+        "encode some thousand queries, which need no judgments (`tasb encode --kind query`), and give their folder",
     ),
     refused(
         "index … --kind jpq --queries vectors", "vectors", "vectors of queries, of 32 dimensions",
@@ -348,7 +348,7 @@ REFUSED = [
         "", "--test-qrels and --test-runs together", "one of them", "give both, or --folds",
     ),
     refused(
-        "expand … --predictions predictions.txt --samples 3", "", "--model beside what says how it predicts",
+        "expand … --predictions predictions.txt --samples 3", "", "--model with options of the prediction",
         "--predictions and --samples", "leave these out, or predict with --model",
     ),
     refused(
@@ -375,20 +375,20 @@ REFUSED = [
     refused(
         "show … --html new --measure nDCG10", "", "measures as ir-measures writes them, …", "…`nDCG10`…", "…",
     ),
-    refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "say how many passages to re-rank"),
+    refused("rerank … --depth 0", "", "a depth of 1 or more", "0", "give the number of passages to re-rank"),
     refused("rerank-depths … --depths 0", "", "depths of 1 or more, …", "…", "see `tasb rerank-depths --help`"),
     refused("fuse … --method linear --weights 1", "", "one weight for each of the 2 runs", "1", "give one a run, …"),
     refused("fuse … --method rrf --runs bm25.run", "", "two runs or more", "1", "give all runs to --runs"),
     refused("tune … --grid 0:1", "", "--grid FROM:TO:STEP, three numbers that …", "`0:1`", "e.g. --grid 0:2:0.005"),
     refused("tune … --folds 1", "", "2 to 10 folds, as there are 10 queries", "1", "e.g. --folds 5"),
     refused("evaluate … --runs bm25.run --all-pairs", "", "2 to 25 runs, which …", "1", "name more runs"),
-    refused("regress ok.yaml --jobs 0", "", "--jobs 1 or more", "0", "leave it out, or say how many"),
+    refused("regress ok.yaml --jobs 0", "", "--jobs 1 or more", "0", "leave it out, or give a number"),
     # a teacher whose columns are swapped
     refused(
         "pairs … --scored-pairs reversed.tsv", "reversed.tsv",
         "a teacher that scores most positives above their negatives",
         "in 100 % of the pairs …: are the columns swapped?",
-        "put the columns in order; if it is meant like that, add --allow-reversed",
+        "correct the order of the columns; if this is intended, add --allow-reversed",
         note="tasb pairs: note: reversed.tsv: pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid\n",
     ),
     # an encoder that does not belong to the index
@@ -402,7 +402,7 @@ REFUSED = [
     refused("pairs … --scored-pairs scored.tsv --output pairs --keep-query", "…/pairs", *OCCUPIED),
     refused(
         "pairs … --scored-pairs scored.tsv --output occupied --overwrite", "…/occupied",
-        "a folder to replace that holds only files of our making", "…",
+        "a folder to replace with only files that pyserini-tasb wrote", "…",
         "choose another --output, or move these files away",
     ),
     refused("pseudo-queries … --output occupied", "…/occupied", *OCCUPIED),
@@ -518,7 +518,8 @@ DONE = [
     done("encode … --output vectors", "vectors: 123 vectors of 32 float32 numbers, …\n", changed="vectors/corpus.json"),
     done(
         "export …",
-        "new: model in fp32; …\n  beside torch in fp32: cosine 1.000000 …\n  use it: --encoder tasb:new/….yaml\n",
+        "new: model in fp32; …\n  compared with torch in fp32: cosine 1.000000 …\n"
+        "  use it: --encoder tasb:new/….yaml\n",
         new="new/config.json new/export.json new/model.onnx new/tokenizer*.json new/*.yaml",
     ),
     done(
@@ -555,7 +556,7 @@ DONE = [
     ),
     done(
         "validation-set …",
-        "new: 10 of 10 queries, … passages\n… candidates a query; …\nthe baseline run on these queries: nDCG@10 …\n",
+        "new: 10 of 10 queries, … passages\n… candidates per query; …\nthe baseline run on these queries: nDCG@10 …\n",
         new=f"{STORE} new/baseline.txt new/candidates.npy new/offsets.npy new/qrels.txt",
     ),
     done(
@@ -581,10 +582,11 @@ DONE = [
         new=files_of_training("trained"),
     ),
     done(  # the home of this test has no card of it
-        "train … --set output=trained-before", "…", "…; going on after step 2\n…", changed="trained-before/outcome.json"
+        "train … --set output=trained-before", "…", "…; continuing after step 2\n…",
+        changed="trained-before/outcome.json",
     ),
     done(
-        "train … --set output=trained-before max_steps=3", "…", "…; going on after step 2\n…",
+        "train … --set output=trained-before max_steps=3", "…", "…; continuing after step 2\n…",
         new="trained-before/checkpoints/step-00000003/*", changed="trained-before/*",
     ),
     done(
@@ -617,7 +619,7 @@ DONE = [
     ),
     done("score … --model model", "new.tsv: … pairs, … distinct scores; …\n  model agrees …", new="new.tsv"),
     done("score … --model model --output mine.txt --overwrite", "mine.txt: …", changed="mine.txt"),
-    done("rerank …", "new.run: 10 queries, … passages; … passages a second\n", new="new.run"),
+    done("rerank …", "new.run: 10 queries, … passages; … passages per second\n", new="new.run"),
     done("rerank … --output mine.txt --overwrite", "mine.txt: 10 queries, …\n", changed="mine.txt"),
     done(
         "rerank-depths …",
@@ -682,7 +684,7 @@ DONE = [
     done("regress missing.yaml", "…\n1 condition: 1 MISSING; …\n", new=RESULTS, status=2),
     done("regress ok.yaml --report new", "…", new=f"{RESULTS} new/index.html new/report.md new/junit.xml"),
     done("report … --results regressed", "new/index.html\n", new="new/index.html new/report.md new/junit.xml"),
-    done("doctor index vectors", "OK  index …\nOK  vectors …\n\nall well\n"),
+    done("doctor index vectors", "OK  index …\nOK  vectors …\n\neverything is fine\n"),
     done("doctor index --json", '[\n  {\n    "name": "index",\n    "status": "ok",\n…]\n'),
     done("doctor occupied", "!!  occupied … check the path\n\n1 problem(s), 0 warning(s)\n", status=1),
 ]  # fmt: skip

@@ -26,7 +26,7 @@ def test_one_process_at_a_time_and_a_killed_one_holds_nobody_up(tmp_path):
     folder = tmp_path / "a" / "b"
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(HOLDER), folder], stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"here\n"
-        with pytest.raises(TasbError, match=rf"at work \(process {other.pid} on"), locked_folder(folder):
+        with pytest.raises(TasbError, match=rf"running \(process {other.pid} on"), locked_folder(folder):
             pass
         assert (folder / ".lock").exists()  # whoever is refused leaves the holder's file
         other.send_signal(signal.SIGKILL)
@@ -48,7 +48,7 @@ def test_a_lock_that_its_holder_has_just_removed_is_not_taken_for_one(tmp_path, 
     monkeypatch.setattr(fcntl, "flock", flock)
     with lock_file(path):
         assert path.exists()
-        with pytest.raises(TasbError, match="another one is at work"), lock_file(path):
+        with pytest.raises(TasbError, match="another one is running"), lock_file(path):
             pass
     assert not path.exists()
 

@@ -70,7 +70,7 @@ def test_the_kind_of_a_folder(folder, kind):
         ("others", FAISS, "a folder with 0.txt, 1.txt, 10.txt, 11.txt, 12.txt, 13.txt, 14.txt, 15.txt, …", "check"),
         ("empty", FAISS, "an empty folder", "check"),
         ("fais", FAISS, "no such folder", "did you mean `faiss`?"),
-        ("others/1.txt", FAISS, "a file", "give its folder, if that is meant"),
+        ("others/1.txt", FAISS, "a file", "if you mean its folder, give that"),
     ],
 )
 def test_what_may_have_been_meant(tmp_path, given, wanted, found, do):

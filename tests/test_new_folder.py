@@ -100,7 +100,7 @@ def test_two_builds_at_a_time_are_refused_and_a_killed_one_is_cleared_away(tmp_p
     command = [sys.executable, "-c", textwrap.dedent(program), tmp_path / "new"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"here\n"
-        with pytest.raises(TasbError, match="another one is at work"):
+        with pytest.raises(TasbError, match="another one is running"):
             write(tmp_path / "new", "1")
         other.send_signal(signal.SIGKILL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.lock", "new.part"]

@@ -203,7 +203,7 @@ def test_an_output_is_no_input(verb, folder, capsys):
     output = {"score": "scored.tsv", "tune": "mine.yaml"}.get(verb, "bm25.run")
     before = everything(folder)
     assert tasb(*typed(command, output), "--overwrite") == 2
-    assert "found:    it is an input, too" in capsys.readouterr().err
+    assert "found:    it is also an input" in capsys.readouterr().err
     assert everything(folder) == before
 
 

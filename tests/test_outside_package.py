@@ -275,7 +275,7 @@ def test_regressions_of_others_run_code_of_trusted_packages_only(tasb, files):
     regress = ("regress", "sent.yaml", "--output", "results")
     done = tasb(*regress, check=False)
     assert done.returncode == 2
-    assert "names code of tasb_outside, a package that you have not said you trust" in done.stderr
+    assert "names code of tasb_outside, a package that you do not trust yet" in done.stderr
     assert not (files / "results").exists()
     assert "REFUSED" not in tasb(*regress, "--dry-run", "--trust", "tasb_outside").stdout
 

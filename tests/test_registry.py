@@ -207,7 +207,7 @@ def test_a_name_that_is_none(scorings, outside):
 @pytest.mark.parametrize(
     ("name", "found", "do"),
     [
-        ("some_package.halves:quarter", "no `quarter` there", "name what stands there"),
+        ("some_package.halves:quarter", "no `quarter` there", "give the name of an object in that module"),
         ("some_package.halves:hafl", "no `hafl` there", "did you mean `half`?"),
         ("gone.module:x", "ModuleNotFoundError: No module named 'gone'", "install its package"),
     ],

@@ -91,7 +91,7 @@ def test_what_is_behind_the_certain_bytes_is_cut_off(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    refused = pytest.raises(TasbError, match=r"out\.lock\n(?s:.*)another one is at work")
+    refused = pytest.raises(TasbError, match=r"out\.lock\n(?s:.*)another one is running")
     with partial_file(tmp_path / "out", "a file"), refused, partial_file(tmp_path / "out", "a file"):
         pass
 

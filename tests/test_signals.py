@@ -170,12 +170,12 @@ def test_while_a_command_of_a_killed_verb_ends_a_second_run_is_refused(tmp_path)
         process.wait_until((job.output / "began").exists)
         process.popen.kill()
         process.popen.wait()
-        with pytest.raises(TasbError, match="another one is at work"), locked_folder(job.output):
+        with pytest.raises(TasbError, match="another one is running"), locked_folder(job.output):
             pass
         with marked(job.command) as second:
             _, err = second.popen.communicate()
         assert second.popen.returncode == 2
-        assert f"another one is at work (process {process.popen.pid} " in err
+        assert f"another one is running (process {process.popen.pid} " in err
         assert process.living()
         assert not process.orphans()
     (job.output / "go").touch()

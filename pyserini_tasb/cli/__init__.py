@@ -1,1 +1,1 @@
-"""The command line: it alone parses, prints and exits."""
+"""The command line: the only room that parses, prints and exits."""

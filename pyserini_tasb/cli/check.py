@@ -28,13 +28,13 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|PATH",
         help="A regression's name, such as dl19-passage.tasb, or the path of its file (regressions/README.md).",
     )
-    parser.add_argument("--all", action="store_true", help="Take every regression that exists.")
+    parser.add_argument("--all", action="store_true", help="Select every regression.")
     parser.add_argument(
         "--match",
         action="append",
         default=[],
         metavar="GLOB",
-        help="Take the regressions whose names match, such as 'dl19*'. May be given again.",
+        help="Select the regressions whose names match a pattern, such as 'dl19*'. May be given again.",
     )
     parser.add_argument(
         "--2cr",
@@ -42,49 +42,54 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:CONDITION",
-        help="Take a condition of Pyserini's own, such as msmarco-v1-passage:distilbert-kd-tasb-pytorch. "
+        help="Select one of Pyserini's own conditions, such as msmarco-v1-passage:distilbert-kd-tasb-pytorch. "
         "May be given again.",
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--list", action="store_true", help="Only list the conditions, and run nothing.")
+    instead.add_argument("--list", action="store_true", help="List the conditions and run nothing.")
     instead.add_argument(
-        "--dry-run", action="store_true", help="Only print the commands, how big they are, and what is missing."
+        "--dry-run", action="store_true", help="Print the commands, their sizes and what is missing, and run nothing."
     )
     instead.add_argument(
         "--export-2cr",
         metavar="FILE",
-        help="Only write the conditions to a new file in the format of Pyserini's 2CR, as far as it can hold them; "
-        "- is standard output.",
+        help="Write the conditions to a new file in the format of Pyserini's two-click reproductions (2CR), without "
+        "what that format cannot express, and run nothing; - is standard output.",
     )
     parser.add_argument(
-        "--stage", choices=("index", "search", "fuse", "rerank", "evaluate"), help="Run only stages of this kind."
+        "--stage", choices=("index", "search", "fuse", "rerank", "evaluate"), help="Run only the stages of this kind."
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="Run N conditions at a time (default: %(default)s)."
+        "--jobs", type=int, default=1, metavar="N", help="Run N conditions at the same time (default: %(default)s)."
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="Run everything again, also what an earlier run finished with the same inputs, commands and versions; and "
-        "replace files that exist at --export-2cr or --report.",
+        help="Run everything again, even stages that an earlier run finished with the same inputs, commands and "
+        "versions. Also replace existing files at --export-2cr and --report.",
     )
-    parser.add_argument("--download", action="store_true", help="Let Pyserini download what is missing, however big.")
+    parser.add_argument("--download", action="store_true", help="Let Pyserini download missing files of any size.")
     parser.add_argument(
         "--allow-commands",
         action="store_true",
-        help="Run any command of files from elsewhere. Do this only if you trust their authors.",
+        help="Allow any command in regression files of others. Do this only if you trust their authors.",
     )
     _add_allow_higher(parser)
     parser.add_argument(
-        "--output", default="regress-out", metavar="DIR", help="The folder of outputs (default: %(default)s)."
+        "--output",
+        default="regress-out",
+        metavar="DIR",
+        help="The folder for everything that the run writes (default: %(default)s).",
     )
     parser.add_argument(
         "--report",
         metavar="DIR",
-        help="Write index.html, report.md and junit.xml of these conditions into this folder.",
+        help="Also write a report on these conditions into this folder: index.html, report.md and junit.xml.",
     )
     parser.add_argument(
-        "--recorded", metavar="DIR", help="The folder of what earlier runs measured (default: in the user's folder)."
+        "--recorded",
+        metavar="DIR",
+        help="The folder with the values that earlier runs measured (default: a folder in your home).",
     )
 
 
@@ -94,7 +99,7 @@ def _report_regress(result: Regressions, _options: argparse.Namespace) -> int:
 
 
 def exit_status(result: Regressions) -> int:
-    """0 where all is OK or recorded, 1 where a check failed, 2 where nothing failed and something could not run."""
+    """0 if all checks are OK or recorded; 1 if one failed; 2 if none failed and something could not run."""
     if result.failed:
         return CHECK_FAILED
     return COULD_NOT_RUN if result.missing else 0
@@ -104,18 +109,18 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         metavar="DIR",
-        help="The folder that `tasb regress` wrote, its --output (default: regress-out; with --studies, none).",
+        help="The --output folder of `tasb regress` (default: regress-out; with --studies, none).",
     )
     parser.add_argument(
         "--studies",
         nargs="+",
         default=[],
         metavar="DIR",
-        help="The folders that `tasb study` wrote: the `output` of their files.",
+        help="The folders that `tasb study` wrote: `output` in their YAML files.",
     )
     _add_allow_higher(parser)
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="The folder that gets index.html, report.md and junit.xml."
+        "--output", required=True, metavar="DIR", help="The folder for index.html, report.md and junit.xml."
     )
     add_overwrite_option(parser)
 
@@ -126,8 +131,8 @@ def _add_allow_higher(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="GLOB",
-        help="Do not fail the regressions whose names match for values higher than expected: somebody has explained "
-        "them.",
+        help="Accept values that are higher than expected in the regressions whose names match. Use it when the "
+        "difference is explained.",
     )
 
 
@@ -137,7 +142,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=(),
         metavar="INDEX",
-        help="Check these indexes and vector folders, and not the machine. All of each is read.",
+        help="Check these indexes and vector folders instead of the machine. The command reads all their files.",
     )
     _add_json(parser)
 
@@ -168,7 +173,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         "--output",
         default="demo-out",
         metavar="DIR",
-        help="The folder that all goes to (default: %(default)s). What is finished there does not run again.",
+        help="The folder for everything that the demo writes (default: %(default)s). Finished steps do not run again.",
     )
 
 
@@ -180,20 +185,20 @@ def _report_demo(result: Demo, _options: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         "regress",
-        "Run named conditions and check their numbers (docs/regressions.md).",
+        "Run published experiments by name and check their scores (docs/regressions.md).",
         example="tasb regress dl19-passage.tasb --report page",
         add_options=_add_regress,
         report=_report_regress,
     ),
     Verb(
         "report",
-        "Make a page of what `tasb regress` and `tasb study` left.",
+        "Write a page that reports the results of `tasb regress` and `tasb study`.",
         example="tasb report --results regress-out --output page",
         add_options=_add_report,
     ),
     Verb(
         "doctor",
-        "Check this machine, or indexes, and say what to type.",
+        "Check this machine or an index, and print the command that fixes each problem.",
         example="tasb doctor",
         add_options=_add_doctor,
         report=_report_doctor,
@@ -201,7 +206,7 @@ VERBS = (
     ),
     Verb(
         "list",
-        "List what has a name: encoders, fusion methods, losses and more.",
+        "List the names of encoders, fusion methods, losses and more.",
         example="tasb list encoders",
         add_options=_add_list,
         report=_report_list,
@@ -210,7 +215,7 @@ VERBS = (
     ),
     Verb(
         "demo",
-        "Train on CACM in minutes, and search it.",
+        "Train a model on CACM, a small collection, in minutes, and search with it.",
         example="tasb demo --output demo-out",
         add_options=_add_demo,
         report=_report_demo,

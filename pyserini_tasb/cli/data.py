@@ -31,30 +31,37 @@ MIN_RELEVANCE = "The lowest grade of a positive in the judgments (default: %(def
 
 
 def _add_pairs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", required=True, metavar="DIR", help="The folder of the store; it is new or empty.")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="The folder for the pairs. It must be new or empty."
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--scored-pairs",
         nargs="+",
         metavar="FILE",
-        help="Files with a pair a line: [pos_score neg_score | margin] qid pos_pid neg_pid, between tabs.",
+        help="Files with a pair of ids per line: [pos_score neg_score | margin] qid pos_pid neg_pid, separated by "
+        "tabs.",
     )
     source.add_argument(
         "--triples",
         metavar="FILE",
-        help="A file with a pair of texts a line: [pos_score neg_score] query positive negative, between tabs.",
+        help="A file with a pair of texts per line: [pos_score neg_score] query positive negative, separated by tabs.",
     )
     source.add_argument(
-        "--qrels", metavar="NAME|PATH", help="Judgments that say what is positive. The negatives come from --negatives."
+        "--qrels",
+        metavar="NAME|PATH",
+        help="The judgments, which give the positives. The negatives come from --negatives.",
     )
     parser.add_argument(
-        "--negatives", metavar="NAME|PATH", help="With --qrels: a run. What is in it and not positive is negative."
+        "--negatives",
+        metavar="NAME|PATH",
+        help="A run. Its documents that are not positive are the negatives (with --qrels).",
     )
     parser.add_argument(
         "--negatives-per-query",
         type=int,
         metavar="N",
-        help="With --negatives: draw N of a query's negatives (default: take all).",
+        help="Draw N negatives for each query (with --negatives; default: all).",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
     add_fields_options(parser)
@@ -62,11 +69,11 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--known-positives",
         metavar="NAME|PATH",
-        help="Never take as a negative what these judgments call relevant for its query.",
+        help="More judgments. Passages that they call relevant for a query never become its negatives.",
     )
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
     parser.add_argument("--seed", type=int, default=0, help="The seed of --negatives-per-query (default: %(default)s).")
-    parser.add_argument("--skip-bad", action="store_true", help="Leave out and count faulty lines instead of stopping.")
+    parser.add_argument("--skip-bad", action="store_true", help="Skip and count faulty lines instead of stopping.")
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
     add_overwrite_option(parser)
@@ -79,16 +86,18 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     add_fields_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--index", metavar="DIR", help="A Lucene index, a folder or a name of Pyserini's, to search with BM25."
+        "--index",
+        metavar="DIR",
+        help="Search this Lucene index with BM25: a folder, or the name of a prebuilt index of Pyserini.",
     )
     source.add_argument(
         "--dense-index",
         metavar="DIR",
-        help="A Faiss index, a folder or a name of Pyserini's, to search with --encoder.",
+        help="Search this Faiss index with --encoder: a folder, or the name of a prebuilt index of Pyserini.",
     )
-    source.add_argument("--run", metavar="NAME|PATH", help="A run whose hits are taken, instead of a search.")
+    source.add_argument("--run", metavar="NAME|PATH", help="Use the hits of this run instead of a search.")
     parser.add_argument(
-        "--encoder", metavar="NAME", help="The encoder of the queries for --dense-index: the one that it was made with."
+        "--encoder", metavar="NAME", help="The query encoder for --dense-index: the encoder that made the index."
     )
     add_allow_other_encoder_option(parser)
     parser.add_argument(
@@ -98,27 +107,28 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
         help="A new file of pairs, for `tasb pairs --scored-pairs`; - is standard output.",
     )
     parser.add_argument(
-        "--hits", type=int, default=200, metavar="N", help="Look at N hits of each query (default: %(default)s)."
+        "--hits", type=int, default=200, metavar="N", help="Use the N best hits of each query (default: %(default)s)."
     )
     parser.add_argument(
-        "--skip-top", type=int, default=0, metavar="N", help="Leave out the first N hits (default: %(default)s)."
+        "--skip-top", type=int, default=0, metavar="N", help="Skip the N best hits (default: %(default)s)."
     )
-    parser.add_argument("--per-query", type=int, metavar="N", help="Keep N negatives of each query (default: all).")
+    parser.add_argument("--per-query", type=int, metavar="N", help="Keep N negatives for each query (default: all).")
     parser.add_argument(
         "--sampling",
         choices=["top", "random", "stratified"],
         default="stratified",
-        help="Keep the first hits, random ones, or some of each range of scores (default: %(default)s).",
+        help="The choice of negatives: the best hits, random hits, or some from each range of scores (default: "
+        "%(default)s).",
     )
     parser.add_argument("--score-with", metavar="NAME", help="A model that scores the pairs.")
     parser.add_argument(
         "--vectors",
         metavar="DIR",
-        help="The corpus's vectors that `tasb encode` made with the encoder of --score-with, so that passages are not "
-        "encoded again.",
+        help="The corpus's vectors from `tasb encode`, made with the encoder of --score-with. With them, passages "
+        "are not encoded again.",
     )
     parser.add_argument(
-        "--margin-cutoff", type=float, metavar="M", help="With --score-with: drop pairs whose margin is not above M."
+        "--margin-cutoff", type=float, metavar="M", help="Drop pairs whose margin is not above M (with --score-with)."
     )
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
@@ -137,8 +147,8 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
         "--source",
         choices=["title", "sentence", "auto"],
         default="auto",
-        help="Make queries of the titles, of the first sentences, or of the titles where they are long enough, "
-        "and else of the sentences (default: %(default)s).",
+        help="The text that becomes a query: the title, the first sentence, or the title if it is long enough and "
+        "else the sentence (default: %(default)s).",
     )
     parser.add_argument(
         "--min-words", type=int, default=3, metavar="N", help="Leave out shorter queries (default: %(default)s)."
@@ -146,10 +156,10 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-words", type=int, default=25, metavar="N", help="Cut longer queries (default: %(default)s)."
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="Keep N queries, drawn at random (default: all).")
+    parser.add_argument("--limit", type=int, metavar="N", help="Keep N queries, chosen at random (default: all).")
     parser.add_argument("--seed", type=int, default=0, help="The seed of --limit (default: %(default)s).")
     parser.add_argument(
-        "--write-collection", action="store_true", help="Write the corpus too, without the words of the queries."
+        "--write-collection", action="store_true", help="Also write the corpus, without the words that became queries."
     )
     add_overwrite_option(parser)
 
@@ -158,29 +168,34 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
     parser.add_argument("--qrels", required=True, metavar="NAME|PATH", help=QRELS)
     parser.add_argument(
-        "--run", required=True, metavar="NAME|PATH", help="The run of a baseline, which gives candidates."
+        "--run",
+        required=True,
+        metavar="NAME|PATH",
+        help="The run of a first stage, such as BM25, which gives the candidates.",
     )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     add_fields_options(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="The folder of the set; it is new or empty.")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="The folder for the validation set. It must be new or empty."
+    )
     parser.add_argument(
         "--queries-sampled",
         type=int,
         default=VALIDATION_QUERIES,
         metavar="N",
-        help="Take at most N queries (default: %(default)s).",
+        help="Sample at most N queries (default: %(default)s).",
     )
     parser.add_argument(
         "--sampling",
         choices=["uniform", "stratified"],
         default="uniform",
-        help="Sample all queries alike, or as many of each range of --stratify-by (default: %(default)s).",
+        help="Sample uniformly, or equally many queries from each range of --stratify-by (default: %(default)s).",
     )
     parser.add_argument(
         "--stratify-by",
         default="RR@10",
         metavar="MEASURE",
-        help="The measure of the run whose values make the ranges (default: %(default)s).",
+        help="The measure of the run whose values are divided into ranges (default: %(default)s).",
     )
     parser.add_argument(
         "--strata",
@@ -194,7 +209,7 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="Take N candidates of the run for each query (default: %(default)s).",
+        help="Use the N best candidates of the run for each query (default: %(default)s).",
     )
     add_remove_query_option(parser)
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
@@ -203,11 +218,13 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_msmarco(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", required=True, metavar="DIR", help="The folder that everything goes to.")
-    parser.add_argument("--source", metavar="DIR", help="A folder with files of MS MARCO that you have already.")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="The folder for everything that the command writes."
+    )
+    parser.add_argument("--source", metavar="DIR", help="A folder with MS MARCO files that you already have.")
     parser.add_argument("--base-url", metavar="URL", help="Download from the mirror at this address.")
     parser.add_argument(
-        "--skip-download", action="store_true", help="Download nothing, and take files from --source only."
+        "--skip-download", action="store_true", help="Download nothing, and use only files from --source."
     )
 
 
@@ -224,7 +241,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "--pairs",
         nargs="+",
         metavar="TSV",
-        help="Files with a pair a line: [pos_score neg_score | margin] qid pos_pid neg_pid. Only the ids count.",
+        help="Files with a pair per line: [pos_score neg_score | margin] qid pos_pid neg_pid. Only the ids are used.",
     )
     parser.add_argument("--corpus", metavar="PATH", help=CORPUS)
     add_fields_options(parser)
@@ -233,8 +250,8 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="TSV",
-        help="A new file of scored pairs, with a pair a line: pos_score neg_score qid pos_pid neg_pid; - is standard "
-        "output.",
+        help="A new file for the scored pairs, with a pair per line: pos_score neg_score qid pos_pid neg_pid; - is "
+        "standard output.",
     )
     add_allow_reversed_option(parser)
     add_model_options(parser)
@@ -245,56 +262,58 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "--topics",
         required=True,
         metavar="NAME|PATH",
-        help=f"{TOPICS} Or the folder of a pair store, whose queries with pairs are taken.",
+        help=f"{TOPICS} Or the folder from `tasb pairs`, whose queries are clustered.",
     )
     parser.add_argument(
-        "--encoder", required=True, metavar="NAME", help="The encoder of the queries, such as tasb or tasb:NAME."
+        "--encoder", required=True, metavar="NAME", help="The query encoder, such as tasb or tasb:NAME."
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="A folder for clusters.tsv and statistics.json.")
     parser.add_argument(
         "--clusters",
         type=int,
         metavar="K",
-        help="Make K clusters (default: so many that one holds 3 batches, at most 2,000).",
+        help="The number of clusters (default: a number at which a cluster holds 3 batches, and 2,000 at most).",
     )
     parser.add_argument(
         "--batch-size",
         type=int,
         default=32,
         metavar="N",
-        help="The batch size of the training, which decides the default of --clusters (default: %(default)s).",
+        help="The batch size of the training, from which the default of --clusters follows (default: %(default)s).",
     )
     parser.add_argument(
         "--metric",
         choices=["spherical", "euclidean"],
         default="spherical",
-        help="Compare vectors by inner product, as in the released code, or by distance, as in the paper "
-        "(default: %(default)s).",
+        help="The similarity: spherical is the inner product, as in the released code; euclidean is the distance, as "
+        "in the paper (default: %(default)s).",
     )
     parser.add_argument(
         "--iterations", type=int, default=10, metavar="N", help="Stop after N iterations (default: %(default)s)."
     )
     parser.add_argument(
-        "--seed", type=int, default=1234, help="The seed of the first centroids (default: %(default)s)."
+        "--seed", type=int, default=1234, help="The random seed of the first centroids (default: %(default)s)."
     )
     parser.add_argument(
         "--points-per-centroid",
         type=int,
         default=256,
         metavar="N",
-        help="Compute centroids from at most N queries a cluster (default: %(default)s).",
+        help="Compute the centroids from at most N queries per cluster (default: %(default)s).",
     )
     parser.add_argument("--device", default="cpu", help=DEVICE)
     add_backend_option(parser)
     parser.add_argument(
         "--vectors",
         metavar="NPY",
-        help="Read the queries' vectors from this file, or write them to it if there is none.",
+        help="The file of the queries' vectors: read if it exists, else written.",
     )
     parser.add_argument(
-        "--labels", metavar="TSV", help="Compare the clusters with these labels: a file with a qid and a label a line."
+        "--labels",
+        metavar="TSV",
+        help="Compare the clusters with these labels: a file with a qid and a label per line.",
     )
-    parser.add_argument("--picture", action="store_true", help="Draw sample clusters into clusters.png.")
+    parser.add_argument("--picture", action="store_true", help="Draw a sample of the clusters into clusters.png.")
     add_overwrite_option(parser)
 
 
@@ -302,7 +321,7 @@ def _add_keep_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-query",
         action="store_true",
-        help="Keep a negative that is the query itself: a passage with its text, or with its id and 90 %% of its "
+        help="Keep negatives that are the query itself: a passage with its text, or with its id and 90 %% of its "
         "words.",
     )
 
@@ -316,7 +335,7 @@ def _print_in_options(result: Any, options: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         "pairs",
-        "Build a store of training pairs from what you have.",
+        "Build training pairs from judgments, triples or scored pairs.",
         example="tasb pairs --scored-pairs scored.tsv --corpus documents.tsv --topics queries.tsv --output pairs",
         add_options=_add_pairs,
     ),
@@ -329,20 +348,20 @@ VERBS = (
     ),
     Verb(
         "pseudo-queries",
-        "Make queries for a corpus that has none.",
+        "Make training queries from the titles and sentences of a corpus.",
         example="tasb pseudo-queries --corpus corpus.tsv --output queries",
         add_options=_add_pseudo_queries,
         report=_print_in_options,
     ),
     Verb(
         "validation-set",
-        "Build the set of queries that early stopping looks at.",
+        "Build a validation set, which decides when training stops.",
         example="tasb validation-set --topics dev.tsv --qrels dev.qrels --run bm25.txt --corpus c.tsv --output dev",
         add_options=_add_validation_set,
     ),
     Verb(
         "msmarco",
-        "Get MS MARCO training data with the published teacher scores.",
+        "Download and prepare MS MARCO training data with the published teacher scores.",
         example="tasb msmarco --output msmarco",
         add_options=_add_msmarco,
     ),
@@ -354,7 +373,7 @@ VERBS = (
     ),
     Verb(
         "cluster",
-        "Cluster the training queries into topics.",
+        "Cluster the training queries by topic, for TAS-Balanced batches.",
         example="tasb cluster --topics pairs --encoder tasb:minilm --output clusters",
         add_options=_add_cluster,
     ),

@@ -28,27 +28,29 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         "--encoder",
         required=True,
         metavar="NAME|PATH",
-        help="The encoder: tasb, tasb:NAME (`tasb list encoders`), a model's folder or hub id, or a card's path.",
+        help="The encoder: tasb, tasb:NAME (`tasb list encoders`), a model's folder or hub id, or the path of an "
+        "encoder card.",
     )
     parser.add_argument(
         "--corpus",
         required=True,
         nargs="+",
         metavar="PATH",
-        help=f"{CORPUS} Several are taken one after the other.",
+        help=f"{CORPUS} Several are read one after the other.",
     )
     add_fields_options(parser)
     parser.add_argument(
         "--kind",
         choices=("passage", "query"),
         default="passage",
-        help="Give the texts the encoder card's prefix and length cap for such texts (default: %(default)s).",
+        help="The kind of the texts, which decides their prefix and length limit in the encoder card (default: "
+        "%(default)s).",
     )
     parser.add_argument(
         "--output",
         required=True,
         metavar="DIR",
-        help="The folder of the vectors: a new one, or one that the same command began.",
+        help="The folder for the vectors: a new one, or one that the same command began.",
     )
     parser.add_argument(
         "--output-format",
@@ -56,11 +58,14 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         choices=("faiss", "jsonl", "parquet", "npy"),
-        help="Write the vectors as DIR/FORMAT for other programs, too. A later command may ask for more formats: "
-        "nothing is encoded again.",
+        help="Also write the vectors to DIR/FORMAT for other programs. A later command can add formats without "
+        "encoding again.",
     )
     parser.add_argument(
-        "--max-length", type=int, metavar="N", help="Keep so many tokens of a text (default: the encoder card's)."
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="Keep at most N tokens of a text (default: the encoder card's limit).",
     )
     add_precision_option(parser)
     parser.add_argument(
@@ -71,8 +76,8 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         "--unit-size",
         type=int,
         metavar="N",
-        help="Write so many passages at once. An interruption loses the passages of one unit (default: 16384, or what "
-        "DIR was begun with).",
+        help="Write N passages at a time, as one unit. An interruption loses one unit at most (default: 16384, or "
+        "the size that DIR was begun with).",
     )
     add_backend_option(parser)
     shared = parser.add_mutually_exclusive_group()
@@ -81,12 +86,12 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="Share the units out to N processes of this machine (default: %(default)s).",
+        help="Encode in N processes on this machine (default: %(default)s).",
     )
     shared.add_argument(
         "--shard",
         metavar="i/n",
-        help="Encode only every n-th unit, from the i-th on, counted from 0: for n machines that share DIR.",
+        help="Encode only every n-th unit, starting at the i-th, counted from 0. Use it on n machines that share DIR.",
     )
 
 
@@ -108,25 +113,29 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("fp32", "int8"),
         default="fp32",
-        help="Compute in fp32, or multiply matrices in int8, which is faster and less accurate (default: %(default)s).",
+        help="The number format of matrix products: fp32, or int8, which is faster and less accurate (default: "
+        "%(default)s).",
     )
     parser.add_argument(
         "--sample",
         nargs=2,
         metavar=("CORPUS", "TOPICS"),
-        help="Compare vectors and rankings on these texts (default: 128 abstracts and 64 queries of CACM). Both may be "
-        "READER:PATH (docs/extend.md).",
+        help="The texts on which the exported model is compared with the original (default: 128 abstracts and 64 "
+        "queries of CACM). Both may be READER:PATH (docs/extend.md).",
     )
     add_fields_options(parser, "--sample")
     parser.add_argument(
-        "--force", action="store_true", help="Write the model even if it lost more accuracy than it should."
+        "--force", action="store_true", help="Write the model even if it loses more accuracy than allowed."
     )
     add_overwrite_option(parser)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--vectors", required=True, metavar="DIR", help="The output of `tasb encode`, or a flat Faiss folder."
+        "--vectors",
+        required=True,
+        metavar="DIR",
+        help="The vectors: the output of `tasb encode`, or the folder of a flat Faiss index.",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="A new folder for the index.")
     parser.add_argument(
@@ -140,31 +149,31 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine",
         choices=("fp32", "fp16"),
-        help="Rank what the index finds again by the vectors themselves, kept in this type.",
+        help="Re-rank the index's hits by the original vectors, which the index then keeps in this type.",
     )
     parser.add_argument(
         "--parameters",
         metavar="NAME=VALUE,…",
-        help="Keep these parameters of the search in the index, such as nprobe=64,k_factor_rf=8.",
+        help="Store these search parameters in the index, such as nprobe=64,k_factor_rf=8.",
     )
     parser.add_argument(
-        "--sample", type=at_least_one, metavar="N", help="Train on so many vectors (default: by the kind)."
+        "--sample",
+        type=at_least_one,
+        metavar="N",
+        help="Train the index on N vectors (default: a number that depends on the kind).",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="The seed of everything that is drawn at random (default: %(default)s)."
-    )
+    parser.add_argument("--seed", type=int, default=0, help="The random seed (default: %(default)s).")
     parser.add_argument(
         "--queries",
         metavar="DIR",
-        help="Train a product quantiser (jpq, or a string such as OPQ48,PQ48) to rank for these queries as the vectors "
-        "do. DIR is the output of `tasb encode --kind query`. No judgements are needed.",
+        help="Train a product quantiser (jpq, or a string such as OPQ48,PQ48) to rank as the original vectors do for "
+        "these queries. DIR is the output of `tasb encode --kind query`. Judgments are not needed.",
     )
     parser.add_argument(
         "--topics",
         metavar="NAME|PATH",
-        help="Measure the index with these queries, which --encoder encodes (default: those of --queries that were "
-        "held out, or 200 of the vectors). This is a "
-        "name, such as dl19-passage, a file, or READER:PATH (docs/extend.md).",
+        help="The queries that measure the index's accuracy, encoded by --encoder: a name, such as dl19-passage, a "
+        "file, or READER:PATH (docs/extend.md; default: held-out ones of --queries, or else 200 of the vectors).",
     )
     parser.add_argument("--encoder", metavar="NAME|PATH", help="The encoder of --topics.")
     parser.add_argument(
@@ -173,7 +182,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME|PATH",
-        help="Let these encoders search the index, besides the one that made the vectors.",
+        help="More encoders whose queries may search the index, besides the encoder that made the vectors.",
     )
     add_backend_option(parser)
     add_threads_option(parser)
@@ -183,20 +192,20 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
 VERBS = (
     Verb(
         "encode",
-        "Turn a corpus into vectors; an interrupted command goes on where it stopped.",
+        "Encode a corpus into vectors. Repeat an interrupted command to continue it.",
         example="tasb encode --encoder tasb --corpus collection.tsv --output vectors",
         add_options=_add_encode,
         report=_report_encode,
     ),
     Verb(
         "export",
-        "Write an encoder's model as a folder for ONNX Runtime.",
+        "Export an encoder for ONNX Runtime, which encodes without torch.",
         example="tasb export --encoder tasb:minilm --output minilm-int8 --precision int8",
         add_options=_add_export,
     ),
     Verb(
         "index",
-        "Build a Faiss or Lucene index of vectors.",
+        "Build a Faiss or Lucene index from vectors.",
         example="tasb index --vectors vectors --output index --kind hnsw",
         add_options=_add_index,
     ),

@@ -31,7 +31,8 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--method",
         metavar="NAME",
-        help="The method, instead of a recipe: linear, convex, rrf, combsum, … (`tasb list fusion-methods`), or your "
+        help="The fusion method, instead of a recipe: linear, convex, rrf, combsum, … (`tasb list fusion-methods`), "
+        "or your "
         "own as module:name.",
     )
     _add_runs(parser)
@@ -43,35 +44,38 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--normalization",
         metavar="NAME",
-        help="With --method: make scores comparable by min-max, z-score, … (`tasb list normalizations`), or by your "
-        "own as module:name (default: none).",
+        help="The way to make scores comparable: min-max, z-score, … (`tasb list normalizations`), or your own as "
+        "module:name (with --method; default: none).",
     )
     parser.add_argument(
         "--missing",
         metavar="RULE",
-        help="With --method: the score that a document gets from a run that lacks it: minimum, zero, theoretical, "
-        "drop, … (`tasb list missing`; default: the method's).",
+        help="The score of a document in a run that lacks it: minimum, zero, theoretical, drop, … (`tasb list "
+        "missing`; with --method; default: the method's).",
     )
     parser.add_argument(
         "--minimums",
         nargs="+",
         type=float,
         metavar="S",
-        help="With --method: the lowest score that each run's model can give, for theoretical and theoretical-min.",
+        help="The lowest score that each run's model can give, for theoretical and theoretical-min (with --method).",
     )
     parser.add_argument(
-        "--rrf-k", type=float, metavar="K", help="With --method rrf: the k of its equation (default: 60)."
+        "--rrf-k",
+        type=float,
+        metavar="K",
+        help="The constant k of reciprocal rank fusion (with --method rrf; default: 60).",
     )
     parser.add_argument(
-        "--depth", type=int, metavar="N", help="With --method: take N documents of each list (default: 1000)."
+        "--depth", type=int, metavar="N", help="Use the N best documents of each run (with --method; default: 1000)."
     )
     parser.add_argument(
-        "--hits", type=int, metavar="N", help="With --method: keep N documents for each query (default: 1000)."
+        "--hits", type=int, metavar="N", help="Keep the N best documents for each query (with --method; default: 1000)."
     )
     parser.add_argument(
         "--tag",
         metavar="TAG",
-        help="The last column of the run (default: the recipe's name, or tasb.METHOD).",
+        help="The run's name, in the file's last column (default: the recipe's name, or tasb.METHOD).",
     )
     add_set_option(parser)
     add_overwrite_option(parser)
@@ -91,7 +95,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="NAME|PATH",
-        help=f"{QRELS} If there are several, --runs has the runs of the first, then those of the second, and so on.",
+        help=f"{QRELS} With several, --runs has the runs of the first, then those of the second, and so on.",
     )
     parser.add_argument(
         "--measure",
@@ -103,53 +107,61 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="RECIPE.yaml",
-        help="A new file for the tuned recipe. The curves come beside it as .png and .csv; - is standard output, which "
-        "gets no curves.",
+        help="A new file for the tuned recipe. The tuning curves go beside it as .png and .csv. With -, standard "
+        "output gets the recipe, without curves.",
     )
     parser.add_argument(
-        "--name", metavar="NAME", help="The name of the tuned recipe (default: that of the file; of -, tuned)."
+        "--name",
+        metavar="NAME",
+        help="The name of the tuned recipe (default: the file's name, or tuned for standard output).",
     )
     parser.add_argument(
         "--grid",
         metavar="FROM:TO:STEP",
-        help="The weights to try (default: 0:2:0.005, and 0:2:0.05 with three runs or more). For the method convex, "
-        "they are the share of the second run.",
+        help="The weights to try (default: 0:2:0.005, or 0:2:0.05 with three runs or more). For the method convex, "
+        "they are the second run's share.",
     )
     parser.add_argument(
         "--search",
         choices=("coordinate", "random"),
         default="coordinate",
-        help="With three runs or more: try one weight after the other, or all at random (default: %(default)s).",
+        help="The search for three runs or more: one weight after the other, or all at random (default: %(default)s).",
     )
     parser.add_argument(
         "--samples",
         type=int,
         default=1000,
         metavar="N",
-        help="Try N choices of weights in random search (default: %(default)s).",
+        help="Try N combinations of weights in a random search (default: %(default)s).",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="The seed of folds and of random search (default: %(default)s)."
+        "--seed",
+        type=int,
+        default=0,
+        help="The random seed of the folds and of a random search (default: %(default)s).",
     )
     held_out = parser.add_mutually_exclusive_group()
     held_out.add_argument(
-        "--folds", type=int, metavar="K", help="Hold out each of K parts of the queries in turn (default: 5)."
+        "--folds",
+        type=int,
+        metavar="K",
+        help="Cross-validate: divide the queries into K folds and hold out each in turn (default: 5).",
     )
     held_out.add_argument(
         "--train-queries",
         metavar="FILE",
-        help="Tune on the query ids in this file, one a line, and test on all others.",
+        help="Tune on the queries in this file, one id per line, and test on all others.",
     )
     held_out.add_argument(
         "--test-qrels",
         nargs="+",
         metavar="NAME|PATH",
-        help="Test on the judgments of other topics, whose runs are in --test-runs.",
+        help="Test on other topics: these are their judgments, and --test-runs has their runs.",
     )
     parser.add_argument(
         "--test-runs", nargs="+", metavar="NAME|PATH", help="The runs of --test-qrels, in the order of --runs."
     )
-    parser.add_argument("--allow-overlap", action="store_true", help="Allow tests on queries that were tuned on.")
+    parser.add_argument("--allow-overlap", action="store_true", help="Allow a query in both tuning and test.")
     add_set_option(parser)
     add_overwrite_option(parser)
 
@@ -178,7 +190,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--measures",
         nargs="+",
         metavar="MEASURE",
-        help="The measures, as ir-measures writes them, such as AP(rel=2)@1000 (default: those customary for the "
+        help="The measures, as ir-measures writes them, such as AP(rel=2)@1000 (default: the usual ones for these "
         "judgments).",
     )
     add_remove_query_option(parser)
@@ -193,29 +205,35 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_comparison(parser: argparse.ArgumentParser) -> None:
     compared = parser.add_mutually_exclusive_group()
-    compared.add_argument("--baseline", metavar="NAME|PATH", help="The run to test all others against.")
+    compared.add_argument(
+        "--baseline", metavar="NAME|PATH", help="The baseline: the run with which all others are compared."
+    )
     compared.add_argument(
         "--all-pairs",
         action="store_true",
-        help="Test each run against each. Letters name the runs that a run is better than.",
+        help="Compare each run with every other. Letters name the runs that a run is significantly better than.",
     )
     parser.add_argument(
         "--test",
         choices=("t", "randomisation"),
-        help="The test: Student's t or a randomisation test, both paired and two-sided (default: t).",
+        help="The significance test: Student's t or a randomisation test, both paired and two-sided (default: t).",
     )
     parser.add_argument(
         "--seed", type=at_least_zero, metavar="N", help="The seed of the randomisation test (default: 0)."
     )
     parser.add_argument(
-        "--details", action="store_true", help="Show confidence intervals, effect sizes, p, wins, ties and losses."
+        "--details",
+        action="store_true",
+        help="Show confidence intervals, effect sizes, p-values, wins, ties and losses.",
     )
-    parser.add_argument("--per-query", type=at_least_one, metavar="N", help="Show the N queries that changed most.")
+    parser.add_argument(
+        "--per-query", type=at_least_one, metavar="N", help="Show the N queries whose values changed most."
+    )
     parser.add_argument(
         "--topics",
         metavar="NAME|PATH",
-        help="With --per-query: take the queries' texts from here: a name, a file, or READER:PATH (default: the "
-        "bundled topics of the judgments' name).",
+        help="The queries, whose texts --per-query shows: a name, a file, or READER:PATH (default: the bundled "
+        "topics with the name of the judgments).",
     )
 
 
@@ -240,13 +258,13 @@ VERBS = (
     ),
     Verb(
         "tune",
-        "Find the weights of a fusion by cross-validation.",
+        "Tune the weights of a fusion on judged queries, with cross-validation.",
         example="tasb tune --recipe tasb+bm25 --runs dense.txt bm25.txt --qrels dl19-passage --output tuned.yaml",
         add_options=_add_tune,
     ),
     Verb(
         "evaluate",
-        "Score runs as trec_eval does, and test their differences.",
+        "Evaluate runs as trec_eval does, and test their differences for significance.",
         example="tasb evaluate --qrels dl19-passage --runs dl19-passage.tasb run.txt --baseline run.txt",
         add_options=_add_evaluate,
         report=_report_evaluate,

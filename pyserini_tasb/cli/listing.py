@@ -1,4 +1,4 @@
-"""`tasb list`: what has a name, axis by axis. Each axis is imported only when it is asked for."""
+"""`tasb list`: names of each kind, such as encoders. A kind's module is imported only when the kind is listed."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Listing(Result):
 
 
 def listing(axis: str | None = None) -> Listing:
-    """The names of an axis, each with a line about it; without one, the axes.
+    """The names of an axis (a kind of names), each with a line about it; without an axis, all axes.
 
     Args:
         axis: a key of `AXES`.
 
     Raises:
-        TasbError: no such axis, or a recipe of it with a fault.
+        TasbError: no such axis, or one of its recipes has a fault.
     """
     if axis is None:
         rows = [{"axis": name, "description": each.description} for name, each in AXES.items()]
@@ -150,22 +150,28 @@ def _broken(prefix: str, found: Mapping[str, Recipe | TasbError], files: Mapping
 
 
 AXES = {
-    "encoders": Axis("models with a card, for `--encoder`; are their weights here?", _encoders),
-    "back-ends": Axis("what computes vectors, for `--backend`", _registry("back-ends")),
-    "poolings": Axis("how tokens' vectors become a text's, for `pooling` of cards", _registry("poolings")),
-    "pair-scorers": Axis("how a model scores a query with a passage, for `--scorer`", _registry("pair-scorers")),
+    "encoders": Axis("models with a card, for `--encoder`, and whether their weights are on this machine", _encoders),
+    "back-ends": Axis("back ends that compute vectors, for `--backend`", _registry("back-ends")),
+    "poolings": Axis(
+        "ways to make a text's vector from its tokens' vectors, for `pooling` in encoder cards", _registry("poolings")
+    ),
+    "pair-scorers": Axis(
+        "ways in which a model scores a query with a passage, for `--scorer`", _registry("pair-scorers")
+    ),
     "index-kinds": Axis("ways to index vectors, for `tasb index --kind`", _registry("index-kinds")),
     "corpus-readers": Axis("formats of corpora, for `--corpus NAME:PATH`", _registry("corpus-readers")),
     "topic-readers": Axis("formats of topics, for `--topics NAME:PATH`", _registry("topic-readers")),
-    "fusion-recipes": Axis("what `tasb hybrid --recipe` and `tasb fuse --recipe` take", _recipes("fusion")),
+    "fusion-recipes": Axis("fusion recipes, for `tasb hybrid --recipe` and `tasb fuse --recipe`", _recipes("fusion")),
     "fusion-methods": Axis("ways to fuse runs, for `--method`", _registry("fusion-methods")),
     "normalizations": Axis("ways to make scores comparable, for `--normalization`", _registry("normalizations")),
-    "missing": Axis("scores of documents that a run lacks, for `--missing`", _missing),
+    "missing": Axis("scores for documents that a run lacks, for `--missing`", _missing),
     "pairwise-losses": Axis("losses on pairs, for `loss.pairwise` of training", _registry("pairwise-losses")),
     "in-batch-losses": Axis("losses on a whole batch, for `loss.in_batch` of training", _registry("in-batch-losses")),
-    "in-batch-teachers": Axis("ways to score a batch, for `teacher.kind` of training", _registry("in-batch-teachers")),
+    "in-batch-teachers": Axis(
+        "in-batch teachers, which score a whole batch, for `teacher.kind` of training", _registry("in-batch-teachers")
+    ),
     "samplings": Axis("ways to compose batches, for `sampling.strategy` of training", _registry("samplings")),
-    "binnings": Axis("ways to divide margins, for `sampling.binning` of training", _registry("binnings")),
-    "schedules": Axis("the learning rate's schedules, for `schedule.name` of training", _registry("schedules")),
-    "regressions": Axis("conditions with known numbers, for `tasb regress`", _recipes("regressions")),
+    "binnings": Axis("ways to divide pairs by margin, for `sampling.binning` of training", _registry("binnings")),
+    "schedules": Axis("schedules of the learning rate, for `schedule.name` of training", _registry("schedules")),
+    "regressions": Axis("experiments with published scores, for `tasb regress`", _recipes("regressions")),
 }

@@ -90,10 +90,10 @@ def _run(words: Sequence[str]) -> int:
 
 
 def build_parser(words: Container[str] | None = None) -> Parser:
-    """The tree of verbs, without importing what any of them needs.
+    """The parser of all verbs. It imports nothing that only one of them needs.
 
     Args:
-        words: what was typed; only verbs among these words get their options. By default, all do.
+        words: the words that the user typed; only verbs among them get their options. By default, all do.
     """
     width = max(len(verb.name) for group in GROUPS.values() for verb in group)
     lines = []
@@ -101,7 +101,8 @@ def build_parser(words: Container[str] | None = None) -> Parser:
         lines += [f"{title}:", *(f"  {verb.name:<{width}}  {verb.summary}" for verb in group), ""]
     parser = Parser(
         prog="tasb",
-        description="TAS-B dense retrieval for Pyserini. `tasb VERB --help` explains a verb.",
+        usage="tasb [-h] [--version] [--print-completion {bash,zsh}] VERB …",
+        description="TAS-B dense retrieval for Pyserini. `tasb VERB --help` explains a verb and its options.",
         epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

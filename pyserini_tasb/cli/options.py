@@ -6,7 +6,7 @@ import argparse
 
 # Help texts of options that verbs declare themselves: some verbs require them, others have other defaults.
 CORPUS = (
-    "The passages: a TSV or JSONL file, a folder of such files, a Lucene index that stores text, a text store, or "
+    "The corpus: a TSV or JSONL file, a folder of such files, a Lucene index that stores text, a text store, or "
     "READER:PATH (docs/extend.md)."
 )
 TOPICS = (
@@ -15,8 +15,8 @@ TOPICS = (
 QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format or in BEIR's."
 OUTPUT_RUN = "A new file for the run, compressed with gzip if its name ends in .gz; - is standard output."
 DEVICE = "Compute on cpu, cuda:0, … (default: %(default)s)."
-DEVICE_OR_GPU = "Compute on cpu, cuda:0, … (default: a GPU if there is one)."
-ALLOW_BIN = "Accept weights in pytorch_model.bin, a pickle. No code in it is run."
+DEVICE_OR_GPU = "Compute on cpu, cuda:0, … (default: a GPU, or else cpu)."
+ALLOW_BIN = "Accept weights in pytorch_model.bin, a pickle file. Its code is not run."
 RECIPE = "The fusion: a name, such as tasb+bm25, or the path of a YAML file (fusion/README.md)."
 
 
@@ -37,7 +37,7 @@ def add_batch_size_option(parser: argparse.ArgumentParser) -> None:
         type=at_least_one,
         default=64,
         metavar="N",
-        help="Search for so many queries together (default: %(default)s).",
+        help="Search for N queries at a time (default: %(default)s).",
     )
 
 
@@ -46,7 +46,7 @@ def add_backend_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         metavar="NAME",
-        help="The library that computes vectors: auto, torch, onnx, or your own as module:name (default: "
+        help="The back end that computes vectors: auto, torch, onnx, or your own as module:name (default: "
         "$PYSERINI_TASB_BACKEND, or else the encoder card's).",
     )
 
@@ -65,7 +65,7 @@ def add_allow_other_encoder_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-other-encoder",
         action="store_true",
-        help="Search with an encoder that the index does not list. The scores may mean nothing.",
+        help="Search with an encoder that the index does not list. The scores may be meaningless.",
     )
 
 
@@ -75,7 +75,7 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=at_least_one,
         metavar="N",
-        help="Use so many threads (default: $OMP_NUM_THREADS, or the cores that this process may use).",
+        help="Use N threads (default: $OMP_NUM_THREADS, or the cores that this process may use).",
     )
 
 
@@ -87,13 +87,13 @@ def add_fields_options(parser: argparse.ArgumentParser, corpus: str = "--corpus"
         action="extend",
         default=[],
         metavar="FIELD",
-        help=f"Read these fields of {corpus} as the text, joined by spaces: fields of JSON, or columns of a TSV with a "
-        "header (default: title and text, or contents).",
+        help=f"The fields of {corpus} that form a passage's text, joined by spaces: fields of JSON, or columns of a "
+        "TSV with a header (default: title and text, or contents).",
     )
     parser.add_argument(
         "--docid-field",
         metavar="FIELD",
-        help=f"Read this field of {corpus} as the docid (default: id, _id or docid, or a TSV's first column).",
+        help=f"The field of {corpus} that has the docid (default: id, _id or docid, or a TSV's first column).",
     )
 
 
@@ -102,8 +102,8 @@ def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--remove-query",
         action="store_true",
-        help="Drop from a query's documents the one whose id is the query's. Use it where queries are documents of the "
-        "corpus (ArguAna, Quora, CQADupStack). Do not use it where both are numbered independently (Cranfield).",
+        help="Drop the document whose id is the query's id. Use it where queries are documents of the corpus "
+        "(ArguAna, Quora, CQADupStack). Do not use it where both are numbered independently (Cranfield).",
     )
 
 
@@ -112,17 +112,17 @@ def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-reversed",
         action="store_true",
-        help="Go on although the teacher scores most negatives above their positives. Check first that no columns are "
-        "swapped.",
+        help="Continue although the teacher scores most negatives above their positives. Check first that no columns "
+        "are swapped.",
     )
 
 
 def add_overwrite_option(parser: argparse.ArgumentParser, what: str = "--output") -> None:
-    """`--overwrite`, for a verb that refuses what exists."""
+    """`--overwrite`, for a verb that does not replace files by default."""
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help=f"Replace what exists at {what}, once the new one is complete (default: refuse it).",
+        help=f"Replace what exists at {what} once the new one is complete (default: stop with an error).",
     )
 
 
@@ -139,7 +139,7 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 
 
 def at_least_one(text: str) -> int:
-    """An option's whole number from 1 on."""
+    """A whole number of 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
@@ -147,7 +147,7 @@ def at_least_one(text: str) -> int:
 
 
 def at_least_zero(text: str) -> int:
-    """An option's whole number from 0 on."""
+    """A whole number of 0 or more."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{number} is not 0 or more")

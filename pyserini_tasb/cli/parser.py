@@ -1,4 +1,4 @@
-"""Parsing of what was typed: argparse, whose errors say what was expected, what was found and what to do."""
+"""The parser of the command line: argparse, with errors that say what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ _WORDS = (
     (r"argument (?P<one>.+): invalid float value: '(?P<value>.*)'", "a number for {one}", "`{value}`"),
     (r"argument (?P<one>.+): invalid \w+ value: '(?P<value>.*)'", "a whole number for {one}", "`{value}`"),
     (r"argument (?P<one>.+): (?P<value>\S+) is not (?P<range>.+)", "{range} for {one}", "{value}"),
-    (r"ambiguous option: (?P<value>\S+) could match (?P<all>.+)", "one of {all}", "{value}, which begins them all"),
+    (
+        r"ambiguous option: (?P<value>\S+) could match (?P<all>.+)",
+        "one of {all}",
+        "{value}, which could be any of them",
+    ),
 )
 
 
@@ -35,19 +39,19 @@ class Parser(argparse.ArgumentParser):
     _typed: Sequence[str] = ()
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Read what was typed; an unknown option or word ends the process with our error."""
+        """Parse the typed words; an unknown option or word ends the process with our error."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._of_verb(options.verb).refuse_words(unknown)
         return options
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Read what was typed as argparse does, which also calls this for what stands behind a verb."""
+        """Parse the typed words as argparse does, which also calls this for the words after a verb."""
         self._typed = () if args is None else args
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """End the process with what argparse found, in our words."""
+        """End the process with argparse's message in our words."""
         # A required option is missing where it was misspelt.
         if misspelt := [word for word in self._typed if word.startswith("--") and not self._knows(word)]:
             self.refuse_words(misspelt)
@@ -55,10 +59,10 @@ class Parser(argparse.ArgumentParser):
             if said := re.fullmatch(pattern, message, re.DOTALL):
                 words = said.groupdict()
                 self.refuse(expected.format(**words), found.format(**words), self._see_help)
-        self.refuse("options and values that fit", message, self._see_help)
+        self.refuse("valid options and values", message, self._see_help)
 
     def refuse_words(self, words: Sequence[str]) -> NoReturn:
-        """End the process, as no option or argument takes these words."""
+        """End the process: no option or argument takes these words."""
         option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
         if option is None:
             self.refuse("no further argument", f"`{words[0]}`", self._see_help)

@@ -1,4 +1,4 @@
-"""The verbs that search, re-rank, expand and show: search, hybrid, rerank, rerank-depths, expand, show."""
+"""The verbs that search, re-rank, expand and show hits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder",
         metavar="NAME",
-        help="The encoder of the queries: tasb, tasb:NAME (`tasb list encoders`), a model's folder or hub id, or a "
+        help="The query encoder: tasb, tasb:NAME (`tasb list encoders`), a model's folder or hub id, or a "
         "card's path (default: the encoder that made the vectors, if the index names it).",
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
@@ -63,21 +63,27 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         type=at_least_one,
         default=1_000,
         metavar="K",
-        help="Find K passages for each query (default: %(default)s).",
+        help="Return the K best passages for each query (default: %(default)s).",
     )
     add_batch_size_option(parser)
     add_remove_query_option(parser)
-    parser.add_argument("--in-memory", action="store_true", help="Read each index whole instead of mapping its file.")
+    parser.add_argument(
+        "--in-memory", action="store_true", help="Load each index into memory instead of mapping its file."
+    )
     add_allow_other_encoder_option(parser)
     parser.add_argument(
-        "--latency", action="store_true", help="Time encoding and search, too, in batches of 1, 10 and 2,000 queries."
+        "--latency",
+        action="store_true",
+        help="Also measure the time of encoding and search, in batches of 1, 10 and 2,000 queries.",
     )
     parser.add_argument(
         "--latency-queries",
         metavar="NAME|PATH",
         help="The queries that --latency times (default: those of --topics). Equal texts count once.",
     )
-    parser.add_argument("--tag", metavar="TAG", help="The last column of the run (default: the encoder's name).")
+    parser.add_argument(
+        "--tag", metavar="TAG", help="The run's name, in the file's last column (default: the encoder's name)."
+    )
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_backend_option(parser)
     add_threads_option(parser)
@@ -94,7 +100,7 @@ def _report_search(run: Run, options: argparse.Namespace) -> int:
 
 
 def _latency_table(times: Sequence[BatchTimes]) -> str:
-    """The times as text: a line for each batch size, and for each that was left out."""
+    """The times as text: a line for each batch size, measured or skipped."""
     import numpy as np
 
     from pyserini_tasb.retrieval.search import BATCHES
@@ -105,9 +111,9 @@ def _latency_table(times: Sequence[BatchTimes]) -> str:
         parts = (row.encode, row.search, row.encode + row.search)
         values = [value for part in parts for value in (part.mean(), *np.percentile(part, (50, 99)))]
         lines.append([f"batch {row.size:,} ({len(row.encode)} timed)", *map("{:.2f}".format, values)])
-    table = text_table(["milliseconds a batch", *columns], lines, right=range(1, 1 + len(columns)))
+    table = text_table(["milliseconds per batch", *columns], lines, right=range(1, 1 + len(columns)))
     left_out = sorted(BATCHES.keys() - {row.size for row in times})
-    advice = "left out, it needs as many different queries (--latency-queries)"
+    advice = "skipped: it needs at least that many different queries (--latency-queries)"
     return "\n".join([table, *(f"batch {size:,}: {advice}" for size in left_out)])
 
 
@@ -118,33 +124,38 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="DIR|NAME",
-        help="A Faiss index or a Lucene index of vectors for each dense input of the recipe, each a folder or a name "
-        "of Pyserini's (default: the recipe's).",
+        help="An index of vectors (Faiss or Lucene) for each dense input of the recipe: a folder, or the name of a "
+        "prebuilt index of Pyserini (default: the recipe's).",
     )
     parser.add_argument(
         "--sparse-index",
         nargs="+",
         default=(),
         metavar="DIR|NAME",
-        help="A Lucene index for each bm25, doct5query or impact input, in the recipe's order, each a folder or a "
-        "name of Pyserini's (default: the recipe's).",
+        help="A Lucene index for each bm25, doct5query or impact input, in the recipe's order: a folder, or the name "
+        "of a prebuilt index of Pyserini (default: the recipe's).",
     )
     parser.add_argument(
         "--encoder",
         nargs="+",
         default=(),
         metavar="NAME",
-        help="An encoder of the queries for each dense input, such as tasb or tasb:NAME (default: the recipe's).",
+        help="The query encoder for each dense input, such as tasb or tasb:NAME (default: the recipe's).",
     )
     parser.add_argument("--topics", required=True, metavar="NAME|PATH", help=TOPICS)
     parser.add_argument("--output", required=True, metavar="RUN", help=OUTPUT_RUN)
     add_output_format_option(parser)
     parser.add_argument(
-        "--hits", type=at_least_one, metavar="K", help="Find K passages in each index (default: the recipe's depth)."
+        "--hits",
+        type=at_least_one,
+        metavar="K",
+        help="Return the K best passages of each index (default: the recipe's depth).",
     )
     add_remove_query_option(parser)
     add_batch_size_option(parser)
-    parser.add_argument("--tag", metavar="TAG", help="The last column of the run (default: the recipe's name).")
+    parser.add_argument(
+        "--tag", metavar="TAG", help="The run's name, in the file's last column (default: the recipe's name)."
+    )
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_set_option(parser)
     add_allow_other_encoder_option(parser)
@@ -179,28 +190,30 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
         "--depth",
         type=int,
         metavar="K",
-        help="Score the first K passages of each query, and drop all below (default: 100; with --pairwise, 50).",
+        help="Score the first K passages of each query and drop the rest (default: 100; with --pairwise, 50).",
     )
     add_remove_query_option(parser)
     parser.add_argument(
         "--keep-rest",
         action="store_true",
-        help="Keep the passages below --depth, too: they follow the others in their old order.",
+        help="Also keep the passages below --depth, after the others and in their old order.",
     )
     parser.add_argument(
         "--pairwise",
         choices=("sym-sum", "sym-sum-log", "sum", "sum-log", "binary", "min", "max"),
-        help="Compare every two passages with a duoT5. The value says how the comparisons of a passage make its score "
-        "(docs/rerank.md).",
+        help="Compare passages in pairs with a duoT5 model. The value is the rule that turns a passage's comparisons "
+        "into its score (docs/rerank.md).",
     )
     parser.add_argument(
         "--answers",
         nargs=2,
         metavar=("FALSE", "TRUE"),
-        help="The two words that a T5 answers with, if it was trained with others than false and true.",
+        help="The two words that a T5 model answers with, if they are not false and true.",
     )
     parser.add_argument("--output", required=True, metavar="RUN", help=OUTPUT_RUN)
-    parser.add_argument("--tag", metavar="TAG", help="The last column of the run (default: the model's name).")
+    parser.add_argument(
+        "--tag", metavar="TAG", help="The run's name, in the file's last column (default: the model's name)."
+    )
     add_model_options(parser)
 
 
@@ -214,18 +227,21 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scorer",
         metavar="NAME",
-        help="The way in which the model scores a pair: a name of `tasb list pair-scorers`, or your own as module:name "
-        "(default: the one that fits its config.json).",
+        help="The way in which the model scores a pair: a name from `tasb list pair-scorers`, or your own as "
+        "module:name (default: the one that fits the model's config.json).",
     )
     parser.add_argument(
-        "--query-max-length", type=int, metavar="N", help="Keep so many tokens of a query (default: the model's)."
+        "--query-max-length",
+        type=int,
+        metavar="N",
+        help="Keep at most N tokens of a query (default: the model's limit).",
     )
     parser.add_argument(
         "--max-length",
         type=int,
         metavar="N",
-        help="Keep so many tokens of a passage, or of query and passage if the model reads them together (default: the "
-        "model's).",
+        help="Keep at most N tokens of a passage, or of query and passage if the model reads them together (default: "
+        "the model's limit).",
     )
     parser.add_argument(
         "--precision",
@@ -246,7 +262,8 @@ def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="append",
         metavar="NAME|PATH",
-        help="A run, and then what `tasb rerank` made of it with each model. May be given again for another run.",
+        help="A first-stage run, followed by its re-ranked runs, one for each model. May be given again for another "
+        "first stage.",
     )
     add_remove_query_option(parser)
     parser.add_argument(
@@ -267,7 +284,7 @@ def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="PICTURE.png",
-        help="A new picture of the curves. The same numbers come beside it as .csv.",
+        help="A new file for the picture of the curves. A .csv file beside it gets the numbers.",
     )
     add_overwrite_option(parser)
     parser.add_argument("--markdown", action="store_true", help="Print Markdown.")
@@ -286,7 +303,7 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         nargs="+",
         metavar="FILE",
-        help="Published queries: text files with a line for each passage, read side by side, or JSONL "
+        help="Files with published queries: text files with a line for each passage, read side by side, or JSONL "
         "(docs/docT5query.md).",
     )
     queries.add_argument(
@@ -301,17 +318,20 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
         "--shard-size",
         type=at_least_one,
         metavar="N",
-        help="Write so many passages into a file (default: 100000; with --model, 1024). With --model, an interruption "
+        help="Write N passages into each file (default: 100000; with --model, 1024). With --model, an interruption "
         "loses the passages of one file.",
     )
     model = parser.add_argument_group("with --model")
     model.add_argument(
-        "--samples", type=at_least_one, metavar="N", help="Predict N queries for each passage (default: 40)."
+        "--samples",
+        type=at_least_one,
+        metavar="N",
+        help="The number of queries to predict for each passage (default: 40).",
     )
     model.add_argument(
         "--top-k", type=at_least_one, metavar="K", help="Draw each token from the K most likely ones (default: 10)."
     )
-    model.add_argument("--seed", type=int, metavar="N", help="The seed of what is drawn at random (default: 0).")
+    model.add_argument("--seed", type=int, metavar="N", help="The random seed (default: 0).")
     model.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
     model.add_argument("--allow-bin", action="store_true", help=ALLOW_BIN)
     add_overwrite_option(parser)
@@ -319,7 +339,7 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="The runs: files, or names of bundled ones, such as dl19-passage.tasb."
+        "runs", nargs="+", metavar="RUN", help="The runs: files, or names of bundled runs, such as dl19-passage.tasb."
     )
     parser.add_argument(
         "--topic",
@@ -334,30 +354,30 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
         "--hits",
         type=at_least_one,
         metavar="K",
-        help="Show the first K documents of each query (default: 10; with --html, 100).",
+        help="Show the K best documents of each query (default: 10; with --html, 100).",
     )
     parser.add_argument(
         "--topics",
         metavar="NAME|PATH",
-        help="Show the texts of the queries, too: a name, such as dl19-passage, a file, or READER:PATH "
+        help="The queries, whose texts are shown as well: a name, such as dl19-passage, a file, or READER:PATH "
         "(docs/extend.md).",
     )
     parser.add_argument(
         "--qrels",
         metavar="NAME|PATH",
-        help="Show the grades of the judges, too: a name, such as dl19-passage, or a file.",
+        help="The judgments, whose grades are shown as well: a name, such as dl19-passage, or a file.",
     )
     parser.add_argument(
         "--measure",
         default="nDCG@10",
         metavar="MEASURE",
-        help="With --qrels: compare queries by this measure, as ir-measures writes it (default: %(default)s).",
+        help="The measure that compares queries, as ir-measures writes it (with --qrels; default: %(default)s).",
     )
     parser.add_argument(
         "--recipe",
         metavar="NAME|PATH",
-        help="Fuse the first runs by this recipe of `tasb fuse`, and show the fused run with what each of its inputs "
-        "adds to the scores: a name, such as tasb+bm25, or the path of a YAML file (fusion/README.md).",
+        help="Fuse the first runs with this recipe, as `tasb fuse` does, and show each input's part of every score: "
+        "a name, such as tasb+bm25, or the path of a YAML file (fusion/README.md).",
     )
     add_set_option(parser)
     parser.add_argument(
@@ -381,28 +401,28 @@ def _report_show(hits: HitsWithText, options: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         "search",
-        "Search one Faiss index, or several as one.",
+        "Search one Faiss index, or several as one, and write a run.",
         example="tasb search --index index --encoder tasb --topics dl19-passage --output run.txt",
         add_options=_add_search,
         report=_report_search,
     ),
     Verb(
         "hybrid",
-        "Search all indexes of a fusion recipe and fuse what they find.",
+        "Search all indexes of a fusion recipe and fuse their results.",
         example="tasb hybrid --recipe tasb+bm25 --topics dl19-passage --output run.txt",
         add_options=_add_hybrid,
         report=_report_hybrid,
     ),
     Verb(
         "rerank",
-        "Score the top of a run again with any model.",
+        "Re-rank the top of a run with another model.",
         example="tasb rerank --run bm25.txt --model tasb --topics topics.tsv --corpus corpus.tsv --output run.txt",
         add_options=_add_rerank,
         report=_report_rerank,
     ),
     Verb(
         "rerank-depths",
-        "Measure re-ranking at several depths and draw the curves.",
+        "Measure re-ranking at several depths and draw a curve for each model.",
         example="tasb rerank-depths --qrels dl19-passage --first-stage bm25.txt reranked.txt --output depths.png",
         add_options=_add_rerank_depths,
         report=_report_rerank_depths,
@@ -416,7 +436,7 @@ VERBS = (
     ),
     Verb(
         "show",
-        "Show queries of runs with the text of their hits, in the terminal or as a page.",
+        "Show the hits of runs with their texts, in the terminal or as a page.",
         example="tasb show run.txt --topic 42 --corpus collection.tsv",
         add_options=_add_show,
         report=_report_show,

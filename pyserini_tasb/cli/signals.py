@@ -1,4 +1,4 @@
-"""The signals that end a command: each interrupts the verb as Ctrl-C does, so that what it began is stopped or kept."""
+"""The signals that end a command. Each interrupts the verb as Ctrl-C does: finished work is kept."""
 
 from __future__ import annotations
 

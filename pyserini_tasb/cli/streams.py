@@ -21,7 +21,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class UnwritableError(Exception):
-    """Standard output takes no more. No OSError, which would be taken for one of the file being read or written."""
+    """Standard output cannot be written to. Not an OSError: that would seem to be about one of the verb's files."""
 
 
 class StandardStream(io.RawIOBase):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser, "The YAML file that says what to train and on what; docs/train.md explains every key.")
+    _add_config(parser, "The training configuration, a YAML file. docs/train.md explains every key.")
 
 
 def _report_train(result: TrainResult, _options: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def _add_teach(parser: argparse.ArgumentParser) -> None:
         choices=("cat", "colbert"),
         help="The kind of teacher: cat is a cross-encoder (BERT_CAT), colbert a late-interaction model (ColBERT).",
     )
-    _add_config(parser, "The YAML file that says what to train and on what; docs/teachers.md explains its keys.")
+    _add_config(parser, "The training configuration, a YAML file. docs/teachers.md explains its keys.")
 
 
 def _report_teach(result: TeachResult, _options: argparse.Namespace) -> int:
@@ -45,8 +45,10 @@ def _report_teach(result: TeachResult, _options: argparse.Namespace) -> int:
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser, "The YAML file that says what to train, measure and compare; docs/study.md explains it.")
-    parser.add_argument("--report-only", action="store_true", help="Train nothing, and report what is measured so far.")
+    _add_config(
+        parser, "The study, a YAML file that says which models to train and compare. docs/study.md explains it."
+    )
+    parser.add_argument("--report-only", action="store_true", help="Train nothing, and report the results so far.")
 
 
 def _report_study(result: StudyResult, options: argparse.Namespace) -> int:
@@ -82,7 +84,7 @@ def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespa
             command += ["--kind", options.kind]
         command += [options.config, *(word for setting in options.settings for word in ("--set", setting))]
         command += [word for package in options.trust for word in ("--trust", package)]
-        say(f"\nstopped after step {interruption.step:,}, which is saved; go on with\n  {shlex.join(command)}")
+        say(f"\nstopped after step {interruption.step:,}, which is saved; continue with\n  {shlex.join(command)}")
 
 
 VERBS = (
@@ -96,7 +98,7 @@ VERBS = (
     ),
     Verb(
         "teach",
-        "Train a teacher, a BERT_CAT or a ColBERT (docs/teachers.md).",
+        "Train a teacher: a BERT_CAT or a ColBERT model (docs/teachers.md).",
         example="tasb teach --kind cat teach.yaml",
         add_options=_add_teach,
         report=_report_teach,

@@ -24,12 +24,12 @@ OWN = ("verb", "called", "verbosity", "trust", "print_completion")
 
 
 def say(text: str) -> None:
-    """Print a text that has names from files in it: what controls a terminal is printed as an escape."""
+    """Print a text with names from files in it. Characters that control a terminal are printed as escapes."""
     print(printable(text))
 
 
 def print_summary(result: Any, _options: argparse.Namespace) -> int:
-    """Print the result's own summary; 0."""
+    """Print the result's summary; return the exit status 0."""
     say(result.summary)
     return 0
 
@@ -54,9 +54,9 @@ class Verb:
         example: the command with which its help ends.
         add_options: adds the options to a parser.
         report: prints the result of the function; gets the options too, and returns the exit status.
-        printing: options that only say how to print the result.
-        at: `module:function` of a verb that is no function of `pyserini_tasb`.
-        interrupted: says what a signal left; the exit status is 128 plus its number in any case.
+        printing: the options that only change how the result is printed.
+        at: the `module:function` of a verb that is no function of `pyserini_tasb`.
+        interrupted: prints what a signal left; the exit status is always 128 plus the signal's number.
     """
 
     name: str
@@ -79,16 +79,29 @@ class Verb:
         )
         self.add_options(parser)
         volume = parser.add_mutually_exclusive_group()
-        volume.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, help="Print no notes.")
         volume.add_argument(
-            "-v", "--verbose", dest="verbosity", action="store_const", const=1, help="Print what helps to find a fault."
+            "-q",
+            "--quiet",
+            dest="verbosity",
+            action="store_const",
+            const=-1,
+            help="Print warnings and errors, but no notes.",
+        )
+        volume.add_argument(
+            "-v",
+            "--verbose",
+            dest="verbosity",
+            action="store_const",
+            const=1,
+            help="Also print details that help to find a problem.",
         )
         parser.add_argument(
             "--trust",
             action="append",
             default=[],
             metavar="PACKAGE",
-            help="Let files of others (model folders, regressions) name code of this package as module:name.",
+            help="Allow files of others (model folders, regressions) to run code of this Python package, named as "
+            "module:name. May be given again.",
         )
         parser.set_defaults(called=self, verbosity=0)
 

@@ -110,7 +110,7 @@ def clusters_in_store(
         raise TasbError(
             where=str(path),
             expected="clusters of the pair store's queries",
-            found=f"{unknown} of {len(indices)} qids that the pair store does not know",
+            found=f"{unknown} of {len(indices)} qids that the pair store lacks",
             do="cluster the queries of this pair store: `tasb cluster --topics PAIRSTORE`",
         )
     pairs = np.diff(store.offsets)
@@ -126,7 +126,7 @@ def clusters_in_store(
     without_pairs = int(np.count_nonzero(known & ~usable))
     unclustered = int(np.count_nonzero(pairs) - np.count_nonzero(usable))
     if unknown:
-        note(f"{path}: left out {unknown} qids that the pair store does not know")
+        note(f"{path}: left out {unknown} qids that the pair store lacks")
     if without_pairs:
         note(f"{path}: left out {without_pairs} queries without pairs")
     if unclustered:

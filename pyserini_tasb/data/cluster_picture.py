@@ -46,7 +46,7 @@ class SampleCluster:
     Args:
         line: its line in the cluster file, from 1.
         size: how many queries it has.
-        rows: those drawn, ascending: all, or a sample.
+        rows: the queries in the picture, ascending: all, or a sample.
         examples: texts of the queries nearest its centroid, nearest first; no two alike.
     """
 
@@ -70,7 +70,7 @@ def draw_clusters(
 
     Args:
         output: the file.
-        samples: at most 8 clusters.
+        samples: the clusters to draw, 8 at most.
         vectors: [queries, dimension] of all queries.
         metric: what the clusters were made with; t-SNE takes distances that go with it.
         title: the headline.

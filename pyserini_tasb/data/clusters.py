@@ -115,7 +115,8 @@ def cluster(
         metric: `spherical`, as the released code, or `euclidean`, as the paper.
         iterations: the most iterations of k-means.
         seed: decides the first centroids.
-        points_per_centroid: with more queries than this times the clusters, the centroids come from a sample.
+        points_per_centroid: the most queries per cluster from which centroids are computed; with more queries, they
+            come from a sample.
         device: the encoder's device, `cpu` or `cuda:0`.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         vectors: a `.npy` file: the queries' vectors are read from there, or kept there.
@@ -230,7 +231,7 @@ class UsableQueries:
     Args:
         ids: the qids.
         texts: one for each.
-        without_pairs: how many others there are that have no pairs.
+        without_pairs: the number of others that have no pairs.
     """
 
     ids: list[str]
@@ -281,7 +282,7 @@ def small_clusters_warning(queries: int, clusters: int, batch_size: int) -> str 
     default = number_of_clusters(queries, batch_size)
     # One cluster mixes all topics.
     instead = (
-        f"{default} clusters (the default) would not" if default > 1 else "only more queries, or a smaller batch, help"
+        f"{default} clusters (the default) would avoid it" if default > 1 else "add queries, or use a smaller batch"
     )
     return (
         f"{clusters} clusters have {queries / clusters:.1f} queries on average, fewer than a batch of {batch_size}: "

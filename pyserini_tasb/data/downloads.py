@@ -1,4 +1,4 @@
-"""Published files over HTTP: they go on where they stopped, and nobody may read them before they are verified.
+"""Downloads of published files over HTTP. An interrupted download continues, and no file is used before it is verified.
 
 Own code, because pooch 1.9 begins a broken download anew, which here are gigabytes, and huggingface_hub 1.x goes on
 without asking whether the file is still the same.
@@ -50,7 +50,7 @@ class Download:
     Args:
         name: its file name, on a mirror and on this disk.
         url: where the publisher has it.
-        md5: of the whole file, 32 hexadecimal digits.
+        md5: the MD5 checksum of the whole file, 32 hexadecimal digits.
         about: bytes, to see beforehand whether the disk has room.
         headers: further HTTP headers that the publisher's server needs.
     """
@@ -78,7 +78,7 @@ class Internet:
 
     Args:
         mirror: address of a folder with all files, instead of their publishers' servers.
-        patience: with these servers.
+        patience: the servers to download from.
 
     Raises:
         TasbError: the mirror is not an http or https address.
@@ -126,8 +126,8 @@ class Internet:
                 where=address,
                 expected=wrong[0],
                 found=f"{wrong[1]} (kept as {aside})",
-                do="run the same command again: it begins anew; if that finds the same, the server has another file "
-                f"than the one published: see {argument('base_url')} and {argument('source')}",
+                do="repeat the command: it starts again; if the result is the same, the server's file is not "
+                f"the published one: see {argument('base_url')} and {argument('source')}",
             )
         part.replace(target)
         return contents
@@ -172,9 +172,9 @@ def transfer(url: str, part: Path, headers: Mapping[str, str], patience: Patienc
             if fruitless >= patience.tries:
                 raise TasbError(
                     where=url,
-                    expected="a connection that lasts until the file is here",
+                    expected="a connection that lasts until the download is complete",
                     found=f"{reason}; {in_words(size)} came",
-                    do="run the same command again later: it goes on from there; or see "
+                    do="repeat the command later, and it continues from there; or see "
                     f"{argument('source')} and {argument('base_url')}",
                 ) from error
             pause = max(patience.first_pause * 2 ** max(fruitless - 1, 0), getattr(error, "pause", 0.0))
@@ -224,7 +224,7 @@ def _opened(request: urllib.request.Request, part: Path, silence: float) -> Iter
         error.close()
         if error.code == RANGE_NOT_SATISFIABLE:
             part.unlink(missing_ok=True)
-            raise _PassingError("the file is shorter on the server than what is here") from error
+            raise _PassingError("the file on the server is shorter than the part on this machine") from error
         if error.code in PASSING:
             raise _PassingError(f"HTTP {error.code} {error.reason}", _retry_after(error.headers)) from error
         raise TasbError(
@@ -246,7 +246,7 @@ def _retry_after(headers: Message) -> float:
 
 
 def _continues(response: http.client.HTTPResponse, begun: _Version, offset: int) -> bool:
-    """Whether these bytes follow ours; checked here too, as there are servers that ignore If-Range."""
+    """True if these bytes follow ours; checked here too, as there are servers that ignore If-Range."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if not match or int(match[1]) != offset:
         return False
@@ -306,7 +306,7 @@ def check_contents(path: Path) -> Contents:
     Raises:
         TasbError: it cannot be read.
     """
-    advice = "check its permissions, and that its disk is there"
+    advice = "check its permissions and its disk"
     with os_errors_explained(path, expected="a file that can be read", do=advice), path.open("rb") as file:
         return read_contents(file, f"check {path.name.removesuffix('.part')}", os.fstat(file.fileno()).st_size)
 
@@ -359,7 +359,7 @@ def difference(found: Contents, *, md5: str | None = None, rows: int | None = No
 
 
 def set_aside(path: Path, name: str) -> Path:
-    """Rename what turned out wrong, so that nobody takes it for `name`; return its new place."""
+    """Rename a wrong file, so that it is not used as `name`; return its new path."""
     aside = path.with_name(f"{name}.rejected")
     path.replace(aside)
     return aside
@@ -369,7 +369,7 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
     """Refuse to begin what the disk has no room for.
 
     Args:
-        folder: on the disk in question.
+        folder: a folder on the disk.
         needed: bytes.
         purpose: what for, in words.
 
@@ -382,8 +382,7 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
             where=str(folder),
             expected=f"{in_words(needed)} free for {purpose}",
             found=f"{in_words(free)} free",
-            do=f"free some, or choose a folder on another disk with {argument('output')}; what is there already is "
-            "not lost",
+            do=f"free some, or choose a folder on another disk with {argument('output')}; finished downloads are kept",
         )
 
 
@@ -416,7 +415,7 @@ def _write_fault(path: Path, error: OSError) -> TasbError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return TasbError(
         where=str(path),
-        expected="room on the disk" if full else "a file that can be written",
+        expected="space on the disk" if full else "a file that can be written",
         found=error.strerror or str(error),
-        do=f"{'free some' if full else 'check the folder'}, and run the same command again: it goes on from here",
+        do=f"{'free some' if full else 'check the folder'}, and repeat the command: it continues from here",
     )

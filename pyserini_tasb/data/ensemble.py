@@ -37,7 +37,7 @@ class EnsembleReport:
         pairs: lines written.
         scores: distinct (query, passage) among them.
         unused: (query, passage) with a score in another file but not in the first; they are not written.
-        agreements: those of each file's scores with the labels, and last that of the means.
+        agreements: the agreement of each file's scores with the labels, and last that of the means.
     """
 
     pairs: int
@@ -64,7 +64,7 @@ def write_ensemble(
         files: two or more scored-pairs files, `pos_score qid …` in five columns separated by tabs, plain or gzip.
         path: a new file; `-` is standard output.
         overwrite: replace a file at `path`, once the new one is complete.
-        bytes_at_once: of one file's text in memory.
+        bytes_at_once: the most bytes of one file's text in memory.
         check: called before `path` exists, with each file (and with `path`) and the agreement of its scores with the
             labels; may raise an error. The mean of several teachers hides one whose columns are swapped.
 
@@ -125,7 +125,7 @@ def _part(work: Path, file: int, part: int) -> Path:
 
 
 def _split(path: Path, work: Path, file: int, parts: int) -> int:
-    """Give each query's lines to one part, numbered; how many lines there are."""
+    """Give each query's lines to one part, numbered; the number of lines."""
     from tqdm.auto import tqdm
 
     lines = 0
@@ -160,7 +160,7 @@ class _Missing:
             raise TasbError(
                 expected=f"in every file a score of each query and passage in {self._files[0]}",
                 found=f"{self._count} missing:\n    " + "\n    ".join(self._shown + more),
-                do="score the same pairs with every teacher, or begin with the file that has the fewest",
+                do="score the same pairs with every teacher, or give the file with the fewest pairs first",
             )
 
 

@@ -182,7 +182,8 @@ def too_close(positives: NDArray[np.float32], negatives: NDArray[np.float32], cu
     Args:
         positives: the teacher's scores of a query's positives.
         negatives: its scores of the query's negatives.
-        cutoff: in the teacher's own units; below 0, negatives may score higher than the positive by less than that.
+        cutoff: the smallest margin, in the teacher's own units; below 0, a negative may score a little higher than the
+            positive.
     """
     margins = positives.astype(np.float64)[:, None] - negatives.astype(np.float64)[None, :]
     close: NDArray[np.bool_] = margins <= cutoff

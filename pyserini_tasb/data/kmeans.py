@@ -33,9 +33,9 @@ class KMeans:
             `euclidean`: to the nearest one.
         centroids: [clusters, dimension].
         assignment: [queries] the cluster of each query; a cluster may have none.
-        objective: before the update of each iteration, and at the end: the mean inner product of a query and its
-            centroid (spherical; rises), or the mean squared distance (euclidean; falls).
-        splits: in each iteration, how many clusters had lost all queries and got half of another's.
+        objective: the objective before each iteration's update, and at the end: the mean inner product of a query and
+            its centroid (spherical; rises), or the mean squared distance (euclidean; falls).
+        splits: the number of clusters, in each iteration, that lost all queries and got half of another's.
         training_queries: how many queries the centroids were computed from.
     """
 
@@ -64,10 +64,10 @@ def kmeans(
             longer vectors weigh more in a centroid.
         clusters: fewer than the queries.
         metric: see `KMeans`.
-        iterations: at most; it stops when no centroid moves.
-        seed: of the first centroids, and of the sample if there is one.
-        points_per_centroid: with more queries than this times the clusters, the centroids are computed from a sample
-            of that size; all queries are assigned.
+        iterations: the most iterations; it stops when no centroid moves.
+        seed: the seed of the first centroids, and of the sample if there is one.
+        points_per_centroid: the most queries per cluster from which centroids are computed. With more queries, they
+            come from a sample of that size; all queries are assigned to clusters.
         progress: show it on stderr.
 
     Raises:
@@ -234,8 +234,8 @@ class LabelAgreement:
     """Clusters against topic labels, over the queries that have a label, and next to chance.
 
     Args:
-        queries: those with a label.
-        labels: how many different ones there are.
+        queries: the number of queries with a label.
+        labels: the number of different ones.
         purity: the share of queries whose label is the most frequent one of their cluster.
         nmi: normalised mutual information (arithmetic mean).
         random_purity: the purity with the labels shuffled; the mean of 10 shuffles.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # Why hits are left out and topics give nothing, with the argument that decides it.
 REMOVALS = {
-    "hits_without_text": ("are not in the collection, or empty there", None),
+    "hits_without_text": ("are not in the collection, or are empty", None),
     "known_positives": ("are positives", None),
     "same_text": ("have the text of a positive", None),
     "query_itself": ("are the query itself ({} keeps them)", argument("keep_query")),
@@ -64,7 +64,7 @@ class MinedPairs(FileResult):
         path: the file, for `pairs`.
         queries: how many queries have negatives.
         negatives: how many negatives were drawn.
-        pairs: how many pairs there are.
+        pairs: the number of pairs.
         counts: what happened to topics, positives, hits and pairs.
         rules: how the negatives were chosen.
         hits: how many hits of each query were looked at.
@@ -94,7 +94,7 @@ class MinedPairs(FileResult):
         if counts.without_topic:
             lines.append(f"  {counts.without_topic} judged queries are no topics: {counts.named('without_topic')}")
         if counts.positives_without_text:
-            lines.append(f"  {counts.positives_without_text} positives are not in the collection, or empty there")
+            lines.append(f"  {counts.positives_without_text} positives are not in the collection, or are empty")
         lines.append(f"{counts.hits} hits at depth {self.hits}")
         lines += [f"  {getattr(counts, kind)} {_filled(what, mention)}" for kind, what in REMOVALS.items()]
         scores = f"scores of {self.teacher}" if self.teacher else "scores of the search"
@@ -159,7 +159,7 @@ def mine(
         output: a new file; `-` is standard output.
         hits: hits of each query that are looked at.
         skip_top: so many of the first hits give no negatives, as unjudged relevant passages are likeliest there.
-        per_query: draw so many negatives for each query; by default all.
+        per_query: the number of negatives to draw for each query; by default all.
         sampling: how to draw: `top` of the ranking, `random`, or `stratified` over ten strata of scores
             (arXiv:2604.04734).
         score_with: a model that scores the pairs; strata are of its scores then.
@@ -169,7 +169,8 @@ def mine(
         allow_reversed: write also what a model scored that puts most negatives above their positives.
         min_relevance: the lowest grade of a positive.
         seed: decides which negatives are drawn.
-        threads: for searching; by default $OMP_NUM_THREADS, else the cores that this process may use.
+        threads: the number of threads that search; by default $OMP_NUM_THREADS, or else the cores that this process may
+            use.
         device: where encoders and `score_with` compute: `cpu` or `cuda:0`.
         overwrite: replace a file at `output`, once the new one is complete.
 
@@ -298,7 +299,7 @@ def _require_positives(
     counts: MiningCounts, positives: Mapping[str, object], min_relevance: int, topics: Topics, qrels: QrelsDict
 ) -> None:
     if not positives:
-        do = f"check that topics, qrels and collection belong together, and {argument('min_relevance')}"
+        do = f"check that topics, qrels and collection belong together, and check {argument('min_relevance')}"
         raise TasbError(
             expected=f"topics with positives (grade {min_relevance} or more) that are in the collection",
             found=f"none of {counts.topics} topics: {counts.without_qrels} have no qrels, {counts.without_positive} no "

@@ -76,8 +76,8 @@ def msmarco(
 ) -> MsMarco:
     """Get MS MARCO's passage training data with the published teacher scores, and build the pair store.
 
-    What an earlier call finished and nobody changed since is not done again. An interrupted call goes on where it
-    stopped.
+    Finished work of an earlier call is not done again if its files are unchanged. An interrupted call continues where
+    it stopped.
 
     Args:
         output: a folder; new, or of an earlier call.
@@ -93,7 +93,7 @@ def msmarco(
         raise TasbError(
             expected=f"{argument('base_url')} or {argument('skip_download')}",
             found="both",
-            do="leave one out: a mirror is for downloads",
+            do="leave out one of the two: a mirror is for downloads",
         )
     folder = at_home(output)
     require_folder(folder)
@@ -267,7 +267,7 @@ batch_size: 32
 
 
 def write_next_steps(folder: Path) -> list[str]:
-    """Write the commands, and the paper's configuration unless one is there; return the commands.
+    """Write the commands, and the paper's configuration if none exists; return the commands.
 
     Args:
         folder: the recipe's output; paths in the commands begin with it as it is given here.

@@ -173,7 +173,7 @@ def mine_negatives(
     Without a teacher one query is in memory at a time; with one, every query's candidates are (some 50 bytes each).
 
     Args:
-        rankings: of queries in `positives`.
+        rankings: the rankings of the queries in `positives`.
         positives: indices of passages, for each query.
         passages: the collection.
         rules: how to choose.
@@ -294,7 +294,7 @@ Sampling: TypeAlias = Callable[[NDArray[np.float32], int, np.random.Generator], 
 
 
 def query_randomness(seed: int, qid: str) -> np.random.Generator:
-    """Randomness that depends on the seed and the query alone, not on the queries before it."""
+    """Randomness that depends only on the seed and the query, not on earlier queries."""
     key = int.from_bytes(blake2b(f"{seed} {qid}".encode(), digest_size=16).digest(), "little")
     return np.random.Generator(np.random.Philox(key=key))
 

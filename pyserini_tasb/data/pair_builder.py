@@ -199,7 +199,7 @@ class RowSpool:
     Memory: a few bytes for each query and passage, and one bucket of rows (2 million, or all of a single query).
 
     Args:
-        folder: for files that the caller removes.
+        folder: a folder for temporary files, which the caller removes.
         supervision: what a row's values are.
     """
 
@@ -308,13 +308,13 @@ class PairArrays:
     """The array files of a pair store; a context manager.
 
     Args:
-        folder: of the store.
+        folder: the folder of the store.
         supervision: what a row's values are.
         queries: how many the store has; each has at least one row.
         known: sorted distinct `passage_keys` of positives beyond those of the rows.
 
     Attributes:
-        agreement: of the teacher with the labels, in the rows so far.
+        agreement: how far the teacher agrees with the labels, in the rows so far.
     """
 
     def __init__(self, folder: Path, supervision: Supervision, queries: int, known: NDArray[np.uint64]) -> None:

@@ -68,9 +68,9 @@ class IdPairs:
         advice: what to do about faulty rows.
 
     Attributes:
-        format: of all files.
+        format: the format of all files.
         supervision: what they say of a pair.
-        faults: those of each file; filled while `rows` is read.
+        faults: the faults of each file, complete once `rows` is read.
 
     Raises:
         TasbError: the first file's first row is of no known format.
@@ -156,7 +156,7 @@ class TextTriples:
     Attributes:
         columns: what the first row shows.
         supervision: what they say of a pair.
-        faults: those of the file, in a list; filled while `rows` is read.
+        faults: the faults of the file, in a list, complete once `rows` is read.
         query_itself: rows left out because the negative has the query's text; filled while `rows` is read.
 
     Raises:
@@ -289,7 +289,7 @@ class JudgedRun:
         run: what it ranks and the qrels do not call relevant is a negative.
         min_relevance: the lowest grade that is relevant.
         negatives_per_query: draw that many of a query's negatives uniformly; None takes all.
-        seed: of the draw.
+        seed: the seed of the draw.
         skip_bad: count ids without text instead of refusing them.
 
     Attributes:

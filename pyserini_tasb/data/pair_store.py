@@ -74,7 +74,7 @@ class PairStore:
         return len(self.positives)
 
     def __reduce__(self) -> tuple[Callable[[Path], PairStore], tuple[Path]]:
-        """Sent to another process, a store is opened there again: the mapped files are shared, nothing is copied."""
+        """Another process that gets the store opens it again and shares the mapped files."""
         return open_pair_store, (self.folder.absolute(),)
 
     def margins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
@@ -180,9 +180,9 @@ class Agreement:
 
     @property
     def warning(self) -> str | None:
-        """A sentence on what looks wrong; None if nothing does."""
+        """A sentence on what looks wrong, or None."""
         if self._pairs > 1 and self.tied == self._pairs:
-            return "the teacher ties every pair: its scores say nothing; check them"
+            return "the teacher ties every pair: its scores are useless; check them"
         if self.against <= ODD_SHARE * (self.agreeing + self.against):
             return None
         return (
@@ -191,7 +191,7 @@ class Agreement:
         )
 
     def require(
-        self, *, where: str, allowed: bool, allow: str | None = None, do: str = "put the columns in order"
+        self, *, where: str, allowed: bool, allow: str | None = None, do: str = "correct the order of the columns"
     ) -> None:
         """Refuse a teacher that contradicts most labels, unless `allowed`.
 
@@ -212,7 +212,7 @@ class Agreement:
                 expected="a teacher that scores most positives above their negatives",
                 found=f"in {self._percent(self.against)} of the pairs the teacher puts the negative first: "
                 f"are the columns swapped?{ties}",
-                do=f"{do}; if it is meant like that, add {allow}",
+                do=f"{do}; if this is intended, add {allow}",
             )
 
     @property

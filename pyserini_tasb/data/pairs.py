@@ -82,8 +82,8 @@ class Pairs(FileResult):
         path: the folder.
         queries: how many queries have pairs.
         passages: how many passages are in pairs, or known relevant.
-        pairs: how many pairs there are.
-        supervision: what is known of a pair: the teacher's `scores`, `margins`, or `labels` alone.
+        pairs: the number of pairs.
+        supervision: what is known of a pair: the teacher's `scores`, `margins`, or only `labels`.
         agreement: how far the teacher agrees with the labels; None without a teacher.
         built_before: nothing was done, because the store was there, made of the same sources with the same options.
         summary: all counts as text.
@@ -129,7 +129,7 @@ def pairs(
         triples: a file of `query TAB positive TAB negative` as texts, with or without two scores before them.
         qrels: judgments, whose relevant passages are positives. They need `negatives`, `corpus` and `topics`.
         negatives: a run; what it ranks and `qrels` do not call relevant is a negative.
-        negatives_per_query: with `qrels`: draw so many of a query's negatives uniformly; by default all.
+        negatives_per_query: the number of negatives to draw uniformly for each query, with `qrels`; by default all.
         corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
@@ -410,7 +410,7 @@ def build_from_ids(
         folder: absent or empty, unless `overwrite`.
         source: the pairs.
         corpus: what `open_collection` takes.
-        fields: those of a passage's docid and text.
+        fields: the fields of a passage's docid and text.
         topics: see `store_queries`.
         known: qid → docids known relevant beyond the pairs; those without a text are left out.
         recipe: what the manifest says of the sources.
@@ -501,7 +501,7 @@ def store_queries(folder: Path, topics: AnyTopics) -> TextStore:
         if (path / "queries.jsonl").exists():
             raise TasbError(
                 where=str(path),
-                expected="the queries alone",
+                expected="only the queries",
                 found="a folder in BEIR's layout, whose passages would be read",
                 do=f"give {path / 'queries.jsonl'}",
             )

@@ -120,7 +120,7 @@ def pseudo_queries(
         source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
         min_words: a shorter query is left out.
         max_words: a longer one is cut.
-        limit: keep so many queries, drawn uniformly; by default all.
+        limit: the number of queries to keep, drawn uniformly; by default all.
         seed: decides which queries `limit` keeps.
         write_collection: write the corpus too, each document without the words that its query is made of.
         overwrite: replace pseudo-queries at `output`, once the new ones are complete.
@@ -194,8 +194,8 @@ class PseudoQueryRules:
         source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
         min_words: a shorter one is left out.
         max_words: a longer one is cut.
-        limit: how many to keep, drawn uniformly; None: all.
-        seed: of that draw.
+        limit: the number of queries to keep, drawn uniformly; None is all.
+        seed: the random seed of that draw.
     """
 
     source: Source = "auto"
@@ -226,7 +226,7 @@ class PseudoQuery:
     """A query made of a document.
 
     Args:
-        text: on one line.
+        text: the text, on one line.
         rest: what the document holds besides.
     """
 
@@ -298,8 +298,8 @@ def choose_documents(
 ) -> NDArray[np.bool_]:
     """[documents] True where a document gets its pseudo-query; 16 bytes of memory for each document.
 
-    A query that several documents share, apart from white space and letter case, tells none of them from the others:
-    all of them are left out. The draw for `limit` depends on seed and docid alone.
+    If several documents have the same query, apart from white space and letter case, all of them are left out, because
+    the query has no single answer. The draw for `limit` depends only on seed and docid.
 
     Raises:
         TasbError: a docid is there twice.

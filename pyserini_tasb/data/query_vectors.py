@@ -78,7 +78,7 @@ class QueryVectors:
     def _read(self, path: Path) -> NDArray[np.float32]:
         found = read_sidecar(path.with_name(f"{path.name}.json"))
         if not found:
-            LOG.info("%s: no %s.json beside it says what the vectors are of; taken as they are", path, path.name)
+            LOG.info("%s: no %s.json beside it describes the vectors; used without a check", path, path.name)
         elif found.get("fingerprint") != self._fingerprint:
             raise TasbError(
                 where=str(path),
@@ -91,9 +91,9 @@ class QueryVectors:
                 where=str(path),
                 expected=f"sha256 {found['sha256']}, as {path.name}.json says",
                 found="other bytes: the file was changed or damaged",
-                do="remove it, to encode again",
+                do="remove it to encode again",
             )
-        with explained(path, expected="vectors in a .npy file", do="remove it, to encode again"):
+        with explained(path, expected="vectors in a .npy file", do="remove it to encode again"):
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         if vectors.ndim != 2 or len(vectors) != len(self._texts) or vectors.dtype.kind != "f":
             raise TasbError(
@@ -105,7 +105,7 @@ class QueryVectors:
         return np.asarray(vectors, dtype=np.float32)
 
     def _encode_to(self, path: Path) -> None:
-        with partial_file(path, "a place to write the vectors", name="vectors") as part:
+        with partial_file(path, "a file to which the vectors can be written", name="vectors") as part:
             done = part.about
             if done.get("fingerprint") != self._fingerprint or done["bytes"] > part.size:
                 done = {"fingerprint": self._fingerprint, "rows": 0, "bytes": 0}

@@ -40,7 +40,7 @@ def bm25_rankings(index: StrPath, topics: Mapping[str, str], *, hits: int, threa
         index: a folder, or the name of one of Pyserini's prebuilt indexes.
         topics: qid → query.
         hits: hits for each query.
-        threads: for searching; the rankings do not depend on it.
+        threads: the number of threads that search; the rankings do not depend on it.
 
     Raises:
         TasbError: no such index.
@@ -76,7 +76,7 @@ def dense_rankings(
         encoder: the one that the index was made with: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
         topics: qid → query.
         hits: hits for each query.
-        threads: for searching; the rankings do not depend on it.
+        threads: the number of threads that search; the rankings do not depend on it.
         device: where queries are encoded: `cpu`, `cuda:0`, …
         allow_other_encoder: search although the index does not list the encoder.
 

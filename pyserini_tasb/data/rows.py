@@ -68,7 +68,7 @@ def read_rows(
             faults.add(found, count, up_to=line + lines)
             parsed = _parse(b"".join(good.values()), np.fromiter(good, np.int64, len(good)), numbers, strings)
             if parsed is None:
-                raise AssertionError(f"{path}: lines after {line} are right, and yet cannot be read")
+                raise AssertionError(f"{path}: lines after {line} are correct but cannot be read")
         else:
             rows += lines
         line += lines
@@ -89,7 +89,7 @@ def _without_header(path: Path, chunk: bytes, is_header: Callable[[list[str]], b
 
 
 def first_row(path: Path) -> list[bytes]:
-    """The columns of the first line that is not blank; none if there is no such line.
+    """The columns of the first line that is not blank; empty if all lines are blank.
 
     Raises:
         TasbError: the file cannot be read.
@@ -100,7 +100,7 @@ def first_row(path: Path) -> list[bytes]:
 
 
 def is_number(text: bytes) -> bool:
-    """Whether `text` is a number that float32 can hold."""
+    """True if `text` is a number that float32 can hold."""
     return bool(_NUMBER.fullmatch(text)) and abs(float(text)) <= float(np.finfo(np.float32).max)
 
 
@@ -233,7 +233,7 @@ class RowFaults:
 
         Args:
             faults: (line number from 1, or 0 if it has none; what is wrong): at least the first 20.
-            count: how many there are.
+            count: the number of faulty lines.
             up_to: the last line looked at, if reading goes on.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The pairs to score and their scores on disk while there are not all of them yet."""
+"""The pairs to score, and the scores on disk until all pairs are scored."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Margins:
     """The positives' scores less the negatives'.
 
     Args:
-        mean: over all rows.
+        mean: the mean over all rows.
         deviation: standard deviation over all rows.
-        agreement: with the rows' labels.
+        agreement: the agreement with the rows' labels.
     """
 
     mean: float
@@ -189,7 +189,7 @@ def count_scores(part: PartialFile, origin: Origin, *, overwrite: bool = False) 
     if known.get("origin", {}).keys() == origin.keys():
         now, then = differences(origin, known["origin"])
     else:
-        now, then = [f"{part.sidecar.name} beside it"], ["nothing that says what these scores are of"]
+        now, then = [f"{part.sidecar.name} beside it"], ["nothing that describes these scores"]
     if not now:
         # Shorter only if something other than `PairTable.score` cut it.
         return int(known["scores"]) if part.size >= known["scores"] * SCORE.itemsize else 0
@@ -199,8 +199,8 @@ def count_scores(part: PartialFile, origin: Origin, *, overwrite: bool = False) 
         where=str(part.path),
         expected="; ".join(now),
         found="; ".join(then),
-        do="give what these scores were begun with to go on; or remove this file, or add "
-        f"{argument('overwrite', True)}, to begin anew",
+        do=f"give the first run's options to continue; or remove this file, or add {argument('overwrite', True)}, to "
+        "start again",
     )
 
 
@@ -221,8 +221,8 @@ def differences(now: Origin, then: Origin) -> tuple[list[str], list[str]]:
     """The differences, as they are now and as they were then; none if the scores are of one making.
 
     Args:
-        now: of the scores that are asked for.
-        then: of those that are there.
+        now: the details of the scores that the call asks for.
+        then: the details of the scores in the file.
     """
     found = [what for what in now if then[what]["digest"] != now[what]["digest"]]
     if set(found) & set(TEXTS):

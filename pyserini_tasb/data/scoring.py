@@ -215,13 +215,13 @@ def _score(
         before, start = scored_pairs.count_scores(part, origin, overwrite=overwrite), time.monotonic()
         scores = table.score(scorer, part, origin, before)
         seconds = time.monotonic() - start
-        kept = f" (the scores are kept in {part.path.name}: the same command goes on from there)"
+        kept = f" (the scores are kept in {part.path.name}: the same command continues from there)"
         kept = "" if is_standard_output(output) else kept
         check = partial(
             Agreement.require,
             where=named,
             allowed=allow_reversed,
-            do=f"put the columns in order, or use a model that was trained for relevance{kept}",
+            do=f"correct the order of the columns, or use a model that was trained for relevance{kept}",
         )
         margins = table.write(part, scores, check=check)
     distinct = len(table.distinct)
@@ -244,8 +244,8 @@ def _stored(
     folder = part.path.with_name(f"{part.whole.name}.texts.part")
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        advice = f"make room, or choose another {argument('output')}"
-        with os_errors_explained(folder, expected="room for the texts", do=advice):
+        advice = f"free some disk space, or choose another {argument('output')}"
+        with os_errors_explained(folder, expected="space for the texts", do=advice):
             for name in ("queries", "passages"):
                 (folder / name).mkdir(parents=True)
             queries = store_queries(folder / "queries", topics)

@@ -1,4 +1,4 @@
-"""The set of queries that early stopping looks at, built from topics, qrels, a baseline run and a corpus."""
+"""The building of a validation set for early stopping, from topics, qrels, a baseline run and a corpus."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def validation_set(
         output: the folder, absent or empty unless `overwrite`.
         queries_sampled: the most queries; None takes all.
         sampling: `uniform`, or `stratified` over the values of a measure of the run.
-        stratify_by: that measure, by its ir-measures name.
+        stratify_by: the measure, by its ir-measures name.
         strata: ranges of equal width; each gives up to `queries_sampled` // `strata` queries.
         hits: candidates that are taken of the run for each query.
         remove_query: drop from a query's candidates the document whose id is the query's.
@@ -137,12 +137,12 @@ class ValidationOptions:
     Args:
         size: the most queries; None takes all.
         sampling: `uniform`, or `stratified` over the values of a measure of the baseline run.
-        stratify_by: that measure, by its ir-measures name.
-        strata: of equal width; each gives up to `size` // `strata` queries.
+        stratify_by: the measure, by its ir-measures name.
+        strata: the number of strata, which have equal width; each gives up to `size` // `strata` queries.
         depth: how many of the baseline run's best are candidates.
         min_relevance: the lowest grade of a relevant passage; all of them are candidates.
         remove_query: the document whose docid is the query's id is no candidate, retrieved or judged.
-        seed: of the sample.
+        seed: the seed of the sample.
 
     Raises:
         TasbError: a number that is too small.
@@ -333,7 +333,7 @@ class UsableQueries:
     """Queries that can be evaluated.
 
     Attributes:
-        qids: of those with a text, a relevant passage and results, in the order of the topics.
+        qids: the ids of the queries with a text, a relevant passage and results, in the order of the topics.
         left_out: why others of the judged queries cannot → how many.
     """
 
@@ -392,9 +392,9 @@ def stratified_sample(strata_of: NDArray[np.int64], strata: int, size: int, seed
 
     Args:
         strata_of: [queries] the stratum of each.
-        strata: how many there are.
+        strata: the number of queries in each.
         size: the most queries in all.
-        seed: of the sample.
+        seed: the seed of the sample.
 
     Raises:
         TasbError: not one query for each stratum.
@@ -403,7 +403,7 @@ def stratified_sample(strata_of: NDArray[np.int64], strata: int, size: int, seed
         raise TasbError(
             expected="at least one query for each stratum",
             found=f"{size} queries in {strata} strata",
-            do="ask for more queries, or for fewer strata",
+            do="give a larger number of queries, or fewer strata",
         )
     generator = np.random.default_rng(seed)
     samples = [_sample(np.flatnonzero(strata_of == stratum), size // strata, generator) for stratum in range(strata)]

@@ -1,4 +1,4 @@
-"""The early-stopping set: queries, each with its candidates, on which a model is measured during training."""
+"""The validation set: queries with candidates, which measure a model during training and decide when it stops."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ValidationSet:
         each = what["candidates"] / what["queries"]
         lines = [
             f"{self.folder}: {what['queries']:,} of {what['queries_usable']:,} queries, {what['passages']:,} passages",
-            f"{each:.1f} candidates a query; {what['candidates_added']:,} relevant passages were not in the run",
+            f"{each:.1f} candidates per query; {what['candidates_added']:,} relevant passages were not in the run",
         ]
         lines += [f"left out: {count:,} judged queries, {why}" for why, count in what["queries_left_out"].items()]
         if what["strata"]:
@@ -180,8 +180,8 @@ def overlap_warning(validation: TextStore, training: TextStore) -> str | None:
         return None
     shown = ", ".join(list(shared.values())[:QUERIES_SHOWN]) + (", …" if len(shared) > QUERIES_SHOWN else "")
     return (
-        f"{len(shared):,} of {len(validation):,} validation queries are also trained on ({shown}): evaluations "
-        "will be too good, and early stopping late. `tasb validation-set` with the topics of another split avoids it."
+        f"{len(shared):,} of {len(validation):,} validation queries are also trained on ({shown}): their values will "
+        "be too high, and early stopping too late. `tasb validation-set` with the topics of another split avoids this."
     )
 
 

@@ -45,7 +45,7 @@ class DataFile:
         name: its file name.
         rows: how many lines it has.
         about: bytes, to see beforehand whether the disk has room.
-        md5: of the plain file; None where none has been published.
+        md5: the md5 of the plain file; None if the publisher gives none.
         packed_in: names of the archives that hold it; it is downloaded in the first, or if there is none, as it is.
         aliases: other names under which people have it.
     """
@@ -124,7 +124,7 @@ def acquire(
         names = "\n    ".join(" or ".join((file.name, *file.packed_in)) for file in absent)
         raise TasbError(
             where=str(source) if source else f"{argument('skip_download')}",
-            expected="all files on this machine, as nothing is to be downloaded",
+            expected="all files on this machine, because downloads are not allowed",
             found=f"none of\n    {names}",
             do=f"name their folder with {argument('source')}, or leave out {argument('skip_download')}",
         )
@@ -150,19 +150,19 @@ class VerifiedFolder:
         return self.folder / file.name
 
     def has(self, file: DataFile) -> bool:
-        """Whether a file is here and verified; one that has changed since is put aside, so that it comes anew."""
+        """True if a file is here and verified; one that has changed since is put aside, so that it comes anew."""
         path, contents = self.path(file), self._contents(file.name)
         if contents is None and path.exists() and file.name not in self._ledger:
             contents = check_contents(path)
             if not file.fault(contents):
-                self._note(file, contents, "put there by hand")
+                self._note(file, contents, "added by hand")
         if contents and not file.fault(contents):
             return True
         if path.is_symlink():
             path.unlink()
         elif path.exists():
             aside = set_aside(path, file.name)
-            LOG.warning("%s is not the file that was published, or has changed: kept as %s", path, aside)
+            LOG.warning("%s is not the published file, or has changed: kept as %s", path, aside)
         return False
 
     def vouched(self, file: DataFile) -> str:
@@ -238,7 +238,7 @@ def _require_rows(file: DataFile, contents: Contents, path: Path) -> None:
             where=str(aside),
             expected=wrong[0],
             found=wrong[1],
-            do="report this: the checksum is right, and yet the file is not what was described",
+            do="report this: the checksum is right, but the content is not as described",
         )
 
 
@@ -264,7 +264,7 @@ def _take_copies(
             where=str(source),
             expected="files as they were published",
             found="\n    ".join(["others:", *faults]),
-            do="remove or replace them; what is not in this folder is downloaded",
+            do="remove or replace them; files that are not in this folder are downloaded",
         )
     return absent
 
@@ -366,6 +366,6 @@ def _bad_archive(archive: Path, found: str, members: Mapping[str, Path]) -> Tasb
         where=str(archive),
         expected=f"a whole tar archive with {', '.join(members)}",
         found=found,
-        do="remove it, so that another copy is taken; or unpack it yourself and name the folder with "
+        do="remove it, so that another copy is used; or unpack it yourself and name the folder with "
         f"{argument('source')}",
     )

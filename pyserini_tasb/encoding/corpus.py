@@ -1,6 +1,6 @@
 """`encode`: texts to vectors in memory, or a corpus to a folder of vectors.
 
-A corpus is encoded in units that are finished or not there, whatever happens meanwhile: see docs/encode.md.
+A corpus is encoded in units. A unit is complete or does not exist, even after a crash: see docs/encode.md.
 """
 
 from __future__ import annotations
@@ -103,42 +103,43 @@ def encode(
     processes: int = 1,
     shard: str | None = None,
 ) -> Vectors | NDArray[np.float32]:
-    """Turn a corpus into a folder of vectors, or texts into an array of vectors.
+    """Encode a corpus into a folder of vectors, or texts into an array of vectors.
 
-    A call that was interrupted goes on when it is repeated: finished units are not encoded again, and the folder gets
-    the same bytes.
+    Repeat an interrupted call to continue it: finished units are not encoded again, and the folder gets the same bytes.
 
         vectors = tasb.encode("collection.tsv", encoder="tasb", output="vectors")
         queries = tasb.encode(texts=["what ranks?"], encoder="tasb", kind="query")  # [1, 768]
 
     Args:
         corpus: TSV or JSONL files, folders of them, Lucene indexes that store text, text stores: one path or several.
-        texts: texts instead of a corpus. `output` and all that follows from it are not for them.
+        texts: texts to encode instead of a corpus. `output` and the arguments that depend on it do not apply to them.
         encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
-        kind: `passage` or `query`: which prefix and length cap of the card the texts get.
-        output: the folder of the vectors: a new one, or one that the same call began.
+        kind: `passage` or `query`, which decides the texts' prefix and length limit in the card.
+        output: the folder for the vectors: a new one, or one that the same call began.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        output_format: files for other programs, each in a folder of that name in `output`: `faiss`, `jsonl`,
-            `parquet`, `npy`. A later call may ask for more; nothing is encoded again for them.
-        max_length: tokens kept of a text, special tokens included, if fewer than the card's.
-        precision: the least accuracy to compute with: `auto`, `fp32`, `bf16`, `fp16` or `int8`; by default the card's.
+        output_format: the formats to write for other programs, each into its own folder in `output`: `faiss`, `jsonl`,
+            `parquet`, `npy`. A later call can add formats without encoding again.
+        max_length: the most tokens of a text, special tokens included, if lower than the card's limit.
+        precision: the number format to compute in, or in a more accurate one: `auto`, `fp32`, `bf16`, `fp16` or `int8`;
+            by default the card's.
         dtype: the type to store vectors in, `fp32` or `fp16`.
-        device: `cpu`, `cuda:0`, …; by default a GPU if there is one.
+        device: `cpu`, `cuda:0`, …; by default a GPU, or else the CPU.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the card's.
-        unit_size: passages of a unit, which is what an interruption loses; by default 16,384, or what the folder was
-            begun with.
-        processes: processes of this machine that share the units out.
-        shard: `i/n`: only every n-th unit, from the i-th on, counted from 0. Under torchrun, ranks are shards.
+        unit_size: passages per unit, the most that an interruption loses; by default 16,384, or the size that the
+            folder was begun with.
+        processes: the number of processes on this machine that share the work.
+        shard: `i/n`: encode only every n-th unit, starting at the i-th, counted from 0. Under torchrun, each rank is a
+            shard.
 
     Returns:
         the vector folder; for `texts`, vectors [texts, dimension], row i for text i.
 
     Raises:
-        TasbError: arguments that cannot be, no such encoder or corpus, a faulty corpus, a folder of something else, or
-            the disk refuses.
-        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the batch at hand is done.
+        TasbError: the arguments contradict each other, the encoder or corpus does not exist, the corpus is faulty, the
+            folder has something else in it, or the disk is full or broken.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the current batch is done.
     """
     require_choice("kind", kind, get_args(Kind))
     require_choice("dtype", dtype, DTYPES)
@@ -187,12 +188,12 @@ class Vectors(FileResult):
     """A folder of vectors, which `index` takes.
 
     Attributes:
-        encoder: the encoder's name, as it was given.
-        passages: passages of the corpus.
-        dimension: numbers of a vector; 0 while no process has finished a unit.
+        encoder: the encoder's name, as the caller gave it.
+        passages: the number of passages of the corpus.
+        dimension: the length of a vector; 0 while no process has finished a unit.
         dtype: the type in which they are stored, `float32` or `float16`.
-        formats: name → folder of the formats that were asked for.
-        units_left: units that other shards still have to encode. Formats are made once none is left.
+        formats: name → folder of each requested format.
+        units_left: the units that other shards still have to encode. The last shard to finish makes the formats.
         kind: `passage` or `query`.
     """
 
@@ -206,9 +207,9 @@ class Vectors(FileResult):
 
     @property
     def summary(self) -> str:
-        """The vectors that are there, and their size."""
+        """The number and size of the vectors."""
         if self.units_left:
-            return f"{self.path}: {self.units_left:,} units are left to other shards; the last one makes the formats"
+            return f"{self.path}: {self.units_left:,} units are left for other shards; the last shard makes the formats"
         a_text = f"bytes a {self.kind}"
         lines = [f"{folder}: {_bytes(folder) / self.passages:,.0f} {a_text}" for folder in self.formats.values()]
         size = _bytes(self.path / UNITS) / self.passages
@@ -228,11 +229,11 @@ def _require_one_input(
         raise TasbError(
             expected=f"{argument('corpus')} or {argument('texts')}",
             found="neither" if corpus is None else "both",
-            do="give one of them",
+            do="give one of the two",
         )
     if isinstance(texts, str):
         raise TasbError(
-            expected=f"a list of texts for {argument('texts')}", found="one text", do="put it into a list: [text]"
+            expected=f"a list of texts for {argument('texts')}", found="one text", do="put it in a list: [text]"
         )
     if texts is not None and output is not None:
         raise TasbError(
@@ -283,14 +284,14 @@ def encode_corpus(
     """Encode the units of a share that are not finished; return the plan of the corpus.
 
     Args:
-        job: what is asked; its folder may be one that the same job began.
+        job: the job; its folder may be one that the same job began.
         unit_size: passages of a unit; by default 16,384, or what the folder was begun with.
-        processes: processes of this machine that share the units out.
-        share: which of the units; by default those of this process among torchrun's, else all.
+        processes: the number of processes on this machine that share the work.
+        share: the units to encode; by default those of this process's rank under torchrun, or else all.
 
     Raises:
         TasbError: no such model or device, a faulty corpus, a folder of something else, or the disk refuses.
-        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the batch at hand is done.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the current batch is done.
     """
     share = share or _share(None)
     plan = prepare(job, unit_size)
@@ -300,18 +301,18 @@ def encode_corpus(
             while _unfinished(job) and not stop.made:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     if stop.made:
-        LOG.info("stopped; the same command goes on from the last finished unit")
+        LOG.info("stopped; the same command continues after the last finished unit")
         raise stop.interruption()
     return plan
 
 
 @dataclass(frozen=True)
 class Share:
-    """The units that this call encodes, where several share them out: every `of`-th, from `index` on.
+    """The units that this call encodes, if several calls share the work: every `of`-th, starting at `index`.
 
     Args:
-        index: from 0.
-        of: how many shares there are.
+        index: the number of the share, from 0.
+        of: the number of shares.
         waits: whether the call waits for the other shares.
         makes_formats: whether the call makes the formats, if no unit is left.
     """
@@ -322,7 +323,7 @@ class Share:
     makes_formats: bool = True
 
     def numbers(self, units: int) -> range:
-        """Its units, of so many."""
+        """The numbers of its units, out of `units`."""
         return range(self.index, units, self.of)
 
 
@@ -340,7 +341,7 @@ def _share(shard: str | None) -> Share:
         return Share(rank, ranks, waits=ranks > 1, makes_formats=rank == 0)
     if ranks > 1:
         raise TasbError(
-            expected=f"units shared out by {argument('shard')} or by torchrun",
+            expected=f"the work shared by {argument('shard')} or by torchrun",
             found=f"{argument('shard', shard)} and {ranks} processes of torchrun",
             do="leave out one of them",
         )
@@ -349,7 +350,7 @@ def _share(shard: str | None) -> Share:
         raise TasbError(
             expected=f"{argument('shard', 'i/n')} with 0 ≤ i < n, e.g. 0/4 to 3/4 on four machines",
             found=shard,
-            do="count from 0",
+            do="count the shards from 0",
         )
     return Share(int(index), int(of))
 
@@ -474,12 +475,12 @@ class _Forward(logging.Handler):
 
 
 def _make_formats(job: EncodeJob, formats: Sequence[VectorFormat]) -> dict[str, Path]:
-    """Write the formats that are not there yet; name → folder of all that were asked for."""
+    """Write the formats that do not exist yet; return name → folder of each requested format."""
     vectors = VectorFolder(job.output)
     folders: dict[str, Path] = {name: job.output / name for name in formats}
     for name, folder in folders.items():
         if folder.exists():
-            LOG.info("%s: is there already", folder)
+            LOG.info("%s: exists already", folder)
             continue
         with new_folder(folder) as beside:
             FORMATS[name](vectors, beside)

@@ -1,4 +1,4 @@
-"""The two encoder classes that Pyserini (or you) call and the text encoder inside them."""
+"""The two encoder classes that Pyserini or your own code calls, and the text encoder inside them."""
 
 from __future__ import annotations
 
@@ -39,20 +39,21 @@ QUERIES_KEPT = 4_096  # 13 MB of vectors of 768 dimensions
 
 
 class TasbQueryEncoder:
-    """Queries to vectors, for every place where Pyserini takes a query encoder. Needs no Pyserini and no JVM.
+    """A query encoder, for every place where Pyserini takes one. It needs neither Pyserini nor a JVM.
 
     Args:
         encoder_dir: what `--encoder` takes: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
         tokenizer_name: a tokenizer that is not the model's own.
         device: `cpu`, `cuda:0`, …
-        prefix: put before each query with a space, as Pyserini's `--query-prefix`; replaces the card's prefix.
+        prefix: text that comes before each query, with a space, as Pyserini's `--query-prefix`; replaces the card's
+            prefix.
         fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
         backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
-        queries_kept: so many vectors of queries are kept, for when they are asked again; 0 to encode each time.
-        others: Pyserini derives some arguments from substrings of the encoder's name; the card knows better.
+        queries_kept: the number of query vectors to keep for repeated queries; 0 to encode each time.
+        others: ignored: Pyserini guesses some arguments from the encoder's name, and the card has the right values.
 
     Raises:
-        TasbError: no such encoder, or its weights are not here.
+        TasbError: the encoder does not exist, or its weights are not on this machine.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class TasbQueryEncoder:
 
     @functools.cached_property
     def identity(self) -> EncoderIdentity | None:
-        """The identity that an index of this encoder's passages lists; None for exports of earlier versions."""
+        """The identity that an index of this encoder's vectors lists; None for exports of earlier versions."""
         return self._encoder.identity(self.name)
 
     def encode(self, query: str, max_length: int | None = None, **others: Any) -> NDArray[np.float32]:
@@ -91,8 +92,8 @@ class TasbQueryEncoder:
 
         Args:
             query: its text; `None` is the empty text.
-            max_length: as in `encode_batch`.
-            others: a topic's further fields, say; they are not used.
+            max_length: see `encode_batch`.
+            others: not used, such as a topic's other fields.
 
         Raises:
             TasbError: the query is no text.
@@ -100,7 +101,7 @@ class TasbQueryEncoder:
         given: object = query  # whatever its caller's types say
         if given is not None and not isinstance(given, str):
             many = isinstance(given, Iterable) and not isinstance(given, bytes)
-            do = "encode several queries by `encode_batch(queries)`" if many else "hand over its text, a `str`"
+            do = "encode several queries by `encode_batch(queries)`" if many else "pass its text, a `str`"
             raise TasbError(expected="the text of one query", found=_described(given), do=do)
         vector: NDArray[np.float32] = self.encode_batch([query], max_length)[0]
         return vector
@@ -110,10 +111,10 @@ class TasbQueryEncoder:
 
         Args:
             queries: `None` and empty queries become the vector of the empty text.
-            max_length: tokens kept of a query, special tokens included, if fewer than the card's cap.
+            max_length: the most tokens of a query, special tokens included, if lower than the card's limit.
 
         Raises:
-            TasbError: one text in place of several, or something that is no text.
+            TasbError: the argument is one text instead of several, or not text.
         """
         texts = _texts(queries, "queries", "encode one query by `encode(query)`")
         cap = min(max_length or self._card.query_max_length, self._card.query_max_length)
@@ -128,18 +129,18 @@ class TasbQueryEncoder:
 
 
 class TasbDocumentEncoder:
-    """Passages to vectors, for every place where Pyserini takes a document encoder. Needs no Pyserini and no JVM.
+    """A passage encoder, for every place where Pyserini takes a document encoder. It needs neither Pyserini nor a JVM.
 
     Args:
         model_name: what `--encoder` takes: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
         tokenizer_name: a tokenizer that is not the model's own.
         device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
-        prefix: put before each passage with a space, as Pyserini's `--prefix`; replaces the card's prefix.
+        prefix: text that comes before each passage, with a space, as Pyserini's `--prefix`; replaces the card's prefix.
         backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
-        others: Pyserini derives some arguments from substrings of the encoder's name; the card knows better.
+        others: ignored: Pyserini guesses some arguments from the encoder's name, and the card has the right values.
 
     Raises:
-        TasbError: no such encoder, or its weights are not here.
+        TasbError: the encoder does not exist, or its weights are not on this machine.
     """
 
     def __init__(
@@ -171,14 +172,16 @@ class TasbDocumentEncoder:
 
         Args:
             texts: the passages; `None` (Pyserini's word for an empty field) is the empty text.
-            titles: one for each passage, put before it; absent ones leave the passage alone.
-            max_length: tokens kept of a passage, special tokens included, if fewer than the card's cap.
+            titles: a title for each passage, which comes before it; None where a passage has no title.
+            max_length: the most tokens of a passage, special tokens included, if lower than the card's limit.
             add_sep: title and passage as two segments (`[CLS] title [SEP] passage [SEP]`) instead of one text.
             fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
-            others: a collection's further fields, which Pyserini passes along. They are not encoded; a note says so.
+            others: other fields of the collection, which Pyserini passes along. They are not encoded, and a note says
+                so.
 
         Raises:
-            TasbError: one text in place of several, something that is no text, or more or fewer titles than texts.
+            TasbError: the argument is one text instead of several, or not text, or there are more or fewer titles than
+                texts.
         """
         if unused := {name for name, values in others.items() if values is not None} - self._noted:
             self._noted |= unused
@@ -186,15 +189,15 @@ class TasbDocumentEncoder:
                 "not encoded: %s; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)",
                 ", ".join(sorted(unused)),
             )
-        passages = _texts(texts, "texts", "hand over one text as `[text]`")
+        passages = _texts(texts, "texts", "pass one text as `[text]`")
         pairs = None
         if titles is not None:
-            headings = _texts(titles, "titles", "hand over one title as `[title]`")
+            headings = _texts(titles, "titles", "pass one title as `[title]`")
             if len(headings) != len(passages):
                 raise TasbError(
                     expected=f"a title for each of the {len(passages)} texts, `None` where there is none",
                     found=f"{len(headings)} titles",
-                    do="check what is handed over",
+                    do="check the two arguments",
                 )
             if add_sep:
                 passages, pairs = headings, passages
@@ -220,7 +223,7 @@ def _texts(given: Iterable[str | None], name: str, for_one: str) -> list[str]:
     texts: list[Any] = list(given)
     for number, text in enumerate(texts):
         if text is not None and not isinstance(text, str):
-            do = "hand over texts, and `None` for those that are empty"
+            do = "pass texts, and `None` for empty ones"
             raise TasbError(expected=f"texts for {argument(name)}", found=f"{_described(text)} at {number}", do=do)
     return [text or "" for text in texts]
 
@@ -235,13 +238,15 @@ class TextEncoder:
 
     Args:
         card: which model, how it pools, and what computes it.
-        device: `cpu`, `cuda:0`, …; None: a GPU if the back end has one.
+        device: `cpu`, `cuda:0`, …; None for a GPU if the back end has one.
         tokenizer: a hub id or folder, where it is not the model's own.
-        backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
-        texts: that it will encode. Only `queries` come singly, and are short: `auto` looks at latency.
+        backend: the back end; by default $PYSERINI_TASB_BACKEND, or else the card's.
+        texts: the kind of texts to encode. For `queries`, which are short and come one at a time, `auto` minimises
+            latency.
 
     Raises:
-        TasbError: the model is not here and cannot be had, is of another kind, or has another tokenizer.
+        TasbError: the model is not on this machine and cannot be downloaded, is of another kind, or has another
+            tokenizer.
     """
 
     def __init__(
@@ -300,7 +305,7 @@ class TextEncoder:
             texts: what to encode.
             pairs: second segments, one for each text: `[CLS] text [SEP] pair [SEP]`.
             max_length: tokens kept of each text, special tokens included.
-            precision: to compute in, or better; by default the card's.
+            precision: the number format to compute in, or in a more accurate one; by default the card's.
         """
         token_ids = self._tokenizer.token_ids(texts, pairs, min(max_length, self.longest)) if len(texts) else []
         return self.encode_tokens(token_ids, precision=precision)

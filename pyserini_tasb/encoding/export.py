@@ -1,4 +1,4 @@
-"""`export`: a card's model as a folder for ONNX Runtime, and how much of its vectors and rankings is kept."""
+"""`export`: an encoder's model as a folder for ONNX Runtime, and how close its vectors are to the original's."""
 
 from __future__ import annotations
 
@@ -75,20 +75,20 @@ def export(
     Args:
         encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
         output: a new folder.
-        precision: `fp32`, or `int8` matrices, for CPUs that multiply them.
-        sample: a corpus and topics, of which the first 128 passages and 64 queries are compared; by default abstracts
+        precision: `fp32`, or `int8` for matrix products in 8 bits, which are faster on many CPUs.
+        sample: a corpus and topics, whose first 128 passages and 64 queries measure the accuracy; by default abstracts
             and queries of CACM.
         fields: the fields of the sample's passages that are their text; by default `title` and `text`, or `contents`.
         docid_field: the field of their docid; by default `id`, `_id` or `docid`.
-        force: also write a model that lost more than its precision explains.
+        force: write the model even if it loses more accuracy than its precision allows.
         overwrite: replace an exported model at `output`, once the new one is complete.
 
     Returns:
-        the folder, and how near its vectors and rankings are to those of torch in fp32.
+        the folder, and how close its vectors and rankings are to torch's in fp32.
 
     Raises:
-        TasbError: packages are missing, no such encoder, a folder in the way, a model that cannot be exported, or too
-            much was lost.
+        TasbError: packages are missing, the encoder does not exist, the folder exists, the model cannot be exported, or
+            it loses too much accuracy.
     """
     require_choice("precision", precision, get_args(ExportPrecision))
     folder = Path(output)
@@ -126,11 +126,12 @@ class Export(FileResult):
     Attributes:
         model: the folder or hub id of the model that was exported.
         precision: `fp32` or `int8`.
-        attention_layers: layers whose attention is of all tokens.
-        attention_fused: those of them that compute it in one operator; the others are right but slow.
-        accuracy: its vectors and rankings beside those of torch in fp32.
-        timing: of int8 beside fp32, on this processor; None in fp32, or if PYSERINI_TASB_INT8 chose the weights' bits.
-        trust: the package whose code pools, which `tasb` has to be told to trust; None if it is ours.
+        attention_layers: the number of layers with full attention.
+        attention_fused: how many of them compute it in one operator. The others are right but slow.
+        accuracy: how close its vectors and rankings are to torch's in fp32.
+        timing: the times of int8 and of fp32 on this processor; None in fp32, or if PYSERINI_TASB_INT8 chose the
+            weights' bits.
+        trust: the package whose code pools, for `--trust`; None if the code is ours.
     """
 
     model: str
@@ -148,13 +149,13 @@ class Export(FileResult):
 
     @property
     def summary(self) -> str:
-        """The exported model, its losses, and how to use it."""
+        """The exported model, its accuracy, and how to use it."""
         whole = self.attention_fused == self.attention_layers
-        slow = "" if whole else ", the others are right but slow"
+        slow = "" if whole else "; the others are right but slow"
         fused = f"{self.attention_fused} of {self.attention_layers} layers{slow}"
         lines = [
             f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}",
-            f"  beside torch in fp32: {describe(self.accuracy)}",
+            f"  compared with torch in fp32: {describe(self.accuracy)}",
             *([f"  on this processor: {speeds(self.timing)}"] if self.timing else []),
             f"  use it: --encoder {self.encoder}{f' --trust {self.trust}' if self.trust else ''}",
         ]
@@ -205,11 +206,11 @@ def export_model(
     """Fill an empty folder with a card's model: graph, tokenizer, configuration, card, and what is known of it.
 
     Args:
-        card: of a model that torch can load.
-        folder: what is in it after an error is to be thrown away.
-        precision: of the graph.
+        card: the card of a model that torch can load.
+        folder: an empty folder. Delete its content after an error.
+        precision: the precision of the graph.
         sample: texts to measure it on.
-        force: also if it is less accurate than it should be.
+        force: write it even if it loses too much accuracy.
 
     Raises:
         TasbError: packages are missing, the model cannot be exported, or it lost too much accuracy.

@@ -1,4 +1,4 @@
-"""How near an exported model's vectors and rankings are to those of torch in fp32, and how near they have to be."""
+"""How close an exported model's vectors and rankings are to torch's in fp32, and how close they must be."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def measure(exact: BothVectors, exported: BothVectors) -> Accuracy:
     """Compare vectors of passages [passages, dimension] and queries [queries, dimension], and the rankings they make.
 
     Args:
-        exact: by torch in fp32.
-        exported: of the same texts.
+        exact: the vectors that torch computes in fp32.
+        exported: the exported model's vectors of the same texts.
     """
     cosines = np.concatenate([_cosines(one, other) for one, other in zip(exact, exported, strict=True)])
     rankings = list(zip(_rankings(*exact), _rankings(*exported), strict=True))
@@ -43,18 +43,18 @@ def measure(exact: BothVectors, exported: BothVectors) -> Accuracy:
 
 
 def is_accurate(accuracy: Accuracy, precision: str) -> bool:
-    """True if a model lost no more than its precision explains."""
+    """True if a model loses no more accuracy than its precision allows."""
     least, mean, top = FLOORS[precision]
     # Said so that vectors of nan fail.
     return accuracy.cosine_min >= least and accuracy.cosine_mean >= mean and accuracy.overlap_at_10 >= top
 
 
 class InaccurateError(TasbError):
-    """An exported model lost more than its precision explains.
+    """An exported model that loses more accuracy than its precision allows.
 
     Args:
-        accuracy: what was measured.
-        precision: of the exported model.
+        accuracy: the measured accuracy.
+        precision: the precision of the exported model.
         model: its name.
     """
 
@@ -73,10 +73,10 @@ class InaccurateError(TasbError):
 
 
 def require_accuracy(accuracy: Accuracy, precision: str, model: str) -> None:
-    """Check that a model lost no more than its precision explains.
+    """Check that a model loses no more accuracy than its precision allows.
 
     Raises:
-        InaccurateError: it did.
+        InaccurateError: it loses more.
     """
     if not is_accurate(accuracy, precision):
         raise InaccurateError(accuracy, precision, model)

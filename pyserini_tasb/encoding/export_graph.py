@@ -28,7 +28,7 @@ MULTIPLIED = ("Attention", "MatMul")
 
 
 def missing_packages() -> list[str]:
-    """Those that are not installed."""
+    """The packages for exports that are not installed."""
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
@@ -89,7 +89,7 @@ def fuse(source: Path, target: Path, *, heads: int, hidden: int) -> int:
     Args:
         source: the graph.
         target: where the fused one goes.
-        heads: of attention.
+        heads: the number of attention heads.
         hidden: length of a token's vector.
 
     Returns:

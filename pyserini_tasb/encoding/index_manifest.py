@@ -80,14 +80,14 @@ def write_index_manifest(folder: Path, encoders: Sequence[EncoderIdentity]) -> N
     """Describe the finished files of an index's folder, and the encoders whose queries may search it.
 
     Args:
-        folder: with the index's files and nothing else.
-        encoders: empty where it is not known what made the vectors.
+        folder: a folder with only the index's files.
+        encoders: the encoders; empty if they are unknown.
     """
     write_manifest(folder, KIND, VERSION, {"encoders": [asdict(each) for each in encoders]}, name=INDEX_MANIFEST)
 
 
 def index_encoders(folder: Path) -> tuple[EncoderIdentity, ...]:
-    """The encoders that belong to an index, whose files' sizes are checked; none where nobody wrote them down.
+    """The encoders that an index lists, empty if it lists none. The sizes of its files are checked.
 
     Raises:
         TasbError: a file is missing or has another size, or the manifest is damaged.
@@ -99,7 +99,7 @@ def index_encoders(folder: Path) -> tuple[EncoderIdentity, ...]:
 
 
 def verify_index(folder: Path) -> None:
-    """Compare the files of an index with their checksums; reads all of them. Does nothing without a manifest.
+    """Compare the files of an index with their checksums, if it has a manifest. This reads all files.
 
     Raises:
         TasbError: naming the first file that is different.
@@ -122,7 +122,7 @@ def require_encoder(folder: Path, encoder: HasIdentity, *, allow_other: bool = F
     """Refuse to search an index with queries of an encoder that does not belong to it.
 
     Args:
-        folder: of the index. One that lists no encoders is searched with any.
+        folder: the folder of the index. One that lists no encoders is searched with any.
         encoder: whose identity is asked for only where the index lists encoders.
         allow_other: search with any encoder, as PYSERINI_TASB_ALLOW_OTHER_ENCODER=1 says for all commands.
 
@@ -143,7 +143,7 @@ def require_among(
     Args:
         known: encoders of an index, or of vectors.
         found: what is known of the encoder, by the names of the fields of `EncoderIdentity`.
-        name: of the encoder, for people.
+        name: the name of the encoder, for people.
         where: the index, for messages.
         allow_other: take any encoder.
 
@@ -159,7 +159,7 @@ def require_among(
     raise TasbError(
         where=where,
         expected=f"an encoder that belongs to these vectors: {', '.join(each.name for each in known)}",
-        found=f"{name}, which has {' and '.join(differences)}: its scores would mean nothing",
+        found=f"{name}, which has {' and '.join(differences)}: its scores would be meaningless",
         do="name that encoder; or, if this one was trained for these passages, list it when the index is made "
         f"(`tasb index --query-encoder`); `tasb search`, `hybrid` and `mine` take it anyway with "
         f"{argument('allow_other_encoder', True)}, all commands with {ALLOW_OTHER}=1",

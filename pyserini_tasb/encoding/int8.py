@@ -66,9 +66,9 @@ class Int8Graph:
 
     Attributes:
         path: its file.
-        bits: of its weights.
-        accuracy: beside torch in fp32.
-        timing: beside fp32; None where the user chose the bits.
+        bits: the bits of its weights.
+        accuracy: its accuracy compared with torch in fp32.
+        timing: its times and those of fp32; None if the user chose the bits.
     """
 
     path: Path
@@ -170,9 +170,9 @@ EQUAL = 1.25
 def best_bits(accuracies: Mapping[WeightBits, Accuracy], timing: Timing) -> WeightBits:
     """The bits of the most accurate weights, of those that are accurate enough and as fast as any of them.
 
-    If none is accurate enough, speed is no help: whoever forces the export gets the most accurate. One graph
-    serves passages and queries, so that both are rounded in the same way: the sum of both times, each as a share of
-    fp32's, has to be small.
+    If none is accurate enough, speed does not count: a forced export gets the most accurate one. One graph serves
+    passages and queries, so that both are rounded in the same way: the sum of both times, each as a share of fp32's,
+    has to be small.
     """
 
     def share(bits: WeightBits) -> float:

@@ -47,11 +47,11 @@ class EncodeJob:
         card_digest: a digest of its card and model.
         kind: which prefix and length cap of the card the texts get.
         corpus: the paths of the corpus.
-        fields: those of a passage's docid and text.
+        fields: the fields of a passage's docid and text.
         output: the vector folder.
         max_length: tokens kept of a text, if fewer than the card's.
-        precision: to compute in; by default the card's.
-        dtype: to store in, `float32` or `float16`.
+        precision: the number format to compute in; by default the card's.
+        dtype: the type to store vectors in, `float32` or `float16`.
         device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
         backend: what computes; by default the environment's, else the card's.
     """
@@ -156,8 +156,8 @@ def begin(job: EncodeJob, plan: CorpusPlan, encoder: TextEncoder) -> VectorManif
 
     Args:
         job: what is asked.
-        plan: of its corpus.
-        encoder: that will compute.
+        plan: the plan of its corpus.
+        encoder: the encoder that computes the vectors.
 
     Raises:
         TasbError: a folder of something else, or it cannot be written to.

@@ -76,7 +76,7 @@ class _Product:
     """All that multiplies one input: queries, keys and values share theirs.
 
     Attributes:
-        nodes: in the order of the graph.
+        nodes: the nodes, in the order of the graph.
         matrices: the names of their weights.
     """
 

@@ -63,7 +63,7 @@ def plan_corpus(corpus: Corpus, unit_size: int, source: str) -> CorpusPlan:
         digests.append(digest.hexdigest())
         records += rows
     if not records:
-        raise TasbError(where=source, expected="a corpus", found="no passage in it", do="check how it was written")
+        raise TasbError(where=source, expected="a corpus", found="no passages in it", do="check how it was written")
     repeated.require_none(corpus, source)
     return CorpusPlan(state, unit_size, records, marks, digests, empty, examples)
 

@@ -46,13 +46,13 @@ def encode_units(
     numbers: Sequence[int],
     supervisor: Supervisor,
 ) -> None:
-    """Encode units and write them. Those that other processes are at work on are waited for.
+    """Encode units and write them. Units that other processes encode are waited for.
 
     Args:
         job: what is asked.
         plan: the plan of its corpus.
         numbers: the numbers of the units.
-        supervisor: is told of every batch, and may stop the work.
+        supervisor: hears of every batch, and can stop the work.
 
     Raises:
         TasbError: the model is not here, the folder is of something else, the corpus was changed, or the disk refuses.
@@ -87,7 +87,7 @@ class Supervisor:
 
     Args:
         report: is told of every batch.
-        stopped: asked before every batch; if it says so, the unit at hand is given up.
+        stopped: asked before every batch; if it says so, the current unit is given up.
     """
 
     report: Callable[[EncodedBatch], None]
@@ -186,7 +186,7 @@ def _encode_free_units(
 
 
 def _free(units: Sequence[VectorUnit]) -> Iterator[int]:
-    """The units that are to be done and that nobody is at work on."""
+    """The unfinished units that no other process is encoding."""
     for unit in units:
         with contextlib.suppress(HeldError):
             with _lock(unit):
@@ -216,7 +216,7 @@ def _encode_unit(
         encoder: the model.
         unit: the passages.
         job: says the precision to compute in, and the type to store in.
-        supervisor: is told of every batch, and may stop the work.
+        supervisor: hears of every batch, and can stop the work.
 
     Raises:
         TasbError: a number is not finite in that type.
@@ -242,8 +242,8 @@ def _encode_unit(
             where=f"passage {unit.docids[not_finite[0]]}",
             expected=f"vectors of finite {job.dtype} numbers",
             found=f"{len(not_finite)} of the unit's {len(unit.docids)} passages have others",
-            do=f"store with {argument('dtype', 'fp32')}, compute with {argument('precision', 'fp32')}; if that is no "
-            "help, the weights are damaged",
+            do=f"store with {argument('dtype', 'fp32')}, compute with {argument('precision', 'fp32')}; if that does "
+            "not help, the weights are damaged",
         )
     return vectors
 
@@ -252,11 +252,11 @@ class TokenisedUnits:
     """Has units tokenised, at most one more than the one that is worked on; a context manager.
 
     Args:
-        tokenizer: with prefix and length cap.
+        tokenizer: a tokenizer that knows prefix and length limit.
         corpus: paths of the collections.
-        fields: those of a passage's docid and text.
+        fields: the fields of a passage's docid and text.
         plan: where their units begin.
-        threads: to tokenise in.
+        threads: the number of threads that tokenise.
     """
 
     def __init__(
@@ -297,9 +297,9 @@ class TokenisedUnit:
     """Docids and token ids of one unit's passages, in corpus order.
 
     Args:
-        number: of the unit, from 0.
+        number: the number of the unit, from 0.
         docids: [passages].
-        token_ids: of all passages, one after the other.
+        token_ids: the token ids of all passages, one after the other.
         lengths: [passages] in tokens, special tokens included.
     """
 
@@ -354,6 +354,6 @@ def _tokenised(
             where=f"passages {order.number * unit_size + 1:,} to {order.number * unit_size + len(docids):,}",
             expected="the corpus as it was when the command began",
             found="other docids or texts",
-            do=f"leave the corpus as it is while it is encoded; encode a changed one to another {argument('output')}",
+            do=f"do not change the corpus while it is encoded; encode a changed corpus to another {argument('output')}",
         )
     return TokenisedUnit(order.number, docids, np.concatenate(token_ids), np.array(lengths, dtype=np.int64))

@@ -107,7 +107,7 @@ def write_parquet(vectors: VectorFolder, folder: Path) -> None:
         raise TasbError(
             expected="the package `pyarrow`, which writes Parquet",
             found="it is not installed",
-            do="pip install pyarrow, then give the same command again: nothing is encoded a second time",
+            do="pip install pyarrow, then repeat the command: nothing is encoded a second time",
         ) from error
     schema = pa.schema([("docid", pa.string()), ("vector", pa.list_(pa.float32()))])
     # Vectors neither repeat nor compress: a dictionary and a codec would cost time for nothing.

@@ -1,4 +1,4 @@
-"""A vector folder, read block by block; its manifest and its units, each finished or not there."""
+"""A vector folder, read block by block; its manifest and its units, each complete or absent."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ class VectorFolder:
     Attributes:
         path: the folder.
         dimension: numbers of a vector.
-        count: how many vectors there are.
+        count: the number of vectors.
         dtype: the type in which they are stored, float32 or float16.
         about: what decided them: `card` and `corpus` (digests), `encoder`, `max_length`, `precision`.
-        kind: of which texts they are: `passage` or `query`.
-        digest: changes when anything that decided them does.
+        kind: the kind of the texts: `passage` or `query`.
+        digest: a digest of everything that decides the vectors.
         encoders: the encoders that made them; empty in folders of earlier versions.
 
     Args:
         path: what `tasb encode` wrote. Sizes are checked; a unit's checksums are compared before it is first read.
 
     Raises:
-        TasbError: not a vector folder, not finished, damaged, or with units of several models.
+        TasbError: the folder is no vector folder, unfinished, damaged, or has units of several models.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,7 +74,7 @@ class VectorFolder:
                 where=str(path),
                 expected=f"{manifest.units} finished units",
                 found=f"{len(missing)} not finished: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}",
-                do="give the `tasb encode` command again: it goes on where it stopped",
+                do="repeat the `tasb encode` command: it continues where it stopped",
             )
         for unit in self._units:
             unit.require_whole(manifest.rows(unit.number))
@@ -83,7 +83,7 @@ class VectorFolder:
         """Docids and vectors [docids, dimension], in corpus order; the vectors are as stored, over the files.
 
         Args:
-            rows: at most so many in a block.
+            rows: the most vectors in a block.
 
         Raises:
             TasbError: a unit differs from its checksums; none of its vectors were yielded.
@@ -125,8 +125,8 @@ class VectorFolder:
         if self.about.get("card") != digest:
             raise TasbError(
                 where=str(self.path),
-                expected=f"vectors of the encoder {encoder}, with its card, tokenizer and weights of now",
-                found=f"vectors of `{self.about.get('encoder')}`, of which one of these is another",
+                expected=f"vectors of the encoder {encoder}, with its present card, tokenizer and weights",
+                found=f"vectors of `{self.about.get('encoder')}`, whose card, tokenizer or weights are different",
                 do=f"encode the texts again, or name another folder as {name}",
             )
 
@@ -163,7 +163,7 @@ class StoredVectors:
     Args:
         folder: the vectors.
         texts: the store.
-        kind: of which texts they should be, `passage` or `query`.
+        kind: the kind of texts that they should be of: `passage` or `query`.
         name: how the user named the folder: an argument, or a key of a configuration in backquotes.
 
     Raises:
@@ -306,14 +306,14 @@ class VectorUnit:
 
     @property
     def finished(self) -> bool:
-        """Whether it is there. It may still be damaged."""
+        """True if it is complete. It may still be damaged."""
         return self.path(".json").is_file()
 
     def write(self, docids: Sequence[str], vectors: NDArray[np.floating]) -> None:
         """Write it; it is finished once all of it is on disk.
 
         Args:
-            docids: in corpus order.
+            docids: the docids, in corpus order.
             vectors: [docids, dimension], in the type in which they are stored.
 
         Raises:
@@ -344,7 +344,7 @@ class VectorUnit:
                 expected=f"a unit of {rows} passages, by the model and of the corpus that manifest.json tells",
                 found=f"one of {info['rows']} passages, of something else"
                 if described and "rows" in info
-                else "no such thing",
+                else "no such file",
                 do=DO,
             )
         for suffix in FILES:

@@ -53,7 +53,7 @@ class Finding:
     Args:
         name: what was looked at.
         status: `warning` where something works all the same, or may be meant; `problem` where something fails.
-        found: what is there.
+        found: what the check found.
         remedy: what to type; of several lines any one is enough.
     """
 
@@ -151,7 +151,7 @@ def release(version: str) -> tuple[int, ...]:
 def _check_pyserini_2_4_0() -> Finding:
     found = "2.4.0, which downloads index metadata whenever it is imported"
     if answers(PYSERINI_METADATA):
-        return ok("Pyserini", f"{found}: it will not work offline")
+        return ok("Pyserini", f"{found}: it does not work offline")
     return warning(
         "Pyserini", f"{found}, and {PYSERINI_METADATA} does not answer: it cannot be imported", INSTALL_PYSERINI
     )
@@ -172,9 +172,9 @@ def _check_openai(pyserini: str) -> Finding:
 def _check_reproducibility() -> Finding:
     name, set_to = "reproducibility", f"{VARIABLE}={os.environ.get(VARIABLE, '')}"
     if products_depend_on_alignment():
-        found = f"the last bits of torch's products depend on where numbers lie in memory ({set_to})"
+        found = f"the last bits of torch's products depend on memory addresses ({set_to})"
         return warning(name, found, f"export {VARIABLE}={SETTING}")
-    found = f"torch's products are the same bytes wherever numbers lie in memory ({set_to})"
+    found = f"torch's products have the same bytes at any memory address ({set_to})"
     return ok(name, f"{found}; set it for programs that use torch before they load our encoders")
 
 
@@ -187,7 +187,7 @@ def _cpu_has_bf16() -> bool | None:
 
 
 def check_faiss() -> list[Finding]:
-    """Which build of faiss, and whether two distributions lie over each other.
+    """Which build of faiss, and whether two distributions overwrite each other's files.
 
     A CPU and a GPU distribution bring one module, and pip knows no conflict between them: whichever it unpacked last is
     the module. See docs/gpu.md.
@@ -204,7 +204,7 @@ def check_faiss() -> list[Finding]:
     if len(owners) < 2:
         return [ok("faiss", found)]
     kind = warning if is_gpu_build else problem  # who installed the GPU's wants the GPU's
-    return [kind("faiss", f"{found}; {' and '.join(owners)} lie over each other", _install_faiss(owners))]
+    return [kind("faiss", f"{found}; {' and '.join(owners)} overwrite each other's files", _install_faiss(owners))]
 
 
 def check_onnxruntime() -> list[Finding]:
@@ -218,10 +218,10 @@ def check_onnxruntime() -> list[Finding]:
     except Exception as error:  # noqa: BLE001 - whatever a broken install raises is the finding
         return [problem("onnxruntime", f"cannot be imported: {error!r}", _install_onnxruntime(owners))]
     if gpu_version and "CUDAExecutionProvider" not in providers:
-        found = f"{found}: the CPU build lies over onnxruntime-gpu {gpu_version}, so ONNX models run on the CPU"
+        found = f"{found}: the CPU build has overwritten onnxruntime-gpu {gpu_version}, so ONNX models run on the CPU"
         return [problem("onnxruntime", found, _install_onnxruntime(owners))]
     if gpu_version and "onnxruntime" not in owners:
-        found = f"{found}; onnxruntime-gpu alone: the next `pip install pyserini` unpacks the CPU build over it"
+        found = f"{found}; only onnxruntime-gpu: the next `pip install pyserini` overwrites it with the CPU build"
         return [warning("onnxruntime", found, _install_onnxruntime(owners))]
     return [ok("onnxruntime", found)]
 
@@ -268,12 +268,12 @@ def check_startup_hook() -> list[Finding]:
         return [problem(HOOK_NAME, "this Python runs with -S and reads no start-up files", REGISTER)]
     live = run_short_command([sys.executable, "-c", LOOK], seconds=60).returncode == 0
     if live:
-        return [ok(HOOK_NAME, "live: `python -m pyserini.search.faiss` and its like know `--encoder tasb`")]
+        return [ok(HOOK_NAME, "active: `python -m pyserini.search.faiss` and similar commands know `--encoder tasb`")]
     if any(Path(folder, START_FILE).is_file() for folder in _site_folders()):
         return [
             problem(
                 HOOK_NAME,
-                f"{START_FILE} is there but did not run",
+                f"{START_FILE} exists but did not run",
                 reinstall_command(),
             )
         ]
@@ -316,7 +316,7 @@ def _java_home(chosen: Java | None) -> Finding:
         return ok("JAVA_HOME", "not set")
     java = variable_java("JAVA_HOME")
     if java is None:
-        return _amiss("JAVA_HOME", f"{value}, which holds no Java", chosen)
+        return _amiss("JAVA_HOME", f"{value}, which contains no Java", chosen)
     return _amiss("JAVA_HOME", f"{value} {java.shortfall}", chosen) if java.shortfall else ok("JAVA_HOME", str(java))
 
 
@@ -344,13 +344,13 @@ def _vector_module(java: Java | None) -> list[Finding]:
     if java is None or java.version < OLDEST:
         return []
     if java.has_vector_module is False:
-        return [problem(VECTOR_MODULE, f"not in {java}, a trimmed runtime", install_advice())]
-    listed = "in" if java.has_vector_module else "its module list is missing; taken to be in"
+        return [problem(VECTOR_MODULE, f"not in {java}, a reduced runtime", install_advice())]
+    listed = "in" if java.has_vector_module else "its module list is missing; assumed to be in"
     return [ok(VECTOR_MODULE, f"{listed} {java}")]
 
 
 def _amiss(name: str, found: str, chosen: Java | None) -> Finding:
-    """Only a warning where we step in."""
+    """A problem, or only a warning if our start-up hook can help."""
     if chosen is None:
         return problem(name, found, install_advice())
     home = shlex.quote(str(chosen.home))
@@ -366,22 +366,24 @@ PATIENCE = 3.0  # seconds
 
 
 def check_hub() -> list[Finding]:
-    """Whether models can be downloaded. Never a problem by itself: cached models need no hub."""
+    """The connection to the hub. It is never a problem by itself, because cached models need no hub."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        return [ok("Hugging Face hub", "offline by HF_HUB_OFFLINE: cached models only")]
+        return [ok("Hugging Face hub", "offline because of HF_HUB_OFFLINE: only cached models work")]
     if answers(constants.ENDPOINT):
         return [ok("Hugging Face hub", f"{constants.ENDPOINT} answers")]
     return [
         warning(
-            "Hugging Face hub", f"{constants.ENDPOINT} does not answer: cached models only", "export HF_HUB_OFFLINE=1"
+            "Hugging Face hub",
+            f"{constants.ENDPOINT} does not answer: only cached models work",
+            "export HF_HUB_OFFLINE=1",
         )
     ]
 
 
 def answers(url: str, patience: float = PATIENCE) -> bool:
-    """Whether an HTTP server answers, whatever it says, within `patience` seconds."""
+    """True if an HTTP server sends any answer within `patience` seconds."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -428,14 +430,14 @@ def _pyserini(folder: Path) -> Finding:
     java_folder = Path(".cache/pyserini")
     if not java_folder.parent.is_dir() or java_folder.resolve() == folder.resolve():
         return finding
-    found = f"{finding.found}; but what Java downloads goes to {java_folder.resolve()}, as there is a ./.cache"
+    found = f"{finding.found}; but what Java downloads goes to {java_folder.resolve()}, because ./.cache exists"
     return warning(finding.name, found, f"ln -s {shlex.quote(str(folder))} .cache/pyserini")
 
 
 def _folder(name: str, folder: Path, variable: str) -> Finding:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    found = f"{folder}{'' if existing == folder else ' (not there yet)'}, {free / 1024**3:.1f} GiB free"
+    found = f"{folder}{'' if existing == folder else ' (does not exist yet)'}, {free / 1024**3:.1f} GiB free"
     elsewhere = f"export {variable}=/a/folder/with/room"
     if not os.access(existing, os.W_OK | os.X_OK):
         return warning(name, f"{found}, not writable: nothing new can be stored", elsewhere)

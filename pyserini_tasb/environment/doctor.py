@@ -1,4 +1,4 @@
-"""The checks of a machine that `tasb doctor` makes, and how what they find reads."""
+"""The checks of a machine for `tasb doctor`, and their output."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Findings(Result):
 
     @property
     def summary(self) -> str:
-        """Each finding in a line, below it what to type, and how many problems and warnings there are."""
+        """A line for each finding, with a command below it, and the number of problems and warnings."""
         problems, warnings = len(self.problems), len(self.warnings)
-        end = f"{problems} problem(s), {warnings} warning(s)" if problems or warnings else "all well"
+        end = f"{problems} problem(s), {warnings} warning(s)" if problems or warnings else "everything is fine"
         return "\n".join([*map(as_text, self.findings), "", end])
 
 

@@ -1,4 +1,4 @@
-"""Which Java Pyserini would get, a better one where that one cannot run it, and what to type where there is none.
+"""The Java that Pyserini would use, a better one if that one is unsuitable, and the command that installs one.
 
 The start-up hook imports this just before Pyserini starts its JVM: standard library only, nothing heavy at the top.
 """
@@ -51,7 +51,7 @@ class Java:
 
     @property
     def suitable(self) -> bool:
-        """Whether Pyserini can run on it."""
+        """True if Pyserini can run on it."""
         return self.shortfall is None
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class Java:
 
 
 def read_home(home: Path, source: str) -> Java | None:
-    """The Java in a folder; None where there is none."""
+    """The Java in a folder; None if the folder has none."""
     home = home.resolve()
     command = home / "bin" / "java"
     if not os.access(command, os.X_OK):
@@ -202,14 +202,14 @@ def pyserini_java() -> Java:
     except Exception:  # noqa: BLE001 - pyjnius raises bare ones, and trips over itself where `javac` is missing
         if variable:
             raise LookupError(f"{variable} is {os.environ[variable]}, which holds no Java") from None
-        raise LookupError(f"JAVA_HOME is not set, and {_ELSE} leads to none") from None
+        raise LookupError(f"JAVA_HOME is not set, and {_ELSE} leads to no Java") from None
     if os.environ.get("JVM_PATH"):
         source, homes = "JVM_PATH", list(library.parents)
     else:
         source, homes = variable or _ELSE, [Path(setup.get_javahome())]
     java = next(filter(None, (read_home(home, source) for home in homes)), None)
     if java is None or not library.is_file():
-        raise LookupError(f"{source} leads to {library}, which is not in a working Java")
+        raise LookupError(f"{source} leads to {library}, which is not part of a working Java")
     return java
 
 
@@ -265,7 +265,7 @@ def ensure_java(needs_path_java: bool = False, system_folders: Sequence[str] = S
 
     Args:
         needs_path_java: the module about to be imported runs `java` from PATH.
-        system_folders: as in `candidates`.
+        system_folders: see `candidates`.
     """
     global _spoke  # noqa: PLW0603 - "once per process" is a fact about the process
     if _spoke or os.environ.get(SWITCH) == "0":

@@ -1,4 +1,4 @@
-"""Indexes by the names that Pyserini downloads them by."""
+"""Pyserini's prebuilt indexes, by name."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def require_device(device: str) -> None:
         raise TasbError(
             expected=f"a device that torch {torch.__version__} computes on here: {', '.join(['cpu', *gpus])}",
             found=f"`{device}` ({str(error).partition('.')[0]})",
-            do=f"name one of these, or leave {argument('device')} out; `tasb doctor` shows what torch finds",
+            do=f"name one of these, or leave out {argument('device')}; `tasb doctor` shows what torch finds",
         ) from error
 
 
@@ -150,7 +150,7 @@ def int8_products_saturate() -> bool:
 
 
 def cpu_has_amx() -> bool:
-    """Whether this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
+    """True if this CPU multiplies tiles of bf16 matrices (AMX): many times as fast as vectors of bf16."""
     return _has_instructions(_AMX)
 
 

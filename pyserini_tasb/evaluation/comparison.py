@@ -1,4 +1,4 @@
-"""The outcome of `evaluate`: runs by measures, compared, as a table, Markdown, HTML, JSON or a data frame."""
+"""The result of `evaluate`: values and differences of runs, as a table, Markdown, HTML, JSON or a data frame."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ class Comparison(Result):
     """Runs by measures, to four decimals, and their differences. `print` shows the table.
 
     Attributes:
-        qrels: what the judgments are called.
-        evaluations: one for each run, at least one; each has the value of every query.
+        qrels: the name of the judgments.
+        evaluations: the evaluation of each run, with the value of every query.
         test: the test of all comparisons, `t` or `randomisation`.
-        baseline: the run that the others are compared with; None if each is compared with each, or none with any.
-        tests: measure → (name of the run, name of the other) → the one against the other; empty if none was asked for.
-        changes: run → measure → the queries that changed most against the baseline; empty if not asked for.
-        cutoff: how many documents of each query `unjudged` looks at.
+        baseline: the run that the others are compared with; None if each is compared with every other, or without
+            comparisons.
+        tests: measure → (name of the run, name of the other) → their test; empty without comparisons.
+        changes: run → measure → the queries that differ most from the baseline; empty without `per_query`.
+        cutoff: the number of documents of each query that `unjudged` counts.
         unjudged: run → share, 0 to 1, of its documents without a judgment; empty if that means nothing here.
         dropped: run → how many of its queries lost their own document; empty if it was not to be dropped.
         own_relevant: how many queries have their own document relevant in the qrels; 0 if it was not to be dropped.
-        notes: what the numbers do not show, a sentence each.
+        notes: notes on the numbers, a sentence each.
         details: whether the table has every comparison's interval, effect size, p, wins, ties and losses below it.
         unjudged_column: whether the table has a column for `unjudged`.
     """
@@ -299,8 +300,8 @@ def _dropped_notes(results: Comparison) -> Iterator[str]:
         yield f"dropped documents that have their query's id: {counts}"
     if results.own_relevant:
         yield (
-            f"{results.qrels} calls {results.own_relevant} documents relevant that have their query's id; are queries "
-            "and documents numbered independently?"
+            f"{results.qrels} calls {results.own_relevant} documents relevant that have their query's id; are "
+            "queries and documents numbered independently?"
         )
 
 
@@ -316,7 +317,7 @@ def _query_notes(evaluation: RunEvaluation) -> Iterator[str]:
 def _depth_notes(evaluation: RunEvaluation, measures: Sequence[Measure]) -> Iterator[str]:
     deeper = [str(measure) for measure in measures if measure.params.get("cutoff", 0) > evaluation.depth]
     if deeper:
-        yield f"{evaluation.name} ends at depth {evaluation.depth}, before {', '.join(deeper)}"
+        yield f"{evaluation.name} ends at depth {evaluation.depth}, which is too short for {', '.join(deeper)}"
 
 
 def _judgment_notes(evaluation: RunEvaluation, results: Comparison) -> Iterator[str]:
@@ -345,7 +346,7 @@ def unjudged_share(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, cut
 
 
 def has_negatives(qrels: QrelsDict) -> bool:
-    """Whether some documents were judged not relevant; where none were, a missing judgment says little."""
+    """True if some documents were judged not relevant. If none were, a missing judgment says little."""
     return any(grade < 1 for judged in qrels.values() for grade in judged.values())
 
 

@@ -66,7 +66,7 @@ def evaluate(
     recall_plot: StrPath | None = None,
     overwrite: bool = False,
 ) -> Comparison:
-    """Score runs as trec_eval does, and test whether they differ by more than chance.
+    """Evaluate runs as trec_eval does, and test their differences for significance.
 
         print(tasb.evaluate({"bm25": bm25, "mine": dense}, qrels="dl19-passage", baseline="bm25"))
 
@@ -74,23 +74,24 @@ def evaluate(
         runs: name → run, several runs, or one; each a path, a name (`dl19-passage.tasb`), a `Run`, a dictionary, a
             data frame, a TrecRun or a ranx Run.
         qrels: a name (`dl19-passage`), a file of TREC's or BEIR's, qid → docid → grade, or a data frame.
-        measures: ir-measures' names, one or several, e.g. `nDCG@10` or `AP(rel=2)@1000`; by default those customary
-            for the qrels.
+        measures: ir-measures' names, one or several, e.g. `nDCG@10` or `AP(rel=2)@1000`; by default the usual ones for
+            these qrels.
         remove_query: drop each query's own document, whose docid is the query's id, from every run.
-        baseline: the run to test all others against: a name among `runs`, or another run, which then comes first.
-        all_pairs: or: test each run against each.
+        baseline: the run with which all others are compared: a name among `runs`, or another run, which then comes
+            first.
+        all_pairs: compare each run with every other, instead of with a baseline.
         test: `t` (Student's, the default) or `randomisation`, both paired and two-sided.
-        seed: of the randomisation test, by default 0.
-        details: show every comparison's interval, effect size, p, wins, ties and losses.
-        per_query: show so many queries that changed most against the baseline, for each run and measure.
-        topics: the texts of these queries; by default the bundled ones of the qrels' name.
+        seed: the seed of the randomisation test, by default 0.
+        details: show the confidence interval, effect size, p-value, wins, ties and losses of every comparison.
+        per_query: the number of queries to show for each run and measure, those that differ most from the baseline.
+        topics: the texts of these queries; by default the bundled topics with the name of the qrels.
         unjudged: show the share of documents without a judgment.
         recall_plot: a new PNG for recall at cutoffs 1 to 1,000.
         overwrite: replace a file at `recall_plot`, once the new one is complete.
 
     Raises:
-        TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file or measure, or a
-            run of other topics.
+        TasbError: the arguments contradict each other, a name or path does not exist, a file or measure is faulty, or a
+            run is of other topics.
     """
     _require_sense(
         baseline=baseline,
@@ -180,7 +181,7 @@ def _require_sense(
     if per_query and baseline is None:
         mistakes.append(f"{argument('per_query')} without {argument('baseline')}")
     if topics is not None and not per_query:
-        mistakes.append(f"{argument('topics')} without {argument('per_query')}, which alone shows them")
+        mistakes.append(f"{argument('topics')} without {argument('per_query')}, which shows them")
     if recall_plot is not None and Path(recall_plot).suffix != ".png":
         mistakes.append(f"{argument('recall_plot', str(recall_plot))}, which is not named as a PNG")
     if mistakes:

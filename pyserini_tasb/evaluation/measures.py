@@ -1,4 +1,4 @@
-"""A run against qrels, by ir-measures' names of measures, with the numbers trec_eval would print."""
+"""The measures of a run, named as in ir-measures, with the numbers that trec_eval prints."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def evaluate_run(
         run: qid → docid → score.
         qrels: qid → docid → grade.
         measures: ir-measures' names, e.g. `nDCG@10` or `AP(rel=2)@1000`.
-        name: what to call the run, in the result and in errors.
+        name: the run's name in the result and in errors.
 
     Raises:
-        TasbError: no query in common, or a measure that is misspelt or cannot be computed here.
+        TasbError: the run and the qrels have no query in common, or a measure is misspelt or cannot be computed on this
+            machine.
     """
     parsed = parse_measures(measures)
     run = {qid: ranking for qid, ranking in run.items() if ranking}
@@ -69,12 +70,12 @@ class RunEvaluation:
     """One run's values of each measure, by the measure's ir-measures name.
 
     Attributes:
-        name: what the run is called in tables.
+        name: the run's name in tables.
         queries: every judged query, in the order of the qrels.
         per_query: measure → float64 array, one value for each of `queries`.
         overall: measure → what trec_eval prints for `all`: the mean over `queries` (the sum, for counts).
         missing: judged queries for which the run has no document; they count as 0, as under `trec_eval -c`.
-        without_judgments: the run's queries that the qrels lack; they count nowhere.
+        without_judgments: the run's queries that the qrels lack; they do not count.
         depth: the most documents the run has for any query.
     """
 
@@ -112,7 +113,7 @@ def _by_provider(measures: Iterable[Measure]) -> dict[Any, list[Measure]]:
     """Each measure with the provider that computes it: pytrec_eval where it can, else the first of ir-measures'.
 
     Raises:
-        TasbError: naming the measures that none computes on this machine.
+        TasbError: some measures cannot be computed on this machine; all are named.
     """
     providers: dict[Any, list[Measure]] = {}
     unsupported = []
@@ -156,7 +157,7 @@ def _with_plain_ids(
 def _without_negative_alone(qrels: QrelsDict) -> QrelsDict:
     """The same, but 0 where all of a query's grades are negative.
 
-    pytrec_eval (0.5.11) does not come back from these at times. trec_eval itself gives what it gives for 0.
+    pytrec_eval (0.5.11) sometimes never returns from these. trec_eval itself gives the value for 0.
     """
     negative = [qid for qid, judged in qrels.items() if max(judged.values(), default=0) < 0]
     return {**qrels, **{qid: dict.fromkeys(qrels[qid], 0) for qid in negative}}
@@ -172,8 +173,8 @@ def _computed_by(
     """Measure → qid → value, for exactly the queries of the qrels.
 
     Args:
-        provider: one of ir-measures'.
-        measures: that it supports.
+        provider: a provider of ir-measures.
+        measures: measures that it supports.
         qrels: qid → docid → grade.
         run: qid → docid → score.
         names: qid → the name of the query in the result and in errors; by default the qid.

@@ -30,7 +30,7 @@ def recall_curve(run: Mapping[str, Mapping[str, float]], qrels: QrelsDict, grade
     Args:
         run: qid → docid → score.
         qrels: qid → docid → grade.
-        grade: from which a document is relevant.
+        grade: the lowest grade of a relevant document.
 
     Returns:
         [cutoffs]: as many as the run's deepest ranking of a judged query has documents, 1,000 at most.
@@ -50,8 +50,8 @@ def recall_figure(curves: Mapping[str, NDArray[np.float64]], qrels: str, grade: 
 
     Args:
         curves: name of the run → recall at cutoffs 1, 2, 3, …, of `recall_curve`.
-        qrels: what they are called.
-        grade: from which a document was relevant.
+        qrels: the name of the qrels.
+        grade: the lowest grade of a relevant document.
     """
     figure = new_figure(7, 4.4 + 0.22 * len(curves))
     panel: Any = figure.subplots()

@@ -1,4 +1,4 @@
-"""Whether runs differ by more than chance, and by how much: paired tests over queries, corrected for many."""
+"""Tests of the differences between runs: paired tests over queries, corrected for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXACT_QUERIES = 16  # 2^16 assignments of signs are fewer than would be drawn
 _ROUNDING = 1e-12  # of the sum of absolute differences: equal sums, added in another order, differ by less
 
 Tests: TypeAlias = "dict[str, dict[tuple[str, str], PairedTest]]"
-"""measure → (name of the run, name of the other) → the one against the other; Holm-corrected within a measure."""
+"""measure → (name of the run, name of the other) → their test; Holm-corrected within a measure."""
 
 
 def against_baseline(evaluations: Sequence[RunEvaluation], baseline: str, test: str = "t", seed: int = 0) -> Tests:
@@ -68,13 +68,13 @@ class PairedTest:
     """A run against another on one measure, query by query.
 
     Attributes:
-        test: what `p` is of, a key of `TESTS`.
+        test: the significance test, a key of `TESTS`.
         difference: mean of run minus other.
         interval: 95 % confidence interval of the mean difference, by Student's t; infinite for fewer than two queries.
         effect_size: Cohen's d for paired samples, d_z: mean of the differences over their standard deviation (Lakens
             2013), which is t / √n.
         t: Student's t; ±inf when every query differs by the same amount.
-        p: two-sided.
+        p: the two-sided p-value.
         p_holm: `p` corrected for all tests made together (Holm 1979); `p` itself for a single one.
         wins: queries on which the run is better; `ties` and `losses` likewise.
         n: queries.
@@ -94,7 +94,7 @@ class PairedTest:
 
     @property
     def significant(self) -> bool:
-        """Whether the two differ by more than chance, after Holm's correction."""
+        """True if the two differ by more than chance, after Holm's correction."""
         return self.p_holm < SIGNIFICANT
 
 
@@ -116,7 +116,7 @@ def paired_test(run: ArrayLike, other: ArrayLike, test: str = "t", seed: int = 0
         run: one value a query, shape (queries,).
         other: likewise, for the same queries in the same order.
         test: `t` or `randomisation`.
-        seed: of the randomisation test.
+        seed: the seed of the randomisation test.
 
     Raises:
         ValueError: the shapes differ, there is no query, or no such test.
@@ -179,7 +179,7 @@ def randomisation_p(differences: NDArray[np.float64], seed: int = 0) -> float:
 
     Args:
         differences: one value a query, shape (queries,).
-        seed: of what is drawn; the same differences and seed give the same p.
+        seed: the random seed; the same differences and seed give the same p.
     """
     differing = differences[differences != 0]  # no sign changes a 0
     if not differing.size:

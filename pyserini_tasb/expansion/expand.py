@@ -64,11 +64,11 @@ def expand(
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         shard_size: passages of a file; by default 100,000, with `model` 1,024, which is what an interruption loses.
-        samples: with `model`, queries of each passage; by default 40.
-        top_k: with `model`, most likely tokens among which the next one is drawn; by default 10.
-        seed: with `model`, the same seed draws the same queries, on the same machine; by default 0.
-        device: with `model`, `cpu`, `cuda:0`, …; by default a GPU if there is one.
-        allow_bin: with `model`, accept weights in `pytorch_model.bin`, a pickle; no code in it is run.
+        samples: the number of queries for each passage, with `model`; by default 40.
+        top_k: the number of most likely tokens from which the next one is drawn, with `model`; by default 10.
+        seed: the random seed, with `model`; by default 0. On one machine, the same seed gives the same queries.
+        device: the device, with `model`: `cpu`, `cuda:0`, …; by default a GPU, or else the CPU.
+        allow_bin: true to accept weights in `pytorch_model.bin`, a pickle file, with `model`. Its code is not run.
         overwrite: replace expanded passages at `output`, once the new ones are complete.
 
     Returns:
@@ -86,7 +86,7 @@ def expand(
         raise TasbError(
             expected=f"{argument('predictions')} or {argument('model')}",
             found="neither" if model is None else "both",
-            do="say where the queries come from",
+            do="give one of them, from which the queries come",
         )
     named = Fields.named(fields, docid_field)
     if model is None:
@@ -110,7 +110,7 @@ def expand(
     with StopRequest() as stop:
         written = from_model.expand_with_model(expansion, folder, stop, overwrite=overwrite)
     if written is None:
-        LOG.info("%s: interrupted; the same command goes on where it stopped", output)
+        LOG.info("%s: interrupted; the same command continues where it stopped", output)
         raise stop.interruption()
     return ExpandedCorpus(folder, written.passages, written)
 
@@ -120,7 +120,7 @@ class ExpandedCorpus(FileResult):
     """A folder of passages with predicted queries.
 
     Attributes:
-        passages: how many there are.
+        passages: the number of predicted queries.
         queries: how many queries they got.
     """
 
@@ -141,7 +141,7 @@ def _require_none(given: Sequence[str]) -> None:
     """Refuse arguments that only a model has."""
     if given:
         raise TasbError(
-            expected=f"{argument('model')} beside what says how it predicts",
+            expected=f"{argument('model')} with options of the prediction",
             found=f"{argument('predictions')} and {', '.join(f'{argument(name)}' for name in given)}",
             do=f"leave these out, or predict with {argument('model')}",
         )
@@ -156,14 +156,14 @@ def expand_with_predictions(
     *,
     overwrite: bool = False,
 ) -> QueryCounts:
-    """Write every passage with its predicted queries; how many passages and queries there are.
+    """Write every passage with its predicted queries; return the numbers of passages and queries.
 
     Args:
         collection: path of the passages.
         predictions: files of them, in the order of the passages.
         output: a new folder, which appears once it is complete.
         shard_size: passages of a file.
-        fields: those of a passage's docid and text.
+        fields: the fields of a passage's docid and text.
         overwrite: replace expanded passages at `output`.
 
     Raises:
@@ -205,7 +205,7 @@ def _paired(
                 expected=f"{number + (passage is not None) + more_passages:,} predictions, "
                 f"one for each passage of {collection}",
                 found=f"{number + (prediction is not None) + more_predictions:,}",
-                do="take the predictions of this very collection, all parts of them",
+                do="give the predictions of this collection, and all their parts",
             )
         mark, docid, text = passage
         _require_same(docid, prediction, corpus.place(mark))
@@ -219,7 +219,7 @@ def _require_same(docid: str, prediction: Prediction, place: str) -> None:
             where=prediction.place,
             expected=f"a prediction for {docid}, the passage at {place}",
             found=f"one for {prediction.docid}",
-            do="bring the predictions into the order of the collection, one for each passage",
+            do="sort the predictions as the collection, one for each passage",
         )
 
 

@@ -57,7 +57,7 @@ class Expansion:
         shard_size: passages of a part, which is a file of the output.
         device: `cpu`, `cuda:0`, …; None is a GPU if there is one.
         allow_bin: accept weights in `pytorch_model.bin`.
-        fields: those of a passage's docid and text.
+        fields: the fields of a passage's docid and text.
     """
 
     corpus: str
@@ -72,7 +72,7 @@ class Expansion:
 def expand_with_model(
     expansion: Expansion, output: Path, stop: StopRequest, *, overwrite: bool = False
 ) -> QueryCounts | None:
-    """Write every passage with queries predicted for it; how many passages and queries there are.
+    """Write every passage with its predicted queries; return the numbers of passages and queries.
 
     What is written does not depend on where it was interrupted: a part's queries are drawn from a seed of its own.
 
@@ -150,7 +150,8 @@ def _parts(corpus: Corpus, plan: CorpusPlan, numbers: Sequence[int]) -> Iterator
                 where=f"passages {number * plan.unit_size + 1:,} to {number * plan.unit_size + len(part):,}",
                 expected="the collection as it was when the command began",
                 found="other docids or texts",
-                do=f"leave the collection as it is; expand a changed one to another {argument('output')}",
+                do="do not change the collection while it is expanded; expand a changed collection to another "
+                f"{argument('output')}",
             )
         yield number, part
 

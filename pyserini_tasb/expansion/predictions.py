@@ -27,7 +27,7 @@ class Prediction:
 
     Args:
         place: `file:line`.
-        docid: of the passage; None where the file does not say.
+        docid: the docid of the passage; None where the file does not say.
         queries: joined by spaces; empty if there are none.
         count: how many queries they are; of text, in how many lines they stood.
     """
@@ -166,7 +166,7 @@ def _read_text(paths: Sequence[Path]) -> Iterator[Prediction]:
                 except ValueError as error:
                     faults[file].add(number, str(error))
                 if _BEGINS_WITH_A_NUMBER.match(line or ""):
-                    faults[file].add(number, "a passage's number and a tab in front, which the first line has not")
+                    faults[file].add(number, "a passage's number and a tab in front, unlike the first line")
             filled = [line for line in lines if line and line.strip()]
             yield Prediction(f"{paths[0]}:{number}", None, _joined(filled), len(filled))
     for path, of_file, count in zip(paths, faults, counts, strict=True):
@@ -177,7 +177,7 @@ def _read_text(paths: Sequence[Path]) -> Iterator[Prediction]:
                 where=str(path),
                 expected=f"{max(counts):,} lines, as {longest} has",
                 found=f"{count:,}",
-                do="give samples of the same passages; parts of one sample are to be concatenated first",
+                do="give samples of the same passages; concatenate the parts of one sample first",
             )
 
 

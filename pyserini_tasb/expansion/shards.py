@@ -107,7 +107,7 @@ class WorkFolder:
         plan: file of the collection's plan.
 
     Args:
-        folder: itself; it is there.
+        folder: the shard itself, which exists.
         output: what it becomes.
         overwrite: replace expanded passages at `output`.
     """
@@ -140,12 +140,12 @@ class WorkFolder:
                 where=str(self._folder),
                 expected=f"a new {argument('output')}, or the command that was interrupted",
                 found=f"passages with another {', '.join(differences)}",
-                do=f"give the same command again, remove this folder, or choose another {argument('output')}",
+                do=f"repeat the same command, remove this folder, or choose another {argument('output')}",
             )
 
     @property
     def has_parts(self) -> bool:
-        """Whether there is something to go on from."""
+        """True if there is something to go on from."""
         return self.passages.is_dir() and any(self.passages.iterdir())
 
     def missing(self, parts: int) -> list[int]:

@@ -24,7 +24,7 @@ class ArrayFile:
 
     Args:
         path: the file.
-        dtype: of its numbers.
+        dtype: the dtype of its numbers.
         columns: its shape is [rows, columns]; [rows] without.
     """
 

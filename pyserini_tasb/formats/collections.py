@@ -74,7 +74,7 @@ def open_collection(path: Path, fields: Fields = Fields()) -> Collection:  # noq
       takes them, without hidden ones;
     * a Lucene index that stores contents or raw JSON;
     * a text store;
-    * none of these, but the name of a Lucene index that Pyserini knows, which is downloaded unless it is there;
+    * the name of a prebuilt Lucene index of Pyserini, which is downloaded if it is missing;
     * `NAME:PATH`, for a reader of `READERS`.
 
     Text is what our encoders see: title and text joined by a space; `contents` with its line ends as spaces.
@@ -84,8 +84,7 @@ def open_collection(path: Path, fields: Fields = Fields()) -> Collection:  # noq
         fields: other fields of JSONL, of a TSV with a header, or of a Lucene index's raw JSON.
 
     Raises:
-        TasbError: nothing of that kind is there, or it has no fields by name. What is faulty inside is raised when it
-            is read.
+        TasbError: the path has no such collection, or it has no fields by name. Faulty records raise when read.
     """
     if named := reader_and_path(READERS, path):
         name, source = named
@@ -144,7 +143,7 @@ def _lucene(path: Path, fields: Fields = Fields()) -> Collection:  # noqa: B008 
 def _store(path: Path, fields: Fields = Fields()) -> Collection:  # noqa: B008 - immutable
     """The text store of a folder that `tasb pairs` made."""
     if fields.given:
-        raise _without_fields(path, "a text store, which has docids and texts only")
+        raise _without_fields(path, "a text store, which has only docids and texts")
     return StoredCollection(path)
 
 
@@ -165,8 +164,8 @@ class LineCollection:
     """Files with one record a line. Blank lines are no records; whether a file is JSONL is seen from its first line.
 
     Args:
-        files: in the order in which they are read.
-        fields: those of the docid and the text.
+        files: the paths, in reading order.
+        fields: the fields of the docid and the text.
     """
 
     def __init__(self, files: Sequence[Path], fields: Fields = Fields()) -> None:  # noqa: B008 - immutable
@@ -207,7 +206,7 @@ class LineCollection:
         return [found[record] for record in records]
 
     def files(self) -> list[Path]:
-        """All of them, in the order in which they are read."""
+        """All of them, the paths, in reading order."""
         return self._files
 
     def _note_header(self, path: Path, number: int, columns: Sequence[str]) -> None:
@@ -263,7 +262,7 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
         source: what they are, for messages.
 
     Raises:
-        TasbError: the collection cannot be read, or an id is there twice.
+        TasbError: the collection cannot be read, or it has an id twice.
     """
     if isinstance(collection, StoredCollection):
         return collection.store
@@ -356,10 +355,10 @@ class Corpus:
 
     Args:
         paths: each what `open_collection` takes.
-        fields: those of the docid and the text, in each of them.
+        fields: the fields of the docid and the text, in each of them.
 
     Raises:
-        TasbError: no collection is there, or one has no fields by name.
+        TasbError: a path has no collection, or one without fields by name.
     """
 
     def __init__(self, paths: Sequence[str], fields: Fields = Fields()) -> None:  # noqa: B008 - immutable

@@ -24,8 +24,8 @@ class Fields:
     """Which fields of a record are its docid and its text, as `--fields` and `--docid-field` of Pyserini say.
 
     Args:
-        names: the fields that are joined by spaces, in this order, without those that are empty. By default `text`,
-            behind `title` if there is one; without `text`, `contents` alone; without both, `title`.
+        names: the fields that form the text, joined by spaces in this order, without empty ones. By default `text`,
+            after `title` if the record has one; without `text`, only `contents`; without both, `title`.
         docid: the field of the docid; by default the first of `id`, `_id` and `docid`.
     """
 
@@ -39,7 +39,7 @@ class Fields:
 
     @property
     def given(self) -> bool:
-        """Whether a caller named any."""
+        """True if a caller named any."""
         return bool(self.names or self.docid)
 
     @property
@@ -163,4 +163,4 @@ def _require_encodable(name: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} has a lone surrogate in it") from error
+        raise ValueError(f"{name} contains a lone surrogate") from error

@@ -60,7 +60,7 @@ class LineFaults:
         """
         if not self._count:
             if not records:
-                but = ", but for blank lines or a header" if self.path.stat().st_size else ""
+                but = ", apart from blank lines or a header" if self.path.stat().st_size else ""
                 raise self._error(f"an empty file{but}", "check how it was written")
             return
         more = self._count - len(self._shown)
@@ -222,12 +222,12 @@ _MOST_WORDS = 3  # of a column's name
 
 
 def is_id_name(name: str) -> bool:
-    """Whether a column with this name holds ids, such as `docid`, `_id` or `query-id`."""
+    """True if a column with this name holds ids, such as `docid`, `_id` or `query-id`."""
     return name.strip().lower().replace("-", "").replace("_", "") in _ID_NAMES
 
 
 def is_header(columns: Sequence[str]) -> bool:
-    """Whether a file's first line names its columns: the first is a name of ids, and the others could be names.
+    """True if a file's first line names its columns: the first is a name of ids, and the others could be names.
 
     A passage whose docid is really `id` is told from a header by its text: no more than 3 words are taken for a name.
     """
@@ -237,7 +237,7 @@ def is_header(columns: Sequence[str]) -> bool:
 def note_header(path: Path, number: int, columns: Sequence[str]) -> None:
     """Tell in the log that a line was taken for a header."""
     LOG.info(
-        "%s:%s: `%s` was taken for a header and skipped; a record that looks like one must not stand first",
+        "%s:%s: `%s` was taken for a header and skipped; a record that looks like a header must not come first",
         path,
         number,
         " ".join(columns),
@@ -250,7 +250,7 @@ def read_columns(path: Path, add: Callable[[list[str]], None], *, expected: str)
     Args:
         path: the file.
         add: takes one line's columns.
-        expected: of a line, for the message.
+        expected: what was expected of the line, for the message.
 
     Returns:
         The faults, still to be finished.
@@ -307,7 +307,7 @@ def open_zstandard(path: Path, compressed: io.BufferedReader) -> io.BufferedRead
     """The content of a Zstandard file of one frame or several.
 
     Args:
-        path: for messages.
+        path: the file, for messages.
         compressed: the file.
 
     Raises:

@@ -120,7 +120,7 @@ class Qrels(dict[str, dict[str, int]]):
                 found=f"columns {' '.join(map(str, frame.columns))}"
                 if hasattr(frame, "columns")
                 else type(frame).__name__,
-                do="hand over one of these",
+                do="pass one of these",
             )
         judgments: QrelsDict = {}
         for qid, docid, grade in frame[[*known[0]]].itertuples(index=False, name=None):
@@ -129,7 +129,7 @@ class Qrels(dict[str, dict[str, int]]):
                     where=name,
                     expected="one grade for a query and a document",
                     found=f"query {qid}, document {docid} has two",
-                    do="drop one of the rows",
+                    do="remove one of the rows",
                 )
         return cls(judgments, name=name)
 
@@ -165,7 +165,7 @@ def as_topics(given: AnyTopics) -> Topics:
             expected=f"topics for {argument('topics')}: a name, a path, qid → text, or a data frame with `qid` and "
             "`query`",
             found=type(given).__name__,
-            do="hand over one of these",
+            do="pass one of these",
         )
     return {str(qid): text for qid, text in given[["qid", text]].itertuples(index=False, name=None)}
 
@@ -211,7 +211,7 @@ def load_run_table(name: str | Path, *, remove_query: bool = False) -> RunTable:
 
     Args:
         name: the file's path, or the bundled run's name.
-        remove_query: as in `read_run_table`.
+        remove_query: see `read_run_table`.
 
     Raises:
         TasbError: nothing by that name or path, or a faulty file.
@@ -316,7 +316,7 @@ def same_ids_advice(ids: Iterable[str], others: Iterable[str], otherwise: str) -
         other = numbers.get(_as_pyserini(qid))
         if other is not None:
             padded, short = (qid, other) if len(qid) > len(other) else (other, qid)
-            return f"write the ids alike: stock Pyserini turns the query id `{padded}` into `{short}`"
+            return f"make the ids equal: stock Pyserini turns the query id `{padded}` into `{short}`"
     return otherwise
 
 

@@ -32,7 +32,7 @@ def read_passages(path: Path, docids: Some[str], fields: Fields = Fields()) -> d
     Args:
         path: a collection, as `open_collection` takes it.
         docids: the passages that are wanted.
-        fields: those of the docid and the text.
+        fields: the fields of the docid and the text.
 
     Returns:
         docid → text, which may be empty.
@@ -132,7 +132,7 @@ def require_texts(docids: Iterable[str], passages: Mapping[str, str], where: str
     """Refuse passages that are missing or empty.
 
     Args:
-        docids: of the passages to be scored; repeated ones count once.
+        docids: the docids of the passages to score; repeated ones count once.
         passages: docid → text.
         where: what the passages are of, for messages.
 
@@ -149,7 +149,7 @@ def require_texts(docids: Iterable[str], passages: Mapping[str, str], where: str
             where=where,
             expected=f"the texts of the run's passages, {len(wanted)} of them",
             found="; ".join(found),
-            do="check that run and collection belong together; take out of the run what has no text",
+            do="check that run and collection belong together; remove documents without text from the run",
         )
 
 

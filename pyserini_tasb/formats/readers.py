@@ -31,7 +31,7 @@ def reader_and_path(readers: Registry[Any], source: str | Path) -> tuple[str, Pa
     """The reader and the path that `NAME:PATH` names; None for anything else, and for a path that exists.
 
     Args:
-        readers: those that there are.
+        readers: the records.
         source: what the user gave.
     """
     text = str(source)
@@ -50,7 +50,7 @@ def read_with(name: str, reader: Reader, path: Path) -> Iterator[tuple[str, str]
     """The ids and texts that a reader gives.
 
     Args:
-        name: of the reader, for messages.
+        name: the name of the reader, for messages.
         reader: the reader.
         path: what it reads.
 
@@ -75,7 +75,7 @@ def read_with(name: str, reader: Reader, path: Path) -> Iterator[tuple[str, str]
             where=f"{path}, after record {read:,}",
             expected=f"an id and a text for each record, from the reader `{name}`",
             found=f"{type(error).__name__}: {error}",
-            do="repair the file, or the reader",
+            do="fix the file, or the reader",
         ) from error
 
 
@@ -83,7 +83,7 @@ class ReadCollection:
     """The records that a reader gives, as a collection. To begin in the middle, all before is read again.
 
     Args:
-        name: of the reader.
+        name: the name of the reader.
         reader: the reader.
         path: what it reads.
 
@@ -97,7 +97,7 @@ class ReadCollection:
                 where=str(path),
                 expected=f"what the reader `{name}` reads",
                 found="no such file or folder",
-                do="check it",
+                do="check the path",
             )
         self._name, self._reader, self._path = name, reader, path
 

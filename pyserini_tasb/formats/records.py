@@ -33,7 +33,7 @@ class LineStart(NamedTuple):
     """Where a line of a file begins.
 
     Args:
-        number: of the line, from 1.
+        number: the number of the line, from 1.
         offset: bytes of the file before it, decompressed.
     """
 
@@ -105,7 +105,7 @@ class _Rows:
     Args:
         path: the file, for messages.
         first: its first line that is not blank.
-        fields: those that are asked for.
+        fields: the requested documents.
 
     Raises:
         TasbError: the file is TSV, and does not name its columns as `fields` need it.
@@ -130,7 +130,7 @@ class _Rows:
                 where=str(path),
                 expected=f"JSONL, or TSV whose first line names its columns, with {', '.join(missing)} among them",
                 found=f"TSV whose first line is {shown(' TAB '.join(columns))}",
-                do=f"put a header on top, name other columns, or leave out {argument('fields')} and "
+                do=f"add a header line, name other columns, or leave out {argument('fields')} and "
                 f"{argument('docid_field')}: then a line is id TAB text",
             )
 

@@ -194,7 +194,7 @@ def as_run(given: AnyRun, *, name: str | None = None, remove_query: bool = False
     Args:
         given: see `AnyRun`.
         name: what to call it, where it has no name of its own.
-        remove_query: without each query's own document, whose docid is the query's id.
+        remove_query: true to drop each query's own document, whose docid is the query's id.
 
     Raises:
         TasbError: it is nothing of that kind, or faulty.
@@ -222,7 +222,7 @@ def _in_memory(given: Any, name: str) -> Run:
         expected=f"a run for {argument('runs')}: a path or name, a dictionary qid → docid → score, a data frame, a "
         "TrecRun, or a ranx Run",
         found=f"{type(given).__name__}",
-        do="hand over one of these",
+        do="pass one of these",
     )
 
 
@@ -265,7 +265,7 @@ def _require_ids(is_missing: Any, rows: Any, name: str) -> None:
         raise TasbError(
             where=name,
             expected="a query and a document in each row",
-            found=f"{int(is_missing.sum())} rows without one, the first at {rows.index[is_missing][0]}",
+            found=f"{int(is_missing.sum())} rows without, the first at {rows.index[is_missing][0]}",
             do="drop them: frame.dropna()",
         )
 

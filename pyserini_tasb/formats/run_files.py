@@ -111,7 +111,7 @@ def _note_ranks(path: Path, of_one_score: set[str]) -> None:
         contradicted += different_ranks and [docid for _, docid in sorted(hits)] != by_score
     if contradicted:
         LOG.info(
-            "%s: the ranks of %d %s count for nothing, as all scores are equal there: documents of equal scores are "
+            "%s: the ranks of %d %s are ignored, because all their scores are equal: documents with equal scores are "
             "ranked by docid, descending, as in trec_eval",
             *(path, contradicted, "query" if contradicted == 1 else "queries"),
         )
@@ -375,7 +375,7 @@ def _add_hit(run: RunDict, columns: list[str]) -> None:
         raise ValueError(f"{len(columns)} columns")
     qid, docid, rank = columns
     if not _RANK.fullmatch(rank):
-        raise ValueError(f"rank {rank!r} is not an integer from 1 on")
+        raise ValueError(f"rank {rank!r} is not an integer of 1 or more")
     ranking = run.setdefault(qid, {})
     if docid in ranking:
         raise ValueError(f"document {docid} a second time for query {qid}")
@@ -397,7 +397,7 @@ def write_run(
 
     Args:
         output: the file, whose folder must exist; or one of `new_file`, whose block puts it in its place.
-        tables: in the order in which they are to stand.
+        tables: the hits, in their final order.
         tag: TREC's last column.
         output_format: MS MARCO's has no scores and no tag.
 

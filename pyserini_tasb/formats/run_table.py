@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 RunDict: TypeAlias = dict[str, dict[str, float]]
-"""qid → docid → score. What ranks is the score alone, not the place in the dictionary."""
+"""qid → docid → score. Only the score ranks a document, not its place in the dictionary."""
 
 
 def ranked_docids(ranking: Mapping[str, float], *, single_precision: bool = True) -> list[str]:
@@ -124,7 +124,7 @@ class RunTable:
     """Ranked documents of some queries: each query's rows by score, then docid, both descending, as trec_eval does.
 
     Attributes:
-        qids: in the order of the file.
+        qids: the blocks, in the order of the file.
         starts: int64, shape (queries + 1,); rows `starts[q]` to `starts[q + 1]` are those of query q.
         docids: uint64, shape (rows, words): bytes of the docid, big-endian, then zeros. They compare as the text does.
         scores: float64, shape (rows,); finite.
@@ -166,8 +166,8 @@ class RunTable:
         Args:
             qids: different queries, in the order of their rows.
             counts: rows of each query, shape (queries,).
-            docids: of each row, different within a query.
-            scores: of each row, shape (rows,).
+            docids: the docids of each row, different within a query.
+            scores: the scores of each row, shape (rows,).
             name: what to call the run in errors.
 
         Raises:
@@ -268,7 +268,7 @@ class RunTable:
 
 
 def _descend(queries: NDArray[np.int64], scores: NDArray[np.float64]) -> bool:
-    """Whether no score of a query is equal to the one before or above it."""
+    """True if no score of a query is equal to the one before or above it."""
     return bool(((scores[1:] < scores[:-1]) | (queries[1:] != queries[:-1])).all())
 
 
@@ -314,7 +314,7 @@ def _require_columns(
             where=name,
             expected=f"ids without white space or NUL, of at most {LONGEST_LINE:,} characters, and finite scores",
             found="; ".join(found[:FAULTS_SHOWN]) + ("; …" if len(found) > FAULTS_SHOWN else ""),
-            do="fix what made this run",
+            do="fix the program that made this run",
         )
 
 
@@ -328,7 +328,7 @@ def _are_columns(texts: list[str]) -> bool:
 
 
 def is_one_column(text: str) -> bool:
-    """Whether a text can be a column of a run's line: not empty or too long, without white space and NUL, and UTF-8."""
+    """True if a text can be a column of a run's line: not empty or too long, without white space and NUL, and UTF-8."""
     try:
         return "\0" not in text and split_columns(text) == [text]
     except ValueError:

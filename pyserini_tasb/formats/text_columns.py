@@ -30,7 +30,7 @@ class PackedText:
     """Bytes that can be read as words from any position.
 
     Args:
-        text: at most some megabytes, so that the columns made of it stay in the processor's cache.
+        text: the bytes to read, a few megabytes at most, so that the columns stay in the processor's cache.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -69,7 +69,7 @@ def unpack(packed: NDArray[np.uint64]) -> NDArray[np.bytes_]:
 
 
 def differs_from_row_before(packed: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether a text is not that of the row before; true of the first, shape (texts,)."""
+    """True if a text is not that of the row before; true of the first, shape (texts,)."""
     differs = np.ones(len(packed), dtype=np.bool_)
     if len(packed):
         differs[1:] = packed[1:, 0] != packed[:-1, 0]
@@ -183,7 +183,7 @@ def shortest_decimals(sizes: Floats) -> tuple[Integers, Counts, Counts, Mask]:
     """The fewest digits, and of those the nearest number; as repr() has them.
 
     Args:
-        sizes: from `SMALLEST` on and below `LARGEST`, shape (numbers,).
+        sizes: the numbers, from `SMALLEST` on and below `LARGEST`, shape (numbers,).
 
     Returns:
         Digits without the dot; how many of them are decimals; how many zeros they end with, though never all decimals;
@@ -251,7 +251,7 @@ _DOT, _MINUS = np.uint64(ord(".") << 56), np.uint64(ord("-"))
 
 
 def _shown() -> Integers:
-    """By decimals and zeros at their end, which characters of the three words there are."""
+    """The characters of the three words to keep, by decimals and zeros at their end."""
     from_right = np.arange(CHARACTERS * _DECIMAL_WORDS)[::-1]
     count = np.arange(_MOST_DECIMALS + 1)[:, None, None]
     zeros = np.arange(_MOST_DECIMALS + 1)[None, :, None]

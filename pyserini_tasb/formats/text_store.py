@@ -30,7 +30,7 @@ class Texts(Protocol):
         """How many."""
 
     def texts(self, indices: Iterable[int] | NDArray[np.integer]) -> list[str]:
-        """Those at `indices`, in that order."""
+        """The texts at `indices`, in that order."""
 
 
 class ListedTexts:
@@ -47,7 +47,7 @@ class ListedTexts:
         return len(self._listed)
 
     def texts(self, indices: Iterable[int] | NDArray[np.integer]) -> list[str]:
-        """Those at `indices`, in that order."""
+        """The texts at `indices`, in that order."""
         return [self._listed[int(index)] for index in indices]
 
 

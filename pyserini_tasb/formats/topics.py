@@ -50,14 +50,14 @@ def _read(name: str, reader: Reader, path: Path) -> Topics:
                 where=str(path),
                 expected=f"one text for each query, from the reader `{name}`",
                 found=str(error),
-                do="repair the file, or the reader",
+                do="fix the file, or the reader",
             ) from error
     if not topics:
         raise TasbError(
             where=str(path),
             expected=f"at least one query, from the reader `{name}`",
             found="none",
-            do="check the file, or repair the reader",
+            do="check the file, or fix the reader",
         )
     return topics
 

@@ -1,4 +1,4 @@
-"""`fuse`: several runs into one, by a method and its choices or by a recipe."""
+"""`fuse`: several runs become one, by a method with its settings or by a recipe."""
 
 from __future__ import annotations
 
@@ -56,31 +56,31 @@ def fuse(
 ) -> FusedRun:
     """Fuse runs into one. Equal scores are ordered by docid, descending; the same input gives the same bytes.
 
-    Give `recipe`, or `method` with its choices. A recipe's choices are changed by `set`.
+    Give `recipe`, or `method` with its settings. `set` changes the settings of a recipe.
 
     Args:
-        runs: two or more, in the recipe's order: paths, names (`dl19-passage.tasb`), `Run`s, dictionaries or data
+        runs: two runs or more, in the recipe's order: paths, names (`dl19-passage.tasb`), `Run`s, dictionaries or data
             frames; or name → run.
         recipe: a name (`tasb+bm25`), or the path of a YAML file (fusion/README.md).
         method: `linear`, `convex`, `rrf`, `combsum`, … (docs/fusion.md has the equations).
-        weights: one for each run, instead of the recipe's; by default 1.
-        normalization: of each list's scores, with `method`: `none`, `min-max`, `z-score`, …
-        missing: what a document gets from a run that lacks it: `minimum`, `zero`, `theoretical`, `drop`; by default
+        weights: a weight for each run, instead of the recipe's; by default 1.
+        normalization: the normalisation of each list's scores, with `method`: `none`, `min-max`, `z-score`, …
+        missing: the score of a document in a run that lacks it: `minimum`, `zero`, `theoretical`, `drop`; by default
             the method's own rule.
         minimums: the lowest score that each run's model can give, for `theoretical` and `theoretical-min`.
-        rrf_k: k of `rrf`, by default 60.
-        depth: documents taken of each list, by default 1,000.
-        hits: documents kept for each query, by default 1,000.
+        rrf_k: the constant k of `rrf`, by default 60.
+        depth: the number of documents to use from each run, by default 1,000.
+        hits: the number of documents to keep for each query, by default 1,000.
         set: values that replace the recipe's, as `key=value` or key → value.
         remove_query: drop each query's own document, whose docid is the query's id, before anything else.
-        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. By default no file is written.
         output_format: the format of `output`, `trec` or `msmarco`.
         overwrite: replace a file at `output`, once the new one is complete.
-        tag: the last column of TREC's format; by default the recipe's name.
+        tag: the run's name, in the last column of TREC's format; by default the recipe's name.
 
     Raises:
-        TasbError: choices that do not go together, a run that is none, runs of different topics or collections, or a
-            run that cannot be written. What stood at the output before is still there.
+        TasbError: the arguments contradict each other, a run is faulty, the runs are of different topics or
+            collections, or the run cannot be written. The old file at the output remains.
     """
     given = named_runs(runs)
     names = [name for name, _ in given]
@@ -209,12 +209,12 @@ def _require_hits(tables: Mapping[str, RunTable]) -> None:
             where=", ".join(emptied),
             expected="documents besides those whose id is their query's",
             found=f"none: {option} drops all",
-            do=f"leave out {option}, if queries and documents only happen to have the same ids",
+            do=f"leave out {option} if queries and documents have the same ids only by chance",
         )
 
 
 def note_weights(recipe: FusionRecipe, depth: int | None, *, removed: bool) -> None:
-    """Log what a recipe's weights are not known to be good for.
+    """Log a note if a recipe's weights were not tuned for these runs.
 
     Args:
         recipe: whose weights are used.
@@ -232,7 +232,7 @@ def note_weights(recipe: FusionRecipe, depth: int | None, *, removed: bool) -> N
         )
     if provenance.remove_query and not removed:
         option = argument("remove_query", True)
-        LOG.info("the weights of %s were tuned with %s, which is not given here", recipe.name, option)
+        LOG.info("the weights of %s were tuned with %s, which is missing here", recipe.name, option)
 
 
 QUERIES_COMPARED = 100
@@ -242,7 +242,7 @@ def require_compatible(tables: Mapping[str, RunTable]) -> None:
     """Refuse runs of different topics or collections; log queries that not all have, and runs that share no document.
 
     Args:
-        tables: by the names for errors; the first is what the others are compared with.
+        tables: name → run. The names appear in errors; the others are compared with the first.
 
     Raises:
         TasbError: a run has no query in common with the first; or no document, and ids of another kind.
@@ -255,7 +255,7 @@ def require_compatible(tables: Mapping[str, RunTable]) -> None:
                 where=name,
                 expected=f"queries of {first}: {examples(table.qids)}",
                 found=f"none of them; it has {examples(other.qids)}",
-                do=same_ids_advice(table.qids, other.qids, "fuse runs of the same topics"),
+                do=same_ids_advice(table.qids, other.qids, "give runs of the same topics"),
             )
         for one, count in ((first, len(table.qids)), (name, len(other.qids))):
             if count > len(shared):
@@ -280,10 +280,10 @@ def _note_no_overlap(first: str, name: str, table: RunTable, other: RunTable) ->
         raise TasbError(
             where=name,
             expected=f"docids of the same collection as {first}, which has {kinds[0]}: {shown[0]}",
-            found=f"{kinds[1]}: {shown[1]}; not one document in common",
-            do="search the same collection for both, or bring the docids into one form",
+            found=f"{kinds[1]}: {shown[1]}; no document in common",
+            do="search the same collection for both, or make the docids of both alike",
         )
-    LOG.info("%s and %s have not one document in common: %s against %s; one collection?", first, name, *shown)
+    LOG.info("%s and %s have no document in common: %s against %s; one collection?", first, name, *shown)
 
 
 def _kind(table: RunTable) -> str:

@@ -1,4 +1,4 @@
-"""The choices of a fusion: methods, normalisations, and what a document gets from a run that lacks it."""
+"""The settings of a fusion: methods, normalisations, and scores for documents that a run lacks."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ class Fusion:
     """A method with all it needs.
 
     Attributes:
-        method: of `METHODS`.
-        weights: one for each run, multiplied with what the run contributes; None is 1 for each.
-        normalization: of `NORMALISATIONS`; of each run's list for a query.
-        missing: of `MISSING`, what a document that a run lacks gets there; None is the method's own rule.
-        theoretical_minimums: one for each run, the lowest score that its model can give; None where it is not known.
-        rrf_k: of RRF.
-        depth: documents taken of each list; None is all.
-        hits: documents kept for each query; None is all.
+        method: a name of `METHODS`.
+        weights: a weight for each run, which multiplies the run's contribution; None is 1 for each.
+        normalization: a name of `NORMALISATIONS`, applied to each run's list for a query.
+        missing: a name of `MISSING`: the score that a document which a run lacks gets there; None is the method's own
+            rule.
+        theoretical_minimums: the lowest score that each run's model can give; None if it is unknown.
+        rrf_k: the constant k of RRF.
+        depth: the number of documents to use from each list; None is all.
+        hits: the number of documents to keep for each query; None is all.
     """
 
     method: str = "linear"
@@ -117,7 +118,7 @@ class Fusion:
         if self.missing is not None:
             _require_missing(self.missing, self.method, method)
         if not method.uses_scores and self.normalization != "none":
-            found = f"`{self.normalization}` with `{self.method}`, which looks at ranks only"
+            found = f"`{self.normalization}` with `{self.method}`, which uses only ranks"
             raise _mismatch("no normalisation", found, f"leave {argument('normalization')} out")
         if normalisation.needs_minimum or self.chosen_missing == "theoretical":
             self._require_minimums(runs)
@@ -175,7 +176,7 @@ def _require_missing(missing: str, name: str, method: Method) -> None:
         raise _mismatch(
             f"for `{name}`: {', '.join(method.missing_choices)}",
             f"`{missing}` for documents that a run lacks",
-            f"leave {argument('missing')} out, or choose one of these",
+            f"leave out {argument('missing')}, or choose one of these",
         )
 
 
@@ -194,12 +195,12 @@ RANK_MISSING = (NOTHING, DROP)
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fuse: what each run contributes to a document, and how that becomes one score.
+    """A fusion method: each run's contribution to a document, and how the contributions become one score.
 
     Attributes:
         summary: one line, for `tasb list fusion-methods`.
         contributions: [candidates, runs], before weights.
-        combination: of the weighted contributions.
+        combination: how the weighted contributions are combined.
         uses_scores: or ranks only.
         missing: what a document that a run lacks gets unless told otherwise; `missing_choices` are all it may get.
         weights_sum_to_one: weights are divided by their sum, and none may be negative.
@@ -215,7 +216,7 @@ class Method:
 
     @property
     def is_weighted_sum(self) -> bool:
-        """Whether the fused score is linear in the weights, which is what can be tuned."""
+        """True if the fused score is linear in the weights, which is what can be tuned."""
         return self.combination is weighted_sum
 
     @property
@@ -278,9 +279,9 @@ class Method:
         if not self.is_sum:
             sums = ", ".join(each for each in METHODS if METHODS[each].is_sum)
             raise _mismatch(
-                f"a method that adds what the runs contribute: {sums}",
+                f"a method that adds the runs' contributions: {sums}",
                 f"`{name}`, which does not",
-                "show what `tasb fuse` wrote as one more run, without its parts",
+                "give the output of `tasb fuse` as one more run, without its parts",
             )
 
 
@@ -314,7 +315,7 @@ def _method(name: str, entry: Method | Contributions) -> Method:
             raise _mismatch(
                 f"finite numbers of shape {wanted}, [candidates, runs], from the fusion method `{name}`",
                 f"shape {found.shape}" if found.shape != wanted else "a number that is not finite",
-                "repair it (ranks are infinite where a run lacks a document: docs/extend.md)",
+                "fix the method (ranks are infinite where a run lacks a document: docs/extend.md)",
             )
         return found
 
@@ -355,7 +356,7 @@ def _lowest(contributions: Matrix, present: NDArray[np.bool_]) -> Column:
 _COMB = {
     "combsum": ("The sum of the runs' scores", weighted_sum, "zero", SCORE_MISSING),
     "combmnz": (
-        "The sum of the runs' scores, times how many runs have the document",
+        "The sum of the runs' scores, times the number of runs that have the document",
         sum_by_count,
         "zero",
         SCORE_MISSING,
@@ -398,7 +399,7 @@ RRF = Method(
 METHODS.add("rrf", RRF)
 ISR = replace(
     RRF,
-    summary="1 / rank squared, summed, times how many runs have the document (Mourão et al. 2014).",
+    summary="1 / rank squared, summed, times the number of runs that have the document (Mourão et al. 2014).",
     contributions=_inverse_square_ranks,
     combination=sum_by_count,
 )
@@ -413,7 +414,7 @@ class Normalisation:
     list lacks goes the same way. Where all scores of a list are equal, scale would be 0; each says what it is then.
 
     Attributes:
-        shift_and_scale: of each list, shape (queries,) both.
+        shift_and_scale: a function that gives the shift and the scale of each list, shape (queries,) both.
         of_ranks: whether the value of a document is its place counted from the end of the list, not its score.
         needs_minimum: whether the theoretical minimum has to be known.
     """
@@ -459,7 +460,7 @@ def _normalisation(name: str, entry: Normalisation | ShiftAndScale) -> Normalisa
             raise _mismatch(
                 f"a finite shift and a scale other than 0 for each list, both of shape {wanted}, from `{name}`",
                 "a number that is not finite, or a scale of 0" if fits else f"{type(found).__name__} of something else",
-                "repair it (docs/extend.md says how they are used)",
+                "fix it (docs/extend.md explains both)",
             )
         return found
 
@@ -473,33 +474,33 @@ NORMALISATIONS: Registry[Normalisation] = Registry(
 
 @NORMALISATIONS.register("none")
 def _none(lists: ScoredLists) -> tuple[Column, Column]:
-    """Scores as they are."""
+    """The scores, unchanged."""
     return np.zeros_like(lists.lowest), np.ones_like(lists.lowest)
 
 
 @NORMALISATIONS.register("min-max")
 def _min_max(lists: ScoredLists) -> tuple[Column, Column]:
-    """From 0 to 1; equal scores are 1, since all of them are the best (so in pyserini.fusion; in ranx they are 0)."""
+    """Scores from 0 to 1. If all are equal, each is 1, as in pyserini.fusion (ranx has 0)."""
     equal = lists.highest == lists.lowest
     return np.where(equal, lists.lowest - 1, lists.lowest), np.where(equal, 1, lists.highest - lists.lowest)
 
 
 @NORMALISATIONS.register("pyserini")
 def _pyserini(lists: ScoredLists) -> tuple[Column, Column]:
-    """From -1/2 to 1/2, HybridSearcher's `--normalization`; equal scores, by whose spread it would divide, are 0."""
+    """Scores from -1/2 to 1/2, as `--normalization` of Pyserini's hybrid search. If all are equal, each is 0."""
     spread = lists.highest - lists.lowest
     return (lists.lowest + lists.highest) / 2, np.where(spread == 0, 1, spread)
 
 
 @NORMALISATIONS.register("max")
 def _max(lists: ScoredLists) -> tuple[Column, Column]:
-    """The best is 1, or -1 where it is negative, since dividing by that would turn the list round; 0 stays 0."""
+    """Scores divided by the best one's size, which keeps their order. The best becomes 1, or -1 if it is negative."""
     return np.zeros_like(lists.highest), np.where(lists.highest == 0, 1, np.abs(lists.highest))
 
 
 @NORMALISATIONS.register("z-score")
 def _z_score(lists: ScoredLists) -> tuple[Column, Column]:
-    """Mean 0, standard deviation 1 (of the population); equal scores are 0."""
+    """Scores with mean 0 and standard deviation 1. If all are equal, each is 0."""
     counts = np.maximum(lists.lengths, 1)
     mean = lists.sums(lists.scores) / counts
     squares = lists.sums((lists.scores - np.repeat(mean, lists.lengths)) ** 2)
@@ -508,7 +509,7 @@ def _z_score(lists: ScoredLists) -> tuple[Column, Column]:
 
 
 def _theoretical_min(lists: ScoredLists) -> tuple[Column, Column]:
-    """From the lowest possible score, which is 0, to the best, which is 1 (Bruch et al. 2023, TM2C2).
+    """The lowest possible score becomes 0 and the best becomes 1 (Bruch et al. 2023, TM2C2).
 
     Where the best is the lowest possible score, all are 0.
     """
@@ -518,7 +519,7 @@ def _theoretical_min(lists: ScoredLists) -> tuple[Column, Column]:
 
 
 def _rank(lists: ScoredLists) -> tuple[Column, Column]:
-    """The best of n is 1, the next 1 - 1/n, the last 1/n; scores do not count."""
+    """Ranks instead of scores: of n documents the best is 1, the next 1 - 1/n, the last 1/n."""
     return np.zeros_like(lists.lowest), np.maximum(lists.lengths, 1).astype(np.float64)
 
 
@@ -549,11 +550,11 @@ def _theoretical(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np
 
 @MISSING.register(DROP)
 def _drop(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
-    """A document that any run lacks is no candidate."""
+    """The document is left out."""
     return _zero(normalisation, lists)
 
 
 @MISSING.register(NOTHING)
 def _nothing(normalisation: Normalisation, lists: ScoredLists) -> NDArray[np.float64]:
-    """The method counts only the runs that have the document."""
+    """The document gets nothing from that run."""
     return _zero(normalisation, lists)

@@ -1,4 +1,4 @@
-"""Which queries weights are tuned on and which they are tested on, and how the two are kept apart."""
+"""The queries for tuning and the queries for testing, which never overlap by mistake."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WEIGHTS_REMEMBERED = 8
 
 
 def tuned_by_folds(train: Split, folds: Sequence[Queries], search: Search, runs: int) -> Outcome:
-    """The weights found on all queries, and their worth by cross-validation."""
+    """The weights tuned on all queries, and the measure in a cross-validation."""
     weights = train.best(search, runs)
     tuned = float(train.mean(weights[None, :])[0])
     held_out = cross_validated(train.per_query, folds, search, runs)
@@ -37,7 +37,7 @@ def tuned_by_folds(train: Split, folds: Sequence[Queries], search: Search, runs:
 
 
 def tuned_and_tested(train: Split, test: Split, search: Search, runs: int) -> Outcome:
-    """The weights found on some queries, and their worth on others."""
+    """The weights tuned on some queries, and the measure on others."""
     weights, best = train.best(search, runs), test.best(search, runs)
     return Outcome(
         weights,
@@ -50,10 +50,10 @@ def tuned_and_tested(train: Split, test: Split, search: Search, runs: int) -> Ou
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The weights that tuning found, and what they are worth.
+    """The weights that tuning found, and the measure with them.
 
     Attributes:
-        weights: the ones chosen, shape (runs,).
+        weights: the chosen weights, shape (runs,).
         tuned_value: the measure's mean over the queries tuned on.
         held_out_value: the mean over queries that had no part in the choice.
         own_best: what tuning on those very queries would have shown.
@@ -68,7 +68,7 @@ class Outcome:
 
     @property
     def gap(self) -> float:
-        """By how much tuning on the queries one reports flatters."""
+        """How much higher the measure looks if weights are tuned on the test queries themselves."""
         return self.own_best - self.held_out_value
 
 
@@ -125,8 +125,8 @@ class HeldOut:
     """The measure on queries that had no part in the choice of their weights.
 
     Attributes:
-        weights: of each fold, [folds, runs].
-        values: of each query tested on, each under its own fold's weights.
+        weights: the weights of each fold, [folds, runs].
+        values: the value of each test query, under its own fold's weights.
     """
 
     weights: NDArray[np.float64]
@@ -165,10 +165,10 @@ def _require_two(queries: int) -> None:
 
 
 def require_relevant(weighable: NDArray[np.bool_], queries: Queries, *, use: str, qrels: str, measure: str) -> None:
-    """Refuse queries on which all weights are worth the same, as no document that a run has for them is relevant.
+    """Refuse queries on which all weights give the same value, because the runs have no relevant document for them.
 
     Args:
-        weighable: of each query of the set, whether some run has a relevant document.
+        weighable: True for each query of the set for which some run has a relevant document.
         queries: the numbers of those meant.
         use: what they are for: `tune` or `test`.
         qrels: the name of the judgments.
@@ -181,7 +181,7 @@ def require_relevant(weighable: NDArray[np.bool_], queries: Queries, *, use: str
         raise TasbError(
             where=qrels,
             expected=f"relevant documents in the runs for some of the {len(queries)} queries to {use} on",
-            found=f"none that counts for {measure}, so that all weights are worth the same",
+            found=f"none that counts for {measure}, so that all weights give the same value",
             do="check that the judgments are of these topics and this collection, and that they have grades above 0",
         )
 
@@ -189,7 +189,7 @@ def require_relevant(weighable: NDArray[np.bool_], queries: Queries, *, use: str
 def require_relevant_in_two(
     weighable: NDArray[np.bool_], folds: Sequence[Queries], *, qrels: str, measure: str
 ) -> None:
-    """Refuse folds of which one has every query that can tell weights apart; the arguments are `require_relevant`'s.
+    """Refuse folds if one fold has all queries on which weights matter; the arguments are those of `require_relevant`.
 
     Raises:
         TasbError: without that fold there is nothing to tune on.
@@ -217,7 +217,9 @@ def train_and_test(qids: Sequence[str], path: Path, *, allow_overlap: bool) -> t
     trained = np.flatnonzero([qid in named for qid in qids])
     tested = np.arange(len(qids)) if allow_overlap else np.flatnonzero([qid not in named for qid in qids])
     if unknown or not len(tested):
-        found = f"{', '.join(unknown[:3])}, not judged" if unknown else "all of them, so that none is left to test on"
+        found = (
+            f"{', '.join(unknown[:3])}, not judged" if unknown else "all of them, so that no query is left for testing"
+        )
         raise TasbError(where=str(path), expected="some of the judged queries", found=found, do="name fewer queries")
     return trained, tested
 
@@ -249,5 +251,5 @@ def require_apart(trained: Sequence[str], tested: Sequence[str], *, allow_overla
         raise TasbError(
             expected="other queries to test on than to tune on",
             found=f"{len(both)} in both: {', '.join(both[:3])}",
-            do=f"give other qrels, or {argument('allow_overlap', True)} if that is what you want to see",
+            do=f"give other qrels, or {argument('allow_overlap', True)} if you want that",
         )

@@ -1,4 +1,4 @@
-"""`tune`: find a fusion's weights, and say what they are worth on queries they were not found on."""
+"""`tune`: find a fusion's weights on some queries, and measure them on others."""
 
 from __future__ import annotations
 
@@ -74,38 +74,39 @@ def tune(
     set: str | Iterable[str] | Mapping[str, Any] = (),  # noqa: A002 - the option's name
     overwrite: bool = False,
 ) -> Tuned:
-    """Find the weights of a fusion recipe, and measure them on queries that had no part in the choice.
+    """Tune the weights of a fusion recipe, and measure them on queries that were not used for tuning.
 
-    What is held out: by default 5 folds, each tested under the weights found on the others; or the queries that
+    The held-out queries are, by default, 5 folds, each tested with the weights tuned on the others; or the queries that
     `train_queries` does not name; or those of `test_qrels`.
 
     Args:
-        runs: the recipe's inputs, in its order: paths, names, `Run`s, dictionaries or data frames; if there are
-            several qrels, those of each set one after the other.
-        recipe: what to tune the weights of, a name (`tasb+bm25`) or the path of a YAML file. A method whose score is a
-            weighted sum.
+        runs: the recipe's inputs, in its order: paths, names, `Run`s, dictionaries or data frames; with several qrels,
+            the runs of each set one after the other.
+        recipe: the recipe whose weights are tuned: a name (`tasb+bm25`) or the path of a YAML file. The score of its
+            method must be a weighted sum.
         qrels: judgments to tune on: a name, a path, qid → docid → grade or a data frame; or several.
-        output: a new file for the tuned recipe, `….yaml`; its curves come beside it as `.png` and `.csv`. `-` is
-            standard output, which gets no curves.
+        output: a new file for the tuned recipe, `….yaml`; the tuning curves go beside it as `.png` and `.csv`. `-` is
+            standard output, without curves.
         measure: nDCG, AP, R, P or RR, as ir-measures writes them.
-        name: of the tuned recipe; by default that of `output`, or `tuned` for `-`.
+        name: the name of the tuned recipe; by default that of `output`, or `tuned` for `-`.
         grid: weights to try, `FROM:TO:STEP`; by default `0:2:0.005`, and `0:2:0.05` for three runs or more. For
             `convex` it is the share of the second run.
-        search: with three runs or more, one weight after the other until nothing changes, or at random.
-        samples: choices of random search.
-        seed: of folds and of random search.
-        folds: of cross-validation by query; by default 5.
-        train_queries: a file of the qids to tune on, one a line; the others are tested on.
+        search: the search for three runs or more: `coordinate` changes one weight after the other until none improves,
+            `random` tries weights at random.
+        samples: the number of combinations in a random search.
+        seed: the random seed of the folds and of a random search.
+        folds: the number of folds of a cross-validation by query; by default 5.
+        train_queries: a file of the query ids to tune on, one per line; the others are for testing.
         test_qrels: judgments of other topics to test on.
         test_runs: the runs of these topics, in the order of `runs`.
-        allow_overlap: test on queries that were tuned on, too.
+        allow_overlap: allow a query in both tuning and test.
         remove_query: drop each query's own document, whose docid is the query's id, from every run.
         set: values that replace the recipe's, as `key=value` or key → value.
         overwrite: replace a recipe at `output` and its curves, once the new ones are complete.
 
     Raises:
-        TasbError: choices that do not go together, names that lead nowhere, faulty files, queries both tuned and
-            tested on, or a file that cannot be written.
+        TasbError: the arguments contradict each other, a name does not exist, a file is faulty or cannot be written, or
+            a query is in both tuning and test.
     """
     path = Path(output)
     name = _checked_name(name, path)
@@ -190,19 +191,19 @@ def tune(
 
 @dataclass(frozen=True)
 class Tuned(FileResult):
-    """A recipe with the weights that were found, and what they are worth.
+    """A recipe with tuned weights, and the measure with them.
 
     Attributes:
         path: the recipe.
-        weights: one for each input.
-        measure: what was tuned for.
-        queries: how many queries were tuned on.
+        weights: the weight of each input.
+        measure: the measure that was tuned for.
+        queries: the number of queries that were tuned on.
         tuned_value: the measure's mean over these queries.
         untuned_value: the same with the weights that the recipe had.
         held_out: what was held out, in words.
-        held_out_value: the mean over queries that had no part in the choice, which is the one to report.
+        held_out_value: the mean over queries that were not used for tuning. This is the value to report.
         own_best: what tuning on those very queries would have shown.
-        gap: by how much that flatters.
+        gap: how much higher `own_best` is than `held_out_value`.
         fold_weights: the weights chosen without each fold; empty without cross-validation.
     """
 
@@ -225,7 +226,7 @@ class Tuned(FileResult):
             f"{self.measure} on the {self.queries} queries tuned on: {self.tuned_value:.4f}",
             f"{self.measure} there with the recipe's own weights: {self.untuned_value:.4f}",
             f"{self.measure} held out ({self.held_out}): {self.held_out_value:.4f}",
-            f"tuned on the very queries it is measured on it would be {self.own_best:.4f}, a gap of {self.gap:+.4f}",
+            f"if tuned on the test queries themselves: {self.own_best:.4f}, a gap of {self.gap:+.4f}",
         ]
         if self.fold_weights:
             chosen = ", ".join(" ".join(f"{weight:g}" for weight in row[1:]) for row in self.fold_weights)
@@ -322,10 +323,10 @@ class TopicSets:
 
         Args:
             qrels: one or more.
-            runs: to be dealt out to them.
+            runs: the runs, set by set.
             recipe: what the runs are for.
             given_to: the argument that the runs were given to, for errors.
-            remove_query: as the attribute.
+            remove_query: see the attribute.
 
         Raises:
             TasbError: more or fewer runs than the sets need, naming what each is to be.

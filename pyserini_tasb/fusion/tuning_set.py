@@ -39,7 +39,7 @@ class TuningSet:
 
     Attributes:
         qids: sorted within each qrels.
-        queries: of each of `qids`; None where no run has candidates.
+        queries: the candidates of each of `qids`; None where no run has candidates.
         fusion: the choices made, weights apart.
         depth: the most documents that a run has for any query.
     """
@@ -101,10 +101,10 @@ class TuningSet:
         return cls(qids, queries, sets[0].fusion, max(each.depth for each in sets))
 
     def weighable(self, measure: RankedMeasure) -> NDArray[np.bool_]:
-        """Which queries can tell weights apart: those for which some run has a document that counts as relevant.
+        """The queries on which weights matter: some run has a document that counts as relevant.
 
         Args:
-            measure: of one query; it says which grades count.
+            measure: the measure, which also says which grades count as relevant.
         """
         return np.array([query is not None and query.counts_for(measure) for query in self.queries], dtype=bool)
 
@@ -113,7 +113,7 @@ class TuningSet:
 
         Args:
             weights: [weights, runs], as a user gives them.
-            measure: of one query.
+            measure: the measure.
         """
         shares = np.stack([self.fusion.chosen_method.shares(row) for row in weights.tolist()])
         values = np.zeros((len(self.queries), len(shares)))
@@ -158,7 +158,7 @@ class JudgedQuery:
     judged: NDArray[np.int64]
 
     def counts_for(self, measure: RankedMeasure) -> bool:
-        """Whether the measure is above 0 where all relevant documents that were retrieved share the first rank."""
+        """True if the measure is above 0 where all relevant documents that were retrieved share the first rank."""
         return bool(len(self.relevant)) and measure(np.ones((len(self.grades), 1)), self.grades, self.judged).item() > 0
 
     def ranks(self, weights: NDArray[np.float64], depth: int | None) -> NDArray[np.float64]:

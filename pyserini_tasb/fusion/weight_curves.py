@@ -33,7 +33,7 @@ class Curve:
         weights: theirs, ascending, shape (weights,).
         tuned: the mean over the queries tuned on, shape (weights,); `tested` likewise over others, if there are such.
         chosen: the weight chosen.
-        fold_choices: those chosen without each fold of a cross-validation.
+        fold_choices: the weights chosen without each fold of a cross-validation.
     """
 
     runs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Where the best weights are looked for."""
+"""The search for the best weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`index`: vectors to an index that Pyserini searches, measured against exact search at once."""
+"""`index`: an index from vectors, which Pyserini searches, and a comparison with exact search."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LOG = logging.getLogger(__name__)
 REPORT = "report.json"
 # In an index's folder: this report, and what Faiss or Lucene writes.
 FILES = (REPORT, INDEX_MANIFEST, "index", "docid", "_*", "segments_*", "write.lock")
-UNKNOWN_ENCODER = "not known: the vectors do not say it (--query-encoder NAME)"
+UNKNOWN_ENCODER = "unknown: the vectors do not name it (--query-encoder NAME)"
 
 
 def index(
@@ -60,35 +60,37 @@ def index(
     threads: int | None = None,
     overwrite: bool = False,
 ) -> Index:
-    """Build a Faiss or Lucene index of vectors, for inner products, and measure what it finds.
+    """Build a Faiss or Lucene index from vectors, for inner products, and measure its recall and latency.
 
-    The index keeps the name of the encoder that made the vectors, so that a search needs none. A warning is logged
-    where it answers weakly.
+    The index stores the name of the encoder that made the vectors, so that a search needs none. A warning is logged if
+    its recall is low.
 
     Args:
-        vectors: what `encode` made, or a flat Faiss folder.
+        vectors: a folder from `encode`, or a flat Faiss folder.
         output: a new folder.
         kind: `flat`, `fp16`, `bf16`, `int8`, `rabitq`, `jpq`, `hnsw`, `ivf`, `ivfpq`, `ivfrabitq`, `lucene-flat`,
             `lucene-hnsw`, or a factory string of Faiss, such as `OPQ32,IVF1024,PQ32`.
-        refine: rank what was found again by the vectors themselves, kept in fp32 or fp16.
-        parameters: parameters of the search that stay in the index, such as `nprobe=64,k_factor_rf=8`.
-        sample: vectors to train on; by default 64 for each inverted list, and no less than 100,000.
-        seed: the seed of what is drawn at random.
-        queries: what `encode` made of queries, with `kind="query"`. A product quantiser is trained to rank passages for
-            them as the vectors do, without judgements: `jpq`, or a factory string such as `OPQ48,IVF1024,PQ48`.
-        topics: queries to measure it with; by default those of `queries` that were held out, or 200 of the vectors.
+        refine: re-rank the hits by the original vectors, which the index then keeps in `fp32` or `fp16`.
+        parameters: search parameters to store in the index, such as `nprobe=64,k_factor_rf=8`.
+        sample: the number of vectors to train on; by default 64 for each inverted list, and 100,000 at least.
+        seed: the random seed.
+        queries: a folder of query vectors from `encode` with `kind="query"`. They train a product quantiser (`jpq`, or
+            a factory string such as `OPQ48,IVF1024,PQ48`) to rank passages as the original vectors do. Judgments are
+            not needed.
+        topics: the queries that measure the index; by default held-out ones of `queries`, or else 200 of the vectors.
         encoder: the encoder of `topics`.
-        query_encoder: encoders that may search the index, besides the one that made the vectors.
+        query_encoder: more encoders that may search the index, besides the one that made the vectors.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: threads of Faiss and Anserini; by default $OMP_NUM_THREADS, else the cores that this process may use.
+        threads: the number of threads of Faiss and Anserini; by default $OMP_NUM_THREADS, or else the cores that this
+            process may use.
         overwrite: replace an index at `output`, once the new one is complete.
 
     Returns:
-        the index, and what was measured; `report.json` in its folder says the same.
+        the index and its measurements, which are also in `report.json` in its folder.
 
     Raises:
-        TasbError: arguments that cannot be, vectors that are not there or damaged, a kind that Faiss refuses, an output
-            that is there already, or a full disk.
+        TasbError: the arguments contradict each other, the vectors are missing or damaged, Faiss refuses the kind, the
+            output exists, or the disk is full.
     """
     folder = Path(output)
     require_new_folder(folder, overwrite=overwrite, inputs=[vectors, queries, topics], made=FILES)
@@ -145,18 +147,18 @@ class Index(FileResult):
     """An index, which `search` takes.
 
     Attributes:
-        kind: as it was asked for.
+        kind: the requested kind.
         recipe: Faiss's factory string and parameters, or Anserini's class.
-        vectors: how many there are.
-        dimension: numbers of a vector.
+        vectors: the number of vectors.
+        dimension: the length of a vector.
         bytes: the size of all files.
         seconds: the time that it took to build.
-        threads: threads that it was built and searched with.
-        queries: the queries that it was measured with, in words.
+        threads: the number of threads that built and searched it.
+        queries: a description of the queries that measured it.
         quality: recall and latency.
-        trained: how its codes were trained with queries; None if they were not.
+        trained: the result of training its codes with queries; None if they were not trained.
         encoders: names of the encoders that may search it, the one that made the vectors first.
-        warning: what is weak about it, and what to do; empty if nothing is.
+        warning: a warning about low recall or short lists, with what to do; empty if it is fine.
     """
 
     kind: str
@@ -174,7 +176,7 @@ class Index(FileResult):
 
     @property
     def encoder(self) -> str | None:
-        """The name of the encoder that made the vectors; None where it is not known."""
+        """The name of the encoder that made the vectors; None if it is unknown."""
         return self.encoders[0] if self.encoders else None
 
     def write_report(self, folder: Path) -> None:
@@ -188,7 +190,7 @@ class Index(FileResult):
 
     @property
     def summary(self) -> str:
-        """Its size, what it finds and how fast."""
+        """Its size, recall and latency."""
         trained = f"  trained  {self.trained.summary}\n" if self.trained else ""
         recall = ", ".join(f"recall@{depth} {share:.4f}" for depth, share in self.quality.recall.items())
         return (
@@ -238,7 +240,7 @@ def _build(
             where=f"{argument('kind', kind)}",
             expected=f"{argument('queries')}, from which this kind of index learns",
             found="none",
-            do="encode some thousand queries, which need no judgements (`tasb encode --kind query`), and give their "
+            do="encode some thousand queries, which need no judgments (`tasb encode --kind query`), and give their "
             "folder",
         )
     return FaissBuild(recipe, sample, seed, queries)
@@ -255,9 +257,9 @@ class FaissRecipe:
 
     Args:
         factory: https://github.com/facebookresearch/faiss/wiki/The-index-factory
-        parameters: of the search, such as `nprobe=64`; empty for Faiss's own.
-        summary: one line, for `tasb list index-kinds`.
-        trained: whether it is one that learns from queries.
+        parameters: the parameters of the search, such as `nprobe=64`; empty for Faiss's own.
+        summary: the line in `tasb list index-kinds`.
+        trained: whether it learns from queries.
 
     In factory and parameters of a kind, `{lists}`, `{probes}`, `{parts}` and `{few}` stand for numbers that follow from
     the vectors.
@@ -269,7 +271,7 @@ class FaissRecipe:
     trained: bool = False
 
     def refined(self, precision: str) -> FaissRecipe:
-        """With a second stage that ranks what the first has found by the vectors themselves.
+        """The recipe with a second stage, which re-ranks the hits of the first by the original vectors.
 
         Args:
             precision: `fp32` or `fp16`, of these vectors.
@@ -278,16 +280,16 @@ class FaissRecipe:
         return refined.with_parameters(f"k_factor_rf={REFINED_PER_HIT}")
 
     def with_parameters(self, parameters: str) -> FaissRecipe:
-        """With more parameters, which come after its own and so win."""
+        """The recipe with more parameters, which override its own."""
         return replace(self, parameters=",".join(filter(None, (self.parameters, parameters))))
 
 
 @dataclass(frozen=True)
 class LuceneKind:
-    """A kind of index that Lucene makes by itself.
+    """A kind of index that Lucene builds.
 
     Args:
-        summary: one line, for `tasb list index-kinds`.
+        summary: the line in `tasb list index-kinds`.
     """
 
     summary: str
@@ -297,30 +299,34 @@ KINDS: Registry[FaissRecipe | LuceneKind] = Registry(
     "kind of index", "index-kinds", instances=(FaissRecipe, LuceneKind)
 )
 for _name, _kind in {
-    "flat": FaissRecipe("Flat", summary="Compares all vectors: exact, 4 bytes a number."),
-    "fp16": FaissRecipe("SQfp16", summary="Compares all vectors, in fp16: 2 bytes a number."),
-    "bf16": FaissRecipe("SQbf16", summary="Compares all vectors, in bf16: 2 bytes a number."),
-    "int8": FaissRecipe("SQ8", summary="Compares all vectors, in 8 bits: 1 byte a number."),
+    "flat": FaissRecipe("Flat", summary="Compares all vectors: exact, 4 bytes per number."),
+    "fp16": FaissRecipe("SQfp16", summary="Compares all vectors, in fp16: 2 bytes per number."),
+    "bf16": FaissRecipe("SQbf16", summary="Compares all vectors, in bf16: 2 bytes per number."),
+    "int8": FaissRecipe("SQ8", summary="Compares all vectors, in 8 bits: 1 byte per number."),
     # RaBitQ expects that all numbers of a vector are about as large, which a random rotation (RR) sees to. Its second
     # bit is read as fast as the first; from the third on, a scan of all vectors takes ten times as long.
-    "rabitq": FaissRecipe("RR,RaBitQ2", summary="Compares all vectors, in 2 bits a number, without training: small."),
+    "rabitq": FaissRecipe("RR,RaBitQ2", summary="Compares all vectors, in 2 bits per number, without training: small."),
     "jpq": FaissRecipe(
         "OPQ{few},PQ{few}",
-        summary="Compares all vectors, in a byte for 16 numbers, trained with queries: smallest.",
+        summary="Compares all vectors, in 1 byte per 16 numbers, trained with queries: smallest.",
         trained=True,
     ),
-    "hnsw": FaissRecipe("HNSW32", "efSearch=256", "A graph of near neighbours beside the vectors: fast, and large."),
+    "hnsw": FaissRecipe("HNSW32", "efSearch=256", "Follows a graph of near neighbours (HNSW): fast and large."),
     "ivf": FaissRecipe(
-        "IVF{lists},Flat", "nprobe={probes}", "Lists of near vectors, of which the nearest are searched."
+        "IVF{lists},Flat", "nprobe={probes}", "Searches only the lists of vectors that are nearest to the query: fast."
     ),
     "ivfpq": FaissRecipe(
-        "OPQ{parts},IVF{lists},PQ{parts}", "nprobe={probes}", "The same lists, of compressed vectors: small."
+        "OPQ{parts},IVF{lists},PQ{parts}",
+        "nprobe={probes}",
+        "Searches the nearest lists, of compressed vectors: fast and small.",
     ),
     "ivfrabitq": FaissRecipe(
-        "RR,IVF{lists},RaBitQ4", "nprobe={probes}", "The same lists, in 4 bits a number, which need no training: small."
+        "RR,IVF{lists},RaBitQ4",
+        "nprobe={probes}",
+        "Searches the nearest lists, in 4 bits per number, without training of codes: fast and small.",
     ),
     "lucene-flat": LuceneKind("Compares all vectors, in Lucene."),
-    "lucene-hnsw": LuceneKind("A graph of near neighbours, in Lucene."),
+    "lucene-hnsw": LuceneKind("Follows a graph of near neighbours (HNSW), in Lucene."),
 }.items():
     KINDS.add(_name, _kind)
 
@@ -329,7 +335,7 @@ def index_recipe(name: str, count: int, dimension: int) -> FaissRecipe | None:
     """The recipe behind a kind's name, for `count` vectors; any other name is a factory string itself. None: Lucene's.
 
     Raises:
-        TasbError: `name` is `module:name`, and no kind of index is there.
+        TasbError: `name` is `module:name`, and the module has no index kind of this name.
     """
     kind = KINDS[name] if name in KINDS or ":" in name else FaissRecipe(name)
     if isinstance(kind, LuceneKind):
@@ -355,7 +361,7 @@ def _encoders(source: VectorSource, further: Sequence[str], backend: Backend | N
             raise TasbError(
                 where=f"{argument('query_encoder', name)}",
                 expected="an encoder whose weights are known",
-                found="a model that an earlier version exported, without saying what it was made from",
+                found="a model that an earlier version exported without the name of the original",
                 do="export it again (`tasb export`), or name the model that it was exported from",
             )
         if all(known.differences(asdict(identity)) for known in encoders):
@@ -369,7 +375,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def use_threads(asked: int | None) -> int:
-    """Let Faiss use so many threads, by default OMP_NUM_THREADS or as many as this process may use cores; the number.
+    """Set Faiss's number of threads, by default OMP_NUM_THREADS or the cores that this process may use; return it.
 
     Faiss by itself takes every core of the machine, those of a container's neighbours too.
     """

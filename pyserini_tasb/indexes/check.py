@@ -1,4 +1,4 @@
-"""`tasb doctor`: whether this machine has what it takes, or the files of indexes are those that were written."""
+"""`doctor`: checks of this machine, and of the files of indexes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def doctor(folders: StrPath | Sequence[StrPath] = ()) -> Findings:
-    """Check this machine, or indexes and vector folders, and say what to type where something is wrong.
+    """Check this machine, or indexes and vector folders; each problem comes with the command that fixes it.
 
     Args:
-        folders: an index or vector folder, or several; all of each is read. By default the machine is checked: its
-            Python, packages, Java, caches and the way to the hub.
+        folders: an index or vector folder, or several, whose files are read completely. By default the machine is
+            checked: its Python, packages, Java, caches and the connection to the Hugging Face hub.
 
     Returns:
-        A finding for each thing that was looked at. A problem is a finding, and raises nothing.
+        A finding for each check. Problems are findings, too, and raise no error.
     """
     folders = (folders,) if isinstance(folders, str | os.PathLike) else folders
     if not folders:
@@ -42,9 +42,9 @@ CHECKS["int8"] = check_int8
 
 
 def check_folder(folder: Path) -> list[Finding]:
-    """Compare an index or a vector folder with its checksums; reads all of it.
+    """Compare the files of an index or a vector folder with their checksums. This reads all files.
 
-    Faiss folders that are not ours have no checksums: their two files must open and belong together.
+    Other programs' Faiss folders have no checksums: their two files must open and belong together.
     """
     from pyserini_tasb.encoding.vectors import MANIFEST
 
@@ -69,13 +69,15 @@ def _checked_index(folder: Path) -> str:
     if is_faiss_folder(folder):
         open_folder(folder)
     verify_index(folder)
-    return f"every file is as it was written; encoders: {', '.join(each.name for each in encoders) or 'not known'}"
+    return f"every file is unchanged; encoders: {', '.join(each.name for each in encoders) or 'unknown'}"
 
 
 def _foreign(folder: Path) -> Finding:
     if is_faiss_folder(folder):
         open_folder(folder)
-    found = f"no {INDEX_MANIFEST}: not an index of ours, or one of an earlier version: its files cannot be checked"
+    found = (
+        f"no {INDEX_MANIFEST}: another program or an earlier version made this index, so its files cannot be checked"
+    )
     return Finding(str(folder), "warning", found)
 
 
@@ -84,7 +86,7 @@ def _checked_vectors(folder: Path) -> str:
 
     vectors = VectorFolder(folder)
     vectors.verify()
-    return f"{vectors.count:,} vectors; every unit is as it was written"
+    return f"{vectors.count:,} vectors; every unit is unchanged"
 
 
 def _checked_formats(folder: Path) -> list[Finding]:

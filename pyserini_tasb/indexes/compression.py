@@ -85,7 +85,7 @@ def training_queries(
     Args:
         folder: what `tasb encode --kind query` wrote.
         source: the vectors that are indexed.
-        encoders: that belong to them.
+        encoders: the encoders of these vectors.
         seed: the seed by which queries are held out.
 
     Raises:
@@ -107,7 +107,7 @@ def training_queries(
             where=str(folder),
             expected=f"{LEAST_QUERIES} queries or more to learn from; some thousands are better",
             found=f"{queries.count:,}",
-            do=f"{again}: they need no judgements",
+            do=f"{again}: they need no judgments",
         )
     for encoder in queries.encoders if encoders else ():
         require_among(encoders, asdict(encoder), encoder.name, str(folder))
@@ -150,9 +150,9 @@ def train_for_ranking(index: Any, source: VectorSource, queries: TrainingQueries
     and 20 bytes for each passage of a list. Vectors are read from the source, block by block.
 
     Args:
-        index: of all vectors of the source; changed in place.
+        index: the index of all vectors of the source; changed in place.
         source: read once for the exact best, and twice in each phase, for codes and lists.
-        queries: to learn from.
+        queries: the training queries.
         seed: the seed of what is drawn. The same seed and number of threads give the same index.
     """
     from tqdm.auto import tqdm
@@ -287,7 +287,7 @@ class _Student:
         return cls(torch.from_numpy(codes.matrix), torch.from_numpy(codes.centroids), temperature)
 
     def copy(self) -> _Student:
-        """A copy that further steps leave alone."""
+        """A copy that further steps do not change."""
         return _Student(self.matrix.detach().clone(), self.centroids.detach().clone(), self.temperature)
 
     def become(self, other: _Student) -> None:

@@ -84,7 +84,7 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
         raise TasbError(
             where=f"{argument('kind', recipe.factory)}",
             expected="an index for inner products",
-            found=f"one by other distances, which Faiss makes of it without a word: {', '.join(others)}",
+            found=f"an index for other distances, which Faiss makes from it silently: {', '.join(others)}",
             do="choose another kind of index",
         )
     for part in _parts(index):
@@ -99,10 +99,10 @@ class FaissBuild:
     """A Faiss index that is built from a recipe, and searched.
 
     Args:
-        recipe: of the index.
+        recipe: the recipe of the index.
         sample: vectors to train on, drawn at random; by default 64 for each inverted list, and no less than 100,000.
-        seed: of the sample, and of the training with queries.
-        queries: to train a product quantiser with; None leaves it as Faiss makes it.
+        seed: the seed of the sample, and of the training with queries.
+        queries: the queries that train a product quantiser; None leaves it as Faiss makes it.
     """
 
     recipe: FaissRecipe
@@ -166,7 +166,7 @@ class FaissBuild:
             )
             return WithLinksByDirection(index, graph)
         if differ and inverted is not None:
-            LOG.info("the vectors' lengths differ: lists with long vectors in them are looked into first")
+            LOG.info("the vectors' lengths differ: lists with long vectors are searched first")
             return InListsByDirection(index, inverted, source)
         return AsTheyAre(index)
 
@@ -200,7 +200,7 @@ def set_parameters(index: Any, parameters: str) -> None:
 
 
 def graphs_are_the_same_each_time() -> bool:
-    """Whether Faiss builds the same graph from the same vectors, with any number of threads."""
+    """True if Faiss builds the same graph from the same vectors, with any number of threads."""
     import faiss
 
     return release(faiss.__version__) >= release(FIRST_WITH_ORDERED_GRAPHS) or faiss.omp_get_max_threads() == 1
@@ -274,8 +274,8 @@ class _Clusterings:
         wanted = max([wanted, *(each.cp.min_points_per_centroid * each.nlist for each in several)])
         if vectors < wanted:
             LOG.warning(
-                "Faiss advises %s vectors or more to train this kind of index on, and there are %s: it may find less; "
-                "choose another %s",
+                "Faiss advises %s vectors or more to train this kind of index, and there are only %s: recall may be "
+                "lower; choose another %s",
                 f"{wanted:,}",
                 f"{vectors:,}",
                 argument("kind"),

@@ -103,12 +103,12 @@ def read_index(file: Path, *, mapped: bool) -> Any:
 
 
 def is_faiss_folder(path: Path) -> bool:
-    """Whether it is one as Pyserini writes them."""
+    """True if it is one as Pyserini writes them."""
     return (path / INDEX).is_file() and (path / DOCID).is_file()
 
 
 def is_lucene_folder(path: Path) -> bool:
-    """Whether it is a Lucene index, of whatever, instead."""
+    """True if it is a Lucene index, of whatever, instead."""
     return any(path.glob("segments_*"))
 
 

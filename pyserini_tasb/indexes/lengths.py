@@ -28,7 +28,7 @@ class Adding(Protocol):
 
     def add(self, vectors: NDArray[np.float32]) -> None: ...
     def finish(self) -> None:
-        """Do what can be done once all vectors are there."""
+        """Finish the index after the last vector."""
         ...
 
 

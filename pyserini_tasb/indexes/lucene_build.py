@@ -34,7 +34,7 @@ NOT_AMONG = -1
 LUCENE_ADVICE = {
     "lucene-flat": "take another --kind of `tasb index`",
     "lucene-hnsw": "search with a larger `--ef-search` of pyserini.search.lucene, or make the index by "
-    "`tasb index --kind lucene-flat`, which looks at every vector",
+    "`tasb index --kind lucene-flat`, which compares every vector",
 }
 
 
@@ -43,8 +43,8 @@ class LuceneBuild:
     """A Lucene index that `pyserini.search.lucene --dense` searches.
 
     Args:
-        kind: of `INDEXERS`.
-        threads: of Anserini; with more than one, segments and graphs depend on which came first.
+        kind: a name of `INDEXERS`.
+        threads: the number of Anserini's threads; with more than one, segments and graphs depend on which came first.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class LuceneBuild:
         """Search the index as with our encoders: HNSW with efSearch 100, or the number of hits where that is larger.
 
         Args:
-            folder: of the index.
+            folder: the folder of the index.
             source: what it was made of.
             among: rows that matter; all others are found as -1.
         """
@@ -140,7 +140,7 @@ def _require_all(folder: Path, count: int) -> None:
             where=str(folder),
             expected=f"{count} documents in the index",
             found=str(found),
-            do="read what Anserini says above; look at the room on the disk, and at memory (JAVA_TOOL_OPTIONS=-Xmx…)",
+            do="read Anserini's messages above; check the free disk space and the memory (JAVA_TOOL_OPTIONS=-Xmx…)",
         )
 
 

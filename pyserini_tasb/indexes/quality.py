@@ -1,4 +1,4 @@
-"""The quality of an index: its recall of exact search, its latency, and advice where it answers weakly."""
+"""The quality of an index: its recall compared with exact search, its latency, and advice if recall is low."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WARM_UP = 3
 FROM_TOPICS, FROM_VECTORS = 1_000, 200
 LEAST_RECALL = 0.9
 MORE = 4  # the next try looks at so many times as much
-OTHER_KIND = "take another --kind of `tasb index` (flat and fp16 look at every vector)"
+OTHER_KIND = "take another --kind of `tasb index` (flat and fp16 compare every vector)"
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class Build(Protocol):
 
 
 def measure(build: Build, folder: Path, source: VectorSource, queries: NDArray[np.float32]) -> Quality:
-    """Search every query alone and compare with exact search over the source.
+    """Search each query by itself and compare the hits with exact search over the source.
 
     Args:
         build: what made the index.
-        folder: of the index.
+        folder: the folder of the index.
         source: the vectors that it is of.
         queries: [queries, dimension].
     """
@@ -161,7 +161,7 @@ def sample_queries(
 
     Args:
         source: the vectors that are indexed.
-        encoders: that belong to them.
+        encoders: the encoders of these vectors.
         topics: the queries; without, passages' own vectors take their place.
         encoder: the encoder of the topics.
         seed: the seed of what is drawn, where there are more than are needed.
@@ -221,7 +221,7 @@ def quality_warning(quality: Quality, count: int, advice: str) -> str:
     """A warning about weak answers of a new index, with what to do; empty if they are not weak.
 
     Args:
-        quality: as measured.
+        quality: the measured quality.
         count: vectors in the index.
         advice: what to do.
     """
@@ -238,9 +238,9 @@ def short_lists_warning(lengths: Sequence[int], asked: int, docids: Sequence[obj
     """A warning about lists of hits that are shorter than asked, with what to do; empty if none is.
 
     Args:
-        lengths: of each query's list.
+        lengths: the lengths of each query's list.
         asked: hits that each query was to get.
-        docids: of the index. Where it has fewer documents than were asked for, a list of all of them is whole.
+        docids: the docids of the index. If it has fewer documents than that, a list of all of them is complete.
         advice: what to do.
     """
     if min(lengths, default=asked) >= asked:
@@ -252,7 +252,7 @@ def short_lists_warning(lengths: Sequence[int], asked: int, docids: Sequence[obj
     mean = sum(lengths) / len(lengths)
     return (
         f"{short:,} of {len(lengths):,} queries have fewer than {most:,} hits ({mean:,.0f} on average): "
-        f"the index looks into a part of itself only\n  do this:  {advice}"
+        f"the search covers only a part of the index\n  do this:  {advice}"
     )
 
 
@@ -264,7 +264,7 @@ def faiss_advice(index: Any) -> str:
     inverted: Any = faiss.try_extract_index_ivf(index)
     if inverted is not None and inverted.nprobe < inverted.nlist:
         probes = min(inverted.nlist, MORE * inverted.nprobe)
-        advice.append(f"--parameters nprobe={probes} (now {inverted.nprobe} of {inverted.nlist} lists are looked into)")
+        advice.append(f"--parameters nprobe={probes} (now {inverted.nprobe} of {inverted.nlist} lists are searched)")
     stages = list(_stages(index))
     last = stages[-1]
     if hasattr(last, "hnsw"):
@@ -274,7 +274,7 @@ def faiss_advice(index: Any) -> str:
     if refined is not None:
         advice.append(f"--parameters k_factor_rf={MORE * refined.k_factor:g}")
     elif getattr(faiss.downcast_index(codes), "code_size", 0) < 2 * index.d:  # fewer than 16 bits a number
-        advice.append("--refine fp16, which ranks candidates by the vectors themselves")
+        advice.append("--refine fp16, which ranks candidates by the original vectors")
         if isinstance(faiss.downcast_index(codes), faiss.IndexScalarQuantizer):
             # A scalar quantiser has one scale for all vectors, so that the longest leaves few steps for all others.
             advice.append("--kind RR,RaBitQ8, which keeps each vector's length beside its code")
@@ -284,7 +284,7 @@ def faiss_advice(index: Any) -> str:
 
 
 def _stages(index: Any) -> Iterator[Any]:
-    """The index, and what stands behind a refinement or a change of the vectors."""
+    """The index, and the one inside a refinement or a change of the vectors."""
     import faiss
 
     while index is not None:

@@ -36,7 +36,7 @@ def require_parts_that_divide(factory: str, dimension: int) -> None:
 
     Args:
         factory: Faiss's string.
-        dimension: of the vectors.
+        dimension: the dimension of the vectors.
 
     Raises:
         TasbError: naming numbers of parts that divide the dimension.
@@ -60,7 +60,7 @@ def require_trainable(index: Any, kind: str) -> None:
 
     Args:
         index: untrained.
-        kind: as it was asked for.
+        kind: the requested kind.
 
     Raises:
         TasbError: it has none.
@@ -104,7 +104,7 @@ def balance_rotation(index: Any, sample: Floats) -> None:
     Optimized Product Quantization, CVPR 2013, Section 3.2).
 
     Args:
-        index: that has a rotation.
+        index: an index with a rotation.
         sample: [vectors, dimension].
     """
     import faiss

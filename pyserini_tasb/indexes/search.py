@@ -1,4 +1,4 @@
-"""Faiss folders searched as one, so that a hit does not depend on what else is searched."""
+"""Faiss folders searched as one. A query's hits do not depend on the other queries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ShardedIndex:
         mapped: leave the vectors in the files; otherwise each index is read whole when its turn comes.
 
     Attributes:
-        docids: of all shards, one after the other.
+        docids: the docids of all shards, one after the other.
 
     Raises:
         TasbError: not a Faiss folder.
@@ -92,8 +92,8 @@ class ShardedIndex:
 
         Args:
             found: what `search` found.
-            depth: that it was asked for.
-            dimension: of the queries.
+            depth: the requested number of documents.
+            dimension: the dimension of the queries.
         """
         lengths = [len(hits) for hits in found]
         if min(lengths, default=depth) >= depth:
@@ -145,8 +145,8 @@ class JoinedDocids(Sequence[str]):
 def search_folder(folder: FaissFolder, queries: NDArray[np.float32], depth: int) -> list[Hits]:
     """Each query's best `depth` documents of one index, ranked as trec_eval does; rows are those of the index.
 
-    What is found does not depend on what else is searched. Faiss alone leaves open which of equal scores it keeps, and
-    multiplies single queries, batches, and the last vectors of a block in different ways, so that scores differ in
+    What is found does not depend on what else is searched. Faiss by itself does not say which of equal scores it keeps,
+    and multiplies single queries, batches, and the last vectors of a block in different ways, so that scores differ in
     their last bits. Here a flat index scores its hits again one by one, and a list that ends in a tie is searched for
     further.
 
@@ -220,7 +220,7 @@ class Hits:
         """The best `depth`; of a docid that is there several times, the best score.
 
         Args:
-            docids: of row i, the docid.
+            docids: the docid of each row.
             depth: how many at most.
         """
         # The order of `ranked_docids`, which takes each docid once only.
@@ -243,7 +243,7 @@ class Hits:
 
         Args:
             docid: the one that is dropped.
-            docids: of row i, the docid.
+            docids: the docid of each row.
             depth: how many at most.
         """
         kept = [position for position, row in enumerate(self.rows.tolist()) if docids[row] != docid][:depth]

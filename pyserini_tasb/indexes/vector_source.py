@@ -31,7 +31,7 @@ class VectorSource(Protocol):
     def count(self) -> int: ...
     @property
     def encoders(self) -> tuple[EncoderIdentity, ...]:
-        """The encoders that belong to the vectors; empty where nobody wrote them down."""
+        """The encoders that made the vectors; empty if they are unknown."""
         ...
 
     def blocks(self, rows: int = ROWS_AT_ONCE) -> Iterator[tuple[list[str], NDArray[Any]]]:

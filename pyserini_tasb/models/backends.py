@@ -1,4 +1,4 @@
-"""The libraries that compute vectors: which of them computes a card's, in which number format, and PyTorch's own part.
+"""The back ends that compute vectors: the choice of one for a card, its number format, and the back end for PyTorch.
 
 ONNX Runtime's part is `encoding.onnx_runtime`, since it exports models.
 """
@@ -50,7 +50,8 @@ class Models:
         card: which model.
         device: `cpu`, `cuda:0`, …; None: a GPU if there is one.
         backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
-        texts: that it will encode. Only `queries` come singly, and are short: `auto` looks at latency.
+        texts: the kind of texts to encode. For `queries`, which are short and come one at a time, `auto` minimises
+            latency.
 
     Raises:
         TasbError: no such back end, or no such model.
@@ -90,7 +91,7 @@ class Models:
     def _asked_model(self, precision: Precision) -> Model:
         computed = BACKENDS[self._backend].computes_in(self._card, precision, self.device, self._texts)
         model = self._load(self._backend, computed)
-        why = f"its fastest here for precision {precision}; {self._reason}"
+        why = f"its fastest on this machine for precision {precision}; {self._reason}"
         _log_once(logging.INFO, f"encoding {self._texts} with {self._backend} in {computed}, {why}")
         return model
 
@@ -108,7 +109,8 @@ class Models:
                 reason, model = error.found.partition("\n")[0], None
             if model is not None:
                 why = "".join(f"; not {passed}" for passed in passed_over)
-                said = f"encoding {self._texts} with {name} in {computed}, the fastest here for precision {precision}"
+                fastest = f"the fastest on this machine for precision {precision}"
+                said = f"encoding {self._texts} with {name} in {computed}, {fastest}"
                 _log_once(logging.INFO, said + why)
                 return model
             passed_over.append(f"{name} in {computed} ({reason})")
@@ -157,7 +159,7 @@ def checked_backend(name: str, where: str) -> str:
     """The name of a back end as other processes find it, `auto` included.
 
     Args:
-        name: as the user gives it.
+        name: the name, as the user gives it.
         where: it stands, for messages.
 
     Raises:
@@ -294,9 +296,9 @@ class TorchModel:
     """A `Model` of PyTorch.
 
     Args:
-        folder: of the model.
+        folder: the folder of the model.
         module: the model.
-        device: that it is on.
+        device: the device of the model.
     """
 
     def __init__(self, folder: Path, module: BertDot, device: str) -> None:
@@ -355,7 +357,7 @@ def autocast(compute: torch.dtype, device: str) -> torch.autocast:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices itself (AVX512-BF16 or AMX) rather than by conversion."""
+    """True if this CPU multiplies bf16 matrices itself (AVX512-BF16 or AMX) rather than by conversion."""
     import torch
 
     # torch before 2.11 or so cannot tell; fp32 is right everywhere.

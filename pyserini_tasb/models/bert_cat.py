@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-BIDIRECTIONAL = "take a bidirectional model (BERT, DistilBERT, MiniLM, ELECTRA)"
+BIDIRECTIONAL = "use a bidirectional model (BERT, DistilBERT, MiniLM, ELECTRA)"
 HEAD = {"head.weight": "_classification_layer.weight", "head.bias": "_classification_layer.bias"}
 
 
@@ -45,7 +45,7 @@ class BertCat(torch.nn.Module):
         """Scores [pairs] in fp32, from token ids, mask and segments [pairs, tokens].
 
         Args:
-            input_ids: of `[CLS] query [SEP] passage [SEP]`.
+            input_ids: the token ids of `[CLS] query [SEP] passage [SEP]`.
             attention_mask: 0 where there is padding.
             token_type_ids: 1 in the passage; None for models without segments (DistilBERT).
         """
@@ -65,7 +65,7 @@ def new_bert_cat(folder: Path, *, seed: int) -> BertCat:
 
     Args:
         folder: the transformer, as `find_checkpoint` gives it.
-        seed: of the head.
+        seed: the seed of the head.
 
     Raises:
         TasbError: the folder's weights are not those of the model that its config.json describes, or it is causal.
@@ -155,6 +155,6 @@ def load_sequence_classifier(
             where=str(folder),
             expected="a cross-encoder whose score depends on what it reads",
             found=f"a causal model ({type(model).__name__}) that scores from its first token, which reads nothing else",
-            do="check that config.json came with the weights (`is_decoder`), or take a bidirectional model",
+            do="check that config.json came with the weights (`is_decoder`), or use a bidirectional model",
         )
     return classifier

@@ -1,8 +1,8 @@
 """BERT_DOT: one vector per text, scored by dot product (paper, Section 3.1).
 
-With CLS pooling the last layer computes the first token alone, the only one that is read: its keys and values are of
-all tokens; queries, attention's output and the feed-forward network are of one. Results are the same. In a 6-layer
-model that is a seventh of all multiplications, in training as in inference.
+With CLS pooling the last layer computes only the first token, the only one that is read: its keys and values are of all
+tokens; queries, attention's output and the feed-forward network are of one. Results are the same. In a 6-layer model
+that is a seventh of all multiplications, in training as in inference.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FIRST_VERSION = 5
 # Heads that a checkpoint may lack, because no pooling of ours uses them.
 UNUSED = ("pooler.",)
 LAST_INSTEAD = (
-    "say `pooling: last` (in the encoder's card, or `student.pooling: last`), if the model was made or is trained for "
-    "it: the last token has read the whole text; or take a bidirectional model"
+    "set `pooling: last` (in the encoder's card, or `student.pooling: last`) if the model was made or is trained for "
+    "it, because the last token has read the whole text; or use a bidirectional model"
 )
 
 
@@ -39,8 +39,8 @@ class BertDot(torch.nn.Module):
     """A shared encoder for queries and passages.
 
     Args:
-        transformer: any Hugging Face encoder with `last_hidden_state`; with CLS pooling, its last layer computes the
-            first token alone from now on, if it is a BERT or a DistilBERT.
+        transformer: any Hugging Face encoder with `last_hidden_state`; with CLS pooling, its last layer computes only
+            the first token from now on, if it is a BERT or a DistilBERT.
         pooling: a name of `POOLINGS`.
         normalise: divide each vector by its length, which makes the dot product a cosine.
     """
@@ -66,7 +66,7 @@ class BertDot(torch.nn.Module):
             raise TasbError(
                 expected=f"a tensor of shape {wanted}, from the pooling `{self.pooling}`",
                 found=f"{tuple(vectors.shape)}" if hasattr(vectors, "shape") else type(vectors).__name__,
-                do="repair the pooling (docs/extend.md)",
+                do="fix the pooling (docs/extend.md)",
             )
         vectors = vectors.float()
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
@@ -114,7 +114,7 @@ def compute_first_token_only(transformer: Any) -> bool:
 
 
 def layers_are_known(transformer: Any) -> bool:
-    """Whether this is a BERT or a DistilBERT, in a version of transformers whose layers this knows."""
+    """True if this is a BERT or a DistilBERT, in a version of transformers whose layers this knows."""
     return int(transformers.__version__.partition(".")[0]) >= FIRST_VERSION and (
         (isinstance(transformer, BertModel) and not transformer.config.is_decoder)
         or isinstance(transformer, DistilBertModel)
@@ -184,12 +184,12 @@ def _attention(
     Args:
         query: [texts, 1, heads x size].
         key: [texts, tokens, heads x size], or packed [1, all tokens, heads x size].
-        value: as `key`.
-        mask: as attention implementations of Hugging Face get it: None where nothing is padding, bool (True: seen) or
-            to be added, [texts, 1, any, tokens].
-        dropout: of the weights.
-        size: of a head.
-        packing: of keys and values.
+        value: the values, of the same shape as `key`.
+        mask: the mask that attention implementations of transformers get: None where nothing is padding, bool (True:
+            seen) or to be added, [texts, 1, any, tokens].
+        dropout: the dropout rate of the attention weights.
+        size: the size of an attention head.
+        packing: how keys and values are packed.
     """
     if packing is not None:
         key, value, mask = packing.padded(key), packing.padded(value), packing.mask[:, None, None]

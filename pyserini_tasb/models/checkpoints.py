@@ -1,4 +1,4 @@
-"""A model's folder: where it is, what kind of model it holds, and digests of it."""
+"""A model's folder: its place, the kind of its model, and its digests."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ EXPORTED, EXPORTED_WEIGHTS = "export.json", "model.onnx"  # as `tasb export` wri
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DESCRIPTION_FILES = ("*.json", "*.txt", "*.model")
 ABOUT_PICKLES = (
-    "if you trust where they come from, `--allow-bin` (tasb score, tasb rerank) or `allow_bin: true` (in an encoder's "
-    "card, in a training's configuration) accepts them, still without running code in them; "
-    "or convert a bi-encoder (transformers: `AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)`)"
+    "if you trust their source, `--allow-bin` (tasb score, tasb rerank) or `allow_bin: true` (in an encoder's "
+    "card, in a training's configuration) accepts them, without running their code; or convert a bi-encoder "
+    "(transformers: `AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)`)"
 )
 
 
@@ -62,7 +62,7 @@ def find_checkpoint(model: str, *, allow_bin: bool = False, download: bool = Tru
 
 
 def may_be_hub_id(model: str) -> bool:
-    """Whether a model that is no folder here may be one of the hub: `organisation/name`, and nothing like a path."""
+    """True if a model that is no folder here may be one of the hub: `organisation/name`, and nothing like a path."""
     organisation, slash, name = model.partition("/")
     path_like = Path(model).is_absolute() or model.startswith((".", "~", PACKAGE_PREFIX))
     return bool(organisation and slash and name) and "/" not in name and not path_like
@@ -94,8 +94,8 @@ def _checked(folder: Path, allow_bin: bool) -> Path:
             do=ABOUT_PICKLES,
         )
     do = (
-        "name the folder that `save_pretrained` wrote; a checkpoint's weights may not have been copied or pulled "
-        "(`git lfs pull`)"
+        "name the folder that `save_pretrained` wrote; maybe a checkpoint's weights were not copied or pulled (`git "
+        "lfs pull`)"
     )
     found, do = (listing(folder), do) if CONFIG in present else another_folder(folder, MODEL, do)
     raise TasbError(
@@ -145,14 +145,14 @@ def _downloaded(model: str, allow_bin: bool) -> Path:
     except HfHubHTTPError as error:  # before OSError, which it is as well
         raise _missing(model, f"not in the local hub cache, and the hub refused it ({_cause(error)})") from error
     except HFValidationError as error:
-        raise _missing(model, "no folder here, and no id that the hub would accept") from error
+        raise _missing(model, "no such folder, and not a valid hub id") from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise _missing(model, f"not in the local hub cache, and the hub is unreachable ({_cause(error)})") from error
     if not allow_bin and not _has(folder, SAFE_WEIGHTS):
         raise TasbError(
             where=model,
             expected=f"weights in {SAFE_WEIGHTS[0]}",
-            found=f"none at the hub; older models have theirs in {PICKLED_WEIGHTS[0]}, a pickle",
+            found=f"none on the hub; older models have their weights in {PICKLED_WEIGHTS[0]}, a pickle",
             do=ABOUT_PICKLES,
         )
     return folder
@@ -199,7 +199,7 @@ OTHER_HEADS = (
     "HF_ColBERT",  # Stanford's own: markers in its texts, vectors of length one
 )
 CAUSAL_BI_ENCODER = (
-    "; one that makes vectors by its last token needs an encoder card with `pooling: last` (to train a student: "
+    "; a model that makes vectors from its last token needs an encoder card with `pooling: last` (to train a student: "
     "`student.pooling: last`)"
 )
 
@@ -249,7 +249,7 @@ def require_bi_encoder(folder: Path, *, pooling: Pooling = "cls") -> None:
             where=str(folder / CONFIG),
             expected="a bi-encoder: a transformer without a head, which makes one vector of a text",
             found=f"a model of the kind `{kind}`{', an encoder-decoder' if kind == 'seq2seq' else ''}",
-            do="take a bi-encoder here; this model can re-rank (`tasb rerank`) and teach (`tasb score`)",
+            do="use a bi-encoder here; this model can re-rank (`tasb rerank`) and teach (`tasb score`)",
         )
 
 
@@ -275,7 +275,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether `tasb export` wrote this folder."""
+    """True if `tasb export` wrote this folder."""
     return (folder / EXPORTED).is_file() and (folder / EXPORTED_WEIGHTS).is_file()
 
 
@@ -405,16 +405,16 @@ def _pickled_tensors(file: Path) -> Iterator[tuple[str, list[int], Any]]:
 def load_errors_explained(folder: Path) -> Iterator[None]:
     """Make a TasbError of what goes wrong in the block, where a folder's files are read."""
     expected = "a config.json and weights that can be read"
-    advice = "check that the files are whole and of one model; `git lfs pull` fetches what was only named"
+    advice = "check that the files are whole and of one model; `git lfs pull` downloads missing files"
     with explained(folder, expected=expected, do=advice):
         try:
             yield
         except pickle.UnpicklingError as error:  # torch's words recommend to load the file unsafely
             raise TasbError(
                 where=str(folder),
-                expected="weights, and nothing but weights, in pytorch_model.bin",
-                found="no pickle, or one that holds more than weights; what it holds was not run",
-                do="fetch the file again, from somebody you trust",
+                expected="only weights in pytorch_model.bin",
+                found="no pickle file, or one with more than weights; its code was not run",
+                do="download the file again, from a source that you trust",
             ) from error
 
 

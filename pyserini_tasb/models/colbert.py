@@ -35,7 +35,7 @@ class ColBert(torch.nn.Module):
 
     Args:
         transformer: any Hugging Face encoder with `last_hidden_state`.
-        dimension: of a token's vector.
+        dimension: the dimension of a token's vector.
         query_masks: [MASK] tokens that every query gets before its last token, to be filled with what it may also mean.
     """
 
@@ -69,9 +69,9 @@ def new_colbert(
 
     Args:
         folder: the transformer, as `find_checkpoint` gives it.
-        dimension: of a token's vector.
-        query_masks: as of `ColBert`.
-        seed: of the compressor.
+        dimension: the dimension of a token's vector.
+        query_masks: see `ColBert`.
+        seed: the seed of the compressor.
 
     Raises:
         TasbError: the folder's weights do not fill the model that its config.json describes.
@@ -148,7 +148,7 @@ def max_sim(
         passage_mask: [n, passage tokens]; every passage has a token.
         released_masking: hide tokens of passage j by the mask of passage i, as the authors' code does in batch, so
             that only the diagonal is right; to repeat their results. Needs b = n.
-        similarities_at_once: of tokens, at most this many in memory (more if one query and one passage have more).
+        similarities_at_once: the most similarities of tokens in memory (more if one query and one passage have more).
 
     Raises:
         ValueError: shapes that do not fit.

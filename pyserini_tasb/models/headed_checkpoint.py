@@ -40,8 +40,8 @@ def transformer_config(folder: Path) -> Any:
     """The transformer's own configuration.
 
     Raises:
-        TasbError: of a kind that transformers does not know, or named, as the authors do, by a model that is neither
-            known nor here.
+        TasbError: the model is of a kind that transformers does not know, or named, as the authors do, by a model that
+            is neither known nor here.
     """
     from transformers import AutoConfig
 
@@ -64,7 +64,7 @@ def transformer_config(folder: Path) -> Any:
             found=start,
             do=f"where there is internet: `hf download {start}`, then copy the cache folder here"
             if "/" not in start or may_be_hub_id(start)
-            else "name there a model of the hub that has this transformer's configuration",
+            else "name a model of the hub there that has this transformer's configuration",
         ) from error
 
 
@@ -127,7 +127,7 @@ def fill(model: torch.nn.Module, folder: Path, names: Mapping[str, str]) -> None
     if wrong:
         raise TasbError(
             where=str(folder),
-            expected="the weights of the model that config.json describes, and no others",
+            expected="only the weights of the model that config.json describes",
             found="; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""),
             do="check that config.json and the weights come from the same model",
         )

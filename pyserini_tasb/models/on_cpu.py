@@ -147,7 +147,7 @@ def pack_texts(transformer: Any) -> None:
 
 
 def packs_texts(transformer: Any) -> bool:
-    """Whether it does so."""
+    """True if it does so."""
     return _pack in transformer._forward_pre_hooks.values()  # noqa: SLF001 - PyTorch has no other way to ask
 
 
@@ -179,7 +179,7 @@ class Packing:
     Args:
         lengths: [texts] tokens of each.
         groups: texts that make a rectangle, longest first; in this order they are packed. Together all texts, once.
-        columns: of the rectangle that the texts come in, and leave in.
+        columns: the width of the rectangle that the texts come in, and leave in.
     """
 
     def __init__(self, lengths: NDArray[np.int64], groups: Sequence[NDArray[np.intp]], columns: int) -> None:
@@ -219,7 +219,7 @@ class Packing:
         return values.flatten()[self._padding.back][None]
 
     def padded(self, values: torch.Tensor) -> torch.Tensor:
-        """[texts, width, size] of [1, rows, size]; what stands in the padding has no meaning."""
+        """[texts, width, size] of [1, rows, size]; the values of the padding have no meaning."""
         rows: torch.Tensor = _Apart.apply(values[0], self._padding)  # type: ignore[no-untyped-call]
         return rows.view(*self._whole.is_token.shape, -1)
 
@@ -244,7 +244,7 @@ class Packing:
 
 
 class _Grid:
-    """Texts as a rectangle: for each of its places [texts, width] the packed row that stands there.
+    """Texts as a rectangle: for each of its places [texts, width] the packed row at that place.
 
     Where a text has ended, that is its first token's: any that is finite would do.
     """

@@ -110,7 +110,7 @@ class OnnxGraph:
 
 
 def has_gpu() -> bool:
-    """Whether this ONNX Runtime is built for CUDA."""
+    """True if this ONNX Runtime is built for CUDA."""
     import onnxruntime
 
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -123,8 +123,8 @@ def _providers(device: str) -> list[Any]:
     if kind != "cuda" or not has_gpu():
         raise TasbError(
             expected=f"an ONNX Runtime that computes on `{device}`",
-            found="one without CUDA",
-            do="take `cpu` for a device or `torch` for a back end, or see docs/gpu.md",
+            found="an ONNX Runtime without CUDA",
+            do="use the device `cpu` or the back end `torch`, or see docs/gpu.md",
         )
     # Not run here: no GPU on the machine that wrote this.
     return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), "CPUExecutionProvider"]
@@ -149,9 +149,9 @@ class Timing(Strict):
     """Milliseconds that candidates took for the same batch, measured side by side on one processor.
 
     Args:
-        passages: for a few passages.
-        queries: for one query.
-        threads: that computed.
+        passages: the time for a few passages.
+        queries: the time for one query.
+        threads: the processor that computed.
     """
 
     passages: dict[Candidate, float]
@@ -168,8 +168,8 @@ class ExportAbout(Strict):
         attention_layers: layers whose attention is of all tokens.
         attention_fused: so many of them compute it in one operator.
         weight_bits: bits of int8 weights; 8 can be too many for CPUs whose products saturate.
-        processor: that it was exported on, where its accuracy was measured; earlier versions did not write it.
-        timing: of its candidates there; None in fp32, and where the user chose the bits.
+        processor: the processor of the export, where its accuracy was measured; earlier versions did not write it.
+        timing: the times of its candidates there; None in fp32, and where the user chose the bits.
         files: graph, tokenizer and configuration → bytes and SHA-256; none where an earlier version exported.
         own_digest: a digest of all other keys.
     """

@@ -31,7 +31,7 @@ def load_pretrained(
     Args:
         auto_class: `AutoModel` or one of its siblings.
         folder: the checkpoint.
-        precision: of the weights in memory.
+        precision: the precision of the weights in memory.
         allow_bin: accept weights in `pytorch_model.bin` where there are no safetensors.
         unused: how the names of parameters start that the folder may lack, because nothing will use them.
 
@@ -50,7 +50,7 @@ def load_pretrained(
     if auto_class is AutoModel and has_decoder:
         raise TasbError(
             where=str(folder),
-            expected="an encoder, whose tokens' vectors are those of the text",
+            expected="an encoder, which makes a vector for each token of the text",
             found=f"an encoder-decoder ({architecture}), read with its decoder: the vectors would be the decoder's",
             do="choose an encoder (BERT-like), or a causal model with `pooling: last`",
         )
@@ -82,7 +82,7 @@ def load_pretrained(
             where=str(folder),
             expected="no weights of further layers than config.json describes",
             found=f"{len(left_out)} weights of such layers, such as `{left_out[0]}`: they would be left out",
-            do=f"{ONE_MODEL}: it may say too few layers",
+            do=f"{ONE_MODEL}: config.json may have too few layers",
         )
     require_computing(model, folder)
     return model
@@ -92,7 +92,7 @@ def require_computing(model: Any, folder: Path) -> None:
     """Refuse a model that computes nothing: config.json can describe one whose parts do not fit.
 
     Args:
-        model: of Hugging Face, in evaluation mode.
+        model: a model of transformers, in evaluation mode.
         folder: its folder.
 
     Raises:

@@ -32,7 +32,7 @@ def write_sentence_transformers_files(folder: Path, card: EncoderCard, *, dimens
     Args:
         folder: a whole model of Hugging Face.
         card: how texts become vectors; its pooling is one of `FLAGS`.
-        dimension: of a vector.
+        dimension: the dimension of a vector.
         longest: the most tokens that the model and its tokenizer take.
     """
     parts = {"Transformer": "", "Pooling": POOLING} | ({"Normalize": NORMALISE} if card.normalise else {})

@@ -61,7 +61,7 @@ class Seq2SeqReranker(torch.nn.Module):
         """Log-odds [prompts] in fp32, from token ids and mask [prompts, tokens].
 
         Args:
-            input_ids: of prompts, the end-of-sequence token included.
+            input_ids: the token ids of prompts, the end-of-sequence token included.
             attention_mask: 0 where there is padding.
         """
         first = torch.full_like(input_ids[:, :1], self._start)
@@ -90,8 +90,8 @@ class Prompt:
     Words and texts are tokenised apart, which gives the tokens of the whole: no token of T5's vocabulary spans a space.
 
     Args:
-        tokenizer: of Hugging Face.
-        words: what stands before each text, and after the last.
+        tokenizer: a tokenizer of transformers.
+        words: the words before each text, and after the last.
         max_length: tokens of a whole prompt, its end included.
         where: which model it is about, for the message.
 
@@ -170,7 +170,7 @@ def require_pointwise(model: str) -> None:
             where=model,
             expected="a model that reads a query and one passage",
             found="a duoT5, as its name says, which compares two passages",
-            do="add `--pairwise sym-sum` to `tasb rerank`; nothing else can use it",
+            do="add `--pairwise sym-sum` to `tasb rerank`; no other command can use it",
         )
 
 

@@ -1,6 +1,6 @@
 """Texts to token ids, and token ids to batches.
 
-Tokenizers are those of transformers, or of `tokenizer.json` alone, which needs neither transformers nor torch.
+Tokenizers are those of transformers, or only `tokenizer.json`, which needs neither transformers nor torch.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class FileTokenizer:
     """The tokenizer of a folder's `tokenizer.json`.
 
     Args:
-        folder: with that file.
+        folder: the folder with that file.
         pad_id: the id of padding.
 
     Raises:
@@ -192,8 +192,8 @@ def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
     """Check that a tokenizer has words, and no more than the transformer knows.
 
     Args:
-        tokenizer: of Hugging Face.
-        transformer: of Hugging Face.
+        tokenizer: a tokenizer of transformers.
+        transformer: a model of transformers.
         where: which model or tokenizer it is about, for the message.
 
     Raises:
@@ -205,7 +205,7 @@ def require_vocabulary(tokenizer: Any, transformer: Any, where: str) -> None:
         raise TasbError(
             where=where,
             expected="a tokenizer's vocabulary: tokenizer.json or vocab.txt",
-            found="none: every word would be unknown",
+            found="none, so every word would be unknown",
             do="copy the tokenizer's files of the transformer that this model was trained from",
         )
     tokens, rows = max(vocabulary.values()) + 1, len(transformer.get_input_embeddings().weight)
@@ -234,7 +234,7 @@ def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]],
             where=where,
             expected="a tokenizer that puts [CLS] (or a token like it) before every text, where that token's vector "
             "is used",
-            found="one that does not: the vector would be that of a text's first word",
+            found="a tokenizer that does not: the vector would be that of a text's first word",
             do="copy the tokenizer's files from the transformer that this model was trained from; a bi-encoder that was"
             " trained to use its last token needs a card with `pooling: last`",
         )
@@ -273,7 +273,7 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
     """The tokenizer of a Hugging Face model folder; the ids are those that its `AutoTokenizer` gives.
 
     Args:
-        folder: with the tokenizer's files.
+        folder: the folder with the tokenizer's files.
         prefix: put before every text.
         max_length: tokens kept of each text, special tokens included.
 
@@ -294,7 +294,7 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
     special = whole.num_special_tokens_to_add()
     if max_length <= special:
         raise TasbError(
-            expected=f"a length cap of more than the {special} special tokens that {folder} adds to a text",
+            expected=f"a length limit above the {special} special tokens that {folder} adds to a text",
             found=str(max_length),
             do="raise it: `query_max_length` or `passage_max_length` of the model to train, "
             f"{argument('max_length')} to encode",
@@ -311,8 +311,8 @@ def vectors_by_length(
     """Vectors [texts, dimension], row i for text i, computed in batches of texts of similar length.
 
     Args:
-        model: a `Model`, or a graph alone.
-        token_ids: of each text, special tokens included.
+        model: a `Model`, or only a graph.
+        token_ids: the token ids of each text, special tokens included.
         pad_id: the id of padding.
         dimension: the length of a vector.
     """
@@ -323,7 +323,7 @@ def vectors_by_length(
             raise TasbError(
                 expected=f"vectors of shape ({len(batch)}, {dimension}) from the back end",
                 found=str(np.shape(found)),
-                do="repair the back end (docs/extend.md)",
+                do="fix the back end (docs/extend.md)",
             )
         vectors[batch] = found
     return vectors

@@ -139,7 +139,7 @@ def _choose(stock: FunctionType, class_map: str | None, ours: Callable[[dict[str
 
 
 def names_tasb(encoder: str) -> bool:
-    """Whether `--encoder ENCODER` asks for TAS-B: `tasb`, `tasb:…`, or a last path component that says so.
+    """True if `--encoder ENCODER` asks for TAS-B: `tasb`, `tasb:…`, or a last path component that says so.
 
     `/data/tasb-study/contriever` merely contains the letters: its last component is somebody else's model.
     """
@@ -241,7 +241,7 @@ def check_docids(corpus: str, docids: list[str], docid_field: str | None = None)
     more = f"\n    … and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
     raise TasbError(
         where=corpus,
-        expected="docids that are unique, not empty and without white space",
+        expected="unique docids that have characters and no white space",
         found=f"{len(bad)} that are not:{shown}{more}",
         do="rename or remove these documents; nothing was encoded or written",
     )
@@ -260,7 +260,7 @@ def _places(corpus: Path, bad: set[str], keys: list[str]) -> list[str]:
 
 
 def _short_errors(namespace: dict[str, Any]) -> None:
-    """In a command, print a TasbError as its message alone: it says what to do, its traceback does not."""
+    """In a command, print only the message of a TasbError, without the traceback."""
     if namespace["__name__"] != "__main__":
         return
     print_log()

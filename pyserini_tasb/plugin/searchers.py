@@ -65,7 +65,7 @@ def require_belonging(folder: Path, encoder: Any) -> None:
     machine, and by `pooling` and `l2_norm` where they have these. Encoded queries and unknown models pass.
 
     Args:
-        folder: of the index.
+        folder: the folder of the index.
         encoder: a query encoder, or None.
 
     Raises:
@@ -180,9 +180,9 @@ def _refuse_beyond_limit(searcher: Any, depth: int) -> None:
     if depth > FLAT_LIMIT:
         raise TasbError(
             where=searcher.index_dir,
-            expected=f"at most {FLAT_LIMIT} hits: Anserini looks no further in a flat index",
+            expected=f"at most {FLAT_LIMIT} hits: Anserini returns no more from a flat index",
             found=f"{depth} hits asked for",
-            do=f"ask for {FLAT_LIMIT}, or search a Faiss or HNSW index",
+            do=f"ask for {FLAT_LIMIT} hits, or search a Faiss or HNSW index",
         )
 
 

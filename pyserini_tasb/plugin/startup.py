@@ -1,11 +1,11 @@
 """The start-up hook: wait for a few of Pyserini's modules and adapt each as it is imported.
 
-Runs at every interpreter start, so it imports the standard library only, and of that only what is loaded anyway: not
-even `__future__`, which would be a quarter of the cost. Hence the quoted annotations.
+This runs at every interpreter start. It imports only those modules of the standard library that are loaded anyway: not
+even `__future__`, which would be a quarter of the cost. That is why annotations are quoted.
 
 Three techniques are left. Each was taken out in turn, and a test failed that says what it is for:
 
-* The finder waits for modules that nobody has imported yet. Without it `--encoder tasb` is unknown to stock commands:
+* The finder waits for modules that are not imported yet. Without it `--encoder tasb` is unknown to stock commands:
   `tests/plugin/test_startup.py::test_live_after_installation`.
 * The adapter's call is inserted into a module's code (`insertion.py`). Without it nothing is adapted that `python -m`
   runs: `tests/plugin/test_stock_commands.py::test_explicit_class_wins_over_the_name`.

@@ -1,4 +1,4 @@
-"""Read one recipe, and say what is wrong with it."""
+"""Reading of one recipe, with an error for every fault."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def _nearest(location: Location, known: list[str], recipe: type[Recipe]) -> str:
 
 
 def _known_keys(recipe: type[BaseModel], location: Location) -> list[str]:
-    """The keys that may stand at `location`; none where it holds no section."""
+    """The keys that are allowed at `location`; empty if it is not a section."""
     model: type[BaseModel] | None = recipe
     for part in location:
         if model is None:

@@ -1,4 +1,4 @@
-"""Which recipe a name means: encoder cards, fusion recipes, regressions, topic sets, pre-built archives."""
+"""Lookup of recipes by name: encoder cards, fusion recipes, regressions, topic sets, pre-built archives."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _load_card(path: Path) -> EncoderCard:
 
 
 def _comes_with_weights(path: Path) -> bool:
-    """Whether somebody else may have written a card: it lies beside weights, or names them by a relative path."""
+    """True if somebody else may have written a card: it lies beside weights, or names them by a relative path."""
     if any(path.is_relative_to(folder("encoders").resolve()) for folder in (own_folder, user_folder)):
         return False
     if (path.parent / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""A regression with all that it names: what is run, on which topics, what it needs, and what it may run."""
+"""A regression with everything that it names: its commands, topics and needs, and the commands that it may run."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Condition:
     """A condition, which `tasb regress NAME` runs and judges.
 
     Args:
-        regression: as its file says.
+        regression: the content of its file.
         topics: its topics, qrels and measures.
-        stages: in order; first those of the regressions whose runs it needs.
+        stages: the stages, in order; those of the regressions whose runs it needs come first.
         prebuilt: what Pyserini downloads, of all of these stages.
         models: the weights that all of these stages need.
         checkpoints: the models that made the run, by hub id or path.
         runs: files or bundled names of the runs that it needs.
-        command: that runs it.
+        command: the command that runs it.
     """
 
     regression: Regression
@@ -103,7 +103,7 @@ class RunOptions:
     """The choices of a call of `regress`.
 
     Args:
-        kind: of the stages that run, or `evaluate`; None for all of them.
+        kind: the kind of the stages to run, or `evaluate`; None for all of them.
         download: let Pyserini and the hub download what is missing.
         allow_commands: run also the commands that `refusals` names.
     """
@@ -114,11 +114,11 @@ class RunOptions:
 
     @property
     def evaluates(self) -> bool:
-        """Whether there will be numbers."""
+        """True if there will be numbers."""
         return self.kind in (None, EVALUATE)
 
     def chosen_stages(self, condition: Condition) -> tuple[ConditionStage, ...]:
-        """Those that run."""
+        """The stages that run."""
         return tuple(stage for stage in condition.stages if self.kind in (None, stage.kind))
 
 
@@ -156,7 +156,7 @@ def resolve(
     if about.name in above:
         raise TasbError(
             where=f"regression {about.name}",
-            expected="`runs_of` that leads to regressions with runs of their own",
+            expected="`runs_of` with regressions that have their own runs",
             found=" needs the run of ".join((*above[above.index(about.name) :], about.name)),
             do="take one of them out of `runs_of`",
         )
@@ -259,7 +259,7 @@ def _require_its_own_numbers(condition: Condition) -> None:
         if named and {*named} != {*condition.checkpoints}:
             raise TasbError(
                 where=f"regression {condition.name}, {block.source.reference}",
-                expected=f"numbers of {', '.join(condition.checkpoints) or 'no model'}, which the run is of",
+                expected=f"numbers of {', '.join(condition.checkpoints) or 'no model'}, the models that made the run",
                 found=f"numbers of {', '.join(named)}",
                 do="put them under `cited`, with a note",
             )
@@ -274,7 +274,7 @@ def _require_known_measures(condition: Condition) -> None:
             where=f"regression {condition.name}",
             expected=f"measures of the topic set {condition.topics.name}: {', '.join(known)}",
             found=", ".join(unknown),
-            do="spell them as there, or add them there with their trec_eval arguments",
+            do="spell them as in that file, or add them to it with their trec_eval arguments",
         )
 
 
@@ -329,8 +329,8 @@ def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> Non
             expected=f"in files that are not this package's own, commands of {ALLOWED}, and paths outside of the "
             "folder of outputs only to read from",
             found="\n    ".join(["", *found]),
-            do=f"read these commands ({argument('dry_run', True)}); if you trust who wrote them, "
-            f"add {argument('allow_commands', True)}",
+            do=f"read these commands ({argument('dry_run', True)}); if you trust their authors, add "
+            f"{argument('allow_commands', True)}",
         )
 
 
@@ -349,7 +349,7 @@ def _faults(command: Sequence[str]) -> Iterator[tuple[int, str]]:
         if OUTSIDE.search(word) and (option not in reads or URL_OR_FILE_OF_ARGUMENTS.search(word)):
             yield place, f"`{word}` is outside of the folder of outputs"
         if ours and (package := untrusted_package(word) or _package_in_recipe(word)):
-            yield place, f"`{word}` names code of {package}, a package that you have not said you trust"
+            yield place, f"`{word}` names code of {package}, a package that you do not trust yet"
         if not ours and RUN_THEIR_MODELS_CODE.search(word):
             yield place, f"`{word}` names an encoder whose model's own code Pyserini runs"
         if not ours and word.startswith(READ_PICKLES):

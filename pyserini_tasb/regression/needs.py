@@ -1,4 +1,4 @@
-"""The needs of a condition that this machine lacks: how big they are, and the commands that get them."""
+"""The needs of a condition that this machine lacks: their sizes, and the commands that get them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Need:
 
     Args:
         what: its name.
-        bytes: of a download; None where nothing is to be downloaded.
+        bytes: the size of a download; None where nothing is to be downloaded.
         do: what to type, or to change.
     """
 
@@ -59,8 +59,8 @@ def missing_needs(condition: Condition, options: RunOptions, folder: Path) -> li
 
     Args:
         condition: what is to be run.
-        options: with `download`, what Pyserini and the hub have is not missing if the disk has room for it.
-        folder: of the outputs.
+        options: true if Pyserini and the hub may download missing files that fit on the disk.
+        folder: the folder of the outputs.
     """
     stages = options.chosen_stages(condition)
     named = {argument for stage in stages for argument in stage.step.arguments}
@@ -101,9 +101,9 @@ def _machine_needs(condition: Condition) -> Iterator[Need]:
         faiss = any(archive.kind == "faiss" for archive in condition.prebuilt)
         advice = f", or {MAPPED}=1, which maps the index instead of reading it" if faiss else ""
         what = f"{resources.memory_gb:g} GB of memory (here: {memory:.0f})"
-        yield Need(what, None, f"a machine that has it{advice}")
+        yield Need(what, None, f"a machine with more memory{advice}")
     if resources.gpu and not _has_gpu():
-        yield Need("a GPU", None, "a machine that has one, with a build of torch for it (docs/gpu.md)")
+        yield Need("a GPU", None, "a machine with a GPU, and a build of torch for it (docs/gpu.md)")
 
 
 def _run_needs(condition: Condition, stages: tuple[ConditionStage, ...], folder: Path) -> Iterator[Need]:
@@ -126,7 +126,7 @@ def _disk_needs(condition: Condition) -> Iterator[Need]:
     free, wanted = shutil.disk_usage(place).free / GB, condition.regression.resources.disk_gb
     if free < wanted:
         what = f"{wanted:g} GB of disk at {place} (free: {free:.0f})"
-        yield Need(what, None, "make room, or set PYSERINI_CACHE to a folder on another disk")
+        yield Need(what, None, "free some disk space, or set PYSERINI_CACHE to a folder on another disk")
 
 
 def _has_gpu() -> bool:

@@ -1,4 +1,4 @@
-"""`tasb regress`: conditions run, and their numbers checked."""
+"""`regress`: run conditions and check their scores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Regressions(FileResult):
         path: the folder of outputs, which `report` takes as `results`.
         verdicts: condition → verdict; None of one whose numbers were not asked for. Empty where nothing ran.
         allow_higher: patterns of names of conditions whose higher values are explained.
-        broken: file that nobody named and that cannot be used → its fault.
+        broken: faulty file that the call did not name → its fault.
         page: the report, where one was asked for.
         results: all that is known of each condition.
         summary: every check, in lines; of a list, a plan or an export: what that prints.
@@ -98,8 +98,8 @@ def regress(
     """Run named conditions, and judge what they measure by what was published or measured before.
 
     Args:
-        names: of regressions, such as `dl19-passage.tasb`, or paths of their files (`….yaml`).
-        all: every regression there is.
+        names: the names of regressions, such as `dl19-passage.tasb`, or the paths of their files (`….yaml`).
+        all: every regression.
         match: patterns of names, such as `dl19*`.
         two_cr: conditions of Pyserini's own, such as `msmarco-v1-passage:distilbert-kd-tasb-pytorch`.
         list: only list the conditions; without any named, all of them.
@@ -126,7 +126,7 @@ def regress(
         KeyboardInterrupt: the commands have been ended, and the same call goes on.
     """
     if jobs < 1:
-        raise TasbError(expected=f"{argument('jobs')} 1 or more", found=str(jobs), do="leave it out, or say how many")
+        raise TasbError(expected=f"{argument('jobs')} 1 or more", found=str(jobs), do="leave it out, or give a number")
     folder = Path(output)
     names = (names,) if isinstance(names, str) else names
     every = all or (list and not (names or match or two_cr))
@@ -168,7 +168,7 @@ def selected(
     """The conditions named, matched, or all; those of Pyserini's 2CR after them.
 
     Returns:
-        The conditions, and the fault of each file that nobody named and that cannot be used.
+        The conditions, and the fault of each faulty file that the call did not name.
 
     Raises:
         TasbError: nothing named, a name twice, a pattern that nothing matches, one stage's name for two commands, or a
@@ -201,7 +201,7 @@ def selected(
     twice = [name for name, count in counted.items() if count > 1]
     if twice:
         raise TasbError(
-            expected="regressions of different names, by which their results are kept",
+            expected="regressions with different names, because results are stored by name",
             found=f"{', '.join(twice)} more than once",
             do="name each once, or change `name` in one of the files",
         )
@@ -254,7 +254,7 @@ def run_all(
             runner.stop.set()
             pool.shutdown(cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
-                LOG.info("the same command goes on from where this stopped")
+                LOG.info("the same command continues where this one stopped")
             raise
 
 
@@ -262,9 +262,9 @@ class ConditionRun:
     """Runs conditions, from the first command to the verdict.
 
     Args:
-        runner: of their stages.
+        runner: the runner of their stages.
         recorded: what earlier runs gave.
-        versions: of what numbers can depend on.
+        versions: the versions that numbers can depend on.
         options: how they are run.
     """
 

@@ -1,4 +1,4 @@
-"""`tasb report`: what `tasb regress` and `tasb study` left, as HTML, Markdown and JUnit XML."""
+"""`report`: the results of `regress` and `study`, as HTML, Markdown and JUnit XML."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def new_report(folder: Path, *, overwrite: bool = False, name: str = "output") -
 
     Args:
         folder: is made if there is none.
-        overwrite: replace a report that is there.
+        overwrite: replace an existing report.
         name: the argument that the user named the folder by, for errors.
 
     Raises:

@@ -38,11 +38,11 @@ class Content:
     """The content of a report.
 
     Args:
-        folder: of the outputs, where logs are.
+        folder: the folder of the outputs, where logs are.
         sections: conditions by topic set.
-        papers: tables of the paper; none where no condition is.
+        papers: tables of the paper; empty if no condition is in them.
         studies: measured by `tasb study`.
-        date: of the report, UTC.
+        date: the date of the report, UTC.
     """
 
     folder: Path
@@ -78,8 +78,8 @@ def arranged_content(
     """Results and studies, put in order.
 
     Args:
-        results: of conditions.
-        folder: of their outputs.
+        results: the results of the conditions.
+        folder: the folder of the conditions' outputs.
         studies: what `tasb study` left.
         allowed: patterns of names of conditions whose values may be higher.
 
@@ -99,7 +99,7 @@ class Row:
     """A condition.
 
     Args:
-        result: of it.
+        result: the condition's result.
         cells: measure → the check that decides; of a measure that is only cited, the first citation.
         allowed: whether its values may be higher.
     """
@@ -120,7 +120,7 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """Whether it makes `tasb regress` fail."""
+        """True if it makes `tasb regress` fail."""
         verdict = self.result.verdict
         return verdict is Verdict.FAIL or (verdict is Verdict.HIGHER and not self.allowed)
 
@@ -137,7 +137,7 @@ class Section:
     Args:
         topics: its name.
         measures: measure → label, of all that any condition has.
-        rows: in order of their names.
+        rows: the sections, in the order of their names.
     """
 
     topics: str
@@ -149,7 +149,7 @@ def topic_sections(results: Sequence[ConditionResult], allowed: Sequence[str]) -
     """By topic set, in the order of their names.
 
     Args:
-        results: of all conditions.
+        results: the results of all conditions.
         allowed: patterns of names of conditions whose values may be higher.
     """
     by_topics: dict[str, list[ConditionResult]] = {}
@@ -253,7 +253,7 @@ class Measured:
 
 
 def paper_tables() -> list[PaperTable]:
-    """Those that this package ships, by name."""
+    """The tables that this package ships, by name."""
     return [load_recipe(path, PaperTable) for path in sorted((own_folder("regressions") / PAPER).glob("*.yaml"))]
 
 
@@ -261,8 +261,8 @@ def measured_values(table: PaperTable, row: PaperRow, results: Mapping[str, Cond
     """The values measured here for a row, in the order of the table's columns; None where nothing was.
 
     Args:
-        table: that the row is of.
-        row: of it.
+        table: the condition of the row.
+        row: the condition's row.
         results: name of the condition → its result.
     """
     return [_measured(row, topics, measure, results) for topics, measure in table.columns]
@@ -282,7 +282,7 @@ class StudyCell:
     """An entry in one column.
 
     Args:
-        mean: over seeds.
+        mean: the standard deviation over seeds.
         deviation: their standard deviation; None of a single one.
         better: letters of what it is significantly better than.
         worse: likewise.
@@ -345,7 +345,7 @@ class QueryComparison:
 
     Args:
         queries: all judged ones, sorted.
-        texts: of those, empty where unknown.
+        texts: the queries' texts, empty where unknown.
         values: measure → condition → a value for each query.
         tests: measure → (condition, later one) → the one against the other; corrected for all pairs of a measure.
     """
@@ -362,8 +362,8 @@ def compare_queries(section: Section, folder: Path) -> QueryComparison | None:
     Counts are left out: whether a run has significantly more lines than another is no question.
 
     Args:
-        section: with the conditions.
-        folder: of the outputs, where topics may be.
+        section: the folder with the conditions.
+        folder: the folder of the outputs, where topics may be.
     """
     judged = {place: row.result for place, row in enumerate(section.rows) if row.result.per_query}
     if len(judged) < 2:
@@ -403,8 +403,8 @@ def log_tail(folder: Path, name: str) -> str:
     """The last lines, long ones cut; empty if there is no such log, or it is outside the folder.
 
     Args:
-        folder: of the outputs.
-        name: of the log, relative to it.
+        folder: the folder of the outputs.
+        name: the name of the log, relative to it.
     """
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):  # a results file may come from anywhere

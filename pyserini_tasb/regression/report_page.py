@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no network, no files beside it."""
+"""A report as one self-contained HTML page, without network or other files."""
 
 from __future__ import annotations
 

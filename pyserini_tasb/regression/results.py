@@ -1,4 +1,4 @@
-"""Results as files: of a condition, and of what was measured here before."""
+"""Results as files: the result of a condition, and the values that earlier runs measured."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class ConditionResult:
     """A condition's outcome; docs/regressions.md has every key.
 
     Args:
-        name: of the regression.
+        name: the name of the regression.
         description: its.
         date: when it began, ISO 8601, UTC.
         topics: names of the topic set, its topics and qrels.
-        versions: that the numbers can depend on.
-        machine: on which it ran.
+        versions: the versions that the numbers can depend on.
+        machine: the machine on which it ran.
         run: the file or bundled name of the run.
         stages: each command with its time and log.
         checks: each expected and cited value.
         per_query: measure → qid → value.
-        recall: at every cutoff, for plots.
-        notes: on the run, such as judged queries that it lacks.
+        recall: recall at every cutoff, for plots.
+        notes: notes on the run, such as judged queries that it lacks.
         needs: what was missing; nothing ran then.
         failure: why there are no numbers, where a command or the evaluation failed.
         moved: package → version of the last OK, version now; of a check that failed.
@@ -131,7 +131,7 @@ def check_values(check: Check) -> str:
     """Measured, expected, difference and source, in a line."""
     measured = as_printed(check.measured, check.measure)
     if check.expected is None or check.difference is None or check.source is None:
-        return f"{measured}, which nobody has published"
+        return f"{measured}, without a published value"
     expected, off = as_printed(check.expected, check.measure), as_printed(check.difference, check.measure, "+")
     within = f" ± {check.tolerance:g}" if check.tolerance else ""
     source = f"{check.source.kind}: {check.source.reference}" + (f", {check.source.date}" if check.source.date else "")
@@ -142,7 +142,7 @@ def read_results(folder: Path) -> list[ConditionResult]:
     """Every condition's latest, sorted by name.
 
     Args:
-        folder: of the outputs, in which `results/` is.
+        folder: the folder of the outputs, in which `results/` is.
 
     Raises:
         TasbError: there are none, or a file is damaged.
@@ -184,8 +184,8 @@ class Record(Strict):
     """The record of one regression, in a file of its own.
 
     Args:
-        values: measure → value of the first run, where nobody has published one.
-        date: of that run.
+        values: measure → value of the first run, if no value is published.
+        date: the details of that run.
         last_ok: versions under which its checks were last passed.
         last_ok_date: when.
     """

@@ -59,10 +59,10 @@ class StageOutcome:
     """How a stage ended.
 
     Args:
-        name: of the step.
+        name: the name of the step.
         stage: index, search, fuse, rerank or evaluate.
         command: program and arguments, `python` being the interpreter that ran this.
-        seconds: wall time of the run that made what is there; None where it failed.
+        seconds: wall time of the run that made the outputs; None if it failed.
         reused: it had finished in an earlier run, of which nothing has changed since.
         log: what the command printed, relative to the folder of outputs; None of `evaluate`, which is no process.
         failure: the end of that, where it failed.
@@ -81,8 +81,8 @@ class StageRunner:
     """Runs stages in one folder, for conditions in several threads.
 
     Args:
-        folder: of the outputs: new, empty, or of an earlier run.
-        versions: on which outputs depend.
+        folder: the folder of the outputs: new, empty, or of an earlier run.
+        versions: the versions on which outputs depend.
         overwrite: run again what an earlier run finished with the same command, inputs and versions, too.
         on_screen: show how far a command is.
 

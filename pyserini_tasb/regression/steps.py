@@ -1,4 +1,4 @@
-"""A pipeline of commands that goes on where it stopped: a step that finished is not run again."""
+"""A pipeline of commands that continues where it stopped: finished steps do not run again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Step:
         inputs: files and folders it reads; when they change, it runs again.
         outputs: files and folders it makes; they are removed before it runs.
         stdout: one more output: gets the command's standard output, which else goes to the log.
-        shown: whether that is shown on the screen as soon as it is there.
+        shown: whether new output is shown on the screen at once.
         like: an earlier step, and how many times as long as that one this takes: for an estimate beforehand.
     """
 
@@ -82,7 +82,7 @@ class Pipeline:
     Args:
         folder: new, empty, or of an earlier run.
         environment: variables for the commands, over this process's own.
-        versions: on which what the commands make depends; by default those of PACKAGES.
+        versions: the packages on which the outputs depend; by default PACKAGES.
 
     Raises:
         TasbError: the folder has other things in it, or cannot be made.

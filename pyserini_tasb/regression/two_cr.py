@@ -54,7 +54,7 @@ IMPORTED = "2cr."
 VARIABLES = {"dense_threads": "16", "dense_batch_size": "512", "sparse_threads": "16", "sparse_batch_size": "128"}
 TOPICS_OPTION = "--topics"
 TOLERANCE = 0.0005
-REASON = "what 2CR itself lets pass; here to both sides"
+REASON = "the tolerance of 2CR itself, here on both sides"
 IN_MEMORY = 1.2  # a Faiss index as an archive, and as Faiss and a search hold it
 UNPACKING = 2.2  # the archive, and what is in it, which is hardly larger
 
@@ -195,8 +195,8 @@ def _blocks(conditions: Sequence[Condition]) -> dict[str, dict[str, Any]]:
             blocks[block["name"]] = block
     if not blocks:
         raise TasbError(
-            expected="conditions of one command with published values, which is what 2CR holds",
-            found="none among those named",
+            expected="conditions of one command with published values, which 2CR can express",
+            found="none among the named ones",
             do="name others; see `tasb regress --list`",
         )
     return blocks
@@ -208,7 +208,7 @@ def _why_not(condition: Condition) -> str | None:
     if TOPICS_OPTION not in condition.stages[0].step.arguments:
         return "a command without --topics"
     if condition.regression.remove_query and REMOVE_QUERY not in condition.stages[0].step.arguments:
-        return f"a command without {REMOVE_QUERY}, which 2CR's evaluation cannot make up for"
+        return f"a command without {REMOVE_QUERY}, which 2CR's evaluation cannot do"
     return "nothing published to compare with" if condition.regression.expected == "measure" else None
 
 
@@ -377,7 +377,7 @@ def index_archives(names: list[str]) -> list[Prebuilt]:
     answer = run_short_command([sys.executable, "-c", _ASK, *names], environment=environment)
     if answer.returncode:
         raise TasbError(
-            expected="a Pyserini that says which indexes it knows",
+            expected="a Pyserini that lists its indexes",
             found=(answer.stderr.strip().splitlines() or ["nothing"])[-1],
             do="see `tasb doctor`",
         )

@@ -38,7 +38,7 @@ _FROM_BEST = (Verdict.OK, Verdict.WITHIN, Verdict.RECORDED, Verdict.MISSING, Ver
 
 
 def is_count(measure: str) -> bool:
-    """Whether it counts something, such as NumRet, instead of judging a ranking."""
+    """True if it counts something, such as NumRet, instead of judging a ranking."""
     return measure.startswith("Num")
 
 
@@ -46,7 +46,7 @@ def as_printed(value: float, measure: str, sign: str = "") -> str:
     """A value as trec_eval prints it: four decimals, none for a count.
 
     Args:
-        value: of the measure, or a difference of two.
+        value: the value of the measure, or a difference of two.
         measure: ir-measures' name.
         sign: `+` for differences.
     """
@@ -82,11 +82,11 @@ class Check:
         label: what reports call it.
         trec_eval: the arguments with which trec_eval prints it.
         measured: the run's value.
-        expected: the source's; None where nobody has one.
+        expected: the source's value; None if no value is published.
         difference: measured less expected, with four decimals.
         tolerance: how far `measured` may be off, to either side.
-        reason: for the tolerance, or why nothing is judged.
-        source: of `expected`.
+        reason: the reason for the tolerance, or for giving no verdict.
+        source: the source of `expected`.
         verdict: None where the value is only cited.
     """
 
@@ -103,7 +103,7 @@ class Check:
 
 
 def judged_checks(condition: Condition, measured: Mapping[str, float], record: Record) -> list[Check]:
-    """Every expected value, every cited one, and every measure of which nobody has published any.
+    """Every expected value, every cited value, and every measure without a published value.
 
     Args:
         condition: what was run.
@@ -178,7 +178,7 @@ class Recall:
     """The recall of a run, for plots.
 
     Args:
-        grade: from which a document is relevant.
+        grade: the lowest grade of a relevant document.
         at: mean recall at cutoffs 1, 2, 3, … up to the run's depth, 1,000 at most; four decimals.
     """
 

@@ -60,7 +60,7 @@ def rerank_depths(
         measure: ir-measures' name of one.
         depths: how many passages of each query are re-ranked; those that a run does not reach are left out.
         remove_query: read the runs without each query's own document, whose docid is the query's id.
-        output: a new picture (`….png`), beside which the same is written as `.csv`; nothing is written without it.
+        output: a new picture (`….png`), and beside it the same values as `.csv`. By default no file is written.
         overwrite: replace a picture at `output` and its table, once the new ones are complete.
 
     Returns:
@@ -99,7 +99,7 @@ class DepthCurves(Result):
     Attributes:
         curves: one for each first stage and re-ranker.
         measure: its name.
-        depths: those asked for, the smallest first.
+        depths: the requested depths, the smallest first.
         qrels: the judgments' name.
         queries: how many of them are judged.
         picture: its file, if one was written.
@@ -196,8 +196,7 @@ def _require_sense(stages: Sequence[Sequence[Any]], depths: Sequence[int], outpu
         mistakes.append(f"{argument('output')} {output}")
     if mistakes:
         raise TasbError(
-            expected=f"depths of 1 or more, {first_stage} with the runs that were made of it, {argument('output')} as "
-            "a PNG",
+            expected=f"depths of 1 or more, {first_stage} with its re-ranked runs, {argument('output')} as a PNG",
             found="; ".join(mistakes),
             do="see `tasb rerank-depths --help`",
         )
@@ -210,7 +209,7 @@ def _curves(
     names = [run.name for run in reranked]
     if len(set(names)) < len(names):
         raise TasbError(
-            expected="re-ranked runs with different tags, by which they are told apart",
+            expected="re-ranked runs with different tags, which identify them",
             found=", ".join(f"{tag} ({run})" for tag, run in zip(names, runs[1:], strict=True)),
             do=f"re-rank with {argument('tag')}",
         )
@@ -245,7 +244,7 @@ def depth_curve(
         reranked: what came of it.
         qrels: qid → docid → grade.
         measure: ir-measures' name of one.
-        depths: to evaluate at, the smallest first. Those below the last passage that has a score are left out.
+        depths: the depths to evaluate, the smallest first. Depths below the last passage with a score are left out.
 
     Raises:
         TasbError: the one is no re-ranking of the other down to the smallest depth, or they share no query with the
@@ -260,8 +259,8 @@ def depth_curve(
         raise TasbError(
             where=reranked.name,
             expected=f"a re-ranking of {first.name}, at least of the top {depths[0]} of every query",
-            found=f"scores of the top {reach}",
-            do=f"name after {argument('first_stage')} the run that was re-ranked, or a smaller depth first; if it was "
+            found=f"scores of only the top {reach}",
+            do=f"give after {argument('first_stage')} the run that was re-ranked, or a smaller depth first; if it was "
             f"re-ranked with {argument('remove_query', True)}, add it",
         )
     return DepthCurve(
@@ -310,7 +309,7 @@ def drawn(curves: Sequence[DepthCurve], measure: str, qrels: str) -> Figure:
     Depths are on a logarithmic axis; all panels have the same scale of values.
 
     Args:
-        curves: of one measure.
+        curves: the curves of one measure.
         measure: the measure's name.
         qrels: the judgments' name.
     """
@@ -329,7 +328,7 @@ def drawn(curves: Sequence[DepthCurve], measure: str, qrels: str) -> Figure:
             number = rerankers.index(curve.reranker)
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             panel.plot(*zip(*curve.values.items(), strict=True), label=curve.reranker, linewidth=1.8, **style)
-        panel.axhline(of_stage[0].before, color=BEFORE, linewidth=1.2, linestyle="--", label="first stage alone")
+        panel.axhline(of_stage[0].before, color=BEFORE, linewidth=1.2, linestyle="--", label="only the first stage")
         _finish(panel, stage, sorted({depth for curve in of_stage for depth in curve.values}))
     panels[0].set_ylabel(measure)
     figure.suptitle(f"Depth of re-ranking, {qrels}", fontsize=11)

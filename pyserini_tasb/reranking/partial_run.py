@@ -1,4 +1,4 @@
-"""A run that is written query by query, so that an interrupted command can go on where it stopped."""
+"""A run that is written query by query, so that an interrupted command can continue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def partial_run(path: Path, tag: str, *, overwrite: bool = False, inputs: object
     """Yield a run to write query by query, or to go on with; no other process gets it meanwhile.
 
     Args:
-        path: of the run; gzip if named `….gz`; `-` is standard output.
+        path: the path of the run; gzip if named `….gz`; `-` is standard output.
         tag: the run's last column.
         overwrite: replace a run at `path`, once the new one is complete.
         inputs: arguments that may be paths, or lists of them. The run is none of them.
@@ -46,7 +46,7 @@ def partial_run(path: Path, tag: str, *, overwrite: bool = False, inputs: object
 
 
 class PartialRun:
-    """A TREC run in the making, as `partial_run` yields it; a kill at any moment loses only the query at hand.
+    """An unfinished TREC run, as `partial_run` yields it; a kill at any moment loses only the current query.
 
     Its methods raise a TasbError where the disk refuses.
     """
@@ -103,10 +103,10 @@ class PartialRun:
             sidecar = self._part.sidecar.name
             raise TasbError(
                 where=str(self._part.path),
-                expected=f"what an interrupted try at this same command left, as {sidecar} says",
+                expected=f"the output of an interrupted run of this command, with {sidecar}",
                 found="; ".join(differing) if known else f"{sidecar} is missing or damaged",
-                do=f"give the options it was begun with, choose another {argument('output')}, or remove both files to "
-                "begin anew",
+                do=f"give the options of the first run, choose another {argument('output')}, or remove both files to "
+                "start again",
             )
 
 
@@ -115,7 +115,7 @@ def run_lines(qid: str, docids: Sequence[str], scores: NDArray[np.float32], tag:
 
     Args:
         qid: the query.
-        docids: of the passages.
+        docids: the docids of the passages.
         scores: [passages]; printed with the fewest digits that read back as the same fp32 number.
         tag: the last column.
     """

@@ -182,15 +182,15 @@ def timing_summary(sizes: Sequence[int], seconds: Sequence[float]) -> str:
     parts = [f"{len(sizes):,} queries, {sum(sizes):,} passages"]
     earlier = len(sizes) - len(seconds)
     if earlier:
-        parts.append(f"{earlier:,} of the queries finished by an earlier try")
+        parts.append(f"{earlier:,} of the queries finished by an earlier run")
     if len(seconds):
         times = np.array(seconds) * 1_000
         rate = sum(sizes[earlier:]) / sum(seconds)
         parts.append(
-            f"{times.mean():.1f} ms a query on average, median {np.median(times):.1f}, "
+            f"{times.mean():.1f} ms per query on average, median {np.median(times):.1f}, "
             f"95th percentile {np.percentile(times, 95):.1f}"
         )
-        parts.append(f"{rate:,.0f} passages a second")
+        parts.append(f"{rate:,.0f} passages per second")
     return "; ".join(parts)
 
 
@@ -312,11 +312,9 @@ def top_of_run(run: Mapping[str, Mapping[str, float]], depth: int, where: str | 
         TasbError: no document in the run, or a depth below 1.
     """
     if depth < 1:
-        raise TasbError(expected="a depth of 1 or more", found=str(depth), do="say how many passages to re-rank")
+        raise TasbError(expected="a depth of 1 or more", found=str(depth), do="give the number of passages to re-rank")
     if not any(run.values()):
-        raise TasbError(
-            where=where, expected="a run with documents", found="not one", do="check what was to be re-ranked"
-        )
+        raise TasbError(where=where, expected="a run with documents", found="not one", do="check the run")
     return {qid: ranked_docids(ranking)[:depth] for qid, ranking in run.items()}
 
 

@@ -98,7 +98,7 @@ class ScorerRequest:
     """The model and the options that a kind of scorer is made from.
 
     Attributes:
-        model: as the user names it.
+        model: the model, as the user names it.
         allow_bin: accept weights in `pytorch_model.bin`, as the authors published them.
         options: how to compute.
     """
@@ -166,7 +166,7 @@ def load_scorer(model: str, options: ScoringOptions | None = None, *, allow_bin:
     if request.options.answers and kind != "seq2seq":
         raise TasbError(
             where=str(request.folder),
-            expected=f"a T5, which answers with words, for {argument('answers')}",
+            expected=f"a T5 model, which answers with words, for {argument('answers')}",
             found=f"a model of the kind `{kind}`",
             do=f"leave out {argument('answers')}",
         )

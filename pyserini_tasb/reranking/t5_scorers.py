@@ -159,7 +159,7 @@ class PromptedT5:
     Args:
         card: which model it is.
         folder: where it is.
-        words: of the prompt, as `Prompt` takes them.
+        words: the words of the prompt, as `Prompt` takes them.
         options: how to compute.
 
     Raises:
@@ -204,7 +204,7 @@ def _token_id(tokenizer: Any, answer: str, folder: Path) -> int:
         raise TasbError(
             where=str(folder),
             expected=f"a vocabulary with the token `{token}`, as a model has that answers with `{answer}`",
-            found="none such",
-            do=f"say with {argument('answers', ('FALSE', 'TRUE'))} which words this model was trained to answer with",
+            found="no such token",
+            do=f"give the two words that this model answers with: {argument('answers', ('FALSE', 'TRUE'))}",
         )
     return int(found)

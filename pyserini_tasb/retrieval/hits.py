@@ -1,4 +1,4 @@
-"""`show`: what runs found for queries, with the text of their hits, in a terminal, in a notebook or as a page."""
+"""`show`: the hits of runs with their texts, in a terminal, in a notebook or as a page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.results import StrPath
 
     Parts: TypeAlias = dict[str, dict[str, dict[str, tuple[float, ...]]]]
-    """Fused run → query → document → what each input adds to its score."""
+    """Fused run → query → document → each input's part of its score."""
 
 
 LOG = logging.getLogger(__name__)
@@ -64,23 +64,23 @@ def show(
     html: StrPath | None = None,
     overwrite: bool = False,
 ) -> HitsWithText:
-    """Show queries of runs with the text of their hits; with `html`, as a page with the runs side by side.
+    """Show the hits of queries with their texts; with `html`, as a page with the runs side by side.
 
-    A run of `fuse` is shown with what each of its inputs adds to the scores, if these are among `runs`.
+    A run of `fuse` is shown with each input's part of the scores, if the inputs are among `runs`.
 
     Args:
         runs: one run or several: paths, names, `Run`s, qid → docid → score, or data frames; or name → run.
-        corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store. The last two are asked by
-            docid, the others are read to their end.
-        topic: the id of a query, or of several; a page has all of them by default.
+        corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store. Lucene indexes and text
+            stores are read by docid, the others completely.
+        topic: the id of a query, or several ids; by default a page has all queries.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        hits: how many of each query's documents are shown, the best first; by default 10, and 100 in a page.
+        hits: the number of documents to show for each query, the best first; by default 10, and 100 in a page.
         topics: a name, a TSV or JSONL file, or qid → text, to show the queries' texts.
         qrels: a name, a file, or qid → docid → grade, to show each document's grade.
-        measure: by which queries are compared, with `qrels`.
-        recipe: a fusion, by which the first runs are fused. The fused run is shown before them.
+        measure: the measure that compares queries, with `qrels`.
+        recipe: a fusion recipe for the first runs. The fused run is shown before them.
         set: values that replace the recipe's, as `key=value` or key → value.
         html: a new file for the page.
         overwrite: replace a file at `html`, once the new one is complete.
@@ -89,8 +89,8 @@ def show(
         the queries with their hits.
 
     Raises:
-        TasbError: a query that no run has or that has no topic, a name or path that leads nowhere, a faulty file,
-            a corpus that has none of the documents, a fusion that is no sum, or a page that would be too large.
+        TasbError: a query is in no run or has no topic, a name or path does not exist, a file is faulty, the corpus has
+            none of the documents, the fusion is no sum, or the page would be too large.
 
     Example:
         show(["tasb.txt", "bm25.txt"], corpus="collection.tsv", qrels="dl19-passage", html="hits.html")
@@ -196,7 +196,7 @@ class _Fused:
             ranking = dict(itertools.islice(run.get(qid, {}).items(), depth))
             parts[qid] = {docid: of_query.get(docid, ()) for docid in ranking}
             if not all(math.isclose(sum(parts[qid][docid]), score, rel_tol=1e-6) for docid, score in ranking.items()):
-                LOG.info("%s has other scores than its inputs make, so their parts are not shown", self.name)
+                LOG.info("%s has scores that do not follow from its inputs, so their parts are not shown", self.name)
                 return {}
         return {self.name: parts}
 
@@ -233,7 +233,7 @@ def _require_queries(qids: Sequence[str], found: Mapping[str, Run]) -> None:
                 found=f"`{qid}`",
                 do=f"did you mean `{close[0]}`?"
                 if close
-                else same_ids_advice([qid], known, "check that run and topic belong together"),
+                else same_ids_advice([qid], known, "check that the run and the topic belong together"),
             )
 
 
@@ -250,7 +250,7 @@ def _require_size(found: Mapping[str, Run], qids: Sequence[str], depth: int) -> 
     about = f"{len(qids):,} topics, {hits:,} hits of {runs}: about {expected / 1e6:,.0f} MB"
     if expected > LARGEST_BYTES:
         fitting = LARGEST_BYTES // (BYTES_OF_HIT * len(found) * len(qids))
-        fewer = f"{argument('hits', fitting)} shows fewer hits of each topic, " if fitting else ""
+        fewer = f"{argument('hits', fitting)} shows fewer hits for each topic, " if fitting else ""
         raise TasbError(
             expected=f"a page of at most {LARGEST_BYTES // 1_000_000} MB, which a browser can open",
             found=about,

@@ -29,9 +29,9 @@ class Hit:
         docid: its id.
         score: the run's.
         text: its text; None where the corpus has no such document.
-        grade: the judges' grade; None where there is none.
+        grade: the judges' grade; None if it is not judged.
         ranks: its rank in each of the runs that are shown, this one included; None where a run lacks it.
-        parts: in a fused run, what each input adds to the score.
+        parts: each input's part of the score, in a fused run.
     """
 
     rank: int
@@ -50,8 +50,8 @@ class RunHits:
     Attributes:
         run: the run's name.
         hits: the best first.
-        found: how many the run has.
-        value: of the measure; None where the query is not judged.
+        found: the number of hits in the run.
+        value: the value of the measure; None where the query is not judged.
     """
 
     run: str
@@ -67,7 +67,7 @@ class QueryHits:
     Attributes:
         qid: its id.
         query: its text; None where no topics were given.
-        runs: one for each run.
+        runs: the hits of each run.
         overlaps: the rank-biased overlap of every two runs: first and second, first and third, …
     """
 
@@ -83,7 +83,7 @@ class QueryHits:
 
     @property
     def found(self) -> int:
-        """How many the first run has."""
+        """The number of hits in the first run."""
         return self.runs[0].found
 
     @property
@@ -96,14 +96,14 @@ class QueryHits:
 class HitsWithText(Result):
     """Queries with the hits of one run or several, and the text of the hits.
 
-    Ids and texts are shown without control characters: what somebody wrote into a document cannot move the cursor or
-    change what else is read.
+    Ids and texts are shown without control characters, so that a document's text cannot move the cursor or change other
+    text.
 
     Attributes:
         runs: the names of the runs.
         queries: each with its hits.
         judged: whether grades are shown.
-        measure: by which queries are compared; None without judgments of them.
+        measure: the measure that compares queries; None if no query is judged.
         relevant: the lowest grade of a relevant document.
         inputs: the names of the runs of which the fused run was made, in the order of `parts`; empty if none was.
     """
@@ -117,7 +117,7 @@ class HitsWithText(Result):
 
     @property
     def summary(self) -> str:
-        """How many topics, runs and documents are shown."""
+        """The number of topics, runs and documents shown."""
         documents = {hit.docid for query in self.queries for run in query.runs for hit in run.hits}
         numbers = (len(self.queries), "topic"), (len(self.runs), "run"), (len(documents), "document")
         return ", ".join(f"{number:,} {what}{'s' * (number != 1)}" for number, what in numbers)
@@ -192,7 +192,7 @@ JOINERS = "\u200c\u200d"  # invisible, but part of how Persian, Indic scripts an
 
 
 def on_one_line(text: str) -> str:
-    """A text in one line, with � for each character that a terminal would obey and not print."""
+    """A text in one line, with � for each character that would control a terminal."""
     line = " ".join(text.split())
     return line if line.isprintable() else "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in line)
 

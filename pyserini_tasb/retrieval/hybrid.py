@@ -1,4 +1,4 @@
-"""Hybrid search: what `pyserini.search.hybrid` does, for any recipe: search all inputs, fuse, make one run."""
+"""Hybrid search: search all inputs of a recipe and fuse their hits, as `pyserini.search.hybrid` does for two."""
 
 from __future__ import annotations
 
@@ -60,38 +60,37 @@ def hybrid(
     backend: Backend | None = None,
     threads: int | None = None,
 ) -> HybridRun:
-    """Search every index of a fusion recipe and fuse what they find.
+    """Search every index of a fusion recipe and fuse their results.
 
-    The run is, to the byte, what `fuse` makes of one run file for each input: see docs/hybrid.md.
+    The run has the same bytes as `fuse` makes from one run file for each input: see docs/hybrid.md.
 
     Args:
         recipe: a fusion recipe's name (`tasb+bm25`) or path (`….yaml`).
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
-        dense_index: a Faiss folder or Lucene index of vectors for each dense input; by default the recipe's own.
-        sparse_index: a Lucene index for each other input, in the recipe's order; by default the recipe's own.
-        encoder: an encoder for each dense input; by default the recipe's own.
-        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
+        dense_index: a Faiss folder or a Lucene index of vectors for each dense input; by default the recipe's.
+        sparse_index: a Lucene index for each other input, in the recipe's order; by default the recipe's.
+        encoder: a query encoder for each dense input; by default the recipe's.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. By default no file is written.
         output_format: the format of `output`.
         overwrite: replace a file at `output`, once the new one is complete.
-        hits: documents that each index is asked for; by default the recipe's depth.
-        remove_query: drop each query's own document, whose docid is the query's id, from what each index finds.
-        batch_size: queries that are searched and fused together.
-        tag: the last column of TREC's format; by default the recipe's name.
+        hits: the number of documents from each index; by default the recipe's depth.
+        remove_query: drop each query's own document, whose docid is the query's id, from each index's hits.
+        batch_size: the number of queries that are searched and fused together.
+        tag: the run's name, in the last column of TREC's format; by default the recipe's name.
         device: the encoders' device, `cpu` or `cuda:0`.
         set: values that replace the recipe's, as `key=value`, e.g. `["method=rrf"]`, or key → value.
-        allow_other_encoder: search although an index does not list the encoder; scores may mean nothing.
+        allow_other_encoder: search even if an index does not list the encoder; scores may be meaningless.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: threads of Faiss, and of Lucene beside it; by default $OMP_NUM_THREADS, else the cores that this
-            process may use.
+        threads: the number of threads of Faiss, and of Lucene beside it; by default $OMP_NUM_THREADS, or else the cores
+            that this process may use.
 
     Returns:
         the fused run.
 
     Raises:
-        TasbError: a recipe that names no index for an input, an index that is none or of another kind, dimension or
-            collection, topics that are none, or a run that cannot be written. What stood at the output before is
-            still there.
-        KeyboardInterrupt: asked to stop, likewise.
+        TasbError: the recipe names no index for an input, an index does not exist or is of another kind, dimension or
+            collection, the topics are faulty, or the run cannot be written. The old file at the output remains.
+        KeyboardInterrupt: the user stopped the search. The old file at the output remains, too.
     """
     given = {"dense_index": _each(dense_index), "sparse_index": _each(sparse_index), "encoder": _each(encoder)}
     changes = overrides(set)
@@ -136,7 +135,7 @@ class HybridRun(Run):
     """A fused run, and what was searched for it.
 
     Args:
-        topics: queries that were searched for; those without any hit are not in the run.
+        topics: the number of queries; queries that have no hit are not in the run.
         searched: each input's kind and index.
         others: the arguments of `Run`.
     """
@@ -147,7 +146,7 @@ class HybridRun(Run):
 
     @property
     def summary(self) -> str:
-        """One line of what was searched and found."""
+        """One line on the searched indexes and the hits."""
         return f"{self.topics} queries, {self.hits:,} hits of {', '.join(self.searched)}"
 
 
@@ -181,7 +180,7 @@ def with_given(recipe: FusionRecipe, given: Mapping[str, Sequence[str]]) -> Fusi
     if any(each.kind not in DENSE + SPARSE for each in recipe.inputs):
         raise TasbError(
             where=f"recipe {recipe.name}",
-            expected=f"inputs that can be searched: {', '.join(DENSE + SPARSE)}",
+            expected=f"inputs with an index to search: {', '.join(DENSE + SPARSE)}",
             found=", ".join(each.kind for each in recipe.inputs),
             do=f"fuse runs with `tasb fuse`, or name another recipe; `{argument('set', 'method=…')}` gives it this "
             "one's method",

@@ -44,7 +44,7 @@ class Retriever(Protocol):
     """An open index, with what its queries need.
 
     Attributes:
-        name: for messages: the kind of input, and the index.
+        name: the kind of input, and the index, for messages.
     """
 
     @property
@@ -54,9 +54,9 @@ class Retriever(Protocol):
         """The content of a run file of these topics, best first, with scores as they are read back from it.
 
         Args:
-            topics: the queries; those that find nothing have no hits.
-            hits: documents of each query.
-            threads: to search with.
+            topics: the queries; a query may have no hits.
+            hits: the number of documents for each query.
+            threads: the number of threads that search.
         """
         ...
 
@@ -66,7 +66,7 @@ class Retriever(Protocol):
         ...
 
     def has_any(self, docids: Iterable[str]) -> bool:
-        """Whether at least one of the documents is in the index."""
+        """True if at least one of the documents is in the index."""
         ...
 
 
@@ -84,11 +84,11 @@ def open_retriever(
         source: an input of a recipe, with its `index`.
         topics: all that will be searched for.
         device: a dense input's encoder computes there.
-        backend: what computes a dense input's vectors, instead of the card's.
+        backend: the back end for a dense input's vectors, instead of the card's.
         allow_other_encoder: search although an index does not list the encoder.
 
     Raises:
-        TasbError: no such index, one of another kind or dimension, or an encoder that nobody knows.
+        TasbError: the index does not exist, or is of another kind or dimension, or the encoder is unknown.
     """
     folder = index_folder(str(source.index))
     if source.kind not in DENSE:
@@ -179,10 +179,10 @@ def _another_kind(source: FusionInput, expected: str, found: str, do: str = CHEC
 
 
 def index_folder(name: str) -> Path:
-    """The folder itself, or that of an index by a name of Pyserini's, which is downloaded if it is not there.
+    """The folder itself, or the folder of a prebuilt index of Pyserini, which is downloaded if it is missing.
 
     Raises:
-        TasbError: no such folder, and no such name or no way to download it.
+        TasbError: the folder and the name do not exist, or the download is not possible.
     """
     path = at_home(name)
     if path.is_dir():
@@ -199,7 +199,7 @@ def index_folder(name: str) -> Path:
 def _not_found(name: str, found: str, meant: str | None) -> TasbError:
     return TasbError(
         where=name,
-        expected="the folder of a Faiss or Lucene index, or the name of one that Pyserini knows",
+        expected="the folder of a Faiss or Lucene index, or the name of a prebuilt index of Pyserini",
         found=found,
         do=meant or "check the path, or the recipe's `index`",
     )
@@ -244,9 +244,9 @@ class FaissRetriever:
     which queries are searched together, and which of equal scores is kept last is left open.
 
     Args:
-        name: for messages.
-        folder: with the files `index` and `docid`.
-        encoder: of the queries.
+        name: the retriever's name, for messages.
+        folder: a folder with the files `index` and `docid`.
+        encoder: the encoder of the queries.
         topics: all that will be searched for. They are encoded together, with the first search: a vector's last bits
             depend on what else is in the model's batch.
 
@@ -297,7 +297,7 @@ class LuceneRetriever:
     """Any of Pyserini's searchers that have `batch_search`: BM25, impact, flat and HNSW vectors.
 
     Args:
-        name: for messages.
+        name: the retriever's name, for messages.
         searcher: `LuceneSearcher`, `LuceneImpactSearcher`, `LuceneFlatDenseSearcher` or `LuceneHnswDenseSearcher`.
         reader: Lucene's, of the same index.
         advice: what to do where lists are short; empty where that is normal, as for BM25.

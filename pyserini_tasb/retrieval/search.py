@@ -1,4 +1,4 @@
-"""`tasb search`: what `pyserini.search.faiss` does, over any number of indexes, mapped, and with ties decided."""
+"""`search`: exact search over one Faiss index or several, with ties in a fixed order."""
 
 from __future__ import annotations
 
@@ -61,35 +61,36 @@ def search(
 ) -> Run:
     """Search one Faiss index, or several as one.
 
-    Exact for flat indexes. Equal scores are ordered by docid, descending, as trec_eval ranks them, whatever else is
-    searched in the same batch.
+    The search is exact for flat indexes. Equal scores are ordered by docid, descending, as trec_eval ranks them. The
+    other queries of a batch do not change a query's hits.
 
     Args:
         index: a Faiss folder (the files `index` and `docid`), or several that are searched as one.
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
-        encoder: the queries' encoder: `tasb`, `tasb:NAME`, a model's folder or hub id; by default the encoder that
-            made the vectors, where the index says which.
-        output: a new file for the run, gzip if named `….gz`; `-` is standard output. Nothing is written without it.
+        encoder: the query encoder: `tasb`, `tasb:NAME`, a model's folder or hub id; by default the encoder that made
+            the vectors, if the index names it.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output. By default no file is written.
         output_format: the format of `output`.
         overwrite: replace a file at `output`, once the new one is complete.
-        hits: documents for each query.
-        batch_size: queries encoded and searched together.
+        hits: the number of documents for each query.
+        batch_size: the number of queries that are encoded and searched together.
         remove_query: drop each query's own document, whose docid is the query's id.
-        in_memory: read each index whole instead of mapping its file.
-        allow_other_encoder: search although the index does not list the encoder; scores may mean nothing.
-        latency: time encoding and search in batches of 1, 10 and 2,000 queries (see `TimedRun`).
+        in_memory: load each index into memory instead of mapping its file.
+        allow_other_encoder: search even if the index does not list the encoder; scores may be meaningless.
+        latency: also measure the time of encoding and search in batches of 1, 10 and 2,000 queries (see `TimedRun`).
         latency_queries: topics to time, each text once; by default `topics`.
-        tag: the last column of TREC's format; by default the encoder's name.
+        tag: the run's name, in the last column of TREC's format; by default the encoder's name.
         device: the encoder's device, `cpu` or `cuda:0`.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: threads of Faiss; by default $OMP_NUM_THREADS, else the cores that this process may use.
+        threads: the number of Faiss's threads; by default $OMP_NUM_THREADS, or else the cores that this process may
+            use.
 
     Returns:
         the run; a `TimedRun` if `latency`.
 
     Raises:
-        TasbError: arguments that do not go together, a name or path that leads nowhere, a damaged index, one of
-            another dimension or encoder, or a run that cannot be written.
+        TasbError: the arguments contradict each other, a name or path does not exist, an index is damaged or of another
+            dimension or encoder, or the run cannot be written.
     """
     if latency_queries is not None and not latency:
         raise TasbError(
@@ -133,11 +134,11 @@ def search(
 
 
 class TimedRun(Run):
-    """A run, and how long batches of queries took.
+    """A run, and the times of its batches of queries.
 
     Args:
-        threads: threads of Faiss.
-        queries: different queries that were timed.
+        threads: the number of Faiss's threads.
+        queries: the number of different queries that were timed.
         times: a row for each batch size.
         others: the arguments of `Run`.
     """
@@ -154,7 +155,7 @@ def _encoder_that_made(folder: Path) -> str:
         raise TasbError(
             where=str(folder),
             expected="an index that says which encoder made its vectors",
-            found="none is written down, as in every index that stock Pyserini made",
+            found="the index names none, as every index that stock Pyserini makes",
             do=f"name it with {argument('encoder')}",
         )
     return known[0].name
@@ -193,12 +194,12 @@ class BatchTimes:
 def measure_latency(
     encoder: TasbQueryEncoder, index: ShardedIndex, queries: Sequence[str], depth: int
 ) -> list[BatchTimes]:
-    """Time encoding and search apart, in batches of each size in `BATCHES` that is not above the number of queries.
+    """Measure the times of encoding and search, in batches of each size in `BATCHES` up to the number of queries.
 
     A first batch of each size is not timed.
 
     Args:
-        encoder: the queries' encoder; one that keeps vectors of earlier queries would be timed doing nothing.
+        encoder: the query encoder. It must not keep vectors of earlier queries.
         index: the index to search.
         queries: different texts, because the encoder encodes equal ones once; batches take them in turn.
         depth: hits of each query.

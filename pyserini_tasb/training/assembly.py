@@ -164,7 +164,7 @@ def assemble_teacher(config: TeachConfig, processes: Processes) -> Assembly[Cros
 
 
 def _open_pairs(config: RunConfig, processes: Processes, *, pairwise: str | None) -> PairStore:
-    """Open the pairs, and refuse to begin where their teacher contradicts most labels or too little is there.
+    """Open the pairs. Refuse pairs whose teacher contradicts most labels, or too few pairs.
 
     Raises:
         TasbError: no margins to learn, most of them negative, or less than one query for each process.
@@ -185,7 +185,7 @@ def _open_pairs(config: RunConfig, processes: Processes, *, pairwise: str | None
             where=str(store.folder),
             allowed=config.data.allow_reversed or decided,
             allow="`data: {allow_reversed: true}`",
-            do="build the store again with the columns in order",
+            do="build the store again with the columns in the right order",
         )
     if config.batch_size < processes.world:
         raise TasbError(
@@ -202,8 +202,8 @@ def _warn_of_few_clusters(config: TrainConfig, clusters: int | None) -> None:
     """Say so where every batch has queries of all clusters."""
     if clusters is not None and clusters <= config.sampling.clusters_per_batch:
         LOG.warning(
-            "the queries of the pairs are in %d cluster%s, and a batch is of %d (sampling.clusters_per_batch): batches "
-            "have no topic in common, as with sampling.strategy random; make more clusters (`tasb cluster`)",
+            "the queries of the pairs are in %d cluster%s, and a batch is of %d (sampling.clusters_per_batch): the "
+            "queries of a batch share no topic, as with sampling.strategy random; make more clusters (`tasb cluster`)",
             *(clusters, "s" if clusters > 1 else "", config.sampling.clusters_per_batch),
         )
 

@@ -70,10 +70,10 @@ def training_batches(
 
     Args:
         store: the pairs.
-        sampler: of the same pairs.
+        sampler: the sampler of the same pairs.
         tokenising: how their texts become tokens.
         start: first step; the batches of earlier steps are not needed for it.
-        stop: None for batches without end.
+        stop: None for endless batches.
         workers: background processes; with 0, batches are composed when they are asked for, in this process.
         ahead: how many batches at most the workers compose beyond the one last given out.
         rank: this process among those that train together.
@@ -101,7 +101,8 @@ def training_batches(
     steps = itertools.count(start) if stop is None else range(start, stop)
     if workers and not _found_elsewhere(composer):
         LOG.info(
-            "batches are composed in this process: no other one finds the sampler, which the script itself defines"
+            "batches are composed in this process: other processes cannot import the sampler, which the script "
+            "itself defines"
         )
         workers = 0
     if not workers:
@@ -110,7 +111,7 @@ def training_batches(
 
 
 def _found_elsewhere(composer: BatchComposer) -> bool:
-    """Whether a process that does not run the user's script can have the composer."""
+    """True if a process that does not run the user's script can have the composer."""
     try:
         sent = bytes(ForkingPickler.dumps(composer))
     except (PicklingError, AttributeError, TypeError):  # what is defined in a function; lambdas
@@ -153,13 +154,13 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class BatchComposer:
-    """Makes the batch of a step, a function of the step alone.
+    """Makes the batch of a step, which depends only on the step.
 
     Args:
         store: the pairs.
         sampler: which of them make a batch.
-        query_tokenizer: for queries.
-        passage_tokenizer: for passages.
+        query_tokenizer: the tokenizer for queries.
+        passage_tokenizer: the tokenizer for passages.
         rank: this process among those that train together.
         world: how many they are; process r gets entries ⌊r·b / world⌋ to ⌊(r + 1)·b / world⌋ of a batch.
     """
@@ -217,9 +218,9 @@ def _require_pairs_of_queries(sampled: SampledBatch, store: PairStore) -> None:
         found = "a row that is not among its query's pairs"
     if found:
         raise TasbError(
-            expected="a batch of distinct queries, and of each one row of its pairs, from the sampling strategy",
+            expected="a batch of different queries, with one row of each query's pairs, from the sampling strategy",
             found=found,
-            do="repair the strategy, or choose another as sampling.strategy",
+            do="fix the strategy, or choose another as sampling.strategy",
         )
 
 
@@ -227,7 +228,7 @@ def known_mask(known: Sequence[NDArray[np.uint32]], passages: NDArray[np.uint32]
     """True at [i, j] if passage j is known to be relevant to query i.
 
     Args:
-        known: for each query, its relevant passages, each once.
+        known: the relevant passages of each query, each once.
         passages: [passages] in any order; one may be there several times.
     """
     counts = np.array([len(relevant) for relevant in known], np.int64)
@@ -301,10 +302,10 @@ ASKED_OF_A_WORKER = 64
 class _Workers:
     """Worker processes; step s is worker s mod n's.
 
-    Not torch's DataLoader: of a worker that was killed while it wrote a batch (its usual state, as batches wait for the
-    training loop) it waits for the rest forever, or raises the error wherever the main thread happens to be; measured
-    with torch 2.13, start methods fork and forkserver, spawn. Here every worker has a socket of its own, closed at the
-    other end the moment either side dies: no lock, thread or queue is shared, and nobody can wait for the dead.
+    This is not torch's DataLoader. If a worker is killed while it writes a batch, which is its usual state, that one
+    waits forever for the rest, or raises the error wherever the main thread happens to be (measured with torch 2.13,
+    start methods fork, forkserver and spawn). Here every worker has its own socket, which closes at the other end as
+    soon as either side dies. No lock, thread or queue is shared, so no process waits for a dead one.
     """
 
     def __init__(self) -> None:
@@ -331,7 +332,7 @@ class _Workers:
         except (EOFError, OSError) as error:  # OSError: it ended in the middle of a batch
             raise TasbError(
                 where=f"step {step}",
-                expected="worker processes that live as long as training does",
+                expected="worker processes that run as long as training",
                 found=f"the one composing this batch (process {child.pid}) {child.ending()}",
                 do="read what it printed; if memory ran out (SIGKILL; `dmesg` tells), use fewer workers",
             ) from error

@@ -41,7 +41,7 @@ class CheckedBinning:
             raise TasbError(
                 expected=f"{len(margins)} numbers of bins, from 0 to {bins - 1}, of the binning `{self.name}`",
                 found=f"{len(found)} numbers, from {found.min()} to {found.max()}" if found.size else "none",
-                do="repair that binning, or choose another as sampling.binning",
+                do="fix that binning, or choose another as sampling.binning",
             )
         return found.astype(np.int64, copy=False)
 
@@ -58,7 +58,7 @@ def equal_width_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bi
     Args:
         margins: query after query, finite.
         counts: [queries] how many pairs each query has, at least one.
-        bins: for each query.
+        bins: the number of bins for each query.
 
     Returns:
         The bin of each pair within its query.
@@ -81,7 +81,7 @@ def bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
 
     Args:
         margins: [pairs] the query's margins, finite.
-        bins: how many bins there are; `w = (max - min) / bins`.
+        bins: the number of bins; `w = (max - min) / bins`.
 
     Returns:
         [pairs] from 0 to `bins` - 1; all 0 if the margins are all equal.
@@ -101,7 +101,7 @@ def quantile_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins:
     Args:
         margins: query after query, finite.
         counts: [queries] how many pairs each query has, at least one.
-        bins: for each query.
+        bins: the number of bins for each query.
 
     Returns:
         The bin of each pair within its query.
@@ -119,7 +119,7 @@ def quantile_bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
 
     Args:
         margins: [pairs] the query's margins, finite.
-        bins: how many bins there are.
+        bins: the number of bins.
 
     Returns:
         [pairs] from 0 to `bins` - 1.
@@ -134,7 +134,7 @@ ROWS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class MarginCutoff:
-    """Only pairs with a margin from `lowest` to `highest` are drawn.
+    """The margins, from `lowest` to `highest`, of the pairs that are drawn.
 
     Args:
         lowest: no limit if None.
@@ -156,7 +156,7 @@ class MarginCutoff:
             )
 
     def __bool__(self) -> bool:
-        """Whether there is a limit at all."""
+        """True if there is a limit at all."""
         return self.lowest is not None or self.highest is not None
 
     def keeps(self, margins: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -202,7 +202,7 @@ class ScoredPairs(Protocol):
 
     @property
     def supervision(self) -> str:
-        """`scores` or `margins` of a teacher, or `labels` alone."""
+        """`scores` or `margins` of a teacher, or only `labels`."""
 
     def margins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """The teacher's margins of these rows: score of the positive minus score of the negative."""

@@ -58,7 +58,7 @@ def claimed(config: RunConfig) -> Iterator[None]:
             if config.max_steps is not None and done[-1] > config.max_steps:
                 raise TasbError(
                     where=str(config.output),
-                    expected=f"`max_steps` of at least {done[-1]}: so many steps are done",
+                    expected=f"`max_steps` of at least {done[-1]}: that many steps are done",
                     found=str(config.max_steps),
                     do="raise `max_steps`, or choose another `output`",
                 )
@@ -98,7 +98,7 @@ def _require_same(folder: Path, values: dict[str, Any]) -> None:
     if not (folder / CONFIG).exists():
         raise TasbError(
             where=str(folder),
-            expected=f"{CONFIG} beside the checkpoints, which says what they are of",
+            expected=f"{CONFIG} beside the checkpoints, with the configuration they belong to",
             found="no such file",
             do="put it back, remove the checkpoints, or choose another `output`",
         )
@@ -114,7 +114,7 @@ def _require_same(folder: Path, values: dict[str, Any]) -> None:
             where=str(folder / CONFIG),
             expected="the configuration that the run began with",
             found="; ".join(f"`{key}`: {shown(now.get(key))}, was {shown(before.get(key))}" for key in changed),
-            do="change it back to go on with this run, or choose another `output` for a new one",
+            do="change it back to continue this run, or choose another `output` for a new one",
         )
 
 
@@ -124,8 +124,7 @@ def _compare_versions(folder: Path) -> None:
     changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
     if changed:
         LOG.warning(
-            "the run began with others of these, so its result will not be the same bits as if it had "
-            "never stopped: %s",
+            "these have changed since the run began, so its result will differ in bits from an uninterrupted run: %s",
             ", ".join(changed),
         )
 
@@ -239,7 +238,7 @@ class CheckpointFolder:
         except OSError as error:
             raise _damaged(folder, str(error)) from error
         if wrong:
-            raise _damaged(folder, f"{', '.join(wrong)} with another checksum")
+            raise _damaged(folder, f"{', '.join(wrong)} with a wrong checksum")
         return Checkpoint(step, load_file(folder / WEIGHTS), load_file(folder / OPTIMISER), read_json(folder / STATE))
 
     def _not_saved(self, error: Exception) -> TasbError:
@@ -249,7 +248,7 @@ class CheckpointFolder:
             where=str(self.folder),
             expected="a checkpoint to be written",
             found=f"{error} ({last})",
-            do="make room, then give the same command again",
+            do="free some disk space, then repeat the command",
         )
 
 
@@ -284,5 +283,5 @@ def _damaged(folder: Path, found: str) -> TasbError:
         where=str(folder),
         expected=f"{WEIGHTS}, {OPTIMISER} and {STATE} as {CHECKSUMS} has them",
         found=found,
-        do="remove the folder; training goes on from the checkpoint before it",
+        do="remove the folder; training continues from the checkpoint before it",
     )

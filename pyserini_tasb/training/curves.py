@@ -37,7 +37,7 @@ def draw_curves(
         metrics: a log whose steps have `loss`, and perhaps `pairwise` and `in_batch`, and whose evaluations have
             `measure` and `value`.
         picture: the PNG to write.
-        title: on top of it.
+        title: the title above the picture.
         baseline: the value of the run that the validation set was made from; a dashed line.
         best_step: the evaluation that gave the model kept; it is marked.
 

@@ -30,7 +30,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files."""
+        """True if this is the process that writes files."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
@@ -73,7 +73,7 @@ class Processes:
             gradient.copy_(summed.view_as(gradient))
 
     def any(self, condition: bool) -> bool:
-        """Whether `condition` holds in some process."""
+        """True if `condition` holds in some process."""
         if self.world == 1:
             return condition
         flag = torch.tensor([float(condition)], device=self._device())
@@ -100,10 +100,10 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started; a process started without it is alone.
+    """Join the processes that `torchrun` started; a process that was started without it trains by itself.
 
     Args:
-        device: as configured. `auto` gives each process a GPU of its own, if there are any.
+        device: the configured device. `auto` gives each process a GPU of its own, if there are any.
 
     Raises:
         TasbError: more processes than GPUs, or one GPU for all.

@@ -108,8 +108,8 @@ _EXPECTED = "JSON objects with `kind` and `step`"
 class MetricsLog:
     """Appends records, each in one unbuffered write: a killed process loses at most half of the last line.
 
-    Records come in the order of their steps. Whoever saves a checkpoint of step k first appends all that belongs to
-    step k, then calls `sync`: so that `truncate_to(path, k)` gives the log of a run that ended there.
+    Records come in the order of their steps. Before saving a checkpoint of step k, append all records up to step k,
+    then call `sync`: so that `truncate_to(path, k)` gives the log of a run that ended there.
 
     Args:
         path: the file; it is made if it is not there, and an unfinished last line is removed.
@@ -124,7 +124,7 @@ class MetricsLog:
 
         Args:
             kind: what happened.
-            step: after how many steps.
+            step: the step after which it was recorded.
             values: numbers (NumPy's too), strings, None.
 
         Raises:
@@ -237,7 +237,7 @@ class TensorBoard:
     """Writes events that `tensorboard --logdir FOLDER` shows; does nothing where the package `tensorboard` is not here.
 
     Args:
-        folder: of the event files.
+        folder: the folder of the event files.
         done: steps done before, when a run is resumed: events of later steps are hidden.
     """
 

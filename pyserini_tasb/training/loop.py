@@ -40,13 +40,13 @@ class TrainingInterruptedError(Interruption):
     """Ctrl-C, SIGTERM or SIGHUP ended a run, whose last step is saved.
 
     Attributes:
-        step: that step.
+        step: the last saved step.
         folder: the run's.
         first: whether this process, of all that train together, is the one that writes files.
     """
 
     def __init__(self, number: int, step: int, folder: Path, *, first: bool) -> None:
-        super().__init__(number, f"stopped after step {step:,}, which is saved in {folder}; the same call goes on")
+        super().__init__(number, f"stopped after step {step:,}, which is saved in {folder}; the same call continues")
         self.step, self.folder, self.first = step, folder, first
 
 
@@ -72,7 +72,7 @@ def finished_run(parts: Assembly[Any]) -> Iterator[Trainer]:
             LOG.info("pairs: the teacher %s", agreement)
             if agreement.warning:
                 LOG.warning("%s", agreement.warning)
-        beginning = f"going on after step {trainer.done:,}" if trainer.done else "from the start"
+        beginning = f"continuing after step {trainer.done:,}" if trainer.done else "from the start"
         LOG.info("computing in %s; %s", str(parts.student.compute).removeprefix("torch."), beginning)
     trainer.run()
     yield trainer
@@ -162,7 +162,7 @@ class Trainer:
                 yield step
 
     def _evaluate_if_due(self, journal: Journal) -> bool:
-        """Whether there was an evaluation, and its value is the best so far."""
+        """True if there was an evaluation, and its value is the best so far."""
         validator = self._parts.validator
         if validator is None or self.done % self._config.validation.every:
             return False
@@ -207,14 +207,14 @@ class Trainer:
                 where=str(self._parts.store.folder),
                 expected="the pair store that the run began with",
                 found="another one",
-                do="put it back to go on with this run, or choose another `output` for a new one",
+                do="put it back to continue this run, or choose another `output` for a new one",
             )
         if state.get("teacher_vectors") != self._teacher_vectors:
             raise TasbError(
                 where=str(self._config.output),
                 expected="the vectors of the in-batch teacher that the run began with",
                 found="others",
-                do="put them back to go on with this run, or choose another `output` for a new one",
+                do="put them back to continue this run, or choose another `output` for a new one",
             )
         self._parts.student.model.load_state_dict(checkpoint.model)
         self._parts.optimisation.restore(checkpoint.optimiser, state["loss_scale"])
@@ -231,8 +231,9 @@ class Trainer:
         return TasbError(
             where=str(path),
             expected="a finite loss",
-            found=f"{error.loss.total.item()} at step {self.done} (the batch is in that file)",
-            do="look at its margins and texts; a lower learning rate, optimiser.clip_norm or precision: fp32 may help; "
+            found=f"{error.loss.total.item()} at step {self.done} (that file has the batch)",
+            do="check the batch's margins and texts; a lower learning rate, optimiser.clip_norm or precision: fp32 "
+            "may help; "
             + ("the last checkpoint is from before" if self.checkpoints.steps() else "there is no checkpoint yet"),
         )
 

@@ -67,7 +67,7 @@ class InBatchScores:
 
 @dataclass(frozen=True)
 class KnownPositives:
-    """Which of a batch's passages are known to be relevant to which of its queries, and so are no negatives of them.
+    """The passages of a batch that are known to be relevant to its queries, and so are not their negatives.
 
     Attributes:
         positives: bool [b, b], True where p_j+ is known relevant to q_i. Its diagonal, the own positives, is not read.
@@ -120,7 +120,7 @@ class PairwiseLoss:
     """A loss on b positives and b negatives, guarded.
 
     Args:
-        name: for messages.
+        name: the loss's name, for messages.
         loss: (student's scores of the positives [b], of the negatives [b], teacher's margins [b]) → scalar; a function,
             or a class that makes one. Where the margins have a default, the loss can do without them. It is given
             vectors of one length and one type, fp64 or fp32.
@@ -159,7 +159,7 @@ class InBatchLoss:
     """A loss on all scores of a batch, guarded.
 
     Args:
-        name: for messages.
+        name: the loss's name, for messages.
         loss: (student's `InBatchScores`, teacher's, `KnownPositives`) → scalar; a function, or a class that makes one.
             It is given matrices of one size and one type, fp64 or fp32.
     """
@@ -206,7 +206,7 @@ def _precision(scores: Tensor) -> torch.dtype:
 def margin_mse(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor) -> Tensor:
     """Margin-MSE: the student's margins become the teacher's (paper, Eq. 6; Hofstätter et al. 2020, arXiv 2010.02666).
 
-    Margins rather than scores, so the student is free in where each query's scores lie.
+    The loss compares margins, not scores, so the student may choose the level of each query's scores.
 
     Args:
         student_positives: [b] scores of the own positives.
@@ -218,7 +218,7 @@ def margin_mse(student_positives: Tensor, student_negatives: Tensor, teacher_mar
 
 @PAIRWISE.register("ranknet")
 def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margins: Tensor | None = None) -> Tensor:
-    """RankNet: cross-entropy of "the positive is above the negative" (Burges et al., ICML 2005). From labels alone.
+    """RankNet: cross-entropy of "the positive is above the negative" (Burges et al., ICML 2005). Needs only labels.
 
     The loss of the paper's teachers and of its baseline without a teacher (Table 4, first row).
 
@@ -236,16 +236,16 @@ def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margi
 
 @IN_BATCH.register("margin-mse")
 def margin_mse_mean(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
-    """The mean over other queries' positives and the mean over their negatives, halved and added.
+    """Margin-MSE in the batch: half the mean over other queries' positives plus half the mean over their negatives.
 
-    Passages known to be relevant to the query are no negatives of it, and left out of the means. Where nothing is
-    known this is the released code's form, for which alpha = 0.75 was chosen. A batch of one query has no other
-    passages: 0.
+    The means leave out passages that are known to be relevant to the query. Without known positives, this is the form
+    of the released code, for which alpha = 0.75 was chosen. For a batch of one query, which has no other passages, it
+    is 0.
 
     Args:
         student: scores, [b, b] twice.
         teacher: likewise.
-        known: what is left out.
+        known: the passages to leave out.
     """
     positives, negatives = _errors(student, teacher)
     other_positives, other_negatives = known.other_passages()
@@ -254,9 +254,9 @@ def margin_mse_mean(student: InBatchScores, teacher: InBatchScores, known: Known
 
 @IN_BATCH.register("margin-mse-eq7")
 def margin_mse_eq7(student: InBatchScores, teacher: InBatchScores, _known: KnownPositives) -> Tensor:
-    """Eq. 7 as printed: the sum over all pairs, divided by 2b; about b times `margin-mse`.
+    """Eq. 7 as printed: the sum over all pairs, divided by 2b, which is about b times `margin-mse`.
 
-    It includes the own negative (and the own positive, whose margin is 0 for both), and masks nothing.
+    It includes the query's own negative (and the own positive, whose margin is 0 for both), and uses no mask.
 
     Args:
         student: scores, [b, b] twice.
@@ -297,12 +297,12 @@ def _mean_square(errors: Tensor, keep: Tensor) -> Tensor:
 def kl_divergence(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
     """KL divergence of the student's softmax from the teacher's over each list, mean over queries (Table 3, KLDiv).
 
-    Never negative. (The released code passes softmax where torch expects log-softmax, and is.)
+    It is never negative. (The released code's can be, because it passes softmax where torch expects log-softmax.)
 
     Args:
         student: scores, [b, b] twice.
         teacher: likewise.
-        known: what leaves the lists.
+        known: the passages that the lists leave out.
     """
     absent = known.lists()
     ours, theirs = _log_softmax(student.lists(), absent), _log_softmax(teacher.lists(), absent)
@@ -313,12 +313,12 @@ def kl_divergence(student: InBatchScores, teacher: InBatchScores, known: KnownPo
 def listnet(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
     """ListNet: cross-entropy of the student's top-one probabilities with the teacher's (Cao et al., ICML 2007).
 
-    `kldiv` plus the teacher's entropy, so its gradient is the same; mean over queries (Table 3, ListNet).
+    It is `kldiv` plus the teacher's entropy, so its gradient is the same; mean over queries (Table 3, ListNet).
 
     Args:
         student: scores, [b, b] twice.
         teacher: likewise.
-        known: what leaves the lists.
+        known: the passages that the lists leave out.
     """
     absent = known.lists()
     return -(_softmax(teacher.lists(), absent) * _log_softmax(student.lists(), absent)).sum(dim=1).mean()
@@ -345,7 +345,7 @@ PAIRS_AT_ONCE = 2**24  # a batch of 4,096 has 2.7e11
 def lambdarank(student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
     """nDCG-Loss2 of each query's list with labels from the teacher, mean over queries.
 
-    The labels are the teacher's softmax over the list, and 2 more where that exceeds 0.001.
+    A label is the teacher's softmax over the list, plus 2 if that exceeds 0.001.
 
     The released code sums over queries. The mean keeps alpha's meaning for every batch size, as in the other losses;
     alpha times the batch size gives the released weight. (It also clamps probabilities at 1e-6, which stops the
@@ -354,7 +354,7 @@ def lambdarank(student: InBatchScores, teacher: InBatchScores, known: KnownPosit
     Args:
         student: scores, [b, b] twice.
         teacher: likewise.
-        known: what leaves the lists.
+        known: the passages that the lists leave out.
     """
     absent = known.lists()
     probabilities = teacher.lists().masked_fill(absent, -float("inf")).softmax(dim=1)
@@ -408,7 +408,7 @@ def dual_supervision(pairwise: Tensor | None, in_batch: Tensor | None, alpha: fl
     Args:
         pairwise: scalar.
         in_batch: scalar.
-        alpha: the paper has 0.75, to bring both into the same range.
+        alpha: the factor of the in-batch loss; the paper's 0.75 brings both into the same range.
 
     Raises:
         ValueError: both parts are absent.

@@ -113,7 +113,7 @@ class MarginStatistics:
 
     Attributes:
         count: margins seen.
-        mean: in the teacher's units.
+        mean: the margins, in the teacher's units.
         deviation: standard deviation of these margins (not of a population they were drawn from).
     """
 
@@ -153,7 +153,7 @@ class MarginRescale:
 
     Attributes:
         scale: above 0, so that no order is turned round.
-        shift: in the student's units. With 0, passages that the teacher thinks equal stay equal.
+        shift: the shift, in the student's units. With 0, passages that the teacher thinks equal stay equal.
 
     Raises:
         ValueError: `scale` is not above 0, or a number is not finite.

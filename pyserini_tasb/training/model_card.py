@@ -24,8 +24,8 @@ class Number:
     Args:
         of: what was measured, e.g. `this model (step 24,000)`, `before training`, `baseline run`.
         on: what it was measured on, e.g. `validation set, 3,200 queries`.
-        measure: by its ir-measures name.
-        value: of the measure.
+        measure: the measure's name in ir-measures.
+        value: the value of the measure.
     """
 
     of: str
@@ -64,7 +64,7 @@ def write_encoder_model_card(folder: Path, card: EncoderCard, provenance: Proven
         folder: the model's.
         card: its encoder card: name, description, and how texts become vectors.
         provenance: where it comes from.
-        dimension: of a vector.
+        dimension: the dimension of a vector.
 
     Raises:
         TasbError: the disk refuses; what was there before is there still.
@@ -82,8 +82,8 @@ def write_teacher_model_card(
     Args:
         folder: the model's.
         provenance: where it comes from.
-        name: of the run that made it.
-        description: in a sentence, or empty.
+        name: the name of the run that made it.
+        description: a sentence, or empty.
         what: how it scores, in a sentence.
         commands: what uses it.
     """

@@ -125,7 +125,7 @@ def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = 
         floor: the factor they end at, 0 to 1.
 
     Raises:
-        TasbError: no such schedule, or one that needs more steps than there are.
+        TasbError: the schedule does not exist, or needs more steps.
     """
     factor = SCHEDULES[name](Schedule(warmup_steps, max_steps, floor))
     require_callable("factor of the learning rate", f"what {name} returns", factor, ("the step",))

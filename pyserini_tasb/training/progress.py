@@ -69,9 +69,9 @@ class Progress:
 
         Args:
             step: counted from 1, over all sessions.
-            losses: by their names, the first of them the total; None for one that there is not.
+            losses: name → loss, the total first; None for a part that does not exist.
             pairs: queries with a positive and a negative that it trained on.
-            tokens: of all texts.
+            tokens: the number of tokens of all texts.
             tokens_with_padding: what the model computed.
         """
         self._step = step

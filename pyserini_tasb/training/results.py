@@ -53,11 +53,11 @@ class RunResult(Result):
 
     Attributes:
         model: the model's folder.
-        folder: the run's.
+        folder: the run's folder.
         metrics: measure → value of the model on the validation set; empty without one.
-        best_step: the step that the model is of, where there is a validation set.
-        steps: optimiser's steps, those of earlier calls too.
-        seconds: likewise.
+        best_step: the step of the model, with a validation set.
+        steps: the number of the optimiser's steps, including earlier calls.
+        seconds: the training time, including earlier calls.
         ended_by: `max_steps` or `early stopping`.
         first: whether this process, of all that trained together, wrote the files.
     """
@@ -106,7 +106,7 @@ def saved(config: RunConfig, parts: Assembly[Any], trainer: Trainer) -> dict[str
 
 
 def saved_outcome(config: RunConfig) -> dict[str, Any] | None:
-    """The same of a run that finished with this very configuration, as `saved` kept it; None if there is none."""
+    """The saved result of a finished run with this configuration; None if no such run exists."""
     known = read_sidecar(config.output / OUTCOME)
     if known.get("config") != _compared(config) or not (config.output / MODEL).is_dir():
         return None
@@ -213,7 +213,7 @@ def provenance(parts: Assembly[Any], trainer: Trainer, base_model: str, best: in
 
 
 def without_folders(values: Any) -> Any:
-    """The same with file names in place of paths, which are nobody's business once a model is published."""
+    """The same with file names instead of paths, which must not be published with a model."""
     if isinstance(values, dict):
         return {key: without_folders(value) for key, value in values.items()}
     if isinstance(values, list | tuple):

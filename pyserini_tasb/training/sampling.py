@@ -38,7 +38,7 @@ class Sampler(Protocol):
     """Composes batches."""
 
     def batch(self, step: int) -> SampledBatch:
-        """The batch of a step, a function of seed and step alone: no batch depends on those drawn before it."""
+        """The batch of a step. It depends only on seed and step, not on earlier batches."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Sampling:
         strategy: its name, for messages.
         pairs: what is drawn from.
         batch_size: b, queries in a batch.
-        seed: from 0, below 2^64.
+        seed: a whole number of 0 or more, below 2^64.
         clusters: the queries of each cluster, numbered as in `pairs`; None if there are none.
         clusters_per_batch: n; each cluster supplies ⌊b / n⌋ queries.
         bins: h.
@@ -176,7 +176,7 @@ def build_sampler(
     binning: str = "equal-width",
     margin_cutoff: tuple[float | None, float | None] = (None, None),
 ) -> Sampler:
-    """A sampler whose batches are a function of seed and step alone.
+    """A sampler whose batches depend only on seed and step.
 
     Every batch has exactly `batch_size` queries, none of them twice. Queries without pairs are never drawn, nor are
     those without a pair inside the margin cutoff.
@@ -185,7 +185,7 @@ def build_sampler(
         strategy: a name of `SAMPLINGS`.
         pairs: what to draw from.
         batch_size: b, queries in a batch.
-        seed: from 0, below 2^64.
+        seed: a whole number of 0 or more, below 2^64.
         clusters: the queries of each cluster, numbered as in `pairs`; `random` does not use them.
         clusters_per_batch: n; each cluster supplies ⌊b / n⌋ queries.
         bins: h, for `tas-balanced`.
@@ -236,7 +236,7 @@ class _OfOneSize:
             raise TasbError(
                 expected=f"batches of {self.batch_size} queries, from the sampling strategy `{self.strategy}`",
                 found=f"queries of shape {found} in step {step}",
-                do="repair the strategy (docs/extend.md)",
+                do="fix the strategy (docs/extend.md)",
             )
         return sampled
 
@@ -405,7 +405,7 @@ class BalancedPairs:
     """Draws each of a query's bins that hold a pair equally often, then each pair in the bin.
 
     Args:
-        pairs: with a teacher's margins; pairs with a margin that is not finite are never drawn.
+        pairs: a pair store with a teacher's margins; pairs whose margin is not finite are left out.
         cutoff: the bins are those of the pairs it keeps.
         binning: how the pairs are binned.
         bins: h.
@@ -484,7 +484,7 @@ class Uniforms:
     NumPy guarantees that output to stay as it is, but not the methods of `Generator`.
 
     Args:
-        seed: from 0, below 2^64.
+        seed: a whole number of 0 or more, below 2^64.
         step: likewise.
         purpose: what they are for.
     """
@@ -507,7 +507,7 @@ class Shuffle:
     A Fisher-Yates shuffle that notes only what it moved: the cost is of what is taken, not of `size`.
 
     Args:
-        size: how many there are.
+        size: the number of numbers.
         uniforms: where the randomness comes from.
     """
 

@@ -162,7 +162,7 @@ class Encoded(Generic[Item]):
         items: every chunk holds at most `tokens_per_forward` of their tokens, with what would be padding.
         tokens_per_forward: see above.
         cached: see above.
-        seed: of the dropout; the same in both passes.
+        seed: the random seed of the dropout; the same in both passes.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class Student(ABC, Generic[Item]):
     Args:
         model: weights in fp32.
         folder: where its tokenizer is.
-        tokenizer: that tokenizer.
+        tokenizer: the loaded tokenizer.
         device: `cpu`, `cuda:0`, …
         compute: the type that matrices are multiplied in; fp32, or a reduced one under autocast.
     """
@@ -78,11 +78,11 @@ class Student(ABC, Generic[Item]):
 
     def in_batch_scores(self, *blocks: torch.Tensor) -> InBatchScores:
         """Scores of every query with every passage, from the outputs of a whole batch's items."""
-        raise NotImplementedError(f"{type(self).__name__} scores pairs alone")
+        raise NotImplementedError(f"{type(self).__name__} scores only pairs")
 
     @property
     def packed(self) -> bool:
-        """Whether it computes without padding."""
+        """True if it computes without padding."""
         return packs_texts(self.model.transformer)
 
     @property
@@ -256,7 +256,7 @@ def load_teacher(config: TeachConfig, *, device: str) -> CrossEncoder | LateInte
 def _bert_cat(folder: Path, seed: int) -> BertCat:
     kind = kind_of(folder)
     if kind not in {"bert-dot", "bert-cat"}:
-        raise _no_start(folder, "a transformer without a head, or a BERT_Cat to go on with", kind)
+        raise _no_start(folder, "a transformer without a head, or a BERT_Cat to continue with", kind)
     return load_bert_cat(folder) if kind == "bert-cat" else new_bert_cat(folder, seed=seed)
 
 
@@ -266,7 +266,7 @@ KEPT = ("dimension", "query_masks")  # by a ColBERT that is taught further
 def _colbert(start: ColBertModel, folder: Path, seed: int, tokenizer: Any) -> ColBert:
     kind = kind_of(folder)
     if kind not in {"bert-dot", "colbert"}:
-        raise _no_start(folder, "a transformer without a head, or a ColBERT to go on with", kind)
+        raise _no_start(folder, "a transformer without a head, or a ColBERT to continue with", kind)
     if kind == "colbert":
         model = load_colbert(folder)
         _require_kept(start, model, folder)
@@ -284,7 +284,7 @@ def _require_kept(start: ColBertModel, model: ColBert, folder: Path) -> None:
         if given not in {None, own}:
             raise TasbError(
                 where=str(folder),
-                expected=f"a ColBERT with `teacher.{name}: {given}`, to go on with",
+                expected=f"a ColBERT with `teacher.{name}: {given}`, to continue with",
                 found=str(own),
                 do=f"leave out `teacher.{name}`, or start from a transformer without a head",
             )

@@ -1,4 +1,4 @@
-"""`tasb study`: a grid of training runs, each measured on the same tasks, as one table and one picture."""
+"""`study`: a grid of training runs, measured on the same tasks, as one table and one picture."""
 
 from __future__ import annotations
 
@@ -46,22 +46,23 @@ LOG = logging.getLogger(__name__)
 def study(
     config: StudyConfig | Mapping[str, Any] | StrPath, *, settings: Sequence[str] = (), report_only: bool = False
 ) -> StudyResult:
-    """Train a grid of models and measure each on the same tasks; what is done already is not done again.
+    """Train a grid of models and measure each on the same tasks. Finished models are not trained again.
 
-    Several processes may work on one study: each leaves to the others what they are at, and ends when all is done.
+    Several processes can work on one study. They share its models, and each ends when all are finished.
 
     Args:
         config: a YAML file, a dict of the same keys (docs/study.md explains them), or a `StudyConfig`.
-        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
-        report_only: train nothing; report what is measured so far.
+        settings: `key=value` or `section.key=value`, each replaces a value of the configuration. Values are read as
+            YAML.
+        report_only: train nothing; report the results so far.
 
     Returns:
-        the table, and the rows that failed: one that fails stops no other.
+        the table, and the rows that failed. A failure does not stop the other rows.
 
     Raises:
-        TasbError: a configuration, a task or a model that is none; nothing has been trained then.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
-            the same call goes on.
+        TasbError: the configuration, a task or a model is faulty. The error comes before any training.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved.
+            The same call continues.
     """
     wanted = as_recipe(config, StudyConfig, settings)
     require_folder(wanted.output, name="`output`", ours=("cells", "rows", TABLE))
@@ -74,12 +75,12 @@ def study(
 
 @dataclass(frozen=True)
 class StudyResult(FileResult):
-    """A study so far.
+    """The results of a study so far.
 
     Attributes:
         path: the study's folder.
-        measured: models that are measured.
-        models: models that are to be.
+        measured: the number of measured models.
+        models: the number of all models.
         failed: row → why it failed, in this call.
         table: all that was measured, and the tests, as Markdown.
     """
@@ -104,7 +105,7 @@ class StudyRun:
         study: its configuration.
 
     Raises:
-        TasbError: a configuration, a task or a model that is none; nothing has been trained then.
+        TasbError: the configuration, a task or a model is faulty. The error comes before any training.
     """
 
     def __init__(self, study: StudyConfig) -> None:
@@ -143,7 +144,7 @@ class StudyRun:
         return failed
 
     def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
-        """Whether a row is there or has failed, in the end; not so if another process is at it."""
+        """True if a row is there or has failed, in the end; not so if another process is at it."""
         if measurement.row() is not None:
             LOG.info("%s: done before", measurement.title)
             return True
@@ -210,13 +211,13 @@ class _Measurement:
     """A model's row: in its folder, or to be done.
 
     Args:
-        title: of this row alone.
-        name: of the table's line that it is part of, as in `Entry`.
-        levels: as in `Entry`.
+        title: the title of only this row.
+        name: the name of the table's line that it is part of, as in `Entry`.
+        levels: the levels, see `Entry`.
         folder: where the row is or will be, and its runs.
         about: what it depends on.
         model: makes the model that is measured, and says how many seconds a pair of its training took, if any.
-        packages: whose code the study's own configuration names for it.
+        packages: the packages whose code the study's own configuration names for it.
     """
 
     title: str

@@ -59,13 +59,13 @@ class LoadedTask:
     """A task with all that it names, but for a collection that is searched: that is read for every model.
 
     Args:
-        name: of the task.
-        topics: qid → text, of the judged queries alone.
-        qrels: of those.
+        name: the name of the task.
+        topics: qid → text, only of the judged queries.
+        qrels: the judgments of those queries.
         measures: ir-measures' names.
         depth: passages of each query that are re-ranked or found.
         collection: where the passages are.
-        fields: those of a passage's docid and text.
+        fields: the fields of a passage's docid and text.
         tops: qid → docids to be re-ranked; None where the collection is searched.
         passages: docid → text of those.
         remove_query: a document whose docid is the query's id is neither ranked nor measured.
@@ -175,7 +175,7 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
     A finished model's checkpoints and its teacher's vectors are removed: they would be as large as many models.
 
     Args:
-        cell: to be trained.
+        cell: the cell to train.
         about: `what_is_trained`.
 
     Raises:
@@ -246,7 +246,7 @@ def rank_tasks(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions)
 
     Args:
         model: what `--model` of `tasb rerank` takes.
-        tasks: to be ranked.
+        tasks: the task to rank.
         options: how to compute; lengths are the model's.
 
     Returns:
@@ -360,7 +360,7 @@ class Row:
     Args:
         values: task → measure → qid → value; without the tasks that the model cannot rank.
         about: what they depend on.
-        seconds_per_pair: of training, the median; None for a model that was not trained here.
+        seconds_per_pair: the median training time of a pair, in seconds; None for a model that was not trained here.
     """
 
     values: dict[str, Values]

@@ -1,4 +1,4 @@
-"""The configuration of `tasb study`: one YAML file, every key checked, and the grid of trainings that it asks for."""
+"""The configuration of `tasb study`, a YAML file whose keys are all checked, and its grid of training runs."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Settings = dict[str, Any]
 
 
 class Selection(Strict):
-    """Cells that are trained: every combination of these levels with every seed."""
+    """Cells to train: every combination of these levels with every seed."""
 
     levels: dict[str, list[str]] = Field(default={})
-    """The levels of each axis. An axis that is not here has its first level."""
+    """The levels of each axis. An axis that is not named has its first level."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
-    """The seeds of training."""
+    """The random seeds of training."""
 
 
 class Task(Strict):
-    """Queries with judgments, for which passages are ranked: those of a run, or a whole collection."""
+    """Queries with judgments, and the passages to rank: those of a run, or a whole collection."""
 
     topics: str
     """The queries, as `--topics` takes them."""
@@ -45,13 +45,13 @@ class Task(Strict):
     collection: Path
     """The passages, as `--corpus` takes them."""
     fields: tuple[str, ...] = ()
-    """Fields of the collection that make a text, as `--fields` names them."""
+    """The fields of the collection that form a text, as for `--fields`."""
     docid_field: str | None = None
-    """The field of the collection that is the docid."""
+    """The field of the collection that has the docid."""
     run: str | None = None
     """The run to re-rank; `null` searches the whole collection."""
     depth: int = Field(default=100, ge=1)
-    """Hits of each query."""
+    """The number of hits for each query."""
     remove_query: bool = False
     """Drop the document whose docid is the query's id."""
     measures: list[str] = Field(default=["nDCG@10"], min_length=1)
@@ -59,12 +59,12 @@ class Task(Strict):
 
 
 class OtherRow(Strict):
-    """A row beside the cells: a model that is not trained here, or runs as they are."""
+    """A row beside the cells: a model that the study does not train, or existing runs."""
 
     model: str | None = None
-    """A model that is measured as it is: anything that `tasb rerank` takes."""
+    """A model to measure without training: any model that `tasb rerank` accepts."""
     runs: dict[str, str] = Field(default={})
-    """The run of each task."""
+    """The existing run of each task."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -77,12 +77,12 @@ ALWAYS_SHOWN = 2  # axes, in the label of a cell
 
 
 class StudyConfig(Recipe):
-    """A study. Paths: from the working directory."""
+    """The configuration of `tasb study`. Relative paths begin at the working directory."""
 
     output: Path
     """The folder of the study."""
     train: dict[str, Any]
-    """The keys of a training configuration that all cells have, but for `name`, `output` and `seed`."""
+    """The keys of the training configuration that all cells share, without `name`, `output` and `seed`."""
     axes: Annotated[
         dict[str, Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Settings], Field(min_length=1)]],
         Field(min_length=1),
@@ -90,17 +90,17 @@ class StudyConfig(Recipe):
     """The axes of the grid: each axis has levels, and each level has keys (`key` or `section.key`) that replace those
     of `train`."""
     cells: Annotated[list[Selection], Field(min_length=1)]
-    """The combinations that are trained."""
+    """The combinations to train."""
     tasks: Annotated[dict[Annotated[str, Field(pattern=LEVEL)], Task], Field(min_length=1)]
     """The texts and judgments that every model is measured on."""
     rows: dict[Annotated[str, Field(pattern=NAME)], OtherRow] = Field(default={})
     """Rows beside the cells."""
     letters: dict[Annotated[str, Field(pattern=r"^[a-z]$")], str | dict[str, str]] = Field(default={})
-    """The row that others are compared with: a row of `rows`, or the cell that differs in the given levels only."""
+    """The row with which others are compared: a row of `rows`, or the cell that differs only in the given levels."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """The number format of measuring."""
+    """The number format for measuring."""
     device: str | None = None
-    """The device of measuring; `null` takes a GPU if there is one."""
+    """The device for measuring; `null` is a GPU if one exists, or else the CPU."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -152,7 +152,7 @@ class Cell:
 
     Args:
         levels: a level of every axis, in the order of the axes.
-        seed: of training.
+        seed: the seed of training.
         folder: has all of it.
         config: its training.
     """
@@ -190,7 +190,7 @@ def _cell(study: StudyConfig, levels: tuple[str, ...], seed: int) -> Cell:
                     where=f"axes.{axis}.{level}",
                     expected="axes that set different keys",
                     found=f"`{key}`, which axes.{setters[key]} sets, too",
-                    do="leave it to one of them, or do not combine these two levels in `cells`",
+                    do="set it in one of them, or do not combine these two levels in `cells`",
                 )
             setters[key] = f"{axis}.{level}"
             set_key(values, key, value)
@@ -208,5 +208,5 @@ def _require_free(study: StudyConfig) -> None:
             where=f"study {study.name}",
             expected=f"`train` and `axes` without {', '.join(SET_HERE)}: each cell has its own",
             found=", ".join(f"`{key}`" for key in taken),
-            do="remove it; seeds stand in `cells`",
+            do="remove it; `cells` has the seeds",
         )

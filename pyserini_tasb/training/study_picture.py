@@ -48,7 +48,7 @@ def study_figure(study: StudyDocument, columns: Sequence[int], width: float | No
     Args:
         study: what was measured.
         columns: numbers of the columns, from 0.
-        width: in inches; by default what the panels take.
+        width: the size in inches; by default it fits the panels.
     """
     cells = [entry for entry in study.entries if entry.levels is not None]
     others = [entry for entry in study.entries if entry.levels is None]

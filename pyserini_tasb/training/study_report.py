@@ -42,7 +42,7 @@ class Entry:
     """One line of the table.
 
     Args:
-        name: of a row beside the cells, or a cell's levels joined by `+`.
+        name: the name of a row beside the cells, or a cell's levels joined by `+`.
         levels: a cell's; None of a row beside the cells.
         rows: one for each seed.
     """
@@ -85,7 +85,8 @@ class Comparison:
 
     Args:
         reference: name of the other.
-        test: over queries; seeds were averaged before. Corrected for all of the same letter, task and measure.
+        test: a paired test over queries, whose values are means over seeds. Corrected over all tests of the same
+            letter, task and measure.
     """
 
     reference: str
@@ -133,12 +134,12 @@ class MeasuredEntry(Strict):
     """One line of the table.
 
     Args:
-        name: of a row beside the cells, or a cell's levels joined by `+`.
-        label: of it, for readers.
+        name: the name of a row beside the cells, or a cell's levels joined by `+`.
+        label: the row's label, for readers.
         levels: a cell's; None of a row beside the cells.
         seeds: how many were measured.
-        values: of each of the study's columns, a value for each seed; none where the model cannot rank the task.
-        seconds_per_pair: of training, the median.
+        values: the values of each of the study's columns, one for each seed; empty if the model cannot rank the task.
+        seconds_per_pair: the median training time of a pair, in seconds.
     """
 
     name: str
@@ -153,13 +154,13 @@ class Difference(Strict):
     """An entry against what a letter stands for, in one column; None for what is infinite.
 
     Args:
-        letter: of the study.
+        letter: the letter of the study.
         column: number of the column, from 0.
-        name: of the entry.
+        name: the name of the entry.
         reference: name of the other.
         difference: mean over queries, entry less other.
         interval: its 95 % confidence interval.
-        p_holm: of the paired t-test, corrected over all entries of the column with the letter.
+        p_holm: the p-value of the paired t-test, with Holm's correction over all entries of the column with the letter.
         significant: p_holm < 0.05.
     """
 
@@ -286,7 +287,7 @@ def _table(study: StudyConfig, entries: Sequence[Entry], comparisons: Mapping[Ke
 
 
 def _axes_shown(study: StudyConfig, entries: Sequence[Entry]) -> list[int]:
-    """Those along which something changes; the first in any case."""
+    """The axes along which something changes, and always the first."""
     levels = [entry.levels for entry in entries if entry.levels is not None]
     return [axis for axis in range(len(study.axes)) if axis == 0 or len({each[axis] for each in levels}) > 1]
 

@@ -1,4 +1,4 @@
-"""`tasb teach`: train a teacher, a BERT_CAT or a ColBERT."""
+"""`teach`: train a teacher, a BERT_CAT or a ColBERT."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ def teach(
         config: a YAML file, a dict of the same keys, a `TeachCatConfig` or a `TeachColBertConfig`. In a dict, results
             of other verbs stand for their paths.
         kind: `cat`, query and passage read together (BERT_CAT), or `colbert`, late interaction.
-        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
+        settings: `key=value` or `section.key=value`, each replaces a value of the configuration. Values are read as
+            YAML.
 
     Returns:
-        where the teacher is, and what it is worth on the validation set.
+        the teacher's folder, and its measures on the validation set.
 
     Raises:
-        TasbError: something is not here, does not fit the rest, or cannot be written.
+        TasbError: something is missing, contradicts the rest, or cannot be written.
         TrainingInterruptedError: as in `train`.
     """
     run = as_recipe(config, CONFIGS[kind], settings)

@@ -159,7 +159,7 @@ def _kind(side: Side) -> Kind:
 
 
 def _wanted(config: TrainConfig, request: TeacherRequest, began: Mapping[str, Any] | None) -> bool:
-    """Whether the run works with vectors: as it began, where it goes on; as it is told; else where it is less work."""
+    """True if the run works with vectors: as it began, where it goes on; as it is told; else where it is less work."""
     teacher = config.teacher
     if began is not None:
         return began.get("teacher_vectors") is not None
@@ -211,7 +211,7 @@ class Work:
 
     @property
     def pays(self) -> bool:
-        """Whether all texts are no more than the batches', and their vectors take at most half of the free disk."""
+        """True if all texts are no more than the batches', and their vectors take at most half of the free disk."""
         return self.once <= self.in_batches and self.bytes <= self.free / 2
 
     def __str__(self) -> str:

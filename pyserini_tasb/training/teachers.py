@@ -59,7 +59,7 @@ class TeacherRequest:
         store: the pairs.
         processes: this process among all that train together.
         cache: where vectors may be kept.
-        cache_gb: of disk that they may take, of all processes together; None if none are to be kept.
+        cache_gb: the gigabytes of disk that all processes together may use for kept vectors; None to keep none.
     """
 
     model: str
@@ -287,7 +287,7 @@ class TeacherTokens:
         tokenizer: the teacher's.
         query_prefix: the teacher's.
         passage_prefix: the teacher's.
-        student: with its tokenizer.
+        student: the model, with its tokenizer.
         caps: the student's token caps and prefixes.
         store: the batches' texts.
         processes: each encodes its share of a batch.
@@ -303,7 +303,7 @@ class TeacherTokens:
 
     @cached_property
     def are_the_students(self) -> bool:
-        """Whether the student's tokens are taken as they are."""
+        """True if the student's tokens are taken as they are."""
         theirs = self.student.tokenizer
         return (
             (self.query_prefix, self.passage_prefix) == (self.caps.query_prefix, self.caps.passage_prefix)

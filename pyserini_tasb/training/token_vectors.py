@@ -67,10 +67,10 @@ class TokenVectors:
     """Vectors [tokens, dimension] of texts that have numbers. One process writes a folder at a time.
 
     Args:
-        folder: is made if it is not there; what an earlier process kept in it is found again.
-        texts: how many there are.
-        dimension: of a token's vector.
-        most_bytes: of vectors. What comes after that is computed each time.
+        folder: the folder of the vectors, made if it does not exist; vectors that an earlier process kept are used.
+        texts: the number of texts.
+        dimension: the dimension of a token's vector.
+        most_bytes: the most bytes of vectors to keep. Vectors beyond that are computed each time.
 
     Raises:
         OSError: the disk refuses.

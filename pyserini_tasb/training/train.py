@@ -1,4 +1,4 @@
-"""`tasb train`: train what a configuration describes, from the start or from where it stopped."""
+"""`train`: train a TAS-B model from a configuration, or continue a training run."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ def train(config: TrainConfig | Mapping[str, Any] | StrPath, *, settings: Sequen
         })
         vectors = tasb.encode("documents", encoder=model.encoder, output="vectors")
 
-    A call that was interrupted goes on from the last checkpoint when it is repeated; where all is done, its result is
-    returned. In a script that `torchrun` starts, each process calls this, and all of them train together.
+    Repeat an interrupted call to continue after the last checkpoint. A finished run only returns its result. In a
+    script that `torchrun` starts, each process calls this function, and all train together.
 
     Args:
         config: a YAML file, a dict of the same keys (docs/train.md lists them), or a `TrainConfig`. In a dict, results
             of other verbs stand for their paths. Relative paths begin at the working directory.
-        settings: `key=value` or `section.key=value`, each in place of a value of the configuration, and read as YAML.
+        settings: `key=value` or `section.key=value`, each replaces a value of the configuration. Values are read as
+            YAML.
 
     Returns:
-        where the model is, and what it is worth on the validation set.
+        the model's folder, and its measures on the validation set.
 
     Raises:
-        TasbError: something is not here, does not fit the rest, or cannot be written; or the folder has a run of
-            another configuration.
-        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved;
-            the same call goes on.
+        TasbError: something is missing, contradicts the rest, or cannot be written; or the folder has a run of another
+            configuration.
+        TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved.
+            The same call continues.
     """
     run = as_recipe(config, TrainConfig, settings)
     card = check_card_name(run.name, run.output / MODEL)  # afterwards would be late to hear of it
@@ -72,7 +73,7 @@ class TrainResult(RunResult):
     """A trained encoder. Wherever a path is taken, it stands for its model's folder.
 
     Attributes:
-        encoder: what `encoder=` of other verbs and `--encoder` take.
+        encoder: the encoder's name, for `encoder=` of other verbs and `--encoder`.
         card: the encoder card in the user's folder of encoders; None in processes that write nothing.
     """
 

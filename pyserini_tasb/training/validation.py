@@ -42,7 +42,7 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether patience has run out."""
+        """True if patience has run out."""
         return self.without_improvement >= self.patience
 
     def after(self, step: int, value: float) -> EarlyStopping:
@@ -75,7 +75,7 @@ class Validator(ABC):
         validation_set: queries with their candidates.
         student: what is measured.
         tokenising: how texts become tokens.
-        measure: by its ir-measures name.
+        measure: the measure's name in ir-measures.
         processes: each computes its share.
     """
 

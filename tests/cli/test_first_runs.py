@@ -11,7 +11,7 @@ from tests.command_line import tasb_process, without_progress
 from tests.command_line_folder import write_inputs
 
 SEARCH = "--topics topics.tsv --output"
-FASTEST = "its fastest here for precision fp32; torch is the default"
+FASTEST = "its fastest on this machine for precision fp32; torch is the default"
 PASSAGES, QUERIES, BOTH = (
     f"note: encoding {texts} with torch in fp32, {FASTEST}" for texts in ("passages", "queries", "queries and passages")
 )

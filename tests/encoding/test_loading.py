@@ -58,7 +58,8 @@ def test_auto_takes_the_fastest_that_is_accurate_enough(machine, notes, monkeypa
         line = notes.messages[-1]
         choice = expected_choice(asked, bf16, int8, amx, one_by_one)
         assert line.startswith(
-            f"encoding {'queries' if one_by_one else 'passages'} with {choice}, the fastest here for precision {asked}"
+            f"encoding {'queries' if one_by_one else 'passages'} with {choice}, "
+            f"the fastest on this machine for precision {asked}"
         )
         assert ("not onnx in int8 (no fast int8 on this hardware)" in line) == (asked == "int8" and not int8)
 
@@ -149,7 +150,7 @@ def test_what_encodes_is_said_with_who_asks_for_it(notes, monkeypatch, exported_
     monkeypatch.setenv("PYSERINI_TASB_BACKEND", "onnx")
     TextEncoder(card())
     TextEncoder(encoder_card(str(exported_tiny)), backend="torch", texts="queries")
-    fastest = "its fastest here for precision fp32"
+    fastest = "its fastest on this machine for precision fp32"
     assert [line for line in notes.messages if line.startswith("encoding ")] == [
         f"encoding passages with torch in fp32, {fastest}; torch is the default",
         f"encoding queries with onnx in fp32, {fastest}; the card asks for onnx",
@@ -163,7 +164,7 @@ def test_what_is_taken_instead_is_said_once(machine, notes):
     machine(bf16=False, int8=False)
     for _ in range(2):
         TextEncoder(card(precision="bf16"))
-    assert notes.text.count("encoding passages with torch in fp32, its fastest here for precision bf16") == 1
+    assert notes.text.count("encoding passages with torch in fp32, its fastest on this machine for precision bf16") == 1
 
 
 def test_one_model_serves_all_precisions_that_it_is_the_fastest_for(machine):
@@ -216,5 +217,5 @@ def test_so_single_queries_go_through_onnx_runtime_and_passages_do_not(notes):
     text = "dense retrieval with topic-aware batches"
     np.testing.assert_allclose(queries.encode(text), passages.encode([text])[0], atol=1e-5)
     said = notes.text
-    assert "encoding queries with onnx in fp32, the fastest here for precision fp32" in said
-    assert "encoding passages with torch in fp32, the fastest here for precision fp32" in said
+    assert "encoding queries with onnx in fp32, the fastest on this machine for precision fp32" in said
+    assert "encoding passages with torch in fp32, the fastest on this machine for precision fp32" in said

@@ -34,7 +34,7 @@ def test_folders_come_from_the_environment_and_need_not_exist(tmp_path: Path):
     (tmp_path / "hub").mkdir()
     found = look()
     assert {finding.status for finding in found.values()} == {"ok"}
-    assert found["Pyserini cache"].found == f"{tmp_path}/pyserini (not there yet), 2.0 GiB free"
+    assert found["Pyserini cache"].found == f"{tmp_path}/pyserini (does not exist yet), 2.0 GiB free"
     assert found["Hugging Face cache"].found == f"{tmp_path}/hub, 2.0 GiB free"
     assert str(tmp_path / "recipes") in found["your recipes"].found
 

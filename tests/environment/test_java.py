@@ -103,13 +103,13 @@ class TestWouldFail:
         home = make_java("jre", "21.0.2")
         (home / "bin" / "javac").unlink()
         monkeypatch.setenv("PATH", str(home / "bin"))
-        assert "leads to none" in str(environment.would_fail())
+        assert "leads to no Java" in str(environment.would_fail())
         assert environment.path_would_fail() is None
         assert environment.find_java([]) is not None
 
     def test_java_home_without_java(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-        assert environment.would_fail() == f"Pyserini finds no Java: JAVA_HOME is {tmp_path}, which holds no Java"
+        assert environment.would_fail() == f"Pyserini finds no Java: JAVA_HOME is {tmp_path}, which contains no Java"
 
     def test_trimmed_runtime(self, make_java: MakeJava, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("JAVA_HOME", str(make_java("trimmed", "21.0.2", modules="java.xml")))

@@ -73,7 +73,7 @@ def test_only_a_trimmed_one(look: Look, make_java: MakeJava, monkeypatch: pytest
 def test_java_home_without_java(look: Look, make_java: MakeJava, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     make_java("jvm/new", "21.0.2")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    assert look()["JAVA_HOME"].found == f"{tmp_path}, which holds no Java"
+    assert look()["JAVA_HOME"].found == f"{tmp_path}, which contains no Java"
     assert look()["JAVA_HOME"].status == "warning"
 
 
@@ -86,4 +86,4 @@ def test_jvm_path(look: Look, make_java: MakeJava, monkeypatch: pytest.MonkeyPat
 
 def test_module_list_missing(look: Look, make_java: MakeJava, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("JAVA_HOME", str(make_java("jvm/good", "21.0.2", modules=None)))
-    assert "taken to be in" in look()["jdk.incubator.vector"].found
+    assert "assumed to be in" in look()["jdk.incubator.vector"].found

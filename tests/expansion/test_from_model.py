@@ -146,7 +146,7 @@ def interrupted(corpus, t5, tmp_path, monkeypatch, capsys):
         patch.setattr("pyserini_tasb.expansion.expand.StopRequest", lambda: stop)
         assert expand(corpus, t5, tmp_path / "out", *OPTIONS) == 130
     assert written == [8, 8]
-    note = f"note: {tmp_path / 'out'}: interrupted; the same command goes on where it stopped\n"
+    note = f"note: {tmp_path / 'out'}: interrupted; the same command continues where it stopped\n"
     assert capsys.readouterr().err.endswith(f"tasb expand: {note}\ntasb expand: interrupted\n")
     return tmp_path / "out"
 

@@ -107,8 +107,8 @@ def test_malformed_tsv_line_is_named(tmp_path, line, reason):
         ('{"id": "d"}', "neither text nor contents"),
         ('{"id": "d", "contents": 5}', "contents is not a string"),
         ('{"id": "d", "text": "x", "title": ["y"]}', "title is not a string"),
-        (r'{"id": "d", "contents": "\ud800"}', "contents has a lone surrogate"),
-        (r'{"id": "\udcff", "contents": "x"}', "the id has a lone surrogate"),
+        (r'{"id": "d", "contents": "\ud800"}', "contents contains a lone surrogate"),
+        (r'{"id": "\udcff", "contents": "x"}', "the id contains a lone surrogate"),
     ],
 )
 def test_malformed_json_line_is_named(tmp_path, line, reason):

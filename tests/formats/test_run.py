@@ -139,7 +139,7 @@ def test_numbers_for_ids_become_strings():
     ("frame", "found"),
     [
         ({"qid": ["q", "q"], "docno": ["d", "d"], "score": [1, 2]}, "document d a second time for query q"),
-        ({"qid": ["q", "7"], "docno": ["d", None], "score": [1, 2]}, "1 rows without one, the first at 1"),
+        ({"qid": ["q", "7"], "docno": ["d", None], "score": [1, 2]}, "1 rows without, the first at 1"),
         ({"qid": ["q"], "docno": ["d"], "score": [math.nan]}, "score nan of query q, document d"),
         ({"qid": ["q"], "docno": ["a b"], "score": [1]}, "docid 'a b' of query q"),
         ({"query": ["q"], "docno": ["d"], "score": [1]}, "query docno score"),

@@ -201,7 +201,7 @@ def test_ranks_that_equal_scores_contradict_are_noted(tmp_path, caplog, text, qu
     caplog.set_level("INFO")
     path = written(tmp_path, text + "\n" * irregular)
     read_run_table(path)
-    notes = [message for message in caplog.messages if "count for nothing, as all scores are equal there" in message]
+    notes = [message for message in caplog.messages if "are ignored, because all their scores are equal" in message]
     assert len(notes) == bool(queries)
     assert all(f"the ranks of {queries} quer" in note and str(path) in note for note in notes)
     if "\t" not in text:

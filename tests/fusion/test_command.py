@@ -141,11 +141,11 @@ def test_runs_of_different_kinds_of_docids(fuse, tmp_path):
     others.write_text("q Q0 3 1 2 t\np Q0 2 1 1 t\n")
     status, output, printed = fuse("--method", "rrf", "--runs", numbers, names)
     assert status == 2
-    assert "not one document in common" in printed.err
+    assert "no document in common" in printed.err
     assert not output.exists()
     status, output, printed = fuse("--method", "rrf", "--runs", numbers, others)
     assert status == 0
-    assert "have not one document in common: 1, 2 against 3" in printed.err
+    assert "have no document in common: 1, 2 against 3" in printed.err
     assert "1 of 2 queries of" in printed.err
 
 
@@ -190,7 +190,7 @@ def test_a_recipe_that_was_tuned_without_own_documents_says_so_when_they_are_in(
     recipe.write_text(yaml.safe_dump(values))
     for option, said in (([], True), (["--remove-query"], False)):
         _, _, printed = fuse("--recipe", recipe, "--runs", *REAL, *option)
-        assert ("own were tuned with --remove-query, which is not given here" in printed.err) == said
+        assert ("own were tuned with --remove-query, which is missing here" in printed.err) == said
 
 
 @pytest.mark.parametrize("form", ["trec", "msmarco"])

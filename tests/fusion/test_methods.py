@@ -197,7 +197,7 @@ def test_weighted_sum_equals_ranx(runs, weight):
         ({"weights": (1.0, math.nan)}, "finite weights"),
         ({"weights": (1e308, 1e308)}, "finite scores"),
         ({"method": "convex", "weights": (1.0, -1.0)}, "weights from 0 on"),
-        ({"method": "rrf", "normalization": "min-max"}, "looks at ranks only"),
+        ({"method": "rrf", "normalization": "min-max"}, "uses only ranks"),
         ({"method": "combmax", "missing": "zero"}, "for `combmax`: nothing, drop"),
         ({"normalization": "theoretical-min", "theoretical_minimums": (None, 0.0)}, "none for run 1"),
         ({"missing": "theoretical"}, "none for run 1, 2"),
@@ -246,5 +246,5 @@ def test_parts_sum_to_the_score(method, runs):
 @pytest.mark.parametrize("method", ["combmax", "combmin"])
 def test_a_maximum_has_no_parts(method):
     tables = [RunTable.from_run(run, name="run") for run in (DENSE, SPARSE)]
-    with pytest.raises(TasbError, match=f"adds what the runs contribute: borda, (?s:.*)`{method}`"):
+    with pytest.raises(TasbError, match=f"adds the runs' contributions: borda, (?s:.*)`{method}`"):
         list(score_parts(tables, Fusion(method=method)))

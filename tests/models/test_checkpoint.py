@@ -134,7 +134,7 @@ def test_weights_of_another_model_are_not_filled_with_random_numbers(model):
         ("~/nothing", "no such folder, though {here} exists", "check the path"),
         ("~no-such-user/x", "no such folder", "check the path"),
         ("/nothing/x", "no such folder", "check the path"),
-        ("runs/cats/model/config.json", "a file", "give its folder"),
+        ("runs/cats/model/config.json", "a file", "if you mean its folder, give that"),
         ("x" * 300 + "/a/b", "no such folder", "check the path"),
         ("modle", "no such folder", "check the path"),
         ("runs/cats", "a training run", "did you mean `runs/cats/model`?"),
@@ -164,7 +164,7 @@ def test_a_path_that_could_be_a_hub_id_is_both(tmp_path, monkeypatch):
     assert caught.value.found == "no such folder, though runs exists; as a hub id: not in the local hub cache"
     assert caught.value.do.startswith("for a folder: did you mean `runs/model`?\n")
     assert "hf download runs/modle" in caught.value.do
-    with pytest.raises(TasbError, match="no folder here, and no id that the hub would accept"):
+    with pytest.raises(TasbError, match="no such folder, and not a valid hub id"):
         find_checkpoint("a b/c d")
 
 

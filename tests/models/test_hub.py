@@ -87,7 +87,7 @@ def test_a_pickle_is_downloaded_only_if_it_is_allowed(hub, models, tmp_path):
     folder = tiny_bert_cat(models / BERT_CAT_ID)
     done = find(hub, tmp_path, allow_bin=False)
     assert done.returncode
-    for phrase in (BERT_CAT_ID, "none at the hub", "pytorch_model.bin, a pickle", "--allow-bin", "allow_bin: true"):
+    for phrase in (BERT_CAT_ID, "none on the hub", "pytorch_model.bin, a pickle", "--allow-bin", "allow_bin: true"):
         assert phrase in done.stderr
     assert not list((tmp_path / "cache").rglob("*.bin"))
     done = find(hub, tmp_path, allow_bin=True)

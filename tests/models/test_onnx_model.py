@@ -53,5 +53,5 @@ def test_a_tokenizer_with_more_words_than_the_model(folder):
 @pytest.mark.skipif(onnx.has_gpu(), reason="this ONNX Runtime is built for GPUs")
 @pytest.mark.parametrize("device", ["cuda:0", "mps"])
 def test_a_device_that_it_cannot_use(folder, device):
-    with pytest.raises(TasbError, match=rf"{device}`\n  found:    one without CUDA"):
+    with pytest.raises(TasbError, match=rf"{device}`\n  found:    an ONNX Runtime without CUDA"):
         OnnxModel(folder, device)

@@ -15,7 +15,7 @@ def test_recorded_first_and_compared_afterwards(regress, small, home):
     path = small.regression(expected="measure")
     first = regress(path)
     assert (first.status, first.result("small")["verdict"]) == (0, "RECORDED")
-    assert "0.7500, which nobody has published" in first.stdout
+    assert "0.7500, without a published value" in first.stdout
     assert regress(path).result("small")["verdict"] == "OK"
     small.run.write_text(OTHER)
     worse = regress(path)

@@ -182,7 +182,7 @@ def test_two_at_once_in_one_folder_are_refused(regress, small, stages, output):
         done = regress(small.regression())
         process.stdin.close()
     assert done.status == 2
-    assert "another one is at work" in done.stderr
+    assert "another one is running" in done.stderr
 
 
 def test_results_are_json_without_infinities(regress, small):

@@ -55,8 +55,8 @@ def test_what_is_printed(job, scorer, capsys):
     job()
     printed = capsys.readouterr()
     assert re.fullmatch(
-        rf"{job.output}: 10 queries, 50 passages; [\d.]+ ms a query on average, median [\d.]+, "
-        r"95th percentile [\d.]+; [\d,]+ passages a second\n",
+        rf"{job.output}: 10 queries, 50 passages; [\d.]+ ms per query on average, median [\d.]+, "
+        r"95th percentile [\d.]+; [\d,]+ passages per second\n",
         printed.out,
     )
     assert re.search(r"re-ranking: 100%.* 10/10 \[.* queries/s\]", printed.err)
@@ -123,7 +123,7 @@ def test_an_interrupted_command_goes_on(job, scorer, interrupt, collection, rank
     assert job().read_bytes() == whole
     assert scorer.queries == [{collection.topics[qid]} for qid in list(ranking)[4:]]
     printed = capsys.readouterr()
-    assert "10 queries, 50 passages; 4 of the queries finished by an earlier try" in printed.out
+    assert "10 queries, 50 passages; 4 of the queries finished by an earlier run" in printed.out
     assert "| 4/10 [" in printed.err
     assert sorted(path.name for path in tmp_path.glob("second.run*")) == ["second.run"]
 

@@ -158,10 +158,10 @@ def test_a_real_model_killed_while_it_scores(job, one_thread, tmp_path, capsys):
     command = [sys.executable, "-c", textwrap.dedent(UNTIL_THE_FOURTH), *job.arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout.readline() == b"here\n"
-        with pytest.raises(TasbError, match="another one is at work"):
+        with pytest.raises(TasbError, match="another one is running"):
             job()
         process.send_signal(signal.SIGKILL)
     assert job.output.with_name("second.run.part").read_bytes() == b"".join(whole.splitlines(keepends=True)[:15])
     assert job().read_bytes() == whole
-    assert "3 of the queries finished by an earlier try" in capsys.readouterr().out
+    assert "3 of the queries finished by an earlier run" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.glob("second.run*")) == ["second.run"]

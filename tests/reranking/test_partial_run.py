@@ -176,7 +176,7 @@ def test_a_folder_is_not_replaced(path):
 
 
 def test_one_process_at_a_time(path):
-    with partial_run(path, "t"), pytest.raises(TasbError, match=r"out\.run\.lock\n(?s:.*)another one is at work"):
+    with partial_run(path, "t"), pytest.raises(TasbError, match=r"out\.run\.lock\n(?s:.*)another one is running"):
         write(path)
     assert write(path) == 0
 
@@ -214,7 +214,7 @@ def room(size):
 
 def test_a_full_disk_is_an_error_after_which_it_goes_on(path):
     interrupt(path, count=1)
-    message = r"too large(?s:.*)the same command then goes on"
+    message = r"too large(?s:.*)then the same command continues"
     with pytest.raises(TasbError, match=message), room(len(b"".join(LINES)) - 10):
         write(path)
     assert beside(path)["out.run.part"] == b"".join(LINES)[:-10]

@@ -67,7 +67,7 @@ def test_the_command(corpus, tmp_path, capsys, monkeypatch):
     assert tasb(*command, "q3") == 2
     assert capsys.readouterr().err == (
         f"tasb show: {tmp_path / 'run.txt'}\n  expected: --topic of the run: q1, q2, …\n  found:    `q3`\n"
-        "  do this:  check that run and topic belong together\n"
+        "  do this:  check that the run and the topic belong together\n"
     )
 
 

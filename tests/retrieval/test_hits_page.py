@@ -126,7 +126,7 @@ def test_a_fused_run_from_python_brings_its_parts(corpus):
     ("runs", "method", "found"),
     [
         (["dense"], "linear", r"expected: 2 runs, in this order: run, run\n  found:    1: dense\n"),
-        (["dense", "sparse"], "combmax", r"adds what the runs contribute: borda(?s:.*)`combmax`, which does not\n"),
+        (["dense", "sparse"], "combmax", r"adds the runs' contributions: borda(?s:.*)`combmax`, which does not\n"),
     ],
 )
 def test_a_fusion_that_does_not_fit(corpus, tmp_path, recipe, runs, method, found):
@@ -181,7 +181,7 @@ def test_a_page_that_exists_is_kept(files, corpus, tmp_path, capsys):
 
 def test_a_page_does_not_replace_its_input(files, corpus, capsys):
     assert tasb("show", *files, "--corpus", corpus, "--html", files[0], "--overwrite") == 2
-    assert "it is an input, too" in capsys.readouterr().err
+    assert "it is also an input" in capsys.readouterr().err
     assert files[0].read_text().startswith("q1 Q0 a")
 
 
@@ -257,7 +257,7 @@ def test_a_page_that_would_be_huge(corpus, tmp_path, monkeypatch, caplog):
     with pytest.raises(TasbError) as raised:
         pyserini_tasb.show(run, corpus=tmp_path / "never read", html=tmp_path / "hits.html")
     assert raised.value.found == "10 topics, 40 hits of 1 run: about 0 MB"
-    assert raised.value.do == "hits=2 shows fewer hits of each topic, topic= shows some of the topics"
+    assert raised.value.do == "hits=2 shows fewer hits for each topic, topic= shows some of the topics"
     pyserini_tasb.show(run, corpus=corpus, html=tmp_path / "hits.html", hits=2)
     assert "10 topics, 20 hits of 1 run: about 0 MB" in caplog.text
 

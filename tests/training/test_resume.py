@@ -89,7 +89,7 @@ def test_killed_at_random_moments(configuration, uninterrupted, tmp_path):
         process.communicate()
     assert not (run / "model").exists()
     done = tasb_process("train", config)
-    assert "going on after step" in done.stderr
+    assert "continuing after step" in done.stderr
     assert same_model(run, uninterrupted)
     assert measured(run) == measured(uninterrupted)
 
@@ -169,7 +169,7 @@ def test_a_finished_training_is_not_trained_again(configuration, tmp_path):
     assert again.stderr == f"tasb train: note: {run}: trained before\n"
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     more = tasb_process("train", config, "--set", "max_steps=5")
-    assert "going on after step 3" in more.stderr
+    assert "continuing after step 3" in more.stderr
 
 
 def test_where_nothing_was_trained_any_configuration_may_begin(configuration, tmp_path):

@@ -54,6 +54,6 @@ def test_ctrl_c_ends_it_resumable(script, tmp_path):
         out, err = process.communicate(timeout=60)
     assert out == ""
     assert err.count("Traceback") == 1
-    assert "the same call goes on" in err.splitlines()[-1]
+    assert "the same call continues" in err.splitlines()[-1]
     assert process.returncode == 1
     assert list((tmp_path / "run" / "checkpoints").iterdir())

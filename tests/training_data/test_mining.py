@@ -176,7 +176,7 @@ def test_an_empty_passage_is_neither_positive_nor_negative(handmade, tmp_path, c
         file.write('{"id": "elsewhere", "text": " "}\n{"id": "empty", "text": ""}\n')
     (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq1 0 empty 1\n")
     assert handmade() == [["q1", "d2", negative] for negative in ("d1", "d3", "d5")]
-    assert "1 positives are not in the collection, or empty there" in capsys.readouterr().out
+    assert "1 positives are not in the collection, or are empty" in capsys.readouterr().out
 
 
 def test_a_text_store_is_read_where_it_is(handmade, tmp_path):

@@ -212,7 +212,7 @@ def test_touched_files_are_read_again_and_kept(miniature, folder, server, intern
 
 def test_files_put_there_by_hand(miniature, folder):
     here = get(miniature, lay_out(folder, miniature, *PLAIN))
-    assert here.vouched(miniature.files.scores) == "md5; put there by hand"
+    assert here.vouched(miniature.files.scores) == "md5; added by hand"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"collection.tsv": {"size": 1}}'])

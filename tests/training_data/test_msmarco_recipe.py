@@ -212,7 +212,7 @@ def test_one_process_at_a_time(miniature, source, tmp_path):
     folder.mkdir()
     with (folder / ".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(TasbError, match="another one is at work"):
+        with pytest.raises(TasbError, match="another one is running"):
             prepare(miniature.files, folder, source=source)
     prepare(miniature.files, folder, source=source)
 
@@ -252,7 +252,7 @@ def test_command_with_another_server(miniature, server, tmp_path, monkeypatch, c
 
 def test_command_with_options_that_exclude_each_other(tmp_path, capsys):
     assert run(tmp_path, "--base-url", "http://127.0.0.1:9", "--skip-download") == 2
-    assert "leave one out" in capsys.readouterr().err
+    assert "leave out one of the two" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -103,4 +103,4 @@ def test_an_empty_corpus(tmp_path, no_model, capsys):
 
     write_text_store(tmp_path / "store", [])
     assert encode(tmp_path / "out", corpus=tmp_path / "store") == 2
-    assert "no passage in it" in capsys.readouterr().err
+    assert "no passages in it" in capsys.readouterr().err

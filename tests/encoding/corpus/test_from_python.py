@@ -133,7 +133,7 @@ def test_ctrl_c_is_raised_and_the_same_call_goes_on(encoded, tmp_path, monkeypat
     monkeypatch.setattr(TextEncoder, "encode_tokens", interrupted)
     with pytest.raises(KeyboardInterrupt):
         encode(tmp_path / "out")
-    assert "goes on from the last finished unit" in notes.text
+    assert "continues after the last finished unit" in notes.text
     encode(tmp_path / "out")
     found = contents(tmp_path / "out")
     assert found == {name: content for name, content in contents(encoded).items() if name in found}

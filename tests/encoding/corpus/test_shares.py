@@ -28,7 +28,7 @@ def test_shards_one_after_the_other_the_last_makes_the_formats(encoded, tmp_path
     for shard in ("2/3", "0/3", "1/3"):
         assert not (tmp_path / "out" / "faiss").exists()
         assert encode(tmp_path / "out", "--max-length", 256, "--shard", shard, "--output-format", "faiss") == 0
-    assert "are left to other shards" in capsys.readouterr().out
+    assert "are left for other shards" in capsys.readouterr().out
     assert units_of(tmp_path / "out") == units_of(encoded)
     assert contents(tmp_path / "out" / "faiss") == contents(encoded / "faiss")
 

@@ -75,7 +75,7 @@ def too_shallow():
 
 @pytest.mark.parametrize(("reranked", "reach"), [(without_a_query, 0), (without_the_best, 0), (too_shallow, 4)])
 def test_no_re_ranking_of_this_run(reranked, reach):
-    with pytest.raises(TasbError, match=rf"top 5 of every query\n +found: +scores of the top {reach}\n"):
+    with pytest.raises(TasbError, match=rf"top 5 of every query\n +found: +scores of only the top {reach}\n"):
         curve_of(reranked(), [5, 10])
 
 

@@ -146,13 +146,13 @@ def test_no_input_is_replaced(tmp_path, pairs, option):
     output.write_text("precious")
     given = {"--model": TINY_MODEL, "--pairs": pairs, "--corpus": "c", "--topics": "q"} | {option: output}
     options = [option, output, pairs] if option == "--ensemble" else [part for pair in given.items() for part in pair]
-    with pytest.raises(TasbError, match="it is an input, too"):
+    with pytest.raises(TasbError, match="it is also an input"):
         tasb_raising("score", *options, "--output", output, "--overwrite")
     assert output.read_text() == "precious"
 
 
 def test_two_processes_are_kept_apart(tmp_path, pairs):
-    with lock_file(tmp_path / "out.tsv.lock"), pytest.raises(TasbError, match="another one is at work"):
+    with lock_file(tmp_path / "out.tsv.lock"), pytest.raises(TasbError, match="another one is running"):
         tasb_score(tmp_path / "out.tsv", pairs)
     tasb_score(tmp_path / "out.tsv", pairs)
 

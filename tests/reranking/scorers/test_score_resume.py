@@ -191,7 +191,7 @@ def test_a_part_of_unknown_making_is_refused(begun, pairs, content, uninterrupte
     sidecar.unlink()
     if content is not None:
         sidecar.write_text(content)
-    with pytest.raises(TasbError, match="nothing that says what these scores are of"):
+    with pytest.raises(TasbError, match="nothing that describes these scores"):
         tasb_score(begun, pairs)
     watched = watch()
     tasb_score(begun, pairs, "--overwrite")

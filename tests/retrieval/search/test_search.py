@@ -101,7 +101,7 @@ def test_scores_keep_all_digits(folders, tmp_path):
 
 def test_the_encoder_that_made_the_vectors(folders, collection, tmp_path):
     folder = shutil.copytree(folders / "merged", tmp_path / "merged")
-    with pytest.raises(TasbError, match=r"none is written down(?s:.*)name it with encoder="):
+    with pytest.raises(TasbError, match=r"the index names none(?s:.*)name it with encoder="):
         pyserini_tasb.search(folder, topics=collection.topics)
     encoder = TasbQueryEncoder(f"tasb:{TINY_MODEL}")
     write_index_manifest(folder, [encoder.identity])
@@ -158,7 +158,7 @@ def test_latency_of_batches_larger_than_there_are_different_queries_is_left_out(
     printed = capsys.readouterr().out
     assert "10 different queries" in printed
     assert timed_rows(printed).keys() == {1, 10}
-    assert "batch 25: left out, it needs as many different queries (--latency-queries)\n" in printed
+    assert "batch 25: skipped: it needs at least that many different queries (--latency-queries)\n" in printed
     assert tasb_search([folders / "merged"], tmp_path / "run", "--latency-queries", TINY / "topics.tsv") == 2
     assert "no --latency" in capsys.readouterr().err
 

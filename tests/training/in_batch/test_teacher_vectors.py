@@ -222,7 +222,7 @@ def test_the_digest_is_of_the_weights(trained, folders, teacher, training_set, t
     (model / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-3}))
     (tmp_path / "teacher.yaml").write_text(f"name: teacher\nmodel: {model}\npooling: mean\n")
     sections = {"in_batch": f"tasb:{tmp_path}/teacher.yaml", "vectors": named(folders / "store-fp32")}
-    with pytest.raises(TasbError, match="with its card, tokenizer and weights of now"):
+    with pytest.raises(TasbError, match="with its present card, tokenizer and weights"):
         trained("run", teacher=sections)
 
 

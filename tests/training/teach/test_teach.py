@@ -155,7 +155,7 @@ def test_a_strange_scale_is_of_interest_to_a_loss_that_learns_margins_and_the_ke
 
 
 def test_what_it_cannot_start_from(teaching, cat, tmp_path):
-    with pytest.raises(TasbError, match="a ColBERT to go on with"):
+    with pytest.raises(TasbError, match="a ColBERT to continue with"):
         teach(teaching(tmp_path, teacher={"model": str(cat / "model")}), kind="colbert")
 
 

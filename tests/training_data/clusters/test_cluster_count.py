@@ -43,4 +43,4 @@ def test_explicit_number_is_kept_and_warned_about():
 def test_one_cluster_is_no_advice():
     warning = small_clusters_warning(40, 3, 32)
     assert "(the default)" not in warning
-    assert "only more queries, or a smaller batch, help" in warning
+    assert "add queries, or use a smaller batch" in warning

@@ -104,7 +104,7 @@ def test_queries_that_the_store_lacks_and_empty_clusters_are_left_out_and_counte
     clusters, notes = of(tmp_path, store, "q3\tother\tq1\nunknown\nq0\n")
     assert clusters == [["q3", "q1"], ["q0"]]
     assert notes == [
-        "left out 2 qids that the pair store does not know",
+        "left out 2 qids that the pair store lacks",
         "7 queries with pairs are in no cluster, so they are never drawn",
     ]
 
@@ -122,7 +122,7 @@ def test_queries_without_pairs_are_left_out_and_counted(tmp_path, store, monkeyp
 
 def test_half_unknown_is_allowed_and_more_is_not(tmp_path, store):
     assert of(tmp_path, store, "q1\tq2\tx\ty\n")[0] == [["q1", "q2"]]
-    with pytest.raises(TasbError, match="3 of 5 qids that the pair store does not know"):
+    with pytest.raises(TasbError, match="3 of 5 qids that the pair store lacks"):
         of(tmp_path, store, "q1\tq2\tx\ty\tz\n")
     with pytest.raises(TasbError, match="2 of 2 qids"):
         of(tmp_path, store, "x\ty\n")

@@ -104,7 +104,7 @@ def test_a_part_that_others_began_anew_is_begun_anew(texts, tmp_path):
 
 def test_one_process_at_a_time(texts, tmp_path):
     path = tmp_path / "v.npy"
-    with partial_file(path, "vectors"), pytest.raises(TasbError, match=r"v\.npy\.lock\n(?s:.*)another one is at work"):
+    with partial_file(path, "vectors"), pytest.raises(TasbError, match=r"v\.npy\.lock\n(?s:.*)another one is running"):
         QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
 
 
@@ -173,5 +173,5 @@ def test_pickles_and_other_files_are_refused(texts, tmp_path):
 
 def test_nowhere_to_write(texts, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(TasbError, match="a place to write the vectors"):
+    with pytest.raises(TasbError, match="a file to which the vectors can be written"):
         QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "file" / "vectors.npy")
