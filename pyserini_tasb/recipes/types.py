@@ -86,7 +86,8 @@ class EncoderCard(Recipe):
     """A folder (relative to the card if it begins with `.`), a hub id (`organisation/name`), or `pkg:PACKAGE/FOLDER`
     for weights inside an installed Python package."""
     pooling: Pooling = "cls"
-    """How the vectors of a text's tokens become the text's vector."""
+    """How the vectors of a text's tokens become the text's vector: `cls` is the first token's, as in TAS-B; `mean` is
+    the average; `last` is the last token's, for causal models. Your own is `module:name`."""
     normalise: bool = False
     """Divide vectors by their length, so that dot products are cosines."""
     query_prefix: str = ""
@@ -94,11 +95,12 @@ class EncoderCard(Recipe):
     passage_prefix: str = ""
     """Text that is put before each passage as it stands."""
     query_max_length: int = Field(default=512, ge=3)
-    """Tokens of a query that are kept, special tokens included."""
+    """Tokens of a query that are kept, special tokens included. Pyserini's `--max-length` can lower this."""
     passage_max_length: int = Field(default=512, ge=3)
-    """Tokens of a passage that are kept, special tokens included."""
+    """Tokens of a passage that are kept, special tokens included. Pyserini's `--max-length` can lower this."""
     backend: Backend = "torch"
-    """The library that computes vectors; `auto` is the fastest one on this machine."""
+    """The library that computes vectors; `auto` is the fastest one on this machine. `onnx` exports the model when it is
+    first used."""
     precision: Precision = "fp32"
     """The least accurate number format that may be used; `auto` is bf16. The next better one is used where this one is
     not fast."""
@@ -182,11 +184,13 @@ class FusionRecipe(Recipe):
     inputs: tuple[FusionInput, ...] = Field(min_length=2)
     """The rankings that are fused, in the order of `--runs`."""
     method: str
-    """The way in which scores are put together."""
+    """The way in which scores are put together: a name of `tasb list fusion-methods`, or your own, as `module:name`."""
     normalization: str = "none"
-    """The way in which the scores of each list are made comparable first."""
+    """The way in which the scores of each list are made comparable first: a name of `tasb list normalizations`, or your
+    own, as `module:name`."""
     missing: Literal["minimum", "zero", "theoretical", "drop", "nothing"] | None = None
-    """The score of a document that a list lacks; `drop` leaves the document out. The default is the method's own."""
+    """The score of a document that a list lacks: the list's lowest (`minimum`), 0 (`zero`), or that of the lowest
+    possible score (`theoretical`). `drop` leaves the document out. The default is the method's own."""
     rrf_k: float = Field(default=60, ge=0, allow_inf_nan=False)
     """The constant k of reciprocal rank fusion."""
     depth: int = Field(default=1000, ge=1)
@@ -250,7 +254,8 @@ class Source(Strict):
     date: dt.date | None = None
     """The day of what was measured."""
     checkpoints: tuple[str, ...] = ()
-    """The models behind the number, by hub id. A model that nobody published has a name too."""
+    """The models behind the number, by hub id. A model that nobody published has a name too. Under `expected` they must
+    be exactly the models of the run."""
 
     @model_validator(mode="after")
     def _date_of_what_was_measured(self) -> Source:
@@ -293,7 +298,10 @@ class CitedValues(Strict):
 
 
 class Stage(Strict):
-    """One command: the arguments of `python -m`. Paths are relative to the folder of outputs."""
+    """One command: the arguments of `python -m`. Paths are relative to the folder of outputs.
+
+    A stage of the same name and command is the same stage in every regression, and runs once.
+    """
 
     stage: StageKind
     """The kind of command."""

@@ -20,7 +20,7 @@ class RunData(Strict):
     pairs: Path
     """The pair store that `tasb pairs` made."""
     validation: Path | None = None
-    """The folder that `tasb validation-set` made, for early stopping."""
+    """The folder that `tasb validation-set` made, for early stopping; `null` for none."""
     allow_reversed: bool = False
     """Train on pairs whose teacher contradicts most labels."""
 
@@ -106,15 +106,15 @@ class RunConfig(Recipe):
     batch_size: int = Field(default=32, ge=2)
     """Queries in a batch, each with a positive and a negative."""
     accumulate: Positive = 1
-    """Batches that make one step of the optimiser."""
+    """Batches that make one step of the optimiser. Their gradients are averaged."""
     max_steps: Positive | None = None
     """Steps after which training ends; `null` leaves that to early stopping."""
     gradient_cache: bool = False
     """Compute a batch in parts, with the gradients of the whole batch: large batches in little memory."""
     tokens_per_forward: Positive | None = None
-    """Tokens that go through the model at once; `null` decides by the device."""
+    """Tokens that go through the model at once; `null` is 2,048 on CPUs and 32,768 on GPUs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """The number format of training; `auto` is bf16 where the machine multiplies it."""
+    """The number format of training; `auto` is bf16 where the machine multiplies it (fp16 on older GPUs), else fp32."""
     device: str = "auto"
     """The device: `cpu`, `cuda:0`, …; `auto` takes a GPU if there is one."""
     seed: int = Field(default=208_973_249, ge=0, lt=2**63)
@@ -139,7 +139,7 @@ class StudentConfig(Strict):
     model: str
     """The model to start from: a folder, a hub id, an encoder card, or `pkg:PACKAGE/FOLDER`."""
     pooling: Pooling = "cls"
-    """How the vectors of a text's tokens become the text's vector."""
+    """How the vectors of a text's tokens become the text's vector; causal models need `last`."""
     normalise: bool = False
     """Divide vectors by their length."""
     query_prefix: str = ""
@@ -162,7 +162,8 @@ class DataConfig(RunData):
     """Folders and files that `tasb pairs`, `tasb validation-set` and `tasb cluster` made."""
 
     clusters: Path | None = None
-    """The clusters that `tasb cluster` made: the folder, or its file."""
+    """The clusters that `tasb cluster` made: the folder, or its file. The strategies `tas` and `tas-balanced` need
+    them."""
 
     @property
     def clusters_file(self) -> Path | None:
@@ -177,11 +178,11 @@ class SamplingConfig(Strict):
     strategy: Annotated[str, name_of("samplings")] = "tas-balanced"
     """The way in which queries and their pairs are chosen."""
     clusters_per_batch: Positive = 1
-    """Clusters that a batch's queries come from."""
+    """Clusters that a batch's queries come from (the paper's n)."""
     bins: Positive = 10
-    """Bins that the margins of a query's pairs are divided into."""
+    """Bins that the margins of a query's pairs are divided into (the paper's h)."""
     binning: Annotated[str, name_of("binnings")] = "equal-width"
-    """The way in which margins are divided into bins."""
+    """The way in which margins are divided into bins; the paper's is `equal-width`."""
     lowest_margin: float | None = None
     """The lowest teacher margin that a pair may have."""
     highest_margin: float | None = None
@@ -192,9 +193,10 @@ class LossConfig(Strict):
     """Pairwise + alpha times in-batch (paper, Eq. 8)."""
 
     pairwise: PairwiseLossName | None = "margin-mse"
-    """The loss of a query's own pair; `null` for none."""
+    """The loss of a query's own pair; `null` for none. `ranknet` needs only labels, no scores."""
     in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
-    """The loss of a query with all passages of the batch; `null` for none."""
+    """The loss of a query with all passages of the batch; `null` for none. `margin-mse` is a mean, `margin-mse-eq7` the
+    paper's sum."""
     alpha: float = Field(default=0.75, ge=0)
     """The factor of the in-batch loss."""
 
@@ -217,7 +219,7 @@ class TeacherConfig(Strict):
     """The in-batch teacher, a bi-encoder or a ColBERT, and the scale that both teachers' margins are brought to."""
 
     in_batch: str | None = None
-    """The teacher of the in-batch loss: an encoder's name, a folder or a hub id."""
+    """The teacher of the in-batch loss: an encoder's name, or a ColBERT's folder or hub id."""
     kind: Annotated[str, name_of("in-batch-teachers")] | None = None
     """How the teacher scores a batch; `null` decides by the model."""
     vectors: TeacherVectors | None = None
