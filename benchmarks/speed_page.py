@@ -162,7 +162,8 @@ def settings(benchmark: str, found: Sequence[Document]) -> str:
         notes = [note for note in result.get("notes", []) if "\n" not in note]
         left_out = [f"skipped {each}" for each in result.get("skipped", [])]
         broke = [f"broke: {result['broke']}"] if state(result) == "broke" else []
-        lines.append(f"* {_name(document)}: {'; '.join([', '.join(given), *notes, *left_out, *broke])}")
+        said = filter(None, [", ".join(given), *notes, *left_out, *broke])
+        lines.append(f"* {_name(document)}: {' '.join(map(_sentence, said))}")
     return "\n".join(lines)
 
 
@@ -178,6 +179,10 @@ def _cell(shown: Shown, result: Document, name: str) -> str:
 
 def _name(document: Document) -> str:
     return str(document["machine"]["processor"])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 def _setting(value: Any) -> str:

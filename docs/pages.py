@@ -98,7 +98,7 @@ def site_of(repository: str) -> str:
 
 
 def on_page_content(content: str, page: Page, files: Files, **_: Any) -> str:
-    """Link pages that help texts and docstrings mention by their files."""
+    """Keep options on one line, and link pages that help texts and docstrings mention by their files."""
 
     def linked(mention: re.Match[str]) -> str:
         target = files.get_file_from_path(site_of(mention[0]))
@@ -106,9 +106,12 @@ def on_page_content(content: str, page: Page, files: Files, **_: Any) -> str:
             raise PluginError(f"{page.file.src_uri} mentions {mention[0]}, which is no page")
         return f'<a href="{target.url_relative_to(page.file)}">{mention[0]}</a>'
 
+    content = INLINE_CODE.sub(lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), content)
     return MENTION.sub(linked, content) if page.file.src_uri in reference.pages() else content
 
 
+INLINE_CODE = re.compile(r"(?<!</span>)<code>[^<]*</code>")  # in a block, an empty <span> stands before it
+OPTION = re.compile(r"(?<![\w-])--[a-z0-9][\w-]*")
 MENTION = re.compile(r"(?<![\w/.])(docs/[\w-]+|(encoders|fusion|regressions)/README)\.md")
 
 

@@ -83,7 +83,7 @@ def pages() -> dict[str, str]:
 
 
 def navigation() -> list[dict[str, Any]]:
-    """The part of the navigation that leads to these pages, and to what explains their files."""
+    """The part of the navigation that leads to these pages."""
     return [
         {
             "Verbs": [
@@ -97,13 +97,6 @@ def navigation() -> list[dict[str, Any]]:
         {"Python objects": "reference/objects.md"},
         {"Names": "reference/names.md"},
         {"YAML files": [{title: f"reference/yaml/{name}.md"} for name, (title, _) in SCHEMAS.items()]},
-        {
-            "About YAML files": [
-                {"Encoder cards": "encoder-cards.md"},
-                {"Fusion recipes": "fusion-recipes.md"},
-                {"Regressions": "regression-files.md"},
-            ]
-        },
         {
             "Examples": [
                 {"A study": SHOWN["benchmarks/ablation.yaml"]},

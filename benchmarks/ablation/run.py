@@ -1,4 +1,4 @@
-"""The paper's ablation on a small scale: from MS MARCO passages to the tables and the picture of docs/ablation-tables.md.
+"""The paper's ablation on a small scale: MS MARCO passages to the tables and the picture of docs/ablation-tables.md.
 
     python benchmarks/ablation/run.py --msmarco DIR --output ablation --page docs/ablation-tables.md
 

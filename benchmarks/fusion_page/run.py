@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alone import alone_table
+from one_run import one_run_table
 from picture import drawn
 from topic_set import TopicSet
 from tuned import shuffled_values, tuned_rows
@@ -39,7 +39,7 @@ def main() -> None:
 
 def results(sets: tuple[TopicSet, TopicSet], picture: str) -> str:
     tuned = [tuned_rows(here, other) for here, other in (sets, sets[::-1])]
-    parts = ["## Alone", alone_table(sets), "## Untuned", *untuned_tables(sets), "## Tuned"]
+    parts = ["## Each run by itself", one_run_table(sets), "## Untuned", *untuned_tables(sets), "## Tuned"]
     parts += [tuned_table(topics, rows) for topics, rows in zip(sets, tuned, strict=True)]
     parts.append(pooled_table(sets, tuned))
     parts.append(shuffles_line(sets, [shuffled_values(each) for each in sets]))
