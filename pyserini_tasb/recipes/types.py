@@ -18,7 +18,7 @@ class NameOf(AfterValidator):
     """A check of a field that holds a name of a registry.
 
     Attributes:
-        axis: of the registry.
+        axis: the registry's axis.
         further: names that mean something else, such as `auto`.
     """
 
@@ -55,13 +55,13 @@ class Recipe(Strict):
     """The keys that every recipe has."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")
-    """The name by which commands and other files call it: the file's name without `.yaml`."""
+    """The name that commands and other files use: the file's name without `.yaml`."""
     description: str = ""
     """One line about it, for `tasb list`."""
 
 
 class PublishedNumber(Strict):
-    """A number somebody published, and where."""
+    """A published number and its source."""
 
     collection: str
     """The topics, such as `dl19-passage`."""
@@ -70,13 +70,13 @@ class PublishedNumber(Strict):
     value: float
     """The number."""
     source: str
-    """Who published it, and where."""
+    """The publication with the number."""
 
 
 class EncoderCard(Recipe):
     """A named encoder: which weights, and how a text becomes a vector.
 
-    Token caps count special tokens. They hold for search and indexing; training has its own.
+    Token limits count special tokens. They apply to search and indexing; training has its own limits.
     """
 
     aliases: tuple[str, ...] = ()
@@ -91,21 +91,21 @@ class EncoderCard(Recipe):
     normalise: bool = False
     """Divide vectors by their length, so that dot products are cosines."""
     query_prefix: str = ""
-    """Text that is put before each query as it stands."""
+    """Text that comes before each query, unchanged."""
     passage_prefix: str = ""
-    """Text that is put before each passage as it stands."""
+    """Text that comes before each passage, unchanged."""
     query_max_length: int = Field(default=512, ge=3)
-    """Tokens of a query that are kept, special tokens included. Pyserini's `--max-length` can lower this."""
+    """The most tokens of a query, special tokens included. Pyserini's `--max-length` can lower it."""
     passage_max_length: int = Field(default=512, ge=3)
-    """Tokens of a passage that are kept, special tokens included. Pyserini's `--max-length` can lower this."""
+    """The most tokens of a passage, special tokens included. Pyserini's `--max-length` can lower it."""
     backend: Backend = "torch"
-    """The library that computes vectors; `auto` is the fastest one on this machine. `onnx` exports the model when it is
-    first used."""
+    """The back end that computes vectors; `auto` is the fastest one on this machine. With `onnx`, the model is exported
+    when it is first used."""
     precision: Precision = "fp32"
-    """The least accurate number format that may be used; `auto` is bf16. The next better one is used where this one is
-    not fast."""
+    """The least accurate number format to use; `auto` is bf16. If it is slow on a machine, the next more accurate one
+    is used."""
     allow_bin: bool = False
-    """Accept weights in `pytorch_model.bin`, a pickle, where there are no safetensors. No code in it is run."""
+    """Accept weights in `pytorch_model.bin`, a pickle file, if there are no safetensors. Its code is not run."""
     citation: str = ""
     """The publication to cite."""
     published: tuple[PublishedNumber, ...] = ()
@@ -113,17 +113,17 @@ class EncoderCard(Recipe):
 
 
 class FusionInput(Strict):
-    """One of the rankings that are fused: searched for, or a run that exists."""
+    """One of the rankings that are fused: a search, or an existing run."""
 
     kind: Literal["dense", "bm25", "doct5query", "impact", "run"]
-    """The kind of ranking: a search with vectors, a search with words in one of three kinds of index, or a run that
-    exists."""
+    """The kind of ranking: a search with vectors, a search with words in one of three kinds of index, or an existing
+    run."""
     weight: float = Field(default=1.0, allow_inf_nan=False)
     """The factor of this ranking's scores."""
     encoder: str | None = None
     """The encoder of a `dense` input, or the query encoder (one of Pyserini's) of an `impact` input."""
     index: str | None = None
-    """The index to search: a path, or a name that Pyserini downloads it by."""
+    """The index to search: a path, or the name of a prebuilt index of Pyserini."""
     k1: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """BM25's k1, if `b` is given too."""
     b: float | None = Field(default=None, ge=0, le=1)
@@ -141,12 +141,12 @@ class FusionInput(Strict):
         if (self.k1, self.b) != (None, None) and self.kind not in ("bm25", "doct5query"):
             raise ValueError(f"`{self.kind}` takes no `k1` and `b`")
         if (self.k1 is None) != (self.b is None):
-            raise ValueError("give both of `k1` and `b`, or none")
+            raise ValueError("give both `k1` and `b`, or neither")
         return self
 
 
 class WeightProvenance(Strict):
-    """Where the weights of a fusion come from; what was measured is there only where they were tuned."""
+    """Where the weights of a fusion come from. The measured values exist only for tuned weights."""
 
     tuned: bool
     """True if `tasb tune` found the weights."""
@@ -165,7 +165,7 @@ class WeightProvenance(Strict):
     search: str | None = None
     """How the weights were searched for."""
     depth: int | None = Field(default=None, ge=1)
-    """The hits of each run that were looked at."""
+    """The number of hits of each run that were used."""
     date: str | None = None
     """The day of the tuning."""
     tool: str | None = None
@@ -179,24 +179,24 @@ class WeightProvenance(Strict):
 
 
 class FusionRecipe(Recipe):
-    """A named way to make one ranking of several."""
+    """A named way to fuse several rankings into one."""
 
     inputs: tuple[FusionInput, ...] = Field(min_length=2)
     """The rankings that are fused, in the order of `--runs`."""
     method: str
-    """The way in which scores are put together: a name of `tasb list fusion-methods`, or your own, as `module:name`."""
+    """The fusion method: a name of `tasb list fusion-methods`, or your own, as `module:name`."""
     normalization: str = "none"
-    """The way in which the scores of each list are made comparable first: a name of `tasb list normalizations`, or your
-    own, as `module:name`."""
+    """The normalisation, which first makes the scores of the lists comparable: a name of `tasb list normalizations`, or
+    your own, as `module:name`."""
     missing: Literal["minimum", "zero", "theoretical", "drop", "nothing"] | None = None
     """The score of a document that a list lacks: the list's lowest (`minimum`), 0 (`zero`), or that of the lowest
     possible score (`theoretical`). `drop` leaves the document out. The default is the method's own."""
     rrf_k: float = Field(default=60, ge=0, allow_inf_nan=False)
     """The constant k of reciprocal rank fusion."""
     depth: int = Field(default=1000, ge=1)
-    """Hits taken from each input."""
+    """The number of hits from each input."""
     hits: int = Field(default=1000, ge=1)
-    """Hits kept."""
+    """The number of hits to keep for each query."""
     provenance: WeightProvenance
     """Where the weights come from."""
 
@@ -217,14 +217,14 @@ class MeasureArguments(Strict):
 
 
 class TopicSet(Recipe):
-    """Topics, their qrels, and the measures that are customary for them."""
+    """Topics, their qrels, and their usual measures."""
 
     topics: str
     """The topics: a name of Pyserini's, or a path."""
     qrels: str
     """The judgments: a name that `tasb evaluate` knows, or a path among the outputs."""
     measures: tuple[MeasureArguments, ...] = Field(min_length=1)
-    """The measures that are customary for these topics."""
+    """The usual measures for these topics."""
 
 
 class Prebuilt(Recipe):
@@ -250,12 +250,12 @@ class Source(Strict):
     kind: Literal["paper", "pyserini-2cr", "anserini", "measured"]
     """The kind of source."""
     reference: str
-    """The table, the 2CR condition, or the command of what was measured."""
+    """The table, the 2CR condition, or the command that measured it."""
     date: dt.date | None = None
-    """The day of what was measured."""
+    """The day of the measurement."""
     checkpoints: tuple[str, ...] = ()
-    """The models behind the number, by hub id. A model that nobody published has a name too. Under `expected` they must
-    be exactly the models of the run."""
+    """The models behind the number, by hub id. A model without a hub id has a name, too. Under `expected`, they must be
+    exactly the models of the run."""
 
     @model_validator(mode="after")
     def _date_of_what_was_measured(self) -> Source:
@@ -265,7 +265,7 @@ class Source(Strict):
 
 
 class ExpectedValues(Strict):
-    """Values of one source that a run must reach, from neither side further away than the tolerance.
+    """Values of one source that a run must reach, within the tolerance on either side.
 
     Values are compared as trec_eval prints them, with four decimals.
     """
@@ -275,7 +275,7 @@ class ExpectedValues(Strict):
     values: dict[str, FiniteFloat] = Field(min_length=1)
     """The measures, by ir-measures' names, and their values."""
     tolerance: float = Field(default=0, ge=0, allow_inf_nan=False)
-    """How far a value may be from this one, to either side."""
+    """The largest allowed difference from the value, on either side."""
     reason: str | None = None
     """Why there is a tolerance."""
 
@@ -287,21 +287,18 @@ class ExpectedValues(Strict):
 
 
 class CitedValues(Strict):
-    """Values of one source that are shown beside the run's and judge nothing; `note` says why not."""
+    """Values of one source that are shown beside the run's for information only; `note` says why."""
 
     source: Source
     """Where the values are from."""
     values: dict[str, FiniteFloat] = Field(min_length=1)
     """The measures, by ir-measures' names, and their values."""
     note: str
-    """Why these values judge nothing."""
+    """Why these values are for information only."""
 
 
 class Stage(Strict):
-    """One command: the arguments of `python -m`. Paths are relative to the folder of outputs.
-
-    A stage of the same name and command is the same stage in every regression, and runs once.
-    """
+    """One command: the arguments of `python -m`. Paths are relative to the folder of outputs."""
 
     stage: StageKind
     """The kind of command."""
@@ -323,16 +320,16 @@ class Stage(Strict):
 
 
 class NeededModel(Strict):
-    """An encoder's weights, and about how large they are."""
+    """An encoder's weights, and their approximate size."""
 
     encoder: str
     """The encoder, as `--encoder` takes it."""
     bytes: int = Field(ge=1)
-    """About how large its weights are."""
+    """The approximate size of its weights."""
 
 
 class Resources(Strict):
-    """The machine that is needed; disk and memory in GB (10^9 bytes)."""
+    """The machine that a regression needs; disk and memory in GB (10^9 bytes)."""
 
     disk_gb: float = Field(ge=0)
     """Disk space in GB (10^9 bytes)."""
@@ -345,7 +342,7 @@ class Resources(Strict):
 
 
 class Regression(Recipe):
-    """A condition whose numbers are checked."""
+    """An experiment whose scores are checked."""
 
     topics: str
     """The topic set: a file of `regressions/topics`, by name or path."""
@@ -356,20 +353,20 @@ class Regression(Recipe):
     prebuilt: tuple[str, ...] = ()
     """The indexes and encoded queries that Pyserini downloads: files of `regressions/prebuilt`, by name or path."""
     models: tuple[NeededModel, ...] = ()
-    """The encoders whose weights are needed."""
+    """The encoders whose weights the regression needs."""
     resources: Resources
-    """The machine that is needed."""
+    """The machine that the regression needs."""
     runs_of: tuple[str, ...] = ()
     """The regressions whose runs this one needs. Their stages run first."""
     stages: tuple[Stage, ...] = ()
     """The commands, in order."""
     run: str
-    """The run that is evaluated: a file that a stage makes, any other file, or a name of `regressions/data`."""
+    """The run to evaluate: a file that a stage makes, any other file, or a name in `regressions/data`."""
     expected: Literal["measure"] | tuple[ExpectedValues, ...]
-    """The values to reach; or `measure`, where nobody has published any: the first values are recorded, and later ones
+    """The values to reach; or `measure` if none are published. Then the first run's values are recorded, and later runs
     are compared with them."""
     cited: tuple[CitedValues, ...] = ()
-    """Values that are shown beside the run's and judge nothing."""
+    """Values that are shown beside the run's for information only."""
 
     @model_validator(mode="after")
     def _something_to_check(self) -> Regression:

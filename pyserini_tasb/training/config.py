@@ -1,4 +1,4 @@
-"""The configurations of `tasb train` and `tasb teach`: one YAML file each, every key checked."""
+"""The configurations of `tasb train` and `tasb teach`, each a YAML file whose keys are all checked."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class RunData(Strict):
     pairs: Path
     """The pair store that `tasb pairs` made."""
     validation: Path | None = None
-    """The folder that `tasb validation-set` made, for early stopping; `null` for none."""
+    """The folder that `tasb validation-set` made, for early stopping."""
     allow_reversed: bool = False
-    """Train on pairs whose teacher contradicts most labels."""
+    """Train even if the teacher contradicts most labels."""
 
 
 class MarginsConfig(Strict):
-    """Deviation, and mean if given, that a teacher's margins are brought to. Without a mean, zero stays zero."""
+    """The standard deviation, and optionally the mean, to which a teacher's margins are scaled."""
 
     mean: float | None = None
-    """The mean that margins are moved to. Without one, they are only multiplied, and zero stays zero."""
+    """The mean to which margins are shifted. Without one, they are only scaled, and zero stays zero."""
     deviation: float = Field(gt=0)
-    """The standard deviation that margins are brought to."""
+    """The standard deviation to which margins are scaled."""
 
 
 class OptimiserConfig(Strict):
-    """The paper's optimiser is Adam at 7e-6."""
+    """The optimiser. The paper's is Adam with a learning rate of 7e-6."""
 
     name: Literal["adam", "adamw"] = "adam"
     """The optimiser."""
@@ -48,42 +48,42 @@ class OptimiserConfig(Strict):
     epsilon: float = Field(default=1e-8, gt=0)
     """Adam's epsilon."""
     clip_norm: float | None = Field(default=None, gt=0)
-    """The norm that gradients are cut to; `null` does not cut them."""
+    """The largest norm of the gradients, which are clipped to it; `null` does not clip."""
 
 
 class ScheduleConfig(Strict):
-    """The learning rate's course."""
+    """The schedule of the learning rate."""
 
     name: Annotated[str, name_of("schedules")] = "constant"
-    """The course after the warm-up."""
+    """The schedule after the warm-up."""
     warmup_steps: int = Field(default=1_000, ge=0)
-    """Steps in which the rate grows from 0 to the highest."""
+    """The number of warm-up steps, in which the rate grows from 0 to the highest."""
     floor: float = Field(default=0.0, ge=0, le=1)
-    """The share of the highest rate at which a decay ends."""
+    """The end of a decay, as a share of the highest rate."""
 
 
 class ValidationConfig(Strict):
     """Early stopping on approximate retrieval (paper, Section 4.3)."""
 
     every: Positive = 4_000
-    """Steps from one evaluation to the next."""
+    """The number of steps between evaluations."""
     patience: Positive = 30
-    """Evaluations without a new best value after which training stops."""
+    """Training stops after this number of evaluations without a new best value."""
     measure: str = "nDCG@10"
-    """The measure that decides, by ir-measures' name."""
+    """The measure that decides when to stop, by ir-measures' name."""
 
 
 class CheckpointConfig(Strict):
-    """How often the whole state is saved, and how many states are kept beside the best."""
+    """How often the complete state is saved, and how many states are kept besides the best one."""
 
     every: Positive = 1_000
-    """Steps from one checkpoint to the next."""
+    """The number of steps between checkpoints."""
     keep: Positive = 2
-    """Checkpoints that are kept beside the best one."""
+    """The number of checkpoints to keep, besides the best one."""
 
 
 class RunConfig(Recipe):
-    """All of one training run but the model, what it learns from, and its losses. Paths: from the working directory.
+    """The settings that all training runs have. Relative paths begin at the working directory.
 
     Attributes:
         RESCALE: the key that rescales teachers' margins.
@@ -98,64 +98,65 @@ class RunConfig(Recipe):
     optimiser: OptimiserConfig = OptimiserConfig()
     """The optimiser."""
     schedule: ScheduleConfig = ScheduleConfig()
-    """The learning rate's course."""
+    """The schedule of the learning rate."""
     validation: ValidationConfig = ValidationConfig()
     """Early stopping."""
     checkpoint: CheckpointConfig = CheckpointConfig()
-    """The states that are saved on the way."""
+    """The checkpoints."""
     batch_size: int = Field(default=32, ge=2)
-    """Queries in a batch, each with a positive and a negative."""
+    """The number of queries in a batch, each with a positive and a negative."""
     accumulate: Positive = 1
-    """Batches that make one step of the optimiser. Their gradients are averaged."""
+    """The number of batches in one step of the optimiser. Their gradients are averaged."""
     max_steps: Positive | None = None
-    """Steps after which training ends; `null` leaves that to early stopping."""
+    """The number of steps after which training ends; with `null`, early stopping decides."""
     gradient_cache: bool = False
-    """Compute a batch in parts, with the gradients of the whole batch: large batches in little memory."""
+    """Compute a batch in parts, with the same gradients as for the whole batch. This allows large batches in little
+    memory."""
     tokens_per_forward: Positive | None = None
-    """Tokens that go through the model at once; `null` is 2,048 on CPUs and 32,768 on GPUs."""
+    """The number of tokens that the model computes at once; `null` is 2,048 on CPUs and 32,768 on GPUs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """The number format of training; `auto` is bf16 where the machine multiplies it (fp16 on older GPUs), else fp32."""
+    """The number format of training; `auto` is bf16 if the hardware supports it (fp16 on older GPUs), else fp32."""
     device: str = "auto"
-    """The device: `cpu`, `cuda:0`, …; `auto` takes a GPU if there is one."""
+    """The device: `cpu`, `cuda:0`, …; `auto` is a GPU if one exists, or else the CPU."""
     seed: int = Field(default=208_973_249, ge=0, lt=2**63)
-    """The seed of all that is random."""
+    """The random seed."""
     workers: int = Field(default=1, ge=0)
-    """Processes that compose batches ahead; 0 composes them in between."""
+    """The number of processes that prepare batches in advance; with 0, training prepares each itself."""
     log_every: Positive = 10
-    """Steps from one line of `metrics.jsonl` to the next."""
+    """The number of steps between lines of `metrics.jsonl`."""
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.max_steps is None and self.data.validation is None:
             raise ValueError("training would never end: give max_steps, or data.validation for early stopping")
         if self.schedule.name in {"cosine", "linear"} and self.max_steps is None:
-            raise ValueError(f"schedule.name {self.schedule.name} needs max_steps: else it has no end to go down to")
+            raise ValueError(f"schedule.name {self.schedule.name} needs max_steps: its decay must have an end")
         return self
 
 
 class StudentConfig(Strict):
-    """Where training starts, and how texts become vectors. Token caps count special tokens."""
+    """The student's start, and how its texts become vectors. Token limits count special tokens."""
 
     model: str
     """The model to start from: a folder, a hub id, an encoder card, or `pkg:PACKAGE/FOLDER`."""
     pooling: Pooling = "cls"
-    """How the vectors of a text's tokens become the text's vector; causal models need `last`."""
+    """How the vectors of a text's tokens become the text's vector. Causal models need `last`."""
     normalise: bool = False
     """Divide vectors by their length."""
     query_prefix: str = ""
-    """Text that is put before each query."""
+    """Text that comes before each query."""
     passage_prefix: str = ""
-    """Text that is put before each passage."""
+    """Text that comes before each passage."""
     query_max_length: int = Field(default=30, ge=3)
-    """Tokens of a query that are kept."""
+    """The most tokens of a query."""
     passage_max_length: int = Field(default=200, ge=3)
-    """Tokens of a passage that are kept."""
+    """The most tokens of a passage."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    """The model's dropout; `null` leaves it as the model's own config.json says."""
+    """The dropout rate; `null` is the one in the model's config.json."""
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
-    """The dropout of attention; `null` leaves it as the model's own config.json says."""
+    """The dropout rate of attention; `null` is the one in the model's config.json."""
     allow_bin: bool = False
-    """Accept weights in `pytorch_model.bin`, a pickle. No code in it is run."""
+    """Accept weights in `pytorch_model.bin`, a pickle file. Its code is not run."""
 
 
 class DataConfig(RunData):
@@ -167,7 +168,7 @@ class DataConfig(RunData):
 
     @property
     def clusters_file(self) -> Path | None:
-        """The clusters, in whose place the folder that `tasb cluster` made may be named."""
+        """The file of the clusters; `clusters` may also name its folder."""
         folder = self.clusters is not None and self.clusters.is_dir()
         return self.clusters / "clusters.tsv" if folder and self.clusters else self.clusters
 
@@ -178,9 +179,9 @@ class SamplingConfig(Strict):
     strategy: Annotated[str, name_of("samplings")] = "tas-balanced"
     """The way in which queries and their pairs are chosen."""
     clusters_per_batch: Positive = 1
-    """Clusters that a batch's queries come from (the paper's n)."""
+    """The number of clusters that a batch's queries come from (the paper's n)."""
     bins: Positive = 10
-    """Bins that the margins of a query's pairs are divided into (the paper's h)."""
+    """The number of bins for the margins of a query's pairs (the paper's h)."""
     binning: Annotated[str, name_of("binnings")] = "equal-width"
     """The way in which margins are divided into bins; the paper's is `equal-width`."""
     lowest_margin: float | None = None
@@ -190,19 +191,19 @@ class SamplingConfig(Strict):
 
 
 class LossConfig(Strict):
-    """Pairwise + alpha times in-batch (paper, Eq. 8)."""
+    """The loss: pairwise loss + alpha times in-batch loss (paper, Eq. 8)."""
 
     pairwise: PairwiseLossName | None = "margin-mse"
-    """The loss of a query's own pair; `null` for none. `ranknet` needs only labels, no scores."""
+    """The loss on each query's own pair; `null` for none. `ranknet` needs only labels, and no scores."""
     in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
-    """The loss of a query with all passages of the batch; `null` for none. `margin-mse` is a mean, `margin-mse-eq7` the
-    paper's sum."""
+    """The loss on each query with all passages of the batch; `null` for none. `margin-mse` is a mean, `margin-mse-eq7`
+    the paper's sum."""
     alpha: float = Field(default=0.75, ge=0)
     """The factor of the in-batch loss."""
 
 
 class TeacherVectors(Strict):
-    """Folders that `tasb encode` made of the pairs' texts, or of more; a side without one is encoded by training."""
+    """Folders of the teacher's vectors, from `tasb encode`. Training encodes a side without a folder."""
 
     queries: Path | None = None
     """The folder of the queries' vectors."""
@@ -211,32 +212,32 @@ class TeacherVectors(Strict):
 
     @property
     def complete(self) -> bool:
-        """Whether no model is needed."""
+        """True if no model is needed."""
         return self.queries is not None and self.passages is not None
 
 
 class TeacherConfig(Strict):
-    """The in-batch teacher, a bi-encoder or a ColBERT, and the scale that both teachers' margins are brought to."""
+    """The in-batch teacher, a bi-encoder or a ColBERT, and the scale of both teachers' margins."""
 
     in_batch: str | None = None
     """The teacher of the in-batch loss: an encoder's name, or a ColBERT's folder or hub id."""
     kind: Annotated[str, name_of("in-batch-teachers")] | None = None
-    """How the teacher scores a batch; `null` decides by the model."""
+    """How the teacher scores a batch; `null` chooses by the model."""
     vectors: TeacherVectors | None = None
-    """Vectors that the teacher has made already."""
+    """Vectors that the teacher made before."""
     precompute: Literal["auto", "always", "never"] = "auto"
-    """When a bi-encoder teacher encodes: `always` is all texts before the start, `never` is batch by batch, and `auto`
-    is the first where that is less work."""
+    """When a bi-encoder teacher encodes: `always` encodes all texts before training, `never` encodes batch by batch,
+    and `auto` chooses the one with less work."""
     token_cache_gb: float | None = Field(default=None, gt=0)
     """Disk space in GB for a ColBERT's token vectors; `null` keeps none."""
     rescale: MarginsConfig | None = None
-    """The scale that the margins of both teachers are brought to."""
+    """The scale of both teachers' margins."""
     allow_bin: bool = False
-    """Accept weights in `pytorch_model.bin`, a pickle. No code in it is run."""
+    """Accept weights in `pytorch_model.bin`, a pickle file. Its code is not run."""
 
 
 class TrainConfig(RunConfig):
-    """All of one training run of a student."""
+    """The configuration of `tasb train`."""
 
     RESCALE: ClassVar[str] = "teacher.rescale"
 
@@ -269,37 +270,37 @@ class TrainConfig(RunConfig):
 
 
 class TeacherModel(Strict):
-    """Where training starts. Token caps count special tokens, and each side's own."""
+    """The model where a teacher's training starts. Token limits count special tokens, for each side by itself."""
 
     model: str
     """The model to start from: a folder or a hub id."""
     query_max_length: int = Field(default=30, ge=3)
-    """Tokens of a query that are kept."""
+    """The most tokens of a query."""
     passage_max_length: int = Field(default=200, ge=3)
-    """Tokens of a passage that are kept."""
+    """The most tokens of a passage."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    """The model's dropout; `null` leaves it as the model's own config.json says."""
+    """The dropout rate; `null` is the one in the model's config.json."""
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
-    """The dropout of attention; `null` leaves it as the model's own config.json says."""
+    """The dropout rate of attention; `null` is the one in the model's config.json."""
     allow_bin: bool = False
-    """Accept weights in `pytorch_model.bin`, a pickle. No code in it is run."""
+    """Accept weights in `pytorch_model.bin`, a pickle file. Its code is not run."""
 
 
 class ColBertModel(TeacherModel):
-    """With what its compressor and its queries look like.
+    """A ColBERT, with its vectors' length and its queries' [MASK] tokens.
 
-    Unless they are given, a ColBERT that is taught further keeps its own, and a new one has a dimension of 128 and 8
-    [MASK] tokens.
+    By default, a ColBERT that is trained further keeps its own, and a new one has a dimension of 128 and 8 [MASK]
+    tokens.
     """
 
     dimension: int | None = Field(default=None, ge=1)
-    """Numbers of a token's vector."""
+    """The length of a token's vector."""
     query_masks: int | None = Field(default=None, ge=0)
-    """[MASK] tokens that are put behind a query."""
+    """The number of [MASK] tokens after a query."""
 
 
 class TeachConfig(RunConfig):
-    """All of one training run of a teacher. Batches are random: clusters are for the student."""
+    """The configuration of `tasb teach`. Batches are random, because clusters are for the student."""
 
     RESCALE: ClassVar[str] = "rescale"
 
@@ -308,7 +309,7 @@ class TeachConfig(RunConfig):
     loss: PairwiseLossName
     """The loss."""
     rescale: MarginsConfig | None = None
-    """The scale that the margins of the teacher's own teacher are brought to."""
+    """The scale of the margins of the teacher's own teacher."""
 
     @model_validator(mode="after")
     def _rescales_margins(self) -> Self:
@@ -318,7 +319,7 @@ class TeachConfig(RunConfig):
 
 
 class TeachCatConfig(TeachConfig):
-    """The training of a BERT_CAT: RankNet on triples, as the paper's teachers; or Margin-MSE on a teacher's scores."""
+    """The training of a BERT_CAT: RankNet on triples, as in the paper, or Margin-MSE on scores."""
 
     loss: PairwiseLossName = "ranknet"
     """The loss: RankNet learns from labels, Margin-MSE from scores."""
