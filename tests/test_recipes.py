@@ -162,7 +162,7 @@ def test_a_users_fusion_and_overrides(tmp_path, monkeypatch):
         ("{kind: dense}", "a dense input needs `encoder`"),
         ("{kind: bm25, encoder: tasb}", "takes no `encoder`"),
         ("{kind: run, k1: 0.9, b: 0.4}", "takes no `k1` and `b`"),
-        ("{kind: bm25, k1: 0.9}", "both of `k1` and `b`"),
+        ("{kind: bm25, k1: 0.9}", "both `k1` and `b`"),
         ("{kind: bm25, weight: .nan}", "finite"),
         ("{kind: splade}", "'dense', 'bm25'"),
     ],
