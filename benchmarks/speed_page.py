@@ -1,9 +1,9 @@
-"""Make the tables of docs/speed.md from docs/speed/*.json: a column for each kind of processor.
+"""Make the tables of docs/speed.md, and the chart docs/speed.svg, from docs/speed/*.json.
 
     cp bench-out/PROCESSOR.json docs/speed/    # what `make bench` wrote
     python benchmarks/speed_page.py
 
-Columns of processors that are not at hand stay as they were. The text around the tables is kept.
+Each kind of processor has a column, and a part of the chart. The text around the tables is kept.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from every_benchmark import state
 from marked_page import with_results
 from measuring import ROOT, formatted, short
+from speed_chart import FILES, PICTURE, panels, picture
 
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.tables import markdown_table
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 
-PAGE, FILES = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed"
+PAGE = ROOT / "docs" / "speed.md"
 
 
 class Shown(NamedTuple):
@@ -73,17 +74,20 @@ TABLES = (
 
 
 def main() -> int:
-    """Write the page, or with --check compare it."""
+    """Write the page and the chart, or with --check compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is another one")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if the page or the chart is another one"
+    )
     check = parser.parse_args().check
     text = PAGE.read_text(encoding="utf-8")
-    made = with_results(text, tables(documents(FILES)))
-    if not check:
-        write_whole(PAGE, made)
-    elif made != text:
-        print(f"{PAGE} is not what benchmarks/speed_page.py makes of {FILES}")
-        return 1
+    made = {PAGE: with_results(text, tables(documents(FILES))), PICTURE: picture(list(panels()))}
+    for path, wanted in made.items():
+        if not check:
+            write_whole(path, wanted)
+        elif not path.is_file() or path.read_text(encoding="utf-8") != wanted:
+            print(f"{path} is not what benchmarks/speed_page.py makes of {FILES}")
+            return 1
     return 0
 
 
@@ -158,7 +162,8 @@ def settings(benchmark: str, found: Sequence[Document]) -> str:
         notes = [note for note in result.get("notes", []) if "\n" not in note]
         left_out = [f"skipped {each}" for each in result.get("skipped", [])]
         broke = [f"broke: {result['broke']}"] if state(result) == "broke" else []
-        lines.append(f"* {_name(document)}: {'; '.join([', '.join(given), *notes, *left_out, *broke])}")
+        said = filter(None, [", ".join(given), *notes, *left_out, *broke])
+        lines.append(f"* {_name(document)}: {' '.join(map(_sentence, said))}")
     return "\n".join(lines)
 
 
@@ -174,6 +179,10 @@ def _cell(shown: Shown, result: Document, name: str) -> str:
 
 def _name(document: Document) -> str:
     return str(document["machine"]["processor"])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 def _setting(value: Any) -> str:

@@ -7,7 +7,6 @@ join them, pages that nobody types are added (`reference.py`), and links are tur
 from __future__ import annotations
 
 import html
-import json
 import posixpath
 import re
 import sys
@@ -18,8 +17,11 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from pymdownx.slugs import slugify
 
-sys.path.insert(0, str(Path(__file__).parent))  # a hook is loaded by its path; its neighbour is imported
+# A hook is loaded by its path. It imports its neighbour, and the chart of the benchmarks.
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parent))
 import reference
+import speed_chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 # Files of the repository that are pages of the site, and what they are called there.
 FROM_ELSEWHERE = {
+    "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "encoders/README.md": "encoder-cards.md",
     "fusion/README.md": "fusion-recipes.md",
@@ -37,7 +40,7 @@ FROM_ELSEWHERE = {
     "regressions/data/README.md": "trec-dl.md",
     "pyserini_tasb/formats/cacm/README.md": "cacm.md",
 }
-SITE_OF = FROM_ELSEWHERE | reference.SHOWN
+SITE_OF = FROM_ELSEWHERE | reference.SHOWN | reference.KEYS_OF
 REPOSITORY_OF = {site: repository for repository, site in FROM_ELSEWHERE.items()}
 
 
@@ -69,11 +72,12 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         # GitHub lets a block of code or a list begin right below a line; Python-Markdown asks for an empty line.
         is_code = part.startswith("```")
         parts[number] = f"\n{part}\n" if is_code else BEFORE_LIST.sub(r"\g<0>\n", with_links_of_site(part, here))
-    return "".join(parts).replace("<!-- speed beside Pyserini -->", "\n".join(speed_charts()))
+    return PICTURE_OF_SPEED.sub(lambda _: "\n".join(speed_charts()), "".join(parts))
 
 
 FENCED = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"(?<=\]\()[^)\s#:]+(?=[)#])")
+LINK = re.compile(r"(?<=\]\()(?:[^)\s#:]+\.py#\w+(?=\))|[^)\s#:]+(?=[)#]))")
+PICTURE_OF_SPEED = re.compile(r"^!\[.*\]\(speed\.svg\)$", re.MULTILINE)
 BEFORE_LIST = re.compile(r"^(?![*-] |\s|\d+\. ).*\S.*\n(?=([*-]|\d+\.) )", re.MULTILINE)
 
 
@@ -94,7 +98,7 @@ def site_of(repository: str) -> str:
 
 
 def on_page_content(content: str, page: Page, files: Files, **_: Any) -> str:
-    """Link pages that help texts and docstrings mention by their files."""
+    """Keep options on one line, and link pages that help texts and docstrings mention by their files."""
 
     def linked(mention: re.Match[str]) -> str:
         target = files.get_file_from_path(site_of(mention[0]))
@@ -102,45 +106,26 @@ def on_page_content(content: str, page: Page, files: Files, **_: Any) -> str:
             raise PluginError(f"{page.file.src_uri} mentions {mention[0]}, which is no page")
         return f'<a href="{target.url_relative_to(page.file)}">{mention[0]}</a>'
 
+    content = INLINE_CODE.sub(lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), content)
     return MENTION.sub(linked, content) if page.file.src_uri in reference.pages() else content
 
 
+INLINE_CODE = re.compile(r"(?<!</span>)<code>[^<]*</code>")  # in a block, an empty <span> stands before it
+OPTION = re.compile(r"(?<![\w-])--[a-z0-9][\w-]*")
 MENTION = re.compile(r"(?<![\w/.])(docs/[\w-]+|(encoders|fusion|regressions)/README)\.md")
 
 
-# What the chart of the first page shows: row of the benchmarks, and what readers call it.
-OTHERS = {
-    "Pyserini": "Pyserini",
-    "sentence-transformers torch": "sentence-transformers",
-    "OpenVINO fp32": "OpenVINO, fp32",
-    "OpenVINO bf16": "OpenVINO, bf16",
-}
-OURS = {"onnx fp32": "ours, fp32", "torch bf16": "ours, bf16", "onnx int8": "ours, int8"}
-BENCHMARKS = {"encode": "Passages", "query_latency": "One query"}
-
-
 def speed_charts() -> Iterator[str]:
-    """Bars of docs/speed/*.json, as HTML: how many times as fast as Pyserini."""
-    yield '<p>How many times as fast as Pyserini it encodes:</p><div class="speed" markdown="0">'
-    for path in sorted((ROOT / "docs" / "speed").glob("*.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        measured = {name: document["benchmarks"][name]["rows"] for name in BENCHMARKS}
-        times = {name: {row: median_of(cells) for row, cells in rows.items()} for name, rows in measured.items()}
-        longest = max(times[name].get(row, 0) for name in BENCHMARKS for row in OTHERS | OURS)
-        machine = document["machine"]
-        yield f"<figure><figcaption>{html.escape(machine['processor'])}, {machine['cores']} cores</figcaption>"
-        for name, title in BENCHMARKS.items():
+    """The bars of docs/speed.svg as HTML, which a phone can read: how many times as fast as Pyserini."""
+    yield '<div class="speed" markdown="0">'
+    for panel in speed_chart.panels():
+        yield f"<figure><figcaption>{html.escape(panel.title)}</figcaption>"
+        for title, bars in panel.groups.items():
             yield f'<table class="bars"><caption>{title}</caption>'
-            for row, label in (OTHERS | OURS).items():
-                if row in times[name]:
-                    value, ours = times[name][row], ' class="ours"' if row in OURS else ""
-                    bar = f'<span style="width: {value / longest:.1%}"></span>'
-                    yield f'<tr{ours}><th scope="row">{label}</th><td>{bar}</td><td>{value:.1f}×</td></tr>'
+            for bar in bars:
+                ours = ' class="ours"' if bar.ours else ""
+                drawn = f'<span style="width: {bar.value / panel.longest:.1%}"></span>'
+                yield f'<tr{ours}><th scope="row">{bar.label}</th><td>{drawn}</td><td>{bar.text}</td></tr>'
             yield "</table>"
         yield "</figure>"
     yield "</div>"
-
-
-def median_of(cells: dict[str, Any]) -> float:
-    """The benchmark's ratio to Pyserini: a median beside the least and the most of its rounds."""
-    return float(cells["times Pyserini"][0])

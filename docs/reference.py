@@ -54,6 +54,13 @@ SCHEMAS: dict[str, tuple[str, type[BaseModel] | dict[str, type[BaseModel]]]] = {
     "teach": ("Training of teachers", {"BERT_CAT": TeachCatConfig, "ColBERT": TeachColBertConfig}),
     "study": ("Studies", StudyConfig),
 }
+# Links to a model in its file, such as `pyserini_tasb/recipes/types.py#EncoderCard`, and where the site has its keys.
+KEYS_OF = {
+    f"{model.__module__.replace('.', '/')}.py#{model.__name__}": f"reference/yaml/{page}.md{anchor}"
+    for page, (_, files) in SCHEMAS.items()
+    for number, (kind, model) in enumerate((files if isinstance(files, dict) else {"": files}).items())
+    for anchor in [f"#{kind.lower().replace(' ', '-')}" if number else ""]
+}
 # Files that pages link to and a reader wants to see, and the pages that show them.
 SHOWN = {
     "benchmarks/ablation.yaml": "reference/ablation-yaml.md",
@@ -76,7 +83,7 @@ def pages() -> dict[str, str]:
 
 
 def navigation() -> list[dict[str, Any]]:
-    """The part of the navigation that leads to these pages, and to what explains their files."""
+    """The part of the navigation that leads to these pages."""
     return [
         {
             "Verbs": [
@@ -90,13 +97,6 @@ def navigation() -> list[dict[str, Any]]:
         {"Python objects": "reference/objects.md"},
         {"Names": "reference/names.md"},
         {"YAML files": [{title: f"reference/yaml/{name}.md"} for name, (title, _) in SCHEMAS.items()]},
-        {
-            "About YAML files": [
-                {"Encoder cards": "encoder-cards.md"},
-                {"Fusion recipes": "fusion-recipes.md"},
-                {"Regressions": "regression-files.md"},
-            ]
-        },
         {
             "Examples": [
                 {"A study": SHOWN["benchmarks/ablation.yaml"]},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +43,19 @@ def own_recipes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Shipped cards say `auto`, which exports models; tests of back ends take this away again.
         environment.setenv("PYSERINI_TASB_BACKEND", "torch")
         yield
+
+
+def explained_keys(model: type) -> set[str]:
+    """The keys of a pydantic model that have a docstring below them."""
+    found = set()
+    for owner in model.__mro__:
+        if "model_fields" in dir(owner) and owner.__module__.startswith("pyserini_tasb"):
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+            for field, below in zip(body.body, body.body[1:], strict=False):
+                match field, below:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str())):
+                        found.add(name)
+    return found
 
 
 @dataclass(frozen=True)

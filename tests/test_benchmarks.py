@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 # Parts of benchmarks, and studies, which take hours, count no time, or need vectors that take hours.
 PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers"}
-PARTS |= {"random_distilbert", "real_texts", "speed_page"}
+PARTS |= {"random_distilbert", "real_texts", "speed_chart", "speed_page"}
 STUDIES = {"rerank_depths", "trained_compression", "walks"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("*.py"))
 
@@ -335,6 +335,20 @@ def test_the_page_is_what_the_files_say(benchmark_module):
     page = benchmark_module("speed_page")
     text = (ROOT / "docs" / "speed.md").read_text()
     assert page.with_results(text, page.tables(page.documents(ROOT / "docs" / "speed"))) == text
+
+
+def test_the_chart_is_what_the_files_say(benchmark_module):
+    chart = benchmark_module("speed_chart")
+    text = chart.PICTURE.read_text()
+    assert text == chart.picture(list(chart.panels()))
+    shown = re.findall(r">([\d.]+)×<", text)  # noqa: RUF001
+    measured = [json.loads(path.read_text())["benchmarks"] for path in sorted((ROOT / "docs" / "speed").glob("*.json"))]
+    for benchmarks, processor in zip(measured, text.split('font-size="13"')[1:], strict=True):
+        for name in ("encode", "query_latency"):
+            for row in ("Pyserini", "onnx int8"):
+                ratio, *_ = benchmarks[name]["rows"][row]["times Pyserini"]
+                assert f">{ratio:.1f}×<" in processor  # noqa: RUF001
+    assert len(shown) == text.count("<rect")
 
 
 def test_a_new_column_leaves_the_others_as_they_were(benchmark_module):

@@ -1,4 +1,4 @@
-"""The programs that README.md, docs/python.md and docs/extend.md show, run as they stand there."""
+"""README.md is short, and the programs that it and other pages show run as they stand there."""
 
 from __future__ import annotations
 
@@ -19,16 +19,42 @@ from tests.training.conftest import training_set  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+FIRST_SEARCH = (ROOT / "docs" / "first-search.md").read_text()
 PYTHON_PAGE = (ROOT / "docs" / "python.md").read_text()
 EXTEND_PAGE = (ROOT / "docs" / "extend.md").read_text()
 PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = re.findall(PROGRAM, README)
 STEPS = 400
 
 
-def program_with(text):
-    (program,) = [program for program in PROGRAMS if text in program]
+def program_of(page, text):
+    (program,) = [program for program in re.findall(PROGRAM, page) if text in program]
     return program
+
+
+def test_it_has_fewer_than_900_words():
+    assert len(README.split()) < 900
+
+
+@pytest.mark.parametrize(
+    ("wanted", "where"),
+    [
+        ("use my own model", "encoders/README.md"),
+        ("fuse", "docs/fusion.md"),
+        ("train", "docs/train.md"),
+        ("cite", "#cite"),
+    ],
+)
+def test_what_readers_want_is_on_the_first_screen(wanted, where):
+    first_screen = README[: README.index("![")]
+    (row,) = [line for line in first_screen.splitlines() if line.startswith(f"| **{wanted}")]
+    assert f"]({where})" in row
+    assert len(first_screen.split()) < 200
+
+
+def test_it_cites_the_paper():
+    citation = README[README.index("## Cite") :]
+    for part in ("@inproceedings", "Efficiently Teaching an Effective Dense Retriever", "10.1145/3404835.3462891"):
+        assert part in citation
 
 
 @pytest.fixture
@@ -59,10 +85,10 @@ def research(tmp_path, collection, monkeypatch):
 
 
 def test_from_pairs_to_a_comparison(research, capsys):
-    program = program_with("tasb.pairs(")
+    program = program_of(PYTHON_PAGE, "tasb.pairs(")
     assert f'"max_steps": {STEPS},' in program
     names = {}
-    exec(compile(program.replace(f'"max_steps": {STEPS}', '"max_steps": 3'), "README.md", "exec"), names)  # noqa: S102
+    exec(compile(program.replace(f'"max_steps": {STEPS}', '"max_steps": 3'), "docs/python.md", "exec"), names)  # noqa: S102
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed if line][:4] == ["run", "bm25", "mine", "both"]
     assert names["model"].encoder == "tasb:mine"
@@ -70,10 +96,22 @@ def test_from_pairs_to_a_comparison(research, capsys):
     assert names["dense"].hits == 10 * len((research / "documents" / "all.jsonl").read_text().splitlines())
 
 
+def test_ten_lines_of_python(research, capsys):
+    program = program_of(README, "tasb.show(")
+    assert len(program.strip().splitlines()) <= 10
+    for name, where in (("test.tsv", "queries.tsv"), ("test.qrels", "qrels.txt")):
+        (research / where).write_text((research / name).read_text())
+    topic = (research / "queries.tsv").read_text().partition("\t")[0]
+    exec(compile(program.replace("topic=1,", f"topic={topic!r},"), "README.md", "exec"), {})  # noqa: S102
+    table, _, shown = capsys.readouterr().out.partition("\n\n")
+    assert [line.split()[0] for line in table.splitlines()] == ["run", "bm25", "dense", "both"]
+    assert topic in shown
+
+
 def test_a_vector_from_a_text(capsys):
-    program = program_with("TasbDocumentEncoder")
-    exec(compile(program, "README.md", "exec"), {})  # noqa: S102
-    printed = README[README.index(program) + len(program) :].split("```")[2]
+    program = program_of(FIRST_SEARCH, "TasbDocumentEncoder")
+    exec(compile(program, "docs/first-search.md", "exec"), {})  # noqa: S102
+    printed = FIRST_SEARCH[FIRST_SEARCH.index(program) + len(program) :].split("```")[2]
     assert capsys.readouterr().out.split() == printed.split()
 
 
@@ -137,8 +175,8 @@ def test_the_page_about_extension_has_every_axis():
 
 def test_what_is_installed_first_comes_from_a_clone_while_the_package_is_not_published():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    first = re.search(r"^```\n(.*?) +#", README, re.MULTILINE)[1]
-    assert first == "pip install '.[cpu]'"
+    for page in (README, (ROOT / "docs" / "install.md").read_text()):
+        assert re.search(r"^```\n(.*?) +#", page, re.MULTILINE)[1] == "pip install '.[cpu]'"
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "pyserini_tasb").rglob("*.py")]
     for page in pages:
         for requirement, extra in re.findall(r"pip install (?:-e )?'(\.|pyserini-tasb)\[(\w+)\]'", page.read_text()):

@@ -14,6 +14,7 @@ from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.lookup import encoder_card, fusion_recipe
 from pyserini_tasb.recipes.types import EncoderCard, FusionRecipe, Regression
 from tests.command_line import tasb, tasb_raising
+from tests.conftest import explained_keys
 
 KINDS = {"encoders": EncoderCard, "fusion": FusionRecipe, "regressions": Regression}
 
@@ -43,9 +44,11 @@ def test_the_worked_example_in_each_folder_is_valid(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_key_is_explained_in_the_folders_readme(kind):
+def test_every_key_is_explained_below_it_and_the_folders_readme_leads_there(kind):
+    model = KINDS[kind]
     readme = (lookup.own_folder(kind) / "README.md").read_text()
-    assert {key for key in KINDS[kind].model_fields if f"`{key}`" not in readme} == set()
+    assert f"(../{model.__module__.replace('.', '/')}.py#{model.__name__})" in readme
+    assert set(model.model_fields) - explained_keys(model) == set()
 
 
 def test_shipped_encoders(tmp_path, monkeypatch):

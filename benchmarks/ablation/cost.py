@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MEASURED = ("none", "pairwise", "in-batch", "both")
 NAMES = {
-    "none": "labels alone (RankNet)",
+    "none": "labels only (RankNet)",
     "pairwise": "pairwise, scores from the store",
     "in-batch": "ColBERT in the batch",
     "both": "both",
@@ -72,7 +72,7 @@ def main() -> None:
     for batch in ("b32", "b96"):
         with tempfile.TemporaryDirectory() as folder:
             lines += measured(arguments, batch, folder)
-    print(markdown_table(["supervision", "batch", "ms a sample", "of labels alone"], lines))
+    print(markdown_table(["supervision", "batch", "ms a sample", "of labels only"], lines))
 
 
 def measured(arguments: argparse.Namespace, batch: str, folder: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The results in docs/ablation.md, out of what run.py left, in Markdown.
+"""The results in docs/ablation-tables.md, out of what run.py left, in Markdown.
 
 python benchmarks/ablation/results.py FOLDER
 """
@@ -6,7 +6,6 @@ python benchmarks/ablation/results.py FOLDER
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,15 +29,14 @@ def main() -> None:
     folder = parser.parse_args().folder
     table = (folder / "study" / "table.md").read_text(encoding="utf-8")
     parts = [
-        "### Every model",
-        # Its own title and description are the page's; its sections stand one level lower here.
-        re.sub(r"^## ", "### ", table, flags=re.MULTILINE).split("\n\n", 2)[2].strip(),
+        "## Every model",
+        table.split("\n\n", 2)[2].strip(),  # without its own title and description
         f"![nDCG@10 of all cells, and of the models beside them]({PICTURE})",
-        "### Share of the gap to all-MiniLM",
+        "## Share of the gap to all-MiniLM",
         gap_table(read_document(folder / "study")),
-        "### Cost of a sample",
+        "## Cost of a sample",
         (folder / "cost.md").read_text(encoding="utf-8").strip(),
-        "### Titled or raw",
+        "## Titled or raw",
         (folder / "formats.txt").read_text(encoding="utf-8").strip().replace("\n", "  \n"),
     ]
     print("\n\n".join(parts))

@@ -1,6 +1,6 @@
-"""The paper's ablation on a small scale: from MS MARCO passages to the tables and the picture of docs/ablation.md.
+"""The paper's ablation on a small scale: MS MARCO passages to the tables and the picture of docs/ablation-tables.md.
 
-    python benchmarks/ablation/run.py --msmarco DIR --output ablation --page docs/ablation.md
+    python benchmarks/ablation/run.py --msmarco DIR --output ablation --page docs/ablation-tables.md
 
 DIR has collection.tsv (all passages that TREC-DL 2019 and 2020 judge or that BM25 found), collection.dev_titled.tsv,
 dev_positives.jsonl, qrels.{dev.small,dl19,dl20}.txt and runs/. Negatives are mined, BERT_CAT and ColBERT are taught,
@@ -29,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--msmarco", required=True, type=Path, metavar="DIR")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="docs/ablation.md, to have the results written into")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="docs/ablation-tables.md, to have the results written into"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # the pipeline says what it runs
     java = find_java()

@@ -36,7 +36,7 @@ def draw_set(panel: Any, topics: TopicSet, linear: Tuned, own: float, other: flo
     weights = linear.search.weights()
     alphas, values = weights[:, 1].tolist(), linear.per_query(topics)(weights).mean(axis=0)
     panel.plot(alphas, values, color=colour, linewidth=1.6, label=topics.title)
-    panel.axhline(topics.tasb[linear.measure].mean(), color=colour, linewidth=1, linestyle=":", label="TAS-B alone")
+    panel.axhline(topics.tasb[linear.measure].mean(), color=colour, linewidth=1, linestyle=":", label="only TAS-B")
     for alpha, face, label in ((own, colour, f"tuned on {topics.title}"), (other, "white", "tuned on the other set")):
         value = values[alphas.index(alpha)]
         panel.plot([alpha], [value], "o", color=colour, markerfacecolor=face, markersize=7, label=label)

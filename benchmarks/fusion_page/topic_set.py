@@ -33,7 +33,7 @@ class TopicSet:
 
     Attributes:
         tables: the runs, TAS-B's and BM25's; `runs` are the same.
-        tasb: TAS-B alone, measure by measure; `bm25` likewise.
+        tasb: TAS-B by itself, measure by measure; `bm25` likewise.
     """
 
     name: str

@@ -46,7 +46,7 @@ def _against_tasb(base: PerQuery, rows: Sequence[Row], alphas: Sequence[str]) ->
     head = ["fusion", "alpha from", "alpha"]
     head += [text for measure in MEASURES for text in (measure, "minus TAS-B", "p", "p (Holm)")]
     alone = [text for measure in MEASURES for text in (f"{base[measure].mean():.4f}", "", "", "")]
-    lines = [["TAS-B alone", "", "", *alone]]
+    lines = [["only TAS-B", "", "", *alone]]
     for number, row in enumerate(rows):
         line = [row.fusion, row.source, alphas[number]]
         for measure in MEASURES:

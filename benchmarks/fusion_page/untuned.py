@@ -33,7 +33,7 @@ def untuned_tables(sets: Sequence[TopicSet]) -> list[str]:
         titles = " / ".join(topics.title for topics in sets)
         parts.append(f"{measure}, {titles}:\n\n{markdown_table(['', *NORMALISATIONS], lines)}")
     parts.append(
-        f"† differs from TAS-B alone, p < 0.05 (paired t-test, Holm-corrected for the {len(found[0])} fusions of one "
+        f"† differs from TAS-B, p < 0.05 (paired t-test, Holm-corrected for the {len(found[0])} fusions of one "
         "set and measure). `theoretical-min` takes 0 for the lowest score of both."
     )
     return parts

@@ -86,7 +86,8 @@ class EncoderCard(Recipe):
     """A folder (relative to the card if it begins with `.`), a hub id (`organisation/name`), or `pkg:PACKAGE/FOLDER`
     for weights inside an installed Python package."""
     pooling: Pooling = "cls"
-    """How the vectors of a text's tokens become the text's vector."""
+    """How the vectors of a text's tokens become the text's vector: `cls` is the first token's, as in TAS-B; `mean` is
+    the average; `last` is the last token's, for causal models. Your own is `module:name`."""
     normalise: bool = False
     """Divide vectors by their length, so that dot products are cosines."""
     query_prefix: str = ""
@@ -94,11 +95,12 @@ class EncoderCard(Recipe):
     passage_prefix: str = ""
     """Text that comes before each passage, unchanged."""
     query_max_length: int = Field(default=512, ge=3)
-    """The most tokens of a query, special tokens included."""
+    """The most tokens of a query, special tokens included. Pyserini's `--max-length` can lower it."""
     passage_max_length: int = Field(default=512, ge=3)
-    """The most tokens of a passage, special tokens included."""
+    """The most tokens of a passage, special tokens included. Pyserini's `--max-length` can lower it."""
     backend: Backend = "torch"
-    """The back end that computes vectors; `auto` is the fastest one on this machine."""
+    """The back end that computes vectors; `auto` is the fastest one on this machine. With `onnx`, the model is exported
+    when it is first used."""
     precision: Precision = "fp32"
     """The least accurate number format to use; `auto` is bf16. If it is slow on a machine, the next more accurate one
     is used."""
@@ -182,11 +184,13 @@ class FusionRecipe(Recipe):
     inputs: tuple[FusionInput, ...] = Field(min_length=2)
     """The rankings that are fused, in the order of `--runs`."""
     method: str
-    """The fusion method."""
+    """The fusion method: a name of `tasb list fusion-methods`, or your own, as `module:name`."""
     normalization: str = "none"
-    """The normalisation, which first makes the scores of the lists comparable."""
+    """The normalisation, which first makes the scores of the lists comparable: a name of `tasb list normalizations`, or
+    your own, as `module:name`."""
     missing: Literal["minimum", "zero", "theoretical", "drop", "nothing"] | None = None
-    """The score of a document that a list lacks; `drop` leaves the document out. The default is the method's own."""
+    """The score of a document that a list lacks: the list's lowest (`minimum`), 0 (`zero`), or that of the lowest
+    possible score (`theoretical`). `drop` leaves the document out. The default is the method's own."""
     rrf_k: float = Field(default=60, ge=0, allow_inf_nan=False)
     """The constant k of reciprocal rank fusion."""
     depth: int = Field(default=1000, ge=1)
@@ -250,7 +254,8 @@ class Source(Strict):
     date: dt.date | None = None
     """The day of the measurement."""
     checkpoints: tuple[str, ...] = ()
-    """The models behind the number, by hub id. A model without a hub id has a name, too."""
+    """The models behind the number, by hub id. A model without a hub id has a name, too. Under `expected`, they must be
+    exactly the models of the run."""
 
     @model_validator(mode="after")
     def _date_of_what_was_measured(self) -> Source:

@@ -106,16 +106,16 @@ class RunConfig(Recipe):
     batch_size: int = Field(default=32, ge=2)
     """The number of queries in a batch, each with a positive and a negative."""
     accumulate: Positive = 1
-    """The number of batches in one step of the optimiser."""
+    """The number of batches in one step of the optimiser. Their gradients are averaged."""
     max_steps: Positive | None = None
     """The number of steps after which training ends; with `null`, early stopping decides."""
     gradient_cache: bool = False
     """Compute a batch in parts, with the same gradients as for the whole batch. This allows large batches in little
     memory."""
     tokens_per_forward: Positive | None = None
-    """The number of tokens that the model computes at once; `null` chooses by the device."""
+    """The number of tokens that the model computes at once; `null` is 2,048 on CPUs and 32,768 on GPUs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """The number format of training; `auto` is bf16 if the hardware supports it."""
+    """The number format of training; `auto` is bf16 if the hardware supports it (fp16 on older GPUs), else fp32."""
     device: str = "auto"
     """The device: `cpu`, `cuda:0`, …; `auto` is a GPU if one exists, or else the CPU."""
     seed: int = Field(default=208_973_249, ge=0, lt=2**63)
@@ -140,7 +140,7 @@ class StudentConfig(Strict):
     model: str
     """The model to start from: a folder, a hub id, an encoder card, or `pkg:PACKAGE/FOLDER`."""
     pooling: Pooling = "cls"
-    """How the vectors of a text's tokens become the text's vector."""
+    """How the vectors of a text's tokens become the text's vector. Causal models need `last`."""
     normalise: bool = False
     """Divide vectors by their length."""
     query_prefix: str = ""
@@ -163,7 +163,8 @@ class DataConfig(RunData):
     """Folders and files that `tasb pairs`, `tasb validation-set` and `tasb cluster` made."""
 
     clusters: Path | None = None
-    """The clusters that `tasb cluster` made: the folder, or its file."""
+    """The clusters that `tasb cluster` made: the folder, or its file. The strategies `tas` and `tas-balanced` need
+    them."""
 
     @property
     def clusters_file(self) -> Path | None:
@@ -178,11 +179,11 @@ class SamplingConfig(Strict):
     strategy: Annotated[str, name_of("samplings")] = "tas-balanced"
     """The way in which queries and their pairs are chosen."""
     clusters_per_batch: Positive = 1
-    """The number of clusters that a batch's queries come from."""
+    """The number of clusters that a batch's queries come from (the paper's n)."""
     bins: Positive = 10
-    """The number of bins for the margins of a query's pairs."""
+    """The number of bins for the margins of a query's pairs (the paper's h)."""
     binning: Annotated[str, name_of("binnings")] = "equal-width"
-    """The way in which margins are divided into bins."""
+    """The way in which margins are divided into bins; the paper's is `equal-width`."""
     lowest_margin: float | None = None
     """The lowest teacher margin that a pair may have."""
     highest_margin: float | None = None
@@ -193,9 +194,10 @@ class LossConfig(Strict):
     """The loss: pairwise loss + alpha times in-batch loss (paper, Eq. 8)."""
 
     pairwise: PairwiseLossName | None = "margin-mse"
-    """The loss on each query's own pair; `null` for none."""
+    """The loss on each query's own pair; `null` for none. `ranknet` needs only labels, and no scores."""
     in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
-    """The loss on each query with all passages of the batch; `null` for none."""
+    """The loss on each query with all passages of the batch; `null` for none. `margin-mse` is a mean, `margin-mse-eq7`
+    the paper's sum."""
     alpha: float = Field(default=0.75, ge=0)
     """The factor of the in-batch loss."""
 
@@ -218,7 +220,7 @@ class TeacherConfig(Strict):
     """The in-batch teacher, a bi-encoder or a ColBERT, and the scale of both teachers' margins."""
 
     in_batch: str | None = None
-    """The teacher of the in-batch loss: an encoder's name, a folder or a hub id."""
+    """The teacher of the in-batch loss: an encoder's name, or a ColBERT's folder or hub id."""
     kind: Annotated[str, name_of("in-batch-teachers")] | None = None
     """How the teacher scores a batch; `null` chooses by the model."""
     vectors: TeacherVectors | None = None

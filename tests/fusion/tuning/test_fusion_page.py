@@ -1,4 +1,4 @@
-"""benchmarks/fusion_page/run.py: what docs/fusion.md shows is what it finds."""
+"""benchmarks/fusion_page/run.py: what docs/fusion-trec-dl.md shows is what it finds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, ROOT / "benchmarks" / "fusion_page" / "run.py"]
-PAGE = ROOT / "docs" / "fusion.md"
+PAGE = ROOT / "docs" / "fusion-trec-dl.md"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from topic_set import PerQuery, TopicSet
 
 
-def alone_table(sets: Sequence[TopicSet]) -> str:
+def one_run_table(sets: Sequence[TopicSet]) -> str:
     head = ["", *(f"{topics.title} {column}" for topics in sets for column in (*MEASURES, "span of scores"))]
     lines = [
         ["TAS-B", *(cell for topics in sets for cell in _cells(topics, topics.tasb, 0))],
