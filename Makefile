@@ -6,6 +6,7 @@ TORCH ?=
 ARGS ?=
 JOBS ?= 2
 EXAMPLES ?= 3000
+PYTHONS ?= 3.11 3.12 3.13
 
 CANDIDATES := python3 python3.13 python3.12 python3.11
 SUITABLE := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -23,7 +24,7 @@ PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 unexport PYTHONDONTWRITEBYTECODE
 # Two pips in one environment would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test test-plugin fuzz bench docs check clean
+.PHONY: help demo test test-plugin fuzz bench docs check release clean
 
 help:
 	@echo "make demo         install into $(VENV), then train on CACM and search it; results in $(DEMO)"
@@ -33,9 +34,11 @@ help:
 	@echo "make bench        every benchmark, each in about two minutes or less; JSON and a table in bench-out; ARGS='--only encode'"
 	@echo "make docs         the documentation as a site in the folder site"
 	@echo "make check        ruff and mypy"
+	@echo "make release      build in dist what PyPI takes, and try it on PYTHONS; upload nothing"
 	@echo "make clean        remove $(VENV), $(DEMO) and build leftovers"
 	@echo
 	@echo "PYTHON=COMMAND    Python 3.11 or newer (here: $(or $(PYTHON),none found))"
+	@echo "PYTHONS=VERSIONS  the versions of Python that a release is tried on (here: $(PYTHONS))"
 	@echo "VENV=FOLDER       the virtual environment"
 	@echo "JOBS=NUMBER       processes that test at once (here: $(JOBS)), up to 2 GB each; 0: in one"
 	@echo "DEMO=FOLDER       the demo's results"
@@ -66,6 +69,9 @@ check: $(INSTALLED)-dev
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
+
+release: $(INSTALLED)-dev
+	"$(BIN)/python" .ci/release.py --pythons $(PYTHONS) $(if $(TORCH),--torch '$(TORCH)')
 
 clean:
 	@test ! -e "$(VENV)/.made" || rm -rf "$(VENV)"

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 # Files of the repository that are pages of the site, and what they are called there.
 FROM_ELSEWHERE = {
     "README.md": "index.md",
+    "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
     "encoders/README.md": "encoder-cards.md",
     "fusion/README.md": "fusion-recipes.md",

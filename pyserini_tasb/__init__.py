@@ -8,7 +8,7 @@
 This module is imported at every interpreter start (by the start-up hook), so it imports nothing until it is asked.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
@@ -20,6 +20,7 @@ _HOME_OF = {
     "MsMarco": "data.msmarco",
     "Pairs": "data.pairs",
     "PseudoQueries": "data.pseudo_queries",
+    "PushedModel": "training.publishing",
     "Qrels": "formats.named",
     "Registry": "registry",
     "Run": "formats.run",
@@ -46,6 +47,7 @@ _HOME_OF = {
     "msmarco": "data.msmarco",
     "pairs": "data.pairs",
     "pseudo_queries": "data.pseudo_queries",
+    "push_model": "training.publishing",
     "register": "registry",
     "register_encoders": "plugin.startup",
     "regress": "regression.regress",
@@ -72,6 +74,7 @@ __all__ = [
     "MsMarco",
     "Pairs",
     "PseudoQueries",
+    "PushedModel",
     "Qrels",
     "Registry",
     "Run",
@@ -99,6 +102,7 @@ __all__ = [
     "msmarco",
     "pairs",
     "pseudo_queries",
+    "push_model",
     "register",
     "register_encoders",
     "regress",
@@ -149,6 +153,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
     from pyserini_tasb.training.config import TrainConfig
+    from pyserini_tasb.training.publishing import PushedModel, push_model
     from pyserini_tasb.training.study import StudyResult, study
     from pyserini_tasb.training.teach import TeachResult, teach
     from pyserini_tasb.training.train import TrainResult, train

@@ -56,6 +56,7 @@ NEEDS = {
     "expand": "--corpus corpus.jsonl --output new",
     "show": "bm25.run --topic 1 --corpus corpus.jsonl",
     "report": "--output new",
+    "push-model": "--encoder model --repo me/mine",
 }
 PREPARED = (
     f"encode {NEEDS['encode']} --output vectors",
@@ -137,6 +138,7 @@ USAGE = [
     usage("train", "CONFIG.yaml", "no CONFIG.yaml"),
     usage("teach", "--kind, CONFIG.yaml", "no --kind, CONFIG.yaml"),
     usage("study", "CONFIG.yaml", "no CONFIG.yaml"),
+    usage("push-model", "--encoder, --repo", "no --encoder, --repo"),
     usage("score --model model", "--output", "no --output"),
     usage("rerank", "--run, --model, --topics, --corpus, --output", "no --run, --model, --topics, --corpus, --output"),
     usage("rerank-depths", "--qrels, --first-stage, --output", "no --qrels, --first-stage, --output"),
@@ -264,6 +266,15 @@ REFUSED = [
     refused(
         "encode … --encoder mistaken.yaml", "mistaken.yaml", "keys of EncoderCard: …",
         "no key `model`; line 2: unknown key `modle`", "add `model:`; did you mean `model`?",
+    ),
+    refused("push-model … --encoder tasb:minlm", "", *MINLM),
+    refused(
+        "push-model … --repo mine", "--repo mine", "the name of a repository, ORGANISATION/NAME, …", "'mine'",
+        "write your name at the hub, a slash, and the model's name, …",
+    ),
+    refused(
+        "push-model … --licence mit --model-card no.md", "", "--licence or --model-card", "both",
+        "name the licence in the file, …",
     ),
     # files that are missing, or not what they should be
     refused("encode … --corpus nowhere.jsonl", "…/nowhere.jsonl", NO_COLLECTION, "no such file or folder", "check …"),
@@ -508,6 +519,11 @@ def files_of_training(folder):
 RESULTS = "regress-out/results/* regress-out/home/*"
 
 DONE = [
+    done(
+        "push-model … --dry-run",
+        "---\n…\n# mine\n…\nfile … bytes\n…\nmodel.safetensors …\n…\n\n"
+        "11 files, … MB for me/mine (private). This was a dry run: nothing was uploaded.\n",
+    ),
     done("--version", f"pyserini-tasb {__version__}\n"),
     done("list encoders", "ENCODER … WEIGHTS … CARD … MODEL\ntasb:margin-mse …\ntasb:minilm …\ntasb:tasb …\n"),
     done(

@@ -107,6 +107,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     for name, each in lines.items():
         (folder / name).write_text("".join(f"{line}\n" for line in each))
+    (folder / "training.json").write_text(json.dumps(ORIGIN))
     (folder / "gzip.run").write_bytes(gzip.compress((folder / "bm25.run").read_bytes()))
     for name, start, save in (("cat", new_bert_cat, save_bert_cat), ("colbert", new_colbert, save_colbert)):
         shutil.copytree(TINY_MODEL, folder / name, ignore=shutil.ignore_patterns("config.json", "*.safetensors"))
@@ -130,6 +131,20 @@ class Kind:
     name: str
     read: Callable[[Path], object]
     files: Sequence[str] = ()
+
+
+ORIGIN = {
+    "base_model": "organisation/base",
+    "data": {"pair store": {"queries": 9}},
+    "parameters": {
+        "loss": {"pairwise": "margin-mse", "in_batch": "margin-mse"},
+        "teacher": {"in_batch": "tasb:minilm"},
+    },
+    "numbers": [{"of": "this model", "on": "validation set", "measure": "nDCG@10", "value": 0.5}],
+    "licence": None,
+    "curves": "curves.png",
+    "version": "0.2.0",
+}
 
 
 def exhaust(records: Iterable[object]) -> None:
@@ -269,6 +284,14 @@ def read_all_metrics(path: Path) -> None:
     exhaust(read_metrics(path))
 
 
+def read_origin(path: Path) -> None:
+    from pyserini_tasb.recipes.types import EncoderCard
+    from pyserini_tasb.training.model_card import encoder_model_card, read_provenance
+
+    card = EncoderCard(name="mine", model=".")
+    encoder_model_card(card, read_provenance(path.parent), dimension=32, repo="me/mine").encode()
+
+
 def read_trained(folder: Path) -> None:
     from pyserini_tasb import train
 
@@ -302,6 +325,7 @@ KINDS = {
     "scored pairs": Kind("scored.tsv", read_scored_pairs),
     "text triples": Kind("triples.tsv", read_scored_pairs),
     "clusters": Kind("clusters", read_cluster_file, ("clusters.tsv",)),
+    "origin of a model": Kind("training.json", read_origin),
     "metrics": Kind("metrics.jsonl", read_all_metrics),
     "model": Kind("model", encode_query, ("*.json", "*.safetensors")),
     "model's digest": Kind("model", load_teacher, ("*.json", "*.safetensors")),

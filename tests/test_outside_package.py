@@ -141,7 +141,7 @@ def test_training_from_yaml_by_entry_points(tasb, config, home, tmp_path):
     assert not (tmp_path / "run" / "model" / "modules.json").exists()  # sentence-transformers has no such pooling
     about = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "from tasb_outside.models import maximum" in about
-    assert "sentence-transformers" not in about
+    assert "## Not with sentence-transformers" in about
     logged = map(json.loads, (tmp_path / "run" / "metrics.jsonl").open())
     assert {line["learning_rate"] for line in logged if "step" in line} == {1e-3}
 

@@ -1,4 +1,4 @@
-"""The verbs that train: train, teach, study."""
+"""The verbs that train and publish: train, teach, study, push-model."""
 
 from __future__ import annotations
 
@@ -60,6 +60,42 @@ def _report_study(result: StudyResult, options: argparse.Namespace) -> int:
     return 1 if result.failed else 0
 
 
+def _add_push_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--encoder",
+        required=True,
+        metavar="NAME|PATH",
+        help="The encoder to upload: tasb:NAME, a model's folder, or a card's path.",
+    )
+    parser.add_argument(
+        "--repo",
+        required=True,
+        metavar="ORGANISATION/NAME",
+        help="The repository of the Hugging Face hub. It is made if it does not exist. The organisation may be a user.",
+    )
+    parser.add_argument(
+        "--public", action="store_true", help="Let everybody read a new repository (default: it is private)."
+    )
+    parser.add_argument(
+        "--licence",
+        metavar="LICENCE",
+        help="The model's licence as the hub calls it, such as apache-2.0 (default: the card says that it is unknown).",
+    )
+    parser.add_argument(
+        "--model-card",
+        metavar="FILE",
+        help="Take this file as the model card (default: a card is made of what the training wrote).",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="Print the model card and the list of files, and upload nothing."
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Replace the model of a repository that has one, by a commit (default: refuse it).",
+    )
+
+
 def _add_config(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help=what)
     parser.add_argument(
@@ -111,5 +147,11 @@ VERBS = (
         add_options=_add_study,
         report=_report_study,
         interrupted=_say_how_to_go_on,
+    ),
+    Verb(
+        "push-model",
+        "Upload a model to the Hugging Face hub, with a model card (docs/publish.md).",
+        example="tasb push-model --encoder tasb:mine --repo organisation/mine --dry-run",
+        add_options=_add_push_model,
     ),
 )

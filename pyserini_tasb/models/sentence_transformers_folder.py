@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MODULES, SETTINGS, CAP = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 POOLING, NORMALISE = "1_Pooling", "2_Normalize"
+SENTENCE_TRANSFORMERS_FILES = (MODULES, SETTINGS, CAP, f"{POOLING}/config.json")
 FLAG = "pooling_mode_"
 # Since version 6 one key has the name that these flags had before; both versions read the flags.
 FLAGS: dict[str, str] = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from pyserini_tasb import __version__
 from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.models.sentence_transformers_folder import FLAGS
+from pyserini_tasb.parsing import explained, read_json
 from pyserini_tasb.training.checkpoints import flattened
 
 if TYPE_CHECKING:
-    from pyserini_tasb.recipes.types import EncoderCard
+    from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber
+
+
+MODEL_CARD, PROVENANCE = "README.md", "training.json"
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,9 @@ class Provenance:
         data: what it was trained on, as label → value; shown as they stand, nested ones as `outer.inner`.
         parameters: how it was trained, likewise.
         numbers: what was measured.
-        licence: the hub's name of it, e.g. `apache-2.0`; without it the card names none.
+        licence: the hub's name of it, e.g. `apache-2.0`; without it the card says that it is unknown.
         curves: the file in the model's folder with the picture of the curves.
+        version: of pyserini-tasb.
     """
 
     base_model: str
@@ -53,11 +61,13 @@ class Provenance:
     numbers: Sequence[Number] = ()
     licence: str | None = None
     curves: str | None = None
+    version: str = __version__
 
 
 def write_encoder_model_card(folder: Path, card: EncoderCard, provenance: Provenance, *, dimension: int) -> Path:
     """Write `folder/README.md` in the form of the Hugging Face hub; return its path.
 
+    `folder/training.json` keeps what it was made of, from which `tasb push-model` makes the card of a repository.
     The same input gives the same bytes: there is no date in it.
 
     Args:
@@ -69,9 +79,100 @@ def write_encoder_model_card(folder: Path, card: EncoderCard, provenance: Proven
     Raises:
         TasbError: the disk refuses; what was there before is there still.
     """
+    kept = asdict(provenance) | {"base_model": _without_folder(provenance.base_model)}
+    write_whole(folder / PROVENANCE, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    path = folder / MODEL_CARD
+    write_whole(path, encoder_model_card(card, provenance, dimension=dimension))
+    return path
+
+
+def read_provenance(folder: Path) -> Provenance | None:
+    """The origin of a model that `tasb train` wrote; None for any other model.
+
+    Raises:
+        TasbError: its file is damaged.
+    """
+    from pydantic import TypeAdapter
+
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return None
+    expected, do = "what `tasb train` writes beside a model", "remove the file, and the card will say `unknown`"
+    values = read_json(path, expected=expected, do=do)
+    with explained(path, expected=expected, do=do):
+        return TypeAdapter(Provenance).validate_python(values)
+
+
+def encoder_model_card(
+    card: EncoderCard,
+    provenance: Provenance | None,
+    *,
+    dimension: int,
+    repo: str | None = None,
+    licence: str | None = None,
+) -> str:
+    """The model card of an encoder, as text.
+
+    Args:
+        card: its encoder card.
+        provenance: where it comes from. Without it, the card says what is unknown.
+        dimension: of a vector.
+        repo: the repository of the hub that the card is for; by default it is for the folder that it lies in.
+        licence: the hub's name of it, in the place of the provenance's.
+    """
+    known = provenance or Provenance("", {}, {})
+    licence = licence or known.licence
     readers = ["sentence-transformers"] if card.pooling in FLAGS else []
-    metadata = _metadata(provenance, "feature-extraction", "dense-retrieval", *readers)
-    return _write(folder, ENCODER, provenance, metadata=metadata, card=card, dimension=dimension, readers=readers)
+    # A model of the hub that is named without a card is read as TAS-B.
+    lines = _lines_of_card(card) if repo else {}
+    return _rendered(
+        ENCODER,
+        known,
+        metadata=_metadata(known, licence, "feature-extraction", "dense-retrieval", *readers),
+        card=card,
+        dimension=dimension,
+        readers=readers,
+        place=repo or ".",
+        encoder=f"tasb:{repo}" if repo and not lines else f"tasb:{card.name}",
+        yaml=yaml.safe_dump({"name": card.name, "model": repo} | lines, sort_keys=False, allow_unicode=True).strip()
+        if lines
+        else "",
+        published=[number for number in card.published if not number.source.startswith(OWN_SOURCE)],
+        about={
+            "Base model": _shown_model(known.base_model) if known.base_model else UNKNOWN,
+            "Trained on": "see [Data](#data)" if known.data else UNKNOWN,
+            "Teachers": _teachers(known.parameters),
+            "Measured": _measured(provenance, card.published),
+            "Licence": licence or f"{UNKNOWN}: ask who made it before you use it",
+        },
+    )
+
+
+VECTORS = ("pooling", "normalise", "query_prefix", "passage_prefix", "query_max_length", "passage_max_length")
+UNKNOWN = "unknown"
+OWN_SOURCE = "tasb train, step "  # of a card's number that the model card has from the training itself
+
+
+def _lines_of_card(card: EncoderCard) -> dict[str, Any]:
+    return {key: getattr(card, key) for key in VECTORS if getattr(card, key) != type(card).model_fields[key].default}
+
+
+def _teachers(parameters: Mapping[str, Any]) -> str:
+    loss, teacher = parameters.get("loss"), parameters.get("teacher")
+    if not (isinstance(loss, Mapping) and isinstance(teacher, Mapping)):
+        return UNKNOWN
+    used = []
+    if loss.get("pairwise"):
+        used.append("the scores of the training pairs")
+    if loss.get("in_batch") and teacher.get("in_batch"):
+        used.append(f"in the batch, {_shown_model(str(teacher['in_batch']))}")
+    return "; ".join(used) or "none"
+
+
+def _measured(provenance: Provenance | None, published: Sequence[PublishedNumber]) -> str:
+    if (provenance and provenance.numbers) or published:
+        return "see [Numbers](#numbers)"
+    return "nothing: it was trained without a validation set" if provenance else UNKNOWN
 
 
 def write_teacher_model_card(
@@ -87,12 +188,15 @@ def write_teacher_model_card(
         what: how it scores, in a sentence.
         commands: what uses it.
     """
-    metadata = _metadata(provenance, "text-ranking", "re-ranking")
+    metadata = _metadata(provenance, provenance.licence, "text-ranking", "re-ranking")
     card = {"name": name, "description": description}
-    return _write(folder, TEACHER, provenance, metadata=metadata, card=card, what=what, commands=commands)
+    text = _rendered(TEACHER, provenance, metadata=metadata, card=card, what=what, commands=commands, published=[])
+    path = folder / MODEL_CARD
+    write_whole(path, text)
+    return path
 
 
-def _write(folder: Path, template: str, provenance: Provenance, **values: object) -> Path:
+def _rendered(template: str, provenance: Provenance, **values: object) -> str:
     from jinja2 import Environment, StrictUndefined
 
     # Not huggingface_hub's `ModelCard.from_template`: its jinja2 leaves out a value that is missing without a word, and
@@ -101,27 +205,25 @@ def _write(folder: Path, template: str, provenance: Provenance, **values: object
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters |= {"cell": _cell, "repr": repr}
     text = environment.from_string(
-        template, globals={"usual_dimension": USUAL_DIMENSION, "version": __version__}
+        template, globals={"usual_dimension": USUAL_DIMENSION, "version": provenance.version}
     ).render(
-        base=_shown_base(provenance.base_model),
+        base=_shown_model(provenance.base_model),
         numbers=provenance.numbers,
         curves=provenance.curves,
         tables={"Data": flattened(provenance.data), "Parameters": flattened(provenance.parameters)},
         **values,
     )
-    path = folder / "README.md"
-    write_whole(path, text + "\n")
-    return path
+    return f"{text}\n"
 
 
 TAGS = ("tas-b", "passage-retrieval", "pyserini")
 
 
-def _metadata(provenance: Provenance, task: str, *tags: str) -> str:
+def _metadata(provenance: Provenance, licence: str | None, task: str, *tags: str) -> str:
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(
-        license=provenance.licence,
+        license=licence,
         library_name="transformers",
         pipeline_tag=task,
         tags=[*TAGS, *tags],
@@ -134,11 +236,16 @@ def _is_hub_id(model: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model) is not None and not Path(model).exists()
 
 
-def _shown_base(model: str) -> str:
+def _shown_model(model: str) -> str:
     if _is_hub_id(model):
         return f"[{model}](https://huggingface.co/{model})"
+    return f"`{_without_folder(model)}`"
+
+
+def _without_folder(model: str) -> str:
     # A card is made to be passed on: folders of this machine mean nothing elsewhere.
-    return f"`{model if model.startswith('pkg:') else Path(model).name}`"
+    elsewhere = _is_hub_id(model) or model.startswith(("pkg:", "tasb:"))
+    return model if elsewhere and not Path(model.removeprefix("tasb:")).is_absolute() else Path(model).name
 
 
 def _cell(value: object) -> str:
@@ -166,9 +273,20 @@ _HEAD = """\
 
 
 _NUMBERS = """\
-{% if numbers %}
+{% if numbers or published %}
 
 ## Numbers
+{% endif %}
+{% if published %}
+
+| On | Measure | Value | Source |
+|---|---|---:|---|
+{% for number in published %}
+| {{ number.collection | cell }} | {{ number.measure | cell }} | {{ "%.4f" | format(number.value) }} \
+| {{ number.source | cell }} |
+{% endfor %}
+{% endif %}
+{% if numbers %}
 
 | Of | On | Measure | Value |
 |---|---|---|---:|
@@ -220,8 +338,16 @@ A dense passage retriever. A text becomes one vector of {{ dimension }} numbers,
 "last": "its last token's last hidden state"}.get(card.pooling, "its tokens' last hidden states, pooled by `%s`" % \
 card.pooling) }}\
 {{ ", divided by its length" if card.normalise }}; a passage's score is its dot product with the query.
+{% if base != "``" %}
 Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below; the method is \
 [TAS-Balanced](https://arxiv.org/abs/2104.06967).
+{% endif %}
+
+| | |
+|---|---|
+{% for key, value in about.items() %}
+| {{ key }} | {{ value | cell }} |
+{% endfor %}
 """
     + _NUMBERS
     + """\
@@ -231,8 +357,8 @@ Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below;
 ```
 pip install '.[cpu]'  # in a clone of pyserini-tasb
 python -m pyserini.encode input --corpus corpus.jsonl --fields text output --embeddings index --to-faiss \
-encoder --encoder tasb:{{ card.name }} --fields text{{ " --dimension %d" % dimension if dimension != usual_dimension }}
-python -m pyserini.search.faiss --index index --encoder tasb:{{ card.name }} --topics topics.tsv --output run.txt
+encoder --encoder {{ encoder }} --fields text{{ " --dimension %d" % dimension if dimension != usual_dimension }}
+python -m pyserini.search.faiss --index index --encoder {{ encoder }} --topics topics.tsv --output run.txt
 ```
 
 {% if ":" in card.pooling %}
@@ -240,9 +366,17 @@ python -m pyserini.search.faiss --index index --encoder tasb:{{ card.name }} --t
 Its pooling is code of the package `{{ package }}`, which has to be installed, too. `tasb` reads the card in this \
 folder with `--trust {{ package }}`.
 {% endif %}
+{% if yaml %}
+`{{ encoder }}` needs these lines in `~/.config/pyserini-tasb/encoders/{{ card.name }}.yaml`:
+
+```yaml
+{{ yaml }}
+```
+{% elif place == "." %}
 `tasb:{{ card.name }}` is known where the model was trained. Elsewhere, `tasb:FOLDER/{{ card.name }}.yaml` with this \
 folder's path does the same; or copy that card into `~/.config/pyserini-tasb/encoders/` and give the path in its line \
 `model:`.
+{% endif %}
 
 {% if "sentence-transformers" in readers %}
 ## Use with sentence-transformers
@@ -250,13 +384,18 @@ folder's path does the same; or copy that card into `~/.config/pyserini-tasb/enc
 ```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer(".")  # this folder
+model = SentenceTransformer("{{ place }}"){{ "  # this folder" if place == "." }}
 queries = model.encode_query(["what is a dense retriever"])
 scores = model.similarity(queries, model.encode_document(["Dense retrievers compare vectors."]))
 ```
 `modules.json` and the files it names tell it how to pool and to compare. It cuts all texts at the length of passages\
 {{ ", where queries are meant to be cut at %d tokens" % card.query_max_length \
 if card.query_max_length != card.passage_max_length }}.
+
+{% else %}
+## Not with sentence-transformers
+
+sentence-transformers has no pooling like this one. It would average the tokens instead, and the scores would be wrong.
 
 {% endif %}
 ## Use with transformers
@@ -269,7 +408,7 @@ from transformers import AutoModel, AutoTokenizer
 from {{ card.pooling.partition(":")[0] }} import {{ card.pooling.partition(":")[2].partition(".")[0] }}
 {% endif %}
 
-folder = "."  # this one
+folder = "{{ place }}"{{ "  # this one" if place == "." }}
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModel.from_pretrained(folder).eval()
 

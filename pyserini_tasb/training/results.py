@@ -26,7 +26,7 @@ from pyserini_tasb.models.sentence_transformers_folder import (
     write_sentence_transformers_files,
 )
 from pyserini_tasb.models.tokenizers import load_tokenizer, longest_text
-from pyserini_tasb.recipes.lookup import encoder_card, encoder_cards, own_folder, user_folder
+from pyserini_tasb.recipes.lookup import ENCODER_PREFIX, encoder_card, encoder_cards, own_folder, user_folder
 from pyserini_tasb.recipes.types import EncoderCard, PublishedNumber, Strict
 from pyserini_tasb.results import Result
 from pyserini_tasb.training.checkpoints import CURVES, METRICS, MODEL, VERSIONS, resolved, versions
@@ -141,8 +141,13 @@ def write_student(config: TrainConfig, parts: Assembly[DualEncoder], trainer: Tr
     with model_folder(config.output, tokenizer) as folder:
         with without_progress_bar():
             model.transformer.save_pretrained(folder)
-        if card.pooling in FLAGS:  # sentence-transformers knows no pooling from outside
+        if card.pooling in FLAGS:
             write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
+        else:
+            LOG.info(
+                "sentence-transformers has no pooling like %s: it would average this model's tokens, and be wrong",
+                card.pooling,
+            )
     written = provenance(parts, trainer, config.student.model, best)
     write_encoder_model_card(config.output / MODEL, card, written, dimension=model.dimension)
     return write_encoder_card(card)
@@ -218,7 +223,11 @@ def without_folders(values: Any) -> Any:
         return {key: without_folders(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
         return [without_folders(value) for value in values]
-    return Path(values).name if isinstance(values, str) and Path(values).is_absolute() else values
+    if not isinstance(values, str):
+        return values
+    prefix = ENCODER_PREFIX if values.startswith(ENCODER_PREFIX) else ""
+    path = Path(values.removeprefix(prefix))
+    return f"{prefix}{path.name}" if path.is_absolute() or path.parts[:1] == ("~",) else values
 
 
 def _data(parts: Assembly[Any], validation: ValidationSet | None) -> dict[str, Any]:

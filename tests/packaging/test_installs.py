@@ -5,7 +5,9 @@ The venvs see this environment's other packages through a path file, which runs 
 
 from __future__ import annotations
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
+import pyserini_tasb
 from tests.command_line import TASB
 from tests.conftest import DIMENSION, TINY, TINY_MODEL, assert_top_hits
 
@@ -68,12 +72,23 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def distributions(checkout, tmp_path_factory):
-    """The source distribution, and the wheel built from it (not from the checkout: a file it lacks would show)."""
-    output = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", output, checkout], check=True, capture_output=True
-    )
+    """The source distribution, and the wheel built from it (not from the checkout: a file it lacks would show).
+
+    `make release` names the folder of those that it has built.
+    """
+    if "TASB_DISTRIBUTIONS" in os.environ:
+        output = Path(os.environ["TASB_DISTRIBUTIONS"])
+    else:
+        output = tmp_path_factory.mktemp("dist")
+        build(checkout, output)
     return next(output.glob("*.tar.gz")), next(output.glob("*.whl"))
+
+
+def build(source, output, *options):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", output, source],
+        check=True, capture_output=True,
+    )  # fmt: skip
 
 
 def fresh_venv(folder):
@@ -129,8 +144,87 @@ def test_wheel_holds_what_users_need_and_nothing_else(distributions):
     assert {name.split("/")[0].split("-")[0] for name in names} == {
         "pyserini_tasb", "pyserini_tasb.pth", "pyserini_tasb.start"
     }  # fmt: skip
+
+
+def test_source_distribution_holds_the_repository_and_nothing_that_is_made_in_it(distributions):
     with tarfile.open(distributions[0]) as source:
-        assert any(name.endswith("tests/conftest.py") for name in source.getnames())
+        names = {name.partition("/")[2] for name in source.getnames()}
+    for wanted in (
+        ".ci/run",
+        ".ci/smoke_test.py",
+        ".pre-commit-config.yaml",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "benchmarks/every_benchmark.py",
+        "docs/pages.py",
+        "encoders/tasb.yaml",
+        "mkdocs.yml",
+        "pyserini_tasb/formats/cacm/README.md",
+        "regressions/data/README.md",
+        "startup/pyserini_tasb.pth",
+        "tests/conftest.py",
+    ):
+        assert wanted in names
+    made = {"site", "build", "dist", "demo-out", "bench-out", "regress-out", ".venv", ".git", "shared", "__pycache__"}
+    assert [name for name in names if made & set(name.split("/")) or name.endswith(".pyc")] == []
+
+
+def test_the_same_wheel_from_the_checkout_and_from_the_source_distribution(distributions, checkout, tmp_path):
+    build(checkout, tmp_path, "--wheel")
+    ours, theirs = (zipfile.ZipFile(path) for path in (next(tmp_path.glob("*.whl")), distributions[1]))
+    assert ours.namelist() == theirs.namelist()
+    assert [name for name in ours.namelist() if ours.read(name) != theirs.read(name)] == []
+
+
+# Also the terms of what is not ours.
+LICENCES = ("LICENSE", "pyserini_tasb/formats/cacm/README.md", "regressions/data/README.md")
+
+
+def test_the_terms_of_the_bundled_data_stand_beside_the_licence(distributions):
+    wheel = zipfile.ZipFile(distributions[1])
+    (folder,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    found = {name for name in wheel.namelist() if name.startswith(f"{folder}/licenses/")}
+    assert found == {f"{folder}/licenses/{name}" for name in LICENCES}
+    for name in LICENCES:
+        assert wheel.read(f"{folder}/licenses/{name}") == (ROOT / name).read_bytes()
+    about = email.message_from_bytes(wheel.read(f"{folder}/METADATA"))
+    assert about["License-Expression"] == "Apache-2.0"
+    assert tuple(about.get_all("License-File")) == LICENCES
+    with tarfile.open(distributions[0]) as source:
+        top = source.getnames()[0].partition("/")[0]
+        for name in LICENCES:
+            assert source.extractfile(f"{top}/{name}").read() == (ROOT / name).read_bytes()
+    terms = " ".join("".join((ROOT / name).read_text() for name in LICENCES[1:]).split())
+    for said in ("for non-commercial research only", "TREC Deep Learning tracks", "Apache License 2.0"):
+        assert said in terms
+    data = {Path(name).parent for name in wheel.namelist() if name.endswith((".gz", ".html.gz", ".tsv.gz"))}
+    # No data but those that these terms are about.
+    assert data == {Path("pyserini_tasb/formats/cacm"), Path("pyserini_tasb/_data/regressions/data")}
+
+
+def test_one_version_and_the_pythons_that_a_release_is_tried_on(distributions):
+    wheel = zipfile.ZipFile(distributions[1])
+    (metadata,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    about = email.message_from_bytes(wheel.read(metadata))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    version, day = re.search(r"^## (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    assert about["Version"] == pyserini_tasb.__version__ == version == citation["version"]
+    assert str(citation["date-released"]) == day
+    assert citation["license"] == about["License-Expression"]
+    tried = re.search(r"^PYTHONS \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    minor = "Programming Language :: Python :: 3."
+    assert [each.rpartition(" ")[2] for each in about.get_all("Classifier") if each.startswith(minor)] == tried
+
+
+def test_the_paper_is_cited_with_its_authors():
+    paper = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
+    assert [f"{author['given-names']} {author['family-names']}" for author in paper["authors"]] == [
+        "Sebastian Hofstätter", "Sheng-Chieh Lin", "Jheng-Hong Yang", "Jimmy Lin", "Allan Hanbury"
+    ]  # fmt: skip
+    assert (paper["doi"], paper["year"]) == ("10.1145/3404835.3462891", 2021)
 
 
 def test_hook_is_live(installed):
