@@ -155,7 +155,8 @@ def headings(path):
 SOURCES = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").glob("*.md"),
-    *(ROOT / "docs" / "tutorials").iterdir(),
+    *(ROOT / "docs" / "tutorials").glob("*.md"),
+    *(ROOT / "docs" / "tutorials").glob("*.ipynb"),
     *(ROOT / folder / "README.md" for folder in ("encoders", "fusion", "regressions", "regressions/data")),
     ROOT / "pyserini_tasb" / "formats" / "cacm" / "README.md",
 ]
