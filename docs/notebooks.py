@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "tutorials"
 ROOT = Path(__file__).parents[1]
-SECONDS = 600  # of a notebook; one that hangs is to fail
+SECONDS = 1_200  # of a cell; one that hangs is to fail
 
 # With so few texts, exporting a model to ONNX takes longer than it saves.
 ENVIRONMENT = {"TQDM_DISABLE": "1", "PYSERINI_TASB_BACKEND": "torch", "HF_HUB_OFFLINE": "1"}
@@ -69,7 +69,7 @@ def executed(path: Path, *, further: Sequence[str] = ()) -> dict[str, Any]:
     notebook.cells += [nbformat.v4.new_code_cell(code) for code in further]
     with tempfile.TemporaryDirectory() as folder:
         imported = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        own_folders = {"PYTHONPATH": imported, "PYSERINI_TASB_HOME": f"{folder}/home", "MPLCONFIGDIR": folder}
+        folders = {"PYTHONPATH": imported, "PYSERINI_TASB_HOME": f"{folder}/home", "TMPDIR": folder}
         client = NotebookClient(
             notebook,
             timeout=SECONDS,
@@ -78,7 +78,7 @@ def executed(path: Path, *, further: Sequence[str] = ()) -> dict[str, Any]:
             extra_arguments=KERNEL,
             resources={"metadata": {"path": folder}},
         )
-        client.execute(env={**os.environ, **ENVIRONMENT, **own_folders})
+        client.execute(env={**os.environ, **ENVIRONMENT, **folders})
     del notebook.cells[own:]
     return cleaned(json.loads(nbformat.writes(notebook)))
 
