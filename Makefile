@@ -24,7 +24,7 @@ PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 unexport PYTHONDONTWRITEBYTECODE
 # Two pips in one environment would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test test-plugin fuzz bench docs check release clean
+.PHONY: help demo test test-plugin fuzz bench docs notebooks check release clean
 
 help:
 	@echo "make demo         install into $(VENV), then train on CACM and search it; results in $(DEMO)"
@@ -33,6 +33,7 @@ help:
 	@echo "make fuzz         EXAMPLES broken files of each kind that we read (here: $(EXAMPLES))"
 	@echo "make bench        every benchmark, each in about two minutes or less; JSON and a table in bench-out; ARGS='--only encode'"
 	@echo "make docs         the documentation as a site in the folder site"
+	@echo "make notebooks    run the tutorials afresh, and keep their outputs; ARGS=docs/tutorials/02-hybrid.ipynb for one"
 	@echo "make check        ruff and mypy"
 	@echo "make release      build in dist what PyPI takes, and try it on PYTHONS; upload nothing"
 	@echo "make clean        remove $(VENV), $(DEMO) and build leftovers"
@@ -64,6 +65,9 @@ bench: $(INSTALLED)-bench
 docs: $(INSTALLED)-docs
 	@NO_MKDOCS_2_WARNING=1 "$(BIN)/python" -m mkdocs build --strict --quiet $(ARGS)
 	@echo "Open site/index.html; its search needs a server: python3 -m http.server --directory site"
+
+notebooks: $(INSTALLED)-test
+	"$(BIN)/python" docs/notebooks.py $(ARGS)
 
 check: $(INSTALLED)-dev
 	"$(BIN)/ruff" check .

@@ -1,7 +1,8 @@
 """How the site is put together: MkDocs calls the functions whose names begin with `on_`.
 
 The pages of `docs/` are written for GitHub too, so links lead to files of the repository. Here files from elsewhere
-join them, pages that nobody types are added (`reference.py`), and links are turned to where those pages are.
+join them, pages that nobody types are added (`reference.py`), notebooks become pages (`notebooks.py`), and links are
+turned to where those pages are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pymdownx.slugs import slugify
 # A hook is loaded by its path. It imports its neighbour, and the chart of the benchmarks.
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parent))
+import notebooks
 import reference
 import speed_chart
 
@@ -41,7 +43,7 @@ FROM_ELSEWHERE = {
     "regressions/data/README.md": "trec-dl.md",
     "pyserini_tasb/formats/cacm/README.md": "cacm.md",
 }
-SITE_OF = FROM_ELSEWHERE | reference.SHOWN | reference.KEYS_OF
+SITE_OF = FROM_ELSEWHERE | reference.SHOWN | reference.KEYS_OF | notebooks.page_of_each()
 REPOSITORY_OF = {site: repository for repository, site in FROM_ELSEWHERE.items()}
 
 
@@ -58,8 +60,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files from elsewhere, and the pages that are written here."""
     for repository, site in FROM_ELSEWHERE.items():
         files.append(File.generated(config, site, abs_src_path=str(ROOT / repository)))
-    for site, text in reference.pages().items():
-        files.append(File.generated(config, site, content=text))
+    for site, content in [*reference.pages().items(), *notebooks.pages().items()]:
+        files.append(File.generated(config, site, content=content))
     return files
 
 

@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
+    "Cacm": "formats.cacm_collection",
     "Clusters": "data.clusters",
     "Comparison": "evaluation.comparison",
     "Export": "encoding.export",
@@ -34,6 +35,7 @@ _HOME_OF = {
     "TrainResult": "training.train",
     "ValidationSet": "data.validation_set",
     "Vectors": "encoding.corpus",
+    "cacm": "formats.cacm_collection",
     "cluster": "data.clusters",
     "doctor": "indexes.check",
     "encode": "encoding.corpus",
@@ -66,6 +68,7 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "Cacm",
     "Clusters",
     "Comparison",
     "Export",
@@ -89,6 +92,7 @@ __all__ = [
     "ValidationSet",
     "Vectors",
     "__version__",
+    "cacm",
     "cluster",
     "doctor",
     "encode",
@@ -137,6 +141,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.evaluation.comparison import Comparison
     from pyserini_tasb.evaluation.evaluate import evaluate
     from pyserini_tasb.expansion.expand import expand
+    from pyserini_tasb.formats.cacm_collection import Cacm, cacm
     from pyserini_tasb.formats.named import Qrels
     from pyserini_tasb.formats.run import Run
     from pyserini_tasb.fusion.fuse import fuse

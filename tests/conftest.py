@@ -183,8 +183,9 @@ def suitable_java() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo first: it takes longest, and at the end the other processes would wait for it."""
-    items.sort(key=lambda item: item.path.name != "test_demo.py")
+    """The demo and the tutorials first: they take longest, and at the end the other processes would wait for them."""
+    first = ["test_demo.py", "test_notebooks.py"]
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -138,14 +138,25 @@ def github_anchor(title):
     return re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
 
 
+def prose_of(path):
+    """A page without its code; of a notebook, what is written between its cells of code."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def headings(path):
-    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = prose_of(path)
     return {github_anchor(title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
 
 SOURCES = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs" / "tutorials").glob("*.md"),
+    *(ROOT / "docs" / "tutorials").glob("*.ipynb"),
     *(ROOT / folder / "README.md" for folder in ("encoders", "fusion", "regressions", "regressions/data")),
     ROOT / "pyserini_tasb" / "formats" / "cacm" / "README.md",
 ]
@@ -153,7 +164,7 @@ SOURCES = [
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_on_github(source):
-    text = re.sub(r"^```.*?^```$", "", source.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = prose_of(source)
     lost = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if urlsplit(link).scheme:
@@ -287,6 +298,20 @@ def test_the_chart_shows_what_was_measured(site):
             assert shown["Pyserini"] == known["Pyserini"] == f"1.0{TIMES}"
             assert shown["ours, int8"] == known["onnx int8"]
             assert set(shown.values()) <= set(known.values())
+
+
+def test_a_notebook_is_a_page_with_its_pictures_and_tables(site, pages):
+    notebooks = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+    assert len(notebooks) == 5
+    for path in notebooks:
+        text = (site / "tutorials" / f"{path.stem}.html").read_text(encoding="utf-8")
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        outputs = [output for cell in cells for output in cell["outputs"]]
+        assert text.count('<div class="output">') == len(outputs)
+        pictures = [load for load in pages[f"tutorials/{path.stem}.html"].loads if load.startswith(path.stem)]
+        assert len(pictures) == sum("image/png" in output.get("data", {}) for output in outputs)
+        assert all((site / "tutorials" / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+        assert (site / "tutorials" / path.name).read_bytes() == path.read_bytes()  # to download
 
 
 # What a reader sees.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.command_line_options import verbs
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
 PAGES += [ROOT / folder / "README.md" for folder in ("encoders", "fusion", "regressions")]
 MODULE = ["python", "-m", "pyserini_tasb"]
 PRINTED = re.compile(r"tasb [a-z-]*[:,] |tasb( [a-z-]+)? +\d")
@@ -26,10 +28,18 @@ OPTIONS = {
 }
 
 
+def text_of(page):
+    """A page's text; that of a notebook is in its cells."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
 def typed_in(page):
     """Lines of code blocks, continued ones joined, with the number of the first."""
     block, begun, number_begun = False, "", 0
-    for number, line in enumerate(page.read_text().splitlines(), 1):
+    for number, line in enumerate(text_of(page).splitlines(), 1):
         if line.startswith("```"):
             block = not block
         elif block:
@@ -88,7 +98,7 @@ def in_demo():
 def in_prose():
     """Commands between backticks; what is left out of them stands for any option."""
     for page in PAGES:
-        for number, line in enumerate(page.read_text().splitlines(), 1):
+        for number, line in enumerate(text_of(page).splitlines(), 1):
             for span in re.findall(r"(?<!`)`((?:tasb|python -m pyserini_tasb) [^`]+)`(?!`)", line):
                 yield pytest.param(ours(shlex.split(span)), id=f"{page.relative_to(ROOT)}:{number} {span[:30]}")
 

@@ -4,7 +4,10 @@ import hashlib
 import json
 import re
 
-from pyserini_tasb.formats.cacm_collection import DATA, lay_out, read_documents, repair_qrels
+import pyserini_tasb as tasb
+from pyserini_tasb.environment.java import prepare_java
+from pyserini_tasb.formats.cacm_collection import DATA, read_documents, read_topics, repair_qrels
+from pyserini_tasb.formats.named import load_topics
 
 
 def judgments(qrels: str) -> list[list[str]]:
@@ -46,7 +49,7 @@ def test_repair_pads_55_docids_and_changes_nothing_else():
 
 
 def test_layout_keeps_what_is_indexed_and_what_is_encoded_alone_in_folders(tmp_path):
-    lay_out(tmp_path)
+    tasb.cacm(tmp_path)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
         "archive/cacm.tar.gz",
         "documents/cacm.jsonl",
@@ -54,6 +57,7 @@ def test_layout_keeps_what_is_indexed_and_what_is_encoded_alone_in_folders(tmp_p
         "qrels.cacm.txt",
         "qrels.repaired.txt",
         "topics.cacm.txt",
+        "topics.tsv",
         "train.yaml",
     }
     documents = {row["id"]: row["contents"] for row in rows(tmp_path / "documents" / "cacm.jsonl")}
@@ -64,6 +68,29 @@ def test_layout_keeps_what_is_indexed_and_what_is_encoded_alone_in_folders(tmp_p
     assert "CACM-0001" not in {row["id"] for row in titled}  # it has no abstract
     for row in titled:
         assert documents[row["id"]] == f"{row['title']} {row['text']}"
+
+
+def test_what_cacm_returns_is_what_other_functions_take(tmp_path):
+    found = tasb.cacm(tmp_path / "here")
+    assert found.path == tmp_path / "here"
+    assert len((found.documents / "cacm.jsonl").read_text().splitlines()) == 3204
+    assert len((found.titled / "cacm.jsonl").read_text().splitlines()) == 1588
+    assert len(load_topics(found.topics)) == 64
+    assert len(tasb.Qrels.read(found.qrels)) == 52
+    assert [path.name for path in found.archive.iterdir()] == ["cacm.tar.gz"]
+    before = {path: path.read_bytes() for path in found.path.rglob("*") if path.is_file()}
+    assert tasb.cacm(tmp_path / "here") == found
+    assert {path: path.read_bytes() for path in found.path.rglob("*") if path.is_file()} == before
+
+
+def test_topics_are_read_as_pyserini_reads_them():
+    prepare_java()
+    from pyserini.search import get_topics_with_reader
+
+    reader = "io.anserini.search.topicreader.CacmTopicReader"
+    topics = get_topics_with_reader(reader, str(DATA / "topics.cacm.txt"))
+    expected = {str(qid): " ".join(fields["title"].split()) for qid, fields in topics.items()}
+    assert dict(read_topics(DATA / "topics.cacm.txt")) == expected
 
 
 def rows(path):
