@@ -52,7 +52,7 @@ class Provenance:
         numbers: what was measured.
         licence: the hub's name of it, e.g. `apache-2.0`; without it the card says that it is unknown.
         curves: the file in the model's folder with the picture of the curves.
-        version: of pyserini-tasb.
+        version: the version of pyserini-tasb.
     """
 
     base_model: str
@@ -116,7 +116,7 @@ def encoder_model_card(
     Args:
         card: its encoder card.
         provenance: where it comes from. Without it, the card says what is unknown.
-        dimension: of a vector.
+        dimension: the dimension of a vector.
         repo: the repository of the hub that the card is for; by default it is for the folder that it lies in.
         licence: the hub's name of it, in the place of the provenance's.
     """

@@ -294,7 +294,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _is_place(value: str) -> bool:
-    """Whether a value is the path of a file; `/` and one name may be anything."""
+    """True for the path of a file; `/` and one name may be anything."""
     absolute = PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute() or value.startswith("~/")
     return absolute and len(PurePosixPath(value.replace("\\", "/")).parts) > 2
 
@@ -371,7 +371,7 @@ def _require_may_replace(before: ModelInfo, planned: PushedModel, *, overwrite: 
 
 
 def _is_of_a_model(path: str) -> bool:
-    """Whether a file of a repository is one that a model consists of, and would be replaced with it."""
+    """True for a file that belongs to a model, and is replaced with it."""
     own = path in SENTENCE_TRANSFORMERS_FILES or path == PROVENANCE
     weights = fnmatch(path, "*.safetensors*") or fnmatch(path, "pytorch_model*.bin*")
     return own or weights or _matches(path, (*CONFIGURATION, *VOCABULARY))
@@ -423,5 +423,5 @@ REFUSALS: dict[int | None, tuple[str, str]] = {
         "a token that may write to `{organisation}`",
         "check the name before the slash and your role there, or " + _LOG_IN,
     ),
-    409: ("a repository that nobody else changes at this time", "try again in a minute"),
+    409: ("a repository to which no other upload is writing", "try again in a minute"),
 }

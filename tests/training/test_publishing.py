@@ -267,7 +267,7 @@ def test_without_a_token(model, hub, monkeypatch, tmp_path):
         ("hf_unknown", {}, "that the hub knows", "401"),
         ("hf_write", {"/api/repos/create": 403}, "may write to `me`", "403"),
         ("hf_write", {"/commit/": 403}, "may write to `me`", "403"),
-        ("hf_write", {"/commit/": 409}, "that nobody else changes", "409"),
+        ("hf_write", {"/commit/": 409}, "to which no other upload is writing", "409"),
         ("hf_write", {"/api/whoami": 500}, "the hub's consent", "500"),
     ],
 )
