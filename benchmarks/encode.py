@@ -47,7 +47,7 @@ PASSAGE, LOADING = 0.62, 90
 
 def main() -> int:
     """Measure by turns, print a table, write JSON."""
-    parser = Options(__file__, __doc__, quick={"passages": 24, "rounds": 2})
+    parser = Options(__file__, __doc__, quick={"passages": 64, "rounds": 1})
     add_text_options(parser, topics=False)
     parser.add_argument("--passages", type=int, default=512, help="spread over the collection (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")

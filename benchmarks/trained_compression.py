@@ -11,6 +11,7 @@ or p is above .05; --quick has too few passages for that, and shows that all of 
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ from measuring import Options, Results
 import pyserini_tasb as tasb
 from pyserini_tasb.encoding.vectors import UNITS, VectorFolder, VectorManifest, VectorUnit
 from pyserini_tasb.formats.named import Qrels, as_qrels
+from pyserini_tasb.indexes.build import REPORT
 
 if TYPE_CHECKING:
     import argparse
@@ -53,9 +55,10 @@ def main() -> int:
     parser.add_argument("--train", type=int, default=ALL, help="queries (default: all others)")
     parser.add_argument("--test", type=int, default=TEST, help="queries (default: %(default)s)")
     parser.add_argument("--sizes", type=int, default=2, help="how many of --bytes (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="for indexes, which are not built again if they exist")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        return compare(options, Path(folder))
+        return compare(options, options.keep or Path(folder))
 
 
 def compare(options: argparse.Namespace, folder: Path) -> int:
@@ -75,8 +78,9 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
         f"{len(passages[0]):,} passages of {dimension} dimensions, {len(train):,} queries to train with",
         matrices=len(sizes) * passages[1].size * NUMBER,
     )
-    write(folder / "passages", passages, VectorFolder(options.vectors).about)
-    write(folder / "train", chosen(queries, train), VectorFolder(options.queries).about)
+    if not (folder / "passages").exists():
+        write(folder / "passages", passages, VectorFolder(options.vectors).about)
+        write(folder / "train", chosen(queries, train), VectorFolder(options.queries).about)
     searched = chosen(queries, [*test, *(qid for each in more.values() for qid in each)])
 
     def search(kind: str, name: str, with_queries: Path | None = None) -> dict[str, dict[str, float]]:
@@ -110,8 +114,10 @@ def run_of(
 ) -> tuple[dict[str, dict[str, float]], float]:
     """The run of an index that is built for it, and the seconds that it took to build."""
     output = folder / name
-    index = tasb.index(folder / "passages", output=output, kind=kind, queries=train, seed=seed)
-    return run_of_folder(output, queries), index.seconds
+    if not output.exists():
+        tasb.index(folder / "passages", output=output, kind=kind, queries=train, seed=seed)
+    seconds = json.loads((output / REPORT).read_text())["seconds"]
+    return run_of_folder(output, queries), seconds
 
 
 def among(qrels: Qrels, passages: Vectors, queries: Vectors) -> Qrels:

@@ -1,9 +1,10 @@
 """Product quantisers trained for ranking: most of what codes lose against exact search is won back.
 
 A product quantiser cuts a vector into parts and keeps the number of the nearest of 256 centroids for each. Faiss places
-centroids where vectors are, whatever is asked for. Here the centroids, and the matrix that a query is multiplied with
-before it meets them, learn from queries to rank as the vectors themselves do, and codes are chosen anew for them. The
-index is as large and as fast as before, and Faiss knows all of its parts.
+centroids where vectors are, whatever is asked for. Here the parts may overlap and are fitted to one another; then the
+centroids, and the matrix that a query is multiplied with before it meets them, learn from queries to rank as the
+vectors themselves do, and codes are chosen anew for them. Codes are as small as before, and Faiss knows all parts of
+the index.
 
 The ideas are of JPQ (Zhan et al., CIKM 2021: train centroids for ranking, against passages that the codes rank too
 high, with the codes fixed) and Distill-VQ (Xiao et al., SIGIR 2022: the uncompressed vectors are the teacher, so that
@@ -24,7 +25,8 @@ import numpy as np
 from pyserini_tasb.encoding.index_manifest import require_among
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.quality import exact_top
-from pyserini_tasb.indexes.quantised import Codes
+from pyserini_tasb.indexes.quantised import FITTED_ON, Codes
+from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,6 +56,8 @@ RECALL_DEPTH = 10
 # Steps are relative to the size of what they change, so that vectors of any length train alike.
 STEP_OF_CENTROIDS, STEP_OF_MATRIX = 0.01, 0.003
 WARM_UP = 20
+# How often each part's code is chosen after the fit, when codes are still those of Faiss.
+FIRST_SWEEPS = 2
 SCORED_AT_ONCE = 1 << 14
 
 
@@ -171,6 +175,8 @@ def train_for_ranking(index: Any, source: VectorSource, queries: TrainingQueries
         )
 
     before = recall()
+    codes.fit(sampled_rows(source, FITTED_ON, seed))
+    codes.choose(source, FIRST_SWEEPS)
     student = _Student.of(codes, temperature=float(exact.std(axis=1).mean()))
     batches = -(-len(learned_from) // QUERIES_A_STEP)
     steps = PHASES * EPOCHS * batches

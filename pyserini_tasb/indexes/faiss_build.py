@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from pyserini_tasb.indexes.lengths import (
     spread_of_lengths,
 )
 from pyserini_tasb.indexes.quality import faiss_advice
-from pyserini_tasb.indexes.quantised import balance_rotation, fit_centroids, require_parts_that_divide
+from pyserini_tasb.indexes.quantised import balance_rotation, narrow_and_wide, require_parts_that_divide, widen
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -127,11 +127,12 @@ class FaissBuild:
         """
         from tqdm.auto import tqdm
 
-        index = make_index(self.recipe, source.dimension)
+        narrow, wide = narrow_and_wide(self.recipe.factory, source.dimension) if self.queries else (None, None)
+        index = make_index(replace(self.recipe, factory=wide) if wide else self.recipe, source.dimension)
         set_parameters(index, self.recipe.parameters)  # a name that Faiss does not know is better known now
         if any(hasattr(part, "hnsw") for part in _parts(index)):
             _note_unordered_threads()
-        adding = self._train(index, source)
+        adding = self._train(index, source, narrow)
         with (
             whole_text_file(folder / DOCID) as docid_file,
             tqdm(total=source.count, desc="adding", unit=" vectors") as progress,
@@ -145,21 +146,30 @@ class FaissBuild:
         _write(index, folder / INDEX)
         return trained
 
-    def _train(self, index: Any, source: VectorSource) -> Adding:
-        """Train the index if it needs that, and choose how vectors are added, by how much their lengths differ."""
+    def _train(self, index: Any, source: VectorSource, narrow: str | None) -> Adding:
+        """Train the index if it needs that, and choose how vectors are added, by how much their lengths differ.
+
+        Args:
+            index: of all vectors.
+            source: to draw a sample from.
+            narrow: the factory string of the index that Faiss trains instead; None for the index itself.
+        """
         graph, inverted = graph_of(index), lists_of(index)
         if graph is None and index.is_trained:
             return AsTheyAre(index)
         sample = sampled_rows(source, SAMPLE if index.is_trained else self.sample or _sample_size(index), self.seed)
         differ = spread_of_lengths(sample) >= LEAST_SPREAD
-        if inverted is not None and (differ or self.queries):
+        if inverted is not None and (differ or narrow):
             keep_no_residuals(inverted)
-        if self.queries:
-            balance_rotation(index, sample)
+        if narrow:
+            trained = make_index(replace(self.recipe, factory=narrow), source.dimension)
+            if (lists := lists_of(trained)) is not None:
+                keep_no_residuals(lists)
+            balance_rotation(trained, sample)
+            _train(trained, sample, self.recipe)
+            widen(trained, index)
         if not index.is_trained:
             _train(index, sample, self.recipe)
-        if self.queries:
-            fit_centroids(index, sample)
         if differ and graph is not None:
             LOG.info(
                 "the vectors' lengths differ: links by direction are added to the graph, which takes twice as long"

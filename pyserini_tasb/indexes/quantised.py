@@ -1,4 +1,10 @@
-"""The parts of an index that training changes: the matrix before a product quantiser, its centroids, and the codes."""
+"""The parts of an index that training changes: the matrix before a product quantiser, its centroids, and the codes.
+
+Faiss cuts a rotated vector into parts, and a code names a centroid of each. Nothing in its search asks for a rotation:
+a query is multiplied with a matrix, and its score is the sum of what each part of the result scores with its centroid.
+So a part may have more numbers than its share of the vector, and what it stands for may overlap with other parts, as in
+additive quantisation (Babenko and Lempitsky, CVPR 2014). Codes stay as small, and approximate vectors better.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +28,13 @@ if TYPE_CHECKING:
 
 BITS = 8  # a code is a byte
 # How much more an error along the passage counts, and how often each part's code is chosen.
-ALONG, SWEEPS = 3.0, 1
-ROUNDS = 5
+ALONG = 3.0
+# Numbers of a part, times its share of the vector; and how often directions, centroids and codes are fitted in turns.
+WIDER, ROUNDS = 4, 5
 CHOSEN_AT_ONCE = 1 << 13
-# Vectors to fit on: 0.8 GB of memory with 768 dimensions, and as many as Faiss's own k-means takes for 256 centroids.
+# Vectors to fit to: 0.8 GB of memory with 768 dimensions, and as many as Faiss's own k-means takes for 256 centroids.
 FITTED_ON = 1 << 16
+_ROTATION = re.compile(r"OPQ(?P<parts>\d+)(_(?P<numbers>\d+))?,")
 # Without a transform to another dimension before it.
 _QUANTISER = re.compile(r"(OPQ\d+,)?(IVF\w+,)?PQ(?P<parts>\d+)(x\d+\w*)?(,.*)?")
 
@@ -111,7 +119,7 @@ def balance_rotation(index: Any, sample: Floats) -> None:
 
     rotation, codes = _quantised(index)
     parts, width = codes.pq.M, codes.pq.dsub
-    variances, axes = np.linalg.eigh(np.cov(_thinned(sample), rowvar=False, dtype=np.float64))
+    variances, axes = np.linalg.eigh(np.cov(sample[:FITTED_ON], rowvar=False, dtype=np.float64))
     logarithms = np.log(np.maximum(variances, variances.max() * 1e-9))
     logarithms -= logarithms.min()  # none below 0: a part grows with each axis
     dealt: list[list[int]] = [[] for _ in range(parts)]
@@ -126,28 +134,54 @@ def balance_rotation(index: Any, sample: Floats) -> None:
     rotation.is_trained, rotation.is_orthonormal = True, True
 
 
-def fit_centroids(index: Any, sample: Floats) -> None:
-    """Move centroids to where errors along the passages' directions are small, as `Codes.choose` counts them.
-
-    Codes and centroids are chosen in turns, each the best for the other (Guo et al., ICML 2020).
+def narrow_and_wide(factory: str, dimension: int) -> tuple[str, str]:
+    """The factory strings of an index that Faiss trains, and of the wider one that takes over what it learned.
 
     Args:
-        index: trained by Faiss, behind a rotation.
-        sample: [vectors, dimension].
+        factory: Faiss's string of an index that can be trained for ranking; `OPQ48_1536,PQ48` says how wide.
+        dimension: of the vectors.
     """
-    sample = _thinned(sample)
-    codes = Codes(index)
-    matrix, centroids, chosen = codes.matrix, codes.centroids, codes.nearest(sample)
-    for _ in range(ROUNDS):
-        for at in range(0, len(sample), CHOSEN_AT_ONCE):
-            some = slice(at, at + CHOSEN_AT_ONCE)
-            chosen[some] = _chosen(sample[some], chosen[some], matrix, centroids)
-        centroids = _fitted(sample, chosen, matrix, centroids)
-    codes.set(matrix, centroids)
+    found = _ROTATION.match(factory)
+    if not found:
+        return factory, factory
+    numbers = int(found["numbers"] or WIDER * dimension)
+    rest = factory[found.end() :]
+    return f"OPQ{found['parts']}_{min(numbers, dimension)},{rest}", f"OPQ{found['parts']}_{numbers},{rest}"
 
 
-def _thinned(sample: Floats) -> Floats:
-    return sample[:: -(-len(sample) // FITTED_ON)]
+def widen(narrow: Any, wide: Any) -> None:
+    """Let a wide index stand for the same vectors as a narrow one: each of its parts has further numbers, all zero.
+
+    Args:
+        narrow: trained by Faiss, behind a rotation.
+        wide: untrained; is trained now, but for what refines it.
+    """
+    import faiss
+
+    (rotation, codes), (wide_rotation, wide_codes) = _quantised(narrow), _quantised(wide)
+    parts, width, wide_width = codes.pq.M, codes.pq.dsub, wide_codes.pq.dsub
+
+    def padded(numbers: Floats) -> Floats:  # [..., parts * width] → [..., parts * wide_width]
+        shape = (*numbers.shape[:-1], parts, width)
+        further = [(0, 0)] * (len(shape) - 1) + [(0, wide_width - width)]
+        return np.pad(numbers.reshape(shape), further).reshape(*shape[:-2], parts * wide_width)
+
+    matrix = faiss.vector_to_array(rotation.A).reshape(parts * width, -1)
+    faiss.copy_array_to_vector(np.ascontiguousarray(padded(matrix.T).T).ravel(), wide_rotation.A)
+    centroids = faiss.vector_to_array(codes.pq.centroids).reshape(-1, width)
+    padded_centroids = np.pad(centroids, [(0, 0), (0, wide_width - width)])
+    faiss.copy_array_to_vector(padded_centroids.ravel(), wide_codes.pq.centroids)
+    if isinstance(codes, faiss.IndexIVF):
+        centres = faiss.downcast_index(codes.quantizer).reconstruct_n(0, codes.nlist)
+        wide_codes.quantizer.add(padded(centres))
+    wide_rotation.is_trained = wide_codes.is_trained = True
+    wide_rotation.is_orthonormal = False
+    base = faiss.downcast_index(wide)
+    if isinstance(base, faiss.IndexRefine):
+        base = faiss.downcast_index(base.base_index)
+    else:
+        wide.is_trained = True
+    base.is_trained = True
 
 
 class Codes:
@@ -162,7 +196,11 @@ class Codes:
 
         self._rotation, coded = _quantised(index)
         self._quantiser, width = coded.pq, coded.code_size
-        self._lists: Any = None if isinstance(coded, faiss.IndexPQ) else coded.invlists
+        self._lists: Any = None
+        if isinstance(coded, faiss.IndexIVF):
+            self._lists = coded.invlists
+            self._table: Any = faiss.downcast_index(coded.quantizer)
+            self._centres: Floats = self._table.reconstruct_n(0, coded.nlist) @ self.matrix
         if isinstance(coded, faiss.IndexPQ):
             self._flat: Any = coded
         else:
@@ -201,11 +239,14 @@ class Codes:
         return faiss.vector_to_array(quantiser.centroids).reshape(quantiser.M, quantiser.ksub, quantiser.dsub).copy()
 
     def set(self, matrix: Floats, centroids: Floats) -> None:
-        """Take another matrix and other centroids."""
+        """Take another matrix and other centroids; queries still look into the lists of the same centres."""
         import faiss
 
         faiss.copy_array_to_vector(np.ascontiguousarray(matrix).ravel(), self._rotation.A)
         self._rotation.is_orthonormal = False
+        if self._lists:
+            self._table.reset()
+            self._table.add(np.ascontiguousarray(self._centres @ np.linalg.pinv(matrix), np.float32))
         for quantiser in (self._quantiser, self._flat.pq):
             faiss.copy_array_to_vector(np.ascontiguousarray(centroids).ravel(), quantiser.centroids)
 
@@ -214,7 +255,23 @@ class Codes:
         codes: NDArray[np.uint8] = self._quantiser.compute_codes(np.ascontiguousarray(vectors @ self.matrix.T))
         return codes
 
-    def choose(self, source: VectorSource) -> None:
+    def fit(self, sample: Floats) -> None:
+        """Give each part the directions and centroids that are best for what all other parts leave of the vectors.
+
+        Codes, directions and centroids are chosen in turns, each the best for the others, with the errors as `choose`
+        counts them. The codes of all rows are to be chosen anew afterwards.
+
+        Args:
+            sample: [vectors, dimension].
+        """
+        from tqdm.auto import tqdm
+
+        matrix, centroids, chosen = self.matrix, self.centroids, self.nearest(sample)
+        for _ in tqdm(range(ROUNDS), desc="fitting codes", unit=" rounds"):
+            chosen, matrix, centroids = _refined(sample, chosen, matrix, centroids, fit=True)
+        self.set(matrix, centroids)
+
+    def choose(self, source: VectorSource, sweeps: int = 1) -> None:
         """Choose the codes of all rows anew, for the centroids and the matrix as they are now.
 
         Faiss takes the nearest centroids. Here an error counts more where it changes the scores of queries near the
@@ -224,12 +281,14 @@ class Codes:
 
         Args:
             source: all vectors.
+            sweeps: how often each part's code is chosen.
         """
         matrix, centroids = self.matrix, self.centroids
         start = 0
         for _, vectors in source.blocks(CHOSEN_AT_ONCE):
             rows = self.rows[start : start + len(vectors)]
-            rows[:] = _chosen(np.asarray(vectors, np.float32), rows, matrix, centroids)
+            for _ in range(sweeps):
+                rows[:], _, _ = _refined(np.asarray(vectors, np.float32), rows, matrix, centroids)
             start += len(vectors)
         for ids, codes in self._in_lists():
             codes[:] = self.rows[ids]
@@ -240,68 +299,66 @@ class Codes:
         return found
 
 
-def _chosen(passages: Floats, codes: NDArray[np.uint8], matrix: Floats, centroids: Floats) -> NDArray[np.uint8]:
-    """Codes of passages, [passages, parts].
+def _refined(
+    passages: Floats, codes: NDArray[np.uint8], matrix: Floats, centroids: Floats, *, fit: bool = False
+) -> tuple[NDArray[np.uint8], Floats, Floats]:
+    """Choose each part's codes for what all other parts leave of the passages, one part after the other.
 
     Args:
         passages: [passages, dimension].
         codes: [passages, parts], to begin with.
         matrix: [dimension of codes, dimension of queries].
         centroids: [parts, centroids, numbers of a part].
+        fit: find better directions and centroids for each part, too.
+
+    Returns:
+        Codes, matrix and centroids.
     """
-    codes, parts, width = codes.astype(np.int64), len(centroids), centroids.shape[2]
-    products = matrix @ matrix.T
+    now = codes.astype(np.int64)
+    parts, _, width = centroids.shape
+    blocks, centroids = matrix.reshape(parts, width, -1).copy(), centroids.copy()
     directions = passages / np.maximum(np.linalg.norm(passages, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    turned, along = passages @ matrix.T, directions @ matrix.T
-    standing = np.concatenate([centroids[part][codes[:, part]] for part in range(parts)], axis=1)
-    # Of |e|^2, half the gradient by what stands for the passage; and e along the passage's direction.
-    gradient = standing @ products - turned
-    short = np.einsum("id,id->i", directions, passages) - np.einsum("id,id->i", along, standing)
-    everyone = np.arange(len(passages))
-    for part in [*range(parts)] * SWEEPS:
-        at = slice(part * width, (part + 1) * width)
-        own, block, now = centroids[part], products[at, at], codes[:, part]
-        before = standing[:, at]
-        each = along[:, at] @ own.T
-        short += each[everyone, now]
-        costs = 2 * (gradient[:, at] - before @ block) @ own.T + np.einsum("cw,wv,cv->c", own, block, own)
-        costs += ALONG * np.square(short[:, np.newaxis] - each)
-        codes[:, part] = now = costs.argmin(axis=1)
-        short -= each[everyone, now]
-        change = own[now] - before
-        gradient += change @ products[at]
-        standing[:, at] += change
-    return codes.astype(np.uint8)
+    left = passages.copy()
+    for part in range(parts):
+        left -= centroids[part][now[:, part]] @ blocks[part]
+    for part in range(parts):
+        own, block = centroids[part], blocks[part]
+        left += own[now[:, part]] @ block
+        short = np.einsum("id,id->i", directions, left)
+        costs = np.einsum("cw,wv,cv->c", own, block @ block.T, own) - 2 * (left @ block.T) @ own.T
+        costs += ALONG * np.square(short[:, np.newaxis] - (directions @ block.T) @ own.T)
+        now[:, part] = costs.argmin(axis=1)
+        if fit:
+            centroids[part], blocks[part] = own, block = _fitted(left, directions, now[:, part], own, block)
+        left -= own[now[:, part]] @ block
+    return now.astype(np.uint8), blocks.reshape(matrix.shape), centroids
 
 
-def _fitted(passages: Floats, codes: NDArray[np.uint8], matrix: Floats, centroids: Floats) -> Floats:
-    """The centroids that are best for some codes, one part's after the other, by the costs of `_chosen`.
+def _fitted(left: Floats, directions: Floats, codes: Rows, own: Floats, block: Floats) -> tuple[Floats, Floats]:
+    """The centroids and directions of one part that are best for its codes.
+
+    Directions are those in which the means of the codes' passages differ most; centroids then have the least cost.
 
     Args:
-        passages: [passages, dimension].
-        codes: [passages, parts].
-        matrix: a rotation.
-        centroids: [parts, centroids, numbers of a part]; one without a passage stays as it is.
+        left: [passages, dimension]: the passages minus what all other parts make of them.
+        directions: [passages, dimension]: the passages' own, of length 1.
+        codes: [passages].
+        own: [centroids, numbers of the part]; one without a passage keeps its place.
+        block: [numbers of the part, dimension].
     """
-    centroids, width = centroids.copy(), centroids.shape[2]
-    directions = passages / np.maximum(np.linalg.norm(passages, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    turned, along = passages @ matrix.T, directions @ matrix.T
-    standing = np.concatenate([own[codes[:, part]] for part, own in enumerate(centroids)], axis=1)
-    short = np.einsum("id,id->i", directions, passages) - np.einsum("id,id->i", along, standing)
-    for part, own in enumerate(centroids):
-        at = slice(part * width, (part + 1) * width)
-        order = np.argsort(codes[:, part], kind="stable")
-        short += np.einsum("iw,iw->i", along[:, at], standing[:, at])
-        for code, members in zip(*_groups(codes[:, part], order), strict=True):
-            here = along[members, at]
-            left = len(members) * np.eye(width) + ALONG * here.T @ here
-            right = turned[members, at].sum(axis=0) + ALONG * short[members] @ here
-            own[code] = np.linalg.solve(left, right.astype(np.float64))
-        short -= np.einsum("iw,iw->i", along[:, at], own[codes[:, part]])
-    return centroids
-
-
-def _groups(codes: NDArray[np.uint8], order: Rows) -> tuple[Rows, list[Rows]]:
-    """Each code that occurs, and where."""
+    order = np.argsort(codes, kind="stable")
     present, starts = np.unique(codes[order], return_index=True)
-    return present.astype(np.int64), np.split(order, starts[1:])
+    counts = np.diff(np.append(starts, len(codes)))
+    sums = np.add.reduceat(left[order], starts, axis=0)
+    weighted = np.zeros((len(own), left.shape[1]), np.float32)
+    weighted[present] = sums / np.sqrt(counts)[:, np.newaxis]
+    found = np.linalg.svd(weighted, full_matrices=False)[2][: len(block)]
+    fitted = np.zeros_like(block)
+    fitted[: len(found)] = found
+    centroids = own @ (block @ fitted.T)
+    along, short = directions @ fitted.T, np.einsum("id,id->i", directions, left)
+    for code, total, members in zip(present, sums @ fitted.T, np.split(order, starts[1:]), strict=True):
+        here = along[members]
+        system = len(members) * np.eye(len(block)) + ALONG * here.T @ here
+        centroids[code] = np.linalg.solve(system, total + ALONG * short[members] @ here)
+    return centroids, fitted

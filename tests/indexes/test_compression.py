@@ -57,17 +57,21 @@ def test_training_finds_more_and_stock_pyserini_searches_it(kind, vectors, queri
     assert recall(found, exact, 10) > 0.1
 
 
-def test_a_trained_index_is_as_large_as_one_that_faiss_made(vectors, queries, tmp_path):
+def test_a_trained_index_is_of_faisss_kind_and_its_codes_are_as_small(vectors, queries, tmp_path):
     assert index(vectors, tmp_path / "trained", "--kind", "OPQ4,PQ4", "--queries", queries) == 0
+    assert index(vectors, tmp_path / "narrow", "--kind", "OPQ4_32,PQ4", "--queries", queries) == 0
     assert index(vectors, tmp_path / "faiss", "--kind", "OPQ4,PQ4") == 0
-    trained, made = (open_folder(tmp_path / name) for name in ("trained", "faiss"))
-    assert (tmp_path / "trained" / "index").stat().st_size == (tmp_path / "faiss" / "index").stat().st_size
+    trained, _narrow, made = (open_folder(tmp_path / name) for name in ("trained", "narrow", "faiss"))
+    assert (tmp_path / "narrow" / "index").stat().st_size == (tmp_path / "faiss" / "index").stat().st_size
     assert type(trained.index) is type(made.index)
     assert list(trained.docids) == vectors.docids
+    coded, wide = (faiss.downcast_index(each.index.index) for each in (made, trained))
+    assert (wide.code_size, wide.codes.size()) == (coded.code_size, coded.codes.size())
+    assert (coded.pq.dsub, wide.pq.dsub) == (8, 8 * quantised.WIDER)
 
 
 def test_with_vectors_behind_it(vectors, queries, exact, tmp_path):
-    kind = ["--kind", "jpq", "--queries", queries]
+    kind = ["--kind", "OPQ1_32,PQ1", "--queries", queries]  # a byte for a vector
     assert index(vectors, tmp_path / "coarse", *kind) == 0
     assert index(vectors, tmp_path / "refined", *kind, "--refine", "fp32") == 0
     coarse, refined = (
@@ -95,22 +99,29 @@ def test_the_balanced_rotation_turns_and_no_more():
     assert np.ptp(variances) < 0.5  # of 21 between the first eight numbers and the last
 
 
+def cost(passages, codes, matrix, centroids):
+    """For each passage, what `Codes.choose` makes least."""
+    stands_for = np.hstack([centroids[part][codes[:, part]] for part in range(len(centroids))]) @ matrix
+    errors = passages - stands_for
+    along = (errors * passages).sum(axis=1) / np.linalg.norm(passages, axis=1)
+    return (errors**2).sum(axis=1) + quantised.ALONG * along**2
+
+
 def test_codes_are_chosen_by_the_errors_that_change_scores():
     random = np.random.default_rng(0)
     passages = random.standard_normal((40, 8), dtype=np.float32)
-    matrix = random.standard_normal((8, 8), dtype=np.float32)
-    centroids = random.standard_normal((2, 256, 4), dtype=np.float32)
+    matrix = random.standard_normal((12, 8), dtype=np.float32)  # parts overlap
+    centroids = random.standard_normal((2, 256, 6), dtype=np.float32)
     before = random.integers(0, 256, (40, 2)).astype(np.uint8)
-    once = quantised._chosen(passages, before, matrix, centroids)
+    once, same_matrix, same_centroids = quantised._refined(passages, before, matrix, centroids)
+    assert (same_matrix == matrix).all()
+    assert (same_centroids == centroids).all()
     after = once
     for _ in range(20):
-        after = quantised._chosen(passages, after, matrix, centroids)
+        after, _, _ = quantised._refined(passages, after, matrix, centroids)
 
     def costs(codes):
-        stands_for = np.hstack([centroids[part][codes[:, part]] for part in range(2)]) @ matrix
-        errors = passages - stands_for
-        along = (errors * passages).sum(axis=1) / np.linalg.norm(passages, axis=1)
-        return (errors**2).sum(axis=1) + quantised.ALONG * along**2
+        return cost(passages, codes, matrix, centroids)
 
     assert (costs(once) < costs(before)).all()
     for part in range(2):  # where nothing changes any more, no other code of one part is better
@@ -121,21 +132,68 @@ def test_codes_are_chosen_by_the_errors_that_change_scores():
 def test_centroids_are_fitted_to_codes():
     random = np.random.default_rng(0)
     passages = random.standard_normal((3_000, 8), dtype=np.float32)
-    rotation = np.linalg.qr(random.standard_normal((8, 8)))[0].astype(np.float32)
-    centroids = random.standard_normal((2, 256, 4), dtype=np.float32)
-    codes = random.integers(0, 256, (3_000, 2)).astype(np.uint8)
-    fitted = quantised._fitted(passages, codes, rotation, centroids)
+    directions = passages / np.linalg.norm(passages, axis=1, keepdims=True)
+    codes = random.integers(0, 200, 3_000)
+    own = random.standard_normal((256, 4), dtype=np.float32)
+    block = np.linalg.qr(random.standard_normal((8, 4)))[0].T.astype(np.float32)
+    centroids, directions_found = quantised._fitted(passages, directions, codes, own, block)
+    assert directions_found @ directions_found.T == pytest.approx(np.eye(4), abs=1e-5)
+    # A centroid without a passage stays where it was, as far as the new directions reach.
+    assert centroids[200:] @ directions_found == pytest.approx(
+        own[200:] @ block @ directions_found.T @ directions_found, abs=1e-4
+    )
 
-    def cost(centroids):
-        errors = passages - np.hstack([centroids[part][codes[:, part]] for part in range(2)]) @ rotation
-        along = (errors * passages).sum(axis=1) / np.linalg.norm(passages, axis=1)
-        return float((errors**2).sum() + quantised.ALONG * (along**2).sum())
+    def total(centroids):
+        return cost(passages, codes[:, np.newaxis], directions_found, centroids[np.newaxis]).sum()
 
-    assert cost(fitted) < 0.9 * cost(centroids)
+    assert total(centroids) < cost(passages, codes[:, np.newaxis], block, own[np.newaxis]).sum()
     for _ in range(20):
-        moved = fitted.copy()
-        moved[1] += 0.01 * random.standard_normal(moved[1].shape, dtype=np.float32)
-        assert cost(moved) > cost(fitted)
+        moved = centroids.copy()
+        moved[:200] += 0.01 * random.standard_normal((200, 4), dtype=np.float32)
+        assert total(moved) > total(centroids)
+
+
+def test_each_round_of_fitting_makes_errors_smaller_and_wide_parts_have_smaller_ones():
+    random = np.random.default_rng(0)
+    passages = (random.standard_normal((2_000, 16)) * np.geomspace(1, 5, 16)).astype(np.float32)
+    ends = []
+    for kind in ("OPQ4_16,PQ4", "OPQ4_64,PQ4"):
+        narrow = faiss.index_factory(16, "OPQ4_16,PQ4", faiss.METRIC_INNER_PRODUCT)
+        quantised.balance_rotation(narrow, passages)
+        narrow.train(passages)
+        made = faiss.index_factory(16, kind, faiss.METRIC_INNER_PRODUCT)
+        quantised.widen(narrow, made)
+        codes = quantised.Codes(made)
+        matrix, centroids, chosen = codes.matrix, codes.centroids, codes.nearest(passages)
+        costs = [cost(passages, chosen, matrix, centroids).sum()]
+        for _ in range(4):
+            chosen, matrix, centroids = quantised._refined(passages, chosen, matrix, centroids, fit=True)
+            costs.append(cost(passages, chosen, matrix, centroids).sum())
+        assert costs == sorted(costs, reverse=True)
+        ends.append(costs[-1])
+    assert ends[1] < 0.9 * ends[0]
+
+
+def test_queries_look_into_the_lists_of_the_same_centres_after_the_training():
+    random = np.random.default_rng(0)
+    passages = random.standard_normal((1_000, 16), dtype=np.float32)
+    narrow, wide = quantised.narrow_and_wide("OPQ4,IVF8,PQ4", 16)
+    trained, made = (faiss.index_factory(16, kind, faiss.METRIC_INNER_PRODUCT) for kind in (narrow, wide))
+    trained.train(passages)
+    quantised.widen(trained, made)
+    made.add(passages)
+    codes = quantised.Codes(made)
+    inverted = faiss.extract_index_ivf(made)
+
+    def scores():  # of passages as queries with the centres of lists
+        centres = faiss.downcast_index(inverted.quantizer).reconstruct_n(0, 8)
+        return passages @ codes.matrix.T @ centres.T
+
+    before = scores()
+    changed = codes.matrix + 0.1 * random.standard_normal(codes.matrix.shape, dtype=np.float32)
+    codes.set(changed, codes.centroids)
+    assert scores() == pytest.approx(before, abs=1e-3)
+    assert np.ptp(before) > 1
 
 
 def refused(vectors, tmp_path, **options):
