@@ -53,7 +53,7 @@ test: $(INSTALLED)-test
 	$(PYTEST) $(ARGS)
 
 test-plugin: $(INSTALLED)-test
-	$(PYTEST) tests/plugin tests/packaging $(ARGS)
+	$(PYTEST) tests/plugin tests/packaging tests/training/test_training.py $(ARGS)
 
 fuzz: $(INSTALLED)-test
 	TASB_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_fuzz.py $(ARGS)

@@ -150,8 +150,8 @@ class FaissBuild:
         """Train the index if it needs that, and choose how vectors are added, by how much their lengths differ.
 
         Args:
-            index: of all vectors.
-            source: to draw a sample from.
+            index: the index of all vectors.
+            source: the vectors, of which a sample is drawn.
             narrow: the factory string of the index that Faiss trains instead; None for the index itself.
         """
         graph, inverted = graph_of(index), lists_of(index)

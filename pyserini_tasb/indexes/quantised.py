@@ -139,7 +139,7 @@ def narrow_and_wide(factory: str, dimension: int) -> tuple[str, str]:
 
     Args:
         factory: Faiss's string of an index that can be trained for ranking; `OPQ48_1536,PQ48` says how wide.
-        dimension: of the vectors.
+        dimension: the dimension of the vectors.
     """
     found = _ROTATION.match(factory)
     if not found:
