@@ -1,9 +1,9 @@
 """Product quantisers trained for ranking: most of what codes lose against exact search is won back.
 
 A product quantiser cuts a vector into parts and keeps the number of the nearest of 256 centroids for each. Faiss places
-centroids where vectors are, whatever is asked for. Here the parts may overlap, and each fits what the others leave. Then the
-centroids, and the matrix that multiplies a query before it meets them, learn from queries to rank as the vectors
-themselves do. Codes are as small as before, and Faiss knows all parts of the index.
+centroids where vectors are, whatever is asked for. Here the parts may overlap, and each fits what the others leave.
+Then the centroids, and the matrix that multiplies a query before it meets them, learn from queries to rank as the
+vectors themselves do. Codes are as small as before, and Faiss knows all parts of the index.
 
 The ideas are of JPQ (Zhan et al., CIKM 2021: train centroids for ranking, against passages that the codes rank too
 high, with the codes fixed) and Distill-VQ (Xiao et al., SIGIR 2022: the uncompressed vectors are the teacher, so that
