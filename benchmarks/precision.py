@@ -29,7 +29,7 @@ from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.encoding.export import built_in_sample
 from pyserini_tasb.encoding.int8 import VARIABLE as INT8_BITS
 from pyserini_tasb.environment.processor import threads
-from pyserini_tasb.formats.cacm_collection import lay_out
+from pyserini_tasb.formats.cacm_collection import cacm
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.qrels import read_qrels
 from pyserini_tasb.formats.topics import read_topics
@@ -78,7 +78,7 @@ def main() -> int:
 
 def write_cacm(folder: Path) -> Path:
     """The package's CACM as a collection."""
-    lay_out(folder)
+    cacm(folder)
     (folder / "documents" / "cacm.jsonl").rename(folder / "collection.jsonl")
     topics = enumerate(built_in_sample().queries, 1)  # which are numbered in this order
     (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in topics))

@@ -306,7 +306,7 @@ REFUSED = [
         "…", "choose another --output",
     ),
     refused(
-        "hybrid … --dense-index nowhere", "nowhere", "the folder of a Faiss or Lucene index, or the name of one …",
+        "hybrid … --dense-index nowhere", "nowhere", "the folder of a Faiss or Lucene index, or the name of a prebuilt …",
         "no such folder, and Pyserini says: …", "check the path, or the recipe's `index`",
     ),
     refused("expand … --predictions nowhere.txt", "nowhere.txt", *NO_FILE),
@@ -432,7 +432,7 @@ REFUSED = [
     ),
     refused(
         "encode … --device cuda:99 --corpus broken.run", "", "a device that torch … computes on here: …", "`cuda:99` …",
-        "name one of these, or leave --device out; …",
+        "name one of these, or leave out --device; …",
     ),
     refused(
         "train mistaken.yaml", "mistaken.yaml", "keys of TrainConfig: …", "…; line 2: unknown key `modle`",
@@ -652,7 +652,7 @@ DONE = [
     done("evaluate …", "run        nDCG@10\nbm25.run   0.…\ndense.run  0.…\n\n10 queries of qrels.txt\n"),
     done("evaluate … --json", '{\n "qrels": "qrels.txt",\n…}\n'),
     done("evaluate … --markdown", "| run | nDCG@10 |\n| --- | --- |\n| bm25.run | 0.… |\n| dense.run | 0.… |\n\n…\n"),
-    done("evaluate … --measures R@100", "…", "tasb evaluate: note: bm25.run ends at depth 15, before R@100\n…note: …"),
+    done("evaluate … --measures R@100", "…", "tasb evaluate: note: bm25.run ends at depth 15, which is too short for R@100\n…note: …"),
     done("evaluate … --recall-plot new.png", "…", "…", new="new.png"),
     done("fuse … --method rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),
     done("fuse … --meth rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),  # as short as you like
@@ -960,6 +960,6 @@ def test_notes_are_printed_once(monkeypatch, capsys):
     print_log()
     assert tasb("evaluate", "--qrels", "dl19-passage", "--runs", "dl19-passage.bm25", "--measures", "R@1000") == 0
     first, *others = capsys.readouterr().err.splitlines()
-    assert first == "tasb evaluate: note: dl19-passage.bm25 ends at depth 100, before R@1000"
+    assert first == "tasb evaluate: note: dl19-passage.bm25 ends at depth 100, which is too short for R@1000"
     assert all(line.startswith("tasb evaluate: note: ") and line != first for line in others)
     assert len(logging.getLogger("pyserini_tasb").handlers) == 1

@@ -242,7 +242,7 @@ def test_a_full_disk_keeps_the_earlier_recipe(folder):
 
 def test_a_second_process_is_refused_before_its_work(tmp_path):
     with new_file(tmp_path / "out"):
-        with pytest.raises(TasbError, match=rf"(?s)out\.part\n.*at work \(process {os.getpid()} on"):  # noqa: SIM117
+        with pytest.raises(TasbError, match=rf"(?s)out\.part\n.*is running \(process {os.getpid()} on"):  # noqa: SIM117
             with new_file(tmp_path / "out"):
                 pass
         assert [path.name for path in tmp_path.iterdir()] == ["out.part"]

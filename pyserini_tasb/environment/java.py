@@ -201,7 +201,7 @@ def pyserini_java() -> Java:
         library = Path(setup.get_jnius_lib_location()).resolve()  # $JVM_PATH where that is set
     except Exception:  # noqa: BLE001 - pyjnius raises bare ones, and trips over itself where `javac` is missing
         if variable:
-            raise LookupError(f"{variable} is {os.environ[variable]}, which holds no Java") from None
+            raise LookupError(f"{variable} is {os.environ[variable]}, which contains no Java") from None
         raise LookupError(f"JAVA_HOME is not set, and {_ELSE} leads to no Java") from None
     if os.environ.get("JVM_PATH"):
         source, homes = "JVM_PATH", list(library.parents)

@@ -100,6 +100,7 @@ def read_provenance(folder: Path) -> Provenance | None:
     expected, do = "what `tasb train` writes beside a model", "remove the file, and the card will say `unknown`"
     values = read_json(path, expected=expected, do=do)
     with explained(path, expected=expected, do=do):
+        json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair cannot be written
         return TypeAdapter(Provenance).validate_python(values)
 
 

@@ -29,7 +29,7 @@ def test_headline_table_with_defaults_and_baseline(capsys):
         "43 queries of dl19-passage; differences to dl19-passage.bm25; † p < 0.05 (paired t-test)",
     ]
     assert printed.err.splitlines()[0].endswith(
-        "dl19-passage.tasb ends at depth 100, before AP(rel=2)@1000, R(rel=2)@1000"
+        "dl19-passage.tasb ends at depth 100, which is too short for AP(rel=2)@1000, R(rel=2)@1000"
     )
 
 
@@ -235,8 +235,8 @@ def test_notes_on_queries_and_documents_without_judgments(capsys):
     assert tasb(*evaluate("--measures", "RR@5")) == 0
     share = "90.0% of the documents in the top 5 of poor.run have no judgment, which counts as not relevant"
     assert [line.removeprefix("tasb evaluate: note: ") for line in capsys.readouterr().err.splitlines()] == [
-        "good.run ends at depth 2, before RR@5",
-        "fair.run ends at depth 2, before RR@5",
+        "good.run ends at depth 2, which is too short for RR@5",
+        "fair.run ends at depth 2, which is too short for RR@5",
         "poor.run has 1 of its 9 queries without judgments, which are left out: other",
         share,
     ]

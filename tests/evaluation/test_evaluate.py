@@ -111,7 +111,7 @@ def test_notes_are_logged_and_kept(caplog, capsys):
         == list(comparison.notes)
         == [
             "half lacks 1 of 2 judged queries, which count as 0: q2",
-            "half ends at depth 1, before RR@5",
+            "half ends at depth 1, which is too short for RR@5",
         ]
     )
     assert capsys.readouterr() == ("", "")

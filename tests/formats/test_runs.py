@@ -220,7 +220,7 @@ def test_they_are_noted_wherever_a_run_is_read(tmp_path, capsys):
         ["fuse", "--method", "rrf", "--runs", run, other, "--output", tmp_path / "fused"],
     ):
         assert tasb(*command) == 0
-        assert capsys.readouterr().err.count("the ranks of 1 query count for nothing") == 1
+        assert capsys.readouterr().err.count("the ranks of 1 query are ignored") == 1
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_notes_are_logged(caplog, capsys):
         ({"method": "rrf", "set": ["depth=5"]}, "recipe= beside set="),
         ({"method": "rrf", "normalization": "max"}, "leave normalization= out"),
         ({"method": "linear", "missing": "theoretical"}, "minimums=: 0 for BM25"),
-        ({"method": "rrf", "missing": "zero"}, "leave missing= out"),
+        ({"method": "rrf", "missing": "zero"}, "leave out missing="),
         ({"recipe": "tasb+bm25", "set": {"output_depth": 5}}, "unknown key `output_depth`"),
         ({"recipe": "tasb+bm25", "set": {"normalisation": "max"}}, "did you mean `normalization`?"),
     ],

@@ -98,7 +98,7 @@ def test_an_index_is_not_measured_with_another_encoder(encoded_vectors, other_mo
 def test_folders_that_do_not_say_what_they_are_of(vectors, other_model, tmp_path, capsys):
     stock = write_faiss_folder(tmp_path / "stock", vectors.docids, vectors.vectors)
     old = build(vectors.folder, tmp_path / "old")  # of a vector folder of an earlier version
-    assert "encoder  not known" in capsys.readouterr().out
+    assert "encoder  unknown" in capsys.readouterr().out
     for folder in (stock, old):
         assert search([folder], f"tasb:{other_model}", tmp_path / "run") == 0
         assert "encoder" not in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_measured_with_topics_in_memory(vectors, collection, tmp_path):
     )
     assert index.queries == f"10 queries of the topics given, encoded by {OWN}"
     assert index.encoder is None  # those vectors do not say it
-    assert "encoder  not known" in index.summary
+    assert "encoder  unknown" in index.summary
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_before_it_trains_it_says_how_long_and_warns_of_few_vectors_once(
     count = len(vectors.docids)
     if wanted:
         assert caplog.messages[0].startswith(f"Faiss advises {wanted} vectors or more")
-        assert f"there are {count}: " in caplog.messages[0]
+        assert f"there are only {count}: " in caplog.messages[0]
     assert re.fullmatch(rf"training on {count} vectors drawn at random, for about \d+ s", caplog.messages[len(few)])
     assert caplog.messages[len(few) + 1 + of_lengths :] == [index.warning] * len(weak)
     assert "WARNING" not in "".join(capfd.readouterr())  # nothing from Faiss itself

@@ -152,7 +152,7 @@ def test_ctrl_c_ends_the_commands_and_leaves_a_resumable_state(small, stages, ou
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stdout + stderr
-    assert "the same command goes on" in stderr
+    assert "the same command continues" in stderr
     assert "Traceback" not in stderr
     assert not (output / "results" / "slow.json").exists()
     done = regress(first, small.made("slow"))

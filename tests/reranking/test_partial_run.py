@@ -123,7 +123,7 @@ def test_what_another_command_left_is_refused_and_kept(path):
     interrupt(path)
     before = beside(path)
     about = ABOUT | {"model": "2" * 64, "depth": 3, "device": "cuda:0"}
-    found = r"part\.json says\n +found: +not the same model; depth 2, not 3; device cpu, not cuda:0\n"
+    found = r"part\.json\n +found: +not the same model; depth 2, not 3; device cpu, not cuda:0\n"
     with pytest.raises(TasbError, match=found):
         write(path, about=about)
     assert beside(path) == before

@@ -95,6 +95,6 @@ except TasbError as error:
     assert "a checkpoint to be written" in done.stdout
     assert "File too large" in done.stdout
     assert f"the last good one is {folder.path(1)}" in done.stdout
-    assert "give the same command again" in done.stdout
+    assert "repeat the command" in done.stdout
     assert [path.name for path in folder.folder.iterdir()] == ["step-00000001"]
     assert folder.latest().step == 1

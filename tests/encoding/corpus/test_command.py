@@ -73,7 +73,7 @@ def test_a_format_later_needs_no_model(encoded, own_copy, no_model, capsys):
         (own_copy / name).rmdir()
     assert encode(own_copy, "--max-length", 256, "--output-format", "npy", "--output-format", "jsonl", "faiss") == 0
     assert contents(own_copy) == contents(encoded)
-    assert f"{own_copy}/jsonl: is there already" in capsys.readouterr().err
+    assert f"{own_copy}/jsonl: exists already" in capsys.readouterr().err
 
 
 def test_the_corpus_is_read_once(own_copy, no_model, monkeypatch):
@@ -114,7 +114,7 @@ def test_ctrl_c_stops_after_the_batch_and_the_next_command_goes_on(encoded, tmp_
     monkeypatch.setattr(TextEncoder, "encode_tokens", interrupted)
     assert encode(tmp_path / "out", "--max-length", 256) == 130
     assert len(batches) == 3
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     with pytest.raises(TasbError, match="not finished"):
         VectorFolder(tmp_path / "out")
     before = len(list((tmp_path / "out" / "units").glob("*.json")))

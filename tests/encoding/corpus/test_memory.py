@@ -35,5 +35,5 @@ def test_the_benchmark(tmp_path):
     assert "\ntasb encode, 50 " in done.stdout
     measured = json.loads(output.read_text())
     row = measured["rows"]["tasb encode, 50"]
-    assert row["bytes/passage"] > row["index alone"] > 128
+    assert row["bytes/passage"] > row["index only"] > 128
     assert measured["floors"] == []  # one size does not grow

@@ -102,7 +102,7 @@ def test_the_same_bytes_again(depths, folder):
         (["--first-stage", FIRST], "a.png", f"--first-stage {FIRST} without a re-ranked run"),
         (["--first-stage", FIRST, "turned.txt"], "a.csv", "a.csv"),
         (["--first-stage", FIRST, "turned.txt", "turned.txt"], "a.png", "turned (turned.txt), turned (turned.txt)"),
-        (["--first-stage", "dl20-passage.bm25", "turned.txt"], "a.png", "scores of the top 0"),
+        (["--first-stage", "dl20-passage.bm25", "turned.txt"], "a.png", "scores of only the top 0"),
         (["--first-stage", FIRST, "turned.txt", "--measure", "nDGC@10"], "a.png", "nDGC@10"),
     ],
 )

@@ -187,5 +187,5 @@ def test_numbers_out_of_range(store, sampler, wrong):
 
 
 def test_no_room_for_text(store, sampler):
-    with pytest.raises(TasbError, match="more than the 2 special tokens"):
+    with pytest.raises(TasbError, match="above the 2 special tokens"):
         batches(store, sampler, query_max_length=2)

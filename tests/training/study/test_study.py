@@ -226,7 +226,7 @@ def test_interrupted_it_says_how_to_go_on(study):
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
-    assert f"go on with\n  tasb study {study.folder / 'study.yaml'}\n" in out
+    assert f"continue with\n  tasb study {study.folder / 'study.yaml'}\n" in out
 
 
 def test_a_lost_model_is_not_needed_once_its_row_is_there(study):
