@@ -306,7 +306,8 @@ REFUSED = [
         "…", "choose another --output",
     ),
     refused(
-        "hybrid … --dense-index nowhere", "nowhere", "the folder of a Faiss or Lucene index, or the name of a prebuilt …",
+        "hybrid … --dense-index nowhere", "nowhere",
+        "the folder of a Faiss or Lucene index, or the name of a prebuilt index of Pyserini",
         "no such folder, and Pyserini says: …", "check the path, or the recipe's `index`",
     ),
     refused("expand … --predictions nowhere.txt", "nowhere.txt", *NO_FILE),
@@ -652,7 +653,10 @@ DONE = [
     done("evaluate …", "run        nDCG@10\nbm25.run   0.…\ndense.run  0.…\n\n10 queries of qrels.txt\n"),
     done("evaluate … --json", '{\n "qrels": "qrels.txt",\n…}\n'),
     done("evaluate … --markdown", "| run | nDCG@10 |\n| --- | --- |\n| bm25.run | 0.… |\n| dense.run | 0.… |\n\n…\n"),
-    done("evaluate … --measures R@100", "…", "tasb evaluate: note: bm25.run ends at depth 15, which is too short for R@100\n…note: …"),
+    done(
+        "evaluate … --measures R@100", "…",
+        "tasb evaluate: note: bm25.run ends at depth 15, which is too short for R@100\n…note: …",
+    ),
     done("evaluate … --recall-plot new.png", "…", "…", new="new.png"),
     done("fuse … --method rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),
     done("fuse … --meth rrf", "new.run: 148 hits of 2 runs, rrf, weights 1 1\n", new="new.run"),  # as short as you like

@@ -76,7 +76,10 @@ def test_another_checkpoints_numbers_judge_nothing(regress, small):
     assert "the models that made the run" in regress(about("tasb-b256", "duot5")).stderr
     models = [{"encoder": "tasb", "bytes": 1}]
     b256 = "sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco"
-    assert f"numbers of {b256}, the models that made the run" in regress(about("tasb-b96", checkpoints=[], models=models)).stderr
+    assert (
+        f"numbers of {b256}, the models that made the run"
+        in regress(about("tasb-b96", checkpoints=[], models=models)).stderr
+    )
     cited = regress(about("tasb-b96", place="cited"))
     assert cited.result("small")["verdict"] == "RECORDED"
     assert "  cited     RR@10  0.7500  expected 0.7500  +0.0000  (paper: Table 7): another training\n" in cited.stdout

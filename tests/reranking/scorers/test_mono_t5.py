@@ -95,7 +95,8 @@ def test_answers_that_the_name_tells(tmp_path, sides):
 
 
 def test_an_answer_that_is_no_token(folder):
-    with pytest.raises(TasbError, match=r"the token `▁maybe`(?s:.*)the two words that this model answers with: answers=\('FALSE', 'TRUE'\)"):
+    remedy = r"the two words that this model answers with: answers=\('FALSE', 'TRUE'\)"
+    with pytest.raises(TasbError, match=rf"the token `▁maybe`(?s:.*){remedy}"):
         scorer(folder, answers=["no", "maybe"])
 
 
