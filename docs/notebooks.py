@@ -93,7 +93,7 @@ def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
         cell["metadata"] = {"tags": tags} if tags else {}
     for number, cell in enumerate(cells_of(notebook, "code"), 1):
         cell["execution_count"] = number
-        cell["outputs"] = [output for output in cell["outputs"] if _is_kept(output)]
+        cell["outputs"] = _together([output for output in cell["outputs"] if _is_kept(output)])
         for output in cell["outputs"]:
             if "execution_count" in output:
                 output["execution_count"] = number
@@ -107,6 +107,18 @@ def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
         "language_info": {"name": "python"},
     }
     return notebook
+
+
+def _together(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs in which neighbouring parts of one stream are one: what came between them is not kept."""
+    found: list[dict[str, Any]] = []
+    for output in outputs:
+        if found and output["output_type"] == found[-1]["output_type"] == "stream":
+            text = joined(found[-1]["text"]) + joined(output["text"])
+            found[-1] = found[-1] | {"text": text.splitlines(keepends=True)}
+        else:
+            found.append(output)
+    return found
 
 
 def _is_kept(output: dict[str, Any]) -> bool:

@@ -161,3 +161,13 @@ def test_an_output_is_text_and_no_markdown():
     shown = tutorials._shown(output, "name", [])
     assert "\n" not in shown
     assert shown == "<pre><code>- a [link&#93;(x)&#10;&#10;&lt;b&gt;&amp;&#9;|</code></pre>"
+
+
+def test_what_stood_around_a_progress_bar_is_one_output():
+    def stream(name, text):
+        return {"output_type": "stream", "name": name, "text": [text]}
+
+    outputs = [stream("stdout", "one "), stream("stderr", "100%"), stream("stdout", "line\nand another\n")]
+    cell = {"cell_type": "code", "metadata": {}, "execution_count": 1, "outputs": outputs}
+    (kept,) = tutorials.cleaned({"cells": [cell], "metadata": {}})["cells"][0]["outputs"]
+    assert kept == {"output_type": "stream", "name": "stdout", "text": ["one line\n", "and another\n"]}
