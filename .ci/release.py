@@ -101,7 +101,7 @@ def run(title: str, *command: str | Path, cwd: Path = ROOT, **environment: str) 
 
 
 def output(*command: str) -> str:
-    """What a command prints."""
+    """The standard output of a command."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 

@@ -1,4 +1,4 @@
-"""What a release must be able to do where nothing but the wheel and what it requires is installed.
+"""A release must be able to do this where only the wheel and what it requires are installed.
 
 `make release` runs it as `python smoke_test.py VERSION` in an empty folder, by the Python of such an environment.
 """
@@ -74,7 +74,7 @@ def first_hits(run: str) -> dict[str, str]:
 
 
 def printed(*command: str) -> str:
-    """What a command prints on standard output; all that it said, if it fails."""
+    """The standard output of a command. If it fails, everything that it printed is shown."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)

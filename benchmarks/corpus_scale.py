@@ -112,7 +112,7 @@ def measure(arguments: list[str], output: Path, passages: int) -> dict[str, floa
 
 
 def resident_mebibytes(process: int) -> float:
-    """Of a process and all that it started; what ended meanwhile counts as nothing."""
+    """The sum over a process and all that it started; what ended meanwhile counts as nothing."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()

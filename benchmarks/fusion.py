@@ -191,7 +191,7 @@ def measured(command: list[str]) -> tuple[float, float, float]:
 
 
 def largest_difference(ours: Path, theirs: Path) -> float:
-    """Of the scores at each rank; infinite where the queries or the numbers of hits differ."""
+    """The largest difference of the scores at each rank; infinite where the queries or the numbers of hits differ."""
     one, other = read_run_table(ours), read_run_table(theirs)
     order = np.argsort(one.qids), np.argsort(other.qids)
     one, other = one.taken(order[0]), other.taken(order[1])

@@ -1,4 +1,4 @@
-"""What reduced precision costs: each back end's ranking of a judged collection beside fp32's, with paired tests.
+"""The costs of reduced precision: each back end's ranking of a judged collection beside fp32's, with paired tests.
 
     python benchmarks/precision.py nfcorpus scifact
     python benchmarks/precision.py nfcorpus --encoder mpnet/model --max-length 128 --ways onnx-fp32 onnx-int8-8

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def model_to_measure(given: str | None) -> Iterator[str]:
-    """What `--encoder` takes: the model given, or this one, for as long as it is measured. So are exported models."""
+    """A value of `--encoder`: the model given, or this one, for as long as it is measured. So are exported models."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         if given is None:

@@ -31,7 +31,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class MappedPairs:
-    """As a pair store reads them: teacher's scores in a mapped file."""
+    """Teacher's scores in a mapped file, as a pair store reads them."""
 
     offsets: NDArray[np.int64]
     scores: NDArray[np.float32]

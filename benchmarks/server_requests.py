@@ -142,7 +142,7 @@ def ask_server(config: Path, index: str, queries: list[str], threads: int, at_on
 
 
 def answer(address: str) -> str:
-    """What is wrong with the answer; empty if nothing is."""
+    """The fault of the answer; empty if it has none."""
     try:
         with urllib.request.urlopen(address, timeout=120) as reply:  # noqa: S310 - a loopback address
             json.load(reply)

@@ -151,7 +151,7 @@ def write_colbert(folder: Path) -> str:
 
 
 def steppers(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, Stepper], list[TrainingBatch]]:
-    """What runs a step of each kind, and the batches of the steps, composed beforehand."""
+    """A function that runs a step of each kind, and the batches of the steps, composed beforehand."""
     vectors = {side: str(folder / side) for side in ("queries", "passages")}
     colbert = write_colbert(folder / "colbert")
     changes: dict[str, dict[str, Any]] = {

@@ -126,7 +126,7 @@ def _is_kept(output: dict[str, Any]) -> bool:
 
 
 def _best(data: dict[str, Any]) -> dict[str, Any]:
-    """Of the forms of an output, the one that is seen."""
+    """The form of an output that a reader sees."""
     kind = next(kind for kind in ("image/png", "text/markdown", "text/html", "text/plain") if kind in data)
     return {kind: _smaller(joined(data[kind])) if kind == "image/png" else data[kind]}
 
@@ -158,7 +158,7 @@ def page_of_each() -> dict[str, str]:
 
 
 def pages() -> dict[str, str | bytes]:
-    """What the site has of the notebooks: a page each, and its pictures; path → content."""
+    """The notebooks' pages on the site, and their pictures: path → content."""
     found: dict[str, str | bytes] = {}
     for path in notebooks():
         notebook = json.loads(path.read_text(encoding="utf-8"))

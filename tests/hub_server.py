@@ -29,7 +29,7 @@ class Repository:
 
 @dataclass
 class Hub:
-    """What the hub holds, and how it answers.
+    """The content of the hub, and its answers.
 
     Args:
         repositories: by name.

@@ -100,7 +100,7 @@ def test_the_balanced_rotation_turns_and_no_more():
 
 
 def cost(passages, codes, matrix, centroids):
-    """For each passage, what `Codes.choose` makes least."""
+    """The cost of each passage that `Codes.choose` makes least."""
     stands_for = np.hstack([centroids[part][codes[:, part]] for part in range(len(centroids))]) @ matrix
     errors = passages - stands_for
     along = (errors * passages).sum(axis=1) / np.linalg.norm(passages, axis=1)
