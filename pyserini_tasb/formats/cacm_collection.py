@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.errors import argument, os_errors_explained
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
@@ -60,11 +61,18 @@ def cacm(output: StrPath = "cacm") -> Cacm:
         output: the folder.
 
     Raises:
-        OSError: the folder cannot be written to.
+        TasbError: the folder cannot be written to.
 
     Source: Anserini's repository; pyserini_tasb/formats/cacm/README.md has checksums and terms.
     """
     folder = Path(output)
+    with os_errors_explained(
+        folder, expected="a folder that can be written to", do=f"choose another {argument('output')}"
+    ):
+        return _written(folder)
+
+
+def _written(folder: Path) -> Cacm:
     # Folders of their own: Anserini indexes every file that it finds in a folder, Pyserini encodes every one.
     for name in ("archive", "documents", "titled"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 BITS = 8  # a code is a byte
-# How much more an error along the passage counts, and how often each part's code is chosen.
+# How much more an error along the passage counts.
 ALONG = 3.0
 # Numbers of a part, times its share of the vector; and how often directions, centroids and codes are fitted in turns.
 WIDER, ROUNDS = 4, 5
@@ -119,7 +119,8 @@ def balance_rotation(index: Any, sample: Floats) -> None:
 
     rotation, codes = _quantised(index)
     parts, width = codes.pq.M, codes.pq.dsub
-    variances, axes = np.linalg.eigh(np.cov(sample[:FITTED_ON], rowvar=False, dtype=np.float64))
+    some = sample[:: -(-len(sample) // FITTED_ON)]  # from all over the corpus, in whose order they are
+    variances, axes = np.linalg.eigh(np.cov(some, rowvar=False, dtype=np.float64))
     logarithms = np.log(np.maximum(variances, variances.max() * 1e-9))
     logarithms -= logarithms.min()  # none below 0: a part grows with each axis
     dealt: list[list[int]] = [[] for _ in range(parts)]
@@ -141,12 +142,14 @@ def narrow_and_wide(factory: str, dimension: int) -> tuple[str, str]:
         factory: Faiss's string of an index that can be trained for ranking; `OPQ48_1536,PQ48` says how wide.
         dimension: the dimension of the vectors.
     """
-    found = _ROTATION.match(factory)
-    if not found:
-        return factory, factory
-    numbers = int(found["numbers"] or WIDER * dimension)
-    rest = factory[found.end() :]
-    return f"OPQ{found['parts']}_{min(numbers, dimension)},{rest}", f"OPQ{found['parts']}_{numbers},{rest}"
+
+    def of_at_most(most: float) -> str:
+        def rotation(found: re.Match[str]) -> str:
+            return f"OPQ{found['parts']}_{min(int(found['numbers'] or WIDER * dimension), most)},"
+
+        return _ROTATION.sub(rotation, factory, count=1)
+
+    return of_at_most(dimension), of_at_most(np.inf)
 
 
 def widen(narrow: Any, wide: Any) -> None:

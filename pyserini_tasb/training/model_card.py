@@ -208,7 +208,7 @@ def _rendered(template: str, provenance: Provenance, **values: object) -> str:
     text = environment.from_string(
         template, globals={"usual_dimension": USUAL_DIMENSION, "version": provenance.version}
     ).render(
-        base=_shown_model(provenance.base_model),
+        base=_shown_model(provenance.base_model) if provenance.base_model else None,
         numbers=provenance.numbers,
         curves=provenance.curves,
         tables={"Data": flattened(provenance.data), "Parameters": flattened(provenance.parameters)},
@@ -339,7 +339,7 @@ A dense passage retriever. A text becomes one vector of {{ dimension }} numbers,
 "last": "its last token's last hidden state"}.get(card.pooling, "its tokens' last hidden states, pooled by `%s`" % \
 card.pooling) }}\
 {{ ", divided by its length" if card.normalise }}; a passage's score is its dot product with the query.
-{% if base != "``" %}
+{% if base %}
 Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below; the method is \
 [TAS-Balanced](https://arxiv.org/abs/2104.06967).
 {% endif %}

@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 
+import pytest
+
 import pyserini_tasb as tasb
 from pyserini_tasb.environment.java import prepare_java
 from pyserini_tasb.formats.cacm_collection import DATA, read_documents, read_topics, repair_qrels
@@ -95,3 +97,10 @@ def test_topics_are_read_as_pyserini_reads_them():
 
 def rows(path):
     return [json.loads(line) for line in path.open()]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(tasb.TasbError, match="choose another output="):
+        tasb.cacm(tmp_path / "file" / "cacm")
+    assert (tmp_path / "file").read_text() == "mine"
