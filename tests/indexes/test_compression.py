@@ -99,6 +99,19 @@ def test_the_balanced_rotation_turns_and_no_more():
     assert np.ptp(variances) < 0.5  # of 21 between the first eight numbers and the last
 
 
+@pytest.mark.parametrize(
+    ("given", "narrow", "wide"),
+    [
+        ("OPQ4,PQ4", "OPQ4_32,PQ4", "OPQ4_128,PQ4"),
+        ("OPQ4,IVF8,PQ4,RFlat", "OPQ4_32,IVF8,PQ4,RFlat", "OPQ4_128,IVF8,PQ4,RFlat"),
+        ("OPQ4_64,PQ4", "OPQ4_32,PQ4", "OPQ4_64,PQ4"),
+        ("OPQ4_16,PQ4", "OPQ4_16,PQ4", "OPQ4_16,PQ4"),
+    ],
+)
+def test_parts_are_four_times_as_wide_unless_the_factory_says_how_wide(given, narrow, wide):
+    assert quantised.narrow_and_wide(given, 32) == (narrow, wide)
+
+
 def cost(passages, codes, matrix, centroids):
     """The cost of each passage that `Codes.choose` makes least."""
     stands_for = np.hstack([centroids[part][codes[:, part]] for part in range(len(centroids))]) @ matrix

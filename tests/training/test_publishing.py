@@ -328,3 +328,13 @@ def test_places_of_this_machine(model, hub, monkeypatch, tmp_path):
     (model / "config.json").write_text(json.dumps(config))
     (model / "mine.yaml").write_text(f"name: mine\nmodel: .\ndescription: from {model}\n")
     assert {part.partition(":")[0] for part in refused(hub, model).found.split("; ")} == {"mine.yaml", "README.md"}
+
+
+@pytest.mark.parametrize("damage", [("tiny", "\\ud800"), ("{", "")])
+def test_a_damaged_origin(trained, tmp_path, damage):
+    folder = Path(shutil.copytree(trained.model, tmp_path / "model"))
+    origin = folder / "training.json"
+    origin.write_text(origin.read_text().replace(*damage, 1))
+    with pytest.raises(tasb.TasbError, match="remove the file, and the card will say `unknown`") as caught:
+        tasb.push_model(folder, repo=NAME, dry_run=True)
+    assert "training.json" in str(caught.value)
