@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -23,6 +26,8 @@ FIRST_SEARCH = (ROOT / "docs" / "first-search.md").read_text()
 PYTHON_PAGE = (ROOT / "docs" / "python.md").read_text()
 EXTEND_PAGE = (ROOT / "docs" / "extend.md").read_text()
 PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"[-+]?\d+\.\d+")
 STEPS = 400
 
 
@@ -96,16 +101,28 @@ def test_from_pairs_to_a_comparison(research, capsys):
     assert names["dense"].hits == 10 * len((research / "documents" / "all.jsonl").read_text().splitlines())
 
 
-def test_ten_lines_of_python(research, capsys):
+def test_ten_lines_of_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path / "home"))
     program = program_of(README, "tasb.show(")
     assert len(program.strip().splitlines()) <= 10
-    for name, where in (("test.tsv", "queries.tsv"), ("test.qrels", "qrels.txt")):
-        (research / where).write_text((research / name).read_text())
-    topic = (research / "queries.tsv").read_text().partition("\t")[0]
-    exec(compile(program.replace("topic=1,", f"topic={topic!r},"), "README.md", "exec"), {})  # noqa: S102
-    table, _, shown = capsys.readouterr().out.partition("\n\n")
-    assert [line.split()[0] for line in table.splitlines()] == ["run", "bm25", "dense", "both"]
-    assert topic in shown
+    (commands,) = [block for block in re.findall(BLOCK, README) if "cacm_collection" in block]
+    for line in commands.replace("\\\n", " ").strip().splitlines():
+        python, *arguments = shlex.split(line)
+        assert python == "python"
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    exec(compile(program, "README.md", "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out
+    table, _, shown = printed.partition("\n\n")
+    (claimed,) = [block for block in re.findall(BLOCK, README) if block.startswith("run ")]
+    assert len(table.splitlines()) == len(claimed.splitlines()) - 1  # the last is …
+    for ours, theirs in zip(table.splitlines(), claimed.splitlines(), strict=False):
+        assert re.sub(NUMBER, "", ours).split() == re.sub(NUMBER, "", theirs).split()
+        # The processor decides the last digits.
+        assert [*map(float, re.findall(NUMBER, ours))] == pytest.approx(
+            [*map(float, re.findall(NUMBER, theirs))], abs=0.003
+        )
+    assert "CACM-" in shown
 
 
 def test_a_vector_from_a_text(capsys):

@@ -8,7 +8,9 @@ additive quantisation (Babenko and Lempitsky, CVPR 2014). Codes stay as small, a
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 
+LOG = logging.getLogger(__name__)
+
 BITS = 8  # a code is a byte
 # How much more an error along the passage counts.
 ALONG = 3.0
@@ -34,6 +38,7 @@ WIDER, ROUNDS = 4, 5
 CHOSEN_AT_ONCE = 1 << 13
 # Vectors to fit to: 0.8 GB of memory with 768 dimensions, and as many as Faiss's own k-means takes for 256 centroids.
 FITTED_ON = 1 << 16
+TIMED_SHARE = 4  # one in so many of them is fitted to first, to say how long all will take
 _ROTATION = re.compile(r"OPQ(?P<parts>\d+)(_(?P<numbers>\d+))?,")
 # Without a transform to another dimension before it.
 _QUANTISER = re.compile(r"(OPQ\d+,)?(IVF\w+,)?PQ(?P<parts>\d+)(x\d+\w*)?(,.*)?")
@@ -270,6 +275,10 @@ class Codes:
         from tqdm.auto import tqdm
 
         matrix, centroids, chosen = self.matrix, self.centroids, self.nearest(sample)
+        began, some = time.monotonic(), -(-len(sample) // TIMED_SHARE)
+        _refined(sample[:some], chosen[:some], matrix, centroids, fit=True)
+        seconds = ROUNDS * TIMED_SHARE * (time.monotonic() - began)
+        LOG.info("fitting codes to %s vectors, for about %.0f s", f"{len(sample):,}", seconds)
         for _ in tqdm(range(ROUNDS), desc="fitting codes", unit=" rounds"):
             chosen, matrix, centroids = _refined(sample, chosen, matrix, centroids, fit=True)
         self.set(matrix, centroids)
