@@ -96,14 +96,17 @@ class MinedPairs(FileResult):
         if counts.positives_without_text:
             lines.append(f"  {counts.positives_without_text} positives are not in the collection, or are empty")
         lines.append(f"{counts.hits} hits at depth {self.hits}")
-        lines += [f"  {getattr(counts, kind)} {_filled(what, mention)}" for kind, what in REMOVALS.items()]
+        for kind, what in REMOVALS.items():
+            if number := getattr(counts, kind):
+                lines.append(f"  {number} {_filled(what, mention)}")
         scores = f"scores of {self.teacher}" if self.teacher else "scores of the search"
         how = f"{rules.sampling} by {scores}" if rules.sampling == "stratified" else rules.sampling
         drawn = f"at most {rules.per_query} each, {how}" if rules.per_query is not None else "all that were left"
         lines.append(f"{counts.negatives} negatives of {counts.queries} queries: {drawn}")
-        if rules.margin_cutoff is not None:
+        if counts.pairs_too_close:
             lines.append(f"  {counts.pairs_too_close} pairs left out: the negative is too close to that positive")
-            lines.append(f"  {counts.positives_without_pair} positives are left without a pair")
+        if counts.positives_without_pair:
+            lines.append(f"  {counts.positives_without_pair} positives have no pair left")
         lines.append(f"{counts.pairs} pairs in {self.path}")
         if self.teacher:
             lines.append(f"{self.teacher} {counts.agreement}")

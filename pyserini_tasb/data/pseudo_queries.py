@@ -39,9 +39,9 @@ Source = Literal["title", "sentence", "auto"]
 Fault = Literal["without_source", "too_short", "nothing_left"]
 # Why documents have no pseudo-query, with the argument that decides it.
 FAULTS = {
-    "without_source": ("without a title or text to make one of", None),
+    "without_source": ("without a title or text", None),
     "too_short": ("too short ({})", argument("min_words")),
-    "nothing_left": ("with nothing besides it", None),
+    "nothing_left": ("whose query is all their text", None),
     "shared": ("whose query other documents share", None),
     "beyond_limit": ("beyond {}", argument("limit")),
 }
@@ -84,8 +84,9 @@ class PseudoQueries(FileResult):
 
     def worded(self, mention: Callable[[Argument], str]) -> str:
         """The summary, with each argument as `mention` writes it."""
+        left_out = _left_out(self.counts, mention)
         lines = [
-            f"{self.counts.documents} documents: {_left_out(self.counts, mention)}",
+            f"{self.counts.documents} documents" + (f"; left out: {left_out}" if left_out else ""),
             f"{self.counts.queries} pseudo-queries in {self.topics}, their documents in {self.qrels}",
         ]
         if self.corpus:
@@ -149,8 +150,9 @@ def pseudo_queries(
 
 def _left_out(counts: PseudoQueryCounts, mention: Callable[[Argument], str]) -> str:
     return ", ".join(
-        f"{getattr(counts, kind)} {text.format(mention(decides)) if decides else text}"
+        f"{number} {text.format(mention(decides)) if decides else text}"
         for kind, (text, decides) in FAULTS.items()
+        if (number := getattr(counts, kind))
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.encoding.plan import RepeatedDocids
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.expansion import from_model
@@ -176,7 +177,12 @@ def expand_with_predictions(
     paired = _paired_by_docid if form is Form.NUMBERED else _paired
     with new_folder(output, overwrite=overwrite, made=FILES) as folder:
         pairs = iter(
-            tqdm(paired(corpus, collection, predictions, counts), desc="expanding", unit=" passages", disable=None)
+            tqdm(
+                paired(corpus, collection, predictions, counts),
+                desc="expanding",
+                unit=" passages",
+                disable=hidden(None),
+            )
         )
         for number in itertools.count():
             shard = list(itertools.islice(pairs, shard_size))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.artifacts import whole_file, whole_text_file
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.compression import train_for_ranking
@@ -369,7 +370,7 @@ def _time_shown(expected: float) -> Iterator[None]:
                 noted = passed
                 LOG.info("training: %.0f s of about %s", passed, _duration(expected))
 
-    with tqdm(bar_format=form, leave=False, disable=None) as bar:
+    with tqdm(bar_format=form, leave=False, disable=hidden(None)) as bar:
         clock = threading.Thread(target=show, daemon=True)
         clock.start()
         try:

@@ -128,6 +128,7 @@ def test_the_guard_removes_and_counts(handmade, capsys):
     assert "1 are positives" in report
     assert "1 have the text of a positive" in report
     assert "3 negatives of 1 queries: at most 50 each, stratified by scores of the search" in report
+    assert "\n  0 " not in report
 
 
 def test_as_typed(handmade, tmp_path, capsys):
