@@ -44,7 +44,9 @@ def listing(axis: str | None = None) -> Listing:
         rows = [{"axis": name, "description": each.description} for name, each in AXES.items()]
         return Listing(tuple(rows), _table(rows))
     if axis not in AXES:
-        raise TasbError(expected=f"an axis: {', '.join(AXES)}", found=f"`{axis}`", do=nearest_advice(axis, AXES))
+        raise TasbError(
+            expected=f"a kind of names: {', '.join(AXES)}", found=f"`{axis}`", do=nearest_advice(axis, AXES)
+        )
     return AXES[axis].list()
 
 

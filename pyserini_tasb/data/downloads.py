@@ -126,8 +126,8 @@ class Internet:
                 where=address,
                 expected=wrong[0],
                 found=f"{wrong[1]} (kept as {aside})",
-                do="repeat the command: it starts again; if the result is the same, the server's file is not "
-                f"the published one: see {argument('base_url')} and {argument('source')}",
+                do="repeat the command, which downloads the file again. If the result is the same, the server's file "
+                f"is not the published one: use {argument('base_url')} or {argument('source')}",
             )
         part.replace(target)
         return contents
@@ -173,9 +173,9 @@ def transfer(url: str, part: Path, headers: Mapping[str, str], patience: Patienc
                 raise TasbError(
                     where=url,
                     expected="a connection that lasts until the download is complete",
-                    found=f"{reason}; {in_words(size)} came",
-                    do="repeat the command later, and it continues from there; or see "
-                    f"{argument('source')} and {argument('base_url')}",
+                    found=f"{reason}, after {in_words(size)}",
+                    do=f"repeat the command later: it continues from there. Or use {argument('source')} or "
+                    f"{argument('base_url')}",
                 ) from error
             pause = max(patience.first_pause * 2 ** max(fruitless - 1, 0), getattr(error, "pause", 0.0))
             pause = min(pause, patience.longest_pause)

@@ -158,7 +158,7 @@ class _Missing:
         if self._count:
             more = [f"… and {self._count - len(self._shown)} more"] if self._count > len(self._shown) else []
             raise TasbError(
-                expected=f"in every file a score of each query and passage in {self._files[0]}",
+                expected=f"a score in every file for each query and passage of {self._files[0]}",
                 found=f"{self._count} missing:\n    " + "\n    ".join(self._shown + more),
                 do="score the same pairs with every teacher, or give the file with the fewest pairs first",
             )

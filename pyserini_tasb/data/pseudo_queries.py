@@ -62,14 +62,14 @@ class PseudoQueryCounts:
 
 @dataclass(frozen=True)
 class PseudoQueries(FileResult):
-    """A folder with pseudo-queries; it stands for its path.
+    """A folder with pseudo-queries. Wherever a path is taken, it stands for its path.
 
     Attributes:
         path: the folder.
         topics: the file of queries.
-        qrels: the file that says which document each query was made of.
-        corpus: the folder of passages without the words of the queries, if it was asked for.
-        counts: what became of the documents.
+        qrels: the file that says which document each query comes from.
+        corpus: the folder of passages without the words of the queries; None without `write_collection`.
+        counts: the numbers of documents that gave a query or were left out.
     """
 
     topics: Path
@@ -108,9 +108,9 @@ def pseudo_queries(
     write_collection: bool = False,
     overwrite: bool = False,
 ) -> PseudoQueries:
-    """Make queries of a corpus's documents, each relevant to its document.
+    """Make training queries from the documents of a corpus. Each query is relevant to its document.
 
-    A query that several documents share is left out, and so is one that is all of its document.
+    A query that several documents share is left out. So is a query that is the whole text of its document.
 
     Args:
         corpus: TSV or JSONL.
@@ -118,16 +118,17 @@ def pseudo_queries(
             `contents`. The field `title`, or else the first of several, is the title. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: a new folder for `queries.tsv` and `qrels.txt`.
-        source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
-        min_words: a shorter query is left out.
-        max_words: a longer one is cut.
+        source: the text that becomes a query: `title`; `sentence`, as many of the first sentences as have `min_words`
+            words together; or `auto`, the title if it has `min_words` words, and sentences if not.
+        min_words: the fewest words of a query. Shorter queries are left out.
+        max_words: the most words of a query. Longer queries are cut.
         limit: the number of queries to keep, drawn uniformly; by default all.
-        seed: decides which queries `limit` keeps.
-        write_collection: write the corpus too, each document without the words that its query is made of.
+        seed: the random seed of `limit`.
+        write_collection: also write the corpus, each document without the words that became its query.
         overwrite: replace pseudo-queries at `output`, once the new ones are complete.
 
     Raises:
-        TasbError: no such corpus, a faulty one, no pseudo-query in it, or something stands at `output`.
+        TasbError: the corpus does not exist, is faulty, or gives no query; or the output exists.
     """
     rules = _rules(source, min_words, max_words, limit, seed)
     path, folder = Path(corpus), Path(output)

@@ -186,7 +186,8 @@ class TasbDocumentEncoder:
         if unused := {name for name, values in others.items() if values is not None} - self._noted:
             self._noted |= unused
             LOG.info(
-                "not encoded: %s; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)",
+                "not encoded: %s. Of Pyserini's `--fields`, only `title` and `text` are encoded; `tasb encode` joins "
+                "any fields",
                 ", ".join(sorted(unused)),
             )
         passages = _texts(texts, "texts", "pass one text as `[text]`")

@@ -494,7 +494,7 @@ def _pyserini(lists: ScoredLists) -> tuple[Column, Column]:
 
 @NORMALISATIONS.register("max")
 def _max(lists: ScoredLists) -> tuple[Column, Column]:
-    """Scores divided by the best one's size, which keeps their order. The best becomes 1, or -1 if it is negative."""
+    """Scores divided by the best score without its sign. The best becomes 1, or -1 if it is negative."""
     return np.zeros_like(lists.highest), np.where(lists.highest == 0, 1, np.abs(lists.highest))
 
 

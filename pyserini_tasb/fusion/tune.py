@@ -172,7 +172,7 @@ def tune(
     for curve in curves:
         if curve.chosen in (looked_for.grid.points[0], looked_for.grid.points[-1]):
             which = " ".join(curve.runs)
-            LOG.info("the best weight of %s, %g, is an end of %s", which, curve.chosen, argument("grid"))
+            LOG.info("the best weight of %s, %g, is at an end of %s", which, curve.chosen, argument("grid"))
     before = train.mean(np.array([[each.weight for each in source.inputs]]))[0]
     return Tuned(
         path=path,

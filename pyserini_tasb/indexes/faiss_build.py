@@ -85,7 +85,8 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
         raise TasbError(
             where=f"{argument('kind', recipe.factory)}",
             expected="an index for inner products",
-            found=f"an index for other distances, which Faiss makes from it silently: {', '.join(others)}",
+            found="an index for other distances, which Faiss makes of this string without a warning: "
+            f"{', '.join(others)}",
             do="choose another kind of index",
         )
     for part in _parts(index):
@@ -222,7 +223,8 @@ def _note_unordered_threads() -> None:
 
     if not graphs_are_the_same_each_time():
         LOG.info(
-            "Faiss %s builds another graph each time with several threads; Faiss %s or newer, or %s, builds the same",
+            "Faiss %s with several threads builds another graph each time. Faiss %s or newer, or %s, builds the same "
+            "each time",
             faiss.__version__,
             FIRST_WITH_ORDERED_GRAPHS,
             argument("threads", 1),

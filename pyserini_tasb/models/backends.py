@@ -252,7 +252,7 @@ TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 @BACKENDS.register("torch")
 class Torch:
-    """PyTorch: fp32, bf16 where the hardware multiplies it, fp16 on GPUs."""
+    """PyTorch: fp32, bf16 where the hardware computes in it, fp16 on GPUs."""
 
     def best_device(self) -> str:
         """A GPU if torch has one."""

@@ -134,13 +134,13 @@ def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = 
 
 @SCHEDULES.register("constant")
 def constant(schedule: Schedule) -> Factor:
-    """1 after the warm-up: early stopping gives a decay no end to go down to (paper, Section 4.2: Adam, 7e-6)."""
+    """The full rate after the warm-up (paper, Section 4.2). Early stopping gives a decay no known end."""
     return lambda step: _warmup(step, schedule.warmup_steps)
 
 
 @SCHEDULES.register("cosine")
 def cosine(schedule: Schedule) -> Factor:
-    """After the warm-up half a cosine from 1 to the floor, where it stays.
+    """Half a cosine after the warm-up, from the full rate to the floor, where it stays.
 
     Raises:
         TasbError: no `max_steps`, or the warm-up lasts as long.
@@ -150,7 +150,7 @@ def cosine(schedule: Schedule) -> Factor:
 
 @SCHEDULES.register("linear")
 def linear(schedule: Schedule) -> Factor:
-    """After the warm-up a straight line from 1 to the floor, where it stays.
+    """A straight line after the warm-up, from the full rate to the floor, where it stays.
 
     Raises:
         TasbError: no `max_steps`, or the warm-up lasts as long.
@@ -166,9 +166,9 @@ RELEASED_STEPS = 8_500
 
 @SCHEDULES.register("released")
 def released(_schedule: Schedule) -> Factor:
-    """The schedule of the authors' matchmaker library, whatever the numbers: a cosine, stepped every 100 batches.
+    """The fixed schedule of the authors' matchmaker library: a cosine that changes every 100 batches.
 
-    The first 101 batches are trained at 0, and after 850,000 it rises again.
+    It ignores all settings. The rate is 0 for the first 101 batches, and rises again after 850,000 batches.
     """
 
     def factor(step: int) -> float:

@@ -159,7 +159,7 @@ def tas(sampling: Sampling) -> Sampler:
 
 @SAMPLINGS.register("tas-balanced")
 def tas_balanced(sampling: Sampling) -> Sampler:
-    """TAS-Balanced: queries of few clusters, and of each a pair of any bin of margins (paper, Figure 2c)."""
+    """TAS-Balanced: queries of few clusters, and for each a pair from a random bin of margins (paper, Figure 2c)."""
     pairs = sampling.balanced_pairs()
     return sampling.sampler(sampling.clustered_queries(), pairs)
 

@@ -162,7 +162,7 @@ def _kind(request: TeacherRequest) -> str:
         raise TasbError(
             where=str(request.folder),
             expected="a bi-encoder or a ColBERT as `teacher.in_batch`: they score every query with every passage",
-            found=f"a cross-encoder ({kind}), which would have to read each of b² pairs",
+            found=f"a cross-encoder ({kind}), which would have to read every query with every passage",
             do="let it score the pairs beforehand (`tasb score`); take a ColBERT in batch "
             "(`tasb teach --kind colbert`)",
         )

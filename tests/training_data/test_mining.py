@@ -309,8 +309,8 @@ def test_topics_without_hits_and_judged_queries_that_are_no_topics_are_named(han
     (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq5 0 d1 1\nq6 0 d1 1\nq7 0 d1 0\n")
     handmade()
     report = capsys.readouterr().out
-    assert "1 topics have no hit that can be a negative: q5\n  1 topics of these have no hits at all: q5\n" in report
-    assert "1 judged queries are no topics: q6\n" in report
+    assert "1 topics have no hit that can be a negative: q5\n  1 topics among these have no hits at all: q5\n" in report
+    assert "1 judged queries are not among the topics: q6\n" in report
 
 
 @pytest.mark.parametrize(
