@@ -272,7 +272,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, offset: int, length
         require_room(part.parent, length - offset, f"the rest of {name}")
     with (
         part.open("ab", buffering=0) as file,
-        tqdm(total=length, initial=offset, desc=f"download {name}", unit="B", unit_scale=True) as bar,
+        tqdm(total=length, initial=offset, desc=f"downloading {name}", unit="B", unit_scale=True) as bar,
     ):
         # read1: what came before a connection breaks is kept, which read(BLOCK) would drop.
         while block := response.read1(BLOCK):
@@ -308,7 +308,7 @@ def check_contents(path: Path) -> Contents:
     """
     advice = "check its permissions and its disk"
     with os_errors_explained(path, expected="a file that can be read", do=advice), path.open("rb") as file:
-        return read_contents(file, f"check {path.name.removesuffix('.part')}", os.fstat(file.fileno()).st_size)
+        return read_contents(file, f"checking {path.name.removesuffix('.part')}", os.fstat(file.fileno()).st_size)
 
 
 def read_contents(source: BinaryIO, what: str, size: int, *, into: Path | None = None) -> Contents:

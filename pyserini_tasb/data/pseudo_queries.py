@@ -135,7 +135,7 @@ def pseudo_queries(
     require_new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES)
     collection = open_collection(path, Fields.named(fields, docid_field))
     counts = PseudoQueryCounts()
-    chosen = choose_documents(_shown(collection, "read"), rules, counts)
+    chosen = choose_documents(_shown(collection, "reading the corpus"), rules, counts)
     if not counts.queries:
         raise TasbError(
             where=str(path),
@@ -178,7 +178,7 @@ def _write(
         passages = None
         if write_collection:
             passages = opened.enter_context(create(COLLECTION).open("w", encoding="utf-8", newline="\n"))
-        for number, document in enumerate(_shown(corpus, "write")):
+        for number, document in enumerate(_shown(corpus, "writing the corpus")):
             query = pseudo_query(document, rules)
             if chosen[number] and isinstance(query, PseudoQuery):
                 qid = QID_PREFIX + document.docid

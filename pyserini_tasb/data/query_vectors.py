@@ -135,7 +135,7 @@ class QueryVectors:
     def _chunks(self, start: int) -> Iterator[slice]:
         from tqdm.auto import tqdm
 
-        with tqdm(total=len(self._texts), initial=start, desc="encoding", unit="query") as bar:
+        with tqdm(total=len(self._texts), initial=start, desc="encoding", unit=" queries") as bar:
             for first in range(start, len(self._texts), QUERIES_AT_ONCE):
                 rows = slice(first, min(first + QUERIES_AT_ONCE, len(self._texts)))
                 yield rows

@@ -51,12 +51,12 @@ class Findings(Result):
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings of what fails."""
+        """The findings of things that fail."""
         return tuple(finding for finding in self.findings if finding.status == "problem")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings of what works all the same, or may be meant."""
+        """The findings of things that work, or may be intended."""
         return tuple(finding for finding in self.findings if finding.status == "warning")
 
     @property

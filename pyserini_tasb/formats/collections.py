@@ -268,7 +268,9 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
     if isinstance(collection, StoredCollection):
         return collection.store
     try:
-        return fill_text_store(folder, tqdm(collection, desc=source, unit=" texts", disable=hidden(None)), source)
+        return fill_text_store(
+            folder, tqdm(collection, desc=f"reading {source}", unit=" texts", disable=hidden(None)), source
+        )
     except RepeatedIdsError as error:
         raise error.at(collection.places([record for repeat in error.repeats for record in repeat[1:]])) from None
 

@@ -137,7 +137,7 @@ class FaissBuild:
         adding = self._train(index, source, narrow)
         with (
             whole_text_file(folder / DOCID) as docid_file,
-            tqdm(total=source.count, desc="adding", unit=" vectors") as progress,
+            tqdm(total=source.count, desc="adding vectors", unit=" vectors") as progress,
         ):
             for docids, vectors in source.blocks():
                 docid_file.writelines(f"{docid}\n" for docid in docids)

@@ -132,10 +132,10 @@ def hybrid(
 
 
 class HybridRun(Run):
-    """A fused run, and what was searched for it.
+    """A fused run of `hybrid`.
 
     Args:
-        topics: the number of queries; queries that have no hit are not in the run.
+        topics: the number of queries. Queries without a hit are not in the run.
         searched: each input's kind and index.
         others: the arguments of `Run`.
     """

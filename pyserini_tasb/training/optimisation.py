@@ -97,11 +97,11 @@ Factor: TypeAlias = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The numbers of a learning-rate schedule.
+    """The settings of a learning-rate schedule.
 
     Attributes:
-        warmup_steps: steps over which the factor rises to 1.
-        max_steps: where training ends at the latest; None if only early stopping ends it.
+        warmup_steps: the number of steps over which the factor rises to 1.
+        max_steps: the last step of training; None if only early stopping ends it.
         floor: the factor at the end.
     """
 
@@ -116,13 +116,13 @@ SCHEDULES: Registry[Callable[[Schedule], Factor]] = Registry(
 
 
 def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = None, floor: float = 0.0) -> Factor:
-    """The factor on the base learning rate by step, from 0.
+    """The factor of the learning rate by step, from 0.
 
     Args:
-        name: a name of `SCHEDULES`: `constant`, `cosine`, `linear`, `released`, or one from outside.
-        warmup_steps: the factor rises linearly over these, from 1/warmup_steps at step 0: no step is trained at 0.
-        max_steps: training's last step plus one; `cosine` and `linear` end there.
-        floor: the factor they end at, 0 to 1.
+        name: a name of `SCHEDULES`: `constant`, `cosine`, `linear`, `released`, or one of another package.
+        warmup_steps: the number of steps over which the factor rises linearly, from 1/warmup_steps at step 0.
+        max_steps: the last step plus one. `cosine` and `linear` end there.
+        floor: the factor at the end, 0 to 1.
 
     Raises:
         TasbError: the schedule does not exist, or needs more steps.
