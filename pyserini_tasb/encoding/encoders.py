@@ -92,7 +92,7 @@ class TasbQueryEncoder:
 
         Args:
             query: the query's text; `None` is the empty text.
-            max_length: as in `encode_batch`.
+            max_length: the most tokens of the query, special tokens included, if lower than the card's limit.
             others: ignored, such as a topic's other fields.
 
         Raises:

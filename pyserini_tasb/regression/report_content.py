@@ -282,10 +282,10 @@ class StudyCell:
     """An entry in one column.
 
     Args:
-        mean: the standard deviation over seeds.
-        deviation: their standard deviation; None of a single one.
-        better: letters of what it is significantly better than.
-        worse: likewise.
+        mean: the mean over seeds.
+        deviation: the standard deviation over seeds; None with a single seed.
+        better: the letters of the entries that it is significantly better than.
+        worse: the letters of the entries that it is significantly worse than.
     """
 
     mean: float
