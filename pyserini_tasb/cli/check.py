@@ -42,8 +42,8 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:CONDITION",
-        help="Select one of Pyserini's own conditions, such as msmarco-v1-passage:distilbert-kd-tasb-pytorch. "
-        "May be given again.",
+        help="Select a condition (a search with its settings) of Pyserini's own, such as "
+        "msmarco-v1-passage:distilbert-kd-tasb-pytorch. May be given again.",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="List the conditions and run nothing.")
@@ -54,7 +54,7 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         "--export-2cr",
         metavar="FILE",
         help="Write the conditions to a new file in the format of Pyserini's two-click reproductions (2CR) and run "
-        "nothing. Conditions that this format cannot express are left out. - is standard output.",
+        "nothing. Conditions that this format cannot express are left out; - is standard output.",
     )
     parser.add_argument(
         "--stage", choices=("index", "search", "fuse", "rerank", "evaluate"), help="Run only the stages of this kind."

@@ -106,7 +106,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="RECIPE.yaml",
-        help="A new file for the tuned recipe. The tuning curves go beside it as .png and .csv. - is standard output, "
+        help="A new file for the tuned recipe. The tuning curves go beside it as .png and .csv; - is standard output, "
         "without curves.",
     )
     parser.add_argument(

@@ -116,7 +116,7 @@ class PairTable:
             (qid,), (docid,) = self._queries.ids(_query_rows(key)), self._passages.ids(_passage_rows(key))
             raise TasbError(
                 expected="scores that are finite numbers",
-                found=f"{score} for query {qid}, passage {docid}; {len(wrong)} of {len(scores)} scores are like it",
+                found=f"{score} for query {qid}, passage {docid}; {len(wrong)} of {len(scores)} scores are not finite",
                 do=f"use {argument('precision', 'fp32')}; if it was fp32, the model's weights are damaged",
             )
 
