@@ -51,8 +51,8 @@ LOG = logging.getLogger(__name__)
 
 CLUSTERS, STATISTICS, PICTURE = "clusters.tsv", "statistics.json", "clusters.png"
 MEANING = {
-    "spherical": "mean inner product of a query and its unit centroid, as the released code; higher is closer",
-    "euclidean": "mean squared distance of a query to its centroid, as Eq. 10; lower is closer",
+    "spherical": "mean inner product of a query and its unit centroid, as in the released code; higher is closer",
+    "euclidean": "mean squared distance of a query to its centroid, as in Eq. 10; lower is closer",
 }
 UNNAMED = "unnamed"  # the card of a model that has none
 PACKAGES = ("numpy", "torch", "transformers", "scikit-learn", "faiss-cpu", "faiss-gpu")

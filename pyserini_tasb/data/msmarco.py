@@ -243,7 +243,7 @@ def _copy_lines(source: Path, target: Path, keep: Callable[[str], bool], kept: s
 
 
 _TEMPLATE = """\
-# TAS-B's training as in its paper (arXiv:2104.06967, Section 4.2). It prints results for batch sizes 32, 96 and 256.
+# TAS-B's training as in its paper (arXiv:2104.06967, Section 4.2), which has results for batch sizes 32, 96 and 256.
 name: my-tas-b
 description: DistilBERT trained with TAS-Balanced batches and dual supervision on MS MARCO passages
 output: {output}
@@ -257,7 +257,7 @@ data:
   validation: {validation}
 sampling: {{strategy: tas-balanced, clusters_per_batch: 1, bins: 10}}
 loss: {{pairwise: margin-mse, in_batch: margin-mse, alpha: 0.75}}
-# The paper's own, as published; its weights are in pytorch_model.bin, read by PyTorch's weights-only reader.
+# The paper's own teacher. Its weights are in pytorch_model.bin, which PyTorch's weights-only reader loads.
 teacher: {{in_batch: sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco, allow_bin: true}}
 optimiser: {{name: adam, learning_rate: 7e-6}}
 schedule: {{name: constant}}

@@ -230,7 +230,9 @@ class PaperTable(Recipe):
                 raise ValueError(f"{row.system} needs as many `facts` as the table has")
             for topics, values in row.cited.items():
                 if topics not in self.measures or len(values) != len(self.labels):
-                    raise ValueError(f"{row.system}, {topics} needs a value for each measure of a topic set of the table")
+                    raise ValueError(
+                        f"{row.system}, {topics} needs a value for each measure of a topic set of the table"
+                    )
         return self
 
     @property
