@@ -280,8 +280,8 @@ class Registry(Generic[Entry]):
     def reference(self, name: str) -> str:
         """The name by which other processes and later runs find the entry, whatever they have imported.
 
-        This is the name itself for an entry of this package, and `module:name` for any other. An entry that is not at
-        the top of a module (one of a script, or inside a function) keeps its name.
+        This is the name itself for an entry of this package, and `module:name` for any other. An entry that no
+        module has under its own name (one of a script, inside a function, or renamed in a module) keeps its name.
 
         Raises:
             TasbError: as for `registry[name]`.

@@ -120,7 +120,8 @@ def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = 
 
     Args:
         name: a name of `SCHEDULES`: `constant`, `cosine`, `linear`, `released`, or one of another package.
-        warmup_steps: the number of steps over which the factor rises linearly, from 1/warmup_steps at step 0.
+        warmup_steps: the number of steps over which the factor rises linearly, from 1/warmup_steps at step 0: no step
+            has 0.
         max_steps: the last step plus one. `cosine` and `linear` end there.
         floor: the factor at the end, 0 to 1.
 
@@ -134,7 +135,10 @@ def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = 
 
 @SCHEDULES.register("constant")
 def constant(schedule: Schedule) -> Factor:
-    """The full rate after the warm-up (paper, Section 4.2). Early stopping gives a decay no known end."""
+    """The full rate after the warm-up, as in the paper (Section 4.2: Adam, 7e-6).
+
+    With early stopping, a decay has no known end.
+    """
     return lambda step: _warmup(step, schedule.warmup_steps)
 
 
