@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.errors import printable
 
 if TYPE_CHECKING:
@@ -141,8 +142,8 @@ class _LatestLine:
     def __init__(self) -> None:
         from tqdm.auto import tqdm
 
-        # Only a terminal can overwrite; `disable=None` leaves every other stream alone.
-        self._bar = tqdm(bar_format="  {elapsed}  {desc}", dynamic_ncols=True, leave=False, disable=None)
+        # Only a terminal can overwrite a line.
+        self._bar = tqdm(bar_format="  {elapsed}  {desc}", dynamic_ncols=True, leave=False, disable=hidden(None))
         self._every = 30 if self._bar.disable else 0.2
         self._start = self._shown = time.monotonic()
         self._text = b""

@@ -228,7 +228,7 @@ def _hybrid_search(name: str, run: str) -> Step:
 def _comparison(name: str, table: str, runs: tuple[str, ...]) -> Step:
     return Step(
         name=name,
-        summary="Compare them, with the fixed qrels",
+        summary="Compare the runs, with the fixed qrels",
         arguments=(
             *(*TASB, "evaluate", "--qrels", "cacm/qrels.repaired.txt", "--runs", *runs),
             *("--measures", "nDCG@10", "AP@1000", "P@30", "R@1000", "--baseline", BM25),
@@ -307,7 +307,7 @@ _TRAINING_STEPS = (
     ),
     Step(
         name="pairs",
-        summary="Put them into a store",
+        summary="Put the pairs into a store",
         arguments=(
             *(*TASB, "pairs", "--scored-pairs", "training/scored.tsv", "--corpus", _COLLECTION, "--topics", _QUERIES),
             *("--known-positives", "training/queries/qrels.txt", "--output", "training/pairs"),
@@ -327,7 +327,7 @@ _TRAINING_STEPS = (
     ),
     Step(
         name="train",
-        summary="Train TAS-Balanced with both teachers: 60 steps from all-MiniLM-L6-v2, read as TAS-B is",
+        summary="Train TAS-Balanced with both teachers: 60 steps from all-MiniLM-L6-v2, pooled as TAS-B is",
         arguments=(*TASB, "train", "cacm/train.yaml"),
         inputs=("cacm", "training/pairs", "training/clusters", "training/vectors"),
         outputs=("training/run/model",),

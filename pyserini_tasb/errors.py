@@ -15,7 +15,7 @@ _MENTION = re.compile("\ue000(\\w+)(?:=([^\ue001]*))?\ue001")
 
 
 class TasbError(Exception):
-    """A mistake that the user can fix: what was expected, what was found, what to do.
+    """A mistake that the user can fix: what was expected, what was found, and what to do.
 
     Commands print it without a traceback and exit with status 2 (`tasb`) or 1 (stock Pyserini commands).
 
@@ -23,9 +23,9 @@ class TasbError(Exception):
         expected: what would have been right.
         found: what was found instead.
         do: the next step, as something to type or change.
-        where: the file, or `file:line`, it was found in.
+        where: the place of the mistake: a file, or `file:line`.
 
-    Arguments are mentioned by `argument(…)`: callers of the function read `hits=`, users of the command `--hits`.
+    Texts mention arguments by `argument(…)`: callers of the function read `hits=`, users of the command `--hits`.
     """
 
     def __init__(self, *, expected: str, found: str, do: str, where: str | None = None) -> None:

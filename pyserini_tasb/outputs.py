@@ -232,7 +232,7 @@ def require_new_file(path: Path, *, overwrite: bool = False, inputs: object = ()
     if path.is_dir():
         found, do = "a folder", another
     elif path.exists() and not path.is_file():
-        found, do = "something that is no file", f"{another}; - is standard output"
+        found, do = "something that is not a file", f"{another}; - is standard output"
     elif any(_is_same(path, given) for given in _paths(inputs)):
         found, do = "it is also an input", another
     elif overwrite:

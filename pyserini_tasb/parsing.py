@@ -45,7 +45,7 @@ def said_by(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, UnicodeDecodeError):
-        return f"bytes that are not UTF-8 (after {error.start:,} that are)"
+        return f"bytes that are not UTF-8 (after {error.start:,} bytes)"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     first = str(error).strip().partition("\n")[0]

@@ -67,14 +67,14 @@ HOMES = {
 
 
 def register(axis: str, name: str) -> Callable[[Decorated], Decorated]:
-    """Decorator: make what follows known under a name. What is decorated stays as it is.
+    """Decorator that registers what follows under a name, and returns it unchanged.
 
     Args:
-        axis: what it is: one of those that `tasb list` shows with an origin, such as `pairwise-losses`.
-        name: how YAML files, options and functions will call it.
+        axis: the kind of entry: one that `tasb list` shows with an origin, such as `pairwise-losses`.
+        name: the name by which YAML files, options and functions call it.
 
     Raises:
-        TasbError: there is no such axis, or something else has that name.
+        TasbError: the axis does not exist, the name is taken, or the entry is of another kind.
     """
     return registry_of(axis).register(name)
 
@@ -86,7 +86,11 @@ def registry_of(axis: str) -> Registry[Any]:
         TasbError: there is no such axis.
     """
     if axis not in HOMES:
-        raise TasbError(expected=f"an axis: {', '.join(HOMES)}", found=f"`{axis}`", do=nearest_advice(axis, HOMES))
+        raise TasbError(
+            expected=f"an axis, which is a kind of names: {', '.join(HOMES)}",
+            found=f"`{axis}`",
+            do=nearest_advice(axis, HOMES),
+        )
     module, _, name = HOMES[axis].partition(":")
     registry: Registry[Any] = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
     return registry
@@ -101,13 +105,13 @@ _REGISTERING: set[str] = set()
 
 @contextlib.contextmanager
 def trusting(*packages: str) -> Iterator[None]:
-    """Trust these packages in the block: files of others may name their code as `module:name`.
+    """Trust packages inside a `with` block: files of others may then name code of these packages as `module:name`.
 
     Args:
-        packages: the names under which they are imported.
+        packages: the names under which the packages are imported.
 
     Raises:
-        TasbError: no such package is here.
+        TasbError: a package cannot be imported.
     """
     for package in packages:
         if not (package.isidentifier() and importlib.util.find_spec(package)):
@@ -180,13 +184,13 @@ class _Registered:
 
 
 class Registry(Generic[Entry]):
-    """Entries of one kind by name.
+    """Entries of one kind, by name.
 
     Args:
         kind: what an entry is called in errors, such as `fusion method`.
         axis: what entries are called in lists and groups of entry points, such as `fusion-methods`.
-        prepared: makes an entry of what was registered from outside or here: checks it, or wraps it.
-        takes: what an entry is called with, in words; None if that is not looked at.
+        prepared: checks or wraps each registered entry, and returns the entry to use.
+        takes: the arguments with which an entry is called, in words; None if they are not checked.
         instances: types of entries that are not called.
     """
 
@@ -205,10 +209,10 @@ class Registry(Generic[Entry]):
         self._registered: dict[str, _Registered] = {}
 
     def add(self, name: str, entry: Any) -> None:
-        """Make `entry` known as `name`.
+        """Register `entry` under `name`.
 
         Raises:
-            TasbError: something else has that name already, or the entry is no such thing.
+            TasbError: the name is taken, or the entry is of another kind.
         """
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise TasbError(
@@ -221,7 +225,7 @@ class Registry(Generic[Entry]):
         if before is not None and not (before.raw is entry or _is_anew(before, entry, origin)):
             raise TasbError(
                 expected=f"a name that no {self.kind} has yet",
-                found=f"`{name}`, which is of {_shown_origin(before.origin)}",
+                found=f"`{name}`, which {_shown_origin(before.origin)} has registered",
                 do="choose another name",
             )
         self._put(name, entry, origin)
@@ -229,7 +233,7 @@ class Registry(Generic[Entry]):
             _REGISTERING.add(origin)
 
     def register(self, name: str) -> Callable[[Decorated], Decorated]:
-        """Decorator: make what follows known as `name`. What is decorated stays as it is."""
+        """Decorator that registers what follows under `name`, and returns it unchanged."""
 
         def registered(entry: Decorated) -> Decorated:
             self.add(name, entry)
@@ -238,7 +242,7 @@ class Registry(Generic[Entry]):
         return registered
 
     def remove(self, name: str) -> None:
-        """Forget what was registered as `name`."""
+        """Remove the entry that was registered under `name`."""
         self._registered.pop(name, None)
         self._entries.pop(name, None)
 
@@ -274,10 +278,10 @@ class Registry(Generic[Entry]):
         return sum(1 for _ in self)
 
     def reference(self, name: str) -> str:
-        """The name under which other processes and later runs find the entry, whatever has been imported there.
+        """The name by which other processes and later runs find the entry, whatever they have imported.
 
-        That is `module:name` for what is from outside, and the name itself for what is from here. What no module has
-        (a script's own, an inner function, what a module holds under another name) keeps its name, too.
+        This is the name itself for an entry of this package, and `module:name` for any other. An entry that no
+        module has under its own name (one of a script, inside a function, or renamed in a module) keeps its name.
 
         Raises:
             TasbError: as for `registry[name]`.
@@ -295,10 +299,10 @@ class Registry(Generic[Entry]):
         return name
 
     def portable(self, name: str) -> str:
-        """The same as `reference`, for an entry that other processes will look for.
+        """The same as `reference`, for an entry that other processes must find.
 
         Raises:
-            TasbError: no other process finds it, because the script itself registers it.
+            TasbError: other processes cannot find it, because the script itself defines it.
         """
         found = self.reference(name)
         if ":" not in found and self._registered[name].origin == "__main__":
@@ -310,12 +314,12 @@ class Registry(Generic[Entry]):
         return found
 
     def is_own(self, name: str) -> bool:
-        """True if this package brings the entry."""
+        """True if the entry comes with this package."""
         found = self._registered.get(name)
         return found is not None and found.origin.partition(".")[0] == PACKAGE
 
     def listed(self) -> list[Listed]:
-        """All names with what they are and where they come from, for `tasb list`; a broken one says what is wrong."""
+        """All names, each with its origin and a line about it, for `tasb list`. The line of a broken entry says why."""
         rows = []
         for name in self:
             try:

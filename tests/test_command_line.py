@@ -190,7 +190,7 @@ USAGE = [
     usage("--versoin", "an option of `tasb`", "`--versoin`", "did you mean `--version`?"),
     usage("fuse --m rrf", "one of --method, --missing, --minimums", "--m, which could be any of them"),
     usage("regress --dry-run=3", "--dry-run without a value", "`3`"),
-    usage("list encoder", "an axis: encoders, …", "`encoder`", "did you mean `encoders`?"),
+    usage("list encoder", "a kind of names: encoders, …", "`encoder`", "did you mean `encoders`?"),
     usage("demo more", "no further argument", "`more`"),
 ]
 
@@ -374,7 +374,8 @@ REFUSED = [
         "", "--min-words at least 1 and at most --max-words", "--min-words 30, --max-words 25", "fix one of them",
     ),
     refused("validation-set … --strata 0", "", "1 or more (a seed may be 0)", "--strata 0", "give larger numbers"),
-    refused("cluster … --batch-size 99", "", "at least as many usable queries as a batch takes (99, …)", "10", "…"),
+    refused("cluster … --batch-size 99", "", "…at least as many usable queries", "--batch-size 99 and 10 usable "
+        "queries", "…"),
     refused("show … --topic 99", "bm25.run", "--topic of the run: 1, …", "`99`", "…"),
     refused(
         "show bm25.run --corpus corpus.jsonl", "", "--topic, or --html for all of them", "neither",
@@ -648,7 +649,7 @@ DONE = [
         "flat (Flat): 123 vectors of 32 dimensions\n  size …\n  built …\n  finds …\n  takes …\n  queries …  encoder …",
         new="new/docid new/index new/report.json new/tasb-index.json",
     ),
-    done("search …", "new.run: 10 queries, 1,230 hits, 1 folders searched\n", new="new.run"),
+    done("search …", "new.run: 10 queries, 1,230 hits, 1 folder searched\n", new="new.run"),
     done("search … --output mine.txt --overwrite", "mine.txt: 10 queries, …\n", changed="mine.txt"),
     done("evaluate …", "run        nDCG@10\nbm25.run   0.…\ndense.run  0.…\n\n10 queries of qrels.txt\n"),
     done("evaluate … --json", '{\n "qrels": "qrels.txt",\n…}\n'),

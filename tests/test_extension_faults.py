@@ -169,7 +169,7 @@ def test_a_model_folder_with_a_pooling_from_outside_is_not_read_as_cls_in_silenc
     (folder / "mine.yaml").write_text("name: mine\nmodel: .\npooling: gone:pool\n")
     with caplog.at_level(logging.WARNING, "pyserini_tasb"):
         encode(texts=["a"], encoder=str(folder))
-    assert "was made for other vectors (pooling: gone:pool; mine.yaml there says so)" in caplog.text
+    assert "was made for other vectors (pooling: gone:pool), as its mine.yaml says" in caplog.text
 
 
 def test_cards_that_come_with_weights_wherever_they_lie(tmp_path, module):

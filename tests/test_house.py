@@ -33,7 +33,7 @@ STOREYS = (
     ("results", "resume"),
     ("outputs",),
     ("workers", "commands", "artifacts", "supervisor", "tables"),
-    ("registry", "folders"),
+    ("registry", "folders", "bars"),
     ("parsing",),
     ("errors",),
     ("__init__",),

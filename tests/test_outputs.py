@@ -209,7 +209,7 @@ def test_an_output_is_no_input(verb, folder, capsys):
 
 def test_what_is_no_file_is_refused(folder, capsys):
     assert tasb(*typed(FILES["fuse"], "/dev/null"), "--overwrite") == 2
-    assert "something that is no file" in capsys.readouterr().err
+    assert "something that is not a file" in capsys.readouterr().err
     assert Path("/dev/null").is_char_device()
     assert tasb(*typed(FILES["fuse"], "occupied"), "--overwrite") == 2
     assert "found:    a folder" in capsys.readouterr().err

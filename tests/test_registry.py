@@ -132,7 +132,7 @@ def test_two_packages_with_one_name(scorings, outside):
 
 def test_our_own_entries_are_not_replaced():
     pool = registry_of("poolings")
-    with pytest.raises(TasbError, match="which is of pyserini-tasb"):
+    with pytest.raises(TasbError, match="which pyserini-tasb has registered"):
         pool.add("cls", lambda tokens, _mask: tokens)
 
 

@@ -42,8 +42,8 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:CONDITION",
-        help="Select one of Pyserini's own conditions, such as msmarco-v1-passage:distilbert-kd-tasb-pytorch. "
-        "May be given again.",
+        help="Select a condition (a search with its settings) of Pyserini's own, such as "
+        "msmarco-v1-passage:distilbert-kd-tasb-pytorch. May be given again.",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="List the conditions and run nothing.")
@@ -53,8 +53,8 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
     instead.add_argument(
         "--export-2cr",
         metavar="FILE",
-        help="Write the conditions to a new file in the format of Pyserini's two-click reproductions (2CR), without "
-        "what that format cannot express, and run nothing; - is standard output.",
+        help="Write the conditions to a new file in the format of Pyserini's two-click reproductions (2CR) and run "
+        "nothing. Conditions that this format cannot express are left out; - is standard output.",
     )
     parser.add_argument(
         "--stage", choices=("index", "search", "fuse", "rerank", "evaluate"), help="Run only the stages of this kind."
@@ -65,8 +65,8 @@ def _add_regress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="Run everything again, even stages that an earlier run finished with the same inputs, commands and "
-        "versions. Also replace existing files at --export-2cr and --report.",
+        help="Run every stage again (default: skip stages that finished before with the same inputs, commands and "
+        "versions). Also replace existing files at --export-2cr and --report.",
     )
     parser.add_argument("--download", action="store_true", help="Let Pyserini download missing files of any size.")
     parser.add_argument(
@@ -116,7 +116,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="The folders that `tasb study` wrote: `output` in their YAML files.",
+        help="The folders of studies: `output` in the YAML files for `tasb study`.",
     )
     _add_allow_higher(parser)
     parser.add_argument(
@@ -131,8 +131,8 @@ def _add_allow_higher(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="GLOB",
-        help="Accept values that are higher than expected in the regressions whose names match. Use it when the "
-        "difference is explained.",
+        help="Accept values that are higher than expected in the regressions whose names match a pattern, such as "
+        "'dl19*'. Use it only if you can explain the difference.",
     )
 
 
@@ -142,7 +142,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=(),
         metavar="INDEX",
-        help="Check these indexes and vector folders instead of the machine. The command reads all their files.",
+        help="Check these indexes and vector folders instead of the machine, by reading all their files.",
     )
     _add_json(parser)
 

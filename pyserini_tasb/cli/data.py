@@ -55,7 +55,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--negatives",
         metavar="NAME|PATH",
-        help="A run. Its documents that are not positive are the negatives (with --qrels).",
+        help="The run whose documents become the negatives, except the positives (with --qrels).",
     )
     parser.add_argument(
         "--negatives-per-query",
@@ -69,7 +69,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--known-positives",
         metavar="NAME|PATH",
-        help="More judgments. Passages that they call relevant for a query never become its negatives.",
+        help="More judgments. A passage that they call relevant for a query never becomes its negative.",
     )
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
     parser.add_argument("--seed", type=int, default=0, help="The seed of --negatives-per-query (default: %(default)s).")
@@ -120,15 +120,23 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
         help="The choice of negatives: the best hits, random hits, or some from each range of scores (default: "
         "%(default)s).",
     )
-    parser.add_argument("--score-with", metavar="NAME", help="A model that scores the pairs.")
+    parser.add_argument(
+        "--score-with",
+        metavar="NAME",
+        help="The teacher that scores the pairs: an encoder's name, or a model's folder or hub id (default: no "
+        "scores).",
+    )
     parser.add_argument(
         "--vectors",
         metavar="DIR",
-        help="The corpus's vectors from `tasb encode`, made with the encoder of --score-with. With them, passages "
-        "are not encoded again.",
+        help="The folder of the corpus's vectors, from `tasb encode` with the encoder of --score-with. Passages are "
+        "then not encoded again.",
     )
     parser.add_argument(
-        "--margin-cutoff", type=float, metavar="M", help="Drop pairs whose margin is not above M (with --score-with)."
+        "--margin-cutoff",
+        type=float,
+        metavar="M",
+        help="Drop pairs whose margin, the positive's score minus the negative's, is M or less (with --score-with).",
     )
     _add_keep_query(parser)
     add_allow_reversed_option(parser)
@@ -147,19 +155,29 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
         "--source",
         choices=["title", "sentence", "auto"],
         default="auto",
-        help="The text that becomes a query: the title, the first sentence, or the title if it is long enough and "
-        "else the sentence (default: %(default)s).",
+        help="The text that becomes a query: the title; as many of the first sentences as have --min-words words "
+        "together; or (auto) the title if it has --min-words words, and sentences if not (default: %(default)s).",
     )
     parser.add_argument(
-        "--min-words", type=int, default=3, metavar="N", help="Leave out shorter queries (default: %(default)s)."
+        "--min-words",
+        type=int,
+        default=3,
+        metavar="N",
+        help="The fewest words of a query. Shorter queries are left out (default: %(default)s).",
     )
     parser.add_argument(
-        "--max-words", type=int, default=25, metavar="N", help="Cut longer queries (default: %(default)s)."
+        "--max-words",
+        type=int,
+        default=25,
+        metavar="N",
+        help="The most words of a query. Longer queries are cut (default: %(default)s).",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="Keep N queries, chosen at random (default: all).")
     parser.add_argument("--seed", type=int, default=0, help="The seed of --limit (default: %(default)s).")
     parser.add_argument(
-        "--write-collection", action="store_true", help="Also write the corpus, without the words that became queries."
+        "--write-collection",
+        action="store_true",
+        help="Also write the corpus to DIR/collection, without the words that became queries.",
     )
     add_overwrite_option(parser)
 
@@ -171,7 +189,7 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
         "--run",
         required=True,
         metavar="NAME|PATH",
-        help="The run of a first stage, such as BM25, which gives the candidates.",
+        help="The run of a first stage, such as BM25. Its hits are the candidates.",
     )
     parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
     add_fields_options(parser)
@@ -195,14 +213,14 @@ def _add_validation_set(parser: argparse.ArgumentParser) -> None:
         "--stratify-by",
         default="RR@10",
         metavar="MEASURE",
-        help="The measure of the run whose values are divided into ranges (default: %(default)s).",
+        help="The measure that divides the queries into ranges, by its values on --run (default: %(default)s).",
     )
     parser.add_argument(
         "--strata",
         type=int,
         default=5,
         metavar="N",
-        help="Divide the values into N ranges of equal width (default: %(default)s).",
+        help="The number of ranges of --stratify-by, all of equal width (default: %(default)s).",
     )
     parser.add_argument(
         "--hits",
@@ -236,7 +254,12 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         help="The teacher: an encoder's name, or the folder or hub id of a BERT_CAT, a ColBERT, a monoT5 or another "
         "cross-encoder.",
     )
-    what.add_argument("--ensemble", nargs="+", metavar="TSV", help="Average the scores in these files.")
+    what.add_argument(
+        "--ensemble",
+        nargs="+",
+        metavar="TSV",
+        help="Files of scored pairs, one for each teacher. Their scores are averaged.",
+    )
     parser.add_argument(
         "--pairs",
         nargs="+",
@@ -262,7 +285,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "--topics",
         required=True,
         metavar="NAME|PATH",
-        help=f"{TOPICS} Or the folder from `tasb pairs`, whose queries are clustered.",
+        help=f"{TOPICS} Or a folder that `tasb pairs` wrote: then its queries are clustered.",
     )
     parser.add_argument(
         "--encoder", required=True, metavar="NAME", help="The query encoder, such as tasb or tasb:NAME."
@@ -272,21 +295,21 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "--clusters",
         type=int,
         metavar="K",
-        help="The number of clusters (default: a number at which a cluster holds 3 batches, and 2,000 at most).",
+        help="The number of clusters (default: 1 for every 3 batches of queries, at most 2,000).",
     )
     parser.add_argument(
         "--batch-size",
         type=int,
         default=32,
         metavar="N",
-        help="The batch size of the training, from which the default of --clusters follows (default: %(default)s).",
+        help="The batch size of the training. The default of --clusters depends on it (default: %(default)s).",
     )
     parser.add_argument(
         "--metric",
         choices=["spherical", "euclidean"],
         default="spherical",
-        help="The similarity: spherical is the inner product, as in the released code; euclidean is the distance, as "
-        "in the paper (default: %(default)s).",
+        help="The similarity in k-means: spherical is the inner product, as in the released code; euclidean is the "
+        "distance, as in the paper (default: %(default)s).",
     )
     parser.add_argument(
         "--iterations", type=int, default=10, metavar="N", help="Stop after N iterations (default: %(default)s)."
@@ -306,7 +329,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vectors",
         metavar="NPY",
-        help="The file of the queries' vectors: read if it exists, else written.",
+        help="The file of the queries' vectors. It is read if it exists, and written if not.",
     )
     parser.add_argument(
         "--labels",

@@ -91,7 +91,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
     shared.add_argument(
         "--shard",
         metavar="i/n",
-        help="Encode only every n-th unit, starting at the i-th, counted from 0. Use it on n machines that share DIR.",
+        help="Encode only every n-th unit, starting at unit i (counted from 0). Use it on n machines that share DIR.",
     )
 
 
@@ -149,7 +149,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine",
         choices=("fp32", "fp16"),
-        help="Re-rank the index's hits by the original vectors, which the index then keeps in this type.",
+        help="Re-rank the index's hits by the original vectors. The index then also stores these, in this type.",
     )
     parser.add_argument(
         "--parameters",
@@ -166,16 +166,17 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queries",
         metavar="DIR",
-        help="Train a product quantiser (jpq, or a string such as OPQ48,PQ48) to rank as the original vectors do for "
-        "these queries. DIR is the output of `tasb encode --kind query`. Judgments are not needed.",
+        help="Train the codes of a product quantiser with these queries, so that it ranks as the original vectors do "
+        "(with --kind jpq, or a string such as OPQ48,PQ48). DIR is the output of `tasb encode --kind query`. No "
+        "judgments are needed.",
     )
     parser.add_argument(
         "--topics",
         metavar="NAME|PATH",
-        help="The queries that measure the index's accuracy, encoded by --encoder: a name, such as dl19-passage, a "
-        "file, or READER:PATH (docs/extend.md; default: held-out ones of --queries, or else 200 of the vectors).",
+        help="The queries with which the index's accuracy is measured: a name, such as dl19-passage, a file, or "
+        "READER:PATH (docs/extend.md; default: some of --queries that are held out, or else 200 of the vectors).",
     )
-    parser.add_argument("--encoder", metavar="NAME|PATH", help="The encoder of --topics.")
+    parser.add_argument("--encoder", metavar="NAME|PATH", help="The encoder that encodes --topics.")
     parser.add_argument(
         "--query-encoder",
         nargs="+",

@@ -32,8 +32,7 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
         "--method",
         metavar="NAME",
         help="The fusion method, instead of a recipe: linear, convex, rrf, combsum, … (`tasb list fusion-methods`), "
-        "or your "
-        "own as module:name.",
+        "or your own as module:name.",
     )
     _add_runs(parser)
     parser.add_argument("--output", required=True, metavar="RUN", help=OUTPUT_RUN)
@@ -50,7 +49,7 @@ def _add_fuse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missing",
         metavar="RULE",
-        help="The score of a document in a run that lacks it: minimum, zero, theoretical, drop, … (`tasb list "
+        help="The score of a document that a run lacks: minimum, zero, theoretical, drop, … (`tasb list "
         "missing`; with --method; default: the method's).",
     )
     parser.add_argument(
@@ -107,8 +106,8 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="RECIPE.yaml",
-        help="A new file for the tuned recipe. The tuning curves go beside it as .png and .csv. With -, standard "
-        "output gets the recipe, without curves.",
+        help="A new file for the tuned recipe. The tuning curves go beside it as .png and .csv; - is standard output, "
+        "without curves.",
     )
     parser.add_argument(
         "--name",
@@ -156,12 +155,12 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         "--test-qrels",
         nargs="+",
         metavar="NAME|PATH",
-        help="Test on other topics: these are their judgments, and --test-runs has their runs.",
+        help="The judgments of other topics to test on. --test-runs has the runs of these topics.",
     )
     parser.add_argument(
         "--test-runs", nargs="+", metavar="NAME|PATH", help="The runs of --test-qrels, in the order of --runs."
     )
-    parser.add_argument("--allow-overlap", action="store_true", help="Allow a query in both tuning and test.")
+    parser.add_argument("--allow-overlap", action="store_true", help="Allow queries that are in both tuning and test.")
     add_set_option(parser)
     add_overwrite_option(parser)
 
@@ -227,7 +226,10 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         help="Show confidence intervals, effect sizes, p-values, wins, ties and losses.",
     )
     parser.add_argument(
-        "--per-query", type=at_least_one, metavar="N", help="Show the N queries whose values changed most."
+        "--per-query",
+        type=at_least_one,
+        metavar="N",
+        help="Show the N queries whose values differ most from the baseline's (with --baseline).",
     )
     parser.add_argument(
         "--topics",

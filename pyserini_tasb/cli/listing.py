@@ -44,7 +44,9 @@ def listing(axis: str | None = None) -> Listing:
         rows = [{"axis": name, "description": each.description} for name, each in AXES.items()]
         return Listing(tuple(rows), _table(rows))
     if axis not in AXES:
-        raise TasbError(expected=f"an axis: {', '.join(AXES)}", found=f"`{axis}`", do=nearest_advice(axis, AXES))
+        raise TasbError(
+            expected=f"a kind of names: {', '.join(AXES)}", found=f"`{axis}`", do=nearest_advice(axis, AXES)
+        )
     return AXES[axis].list()
 
 
@@ -159,8 +161,8 @@ AXES = {
         "ways in which a model scores a query with a passage, for `--scorer`", _registry("pair-scorers")
     ),
     "index-kinds": Axis("ways to index vectors, for `tasb index --kind`", _registry("index-kinds")),
-    "corpus-readers": Axis("formats of corpora, for `--corpus NAME:PATH`", _registry("corpus-readers")),
-    "topic-readers": Axis("formats of topics, for `--topics NAME:PATH`", _registry("topic-readers")),
+    "corpus-readers": Axis("formats of corpora, for `--corpus READER:PATH`", _registry("corpus-readers")),
+    "topic-readers": Axis("formats of topics, for `--topics READER:PATH`", _registry("topic-readers")),
     "fusion-recipes": Axis("fusion recipes, for `tasb hybrid --recipe` and `tasb fuse --recipe`", _recipes("fusion")),
     "fusion-methods": Axis("ways to fuse runs, for `--method`", _registry("fusion-methods")),
     "normalizations": Axis("ways to make scores comparable, for `--normalization`", _registry("normalizations")),

@@ -14,8 +14,8 @@ TOPICS = (
 )
 QRELS = "The judgments: a name, such as dl19-passage, or a file in TREC's format or in BEIR's."
 OUTPUT_RUN = "A new file for the run, compressed with gzip if its name ends in .gz; - is standard output."
-DEVICE = "Compute on cpu, cuda:0, … (default: %(default)s)."
-DEVICE_OR_GPU = "Compute on cpu, cuda:0, … (default: a GPU, or else cpu)."
+DEVICE = "The device that computes: cpu, cuda:0, … (default: %(default)s)."
+DEVICE_OR_GPU = "The device that computes: cpu, cuda:0, … (default: a GPU, or else cpu)."
 ALLOW_BIN = "Accept weights in pytorch_model.bin, a pickle file. Its code is not run."
 RECIPE = "The fusion: a name, such as tasb+bm25, or the path of a YAML file (fusion/README.md)."
 
@@ -122,7 +122,7 @@ def add_overwrite_option(parser: argparse.ArgumentParser, what: str = "--output"
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help=f"Replace what exists at {what} once the new one is complete (default: stop with an error).",
+        help=f"Replace what exists at {what} once the new output is complete (default: stop with an error).",
     )
 
 

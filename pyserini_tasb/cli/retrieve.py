@@ -91,7 +91,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_search(run: Run, options: argparse.Namespace) -> int:
-    say(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {len(options.index)} folders searched")
+    folders = f"{len(options.index)} folder{'s' * (len(options.index) != 1)}"
+    say(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {folders} searched")
     if options.latency:
         timed = cast("TimedRun", run)
         say(f"{timed.threads} threads, {options.hits} hits, {timed.queries} different queries")
@@ -124,15 +125,15 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="DIR|NAME",
-        help="An index of vectors (Faiss or Lucene) for each dense input of the recipe: a folder, or the name of a "
-        "prebuilt index of Pyserini (default: the recipe's).",
+        help="The index of vectors (Faiss or Lucene) for each dense input, in the recipe's order: a folder, or the "
+        "name of a prebuilt index of Pyserini (default: the recipe's).",
     )
     parser.add_argument(
         "--sparse-index",
         nargs="+",
         default=(),
         metavar="DIR|NAME",
-        help="A Lucene index for each bm25, doct5query or impact input, in the recipe's order: a folder, or the name "
+        help="The Lucene index for each bm25, doct5query or impact input, in the recipe's order: a folder, or the name "
         "of a prebuilt index of Pyserini (default: the recipe's).",
     )
     parser.add_argument(
@@ -201,8 +202,9 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pairwise",
         choices=("sym-sum", "sym-sum-log", "sum", "sum-log", "binary", "min", "max"),
-        help="Compare passages in pairs with a duoT5 model. The value is the rule that turns a passage's comparisons "
-        "into its score (docs/rerank.md).",
+        help="Compare passages in pairs with a duoT5 model, and combine a passage's comparisons into its score by "
+        "this rule "
+        "(docs/rerank.md).",
     )
     parser.add_argument(
         "--answers",
@@ -262,7 +264,7 @@ def _add_rerank_depths(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="append",
         metavar="NAME|PATH",
-        help="A first-stage run, followed by its re-ranked runs, one for each model. May be given again for another "
+        help="A first-stage run, and after it its re-ranked runs, one for each model. May be given again for another "
         "first stage.",
     )
     add_remove_query_option(parser)
@@ -303,8 +305,8 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         nargs="+",
         metavar="FILE",
-        help="Files with published queries: text files with a line for each passage, read side by side, or JSONL "
-        "(docs/docT5query.md).",
+        help="Files with published queries: JSONL, or text files with a line for each passage. Several text files are "
+        "read side by side (docs/docT5query.md).",
     )
     queries.add_argument(
         "--model",
@@ -376,8 +378,8 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME|PATH",
-        help="Fuse the first runs with this recipe, as `tasb fuse` does, and show each input's part of every score: "
-        "a name, such as tasb+bm25, or the path of a YAML file (fusion/README.md).",
+        help="The fusion of the first runs, as `tasb fuse` makes it: a name, such as tasb+bm25, or the path of a YAML "
+        "file (fusion/README.md). It is shown first, with each input's part of every score.",
     )
     add_set_option(parser)
     parser.add_argument(

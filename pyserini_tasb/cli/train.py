@@ -79,7 +79,7 @@ def _add_push_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--licence",
         metavar="LICENCE",
-        help="The model's licence as the hub calls it, such as apache-2.0 (default: the card says that it is unknown).",
+        help="The model's licence as the hub calls it, such as apache-2.0 (default: unknown).",
     )
     parser.add_argument(
         "--model-card",
@@ -92,7 +92,7 @@ def _add_push_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="Replace the model of a repository that has one, by a commit (default: refuse it).",
+        help="Replace a model that the repository already has, by a new commit (default: stop with an error).",
     )
 
 

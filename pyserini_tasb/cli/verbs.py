@@ -100,7 +100,7 @@ class Verb:
             action="append",
             default=[],
             metavar="PACKAGE",
-            help="Allow files of others (model folders, regressions) to run code of this Python package, named as "
+            help="Let files of others (model folders, regressions) run code of this Python package, which they name as "
             "module:name. May be given again.",
         )
         parser.set_defaults(called=self, verbosity=0)

@@ -51,8 +51,8 @@ LOG = logging.getLogger(__name__)
 
 CLUSTERS, STATISTICS, PICTURE = "clusters.tsv", "statistics.json", "clusters.png"
 MEANING = {
-    "spherical": "mean inner product of a query and its unit centroid, as the released code; higher is closer",
-    "euclidean": "mean squared distance of a query to its centroid, as Eq. 10; lower is closer",
+    "spherical": "mean inner product of a query and its unit centroid, as in the released code; higher is closer",
+    "euclidean": "mean squared distance of a query to its centroid, as in Eq. 10; lower is closer",
 }
 UNNAMED = "unnamed"  # the card of a model that has none
 PACKAGES = ("numpy", "torch", "transformers", "scikit-learn", "faiss-cpu", "faiss-gpu")
@@ -62,17 +62,17 @@ BATCHES_PER_CLUSTER = 3
 
 @dataclass(frozen=True)
 class Clusters(FileResult):
-    """Clusters of queries; they stand for their file, which is what a training configuration names.
+    """Clusters of queries. Wherever a path is taken, they stand for their file.
 
     Attributes:
         path: the cluster file: one cluster a line, its qids separated by tabs.
-        statistics: the file that says how they were made and what they are like.
+        statistics: the JSON file that says how the clusters were made, with their measures.
         picture: the picture, if it was asked for.
-        queries: how many queries were clustered.
-        clusters: how many clusters were made.
-        sizes: how many queries they have.
-        labels: how well they agree with labels, if there are any.
-        summary: all of it as text.
+        queries: the number of clustered queries.
+        clusters: the number of clusters.
+        sizes: statistics of the numbers of queries in a cluster.
+        labels: the agreement of the clusters with labels; None without labels.
+        summary: all of this as text.
     """
 
     statistics: Path
@@ -104,28 +104,30 @@ def cluster(
 ) -> Clusters:
     """Cluster the training queries into topics with k-means (arXiv:2104.06967, Section 3.1 and Eq. 10).
 
-    Same queries, vectors and seed, same bytes.
+    The same queries, vectors and seed give the same bytes.
 
     Args:
-        topics: a pair store (its path, or what `pairs` returned), whose queries with pairs are taken; or topics.
-        encoder: the encoder whose vectors of the queries are clustered.
-        output: a folder for `clusters.tsv`, `statistics.json` and, if asked for, `clusters.png`.
-        clusters: how many; by default so many that one holds 3 batches of queries, at most 2,000.
-        batch_size: the batch size of the training to come.
-        metric: `spherical`, as the released code, or `euclidean`, as the paper.
+        topics: a pair store (its path, or the result of `pairs`), of which the queries with pairs are clustered; or
+            topics.
+        encoder: the encoder that makes the queries' vectors.
+        output: a folder for `clusters.tsv`, `statistics.json` and, with `picture`, `clusters.png`.
+        clusters: the number of clusters; by default 1 for every 3 batches of queries, at most 2,000.
+        batch_size: the batch size of the later training.
+        metric: `spherical`, as in the released code, or `euclidean`, as in the paper.
         iterations: the most iterations of k-means.
-        seed: decides the first centroids.
-        points_per_centroid: the most queries per cluster from which centroids are computed; with more queries, they
-            come from a sample.
+        seed: the random seed of the first centroids.
+        points_per_centroid: the most queries per cluster from which centroids are computed. If there are more queries,
+            a random sample of them is used.
         device: the encoder's device, `cpu` or `cuda:0`.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        vectors: a `.npy` file: the queries' vectors are read from there, or kept there.
-        labels: a file of `qid TAB label`, to be compared with the clusters.
-        picture: draw sample clusters, as the paper's Figure 1.
+        vectors: a `.npy` file of the queries' vectors. It is read if it exists, and written if not.
+        labels: a file of `qid TAB label` lines, to compare with the clusters.
+        picture: draw sample clusters, as in the paper's Figure 1.
         overwrite: replace clusters in `output`, once the new ones are complete.
 
     Raises:
-        TasbError: too few queries, a faulty file, no such encoder, vectors of something else, or nowhere to write.
+        TasbError: there are too few queries, a file is faulty, the encoder does not exist, the vectors are of other
+            queries or another encoder, or the output cannot be written.
 
     Example:
         pairs = tasb.pairs("scored.tsv", corpus="documents", topics="queries.tsv", output="pairs")
@@ -161,8 +163,8 @@ def cluster(
         found_sizes = sizes(found.assignment, count, batch_size)
         if count - found_sizes.empty == 1:
             LOG.warning(
-                "all %d queries are in one cluster, so that topic-aware batches are the same as random ones; for more "
-                "clusters cluster more queries, lower %s, or set %s",
+                "all %d queries are in one cluster, so topic-aware batches are the same as random ones. To get more "
+                "clusters, add queries, lower %s, or set %s",
                 len(queries.ids),
                 argument("batch_size"),
                 argument("clusters"),
@@ -268,9 +270,9 @@ def number_of_clusters(queries: int, batch_size: int, wanted: int | None = None)
     """
     if batch_size < 1 or queries < batch_size:
         raise TasbError(
-            expected=f"at least as many usable queries as a batch takes ({batch_size}, and that at least 1)",
-            found=f"{queries}",
-            do=f"add queries, or choose a smaller {argument('batch_size')} (and train with it)",
+            expected="a batch size of 1 or more, and at least as many usable queries",
+            found=f"{argument('batch_size', batch_size)} and {queries} usable queries",
+            do=f"add queries, or choose another {argument('batch_size')} (and train with it)",
         )
     return wanted if wanted is not None else max(1, min(PAPER_CLUSTERS, queries // (BATCHES_PER_CLUSTER * batch_size)))
 

@@ -126,8 +126,8 @@ class Internet:
                 where=address,
                 expected=wrong[0],
                 found=f"{wrong[1]} (kept as {aside})",
-                do="repeat the command: it starts again; if the result is the same, the server's file is not "
-                f"the published one: see {argument('base_url')} and {argument('source')}",
+                do="repeat the command, which downloads the file again. If the result is the same, the server's file "
+                f"is not the published one: use {argument('base_url')} or {argument('source')}",
             )
         part.replace(target)
         return contents
@@ -173,9 +173,9 @@ def transfer(url: str, part: Path, headers: Mapping[str, str], patience: Patienc
                 raise TasbError(
                     where=url,
                     expected="a connection that lasts until the download is complete",
-                    found=f"{reason}; {in_words(size)} came",
-                    do="repeat the command later, and it continues from there; or see "
-                    f"{argument('source')} and {argument('base_url')}",
+                    found=f"{reason}, after {in_words(size)}",
+                    do=f"repeat the command later: it continues from there. Or use {argument('source')} or "
+                    f"{argument('base_url')}",
                 ) from error
             pause = max(patience.first_pause * 2 ** max(fruitless - 1, 0), getattr(error, "pause", 0.0))
             pause = min(pause, patience.longest_pause)
@@ -272,7 +272,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, offset: int, length
         require_room(part.parent, length - offset, f"the rest of {name}")
     with (
         part.open("ab", buffering=0) as file,
-        tqdm(total=length, initial=offset, desc=f"download {name}", unit="B", unit_scale=True) as bar,
+        tqdm(total=length, initial=offset, desc=f"downloading {name}", unit="B", unit_scale=True) as bar,
     ):
         # read1: what came before a connection breaks is kept, which read(BLOCK) would drop.
         while block := response.read1(BLOCK):
@@ -308,7 +308,7 @@ def check_contents(path: Path) -> Contents:
     """
     advice = "check its permissions and its disk"
     with os_errors_explained(path, expected="a file that can be read", do=advice), path.open("rb") as file:
-        return read_contents(file, f"check {path.name.removesuffix('.part')}", os.fstat(file.fileno()).st_size)
+        return read_contents(file, f"checking {path.name.removesuffix('.part')}", os.fstat(file.fileno()).st_size)
 
 
 def read_contents(source: BinaryIO, what: str, size: int, *, into: Path | None = None) -> Contents:

@@ -86,7 +86,7 @@ def write_ensemble(
         scores = unused = 0
         agreements = [Agreement()] * (len(files) + 1)
         missing = _Missing(files)
-        for part in tqdm(range(parts), desc="average", unit=" parts", mininterval=1.0):
+        for part in tqdm(range(parts), desc="averaging", unit=" parts", mininterval=1.0):
             texts = [_part(work, number, part) for number in range(len(files))]
             averaged = _average(texts, missing)
             means[averaged.lines] = averaged.means
@@ -97,7 +97,9 @@ def write_ensemble(
         for file, agreement in zip((*files, path), agreements, strict=True):
             if check:
                 check(file, agreement)
-        rows = tqdm(read_scored_pairs(files[0]), total=pairs, desc=f"write {path.name}", unit=" pairs", mininterval=1.0)
+        rows = tqdm(
+            read_scored_pairs(files[0]), total=pairs, desc=f"writing {path.name}", unit=" pairs", mininterval=1.0
+        )
         for (_, _, qid, positive, negative), (upper, lower) in zip(rows, _floats(means), strict=True):
             out.write(f"{upper!r}\t{lower!r}\t{qid}\t{positive}\t{negative}\n")
     return EnsembleReport(pairs, scores, unused, tuple(agreements))
@@ -134,7 +136,7 @@ def _split(path: Path, work: Path, file: int, parts: int) -> int:
             stack.enter_context(_part(work, file, part).open("w", encoding="utf-8", newline="\n"))
             for part in range(parts)
         ]
-        for columns in tqdm(read_scored_pairs(path), desc=f"read {path.name}", unit=" pairs", mininterval=1.0):
+        for columns in tqdm(read_scored_pairs(path), desc=f"reading {path.name}", unit=" pairs", mininterval=1.0):
             texts[zlib.crc32(columns[2].encode()) % parts].write(f"{lines}\t" + "\t".join(columns) + "\n")
             lines += 1
     return lines
@@ -158,7 +160,7 @@ class _Missing:
         if self._count:
             more = [f"… and {self._count - len(self._shown)} more"] if self._count > len(self._shown) else []
             raise TasbError(
-                expected=f"in every file a score of each query and passage in {self._files[0]}",
+                expected=f"a score in every file for each query and passage of {self._files[0]}",
                 found=f"{self._count} missing:\n    " + "\n    ".join(self._shown + more),
                 do="score the same pairs with every teacher, or give the file with the fewest pairs first",
             )

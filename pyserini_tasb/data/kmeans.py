@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.topics import read_topics
 
@@ -85,7 +86,7 @@ def kmeans(
     centroids: NDArray[np.float32] | None = None
     objective: list[float] = []
     splits: list[int] = []
-    with tqdm(total=iterations + 1, desc="k-means", unit="iteration", disable=not progress) as bar:
+    with tqdm(total=iterations + 1, desc="k-means", unit=" iterations", disable=hidden(not progress)) as bar:
         # faiss runs them all in one call, but then it shows nothing. Called once for each, it does the same.
         for _ in range(iterations):
             step: Any = faiss.Kmeans(

@@ -52,23 +52,23 @@ TOPIC_FAULTS = {
     "without_positive": ("have no positive ({})", argument("min_relevance")),
     "without_positive_text": ("have no positive with a text in the collection", None),
     "without_negatives": ("have no hit that can be a negative", None),
-    "without_hits": ("of these have no hits at all", None),
+    "without_hits": ("among these have no hits at all", None),
 }
 
 
 @dataclass(frozen=True)
 class MinedPairs(FileResult):
-    """A file of pairs with mined negatives; it stands for its path.
+    """A file of pairs with mined negatives. Wherever a path is taken, it stands for its path.
 
     Attributes:
         path: the file, for `pairs`.
-        queries: how many queries have negatives.
-        negatives: how many negatives were drawn.
+        queries: the number of queries that have negatives.
+        negatives: the number of drawn negatives.
         pairs: the number of pairs.
-        counts: what happened to topics, positives, hits and pairs.
-        rules: how the negatives were chosen.
-        hits: how many hits of each query were looked at.
-        teacher: the model that scored the pairs, if any.
+        counts: the numbers of topics, positives, hits and pairs that were used or left out.
+        rules: the rules by which negatives were chosen.
+        hits: the number of hits that were used of each query.
+        teacher: the model that scored the pairs; None if none did.
     """
 
     queries: int
@@ -92,18 +92,23 @@ class MinedPairs(FileResult):
             if number := getattr(counts, kind):
                 lines.append(f"  {number} topics {_filled(what, mention)}: {counts.named(kind)}")
         if counts.without_topic:
-            lines.append(f"  {counts.without_topic} judged queries are no topics: {counts.named('without_topic')}")
+            lines.append(
+                f"  {counts.without_topic} judged queries are not among the topics: {counts.named('without_topic')}"
+            )
         if counts.positives_without_text:
             lines.append(f"  {counts.positives_without_text} positives are not in the collection, or are empty")
         lines.append(f"{counts.hits} hits at depth {self.hits}")
-        lines += [f"  {getattr(counts, kind)} {_filled(what, mention)}" for kind, what in REMOVALS.items()]
+        for kind, what in REMOVALS.items():
+            if number := getattr(counts, kind):
+                lines.append(f"  {number} {_filled(what, mention)}")
         scores = f"scores of {self.teacher}" if self.teacher else "scores of the search"
         how = f"{rules.sampling} by {scores}" if rules.sampling == "stratified" else rules.sampling
         drawn = f"at most {rules.per_query} each, {how}" if rules.per_query is not None else "all that were left"
         lines.append(f"{counts.negatives} negatives of {counts.queries} queries: {drawn}")
-        if rules.margin_cutoff is not None:
+        if counts.pairs_too_close:
             lines.append(f"  {counts.pairs_too_close} pairs left out: the negative is too close to that positive")
-            lines.append(f"  {counts.positives_without_pair} positives are left without a pair")
+        if counts.positives_without_pair:
+            lines.append(f"  {counts.positives_without_pair} positives have no pair left")
         lines.append(f"{counts.pairs} pairs in {self.path}")
         if self.teacher:
             lines.append(f"{self.teacher} {counts.agreement}")
@@ -139,43 +144,47 @@ def mine(
     device: str = "cpu",
     overwrite: bool = False,
 ) -> MinedPairs:
-    """Find hard negatives for judged queries, with BM25, in a dense index, or in a run that exists.
+    """Find hard negatives for judged queries: with BM25, in a dense index, or in an existing run.
 
-    The output has a line for each pair, `qid TAB pos_pid TAB neg_pid`; with `score_with`, the model's two scores stand
-    before them. Same input and seed, same bytes, whatever the number of threads.
+    The output has a line for each pair, `qid TAB pos_pid TAB neg_pid`. With `score_with`, the model's two scores come
+    first. The same input and seed give the same bytes, whatever the number of threads.
 
     Args:
-        topics: the queries; those without positives are left out.
-        qrels: the judgments that say which passages are positives.
+        topics: the queries. Those without positives are left out.
+        qrels: the judgments, which give the positives.
         corpus: TSV, JSONL, a Lucene index or a text store.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        index: a Lucene index or the name of a prebuilt one, to be searched with BM25; this or one of the next two.
-        dense_index: a Faiss index or the name of a prebuilt one, to be searched with `encoder`.
+        index: a Lucene index to search with BM25, or the name of a prebuilt one. Give `index`, `dense_index` or `run`.
+        dense_index: a Faiss index to search with `encoder`, or the name of a prebuilt one.
         run: an existing run.
-        encoder: the queries' encoder for `dense_index`.
-        allow_other_encoder: search `dense_index` although it does not list the encoder.
+        encoder: the query encoder for `dense_index`.
+        allow_other_encoder: search `dense_index` even if it does not list the encoder.
         output: a new file; `-` is standard output.
-        hits: hits of each query that are looked at.
-        skip_top: so many of the first hits give no negatives, as unjudged relevant passages are likeliest there.
+        hits: the number of best hits to use of each query.
+        skip_top: the number of best hits to skip. Relevant passages without a judgment are most likely among them.
         per_query: the number of negatives to draw for each query; by default all.
-        sampling: how to draw: `top` of the ranking, `random`, or `stratified` over ten strata of scores
+        sampling: the choice of negatives: `top` of the ranking, `random`, or `stratified` over ten ranges of scores
             (arXiv:2604.04734).
-        score_with: a model that scores the pairs; strata are of its scores then.
-        vectors: the corpus's vectors that `encode` made with `score_with`, so that passages are not encoded again.
-        margin_cutoff: leave out pairs whose margin is not above this, in the units of `score_with`.
-        keep_query: a negative may be the query itself: a passage with its text, or with its id and 90 % of its words.
-        allow_reversed: write also what a model scored that puts most negatives above their positives.
+        score_with: the teacher that scores the pairs. The ranges of `stratified` are then of its scores.
+        vectors: the folder of the corpus's vectors from `encode` with the encoder `score_with`. Passages are then not
+            encoded again.
+        margin_cutoff: drop pairs whose margin (the positive's score minus the negative's, from `score_with`) is this or
+            less.
+        keep_query: keep negatives that are the query itself: passages with its text, or with its id and 90 % of its
+            words.
+        allow_reversed: continue even if the teacher scores most negatives above their positives.
         min_relevance: the lowest grade of a positive.
-        seed: decides which negatives are drawn.
+        seed: the random seed of `per_query`.
         threads: the number of threads that search; by default $OMP_NUM_THREADS, or else the cores that this process may
             use.
-        device: where encoders and `score_with` compute: `cpu` or `cuda:0`.
+        device: the device of encoders and of `score_with`: `cpu` or `cuda:0`.
         overwrite: replace a file at `output`, once the new one is complete.
 
     Raises:
-        TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, or no pair.
+        TasbError: the arguments contradict each other, a name or path does not exist, a file is faulty, or no pair is
+            left.
     """
     sources = {"index": index, "dense_index": dense_index, "run": run}
     of_model = {"margin_cutoff": margin_cutoff, "vectors": vectors}
@@ -235,7 +244,7 @@ def mine(
             where=f"{argument('score_with', score_with)}",
             allowed=allow_reversed,
             do="use a model that was trained for relevance, and the qrels of this collection; "
-            f"{argument('margin_cutoff', 0)} leaves out what scores above its positive",
+            f"{argument('margin_cutoff', 0)} leaves out negatives that score above their positive",
         )
     return MinedPairs(
         path,
@@ -270,12 +279,17 @@ def _require_fitting(
             "give exactly one of them",
         ),
         (dense and not encoder, of_dense, f"no {argument('encoder')}", "name the encoder that the index was made with"),
-        (encoder and not dense, f"{of_dense} only", f"{argument('encoder', encoder)} alone", "leave it out"),
+        (
+            encoder and not dense,
+            f"{of_dense} only",
+            f"{argument('encoder', encoder)} with a search that needs no encoder",
+            "leave it out",
+        ),
         (
             not 0 <= skip_top < hits,
             f"{argument('skip_top')} from 0 to less than {argument('hits')}",
             depth,
-            "fix one",
+            "change one of them",
         ),
         (
             per_query is not None and per_query < 1,

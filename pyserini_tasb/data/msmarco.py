@@ -43,15 +43,15 @@ PAPER_CLUSTERS = 2_000
 
 @dataclass(frozen=True)
 class MsMarco(FileResult):
-    """A folder from which the paper's training can start; it stands for its path.
+    """A folder from which the paper's training can start. Wherever a path is taken, it stands for its path.
 
     Attributes:
         path: the folder.
         pairs: the pair store.
-        topics: the judged dev queries that no evaluation set has, for early stopping.
-        qrels: their judgments.
+        topics: the judged dev queries that are in no evaluation set, for early stopping.
+        qrels: the judgments of `topics`.
         config: the paper's configuration, for `train`.
-        commands: what to type next, one command a step.
+        commands: the commands to type next, one for each step.
     """
 
     pairs: Path
@@ -74,20 +74,20 @@ def msmarco(
     base_url: str | None = None,
     skip_download: bool = False,
 ) -> MsMarco:
-    """Get MS MARCO's passage training data with the published teacher scores, and build the pair store.
+    """Download MS MARCO's passage training data with the published teacher scores, and build the pair store.
 
-    Finished work of an earlier call is not done again if its files are unchanged. An interrupted call continues where
-    it stopped.
+    Repeat an interrupted call to continue it. Steps that an earlier call finished are skipped if their files are
+    unchanged.
 
     Args:
-        output: a folder; new, or of an earlier call.
-        source: a folder with files that are here already, plain or in their archives.
-        base_url: the address of a mirror, a folder with all files.
-        skip_download: take nothing from the internet.
+        output: a folder: a new one, or that of an earlier call.
+        source: a folder with files that you already have, plain or in their archives.
+        base_url: the address of a mirror: a folder with all files.
+        skip_download: download nothing.
 
     Raises:
-        TasbError: arguments that do not go together, a file that is missing or not as published, no room on the disk,
-            or another process works in `output`.
+        TasbError: the arguments contradict each other, a file is missing or is not the published one, the disk has too
+            little space, or another process works in `output`.
     """
     if skip_download and base_url:
         raise TasbError(
@@ -243,7 +243,7 @@ def _copy_lines(source: Path, target: Path, keep: Callable[[str], bool], kept: s
 
 
 _TEMPLATE = """\
-# TAS-B's training as in its paper (arXiv:2104.06967, Section 4.2). It prints results for batch sizes 32, 96 and 256.
+# TAS-B's training as in its paper (arXiv:2104.06967, Section 4.2), which has results for batch sizes 32, 96 and 256.
 name: my-tas-b
 description: DistilBERT trained with TAS-Balanced batches and dual supervision on MS MARCO passages
 output: {output}
@@ -257,7 +257,7 @@ data:
   validation: {validation}
 sampling: {{strategy: tas-balanced, clusters_per_batch: 1, bins: 10}}
 loss: {{pairwise: margin-mse, in_batch: margin-mse, alpha: 0.75}}
-# The paper's own, as published; its weights are in pytorch_model.bin, read by PyTorch's weights-only reader.
+# The paper's own teacher. Its weights are in pytorch_model.bin, which PyTorch's weights-only reader loads.
 teacher: {{in_batch: sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco, allow_bin: true}}
 optimiser: {{name: adam, learning_rate: 7e-6}}
 schedule: {{name: constant}}

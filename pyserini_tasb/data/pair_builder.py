@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from pyserini_tasb.artifacts import write_manifest
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.data.pair_store import (
     KIND,
     KNOWN_OFFSETS,
@@ -166,7 +167,9 @@ class PairStoreBuilder:
         known = np.unique(passage_keys(query_numbers[known_queries], passage_numbers[known_passages]))
         with (
             PairArrays(self._beside, self.supervision, int(has_pairs.sum()), known) as arrays,
-            tqdm(total=self._spool.rows, desc="sorting pairs", unit=" rows", unit_scale=True, disable=None) as progress,
+            tqdm(
+                total=self._spool.rows, desc="sorting pairs", unit=" rows", unit_scale=True, disable=hidden(None)
+            ) as progress,
         ):
             for rows in self._spool.sorted_buckets():
                 arrays.append(

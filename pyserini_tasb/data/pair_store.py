@@ -182,7 +182,7 @@ class Agreement:
     def warning(self) -> str | None:
         """A sentence on what looks wrong, or None."""
         if self._pairs > 1 and self.tied == self._pairs:
-            return "the teacher ties every pair: its scores are useless; check them"
+            return "the teacher gives both passages of every pair the same score, so its scores are useless: check them"
         if self.against <= ODD_SHARE * (self.agreeing + self.against):
             return None
         return (

@@ -76,16 +76,16 @@ ROLES = {"corpus": "collection", "topics": "queries"}
 
 @dataclass(frozen=True)
 class Pairs(FileResult):
-    """A store of training pairs; it stands for its folder.
+    """A store of training pairs. Wherever a path is taken, it stands for its folder.
 
     Attributes:
         path: the folder.
-        queries: how many queries have pairs.
-        passages: how many passages are in pairs, or known relevant.
+        queries: the number of queries with pairs.
+        passages: the number of passages that are in pairs or known to be relevant.
         pairs: the number of pairs.
-        supervision: what is known of a pair: the teacher's `scores`, `margins`, or only `labels`.
-        agreement: how far the teacher agrees with the labels; None without a teacher.
-        built_before: nothing was done, because the store was there, made of the same sources with the same options.
+        supervision: what the store has for each pair: the teacher's `scores`, its `margins`, or only `labels`.
+        agreement: the teacher's agreement with the labels; None without a teacher.
+        built_before: true if the same store existed already, from the same sources with the same options.
         summary: all counts as text.
     """
 
@@ -118,34 +118,35 @@ def pairs(
     output: StrPath,
     overwrite: bool = False,
 ) -> Pairs:
-    """Build a store of training pairs, unless the same one is there already.
+    """Build a store of training pairs, unless the same store exists already.
 
-    Exactly one of `scored_pairs`, `triples` and `qrels` is the source. Negatives that are known relevant are left out,
-    and so are those that are the query itself.
+    Give exactly one source: `scored_pairs`, `triples` or `qrels`. Negatives that are known to be relevant, or that are
+    the query itself, are left out.
 
     Args:
-        scored_pairs: files of `qid TAB pos_pid TAB neg_pid`, behind `pos_score TAB neg_score` or `margin` or nothing;
-            what `mine` and `score` made. They need `corpus` and `topics`.
-        triples: a file of `query TAB positive TAB negative` as texts, with or without two scores before them.
-        qrels: judgments, whose relevant passages are positives. They need `negatives`, `corpus` and `topics`.
-        negatives: a run; what it ranks and `qrels` do not call relevant is a negative.
+        scored_pairs: files of `qid TAB pos_pid TAB neg_pid`, as `mine` and `score` write them. A line may begin with
+            `pos_score TAB neg_score` or with a margin. They need `corpus` and `topics`.
+        triples: a file of `query TAB positive TAB negative` texts. A line may begin with two scores.
+        qrels: judgments. Their relevant passages are the positives. They need `negatives`, `corpus` and `topics`.
+        negatives: a run. Its documents that `qrels` do not call relevant are the negatives.
         negatives_per_query: the number of negatives to draw uniformly for each query, with `qrels`; by default all.
         corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        topics: the queries' texts: as elsewhere, or whatever `corpus` can be.
-        known_positives: judgments; what they call relevant is never a negative of its query.
+        topics: the queries' texts: topics, or anything that `corpus` accepts.
+        known_positives: more judgments. A passage that they call relevant for a query never becomes its negative.
         min_relevance: the lowest grade that is relevant.
-        seed: decides which negatives are drawn.
-        skip_bad: count faulty lines and ids without a text instead of stopping.
-        keep_query: a negative may be the query itself: a passage with its text, or with its id and 90 % of its words.
-        allow_reversed: build also from a teacher that scores most negatives above their positives.
-        output: the folder, absent or empty unless `overwrite`.
+        seed: the random seed of `negatives_per_query`.
+        skip_bad: skip and count faulty lines and ids without a text, instead of stopping.
+        keep_query: keep negatives that are the query itself: passages with its text, or with its id and 90 % of its
+            words.
+        allow_reversed: continue even if the teacher scores most negatives above their positives.
+        output: the folder. It must be new or empty, unless `overwrite` is true.
         overwrite: replace a store at `output`, once the new one is complete.
 
     Raises:
-        TasbError: arguments that do not go together, a faulty source, or something else stands at `output`.
+        TasbError: the arguments contradict each other, a source is faulty, or `output` has something else in it.
     """
     folder = Path(output)
     inputs = [scored_pairs, triples, qrels, negatives, corpus, topics, known_positives]
@@ -257,8 +258,8 @@ def _counts(store: PairStore) -> str:
     }
     left_out = manifest.get("left_out")
     if left_out:
-        rows["known negatives"] = f"{left_out['judged']:,} are judged positives of their query: left out"
-        rows["query itself"] = f"{left_out['query_itself']:,} negatives are their query: left out"
+        rows["known negatives"] = f"{left_out['judged']:,} left out: they are judged positives of their query"
+        rows["query itself"] = f"{left_out['query_itself']:,} negatives left out: they are the query itself"
         if left_out["queries"]:
             rows["queries"] += f"; {left_out['queries']:,} more have no negative left"
         if left_out["known"]:
@@ -267,7 +268,7 @@ def _counts(store: PairStore) -> str:
         mean, deviation = manifest["margins"]["mean"], manifest["margins"]["deviation"]
         rows["margins"] = f"mean {mean:.4g}, deviation {deviation:.4g}"
         if manifest["pairs"] > 1 and all_equal(mean, deviation):
-            rows["margins"] += "; all are equal: they do not say which negative is harder"
+            rows["margins"] += "; all are equal, so they do not say which negative is harder"
     agreement = Agreement.of_store(store)
     if agreement:
         rows["teacher"] = str(agreement)
@@ -320,7 +321,9 @@ def _several(paths: StrPath | Sequence[StrPath]) -> Sequence[StrPath]:
 
 def _note_without_pairs(source: JudgedRun) -> None:
     if source.unpaired:
-        LOG.info("%s queries of the run give no pair: nothing is relevant, or everything ranked is", source.unpaired)
+        LOG.info(
+            "%s queries of the run give no pair, because none or all of their documents are relevant", source.unpaired
+        )
     for qids, what in (
         (source.not_in_run, "are not in the run"),
         (source.without_negatives, "have no negative in the run"),

@@ -39,9 +39,9 @@ Source = Literal["title", "sentence", "auto"]
 Fault = Literal["without_source", "too_short", "nothing_left"]
 # Why documents have no pseudo-query, with the argument that decides it.
 FAULTS = {
-    "without_source": ("without a title or text to make one of", None),
+    "without_source": ("without a title or text", None),
     "too_short": ("too short ({})", argument("min_words")),
-    "nothing_left": ("with nothing besides it", None),
+    "nothing_left": ("whose query is all their text", None),
     "shared": ("whose query other documents share", None),
     "beyond_limit": ("beyond {}", argument("limit")),
 }
@@ -62,14 +62,14 @@ class PseudoQueryCounts:
 
 @dataclass(frozen=True)
 class PseudoQueries(FileResult):
-    """A folder with pseudo-queries; it stands for its path.
+    """A folder with pseudo-queries. Wherever a path is taken, it stands for its path.
 
     Attributes:
         path: the folder.
         topics: the file of queries.
-        qrels: the file that says which document each query was made of.
-        corpus: the folder of passages without the words of the queries, if it was asked for.
-        counts: what became of the documents.
+        qrels: the file that says which document each query comes from.
+        corpus: the folder of passages without the words of the queries; None without `write_collection`.
+        counts: the numbers of documents that gave a query or were left out.
     """
 
     topics: Path
@@ -84,8 +84,9 @@ class PseudoQueries(FileResult):
 
     def worded(self, mention: Callable[[Argument], str]) -> str:
         """The summary, with each argument as `mention` writes it."""
+        left_out = _left_out(self.counts, mention)
         lines = [
-            f"{self.counts.documents} documents: {_left_out(self.counts, mention)}",
+            f"{self.counts.documents} documents" + (f"; left out: {left_out}" if left_out else ""),
             f"{self.counts.queries} pseudo-queries in {self.topics}, their documents in {self.qrels}",
         ]
         if self.corpus:
@@ -107,9 +108,9 @@ def pseudo_queries(
     write_collection: bool = False,
     overwrite: bool = False,
 ) -> PseudoQueries:
-    """Make queries of a corpus's documents, each relevant to its document.
+    """Make training queries from the documents of a corpus. Each query is relevant to its document.
 
-    A query that several documents share is left out, and so is one that is all of its document.
+    A query that several documents share is left out. So is a query that is the whole text of its document.
 
     Args:
         corpus: TSV or JSONL.
@@ -117,23 +118,24 @@ def pseudo_queries(
             `contents`. The field `title`, or else the first of several, is the title. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         output: a new folder for `queries.tsv` and `qrels.txt`.
-        source: `title`; `sentence`, the leading ones; `auto`: the title if it is long enough, else sentences.
-        min_words: a shorter query is left out.
-        max_words: a longer one is cut.
+        source: the text that becomes a query: `title`; `sentence`, as many of the first sentences as have `min_words`
+            words together; or `auto`, the title if it has `min_words` words, and sentences if not.
+        min_words: the fewest words of a query. Shorter queries are left out.
+        max_words: the most words of a query. Longer queries are cut.
         limit: the number of queries to keep, drawn uniformly; by default all.
-        seed: decides which queries `limit` keeps.
-        write_collection: write the corpus too, each document without the words that its query is made of.
+        seed: the random seed of `limit`.
+        write_collection: also write the corpus, each document without the words that became its query.
         overwrite: replace pseudo-queries at `output`, once the new ones are complete.
 
     Raises:
-        TasbError: no such corpus, a faulty one, no pseudo-query in it, or something stands at `output`.
+        TasbError: the corpus does not exist, is faulty, or gives no query; or the output exists.
     """
     rules = _rules(source, min_words, max_words, limit, seed)
     path, folder = Path(corpus), Path(output)
     require_new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES)
     collection = open_collection(path, Fields.named(fields, docid_field))
     counts = PseudoQueryCounts()
-    chosen = choose_documents(_shown(collection, "read"), rules, counts)
+    chosen = choose_documents(_shown(collection, "reading the corpus"), rules, counts)
     if not counts.queries:
         raise TasbError(
             where=str(path),
@@ -149,8 +151,9 @@ def pseudo_queries(
 
 def _left_out(counts: PseudoQueryCounts, mention: Callable[[Argument], str]) -> str:
     return ", ".join(
-        f"{getattr(counts, kind)} {text.format(mention(decides)) if decides else text}"
+        f"{number} {text.format(mention(decides)) if decides else text}"
         for kind, (text, decides) in FAULTS.items()
+        if (number := getattr(counts, kind))
     )
 
 
@@ -175,7 +178,7 @@ def _write(
         passages = None
         if write_collection:
             passages = opened.enter_context(create(COLLECTION).open("w", encoding="utf-8", newline="\n"))
-        for number, document in enumerate(_shown(corpus, "write")):
+        for number, document in enumerate(_shown(corpus, "writing the corpus")):
             query = pseudo_query(document, rules)
             if chosen[number] and isinstance(query, PseudoQuery):
                 qid = QID_PREFIX + document.docid

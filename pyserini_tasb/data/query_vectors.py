@@ -78,7 +78,7 @@ class QueryVectors:
     def _read(self, path: Path) -> NDArray[np.float32]:
         found = read_sidecar(path.with_name(f"{path.name}.json"))
         if not found:
-            LOG.info("%s: no %s.json beside it describes the vectors; used without a check", path, path.name)
+            LOG.info("%s is used without a check, because no %s.json beside it describes the vectors", path, path.name)
         elif found.get("fingerprint") != self._fingerprint:
             raise TasbError(
                 where=str(path),
@@ -135,7 +135,7 @@ class QueryVectors:
     def _chunks(self, start: int) -> Iterator[slice]:
         from tqdm.auto import tqdm
 
-        with tqdm(total=len(self._texts), initial=start, desc="encoding", unit="query") as bar:
+        with tqdm(total=len(self._texts), initial=start, desc="encoding", unit=" queries") as bar:
             for first in range(start, len(self._texts), QUERIES_AT_ONCE):
                 rows = slice(first, min(first + QUERIES_AT_ONCE, len(self._texts)))
                 yield rows

@@ -132,7 +132,7 @@ def _search(searcher: Any, topics: Mapping[str, str], hits: int, threads: int) -
     from tqdm.auto import tqdm
 
     remaining = iter(topics.items())
-    with tqdm(total=len(topics), desc="search", unit=" queries", mininterval=1.0) as progress:
+    with tqdm(total=len(topics), desc="searching", unit=" queries", mininterval=1.0) as progress:
         while chunk := dict(islice(remaining, QUERIES_PER_SEARCH)):
             found = searcher.batch_search(list(chunk.values()), list(chunk), k=hits, threads=threads)
             _require_all(chunk, found)

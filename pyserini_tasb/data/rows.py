@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.formats.arrays import PADDING, Spans
 from pyserini_tasb.formats.lines import FAULTS_SHOWN, compression, note_header, open_lines
@@ -112,7 +113,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
         file = cast("BinaryIO", lines.buffer)
         begun = [file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)]
         size = None if compression(path) else path.stat().st_size
-        with tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as progress:
+        with tqdm(total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, disable=hidden(None)) as progress:
             while block := file.read(CHUNK_BYTES):
                 progress.update(len(block))
                 whole, line_end, tail = block.rpartition(b"\n")

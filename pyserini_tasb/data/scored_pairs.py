@@ -98,7 +98,7 @@ class PairTable:
 
         part.begin({"scores": done, "origin": origin}, done * SCORE.itemsize)
         total = len(self.distinct)
-        with tqdm(total=total, initial=done, desc="score", unit=" pairs", mininterval=1.0) as progress:
+        with tqdm(total=total, initial=done, desc="scoring", unit=" pairs", mininterval=1.0) as progress:
             for start in range(done, total, PAIRS_PER_WINDOW):
                 keys = self.distinct[start : start + PAIRS_PER_WINDOW]
                 scores = scorer.score_pairs(self._queries, self._passages, _query_rows(keys), _passage_rows(keys))
@@ -116,7 +116,7 @@ class PairTable:
             (qid,), (docid,) = self._queries.ids(_query_rows(key)), self._passages.ids(_passage_rows(key))
             raise TasbError(
                 expected="scores that are finite numbers",
-                found=f"{score} for query {qid}, passage {docid}; {len(wrong)} such among {len(scores)} scores",
+                found=f"{score} for query {qid}, passage {docid}; {len(wrong)} of {len(scores)} scores are not finite",
                 do=f"use {argument('precision', 'fp32')}; if it was fp32, the model's weights are damaged",
             )
 
@@ -138,7 +138,7 @@ class PairTable:
         mean = squares = 0.0
         agreement = Agreement()
         name = part.whole.name
-        with part.replaced() as file, tqdm(total=len(self.rows), desc=f"write {name}", unit=" rows") as bar:
+        with part.replaced() as file, tqdm(total=len(self.rows), desc=f"writing {name}", unit=" rows") as bar:
             for start in range(0, len(self.rows), ROWS_AT_ONCE):
                 keys = self.rows[start : start + ROWS_AT_ONCE]
                 found = scores[np.searchsorted(self.distinct, keys)]

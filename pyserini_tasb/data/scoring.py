@@ -41,14 +41,14 @@ FAULTY_ROWS = "fix or remove these lines"
 
 @dataclass(frozen=True)
 class Scores(FileResult):
-    """A file of scored pairs; it stands for its path.
+    """A file of scored pairs. Wherever a path is taken, it stands for its path.
 
     Attributes:
         path: the file, for `pairs`.
-        pairs: how many pairs it has.
-        scores: how many different queries and passages were scored together.
-        agreements: the teacher → how far its scores agree with the labels; of several, `the mean` is the last.
-        summary: all of it as text.
+        pairs: the number of pairs.
+        scores: the number of different combinations of query and passage that were scored.
+        agreements: teacher → the agreement of its scores with the labels. With several teachers, `the mean` comes last.
+        summary: all of this as text.
     """
 
     pairs: int
@@ -77,35 +77,37 @@ def score(
     allow_bin: bool = False,
     overwrite: bool = False,
 ) -> Scores:
-    """Score training pairs with a teacher, or average the scores of several (arXiv:2010.02666).
+    """Score training pairs with a teacher, or average the scores of several teachers (arXiv:2010.02666).
 
-    The output has a line for each pair, `pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid`. What an interrupted
-    call has scored is kept beside it, and the same call goes on from there.
+    The output has a line for each pair, `pos_score TAB neg_score TAB qid TAB pos_pid TAB neg_pid`. Repeat an
+    interrupted call to continue it: a file beside the output keeps the scores so far.
 
     Args:
-        pairs: files of pairs by ids, as `tasb.pairs` takes them; scores in them are not used.
+        pairs: files of pairs by ids, as `tasb.pairs` takes them. Scores in them are not used.
         corpus: TSV, JSONL, a Lucene index or a text store, with the passages' texts.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         topics: the queries' texts.
-        model: an encoder's name, or the folder or hub id of a BERT_CAT, ColBERT, monoT5 or other cross-encoder;
-            config.json says which, unless `scorer` does.
+        model: the teacher: an encoder's name, or the folder or hub id of a BERT_CAT, ColBERT, monoT5 or other
+            cross-encoder. Its config.json tells the kind of model, unless `scorer` does.
         scorer: how the model scores a pair: a name of `tasb list pair-scorers`, or `module:name`.
-        ensemble: instead of `model`, files of scores to average; the pairs are those of the first.
-        output: a new file; `-` is standard output, for which nothing is kept if the call is interrupted.
-        allow_reversed: write also what a teacher scored that puts most negatives above their positives.
-        query_max_length: tokens kept of a query; by default the model's.
-        max_length: tokens kept of a passage, or of both if they are read together; by default the model's.
-        precision: `fp32` or `bf16`; by default an encoder card's, else fp32.
-        device: `cpu`, `cuda:0`; by default a GPU if there is one.
-        backend: what computes an encoder's vectors: `auto`, `torch` or `onnx`.
-        allow_bin: accept weights in `pytorch_model.bin`.
+        ensemble: files of scored pairs to average, instead of `model`. The output has the pairs of the first file.
+        output: a new file; `-` is standard output, where an interrupted call cannot continue.
+        allow_reversed: continue even if the teacher scores most negatives above their positives.
+        query_max_length: the most tokens of a query; by default the model's.
+        max_length: the most tokens of a passage, or of query and passage if the model reads them together; by default
+            the model's.
+        precision: the number format, `fp32` or `bf16`; by default the encoder card's, or fp32 for other models.
+        device: `cpu`, `cuda:0`, …; by default a GPU, or else the CPU.
+        backend: the back end of an encoder: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the
+            card's.
+        allow_bin: accept weights in `pytorch_model.bin`, a pickle file. Its code is not run.
         overwrite: replace a file at `output`, once the new one is complete.
 
     Raises:
-        TasbError: arguments that do not go together, a name or path that leads nowhere, a faulty file, an output that
-            is there already or that another process is writing, or scores begun with something else.
+        TasbError: the arguments contradict each other, a name or path does not exist, a file is faulty, the output
+            exists, another process writes it, or the scores so far are of another call.
     """
     files = [] if pairs is None else [pairs] if isinstance(pairs, str | os.PathLike) else list(pairs)
     of_model = {
@@ -159,7 +161,9 @@ def _require_fitting(model: str | None, ensemble: Sequence[StrPath] | None, of_m
             do="give one of them",
         )
     if ensemble:
-        expected = f"{argument('ensemble')} with {argument('output')}, and with {argument('overwrite')} at most"
+        expected = (
+            f"{argument('ensemble')} with {argument('output')}, and with no other option than {argument('overwrite')}"
+        )
         found = [f"{argument(name)}" for name, value in of_model.items() if value is not None]
     else:
         needed = ", ".join(f"{argument(name)}" for name in NEEDED_BY_MODEL)

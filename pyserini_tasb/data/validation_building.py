@@ -65,33 +65,34 @@ def validation_set(
     seed: int = 208_973_249,
     overwrite: bool = False,
 ) -> ValidationSet:
-    """Build the set of queries that early stopping looks at (arXiv:2104.06967, Section 4.3).
+    """Build a validation set, which decides when training stops (arXiv:2104.06967, Section 4.3).
 
-    Each query has candidates: the best hits of a baseline run, and all its relevant passages. Same input, same seed:
-    same bytes.
+    Each query has candidates: the best hits of a baseline run, and all its relevant passages. The same input and seed
+    give the same bytes.
 
     Args:
-        topics: the queries; those that are not judged, not in the run or without a relevant passage are left out.
-        qrels: their judgments.
+        topics: the queries. Those that have no judgment, no hit in the run or no relevant passage are left out.
+        qrels: the judgments of the queries.
         run: the baseline run.
         corpus: TSV, JSONL, a Lucene index or a text store.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        output: the folder, absent or empty unless `overwrite`.
-        queries_sampled: the most queries; None takes all.
+        output: the folder. It must be new or empty, unless `overwrite` is true.
+        queries_sampled: the most queries to sample; None takes all.
         sampling: `uniform`, or `stratified` over the values of a measure of the run.
-        stratify_by: the measure, by its ir-measures name.
-        strata: ranges of equal width; each gives up to `queries_sampled` // `strata` queries.
-        hits: candidates that are taken of the run for each query.
-        remove_query: drop from a query's candidates the document whose id is the query's.
+        stratify_by: the measure for `stratified`, by ir-measures' name.
+        strata: the number of ranges of values, all of equal width. Each gives up to `queries_sampled` // `strata`
+            queries.
+        hits: the number of best hits of the run that are candidates of a query.
+        remove_query: drop from a query's candidates the document whose id is the query's id.
         min_relevance: the lowest grade of a relevant passage.
-        seed: decides which queries are sampled.
+        seed: the random seed of the sample.
         overwrite: replace a set at `output`.
 
     Raises:
-        TasbError: a name or path that leads nowhere, a faulty file, data that does not belong together, or a folder
-            that is in the way.
+        TasbError: a name or path does not exist, a file is faulty, the files are not of the same queries and passages,
+            or `output` has something else in it.
     """
     folder = at_home(output)
     require_new_folder(folder, overwrite=overwrite, inputs=[topics, qrels, run, corpus])

@@ -34,22 +34,22 @@ QUERIES_SHOWN = 3
 
 
 class ValidationSet:
-    """A validation set (arXiv:2104.06967, Section 4.3); it stands for its folder.
+    """A validation set (arXiv:2104.06967, Section 4.3). Wherever a path is taken, it stands for its folder.
 
     Attributes:
-        folder: where it is.
-        fingerprint: changes when the content does.
-        description: how it was made, as its manifest says: sources, sampling, counts, the baseline run's measures.
-        queries: texts, to be encoded.
-        passages: texts, each of them once; to be encoded.
+        folder: the folder.
+        fingerprint: a text that changes when the content does.
+        description: how the set was made, from its manifest: sources, sampling, counts, the baseline run's measures.
+        queries: the queries' texts.
+        passages: the passages' texts, each of them once.
         offsets: [queries + 1]; the candidates of query i are `candidates[offsets[i]:offsets[i + 1]]`.
         candidates: [n] indices of passages.
 
     Args:
-        folder: what `build_validation_set` wrote.
+        folder: the folder that `validation_set` wrote.
 
     Raises:
-        TasbError: not a validation set, or damaged, or of a newer format.
+        TasbError: the folder is not a validation set, is damaged, or has a newer format.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +74,7 @@ class ValidationSet:
 
     @property
     def summary(self) -> str:
-        """The content of the set, in lines for a reader."""
+        """The numbers of queries, passages and candidates, and the baseline's values, as lines of text."""
         with values_explained(self.folder):
             return self._summary()
 
@@ -95,19 +95,19 @@ class ValidationSet:
 
     @functools.cached_property
     def qrels(self) -> QrelsDict:
-        """The judgments of the candidates; every relevant passage is one."""
+        """The judgments of the candidates. Every relevant passage is a candidate."""
         return read_qrels(self.folder / QRELS)
 
     @functools.cached_property
     def baseline_run(self) -> RunDict:
-        """The run that the candidates come from, as deep as they."""
+        """The baseline run, cut to the hits that are candidates."""
         return read_run(self.folder / BASELINE)
 
     def baseline(self, measure: str = "nDCG@10") -> float:
         """The value of the baseline run on these queries.
 
         Raises:
-            TasbError: a measure that is misspelt or cannot be computed here.
+            TasbError: the measure is misspelt, or cannot be computed on this machine.
         """
         return _overall(evaluate_run(self.baseline_run, self.qrels, [measure]))
 
@@ -130,23 +130,23 @@ class ValidationSet:
         return np.concatenate([passage_vectors[self.candidates[start:end]] @ vector for vector, start, end in bounds])
 
     def measure(self, scores: NDArray[np.float32], measure: str = "nDCG@10") -> float:
-        """The mean over queries of a measure, with candidates ranked by these scores; ties as trec_eval breaks them.
+        """The mean over queries of a measure, with the candidates ranked by scores, ties as in trec_eval.
 
         Args:
             scores: [candidates], in the order of `candidates`.
-            measure: its ir-measures name.
+            measure: ir-measures' name of the measure.
 
         Returns:
-            NaN if a score is not finite: such a model has no ranking.
+            the mean; NaN if a score is not finite, because such a model has no ranking.
 
         Raises:
-            TasbError: a measure that is misspelt or cannot be computed here.
+            TasbError: the measure is misspelt, or cannot be computed on this machine.
         """
         run = self.run(scores)
         return math.nan if run is None else _overall(evaluate_run(run, self.qrels, [measure]))
 
     def run(self, scores: NDArray[np.float32]) -> RunDict | None:
-        """The candidates with these scores; None if one is not finite. The argument is that of `measure`."""
+        """The candidates with these scores; None if a score is not finite. `scores` is as in `measure`."""
         if not np.isfinite(scores).all():
             return None
         run: RunDict = {}

@@ -350,7 +350,7 @@ def _unpack(archive: Path, members: Mapping[str, Path]) -> dict[str, Contents]:
                 name = PurePosixPath(entry.name).name
                 if name in members and name not in done and entry.isreg():
                     content = cast("BinaryIO", tar.extractfile(entry))
-                    done[name] = read_contents(content, f"unpack {name}", entry.size, into=members[name])
+                    done[name] = read_contents(content, f"unpacking {name}", entry.size, into=members[name])
                 if len(done) == len(members):
                     break
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:

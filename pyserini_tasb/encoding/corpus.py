@@ -209,7 +209,9 @@ class Vectors(FileResult):
     def summary(self) -> str:
         """The number and size of the vectors."""
         if self.units_left:
-            return f"{self.path}: {self.units_left:,} units are left for other shards; the last shard makes the formats"
+            return (
+                f"{self.path}: {self.units_left:,} units are left for other shards; the last shard writes the formats"
+            )
         a_text = f"bytes a {self.kind}"
         lines = [f"{folder}: {_bytes(folder) / self.passages:,.0f} {a_text}" for folder in self.formats.values()]
         size = _bytes(self.path / UNITS) / self.passages
@@ -238,13 +240,13 @@ def _require_one_input(
     if texts is not None and output is not None:
         raise TasbError(
             expected=f"{argument('output')} with {argument('corpus')}",
-            found=f"it with {argument('texts')}, whose vectors are returned",
-            do="leave it out",
+            found=f"{argument('output')} with {argument('texts')}, whose vectors are returned",
+            do=f"leave out {argument('output')}",
         )
     if texts is not None and fields.given:
         raise TasbError(
             expected=f"{argument('fields')} and {argument('docid_field')} with {argument('corpus')}",
-            found=f"them with {argument('texts')}",
+            found=f"one of them with {argument('texts')}",
             do="leave them out",
         )
     if corpus is not None and output is None:

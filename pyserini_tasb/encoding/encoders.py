@@ -42,15 +42,15 @@ class TasbQueryEncoder:
     """A query encoder, for every place where Pyserini takes one. It needs neither Pyserini nor a JVM.
 
     Args:
-        encoder_dir: what `--encoder` takes: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
-        tokenizer_name: a tokenizer that is not the model's own.
+        encoder_dir: the encoder, as `--encoder` takes it: `tasb`, `tasb:NAME`, a folder, a hub id, or a card's path.
+        tokenizer_name: a tokenizer to use instead of the model's own.
         device: `cpu`, `cuda:0`, …
         prefix: text that comes before each query, with a space, as Pyserini's `--query-prefix`; replaces the card's
             prefix.
         fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
         backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
-        queries_kept: the number of query vectors to keep for repeated queries; 0 to encode each time.
-        others: ignored: Pyserini guesses some arguments from the encoder's name, and the card has the right values.
+        queries_kept: the number of query vectors to keep for repeated queries; 0 encodes each time.
+        others: ignored. Pyserini guesses some arguments from the encoder's name, and the card has the right values.
 
     Raises:
         TasbError: the encoder does not exist, or its weights are not on this machine.
@@ -91,12 +91,12 @@ class TasbQueryEncoder:
         """The vector [dimension] of one query.
 
         Args:
-            query: its text; `None` is the empty text.
-            max_length: see `encode_batch`.
-            others: not used, such as a topic's other fields.
+            query: the query's text; `None` is the empty text.
+            max_length: the most tokens of the query, special tokens included, if lower than the card's limit.
+            others: ignored, such as a topic's other fields.
 
         Raises:
-            TasbError: the query is no text.
+            TasbError: the query is not a text.
         """
         given: object = query  # whatever its caller's types say
         if given is not None and not isinstance(given, str):
@@ -110,7 +110,7 @@ class TasbQueryEncoder:
         """Vectors [queries, dimension].
 
         Args:
-            queries: `None` and empty queries become the vector of the empty text.
+            queries: the queries' texts. `None` is the empty text.
             max_length: the most tokens of a query, special tokens included, if lower than the card's limit.
 
         Raises:
@@ -132,12 +132,12 @@ class TasbDocumentEncoder:
     """A passage encoder, for every place where Pyserini takes a document encoder. It needs neither Pyserini nor a JVM.
 
     Args:
-        model_name: what `--encoder` takes: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
-        tokenizer_name: a tokenizer that is not the model's own.
+        model_name: the encoder, as `--encoder` takes it: `tasb`, `tasb:NAME`, a folder, a hub id, or a card's path.
+        tokenizer_name: a tokenizer to use instead of the model's own.
         device: `cpu`, `cuda:0`, …; by default a GPU if the back end has one.
         prefix: text that comes before each passage, with a space, as Pyserini's `--prefix`; replaces the card's prefix.
         backend: `torch`, `onnx` or `auto`, instead of the card's and of PYSERINI_TASB_BACKEND.
-        others: ignored: Pyserini guesses some arguments from the encoder's name, and the card has the right values.
+        others: ignored. Pyserini guesses some arguments from the encoder's name, and the card has the right values.
 
     Raises:
         TasbError: the encoder does not exist, or its weights are not on this machine.
@@ -171,22 +171,22 @@ class TasbDocumentEncoder:
         """Vectors [passages, dimension], row i for passage i.
 
         Args:
-            texts: the passages; `None` (Pyserini's word for an empty field) is the empty text.
+            texts: the passages. `None`, Pyserini's value for an empty field, is the empty text.
             titles: a title for each passage, which comes before it; None where a passage has no title.
             max_length: the most tokens of a passage, special tokens included, if lower than the card's limit.
-            add_sep: title and passage as two segments (`[CLS] title [SEP] passage [SEP]`) instead of one text.
+            add_sep: encode title and passage as two segments (`[CLS] title [SEP] passage [SEP]`) instead of one text.
             fp16: compute in reduced precision where the hardware has it (bf16 on CPUs).
-            others: other fields of the collection, which Pyserini passes along. They are not encoded, and a note says
-                so.
+            others: other fields of the collection, from Pyserini. They are not encoded, and a note says so.
 
         Raises:
-            TasbError: the argument is one text instead of several, or not text, or there are more or fewer titles than
-                texts.
+            TasbError: the argument is one text instead of several, or not text, or the numbers of titles and texts
+                differ.
         """
         if unused := {name for name, values in others.items() if values is not None} - self._noted:
             self._noted |= unused
             LOG.info(
-                "not encoded: %s; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)",
+                "not encoded: %s. Of Pyserini's `--fields`, only `title` and `text` are encoded; `tasb encode` joins "
+                "any fields",
                 ", ".join(sorted(unused)),
             )
         passages = _texts(texts, "texts", "pass one text as `[text]`")

@@ -127,11 +127,12 @@ class Export(FileResult):
         model: the folder or hub id of the model that was exported.
         precision: `fp32` or `int8`.
         attention_layers: the number of layers with full attention.
-        attention_fused: how many of them compute it in one operator. The others are right but slow.
+        attention_fused: the number of these layers that compute attention in one operator. The other layers are correct
+            but slow.
         accuracy: how close its vectors and rankings are to torch's in fp32.
         timing: the times of int8 and of fp32 on this processor; None in fp32, or if PYSERINI_TASB_INT8 chose the
             weights' bits.
-        trust: the package whose code pools, for `--trust`; None if the code is ours.
+        trust: the package with the code of the pooling, for `--trust`; None if the pooling comes with pyserini-tasb.
     """
 
     model: str
@@ -151,7 +152,7 @@ class Export(FileResult):
     def summary(self) -> str:
         """The exported model, its accuracy, and how to use it."""
         whole = self.attention_fused == self.attention_layers
-        slow = "" if whole else "; the others are right but slow"
+        slow = "" if whole else "; the other layers are correct but slow"
         fused = f"{self.attention_fused} of {self.attention_layers} layers{slow}"
         lines = [
             f"{self.path}: {self.model} in {self.precision}; attention of all tokens fused in {fused}",
@@ -317,7 +318,7 @@ def _write_tokenizer(tokenizer: HuggingFaceTokenizer, folder: Path, sample: Samp
         raise TasbError(
             where=str(folder / TOKENIZER),
             expected="the model's tokenizer in one file, which gives the same tokens as transformers",
-            found="none, or one that gives others",
+            found="no such file, or one that gives other tokens",
             do="use this model with the back end `torch`: it cannot be exported",
         )
 

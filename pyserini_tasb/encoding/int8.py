@@ -55,7 +55,7 @@ def asked_bits() -> WeightBits | None:
             where=f"the variable {VARIABLE}",
             expected=f"{' or '.join(map(str, INT8))}, the bits of int8 weights",
             found=f"`{asked}`",
-            do=f"set it to one of them, or `unset {VARIABLE}`: then it is measured",
+            do=f"set it to one of them, or `unset {VARIABLE}`: then a measurement decides",
         )
     return None
 

@@ -195,7 +195,7 @@ def require_same(folder: Path, manifest: VectorManifest, asked: Mapping[str, Any
             where=str(folder),
             expected="a new folder, or one begun by this same command",
             found="vectors of " + "; ".join(differences),
-            do=f"give the command it was begun with, or choose another {argument('output')}; what is there was not "
+            do=f"repeat the command that began it, or choose another {argument('output')}; what is there was not "
             "changed",
         )
 

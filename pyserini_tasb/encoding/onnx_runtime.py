@@ -46,7 +46,7 @@ ABANDONED_SECONDS = 3_600
 
 @BACKENDS.register("onnx")
 class OnnxRuntime:
-    """ONNX Runtime: fp32, and int8 where it is faster on this CPU. A model is exported the first time."""
+    """ONNX Runtime: fp32, and int8 where it is faster on this CPU. Exports a model when it is first used."""
 
     def best_device(self) -> str:
         """A GPU if ONNX Runtime is built for one."""
@@ -55,7 +55,7 @@ class OnnxRuntime:
     def computes_in(self, card: EncoderCard, precision: Precision, device: str, texts: Texts) -> Precision:
         """Its fastest format, as `Backend` says. A model that is exported already has one precision.
 
-        Whether int8 is faster than fp32 is measured when a model is exported in int8, which this does the first time.
+        The first use of a model in int8 exports it, and measures if int8 is faster than fp32.
         """
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
         if is_exported(folder):

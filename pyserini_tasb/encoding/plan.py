@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.arrays import Spans
 from pyserini_tasb.formats.text_store import FAULTS_SHOWN, RepeatedIdsError
@@ -43,7 +44,7 @@ def plan_corpus(corpus: Corpus, unit_size: int, source: str) -> CorpusPlan:
     from tqdm.auto import tqdm
 
     state = corpus.state()  # before it is read: what changes meanwhile is noticed the next time
-    passages = iter(tqdm(corpus.marked(), desc="reading the corpus", unit=" passages", disable=None))
+    passages = iter(tqdm(corpus.marked(), desc="reading the corpus", unit=" passages", disable=hidden(None)))
     repeated = RepeatedDocids()
     marks: list[Mark] = []
     digests: list[str] = []

@@ -177,7 +177,7 @@ class StoredVectors:
                 where=str(folder.path),
                 expected=f"vectors encoded with {argument('kind', kind)}, for {name}",
                 found=f"{argument('kind', folder.kind)}",
-                do="encode the texts again: a card may have another prefix and length cap for them",
+                do="encode the texts again: a card may have another prefix and length limit for them",
             )
         self._rows = np.full(len(texts), -1, np.int64)
         start = 0
@@ -193,7 +193,7 @@ class StoredVectors:
                 where=str(folder.path),
                 expected=f"a vector for each of the {len(texts):,} texts of {texts.folder}",
                 found=f"none for {len(missing):,} of them: {', '.join(texts.ids(missing[:IDS_SHOWN]))}{more}",
-                do=f"encode the corpus that has these texts (a text store is one, too), or leave out {name}",
+                do=f"encode the corpus that has these texts (it may be a text store), or leave out {name}",
             )
 
     def at(self, numbers: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -341,10 +341,8 @@ class VectorUnit:
         if info.get("of") != self.of or info.get("rows") != rows or not described:
             raise TasbError(
                 where=str(self.path(".json")),
-                expected=f"a unit of {rows} passages, by the model and of the corpus that manifest.json tells",
-                found=f"one of {info['rows']} passages, of something else"
-                if described and "rows" in info
-                else "no such file",
+                expected=f"a unit of {rows} passages, by the model and from the corpus that manifest.json names",
+                found=f"another unit, of {info['rows']} passages" if described and "rows" in info else "no such file",
                 do=DO,
             )
         for suffix in FILES:

@@ -51,10 +51,10 @@ class Finding:
     """A finding of a check.
 
     Args:
-        name: what was looked at.
-        status: `warning` where something works all the same, or may be meant; `problem` where something fails.
+        name: the name of the check.
+        status: `ok`; `warning` for something that works, or may be intended; or `problem` for something that fails.
         found: what the check found.
-        remedy: what to type; of several lines any one is enough.
+        remedy: a command to type. If there are several lines, any one of them is enough.
     """
 
     name: str

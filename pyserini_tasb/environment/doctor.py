@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.environment.checks import (
     Finding,
     check_caches,
@@ -50,12 +51,12 @@ class Findings(Result):
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings of what fails."""
+        """The findings of things that fail."""
         return tuple(finding for finding in self.findings if finding.status == "problem")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings of what works all the same, or may be meant."""
+        """The findings of things that work, or may be intended."""
         return tuple(finding for finding in self.findings if finding.status == "warning")
 
     @property
@@ -73,7 +74,7 @@ def examine(checks: Mapping[str, Callable[[], list[Finding]]] | None = None) -> 
     checks = CHECKS if checks is None else checks
 
     def found() -> Iterator[Finding]:
-        for name, check in tqdm(checks.items(), desc="checking", leave=False, disable=None):
+        for name, check in tqdm(checks.items(), desc="checking", leave=False, disable=hidden(None)):
             try:
                 yield from check()
             except Exception as error:  # noqa: BLE001 - a broken machine is what this command is for

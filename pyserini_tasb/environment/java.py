@@ -315,7 +315,8 @@ def _fix(needs_path_java: bool, system_folders: Sequence[str]) -> str | None:
         return f"{reason}; type: unset JVM_PATH"
     java = find_java(system_folders)
     if java is None:
-        return f"{reason}; no other Java here can; `tasb doctor` says more; type: {install_advice().splitlines()[0]}"
+        advice = install_advice().splitlines()[0]
+        return f"{reason}; this machine has no other Java for it (`tasb doctor` says more); type: {advice}"
     os.environ.update(java_environment(java))
     return f"{reason}; using {java} instead"
 

@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Result):
-    """Runs by measures, to four decimals, and their differences. `print` shows the table.
+    """Values of runs by measures, rounded to four decimals, and their differences. `print` shows the table.
 
     Attributes:
         qrels: the name of the judgments.
         evaluations: the evaluation of each run, with the value of every query.
         test: the test of all comparisons, `t` or `randomisation`.
-        baseline: the run that the others are compared with; None if each is compared with every other, or without
-            comparisons.
+        baseline: the run that the others are compared with; None without comparisons, or if each run is compared with
+            every other.
         tests: measure → (name of the run, name of the other) → their test; empty without comparisons.
         changes: run → measure → the queries that differ most from the baseline; empty without `per_query`.
         cutoff: the number of documents of each query that `unjudged` counts.
-        unjudged: run → share, 0 to 1, of its documents without a judgment; empty if that means nothing here.
-        dropped: run → how many of its queries lost their own document; empty if it was not to be dropped.
-        own_relevant: how many queries have their own document relevant in the qrels; 0 if it was not to be dropped.
+        unjudged: run → share, 0 to 1, of its documents without a judgment; empty if this share means nothing.
+        dropped: run → the number of queries whose own document was dropped; empty without `remove_query`.
+        own_relevant: the number of queries whose own document is relevant in the qrels; 0 without `remove_query`.
         notes: notes on the numbers, a sentence each.
-        details: whether the table has every comparison's interval, effect size, p, wins, ties and losses below it.
-        unjudged_column: whether the table has a column for `unjudged`.
+        details: true if the table has every comparison's interval, effect size, p, wins, ties and losses below it.
+        unjudged_column: true if the table has a column for `unjudged`.
     """
 
     qrels: str
@@ -300,8 +300,8 @@ def _dropped_notes(results: Comparison) -> Iterator[str]:
         yield f"dropped documents that have their query's id: {counts}"
     if results.own_relevant:
         yield (
-            f"{results.qrels} calls {results.own_relevant} documents relevant that have their query's id; are "
-            "queries and documents numbered independently?"
+            f"{results.own_relevant} relevant documents in {results.qrels} have their query's id; are queries and "
+            "documents numbered independently?"
         )
 
 
@@ -324,8 +324,8 @@ def _judgment_notes(evaluation: RunEvaluation, results: Comparison) -> Iterator[
     share = results.unjudged.get(evaluation.name, 0)
     if share >= UNJUDGED_NOTED:
         yield (
-            f"{share:.1%} of the documents in the top {results.cutoff} of {evaluation.name} have no judgment, "
-            "which counts as not relevant"
+            f"{share:.1%} of the documents in the top {results.cutoff} of {evaluation.name} have no judgment "
+            "and count as not relevant"
         )
 
 

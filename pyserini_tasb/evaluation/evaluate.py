@@ -114,7 +114,9 @@ def evaluate(
             raise TasbError(
                 expected=f"2 to {len(LETTERS)} runs, which {argument('all_pairs', True)} names by letters",
                 found=str(len(named)),
-                do="name more runs" if len(named) < 2 else f"compare fewer, or all with one {argument('baseline')}",
+                do="name more runs"
+                if len(named) < 2
+                else f"compare fewer runs, or compare all with one {argument('baseline')}",
             )
         cutoff, grade = shallowest_cutoff(parsed), relevance_grade(parsed, judgments.name)
         evaluations, shares, curves, dropped = [], {}, {}, {}

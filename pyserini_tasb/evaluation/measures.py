@@ -124,7 +124,9 @@ def _by_provider(measures: Iterable[Measure]) -> dict[Any, list[Measure]]:
         provider = next((each for each in able if each.is_available()), None)
         if provider is None:
             needed = " or ".join(f"{each.NAME} ({each.install_instructions()})" for each in able)
-            unsupported.append(f"{measure}: {f'needs {needed}' if able else 'nothing computes it so'}")
+            unsupported.append(
+                f"{measure}: {f'needs {needed}' if able else 'nothing computes it with these parameters'}"
+            )
         else:
             providers.setdefault(provider, []).append(measure)
     if unsupported:

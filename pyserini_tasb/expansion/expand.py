@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.encoding.plan import RepeatedDocids
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.expansion import from_model
@@ -50,20 +51,21 @@ def expand(
     allow_bin: bool = False,
     overwrite: bool = False,
 ) -> ExpandedCorpus:
-    """Add predicted queries to the passages of a corpus: published ones, or those of a model.
+    """Add predicted queries to the passages of a corpus: published queries, or those of a model.
 
-    Nogueira and Lin, "From doc2query to docTTTTTquery" (2019).
+    Source: Nogueira and Lin, "From doc2query to docTTTTTquery" (2019).
 
     Args:
         corpus: TSV, JSONL, a Lucene index that stores texts, or a text store.
-        output: a new folder of Pyserini's JSONL; it appears once it is complete.
-        predictions: published queries: a line for each passage, or lines of `docid TAB query`, of which several files
-            stand side by side; or JSONL.
-        model: folder or hub id of a T5, or of any other sequence-to-sequence model, that predicts queries.
+        output: a new folder of Pyserini's JSONL. It appears once it is complete.
+        predictions: files of published queries: JSONL, a line for each passage, or lines of `docid TAB query`. Several
+            files of lines are read side by side.
+        model: the folder or hub id of a T5 or another sequence-to-sequence model, which predicts queries.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        shard_size: passages of a file; by default 100,000, with `model` 1,024, which is what an interruption loses.
+        shard_size: the number of passages in each file; by default 100,000, or 1,024 with `model`. With `model`, an
+            interruption loses the passages of one file.
         samples: the number of queries for each passage, with `model`; by default 40.
         top_k: the number of most likely tokens from which the next one is drawn, with `model`; by default 10.
         seed: the random seed, with `model`; by default 0. On one machine, the same seed gives the same queries.
@@ -72,12 +74,13 @@ def expand(
         overwrite: replace expanded passages at `output`, once the new ones are complete.
 
     Returns:
-        the folder, and how many passages are in it.
+        the folder, with the numbers of passages and queries.
 
     Raises:
-        TasbError: arguments that cannot be, no such corpus or model, predictions that do not fit, a folder of
-            something else, or the disk refuses.
-        KeyboardInterrupt: with `model`, the files written so far are kept: the same call goes on.
+        TasbError: the arguments contradict each other, the corpus or model does not exist, the predictions are not of
+            this corpus, the folder has something else in it, or the output cannot be written.
+        KeyboardInterrupt: the user stopped the call. With `model`, the files written so far are kept, and the same call
+            continues.
     """
     folder = Path(output)
     # Anserini would index what else lies in the folder.
@@ -120,8 +123,8 @@ class ExpandedCorpus(FileResult):
     """A folder of passages with predicted queries.
 
     Attributes:
-        passages: the number of predicted queries.
-        queries: how many queries they got.
+        passages: the number of passages.
+        queries: the numbers of queries that the passages got.
     """
 
     passages: int
@@ -176,7 +179,12 @@ def expand_with_predictions(
     paired = _paired_by_docid if form is Form.NUMBERED else _paired
     with new_folder(output, overwrite=overwrite, made=FILES) as folder:
         pairs = iter(
-            tqdm(paired(corpus, collection, predictions, counts), desc="expanding", unit=" passages", disable=None)
+            tqdm(
+                paired(corpus, collection, predictions, counts),
+                desc="expanding",
+                unit=" passages",
+                disable=hidden(None),
+            )
         )
         for number in itertools.count():
             shard = list(itertools.islice(pairs, shard_size))
@@ -219,7 +227,7 @@ def _require_same(docid: str, prediction: Prediction, place: str) -> None:
             where=prediction.place,
             expected=f"a prediction for {docid}, the passage at {place}",
             found=f"one for {prediction.docid}",
-            do="sort the predictions as the collection, one for each passage",
+            do="sort the predictions in the order of the collection, one for each passage",
         )
 
 
@@ -242,8 +250,8 @@ def _paired_by_docid(
         if prediction is not None:
             raise TasbError(
                 where=prediction.place,
-                expected=f"in front of each query the docid of its passage, in the order of {collection}",
-                found=f"{prediction.docid}, which is no docid of it, or stands in another order",
-                do="write docids in front, sorted as the collection is; or one line of queries for each passage, "
+                expected=f"the docid of its passage in front of each query, in the order of {collection}",
+                found=f"{prediction.docid}, which is not in the collection, or is out of order",
+                do="write the docids in the order of the collection; or one line of queries for each passage, "
                 "without numbers",
             )

@@ -30,14 +30,14 @@ _TAG = re.compile(r"</?(?:html|pre)>")
 
 @dataclass(frozen=True)
 class Cacm(FileResult):
-    """CACM in a folder: a small collection to try things on.
+    """CACM in a folder: a small collection for trying things.
 
     Attributes:
         path: the folder.
         documents: the 3,204 documents, each with `id` and `contents`.
-        titled: the 1,588 documents that have an abstract, title and text apart: to train on.
-        topics: the 64 queries, as `qid TAB text`. Stock Pyserini reads any path with "cacm" in it as Anserini's format,
-            so give its commands `topics.cacm.txt` beside it.
+        titled: the 1,588 documents that have an abstract, with title and text in two fields, for training.
+        topics: the 64 queries, as `qid TAB text`. Stock Pyserini reads any path with "cacm" in it in Anserini's format,
+            so give its commands `topics.cacm.txt` beside this file.
         qrels: the judgments of 52 queries, with padded docids.
         archive: a folder with Anserini's file of the documents, for its HtmlCollection.
     """
@@ -50,12 +50,12 @@ class Cacm(FileResult):
 
 
 def cacm(output: StrPath = "cacm") -> Cacm:
-    """Write the CACM that this package brings along into a folder; files of an earlier call are written again.
+    """Write CACM, a small collection that comes with this package, into a folder; replace files of an earlier call.
 
-    `archive/cacm.tar.gz`, `topics.cacm.txt` and `qrels.cacm.txt` are Anserini's files as they are.
-    `documents/cacm.jsonl` has the same documents for encoders, `topics.tsv` the same queries on a line each,
-    `qrels.repaired.txt` the same judgments with padded docids. `titled/cacm.jsonl` has the documents with an abstract.
-    On the command line it is `python -m pyserini_tasb.formats.cacm_collection FOLDER`.
+    `archive/cacm.tar.gz`, `topics.cacm.txt` and `qrels.cacm.txt` are Anserini's files, unchanged.
+    `documents/cacm.jsonl` has the same documents for encoders, `topics.tsv` has the same queries, one on each line, and
+    `qrels.repaired.txt` has the same judgments with padded docids. `titled/cacm.jsonl` has the documents with an
+    abstract. The command `python -m pyserini_tasb.formats.cacm_collection FOLDER` does the same.
 
     Args:
         output: the folder.

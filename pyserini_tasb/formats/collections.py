@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tqdm.auto import tqdm
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.folders import MANIFEST, kind_of_folder, listing
@@ -267,7 +268,9 @@ def store_collection(folder: Path, collection: Collection, source: str) -> TextS
     if isinstance(collection, StoredCollection):
         return collection.store
     try:
-        return fill_text_store(folder, tqdm(collection, desc=source, unit=" texts", disable=None), source)
+        return fill_text_store(
+            folder, tqdm(collection, desc=f"reading {source}", unit=" texts", disable=hidden(None)), source
+        )
     except RepeatedIdsError as error:
         raise error.at(collection.places([record for repeat in error.repeats for record in repeat[1:]])) from None
 

@@ -86,8 +86,8 @@ class Qrels(dict[str, dict[str, int]]):
     """Relevance judgments: qid → docid → grade.
 
     Args:
-        judgments: the same as a mapping. Ids that are no strings become strings.
-        name: what to call them in tables and errors.
+        judgments: the judgments as such a mapping. Ids that are not strings become strings.
+        name: the judgments' name in tables and errors.
     """
 
     def __init__(self, judgments: Mapping[str, Mapping[str, int]], *, name: str = "qrels") -> None:
@@ -137,8 +137,8 @@ class Qrels(dict[str, dict[str, int]]):
         """A data frame with a row for each judgment.
 
         Args:
-            columns: whose names: PyTerrier's `qid docno label`, ranx's `q_id doc_id score`, ir-measures' `query_id
-                doc_id relevance`, or BEIR's `query-id corpus-id score`.
+            columns: the names of the columns: PyTerrier's `qid docno label`, ranx's `q_id doc_id score`, ir-measures'
+                `query_id doc_id relevance`, or BEIR's `query-id corpus-id score`.
         """
         import pandas as pd
 

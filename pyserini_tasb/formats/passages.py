@@ -74,7 +74,7 @@ class LuceneLookup(LuceneCollection):
 
         term, utilities = autoclass("org.apache.lucene.index.Term"), autoclass("io.anserini.index.IndexReaderUtils")()
         texts, repeated, without = {}, [], []
-        for docid in tqdm(docids, desc=str(self.folder), unit=" texts", mininterval=1.0):
+        for docid in tqdm(docids, desc=f"reading {self.folder}", unit=" texts", mininterval=1.0):
             count = reader.docFreq(term("id", docid))
             if count > 1:
                 repeated.append(docid)
@@ -97,7 +97,7 @@ class LuceneLookup(LuceneCollection):
 def _streamed(collection: Collection, wanted: set[str], source: str) -> tuple[dict[str, str], list[str]]:
     texts: dict[str, str] = {}
     repeated = {}
-    for docid, text in tqdm(collection, desc=source, unit=" texts", mininterval=1.0):
+    for docid, text in tqdm(collection, desc=f"reading {source}", unit=" texts", mininterval=1.0):
         if docid in wanted:
             if docid in texts:
                 repeated[docid] = True

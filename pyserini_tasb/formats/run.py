@@ -35,17 +35,18 @@ QUERIES_SHOWN, HITS_SHOWN = 3, 5
 
 
 class Run(Mapping[str, dict[str, float]]):
-    """Documents ranked for queries, each query's by score and then docid, both descending, as trec_eval ranks.
+    """Documents ranked for queries, by score and then docid, both descending, as in trec_eval.
 
-    It is a mapping qid → docid → score, in rank order. Inside are arrays: 7 million hits take .4 GB, and a query's
-    dictionary is made when it is asked for.
+    A run is a mapping qid → docid → score, in rank order. It is stored in arrays: 7 million hits take .4 GB. The
+    dictionary of a query is made when you ask for it.
 
     Args:
-        ranking: qid → docid → score, or a table. Ids that are no strings become strings.
-        name: what to call the run in tables and errors.
+        ranking: qid → docid → score, or a table. Ids that are not strings become strings.
+        name: the run's name in tables and errors.
 
     Raises:
-        TasbError: an id is empty or has white space or a NUL in it, or a score is not finite; all are named.
+        TasbError: an id is empty or has white space or a NUL in it, or a score is not finite. The error names all of
+            these.
     """
 
     def __init__(self, ranking: Mapping[str, Mapping[str, float]] | RunTable, *, name: str = "run") -> None:
@@ -88,7 +89,7 @@ class Run(Mapping[str, dict[str, float]]):
         """The run in a data frame with Pyserini's, PyTerrier's or ranx's names of columns.
 
         Raises:
-            TasbError: the frame has other columns, lacks an id, or names a document twice for one query; or as `Run`.
+            TasbError: the frame has other columns, lacks an id, or has a document twice for one query; or as for `Run`.
         """
         query, document, _, score = _columns_in(frame)
         rows = frame[[query, document]].astype(str)
@@ -124,11 +125,11 @@ class Run(Mapping[str, dict[str, float]]):
         """A data frame with a row for each hit, in rank order.
 
         Args:
-            columns: whose names: Pyserini's `topic docid rank score`, PyTerrier's `qid docno rank score` (ranks from 0)
-                or ranx's `q_id doc_id score`.
+            columns: the names of the columns: Pyserini's `topic docid rank score`, PyTerrier's `qid docno rank score`
+                (ranks from 0) or ranx's `q_id doc_id score`.
 
         Raises:
-            TasbError: names of something else.
+            TasbError: `columns` is none of these.
         """
         import pandas as pd
 
@@ -152,7 +153,7 @@ class Run(Mapping[str, dict[str, float]]):
         return TrecRun.from_list([list(row) for row in rows.itertuples(index=False, name=None)])
 
     def to_ranx(self) -> Any:
-        """A `ranx.Run`; the package has to be installed. Where scores are equal, ranx has an order of its own."""
+        """A `ranx.Run`. The package ranx must be installed. It orders equal scores in its own way."""
         try:
             from ranx import Run as RanxRun
         except ModuleNotFoundError as error:
@@ -160,15 +161,15 @@ class Run(Mapping[str, dict[str, float]]):
         return RanxRun(self.to_dict(), name=self.name)
 
     def write(self, path: str | os.PathLike[str], *, output_format: RunFormat = "trec", tag: str = "tasb") -> None:
-        """Write the run, gzip if named `….gz`; the file is replaced once everything is on disk.
+        """Write the run into a file, compressed with gzip if named `….gz`. A file that exists is replaced at the end.
 
         Args:
-            path: the file; its folder must exist.
-            output_format: `trec`, or `msmarco`, which has neither scores nor tag.
+            path: the file. Its folder must exist.
+            output_format: `trec`, or `msmarco`, which has neither scores nor a tag.
             tag: the last column of TREC's format.
 
         Raises:
-            TasbError: the tag is no column, the run is empty, or the disk refuses.
+            TasbError: the tag is not one word, the run is empty, or the file cannot be written.
         """
         write_run(Path(path), self.table.blocks(), tag, output_format=output_format)
 

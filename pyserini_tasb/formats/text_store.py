@@ -11,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pyserini_tasb.artifacts import read_manifest, values_explained, write_manifest
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.arrays import IDS, OFFSETS, ArrayFile, IdTable, Spans, close_ids, open_array
 from pyserini_tasb.outputs import new_folder
@@ -277,7 +278,7 @@ def copy_text_store(folder: Path, source: TextStore, indices: NDArray[np.int64])
     """Write into an empty folder the records of `source` at `indices`, in that order."""
     with (
         TextStoreWriter(folder, str(source.folder)) as writer,
-        tqdm(total=len(indices), desc=f"storing {folder.name}", unit=" texts", disable=None) as progress,
+        tqdm(total=len(indices), desc=f"storing {folder.name}", unit=" texts", disable=hidden(None)) as progress,
     ):
         for start in range(0, len(indices), WINDOW):
             # What a mapping has read stays in memory for as long as the mapping lives.

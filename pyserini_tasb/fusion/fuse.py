@@ -109,13 +109,13 @@ def fuse(
 
 
 class FusedRun(Run):
-    """A run that was fused.
+    """A run that was fused from others.
 
     Args:
         table: the run.
-        name: what to call it.
-        fusion: how it was fused.
-        inputs: what the runs were called.
+        name: the run's name in tables and errors.
+        fusion: the settings of the fusion.
+        inputs: the names of the runs that were fused.
     """
 
     def __init__(self, table: RunTable, *, name: str, fusion: Fusion, inputs: Sequence[str]) -> None:
@@ -227,7 +227,8 @@ def note_weights(recipe: FusionRecipe, depth: int | None, *, removed: bool) -> N
         LOG.info("the weights of %s are untuned: %s", recipe.name, provenance.source)
     elif provenance.depth is not None and depth > provenance.depth:
         LOG.info(
-            "the weights of %s were tuned at depth %d, and are untuned at depth %d of these runs: %s, or `tasb tune`",
+            "the weights of %s were tuned at depth %d, but these runs have depth %d: use %s, or tune again (`tasb "
+            "tune`)",
             *(recipe.name, provenance.depth, depth, argument("set", f"depth={provenance.depth}")),
         )
     if provenance.remove_query and not removed:
@@ -283,7 +284,7 @@ def _note_no_overlap(first: str, name: str, table: RunTable, other: RunTable) ->
             found=f"{kinds[1]}: {shown[1]}; no document in common",
             do="search the same collection for both, or make the docids of both alike",
         )
-    LOG.info("%s and %s have no document in common: %s against %s; one collection?", first, name, *shown)
+    LOG.info("%s and %s have no document in common (%s and %s): are both of one collection?", first, name, *shown)
 
 
 def _kind(table: RunTable) -> str:

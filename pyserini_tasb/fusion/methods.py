@@ -34,13 +34,13 @@ RRF_K = 60.0
 
 @dataclass(frozen=True)
 class Fusion:
-    """A method with all it needs.
+    """The settings of a fusion.
 
     Attributes:
         method: a name of `METHODS`.
         weights: a weight for each run, which multiplies the run's contribution; None is 1 for each.
         normalization: a name of `NORMALISATIONS`, applied to each run's list for a query.
-        missing: a name of `MISSING`: the score that a document which a run lacks gets there; None is the method's own
+        missing: a name of `MISSING`: the rule for the score of a document that a run lacks; None is the method's own
             rule.
         theoretical_minimums: the lowest score that each run's model can give; None if it is unknown.
         rrf_k: the constant k of RRF.
@@ -195,15 +195,15 @@ RANK_MISSING = (NOTHING, DROP)
 
 @dataclass(frozen=True)
 class Method:
-    """A fusion method: each run's contribution to a document, and how the contributions become one score.
+    """A fusion method: each run's contribution to a document's score, and how the contributions are combined.
 
     Attributes:
         summary: one line, for `tasb list fusion-methods`.
-        contributions: [candidates, runs], before weights.
-        combination: how the weighted contributions are combined.
-        uses_scores: or ranks only.
-        missing: what a document that a run lacks gets unless told otherwise; `missing_choices` are all it may get.
-        weights_sum_to_one: weights are divided by their sum, and none may be negative.
+        contributions: a function that gives the contributions [candidates, runs], before weights.
+        combination: a function that combines the weighted contributions into one score.
+        uses_scores: true if contributions come from scores, false if only from ranks.
+        missing: the default rule for documents that a run lacks; `missing_choices` are all rules that are allowed.
+        weights_sum_to_one: true if weights are divided by their sum, and none may be negative.
     """
 
     summary: str
@@ -410,13 +410,14 @@ METHODS.add("isr", ISR)
 class Normalisation:
     """A way to make the scores of different models comparable, list by list.
 
-    All are (value - shift) / scale with one shift and one scale for each list, so that the score of a document which a
-    list lacks goes the same way. Where all scores of a list are equal, scale would be 0; each says what it is then.
+    Every value becomes (value - shift) / scale, with one shift and one scale for each list. The score of a document
+    that a list lacks is normalised in the same way. If all scores of a list are equal, each normalisation has its own
+    rule.
 
     Attributes:
-        shift_and_scale: a function that gives the shift and the scale of each list, shape (queries,) both.
-        of_ranks: whether the value of a document is its place counted from the end of the list, not its score.
-        needs_minimum: whether the theoretical minimum has to be known.
+        shift_and_scale: a function that gives the shift and the scale of each list, both of shape (queries,).
+        of_ranks: true if the value of a document is its place, counted from the end of the list, instead of its score.
+        needs_minimum: true if the lowest possible score must be known.
     """
 
     shift_and_scale: ShiftAndScale
@@ -494,7 +495,7 @@ def _pyserini(lists: ScoredLists) -> tuple[Column, Column]:
 
 @NORMALISATIONS.register("max")
 def _max(lists: ScoredLists) -> tuple[Column, Column]:
-    """Scores divided by the best one's size, which keeps their order. The best becomes 1, or -1 if it is negative."""
+    """Scores divided by the best score without its sign. The best becomes 1, or -1 if it is negative."""
     return np.zeros_like(lists.highest), np.where(lists.highest == 0, 1, np.abs(lists.highest))
 
 

@@ -172,7 +172,7 @@ def tune(
     for curve in curves:
         if curve.chosen in (looked_for.grid.points[0], looked_for.grid.points[-1]):
             which = " ".join(curve.runs)
-            LOG.info("the best weight of %s, %g, is an end of %s", which, curve.chosen, argument("grid"))
+            LOG.info("the best weight of %s, %g, is at an end of %s", which, curve.chosen, argument("grid"))
     before = train.mean(np.array([[each.weight for each in source.inputs]]))[0]
     return Tuned(
         path=path,
@@ -199,11 +199,11 @@ class Tuned(FileResult):
         measure: the measure that was tuned for.
         queries: the number of queries that were tuned on.
         tuned_value: the measure's mean over these queries.
-        untuned_value: the same with the weights that the recipe had.
-        held_out: what was held out, in words.
+        untuned_value: the same with the weights that the recipe had before.
+        held_out: a description of the held-out queries.
         held_out_value: the mean over queries that were not used for tuning. This is the value to report.
-        own_best: what tuning on those very queries would have shown.
-        gap: how much higher `own_best` is than `held_out_value`.
+        own_best: the mean over the same queries, if the weights are tuned on these queries themselves.
+        gap: `own_best` minus `held_out_value`.
         fold_weights: the weights chosen without each fold; empty without cross-validation.
     """
 
@@ -220,7 +220,7 @@ class Tuned(FileResult):
 
     @property
     def summary(self) -> str:
-        """Some lines of text."""
+        """The weights, and the measure with them, as lines of text."""
         lines = [
             f"{self.path}: weights {' '.join(f'{weight:g}' for weight in self.weights)}",
             f"{self.measure} on the {self.queries} queries tuned on: {self.tuned_value:.4f}",

@@ -152,13 +152,13 @@ class Index(FileResult):
         vectors: the number of vectors.
         dimension: the length of a vector.
         bytes: the size of all files.
-        seconds: the time that it took to build.
+        seconds: the time in seconds that the build took.
         threads: the number of threads that built and searched it.
-        queries: a description of the queries that measured it.
+        queries: a description of the queries with which it was measured.
         quality: recall and latency.
         trained: the result of training its codes with queries; None if they were not trained.
-        encoders: names of the encoders that may search it, the one that made the vectors first.
-        warning: a warning about low recall or short lists, with what to do; empty if it is fine.
+        encoders: names of the encoders that may search it. The encoder that made the vectors comes first.
+        warning: a warning about low recall or short lists of hits, with what to do; empty if there is none.
     """
 
     kind: str

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.artifacts import whole_file, whole_text_file
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.environment.checks import release
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.compression import train_for_ranking
@@ -84,7 +85,8 @@ def make_index(recipe: FaissRecipe, dimension: int) -> Any:
         raise TasbError(
             where=f"{argument('kind', recipe.factory)}",
             expected="an index for inner products",
-            found=f"an index for other distances, which Faiss makes from it silently: {', '.join(others)}",
+            found="an index for other distances, which Faiss makes of this string without a warning: "
+            f"{', '.join(others)}",
             do="choose another kind of index",
         )
     for part in _parts(index):
@@ -135,7 +137,7 @@ class FaissBuild:
         adding = self._train(index, source, narrow)
         with (
             whole_text_file(folder / DOCID) as docid_file,
-            tqdm(total=source.count, desc="adding", unit=" vectors") as progress,
+            tqdm(total=source.count, desc="adding vectors", unit=" vectors") as progress,
         ):
             for docids, vectors in source.blocks():
                 docid_file.writelines(f"{docid}\n" for docid in docids)
@@ -221,7 +223,8 @@ def _note_unordered_threads() -> None:
 
     if not graphs_are_the_same_each_time():
         LOG.info(
-            "Faiss %s builds another graph each time with several threads; Faiss %s or newer, or %s, builds the same",
+            "Faiss %s with several threads builds another graph each time. Faiss %s or newer, or %s, builds the same "
+            "each time",
             faiss.__version__,
             FIRST_WITH_ORDERED_GRAPHS,
             argument("threads", 1),
@@ -369,7 +372,7 @@ def _time_shown(expected: float) -> Iterator[None]:
                 noted = passed
                 LOG.info("training: %.0f s of about %s", passed, _duration(expected))
 
-    with tqdm(bar_format=form, leave=False, disable=None) as bar:
+    with tqdm(bar_format=form, leave=False, disable=hidden(None)) as bar:
         clock = threading.Thread(target=show, daemon=True)
         clock.start()
         try:

@@ -171,7 +171,7 @@ class VectorPipes:
         for thread in self._threads:
             thread.start()
         try:
-            with tqdm(total=self._source.count, desc="adding", unit=" vectors") as progress:
+            with tqdm(total=self._source.count, desc="adding vectors", unit=" vectors") as progress:
                 while reader.is_alive():
                     reader.join(timeout=0.2)
                     progress.update(sum(self._written) - progress.n)

@@ -178,7 +178,7 @@ def sample_queries(
         raise TasbError(
             expected=f"{argument('topics')} and {argument('encoder')} together",
             found=f"{argument('topics' if encoder is None else 'encoder')} alone",
-            do="give both, or neither: then vectors of the collection are the queries",
+            do="give both, or neither: then vectors of the collection serve as queries",
         )
     from pyserini_tasb.formats.named import as_topics  # brings tables of runs, which no search needs
 

@@ -44,17 +44,17 @@ Texts = Literal["queries", "passages", "queries and passages"]
 
 
 class Models:
-    """A card's models, each loaded when it is first asked for.
+    """A card's models. Each is loaded when it is first needed.
 
     Args:
-        card: which model.
-        device: `cpu`, `cuda:0`, …; None: a GPU if there is one.
-        backend: instead of the environment's (PYSERINI_TASB_BACKEND), which goes before the card's.
+        card: the encoder card.
+        device: `cpu`, `cuda:0`, …; None is a GPU if one exists.
+        backend: the back end, instead of the card's and of the environment's (PYSERINI_TASB_BACKEND).
         texts: the kind of texts to encode. For `queries`, which are short and come one at a time, `auto` minimises
             latency.
 
     Raises:
-        TasbError: no such back end, or no such model.
+        TasbError: the back end or the model does not exist.
     """
 
     def __init__(
@@ -76,7 +76,8 @@ class Models:
         """The model that computes at this precision or better.
 
         Raises:
-            TasbError: the model is not here and cannot be had, is of another kind, or cannot be exported.
+            TasbError: the model is not on this machine and cannot be downloaded, is of another kind, or cannot be
+                exported.
         """
         if precision not in self._chosen:
             choose = self._fastest_model if self._backend == "auto" else self._asked_model
@@ -194,10 +195,10 @@ class Backend(Protocol):
         """A GPU if the library has one, else the CPU."""
 
     def computes_in(self, card: EncoderCard, precision: Precision, device: str, texts: Texts) -> Precision:
-        """Its fastest format for such texts on this machine that is no less accurate than `precision`; never `auto`.
+        """The fastest format for such texts on this machine that is at least as accurate as `precision`; never `auto`.
 
         Raises:
-            TasbError: this has to be measured, and cannot be.
+            TasbError: the format must be measured, and the measurement fails.
         """
 
     def lacks(self, card: EncoderCard, precision: Precision) -> str:
@@ -207,7 +208,7 @@ class Backend(Protocol):
         """The card's model, in a precision that `computes_in` gave.
 
         Raises:
-            TasbError: the model is not here and cannot be had, or is no bi-encoder.
+            TasbError: the model is not on this machine and cannot be downloaded, or is not a bi-encoder.
         """
 
 
@@ -233,13 +234,13 @@ class Model(Protocol):
 
     @property
     def tokens_per_batch(self) -> int:
-        """Tokens to give it at once, padding included: enough to keep the hardware busy, and no more."""
+        """The number of tokens to give it at once, with padding: enough to keep the hardware busy."""
 
     def tokenizer(self, given: str | None) -> TextTokenizer:
         """The model's tokenizer, or the one in the folder (or of the hub id) `given`.
 
         Raises:
-            TasbError: it knows no words, or more than the model.
+            TasbError: the tokenizer has no vocabulary, or more tokens than the model.
         """
 
     def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -252,7 +253,7 @@ TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 @BACKENDS.register("torch")
 class Torch:
-    """PyTorch: fp32, bf16 where the hardware multiplies it, fp16 on GPUs."""
+    """PyTorch: fp32, bf16 where the hardware computes in it, fp16 on GPUs."""
 
     def best_device(self) -> str:
         """A GPU if torch has one."""

@@ -136,7 +136,8 @@ def load_sequence_classifier(
     if model.config.num_labels > 2:
         raise TasbError(
             where=str(folder),
-            expected="a cross-encoder: a sequence classifier with one label, or two of which the second is relevant",
+            expected="a cross-encoder: a sequence classifier with one label, or with two, of which the second means "
+            "relevant",
             found=f"{model.config.num_labels} labels",
             do="choose a model that was trained to rank",
         )

@@ -31,8 +31,8 @@ EXPORTED, EXPORTED_WEIGHTS = "export.json", "model.onnx"  # as `tasb export` wri
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DESCRIPTION_FILES = ("*.json", "*.txt", "*.model")
 ABOUT_PICKLES = (
-    "if you trust their source, `--allow-bin` (tasb score, tasb rerank) or `allow_bin: true` (in an encoder's "
-    "card, in a training's configuration) accepts them, without running their code; or convert a bi-encoder "
+    "if you trust their source, accept them with `--allow-bin` (tasb score, tasb rerank) or `allow_bin: true` (in an "
+    "encoder's card, in a training's configuration); their code is not run. Or convert a bi-encoder "
     "(transformers: `AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)`)"
 )
 

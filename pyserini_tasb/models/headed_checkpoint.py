@@ -64,7 +64,7 @@ def transformer_config(folder: Path) -> Any:
             found=start,
             do=f"where there is internet: `hf download {start}`, then copy the cache folder here"
             if "/" not in start or may_be_hub_id(start)
-            else "name a model of the hub there that has this transformer's configuration",
+            else "set `bert_model` to a model of the hub with this transformer's configuration",
         ) from error
 
 

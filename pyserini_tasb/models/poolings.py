@@ -38,7 +38,7 @@ def mean(tokens: Tensor, mask: Tensor) -> Tensor:
 
 @POOLINGS.register("last")
 def last(tokens: Tensor, mask: Tensor) -> Tensor:
-    """The vector of the last token that is no padding (causal models)."""
+    """The vector of the last token before the padding (causal models)."""
     # Right for padding on either side: the tokens' numbers grow, and padding has 0.
     place = (mask.cumsum(dim=1) * mask).argmax(dim=1)
     return tokens.gather(1, place[:, None, None].expand(-1, -1, tokens.shape[2]))[:, 0].float()

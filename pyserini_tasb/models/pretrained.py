@@ -151,7 +151,7 @@ def require_first_token_reads_all(transformer: Any, folder: Path, *, do: str) ->
     if not first_token_reads_all(transformer):
         raise TasbError(
             where=str(folder),
-            expected="a model whose first token reads the whole text, where that token's vector is used",
+            expected="a model whose first token reads the whole text, because that token's vector is used",
             found=f"a causal model ({type(transformer).__name__}): all texts begin with the "
             "same token, and would have the same vector",
             do=do,

@@ -107,9 +107,9 @@ def _contradiction_of_modules(card: EncoderCard, folder: Path) -> str:
     if not keys:
         return ""
     return (
-        f"{folder} was made for other vectors ({', '.join(keys)}; {MODULES} there says so); it is read with pooling "
-        f"{card.pooling}{', normalised' if card.normalise else ', compared by dot product'}. A card says how it is "
-        "meant to be read (encoders/README.md)"
+        f"{folder} was made for other vectors ({', '.join(keys)}), as its {MODULES} says. It is read with pooling "
+        f"{card.pooling}{', normalised' if card.normalise else ', compared by dot product'}. To read it as it was "
+        "made, write a card (encoders/README.md)"
     )
 
 
@@ -123,7 +123,7 @@ def _contradiction_of_own_card(card: EncoderCard, folder: Path) -> str:
         pooling = made_for.get("pooling") if made_for.get("model") == "." else None
         if isinstance(pooling, str) and pooling != card.pooling and "pooling" not in card.model_fields_set:
             return (
-                f"{folder} was made for other vectors (pooling: {pooling}; {path.name} there says so); it is read with "
+                f"{folder} was made for other vectors (pooling: {pooling}), as its {path.name} says. It is read with "
                 f"pooling {card.pooling}. `--encoder {path}` reads it as it was made"
             )
     return ""

@@ -232,7 +232,7 @@ def require_cls_token(token_ids: Callable[[list[str]], Sequence[Sequence[int]]],
     if not empty or len(text) == 1 or empty[0] != text[0]:
         raise TasbError(
             where=where,
-            expected="a tokenizer that puts [CLS] (or a token like it) before every text, where that token's vector "
+            expected="a tokenizer that puts [CLS] (or a token like it) before every text, because that token's vector "
             "is used",
             found="a tokenizer that does not: the vector would be that of a text's first word",
             do="copy the tokenizer's files from the transformer that this model was trained from; a bi-encoder that was"

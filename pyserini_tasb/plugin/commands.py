@@ -241,7 +241,7 @@ def check_docids(corpus: str, docids: list[str], docid_field: str | None = None)
     more = f"\n    … and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
     raise TasbError(
         where=corpus,
-        expected="unique docids that have characters and no white space",
+        expected="docids that are unique, not empty, and without white space",
         found=f"{len(bad)} that are not:{shown}{more}",
         do="rename or remove these documents; nothing was encoded or written",
     )

@@ -74,7 +74,10 @@ def install() -> None:
 
 
 def register_encoders() -> None:
-    """Make `--encoder tasb` known to this process's Pyserini, imported already or not. Idempotent."""
+    """Make `--encoder tasb` known to Pyserini in this process, even if Pyserini is imported already.
+
+    A second call changes nothing.
+    """
     # By name: two finders, the second from a module loaded again, would delegate to each other for ever.
     if PyseriniFinder.__name__ not in (type(finder).__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, PyseriniFinder())

@@ -260,7 +260,7 @@ class Source(Strict):
     @model_validator(mode="after")
     def _date_of_what_was_measured(self) -> Source:
         if (self.date is None) == (self.kind == "measured"):
-            raise ValueError("`measured` needs a `date`, and nothing else takes one")
+            raise ValueError("`measured` needs a `date`, and only `measured` takes one")
         return self
 
 
@@ -315,7 +315,7 @@ class Stage(Strict):
         # What is there is removed before the command runs.
         for output in map(PurePosixPath, outputs):
             if output.is_absolute() or not output.parts or ".." in output.parts:
-                raise ValueError("outputs are inside the folder of outputs")
+                raise ValueError("outputs must be inside the folder of outputs")
         return outputs
 
 

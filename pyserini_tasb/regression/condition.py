@@ -326,8 +326,8 @@ def require_allowed(conditions: Sequence[Condition], options: RunOptions) -> Non
     found = dict.fromkeys(fault for stage in stages for fault in stage.refused)
     if found:
         raise TasbError(
-            expected=f"in files that are not this package's own, commands of {ALLOWED}, and paths outside of the "
-            "folder of outputs only to read from",
+            expected=f"in a file that does not come with this package, only commands of {ALLOWED}, and paths outside "
+            "of the folder of outputs only to read from",
             found="\n    ".join(["", *found]),
             do=f"read these commands ({argument('dry_run', True)}); if you trust their authors, add "
             f"{argument('allow_commands', True)}",

@@ -46,12 +46,12 @@ class Regressions(FileResult):
 
     Attributes:
         path: the folder of outputs, which `report` takes as `results`.
-        verdicts: condition → verdict; None of one whose numbers were not asked for. Empty where nothing ran.
-        allow_higher: patterns of names of conditions whose higher values are explained.
+        verdicts: condition → verdict; None for a condition that was not evaluated. Empty if nothing ran.
+        allow_higher: patterns of names of conditions in which values above the expected ones are accepted.
         broken: faulty file that the call did not name → its fault.
-        page: the report, where one was asked for.
-        results: all that is known of each condition.
-        summary: every check, in lines; of a list, a plan or an export: what that prints.
+        page: the report; None if none was asked for.
+        results: all details of each condition.
+        summary: every check, in lines; or the text of `list`, `dry_run` or `export_2cr`.
     """
 
     verdicts: Mapping[str, Verdict | None] = field(default_factory=dict)
@@ -95,35 +95,37 @@ def regress(
     report: StrPath | None = None,
     recorded: StrPath | None = None,
 ) -> Regressions:
-    """Run named conditions, and judge what they measure by what was published or measured before.
+    """Run conditions by name, and compare their values with the published or recorded ones.
+
+    A condition is a search with all of its settings and published numbers (docs/regressions.md).
 
     Args:
         names: the names of regressions, such as `dl19-passage.tasb`, or the paths of their files (`….yaml`).
-        all: every regression.
-        match: patterns of names, such as `dl19*`.
-        two_cr: conditions of Pyserini's own, such as `msmarco-v1-passage:distilbert-kd-tasb-pytorch`.
-        list: only list the conditions; without any named, all of them.
-        dry_run: only say what would run, how big it is, and what is missing.
-        export_2cr: only write those that Pyserini's 2CR can hold to this new file; `-` is standard output.
+        all: select every regression.
+        match: patterns of names to select, such as `dl19*`.
+        two_cr: Pyserini's own conditions to select, such as `msmarco-v1-passage:distilbert-kd-tasb-pytorch`.
+        list: list the conditions and run nothing. Without a selection, all are listed.
+        dry_run: return the commands, their sizes and what is missing, and run nothing.
+        export_2cr: a new file for the conditions that the format of Pyserini's two-click reproductions (2CR) can
+            express; `-` is standard output. Nothing runs.
         stage: run only stages of this kind: index, search, fuse, rerank or evaluate.
-        jobs: conditions at a time.
-        overwrite: run everything again, also what an earlier run finished with the same inputs, commands and versions;
-            and replace files that exist at `export_2cr` or `report`.
-        download: let Pyserini download what is missing, however big.
-        allow_commands: run any command of files from elsewhere; only for files whose authors you trust.
-        allow_higher: patterns of names of conditions whose higher values are explained, and are no failure.
+        jobs: the number of conditions to run at the same time.
+        overwrite: run every stage again; by default, stages that finished before with the same inputs, commands and
+            versions are skipped. Also replace existing files at `export_2cr` and `report`.
+        download: let Pyserini download missing files of any size.
+        allow_commands: allow any command in regression files of others. Use it only if you trust their authors.
+        allow_higher: patterns of names of conditions in which values above the expected ones are accepted.
         output: the folder of outputs: runs, logs and results.
-        report: a folder that gets index.html, report.md and junit.xml of these conditions, or has those of an earlier
-            call.
-        recorded: the folder of what earlier runs measured; by default in the user's folder.
+        report: a folder for index.html, report.md and junit.xml of these conditions, new or of an earlier report.
+        recorded: the folder with the values that earlier runs measured; by default a folder in your home.
 
     Returns:
-        A verdict for each condition. A check that fails is a verdict, and raises nothing.
+        a verdict for each condition. A failed check is a verdict, and raises no error.
 
     Raises:
-        TasbError: a name or option with a fault, a command that is not allowed, or a folder that cannot be used; a file
-            with a fault, if it was named or nothing else is left.
-        KeyboardInterrupt: the commands have been ended, and the same call goes on.
+        TasbError: a name or argument is faulty, a command is not allowed, or a folder cannot be used. A faulty file
+            raises an error if it was named, or if no other file is left.
+        KeyboardInterrupt: the user stopped the call. Its commands have ended, and the same call continues.
     """
     if jobs < 1:
         raise TasbError(expected=f"{argument('jobs')} 1 or more", found=str(jobs), do="leave it out, or give a number")

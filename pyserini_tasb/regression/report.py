@@ -34,7 +34,7 @@ RESULTS = "regress-out"  # the default `output` of `regress`
 
 @dataclass(frozen=True)
 class Report(FileResult):
-    """A report; its path is that of the page, beside which the two other files are."""
+    """A report. Its path is that of the page; the Markdown and the JUnit XML are in the same folder."""
 
     @property
     def summary(self) -> str:
@@ -50,18 +50,18 @@ def report(
     output: StrPath,
     overwrite: bool = False,
 ) -> Report:
-    """Write what `regress` and `study` left as a page, as Markdown and as JUnit XML; nothing runs or is judged again.
+    """Report the results of `regress` and `study` as a page, as Markdown and as JUnit XML. Nothing runs again.
 
     Args:
-        results: what `regress` returned, or its folder of outputs; by default `regress-out`, or none if there are
-            studies.
-        studies: the `output` of studies.
-        allow_higher: patterns of names of regressions whose higher values are explained.
-        output: the folder that gets index.html, report.md and junit.xml.
+        results: the result of `regress`, or its folder of outputs; by default `regress-out`, or none if `studies` are
+            given.
+        studies: the `output` folders of studies.
+        allow_higher: patterns of names of regressions in which values above the expected ones are accepted.
+        output: the folder for index.html, report.md and junit.xml.
         overwrite: replace a report in `output`, once the new one is complete.
 
     Raises:
-        TasbError: no results, a damaged file, or a folder that cannot be written to.
+        TasbError: there are no results, a file is damaged, or the folder cannot be written to.
     """
     folder = Path(results or RESULTS)
     studies = (studies,) if isinstance(studies, str | os.PathLike) else studies

@@ -224,13 +224,15 @@ class PaperTable(Recipe):
     def _as_wide_as_its_head(self) -> PaperTable:
         for topics, measures in self.measures.items():
             if len(measures) != len(self.labels):
-                raise ValueError(f"{topics}: a measure for each of `labels`")
+                raise ValueError(f"{topics} needs a measure for each of `labels`")
         for row in (row for group in self.groups for row in group.rows):
             if len(row.facts) not in (0, len(self.facts)):
-                raise ValueError(f"{row.system}: as many `facts` as the table has")
+                raise ValueError(f"{row.system} needs as many `facts` as the table has")
             for topics, values in row.cited.items():
                 if topics not in self.measures or len(values) != len(self.labels):
-                    raise ValueError(f"{row.system}, {topics}: a value for each measure of a topic set of the table")
+                    raise ValueError(
+                        f"{row.system}, {topics} needs a value for each measure of a topic set of the table"
+                    )
         return self
 
     @property
@@ -282,10 +284,10 @@ class StudyCell:
     """An entry in one column.
 
     Args:
-        mean: the standard deviation over seeds.
-        deviation: their standard deviation; None of a single one.
-        better: letters of what it is significantly better than.
-        worse: likewise.
+        mean: the mean over seeds.
+        deviation: the standard deviation over seeds; None with a single seed.
+        better: the letters of the entries that it is significantly better than.
+        worse: the letters of the entries that it is significantly worse than.
     """
 
     mean: float

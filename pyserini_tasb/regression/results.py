@@ -124,7 +124,7 @@ def _lines(result: ConditionResult) -> Iterator[str]:
         yield f"  note: {note}"
     if result.verdict in (Verdict.FAIL, Verdict.HIGHER) and result.last_ok:
         moves = [f"{name} {was or UNVERSIONED} → {now or UNVERSIONED}" for name, (was, now) in result.moved.items()]
-        yield f"  since the last OK ({result.last_ok}): {', '.join(moves) or 'no version has moved'}"
+        yield f"  since the last OK ({result.last_ok}): {', '.join(moves) or 'no version has changed'}"
 
 
 def check_values(check: Check) -> str:

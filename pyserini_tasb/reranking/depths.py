@@ -51,24 +51,25 @@ def rerank_depths(
 ) -> DepthCurves:
     """Measure re-ranking at several depths.
 
-    A model's score of a passage is the same whatever the depth, so one re-ranking to the deepest is enough. Not so for
-    duoT5, whose scores depend on all the passages compared.
+    A model gives a passage the same score at every depth, so one re-ranking to the greatest depth is enough. duoT5 is
+    the exception: its scores depend on all passages that are compared.
 
     Args:
-        first_stage: a run, then what `rerank` made of it with each model; or several such lists.
-        qrels: judgments: a name (`dl19-passage`), a file, or qid → docid → grade.
-        measure: ir-measures' name of one.
-        depths: how many passages of each query are re-ranked; those that a run does not reach are left out.
-        remove_query: read the runs without each query's own document, whose docid is the query's id.
-        output: a new picture (`….png`), and beside it the same values as `.csv`. By default no file is written.
+        first_stage: a list of a run and its re-ranked runs from `rerank`, one for each model; or several such lists.
+        qrels: the judgments: a name (`dl19-passage`), a file, or qid → docid → grade.
+        measure: the measure, by ir-measures' name.
+        depths: the numbers of passages of each query to re-rank. Depths that a run does not reach are left out.
+        remove_query: drop each query's own document, whose docid is the query's id, from every run.
+        output: a new file for the picture (`….png`). The same values go beside it as `.csv`. By default no file is
+            written.
         overwrite: replace a picture at `output` and its table, once the new ones are complete.
 
     Returns:
         the curves.
 
     Raises:
-        TasbError: arguments that cannot be, a name or path that leads nowhere, a faulty file, or a run that is no
-            re-ranking of its first stage.
+        TasbError: the arguments contradict each other, a name or path does not exist, a file is faulty, or a run is not
+            a re-ranking of its first stage.
 
     Example:
         rerank_depths(["dl19-passage.bm25", rerank("dl19-passage.bm25", …)], qrels="dl19-passage", depths=[10, 100])
@@ -97,12 +98,12 @@ class DepthCurves(Result):
     """Curves of one measure against the depth of re-ranking.
 
     Attributes:
-        curves: one for each first stage and re-ranker.
-        measure: its name.
+        curves: a curve for each first stage and re-ranker.
+        measure: the measure's name.
         depths: the requested depths, the smallest first.
         qrels: the judgments' name.
-        queries: how many of them are judged.
-        picture: its file, if one was written.
+        queries: the number of judged queries.
+        picture: the file of the picture; None if none was written.
     """
 
     curves: tuple[DepthCurve, ...]

@@ -69,42 +69,46 @@ def rerank(
     allow_bin: bool = False,
     overwrite: bool = False,
 ) -> RerankedRun:
-    """Score the top of a run again with any model.
+    """Re-rank the top of a run with another model.
 
-    With `output`, each finished query is on disk: the same call goes on where an interrupted one stopped, and the file
-    has the same bytes in the end. Without it nothing is written, and nothing resumes.
+    With `output`, each finished query is on disk at once: repeat an interrupted call to continue it, and the file gets
+    the same bytes in the end. Without `output`, nothing is written, and an interrupted call starts again.
 
     Args:
-        run: a run, its path or name, qid → docid → score, or a data frame.
-        model: an encoder (`tasb`, `tasb:NAME`), or the folder or hub id of a BERT_CAT, a ColBERT, a monoT5 or any
-            other cross-encoder; config.json says which, unless `scorer` does.
+        run: the run to re-rank: its path or name, a `Run`, qid → docid → score, or a data frame.
+        model: the model that scores: an encoder (`tasb`, `tasb:NAME`), or the folder or hub id of a BERT_CAT, a
+            ColBERT, a monoT5 or another cross-encoder. Its config.json tells the kind of model, unless `scorer` does.
         scorer: how the model scores a pair: a name of `tasb list pair-scorers`, or `module:name`.
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
         corpus: the passages: TSV, JSONL, a Lucene index that stores texts, or a text store.
         fields: the fields of a passage that are its text, joined by spaces; by default `title` and `text`, or
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
-        output: a new file for the run, gzip if named `….gz`; `-` is standard output, for which nothing resumes.
-        depth: passages of each query that are scored; what lies below is dropped. By default 100, with `pairwise` 50.
+        output: a new file for the run, gzip if named `….gz`; `-` is standard output, where an interrupted call cannot
+            continue.
+        depth: the number of passages of each query to score; by default 100, or 50 with `pairwise`. Passages below are
+            dropped.
         remove_query: drop from the run each query's own document, whose docid is the query's id.
-        keep_rest: what lies below `depth` follows in its order, with made-up scores.
-        pairwise: compare every two passages with a duoT5; how a passage's comparisons make its score.
-        answers: the words FALSE and TRUE of a T5 that was trained to answer with others.
-        tag: the run's name and last column; by default the model's name.
-        query_max_length: tokens of a query; by default the model's.
-        max_length: tokens of a passage, or of all that is read together; by default the model's.
-        precision: `fp32` or `bf16`; by default an encoder card's, else fp32.
-        device: `cpu`, `cuda:0`, …; by default a GPU if there is one.
-        backend: what computes an encoder's vectors: `auto`, `torch` or `onnx`.
-        allow_bin: accept weights in `pytorch_model.bin`, a pickle; no code in it is run.
+        keep_rest: keep the passages below `depth` after the others, in their old order and with made-up scores.
+        pairwise: compare every two passages with a duoT5. The value is the rule that combines a passage's comparisons
+            into its score.
+        answers: the words for false and true that a T5 answers with, if they are not `false` and `true`.
+        tag: the run's name, in the last column of TREC's format; by default the model's name.
+        query_max_length: the most tokens of a query; by default the model's.
+        max_length: the most tokens of a passage, or of all texts that the model reads together; by default the model's.
+        precision: the number format, `fp32` or `bf16`; by default the encoder card's, or fp32 for other models.
+        device: `cpu`, `cuda:0`, …; by default a GPU, or else the CPU.
+        backend: the back end of an encoder: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the
+            card's.
+        allow_bin: accept weights in `pytorch_model.bin`, a pickle file. Its code is not run.
         overwrite: replace a file at `output`, once the new one is complete.
 
     Returns:
-        the re-ranked run, queries in the order of the first one.
+        the re-ranked run, with the queries in the order of the first run.
 
     Raises:
-        TasbError: arguments that cannot be, a name or path that leads nowhere, a faulty file, queries without a topic,
-            passages without text, an output that is there, or what is left of another call.
+        TasbError: the arguments contradict each other, a name or path does not exist, a file is faulty, a query has no
+            topic, a passage has no text, the output exists, or an unfinished output is of another call.
     """
     tag = default_tag(model) if tag is None else tag
     _require_tag(tag)
@@ -158,12 +162,12 @@ def rerank(
 
 
 class RerankedRun(Run):
-    """A re-ranked run, and how long its queries took.
+    """A re-ranked run, with the time that its queries took.
 
     Args:
-        sizes: how many passages of each query were scored.
-        seconds: what the last queries took, each from the texts to its ranking; those before them were finished by an
-            earlier try.
+        sizes: the number of scored passages of each query.
+        seconds: the time of each query that this call re-ranked, from its texts to its ranking. Queries that an earlier
+            call finished come first and have no time.
         others: the arguments of `Run`.
     """
 
@@ -314,7 +318,7 @@ def top_of_run(run: Mapping[str, Mapping[str, float]], depth: int, where: str | 
     if depth < 1:
         raise TasbError(expected="a depth of 1 or more", found=str(depth), do="give the number of passages to re-rank")
     if not any(run.values()):
-        raise TasbError(where=where, expected="a run with documents", found="not one", do="check the run")
+        raise TasbError(where=where, expected="a run with documents", found="none", do="check the run")
     return {qid: ranked_docids(ranking)[:depth] for qid, ranking in run.items()}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from pyserini_tasb.bars import hidden
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument
@@ -317,7 +318,9 @@ def _blocks(texts: Texts, rows: NDArray[np.int64], what: str) -> Iterator[tuple[
 
     # One block is done before a bar is worth drawing: re-ranking comes here for every query.
     short = len(rows) <= TEXTS_PER_BLOCK
-    with tqdm(total=len(rows), desc=f"encode {what}", unit=f" {what}", mininterval=1.0, disable=short) as progress:
+    with tqdm(
+        total=len(rows), desc=f"encoding {what}", unit=f" {what}", mininterval=1.0, disable=hidden(short)
+    ) as progress:
         for start in range(0, len(rows), TEXTS_PER_BLOCK):
             block = texts.texts(rows[start : start + TEXTS_PER_BLOCK])
             yield start, block

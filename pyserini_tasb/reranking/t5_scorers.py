@@ -203,7 +203,7 @@ def _token_id(tokenizer: Any, answer: str, folder: Path) -> int:
     if found is None:
         raise TasbError(
             where=str(folder),
-            expected=f"a vocabulary with the token `{token}`, as a model has that answers with `{answer}`",
+            expected=f"a vocabulary with the token `{token}`, for the answer `{answer}`",
             found="no such token",
             do=f"give the two words that this model answers with: {argument('answers', ('FALSE', 'TRUE'))}",
         )

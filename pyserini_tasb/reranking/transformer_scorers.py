@@ -154,7 +154,7 @@ class ColBertScorer:
         if self.model.query_masks and self.tokenizer.mask_token_id is None:
             raise TasbError(
                 where=str(folder),
-                expected=f"a tokenizer with a mask token, of which every query gets {self.model.query_masks}",
+                expected=f"a tokenizer with a mask token, because every query gets {self.model.query_masks}",
                 found="one without",
                 do="check that tokenizer and weights come from the same model",
             )

@@ -101,11 +101,12 @@ class HitsWithText(Result):
 
     Attributes:
         runs: the names of the runs.
-        queries: each with its hits.
-        judged: whether grades are shown.
+        queries: the queries, each with its hits.
+        judged: true if grades are shown.
         measure: the measure that compares queries; None if no query is judged.
         relevant: the lowest grade of a relevant document.
-        inputs: the names of the runs of which the fused run was made, in the order of `parts`; empty if none was.
+        inputs: the names of the runs that the fused run was made of, in the order of `parts`; empty without a fused
+            run.
     """
 
     runs: tuple[str, ...]

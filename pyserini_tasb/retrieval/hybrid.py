@@ -132,10 +132,10 @@ def hybrid(
 
 
 class HybridRun(Run):
-    """A fused run, and what was searched for it.
+    """A fused run of `hybrid`.
 
     Args:
-        topics: the number of queries; queries that have no hit are not in the run.
+        topics: the number of queries. Queries without a hit are not in the run.
         searched: each input's kind and index.
         others: the arguments of `Run`.
     """
@@ -366,7 +366,7 @@ def require_one_collection(retrievers: Sequence[Retriever], runs: Sequence[RunDi
             raise TasbError(
                 where=other.name,
                 expected=f"documents of the collection that {one.name} has, such as {_examples(docids)}",
-                found=f"others, such as {_examples(others)}; not one in common",
+                found=f"other documents, such as {_examples(others)}",
                 do="index the same collection for both, with the same docids",
             )
     return all(found)

@@ -202,8 +202,9 @@ def _warn_of_few_clusters(config: TrainConfig, clusters: int | None) -> None:
     """Say so where every batch has queries of all clusters."""
     if clusters is not None and clusters <= config.sampling.clusters_per_batch:
         LOG.warning(
-            "the queries of the pairs are in %d cluster%s, and a batch is of %d (sampling.clusters_per_batch): the "
-            "queries of a batch share no topic, as with sampling.strategy random; make more clusters (`tasb cluster`)",
+            "the queries of the pairs are in %d cluster%s, and every batch draws from %d (sampling.clusters_per_batch)."
+            " So the queries of a batch share no topic, as with sampling.strategy random. Make more clusters "
+            "(`tasb cluster`)",
             *(clusters, "s" if clusters > 1 else "", config.sampling.clusters_per_batch),
         )
 
@@ -223,8 +224,8 @@ def _warn_of_warmup(config: RunConfig) -> None:
     steps, rate = config.max_steps, config.optimiser.learning_rate
     if steps is not None and steps < config.schedule.warmup_steps and config.schedule.name != "released":
         LOG.warning(
-            "the warm-up of %s steps is longer than the training of %s: the rate ends at %.2g, not %.2g; lower "
-            "schedule.warmup_steps",
+            "the warm-up of %s steps is longer than the training of %s: the learning rate ends at %.2g, not %.2g; "
+            "lower schedule.warmup_steps",
             config.schedule.warmup_steps,
             steps,
             rate * steps / config.schedule.warmup_steps,

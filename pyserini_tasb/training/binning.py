@@ -53,7 +53,9 @@ BINNINGS: Registry[Binning] = Registry(
 
 @BINNINGS.register("equal-width")
 def equal_width_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """Bins of equal width, from a query's lowest margin to its highest: `bin_one_query` for many queries at once.
+    """Bins of equal width, from a query's lowest margin to its highest.
+
+    The same as `bin_one_query`, for many queries at once.
 
     Args:
         margins: query after query, finite.
@@ -96,7 +98,9 @@ def bin_one_query(margins: ArrayLike, bins: int) -> NDArray[np.int64]:
 
 @BINNINGS.register("quantile")
 def quantile_bins(margins: NDArray[np.float32], counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
-    """Bins that hold equally many of a query's pairs: `quantile_bin_one_query` for many queries at once.
+    """Bins that hold equally many of a query's pairs.
+
+    The same as `quantile_bin_one_query`, for many queries at once.
 
     Args:
         margins: query after query, finite.

@@ -56,7 +56,7 @@ class InBatchScores:
         return InBatchScores(self.positives.detach(), self.negatives.detach())
 
     def margins(self) -> InBatchScores:
-        """How far each passage is below the query's own positive: s(q_i, p_i+) - s(q_i, p_j), for both blocks."""
+        """The margins s(q_i, p_i+) - s(q_i, p_j) of each passage to the query's own positive, for both blocks."""
         own = self.positives.diagonal().unsqueeze(1)
         return InBatchScores(own - self.positives, own - self.negatives)
 
@@ -67,7 +67,7 @@ class InBatchScores:
 
 @dataclass(frozen=True)
 class KnownPositives:
-    """The passages of a batch that are known to be relevant to its queries, and so are not their negatives.
+    """The passages of a batch that are known to be relevant to its queries. They must not count as negatives.
 
     Attributes:
         positives: bool [b, b], True where p_j+ is known relevant to q_i. Its diagonal, the own positives, is not read.

@@ -229,7 +229,8 @@ def scale_warning(
     seen = {name: margins for name, margins in several.items() if name not in equal}
     judge = _odd_for_cosines if normalised_student else _odd_for_dot_products
     found = [
-        f"The {name} teacher's margins deviate by {margins.deviation:.3g} (mean {margins.mean:.3g}): {odd}"
+        f"The {name} teacher's margins have a standard deviation of {margins.deviation:.3g} (mean {margins.mean:.3g}), "
+        f"which is {odd}"
         for name, margins in seen.items()
         if (odd := judge(margins.deviation))
     ]
@@ -238,14 +239,15 @@ def scale_warning(
         low, high = by_deviation[0], by_deviation[-1]
         if seen[high].deviation > APART_FACTOR * seen[low].deviation:
             found.append(
-                f"The {high} teacher's margins deviate by {seen[high].deviation:.3g}, the {low} teacher's by"
-                f" {seen[low].deviation:.3g}: the student cannot follow both, and alpha does not balance them."
+                f"The {high} teacher's margins have a standard deviation of {seen[high].deviation:.3g}, the {low} "
+                f"teacher's of {seen[low].deviation:.3g}: the student cannot follow both, and alpha does not balance "
+                "them."
             )
     if found:
         found.append(f"Rescale them with the key `{key}`.")
     found += [
-        f"The {name} teacher's margins deviate by 0 (mean {several[name].mean:.3g}): they are all equal, so they do not"
-        " say which negative is harder, and cannot be rescaled. Check its scores."
+        f"The {name} teacher's margins are all equal (mean {several[name].mean:.3g}), so they do not say which "
+        "negative is harder, and cannot be rescaled. Check its scores."
         for name in equal
     ]
     return " ".join(found) or None
@@ -254,8 +256,8 @@ def scale_warning(
 def _odd_for_dot_products(deviation: float) -> str | None:
     usual = BERT_CAT_MARGINS.deviation
     if deviation < usual / ODD_FACTOR:
-        return f"small, as those of cosines or probabilities; BERT_CAT's deviate by {usual}."
-    return f"large; BERT_CAT's deviate by {usual}." if deviation > usual * ODD_FACTOR else None
+        return f"small, as with cosines or probabilities; BERT_CAT's is {usual}."
+    return f"large; BERT_CAT's is {usual}." if deviation > usual * ODD_FACTOR else None
 
 
 def _odd_for_cosines(deviation: float) -> str | None:

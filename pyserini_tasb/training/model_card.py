@@ -389,8 +389,9 @@ model = SentenceTransformer("{{ place }}"){{ "  # this folder" if place == "." }
 queries = model.encode_query(["what is a dense retriever"])
 scores = model.similarity(queries, model.encode_document(["Dense retrievers compare vectors."]))
 ```
-`modules.json` and the files it names tell it how to pool and to compare. It cuts all texts at the length of passages\
-{{ ", where queries are meant to be cut at %d tokens" % card.query_max_length \
+`modules.json` and the files that it names have the pooling and the similarity. sentence-transformers cuts all texts\
+ at the length of passages\
+{{ "; queries should be cut at %d tokens" % card.query_max_length \
 if card.query_max_length != card.passage_max_length }}.
 
 {% else %}

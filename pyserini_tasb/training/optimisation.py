@@ -97,11 +97,11 @@ Factor: TypeAlias = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The numbers of a learning-rate schedule.
+    """The settings of a learning-rate schedule.
 
     Attributes:
-        warmup_steps: steps over which the factor rises to 1.
-        max_steps: where training ends at the latest; None if only early stopping ends it.
+        warmup_steps: the number of steps over which the factor rises to 1.
+        max_steps: the last step of training; None if only early stopping ends it.
         floor: the factor at the end.
     """
 
@@ -116,13 +116,14 @@ SCHEDULES: Registry[Callable[[Schedule], Factor]] = Registry(
 
 
 def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = None, floor: float = 0.0) -> Factor:
-    """The factor on the base learning rate by step, from 0.
+    """The factor of the learning rate by step, from 0.
 
     Args:
-        name: a name of `SCHEDULES`: `constant`, `cosine`, `linear`, `released`, or one from outside.
-        warmup_steps: the factor rises linearly over these, from 1/warmup_steps at step 0: no step is trained at 0.
-        max_steps: training's last step plus one; `cosine` and `linear` end there.
-        floor: the factor they end at, 0 to 1.
+        name: a name of `SCHEDULES`: `constant`, `cosine`, `linear`, `released`, or one of another package.
+        warmup_steps: the number of steps over which the factor rises linearly, from 1/warmup_steps at step 0: no step
+            has 0.
+        max_steps: the last step plus one. `cosine` and `linear` end there.
+        floor: the factor at the end, 0 to 1.
 
     Raises:
         TasbError: the schedule does not exist, or needs more steps.
@@ -134,13 +135,16 @@ def build_schedule(name: str, *, warmup_steps: int = 0, max_steps: int | None = 
 
 @SCHEDULES.register("constant")
 def constant(schedule: Schedule) -> Factor:
-    """1 after the warm-up: early stopping gives a decay no end to go down to (paper, Section 4.2: Adam, 7e-6)."""
+    """The full rate after the warm-up, as in the paper (Section 4.2: Adam, 7e-6).
+
+    With early stopping, a decay has no known end.
+    """
     return lambda step: _warmup(step, schedule.warmup_steps)
 
 
 @SCHEDULES.register("cosine")
 def cosine(schedule: Schedule) -> Factor:
-    """After the warm-up half a cosine from 1 to the floor, where it stays.
+    """Half a cosine after the warm-up, from the full rate to the floor, where it stays.
 
     Raises:
         TasbError: no `max_steps`, or the warm-up lasts as long.
@@ -150,7 +154,7 @@ def cosine(schedule: Schedule) -> Factor:
 
 @SCHEDULES.register("linear")
 def linear(schedule: Schedule) -> Factor:
-    """After the warm-up a straight line from 1 to the floor, where it stays.
+    """A straight line after the warm-up, from the full rate to the floor, where it stays.
 
     Raises:
         TasbError: no `max_steps`, or the warm-up lasts as long.
@@ -166,9 +170,9 @@ RELEASED_STEPS = 8_500
 
 @SCHEDULES.register("released")
 def released(_schedule: Schedule) -> Factor:
-    """The schedule of the authors' matchmaker library, whatever the numbers: a cosine, stepped every 100 batches.
+    """The fixed schedule of the authors' matchmaker library: a cosine that changes every 100 batches.
 
-    The first 101 batches are trained at 0, and after 850,000 it rises again.
+    It ignores all settings. The rate is 0 for the first 101 batches, and rises again after 850,000 batches.
     """
 
     def factor(step: int) -> float:

@@ -51,27 +51,28 @@ def push_model(
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> PushedModel:
-    """Upload an encoder's model to the Hugging Face hub, with a model card and what other programs need to read it.
+    """Upload an encoder's model to the Hugging Face hub, with a model card and the files that other programs need.
 
-    Weights (safetensors), tokenizer and configuration go up, and nothing else of the folder: no checkpoints, no states
-    of optimisers, no training data, no folder of this machine. A new repository is private, unless `public` is true.
+    Only weights (safetensors), tokenizer and configuration are uploaded: no checkpoints, no states of optimisers, no
+    training data, no names of folders on this machine. A new repository is private, unless `public` is true.
 
     Args:
         encoder: `tasb:NAME`, a model's folder (such as the result of `train`), or the path of a card.
-        repo: the repository, `ORGANISATION/NAME`, where the organisation may be a user. It is made if there is none.
+        repo: the repository, `ORGANISATION/NAME`, where the organisation may be a user. It is made if it does not
+            exist.
         public: let everybody read a new repository.
         licence: the model's licence as the hub calls it, such as `apache-2.0`. Without it, the card says that the
             licence is unknown.
-        model_card: a file that becomes the model card in the place of the one that is made here.
-        overwrite: also upload to a repository that has files already. One commit replaces the model there.
-        dry_run: upload nothing, and ask the hub nothing.
+        model_card: a file to upload as the model card. By default, the card is made from what the training wrote.
+        overwrite: also upload to a repository that has a model already. One commit replaces the model there.
+        dry_run: upload nothing, and do not connect to the hub.
 
     Returns:
-        the files with their sizes, the model card, and where they are.
+        the files with their sizes, the model card, and the repository.
 
     Raises:
-        TasbError: the model cannot be used, its files name folders of this machine, there is no token for the hub, the
-            hub refuses, or there is no network.
+        TasbError: the model cannot be used, its files name folders of this machine, no token for the hub exists, the
+            hub refuses the upload, or the network does not work.
     """
     _require_repo(repo)
     card = _card_of(os.fspath(encoder), repo)
@@ -96,17 +97,17 @@ def push_model(
 
 @dataclass(frozen=True, kw_only=True)
 class PushedModel(Result):
-    """A model at the Hugging Face hub, or what would be uploaded.
+    """A model at the Hugging Face hub, or the plan of an upload.
 
     Attributes:
         repo: the repository.
-        url: its page; None after a dry run.
-        private: whether only those with a right to it can read it.
+        url: the address of the repository's page; None after a dry run.
+        private: true if only users with access can read it.
         files: each file's path in the repository → its size in bytes.
         left_out: files of the model's folder that are not uploaded.
         model_card: the text of `README.md`.
-        encoder: the name of the model's weights for `--encoder` and every `encoder=`; the model card says whether it
-            needs a card, too.
+        encoder: the name of the model for `--encoder` and every `encoder=`. The model card says whether the model also
+            needs an encoder card.
     """
 
     repo: str
@@ -385,7 +386,9 @@ def _hub_explained(endpoint: str, repo: str) -> Iterator[None]:
         yield
     except HfHubHTTPError as error:  # before OSError, which it is as well
         status = error.response.status_code if error.response is not None else None
-        expected, do = REFUSALS.get(status, ("the hub's consent", "try again later; what was there before still is"))
+        expected, do = REFUSALS.get(
+            status, ("the hub's consent", "try again later; what was there before is still there")
+        )
         said = str(getattr(error, "server_message", None) or str(error)).strip().partition("\n")[0]
         raise TasbError(
             where=f"{endpoint}/{repo}",
@@ -409,7 +412,8 @@ def _hub_explained(endpoint: str, repo: str) -> Iterator[None]:
             where=endpoint,
             expected="the hub, over the network",
             found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            do="check the network, HF_ENDPOINT and HF_HUB_OFFLINE, and try again. What was there before still is; "
+            do="check the network, HF_ENDPOINT and HF_HUB_OFFLINE, and try again. What was there before is still "
+            "there; "
             f"{argument('dry_run', True)} needs no network",
         ) from error
 

@@ -145,7 +145,8 @@ def write_student(config: TrainConfig, parts: Assembly[DualEncoder], trainer: Tr
             write_sentence_transformers_files(folder, card, dimension=model.dimension, longest=longest)
         else:
             LOG.info(
-                "sentence-transformers has no pooling like %s: it would average this model's tokens, and be wrong",
+                "sentence-transformers has no pooling like %s: it would average this model's tokens, and the scores "
+                "would be wrong",
                 card.pooling,
             )
     written = provenance(parts, trainer, config.student.model, best)

@@ -43,18 +43,18 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """The pairs that batches are composed from, and the ways to choose queries and pairs; a strategy is given one.
+    """The pairs that batches are composed of, and the ways to choose queries and pairs. A strategy gets one.
 
     Attributes:
-        strategy: its name, for messages.
-        pairs: what is drawn from.
-        batch_size: b, queries in a batch.
-        seed: a whole number of 0 or more, below 2^64.
-        clusters: the queries of each cluster, numbered as in `pairs`; None if there are none.
+        strategy: the strategy's name, for messages.
+        pairs: the pairs to draw from.
+        batch_size: b, the number of queries in a batch.
+        seed: a whole number from 0, below 2^64.
+        clusters: the queries of each cluster, numbered as in `pairs`; None without clusters.
         clusters_per_batch: n; each cluster supplies ⌊b / n⌋ queries.
-        bins: h.
+        bins: h, the number of bins of margins.
         binning: a name of `BINNINGS`.
-        cutoff: which margins a pair may have.
+        cutoff: the margins that a pair may have.
     """
 
     strategy: str
@@ -80,7 +80,7 @@ class Sampling:
         """Queries of few clusters (paper, Eq. 11).
 
         Raises:
-            TasbError: there are no clusters, or wrong ones, or more are wanted than a batch has queries.
+            TasbError: there are no clusters, they are not of these pairs, or n is larger than b.
         """
         if self.clusters is None:
             raise TasbError(
@@ -101,10 +101,10 @@ class Sampling:
         return UniformPairsWithin(self.pairs, self.cutoff) if self.cutoff else UniformPairs(self.pairs)
 
     def balanced_pairs(self) -> PairChoice:
-        """A pair of any bin of margins (paper, Eq. 13).
+        """A pair from a random bin of margins (paper, Eq. 13).
 
         Raises:
-            TasbError: the pairs have labels only, so no margins.
+            TasbError: the pairs have only labels, and so no margins.
         """
         self.require_margins()
         return BalancedPairs(self.pairs, self.cutoff, BINNINGS[self.binning], self.bins)
@@ -159,7 +159,7 @@ def tas(sampling: Sampling) -> Sampler:
 
 @SAMPLINGS.register("tas-balanced")
 def tas_balanced(sampling: Sampling) -> Sampler:
-    """TAS-Balanced: queries of few clusters, and of each a pair of any bin of margins (paper, Figure 2c)."""
+    """TAS-Balanced: queries of few clusters, and for each a pair from a random bin of margins (paper, Figure 2c)."""
     pairs = sampling.balanced_pairs()
     return sampling.sampler(sampling.clustered_queries(), pairs)
 
@@ -272,7 +272,7 @@ class UniformQueries:
     """All queries are equally likely.
 
     Args:
-        usable: [queries] whether a query may be drawn.
+        usable: [queries] true for queries that may be drawn.
     """
 
     def __init__(self, usable: NDArray[np.bool_]) -> None:
@@ -288,19 +288,19 @@ class UniformQueries:
 
 
 class ClusteredQueries:
-    """Topic-aware sampling: queries of `clusters_per_batch` clusters, all clusters equally likely whatever their size.
+    """Topic-aware sampling: queries of `clusters_per_batch` clusters, all equally likely, whatever their size.
 
-    Every cluster drawn supplies the batch's share, ⌊b / n⌋ queries, or all it has left if that is less; further
-    clusters follow until the batch is full. Once all were drawn a cluster can be drawn again, and then supplies other
-    queries: no query is ever twice in a batch.
+    Each drawn cluster supplies ⌊b / n⌋ queries, or all that it has left. Further clusters follow until the batch is
+    full. If all clusters were drawn, a cluster can be drawn again, and then supplies other queries: a batch never has a
+    query twice.
 
     Args:
-        clusters: the queries of each cluster; queries in no cluster are never drawn.
-        usable: [queries] whether a query may be drawn; clusters without such queries are never drawn.
+        clusters: the queries of each cluster. Queries that are in no cluster are never drawn.
+        usable: [queries] true for queries that may be drawn. Clusters without such queries are never drawn.
         clusters_per_batch: n.
 
     Raises:
-        TasbError: a query that does not exist, or is in two clusters.
+        TasbError: a query does not exist, or is in two clusters.
     """
 
     def __init__(

@@ -285,7 +285,7 @@ def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: Scoring
         passages: Iterable[tuple[str, str]] = open_collection(path, fields)
         if not searched:
             passages = dict(itertools.chain.from_iterable(task.passages.items() for task in here)).items()
-        stream = iter(tqdm(passages, desc=path.name, unit=" passages", mininterval=1.0))
+        stream = iter(tqdm(passages, desc=f"reading {path.name}", unit=" passages", mininterval=1.0))
         while batch := list(itertools.islice(stream, PASSAGES_AT_ONCE)):
             texts = [card.passage_prefix + text for _, text in batch]
             vectors = encoder.encode(texts, max_length=card.passage_max_length)

@@ -323,7 +323,9 @@ def _legend(study: StudyConfig, entries: Sequence[Entry]) -> str:
             f"Raised letters: better than {meant}; lowered: worse. Paired t-test, p < {SIGNIFICANT}, "
             "Holm-corrected over all rows of a column with the letter."
         )
-    lines.append("ms a pair: of training, the median over steps; comparable only where nothing else ran.")
+    lines.append(
+        "ms a pair: the time of training, the median over steps. It is comparable only if nothing else ran meanwhile."
+    )
     return "\n".join(lines)
 
 

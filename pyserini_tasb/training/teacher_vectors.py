@@ -144,7 +144,7 @@ def _fitting(
     ours = config.student.query_max_length if side == "queries" else config.student.passage_max_length
     if theirs != ours:
         LOG.info(
-            "%s: the in-batch teacher read %s tokens of its %s at most; the student reads %d",
+            "%s: the in-batch teacher read at most %s tokens of its %s; the student reads %d",
             *(folder.path, theirs, side, ours),
         )
     return StoredVectors(folder, _texts(store, side), _kind(side), f"`teacher.vectors.{side}`")

@@ -49,17 +49,17 @@ class InBatchTeacher(Protocol):
 
 @dataclass(frozen=True)
 class TeacherRequest:
-    """The model, the student and the data that a kind of in-batch teacher is made from.
+    """The model, the student and the data for an in-batch teacher.
 
     Attributes:
         model: `teacher.in_batch` of the configuration.
         allow_bin: accept weights in `pytorch_model.bin`.
         student: the model that learns.
-        caps: how many tokens of a text the student reads.
+        caps: the most tokens of a text that the student reads.
         store: the pairs.
-        processes: this process among all that train together.
-        cache: where vectors may be kept.
-        cache_gb: the gigabytes of disk that all processes together may use for kept vectors; None to keep none.
+        processes: this process, among all that train together.
+        cache: the folder for vectors.
+        cache_gb: the disk space in GB that all processes together may use for vectors; None keeps none.
     """
 
     model: str
@@ -162,7 +162,7 @@ def _kind(request: TeacherRequest) -> str:
         raise TasbError(
             where=str(request.folder),
             expected="a bi-encoder or a ColBERT as `teacher.in_batch`: they score every query with every passage",
-            found=f"a cross-encoder ({kind}), which would have to read each of b² pairs",
+            found=f"a cross-encoder ({kind}), which would have to read every query with every passage",
             do="let it score the pairs beforehand (`tasb score`); take a ColBERT in batch "
             "(`tasb teach --kind colbert`)",
         )

@@ -49,7 +49,7 @@ def test_the_axes(capsys):
 
 
 def test_no_such_axis():
-    with pytest.raises(TasbError, match="an axis: encoders, back-ends"):
+    with pytest.raises(TasbError, match="a kind of names: encoders, back-ends"):
         tasb_raising("list", "colours")
 
 

@@ -97,7 +97,10 @@ def test_fields_that_are_not_encoded_are_noted_once(caplog):
         for _ in range(2):
             encoder.encode(["text"], titles=["title"], headlines=["headline"], images=None)
     assert [record.getMessage() for record in caplog.records if "not encoded" in record.getMessage()] == [
-        "not encoded: headlines; in Pyserini's `--fields`, `title` and `text` are (`tasb encode` joins any fields)"
+        (
+            "not encoded: headlines. Of Pyserini's `--fields`, only `title` and `text` are encoded; "
+            "`tasb encode` joins any fields"
+        )
     ]
 
 

@@ -122,7 +122,7 @@ def test_only_measures_that_nobody_computes_are_named():
     unsupported = "nDCG(dcg='exp-log2',judged_only=True)@10"
     with pytest.raises(TasbError) as caught:
         evaluate_run({"q": {"a": 1.0}}, {"q": {"a": 1}}, ["Judged@10", unsupported, "ERR@10", "nDCG@10"])
-    assert caught.value.found == f"{unsupported}: nothing computes it so"
+    assert caught.value.found == f"{unsupported}: nothing computes it with these parameters"
 
 
 def test_queries_with_negative_grades_alone_do_not_hang():

@@ -200,7 +200,7 @@ def test_docids_in_front_of_the_queries(expand, tmp_path):
 
 def test_passage_numbers_in_front_are_no_words(expand, refused, collection, tmp_path):
     predictions = DATA / "corpora" / "predictions.tsv"
-    assert "found:    0, which is no docid of it" in refused(predictions)
+    assert "found:    0, which is not in the collection, or is out of order" in refused(predictions)
     collection.write_text("0\tIt rains.\n1\tSnow.\n")
     status, _, said = expand(predictions)
     assert status == 0
@@ -226,8 +226,8 @@ def test_samples_with_docids_in_front(expand, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("p3\tx\np0\ty\n", "tsv:2\n  expected: in front of each query the docid of its passage"),
-        ("0\tx\n1\ty\n2\tz\n", "found:    0, which is no docid of it"),
+        ("p3\tx\np0\ty\n", "tsv:2\n  expected: the docid of its passage in front of each query"),
+        ("0\tx\n1\ty\n2\tz\n", "found:    0, which is not in the collection"),
         ("p0\tx\np9\ty\n", "found:    p9, which"),
         ("p0\tx\nwhat is dense\np3\ty\n", "tsv:2: no docid and tab in front of one query"),
         ("p0\tx\np7\ty\tz\np3\ty\n", "tsv:2: no docid and tab in front of one query"),

@@ -55,7 +55,7 @@ def deeper(tmp_path):
 def test_deeper_runs_than_the_weights_were_tuned_on(fuse, deeper):
     status, _, printed = fuse("--recipe", "tasb+bm25", "--runs", *deeper)
     assert status == 0
-    assert "tuned at depth 100, and are untuned at depth 101 of these runs: --set depth=100" in printed.err
+    assert "tuned at depth 100, but these runs have depth 101: use --set depth=100" in printed.err
     for untouched in (["--set", "depth=100"], ["--weights", 1, 0.5]):
         _, _, printed = fuse("--recipe", "tasb+bm25", "--runs", *deeper, *untouched)
         assert "untuned" not in printed.err
@@ -145,7 +145,7 @@ def test_runs_of_different_kinds_of_docids(fuse, tmp_path):
     assert not output.exists()
     status, output, printed = fuse("--method", "rrf", "--runs", numbers, others)
     assert status == 0
-    assert "have no document in common: 1, 2 against 3" in printed.err
+    assert "have no document in common (1, 2 and 3)" in printed.err
     assert "1 of 2 queries of" in printed.err
 
 

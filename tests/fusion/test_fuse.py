@@ -55,8 +55,8 @@ def test_notes_are_logged(caplog, capsys):
     assert caplog.messages == [
         "1 of 2 queries of dense are not in both dense and sparse",
         (
-            "the weights of tasb+bm25 were tuned at depth 100, and are untuned at depth 101 of these runs: "
-            "set='depth=100', or `tasb tune`"
+            "the weights of tasb+bm25 were tuned at depth 100, but these runs have depth 101: "
+            "use set='depth=100', or tune again (`tasb tune`)"
         ),
     ]
     assert capsys.readouterr() == ("", "")

@@ -88,7 +88,7 @@ def test_bert_base_is_known_by_its_name_as_well(tmp_path):
 
 def test_a_transformer_that_is_not_here_is_named(tmp_path):
     folder = tiny_bert_cat(tmp_path / "cat", bert_model=str(tmp_path / "no-such-bert"))
-    with pytest.raises(TasbError, match=r"no-such-bert[\s\S]*name a model of the hub there") as caught:
+    with pytest.raises(TasbError, match=r"no-such-bert[\s\S]*set `bert_model` to a model of the hub") as caught:
         scores(folder)
     assert "distilbert-base-uncased" in caught.value.expected
 

@@ -196,7 +196,7 @@ def test_outputs_elsewhere_are_refused(regress, small, output):
     stage = {"stage": "search", "command": ["counting"], "outputs": [output]}
     done = regress(small.regression(stages=[stage]))
     assert done.status == 2
-    assert "outputs are inside the folder of outputs" in done.stderr
+    assert "outputs must be inside the folder of outputs" in done.stderr
 
 
 def test_one_name_twice_is_refused(regress, small):

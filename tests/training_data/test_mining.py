@@ -128,6 +128,7 @@ def test_the_guard_removes_and_counts(handmade, capsys):
     assert "1 are positives" in report
     assert "1 have the text of a positive" in report
     assert "3 negatives of 1 queries: at most 50 each, stratified by scores of the search" in report
+    assert "\n  0 " not in report
 
 
 def test_as_typed(handmade, tmp_path, capsys):
@@ -308,8 +309,8 @@ def test_topics_without_hits_and_judged_queries_that_are_no_topics_are_named(han
     (tmp_path / "qrels.txt").write_text("q1 0 d2 1\nq5 0 d1 1\nq6 0 d1 1\nq7 0 d1 0\n")
     handmade()
     report = capsys.readouterr().out
-    assert "1 topics have no hit that can be a negative: q5\n  1 topics of these have no hits at all: q5\n" in report
-    assert "1 judged queries are no topics: q6\n" in report
+    assert "1 topics have no hit that can be a negative: q5\n  1 topics among these have no hits at all: q5\n" in report
+    assert "1 judged queries are not among the topics: q6\n" in report
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_triples_whose_texts_are_equal(tmp_path):
     made = pairs(output=tmp_path / "store", triples=str(path), skip_bad=True)
     output = made.summary
     assert "skipped rows     1\n" in output
-    assert "query itself     1 negatives are their query: left out\n" in output
+    assert "query itself     1 negatives left out: they are the query itself\n" in output
     assert len(open_pair_store(tmp_path / "store")) == 1
     pairs(output=tmp_path / "kept", triples=str(path), skip_bad=True, keep_query=True)
     assert len(open_pair_store(tmp_path / "kept")) == 2
@@ -281,7 +281,7 @@ def test_judged_positives_are_no_negatives(tmp_path):
     options = case("positive_as_negative.tsv") | {"known_positives": str(CASES / "qrels.txt")}
     made = pairs(output=tmp_path / "store", **options)
     assert pairs_in(tmp_path / "store") == {("q1", "p1", "p3")}
-    assert "known negatives  1 are judged positives of their query: left out\n" in made.summary
+    assert "known negatives  1 left out: they are judged positives of their query\n" in made.summary
     pairs(output=tmp_path / "unjudged", **case("positive_as_negative.tsv"))
     assert len(open_pair_store(tmp_path / "unjudged")) == 2
 
@@ -302,7 +302,7 @@ def test_known_positives_beside_qrels_are_no_negatives(tmp_path):
         made = pairs(output=folder, **options, known_positives=str(tmp_path / "more.txt"), negatives_per_query=count)
         assert pairs_in(folder) == {("q1", "p1", "p3"), ("q1", "p4", "p3")}
     output = made.summary
-    assert "known negatives  2 are judged positives of their query: left out\n" in output
+    assert "known negatives  2 left out: they are judged positives of their query\n" in output
     assert "known positives  3; 1 more have no text\n" in output
 
 
@@ -320,7 +320,7 @@ def test_judged_queries_that_give_no_pair_are_named(tmp_path, notes):
 def test_margins_that_are_all_equal_are_said_to_be(tmp_path):
     (tmp_path / "margins.tsv").write_text("0.1\tq1\tp1\tp2\n0.1\tq1\tp1\tp3\n0.1\tq2\tp2\tp3\n")
     made = pairs(output=tmp_path / "store", **TEXTS, scored_pairs=[str(tmp_path / "margins.tsv")])
-    assert "; all are equal: they do not say which negative is harder\n" in made.summary
+    assert "; all are equal, so they do not say which negative is harder\n" in made.summary
 
 
 def test_a_query_is_never_its_own_negative(tmp_path):
@@ -333,7 +333,7 @@ def test_a_query_is_never_its_own_negative(tmp_path):
     ):
         folders = [tmp_path / f"{name}{len(source)}" for name in ("store", "kept")]
         made = pairs(output=folders[0], **texts, **source)
-        assert "query itself     2 negatives are their query: left out\n" in made.summary
+        assert "query itself     2 negatives left out: they are the query itself\n" in made.summary
         kept = pairs_in(folders[0])
         assert len(kept) == len(rows) - 2 or "qrels" in source
         assert not {(qid, negative) for qid, _, negative in kept} & {("a1", "a1"), ("a3", "a3")}

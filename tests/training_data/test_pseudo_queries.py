@@ -47,6 +47,7 @@ def test_titles_of_the_tiny_collection(collection, tmp_path):
     report = made.summary
     assert "123 documents" in report
     assert "5 whose query other documents share" in report
+    assert "0 without a title" not in report
     assert f"{len(queries)} pseudo-queries" in report
     assert not (tmp_path / "pseudo" / "collection").exists()
 

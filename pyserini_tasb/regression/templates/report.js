@@ -136,7 +136,7 @@ function showDifferences(box) {
   const other = Number(chosen);
   const [values, others] = [measure.values[mine], measure.values[other]];
   if (!values || !others) {
-    place.append(element("p", {}, "The two were not judged by this measure on the same queries."));
+    place.append(element("p", {}, "These two conditions have no values of this measure on the same queries."));
     return;
   }
   const differences = about.queries.map((query, at) => ({

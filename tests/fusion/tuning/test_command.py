@@ -230,7 +230,7 @@ def test_train_queries_that_are_not_judged(tune, tmp_path):
 
 def test_the_best_at_an_end_of_the_grid_is_said(tune):
     _, _, printed = tune(*ON_19[:-2], "--grid", "0:0.02:0.01")
-    assert "is an end of --grid" in printed.err
+    assert "is at an end of --grid" in printed.err
 
 
 def test_queries_that_are_documents(tune, tmp_path):

@@ -78,7 +78,7 @@ def test_differences_to_another_condition(page, reported):
     opener = row(page, "tasb.run")
     opener.click()
     box = detail(page, opener)
-    box.get_by_label("against").select_option("bm25.run")
+    box.get_by_label("compare with").select_option("bm25.run")
     assert "+0.2152 significant (p < .001, paired t-test)" in box.locator(".differences").inner_text()
     results = [
         json.loads((reported.outputs / f"results/dl19-passage.{name}.run.json").read_text())
@@ -97,7 +97,7 @@ def test_differences_to_another_condition(page, reported):
     # From the other side, the same with the other sign.
     opener = row(page, "bm25.run")
     opener.click()
-    detail(page, opener).get_by_label("against").select_option("tasb.run")
+    detail(page, opener).get_by_label("compare with").select_option("tasb.run")
     assert "\N{MINUS SIGN}0.2152 significant" in detail(page, opener).locator(".differences").inner_text()
 
 
@@ -116,7 +116,7 @@ def test_hostile_texts_are_text(page):
     open_all(page)
     opener = row(page, "hostile.two", "hostile-topics")
     box = detail(page, opener)
-    box.get_by_label("against").select_option("hostile.one")
+    box.get_by_label("compare with").select_option("hostile.one")
     texts = box.locator(".differences tbody td:nth-child(2)").all_inner_texts()
     assert HOSTILE in texts
     assert max(map(len, texts)) < 500

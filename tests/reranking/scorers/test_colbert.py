@@ -128,5 +128,5 @@ def test_a_tokenizer_without_a_mask_token(tmp_path):
     with_tokenizer(tmp_path)
     described = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"mask_token": None}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(described))
-    with pytest.raises(TasbError, match="mask token, of which every query gets 8"):
+    with pytest.raises(TasbError, match="mask token, because every query gets 8"):
         scorer(tmp_path)

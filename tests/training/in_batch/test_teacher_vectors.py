@@ -244,5 +244,5 @@ def test_a_longer_cap_of_the_teacher_is_said(trained, folders, teacher, training
     )
     queries = named(folders / "store-fp32", "queries")
     trained("run", max_steps=1, teacher={"in_batch": teacher, "vectors": queries | {"passages": os.fspath(longer)}})
-    assert "read 512 tokens of its passages at most; the student reads 40" in caplog.text
+    assert "read at most 512 tokens of its passages; the student reads 40" in caplog.text
     assert VectorFolder(longer.path).about["max_length"] == 512

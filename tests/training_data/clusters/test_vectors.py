@@ -142,7 +142,7 @@ def test_vectors_from_elsewhere_are_taken_with_a_note(texts, tmp_path, caplog):
     found = QueryVectors(texts, str(TINY_MODEL)).read_or_encode(path)
     assert (found.dtype, found.shape) == (np.float32, (100, DIMENSION))
     assert len(caplog.messages) == 1
-    assert "used without a check" in caplog.messages[0]
+    assert "is used without a check" in caplog.messages[0]
     caplog.clear()
     QueryVectors(texts, str(TINY_MODEL)).read_or_encode(tmp_path / "made.npy")
     assert not caplog.messages
