@@ -562,14 +562,14 @@ DONE = [
     ),
     done(
         "mine … --run bm25.run --sampling top --per-query 2",
-        "10 topics, 44 positives\n… hits at depth 200\n  0 are not in the collection, …\n"
+        "10 topics, 44 positives\n… hits at depth 200\n  … are positives\n"
         "20 negatives of 10 queries: at most 2 each, top\n88 pairs in new.tsv\n",
         new="new.tsv",
     ),
     done("mine … --run bm25.run --output mine.txt --overwrite", "…pairs in mine.txt\n", changed="mine.txt"),
     done(
         "pseudo-queries …",
-        "123 documents: …\n116 pseudo-queries in new/queries.tsv, their documents in new/qrels.txt\n",
+        "123 documents; left out: …\n116 pseudo-queries in new/queries.tsv, their documents in new/qrels.txt\n",
         new="new/qrels.txt new/queries.tsv",
     ),
     done(

@@ -338,9 +338,9 @@ def _write(file: TextIO, query: Candidates, passages: TextStore, rules: MiningRu
 def _require_pairs(counts: MiningCounts, output: Path) -> None:
     if counts.pairs:
         return
-    found = f"none: {counts.hits} hits for {counts.topics} topics, of which " + ", ".join(
-        f"{getattr(counts, kind)} {_filled(what, format)}" for kind, what in REMOVALS.items()
-    )
+    removed = [f"{n} {_filled(what, format)}" for kind, what in REMOVALS.items() if (n := getattr(counts, kind))]
+    found = f"none: {counts.hits} hits for {counts.topics} topics"
+    found += f", of which {', '.join(removed)}" if removed else ""
     advice = (
         "fix the cause of most removals"
         if counts.hits

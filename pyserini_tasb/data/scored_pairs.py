@@ -98,7 +98,7 @@ class PairTable:
 
         part.begin({"scores": done, "origin": origin}, done * SCORE.itemsize)
         total = len(self.distinct)
-        with tqdm(total=total, initial=done, desc="scoring", unit=" pairs", mininterval=1.0) as progress:
+        with tqdm(total=total, initial=done, desc="scoring pairs", unit=" pairs", mininterval=1.0) as progress:
             for start in range(done, total, PAIRS_PER_WINDOW):
                 keys = self.distinct[start : start + PAIRS_PER_WINDOW]
                 scores = scorer.score_pairs(self._queries, self._passages, _query_rows(keys), _passage_rows(keys))

@@ -284,7 +284,7 @@ def _note_no_overlap(first: str, name: str, table: RunTable, other: RunTable) ->
             found=f"{kinds[1]}: {shown[1]}; no document in common",
             do="search the same collection for both, or make the docids of both alike",
         )
-    LOG.info("%s and %s have no document in common (%s and %s): are both of one collection?", first, name, *shown)
+    LOG.info("%s and %s have no document in common (%s against %s): are both of one collection?", first, name, *shown)
 
 
 def _kind(table: RunTable) -> str:

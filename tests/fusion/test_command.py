@@ -145,7 +145,7 @@ def test_runs_of_different_kinds_of_docids(fuse, tmp_path):
     assert not output.exists()
     status, output, printed = fuse("--method", "rrf", "--runs", numbers, others)
     assert status == 0
-    assert "have no document in common (1, 2 and 3)" in printed.err
+    assert "have no document in common (1, 2 against 3" in printed.err
     assert "1 of 2 queries of" in printed.err
 
 

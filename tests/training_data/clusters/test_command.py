@@ -119,7 +119,7 @@ def test_a_number_of_clusters_that_makes_them_small_is_warned_about(queries_file
 
 
 def test_fewer_queries_than_a_batch(queries_file, tmp_path):
-    with pytest.raises(TasbError, match="as a batch takes"):
+    with pytest.raises(TasbError, match="at least as many usable queries"):
         cluster(queries_file, tmp_path / "out", batch_size=201)
 
 
@@ -158,7 +158,7 @@ def test_a_folder_that_is_no_pair_store(tmp_path):
 def test_one_cluster_is_warned_about(queries, tmp_path, caplog, count, warned):
     some = dict(list(queries.items())[:count])
     cluster(some, tmp_path / "out")
-    assert ("in one cluster, so that topic-aware batches are the same as random ones" in caplog.text) == warned
+    assert ("in one cluster, so topic-aware batches are the same as random ones" in caplog.text) == warned
 
 
 def test_queries_that_are_all_the_same_are_one_cluster(tmp_path, caplog):
