@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -247,7 +248,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "processor": processor(),
+        "processor": re.sub(r"\((R|TM)\)| Processor", "", processor()),
         "cores": os.cpu_count(),
         "threads": threads(),
         "load": round(os.getloadavg()[0], 2),
