@@ -64,6 +64,7 @@ KEYS_OF = {
 # Files that pages link to and a reader wants to see, and the pages that show them.
 SHOWN = {
     "benchmarks/ablation.yaml": "reference/ablation-yaml.md",
+    "examples/services": "reference/services.md",
     "tests/outside_package": "reference/outside-package.md",
 }
 
@@ -100,6 +101,7 @@ def navigation() -> list[dict[str, Any]]:
         {
             "Examples": [
                 {"A study": SHOWN["benchmarks/ablation.yaml"]},
+                {"Scripts for services": SHOWN["examples/services"]},
                 {"A package with extensions": SHOWN["tests/outside_package"]},
             ]
         },
