@@ -193,7 +193,8 @@ def test_the_page_about_extension_has_every_axis():
 def test_what_is_installed_first_comes_from_a_clone_while_the_package_is_not_published():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for page in (README, (ROOT / "docs" / "install.md").read_text()):
-        assert re.search(r"^```\n(.*?) +#", page, re.MULTILINE)[1] == "pip install '.[cpu,onnx]'"
+        packages = [line for line in page.splitlines() if re.match(r"pip install (?!torch)", line)]
+        assert packages[0].startswith("pip install '.[cpu,onnx]' ")
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "pyserini_tasb").rglob("*.py")]
     for page in pages:
         for requirement, extras in re.findall(
