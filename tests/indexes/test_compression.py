@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import faiss
 import numpy as np
@@ -46,7 +47,13 @@ def test_training_finds_more_and_stock_pyserini_searches_it(kind, vectors, queri
     assert trained["recall_after"] > trained["recall_before"]
     assert "held out" in report["queries"]
     assert report["quality"]["recall"]["10"] == pytest.approx(trained["recall_after"], abs=0.02)
-    assert f"{trained['queries']:,} queries" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"{trained['queries']:,} queries" in printed.out
+    for step in (
+        rf"fitting codes to {len(vectors.docids):,} vectors",
+        rf"training codes with {trained['queries']:,} queries",
+    ):
+        assert re.search(rf"{step}, for about \d+ s", printed.err)
     found = search("pyserini.search.faiss", tmp_path / "index", tmp_path / "run", "--hits", 10)
     ours = tmp_path / "ours"
     topics = ["--topics", TINY / "topics.tsv", "--encoder", OWN]
