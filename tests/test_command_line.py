@@ -196,7 +196,9 @@ USAGE = [
 
 BACKENDS = "one of auto, torch, onnx as back end"
 NO_CARD = "the name of a card (margin-mse, minilm, tasb), a folder, or a hub id (organisation/name)"
-NO_RECIPE = "a fusion recipe (convex, rrf, tasb+bm25, tasb+bm25+doct5query, tasb+doct5query), or the path of one (….yaml)"
+NO_RECIPE = (
+    "a fusion recipe (convex, rrf, tasb+bm25, tasb+bm25+doct5query, tasb+doct5query), or the path of one (….yaml)"
+)
 NO_RUN = "a file, or a bundled name (dl19-passage.bm25, dl19-passage.tasb, dl20-passage.bm25, dl20-passage.tasb)"
 NO_TOPICS = (
     "a file, or a bundled name (dl19-passage, dl20-passage, msmarco-passage-dev-subset), or a name Pyserini knows"

@@ -233,7 +233,7 @@ def test_queries_that_changed_most_with_the_texts_of_bundled_topics(capsys):
 @pytest.mark.usefixtures("three_runs")
 def test_notes_on_queries_and_documents_without_judgments(capsys):
     assert tasb(*evaluate("--measures", "RR@5")) == 0
-    share = "90.0% of the documents in the top 5 of poor.run have no judgment, which counts as not relevant"
+    share = "90.0% of the documents in the top 5 of poor.run have no judgment and count as not relevant"
     assert [line.removeprefix("tasb evaluate: note: ") for line in capsys.readouterr().err.splitlines()] == [
         "good.run ends at depth 2, which is too short for RR@5",
         "fair.run ends at depth 2, which is too short for RR@5",
@@ -376,7 +376,7 @@ def test_ids_that_coincide_by_chance_are_pointed_at(capsys, tmp_path):
     (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n1 Q0 9 2 1 t\n2 Q0 2 1 1 t\n")
     files = ["--qrels", str(tmp_path / "qrels.txt"), "--runs", str(tmp_path / "run.txt"), "--measures", "RR"]
     assert tasb("evaluate", *files, "--remove-query") == 0
-    assert "calls 1 documents relevant that have their query's id; are queries and documents" in capsys.readouterr().err
+    assert "have their query's id; are queries and documents" in capsys.readouterr().err
     assert tasb("evaluate", *files) == 0
     assert "dropped" not in capsys.readouterr().err
     (tmp_path / "run.txt").write_text("1 Q0 1 1 2 t\n2 Q0 2 1 1 t\n")

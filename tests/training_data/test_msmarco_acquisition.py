@@ -205,9 +205,9 @@ def test_touched_files_are_read_again_and_kept(miniature, folder, server, intern
     capsys.readouterr()
     get(miniature, folder, internet=internet)
     assert not server.requests
-    assert "check collection.tsv" in capsys.readouterr().err
+    assert "checking collection.tsv" in capsys.readouterr().err
     get(miniature, folder, internet=internet)
-    assert "check collection.tsv" not in capsys.readouterr().err
+    assert "checking collection.tsv" not in capsys.readouterr().err
 
 
 def test_files_put_there_by_hand(miniature, folder):

@@ -85,7 +85,7 @@ def test_damaged(folder):
 
 def test_a_unit_of_another_model(folder, vectors):
     VectorUnit(folder, 1, "of another").write(DOCIDS[50:100], vectors[50:100])
-    with pytest.raises(TasbError, match=r"(?s)000001\.json.*of something else"):
+    with pytest.raises(TasbError, match=r"(?s)000001\.json.*another unit, of \d+ passages"):
         VectorFolder(folder)
 
 

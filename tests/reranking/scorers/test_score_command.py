@@ -181,7 +181,7 @@ def test_scores_that_are_no_numbers_are_refused(tmp_path, pairs, watch, nonsense
         tasb_score(tmp_path / "out.tsv", pairs)
     ids = [[id_ for id_, _ in open_collection(TINY / name)] for name in ("corpus.jsonl", "topics.tsv")]
     passage, query = watched[0].calls[1][5]
-    assert f"{nonsense} for query {ids[1][query]}, passage {ids[0][passage]}; 1 such" in caught.value.found
+    assert f"{nonsense} for query {ids[1][query]}, passage {ids[0][passage]}; 1 of " in caught.value.found
     assert (tmp_path / "out.tsv.part").stat().st_size == 4 * WINDOW
 
 

@@ -96,7 +96,7 @@ def test_from_python(indexes, tmp_path, caplog):
         assert pyserini_tasb.hybrid("tasb+bm25", hits=200, **given) != run
         pyserini_tasb.hybrid("tasb+bm25", set={"depth": 300}, **given)
     assert [message[:54] for message in caplog.messages] == [
-        "the weights of tasb+bm25 were tuned at depth 100, and "
+        "the weights of tasb+bm25 were tuned at depth 100, but "
     ] * 2
 
 
