@@ -138,7 +138,7 @@ def test_misspelt_name():
 
 def test_shipped_fusions_say_whether_they_are_tuned(tmp_path, monkeypatch):
     monkeypatch.setenv("PYSERINI_TASB_HOME", str(tmp_path))
-    names = ["rrf", "tasb+bm25", "tasb+bm25+doct5query", "tasb+doct5query"]
+    names = ["convex", "rrf", "tasb+bm25", "tasb+bm25+doct5query", "tasb+doct5query"]
     assert list(lookup.recipe_files("fusion")) == names
     assert [name for name in names if fusion_recipe(name).provenance.tuned] == ["tasb+bm25"]
     assert [each.kind for each in fusion_recipe("tasb+bm25+doct5query").inputs] == ["dense", "bm25", "doct5query"]
