@@ -60,7 +60,9 @@ def panels(folder: Path = FILES) -> Iterator[Panel]:
         document = json.loads(path.read_text(encoding="utf-8"))
         machine = document["machine"]
         groups = {title: tuple(bars_of(document["benchmarks"][name]["rows"])) for name, title in BENCHMARKS.items()}
-        yield Panel(f"{machine['processor'].partition(' (')[0]}, {machine['cores']} cores", groups)
+        name, _, instructions = machine["processor"].partition(" (")
+        amx = " with AMX" if "amx" in instructions else ""  # which decides what bf16 brings
+        yield Panel(f"{name}{amx}, {machine['cores']} cores", groups)
 
 
 def bars_of(rows: dict[str, Any]) -> Iterator[Bar]:
