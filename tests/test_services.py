@@ -279,7 +279,7 @@ def test_fusion_by_the_imitation_of_qdrant(searched, sparse):
 
 
 def check_fusions(ask, searched, queries):
-    """What the page says of both fusions, by an engine that answers a body with docid → score."""
+    """Check both fusions of the page, with an engine that answers a body with docid → score."""
     lists: list[dict] = [{}, {}]
     fused: dict[str, dict] = {"rrf": {}, "formula": {}}
     for qid, vector, words in zip(searched.queries, searched.encoded, queries, strict=True):
