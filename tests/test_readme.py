@@ -44,7 +44,7 @@ def test_it_has_fewer_than_900_words():
     ("wanted", "where"),
     [
         ("use my own model", "encoders/README.md"),
-        ("fuse", "docs/fusion.md"),
+        ("fuse", "docs/fusion.md#tuned-weights"),
         ("train", "docs/train.md#documents-only"),
         ("cite", "#cite"),
     ],
