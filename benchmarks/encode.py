@@ -118,7 +118,7 @@ def judge(results: Results, *, quick: bool) -> None:
 
     With AVX512-BF16 the floor of bf16 would be the peak itself.
     """
-    ours = [way for way in results.rows if way in {f"{backend} {precision}" for backend, precision in OURS}]
+    ours = [way for way in map(" ".join, OURS) if way in results.rows]
     for asked, least in FLOORS.items() if cpu_has_amx() and not quick else ():
         enough = [way for way in ours if ACCURACY[precision_of(way)] >= ACCURACY[asked]]
         best = max(enough, key=lambda way: results.rows[way]["times Pyserini"][0])

@@ -202,6 +202,27 @@ def test_what_is_no_number_meets_no_floor(results, value):
     assert found.finish() == 1
 
 
+@pytest.mark.parametrize(("amx", "quick", "judged"), [(True, False, 2), (True, True, 0), (False, False, 0)])
+def test_the_speed_of_encoding_is_judged_by_default_sizes_on_processors_with_amx(
+    amx, quick, judged, results, benchmark_module, monkeypatch
+):
+    encode = benchmark_module("encode")
+    monkeypatch.setattr(encode, "cpu_has_amx", lambda: amx)
+    found = results()
+    for way in ("Pyserini", *map(" ".join, encode.OURS)):
+        found.rows[way] = {"times Pyserini": [8.0, 8.0, 8.0], "least cosine": 1.0}
+    encode.judge(found, quick=quick)
+    speeds = [floor for floor in found.floors if "times Pyserini" in floor["what"]]
+    assert [floor["met"] for floor in speeds] == [False] * judged
+    assert len(found.floors) == judged + 3  # the cosines of three ways, in any case
+
+
+def test_a_processor_is_called_by_its_name(benchmark_module, monkeypatch):
+    measuring = benchmark_module("measuring")
+    monkeypatch.setattr(measuring, "processor", lambda: "Intel(R) Xeon(R) Processor, family 6 (amx_int8)")
+    assert measuring.machine()["processor"] == "Intel Xeon, family 6 (amx_int8)"
+
+
 def test_what_the_processor_cannot_multiply_is_skipped_and_said(results, benchmark_module, monkeypatch, capsys):
     measuring, gemm = benchmark_module("measuring"), benchmark_module("gemm")
     monkeypatch.setattr(gemm, "SIZE", 64)
@@ -349,6 +370,12 @@ def test_the_chart_is_what_the_files_say(benchmark_module):
                 ratio, *_ = benchmarks[name]["rows"][row]["times Pyserini"]
                 assert f">{ratio:.1f}×<" in processor  # noqa: RUF001
     assert len(shown) == text.count("<rect")
+    with_amx = [
+        "amx" in json.loads(path.read_text())["machine"]["processor"]
+        for path in sorted((ROOT / "docs" / "speed").glob("*.json"))
+    ]
+    assert sorted(set(with_amx)) == [False, True]
+    assert [" with AMX, " in each for each in text.split('font-size="13"')[1:]] == with_amx
 
 
 def test_a_new_column_leaves_the_others_as_they_were(benchmark_module):

@@ -203,8 +203,7 @@ def _add_rerank(parser: argparse.ArgumentParser) -> None:
         "--pairwise",
         choices=("sym-sum", "sym-sum-log", "sum", "sum-log", "binary", "min", "max"),
         help="Compare passages in pairs with a duoT5 model, and combine a passage's comparisons into its score by "
-        "this rule "
-        "(docs/rerank.md).",
+        "this rule (docs/rerank.md).",
     )
     parser.add_argument(
         "--answers",

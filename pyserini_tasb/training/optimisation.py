@@ -101,7 +101,7 @@ class Schedule:
 
     Attributes:
         warmup_steps: the number of steps over which the factor rises to 1.
-        max_steps: the last step of training; None if only early stopping ends it.
+        max_steps: the most steps of training; None if only early stopping ends it.
         floor: the factor at the end.
     """
 
