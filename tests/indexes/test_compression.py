@@ -97,13 +97,28 @@ def test_the_same_seed_gives_the_same_bytes(vectors, queries, tmp_path):
 
 def test_the_balanced_rotation_turns_and_no_more():
     sample = np.random.default_rng(0).standard_normal((500, 32), dtype=np.float32) * np.geomspace(1, 30, 32)
+    matrix = balanced(sample)
+    assert matrix @ matrix.T == pytest.approx(np.eye(32), abs=1e-5)
+    assert np.ptp(variances(sample @ matrix.T)) < 0.5  # of 21 between the first eight numbers and the last
+
+
+def test_the_rotation_is_balanced_for_vectors_from_all_over_the_corpus(monkeypatch):
+    sample = np.random.default_rng(1).standard_normal((500, 32), dtype=np.float32) * np.geomspace(1, 30, 32)
+    sample[:250] = np.random.default_rng(2).standard_normal((250, 32))  # the corpus begins with another kind
+    monkeypatch.setattr(quantised, "FITTED_ON", 250)
+    assert np.ptp(variances(sample @ balanced(sample).T)) < 1  # of 39
+
+
+def balanced(sample):
+    """The matrix of a rotation for four parts of eight numbers."""
     made = faiss.index_factory(32, "OPQ4,PQ4", faiss.METRIC_INNER_PRODUCT)
     quantised.balance_rotation(made, sample.astype(np.float32))
-    rotation = faiss.downcast_VectorTransform(made.chain.at(0))
-    matrix = faiss.vector_to_array(rotation.A).reshape(32, 32)
-    assert matrix @ matrix.T == pytest.approx(np.eye(32), abs=1e-5)
-    variances = np.log((sample @ matrix.T).var(axis=0)).reshape(4, 8).sum(axis=1)
-    assert np.ptp(variances) < 0.5  # of 21 between the first eight numbers and the last
+    return faiss.vector_to_array(faiss.downcast_VectorTransform(made.chain.at(0)).A).reshape(32, 32)
+
+
+def variances(rotated):
+    """The logarithm of the product of each part's variances."""
+    return np.log(rotated.var(axis=0)).reshape(4, 8).sum(axis=1)
 
 
 @pytest.mark.parametrize(
