@@ -33,7 +33,8 @@ class TrainingSet:
     def config(self, folder: Path, **sections: object) -> Path:
         """A configuration in `folder`: eight steps of four pairs with all losses, unless `sections` say otherwise."""
         config = {
-            "name": folder.name.lower(),
+            # Two tests of a session may not train encoders of one name, and a folder's name alone may occur twice.
+            "name": f"{folder.parent.name}-{folder.name}".lower(),
             "output": str(folder / "run"),
             "student": {"model": str(TINY_MODEL), "passage_max_length": 40},
             "data": {"pairs": str(self.pairs), "clusters": str(self.clusters)},

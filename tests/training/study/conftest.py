@@ -62,7 +62,7 @@ def study_values(folder: Path, training_set: TrainingSet, bm25: Path, **train: o
         "collection": str(TINY / "corpus.jsonl"),
     }
     return {
-        "name": folder.name.lower(),
+        "name": config["name"],
         "output": str(folder / "out"),
         "train": of_a_cell | train,
         "axes": AXES,
