@@ -355,6 +355,16 @@ def lock_file(path: Path) -> Iterator[int]:
         yield handle
 
 
+def locks_work(folder: Path) -> bool:
+    """True if the folder's file system keeps a second process out of a file that one has locked."""
+    path = folder / f"{platform.node()}-{os.getpid()}{LOCK}"
+    try:
+        with lock_file(path), lock_file(path):
+            return False
+    except HeldError:
+        return True
+
+
 def _hold(path: Path, *, wait: bool = False, create: bool = True) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)

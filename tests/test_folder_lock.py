@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pyserini_tasb.artifacts import lock_file, locked_folder
+from pyserini_tasb.artifacts import lock_file, locked_folder, locks_work
 from pyserini_tasb.errors import TasbError
 
 HOLDER = """
@@ -57,7 +57,10 @@ def test_a_file_system_without_locks_is_worked_on_without(tmp_path, monkeypatch)
     def refuse(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
+    assert locks_work(tmp_path)
     monkeypatch.setattr(fcntl, "flock", refuse)
+    assert not locks_work(tmp_path)
+    assert not list(tmp_path.iterdir())
     with locked_folder(tmp_path):
         (tmp_path / "work").touch()
 

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
-from pyserini_tasb.artifacts import HeldError, lock_file
+from pyserini_tasb.artifacts import HeldError, lock_file, locks_work
 from pyserini_tasb.encoding.job import PLAN, EncodeJob, Kind, folder_manifest, prepare
 from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_units
 from pyserini_tasb.encoding.vector_formats import FORMATS
@@ -300,6 +300,9 @@ def encode_corpus(
     with StopRequest() as stop:
         _encode_share(job, plan, share, processes, stop)
         if share.waits and share.makes_formats:
+            if not stop.made and locks_work(job.output):
+                # Another process may have ended; if it is only slower, it has a lock on the unit that it is at.
+                _encode_share(job, plan, Share(), processes, stop)
             while _unfinished(job) and not stop.made:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     if stop.made:
@@ -315,7 +318,7 @@ class Share:
     Args:
         index: the number of the share, from 0.
         of: the number of shares.
-        waits: whether the call waits for the other shares.
+        waits: whether the call waits for the other shares, and encodes what a process that ended left of them.
         makes_formats: whether the call makes the formats, if no unit is left.
     """
 

@@ -69,6 +69,14 @@ def test_torchrun(encoded, tmp_path):
     assert contents(tmp_path / "out" / "faiss") == contents(encoded / "faiss")
 
 
+@pytest.mark.timeout(120)
+def test_rank_0_encodes_what_a_rank_that_ended_has_left(encoded, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert encode(tmp_path / "out", "--max-length", 256, "--unit-size", 20) == 0
+    assert units_of(tmp_path / "out") == units_of(encoded)
+
+
 def test_a_unit_that_another_process_is_at_work_on_is_waited_for(encoded, own_copy, monkeypatch):
     """Both processes were given the same command."""
     from pyserini_tasb.encoding.encoders import TextEncoder
