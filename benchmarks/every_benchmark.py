@@ -39,6 +39,7 @@ BENCHMARKS = (
     "plain_onnx",
     "precision",
     "train_speed",
+    "train_processes",
     "teacher_vectors",
     "fusion",
     "index_kinds",
@@ -51,8 +52,8 @@ BENCHMARKS = (
     "server_requests",
 )
 # Which of them read real texts.
-CORPUS = {"encode", "plain_onnx", "train_speed", "teacher_vectors"}
-TOPICS = {"query_latency", "plain_onnx", "train_speed", "teacher_vectors"}
+CORPUS = {"encode", "plain_onnx", "train_speed", "train_processes", "teacher_vectors"}
+TOPICS = {"query_latency", "plain_onnx", "train_speed", "train_processes", "teacher_vectors"}
 LIMIT_SECONDS = 600
 
 
