@@ -65,6 +65,7 @@ KEYS_OF = {
 SHOWN = {
     "benchmarks/ablation.yaml": "reference/ablation-yaml.md",
     "examples/services": "reference/services.md",
+    "examples/training": "reference/training-scripts.md",
     "tests/outside_package": "reference/outside-package.md",
 }
 
@@ -102,6 +103,7 @@ def navigation() -> list[dict[str, Any]]:
             "Examples": [
                 {"A study": SHOWN["benchmarks/ablation.yaml"]},
                 {"Scripts for services": SHOWN["examples/services"]},
+                {"Scripts for training": SHOWN["examples/training"]},
                 {"A package with extensions": SHOWN["tests/outside_package"]},
             ]
         },
@@ -429,13 +431,12 @@ def summary(model: type[BaseModel]) -> str:
 
 def shown_page(source: Path) -> str:
     """A file, or all files of a folder, to read."""
-    files = (
-        [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.suffix in (".py", ".toml"))
-    )
+    shown = (".py", ".sh", ".toml")
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.suffix in shown)
     parts = [f"# `{source.relative_to(ROOT)}`"]
     for file in files:
         parts += [f"## `{file.relative_to(source)}`"] if file != source else []
-        language = {".py": "python"}.get(file.suffix, file.suffix[1:])
+        language = {".py": "python", ".sh": "bash"}.get(file.suffix, file.suffix[1:])
         parts += [f"```{language}\n{file.read_text(encoding='utf-8').strip()}\n```"]
     return "\n\n".join(parts) + "\n"
 

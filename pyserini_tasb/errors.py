@@ -26,7 +26,12 @@ class TasbError(Exception):
         where: the place of the mistake: a file, or `file:line`.
 
     Texts mention arguments by `argument(…)`: callers of the function read `hits=`, users of the command `--hits`.
+
+    Attributes:
+        told_elsewhere: whether another process, which works with this one, prints the same error.
     """
+
+    told_elsewhere = False
 
     def __init__(self, *, expected: str, found: str, do: str, where: str | None = None) -> None:
         self._marked = expected, found, do, where = (
@@ -53,7 +58,12 @@ class FailedError(Exception):
     """Something that ran for the user failed, without a mistake of the user or of this package.
 
     `tasb` prints it without a traceback and exits with status 1.
+
+    Attributes:
+        told_elsewhere: whether another process, which works with this one, prints the same error.
     """
+
+    told_elsewhere = False
 
 
 class Interruption(KeyboardInterrupt):

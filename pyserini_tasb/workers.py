@@ -44,9 +44,10 @@ _starting = threading.RLock()
 
 
 class StopRequest:
-    """Notes the first signal while it is entered; a second one does what it always does.
+    """Notes the first signal while it is entered; a second one does what it always does, but nothing under `torchrun`.
 
     SIGHUP often comes twice, from the kernel and from the shell: a second one does nothing. Under `nohup` it is none.
+    Under `torchrun`, SIGTERM comes twice if SLURM sends it to all processes, and torchrun kills what takes too long.
     Only the main thread may handle signals: in any other, none is ever noted.
 
     Attributes:
@@ -75,7 +76,8 @@ class StopRequest:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if not self.made:
             self.made, self._number = True, number
-            self._restore(signal.SIGINT, signal.SIGTERM)
+            if "TORCHELASTIC_RUN_ID" not in os.environ:
+                self._restore(signal.SIGINT, signal.SIGTERM)
 
     def _restore(self, *numbers: int) -> None:
         for number in numbers:

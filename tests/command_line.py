@@ -15,6 +15,7 @@ from tests.processes import run_module
 if TYPE_CHECKING:
     import argparse
     import subprocess
+    from collections.abc import Sequence
 
 
 MODULE = "pyserini_tasb"
@@ -59,13 +60,17 @@ def tasb_process(*arguments: object, check: bool = True, **options: object) -> s
     return run_module(MODULE, *arguments, check=check, **options)
 
 
-def tasb_processes(number: int, *arguments: object) -> None:
+def tasb_processes(number: int, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     """`tasb …` in one process of its own, or in several that work together."""
     if number == 1:
-        tasb_process(*arguments)
-        return
-    torchrun = ("torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", number)
-    run_module(*torchrun, *TASB, *arguments)
+        return tasb_process(*arguments, check=check)
+    return run_module(*torchrun_words(number, *TASB, *arguments), check=check)
+
+
+def torchrun_words(number: int, *program: object, options: Sequence[object] = ("--standalone",)) -> list[str]:
+    """What stands behind `python -m` to start a program in several processes."""
+    words = ("torch.distributed.run", "--local-addr", "127.0.0.1", "--nproc-per-node", number, *options, *program)
+    return [str(word) for word in words]
 
 
 def without_progress(err: str) -> str:

@@ -73,11 +73,13 @@ def _run(words: Sequence[str]) -> int:
         except TasbError as error:
             if options.verbosity > 0 and error.__cause__:  # what a parser raised, for who looks for a fault in it or us
                 traceback.print_exception(error.__cause__)
-            text = error.worded(verb.option)
-            print(f"tasb {verb.name}:", text, sep=" " if error.where else "\n", file=sys.stderr)
+            if not error.told_elsewhere:
+                text = error.worded(verb.option)
+                print(f"tasb {verb.name}:", text, sep=" " if error.where else "\n", file=sys.stderr)
             return USAGE_ERROR
         except FailedError as error:
-            print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
+            if not error.told_elsewhere:
+                print(f"\ntasb {verb.name}: {error}", file=sys.stderr)
             return FAILED
         except OSError as error:  # of a path that no check has looked at
             if error.filename is None or options.verbosity > 0:

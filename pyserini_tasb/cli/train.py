@@ -114,6 +114,8 @@ def _say_how_to_go_on(interruption: KeyboardInterrupt, options: argparse.Namespa
 
     if not isinstance(interruption, TrainingInterruptedError):
         print_interrupted(interruption, options)
+    elif interruption.first and interruption.world > 1:
+        say(f"\nstopped after step {interruption.step:,}, which is saved; the same torchrun command continues")
     elif interruption.first:
         command = ["tasb", options.verb]
         if options.verb == "teach":

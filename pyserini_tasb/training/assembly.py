@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
+from pyserini_tasb.artifacts import sha256
 from pyserini_tasb.data.cluster_file import clusters_in_store
 from pyserini_tasb.data.pair_store import Agreement, open_pair_store
 from pyserini_tasb.data.validation_set import ValidationSet, overlap_warning
 from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.models.checkpoints import folder_digest, model_digest
 from pyserini_tasb.training.batches import Tokenising
 from pyserini_tasb.training.config import LossConfig
 from pyserini_tasb.training.losses import PAIRWISE
@@ -20,10 +22,12 @@ from pyserini_tasb.training.margins import MarginScale, fit_margin_scale
 from pyserini_tasb.training.optimisation import Optimisation
 from pyserini_tasb.training.sampling import build_sampler
 from pyserini_tasb.training.students import load_student, load_teacher
-from pyserini_tasb.training.teachers import InBatchTeacher, load_in_batch_teacher
+from pyserini_tasb.training.teachers import KIND_OF_A_MODEL, InBatchTeacher, load_in_batch_teacher
 from pyserini_tasb.training.validation import DualEncoderValidator, PairValidator, Validator
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyserini_tasb.data.pair_store import PairStore
     from pyserini_tasb.training.config import MarginsConfig, RunConfig, TeachConfig, TrainConfig
     from pyserini_tasb.training.distributed import Processes
@@ -110,6 +114,11 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
     tokenising = Tokenising(
         student.folder, caps.query_max_length, caps.passage_max_length, caps.query_prefix, caps.passage_prefix
     )
+    if processes.world > 1:
+        more = {} if clusters_file is None else {"clusters": sha256(clusters_file)}
+        if config.loss.in_batch is not None and config.teacher.in_batch and config.teacher.kind in KINDS_WITH_A_MODEL:
+            more["in-batch teacher"] = model_digest(config.teacher.in_batch, allow_bin=config.teacher.allow_bin)
+        _require_same_parts(config, processes, store, student, more)
     teacher = None
     if config.loss.in_batch is not None:
         teacher = load_in_batch_teacher(config, student, store, processes)
@@ -144,6 +153,8 @@ def assemble_teacher(config: TeachConfig, processes: Processes) -> Assembly[Cros
     store = _open_pairs(config, processes, pairwise=config.loss)
     student = load_teacher(config, device=found_device(config.device))
     tokenising = Tokenising(student.folder, config.teacher.query_max_length, config.teacher.passage_max_length)
+    if processes.world > 1:
+        _require_same_parts(config, processes, store, student, {})
     validator = None
     if config.data.validation is not None:
         validation_set = ValidationSet(config.data.validation)
@@ -196,6 +207,37 @@ def _open_pairs(config: RunConfig, processes: Processes, *, pairwise: str | None
     if processes.first:
         _warn_of_warmup(config)
     return store
+
+
+# Kinds of in-batch teachers whose name is a model's; None finds out.
+KINDS_WITH_A_MODEL = {None, *KIND_OF_A_MODEL.values()}
+
+
+def _require_same_parts(
+    config: RunConfig,
+    processes: Processes,
+    store: PairStore,
+    student: Student[Any],
+    more: Mapping[str, str],
+) -> None:
+    """Compare the content of what every process has opened: paths can be the same, and files differ between nodes.
+
+    Raises:
+        TasbError: the processes differ; the same error in every process.
+    """
+    contents = {"pairs": store.fingerprint, "model": folder_digest(student.folder), **more}
+    if config.data.validation is not None:
+        contents["validation set"] = ValidationSet(config.data.validation).fingerprint
+    processes.require_same(
+        contents,
+        expected="files with the same content",
+        do="copy them anew, or name files on a disk that all nodes have",
+    )
+    processes.require_same(
+        {"number format": str(student.compute).removeprefix("torch.")},
+        expected="the same number format",
+        do="use nodes with processors of one kind, or `precision: fp32`",
+    )
 
 
 def _warn_of_few_clusters(config: TrainConfig, clusters: int | None) -> None:

@@ -65,8 +65,12 @@ def claimed(config: RunConfig) -> Iterator[None]:
         yield
 
 
-def begin(config: RunConfig) -> None:
+def begin(config: RunConfig, processes: int = 1) -> None:
     """Save the configuration and versions into the run's folder, which `claimed` holds.
+
+    Args:
+        config: the run's.
+        processes: the number of processes that train together.
 
     Raises:
         TasbError: the disk refuses.
@@ -75,9 +79,9 @@ def begin(config: RunConfig) -> None:
     for left in (folder / CHECKPOINTS).glob(f"*{UNFINISHED}"):  # by a process that was killed while it saved
         shutil.rmtree(left)
     if CheckpointFolder(folder / CHECKPOINTS, keep=1).steps():
-        _compare_versions(folder)
+        _compare_versions(folder, processes)
     with whole_text_file(folder / VERSIONS) as file:
-        json.dump(versions(), file, indent=1)
+        json.dump(versions(processes), file, indent=1)
     with whole_text_file(folder / CONFIG) as file:
         yaml.safe_dump(resolved(config), file, sort_keys=False, allow_unicode=True)
 
@@ -87,11 +91,11 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def versions() -> dict[str, str]:
-    """The versions and threads that decide the bits of a result, besides configuration and data."""
+def versions(processes: int = 1) -> dict[str, str]:
+    """The versions, processes and threads of each that decide the bits of a result, besides configuration and data."""
     import torch
 
-    return installed_versions(PACKAGES) | {"threads": str(torch.get_num_threads())}
+    return installed_versions(PACKAGES) | {"processes": str(processes), "threads": str(torch.get_num_threads())}
 
 
 def _require_same(folder: Path, values: dict[str, Any]) -> None:
@@ -118,9 +122,9 @@ def _require_same(folder: Path, values: dict[str, Any]) -> None:
         )
 
 
-def _compare_versions(folder: Path) -> None:
-    before = read_sidecar(folder / VERSIONS)
-    now = versions()
+def _compare_versions(folder: Path, processes: int) -> None:
+    before = {"processes": "1"} | read_sidecar(folder / VERSIONS)
+    now = versions(processes)
     changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
     if changed:
         LOG.warning(

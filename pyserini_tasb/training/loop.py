@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.training.assembly import Assembly
     from pyserini_tasb.training.batches import TrainingBatch
+    from pyserini_tasb.training.distributed import Processes
     from pyserini_tasb.training.step import StepReport
 
 
@@ -43,11 +44,13 @@ class TrainingInterruptedError(Interruption):
         step: the last saved step.
         folder: the run's.
         first: whether this process, of all that train together, is the one that writes files.
+        world: the number of processes that train together.
     """
 
-    def __init__(self, number: int, step: int, folder: Path, *, first: bool) -> None:
+    def __init__(self, number: int, step: int, folder: Path, processes: Processes) -> None:
         super().__init__(number, f"stopped after step {step:,}, which is saved in {folder}; the same call continues")
-        self.step, self.folder, self.first = step, folder, first
+        self.step, self.folder = step, folder
+        self.first, self.world = processes.first, processes.world
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def finished_run(parts: Assembly[Any]) -> Iterator[Trainer]:
     """
     first = parts.processes.first
     if first:
-        begin(parts.config)
+        begin(parts.config, parts.processes.world)
     parts.processes.wait_for_all()
     trainer = Trainer(parts)
     if first:
@@ -93,8 +96,8 @@ class Trainer:
         self.stopping = EarlyStopping(self._config.validation.patience)
         self.ended_by: StopReason = "max_steps"
         self._began = time.monotonic()
-        checkpoint = self.checkpoints.latest()
-        self._margins = parts.measured_margins() if checkpoint is None else self._restored(checkpoint)
+        checkpoint = self._newest()
+        self._margins = self._measured_margins() if checkpoint is None else self._restored(checkpoint)
         self._stepper = Stepper(parts, self._margins)
 
     @property
@@ -133,7 +136,7 @@ class Trainer:
                 self._save(journal)
         if interrupted:
             number = stop.interruption().number
-            raise TrainingInterruptedError(number, self.done, self._config.output, first=self._processes.first)
+            raise TrainingInterruptedError(number, self.done, self._config.output, self._processes)
 
     def _step(self, batches: list[TrainingBatch]) -> StepReport:
         try:
@@ -198,6 +201,20 @@ class Trainer:
         """Digests of the teacher's vectors; None where a model computes them batch by batch."""
         teacher = self._parts.teacher
         return teacher.fingerprint if isinstance(teacher, VectorTeacher) else None
+
+    def _newest(self) -> Checkpoint | None:
+        """The newest undamaged checkpoint, which the first process finds.
+
+        Raises:
+            TasbError: another process cannot read it.
+        """
+        found = self.checkpoints.latest() if self._processes.first else None
+        step = self._processes.from_first(lambda: None if found is None else found.step)
+        return found if step is None or self._processes.first else self.checkpoints.read(step)
+
+    def _measured_margins(self) -> MarginScale:
+        """The margins' scale as the first process measures it: on other hardware, the last bits may be others."""
+        return MarginScale.from_json(self._processes.from_first(lambda: asdict(self._parts.measured_margins())))
 
     def _restored(self, checkpoint: Checkpoint) -> MarginScale:
         """Go back to the checkpoint; return the margins' scale that the run began with."""

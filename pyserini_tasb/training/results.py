@@ -102,7 +102,7 @@ def saved(config: RunConfig, parts: Assembly[Any], trainer: Trainer) -> dict[str
     if parts.processes.first:
         content = {"config": _compared(config), "outcome": about}
         write_whole(config.output / OUTCOME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return {"folder": config.output, **about}
+    return about
 
 
 def saved_outcome(config: RunConfig) -> dict[str, Any] | None:
@@ -115,7 +115,7 @@ def saved_outcome(config: RunConfig) -> dict[str, Any] | None:
     except ValidationError:  # damaged: the run goes on from its last step, and writes it again
         return None
     LOG.info("%s: trained before", config.output)
-    return {"folder": config.output, **outcome.model_dump()}
+    return outcome.model_dump()
 
 
 class _Outcome(Strict):
@@ -212,7 +212,9 @@ def provenance(parts: Assembly[Any], trainer: Trainer, base_model: str, best: in
     return Provenance(
         base_model=base_model,
         data=without_folders(_data(parts, validation)),
-        parameters=without_folders({"steps trained": trainer.done, **resolved(config), "versions": versions()}),
+        parameters=without_folders(
+            {"steps trained": trainer.done, **resolved(config), "versions": versions(parts.processes.world)}
+        ),
         numbers=_numbers(parts, trainer, validation, baseline),
         curves=CURVES,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,9 +10,9 @@ from pyserini_tasb.models.colbert import ColBert, save_colbert
 from pyserini_tasb.models.tokenizers import load_tokenizer
 from pyserini_tasb.recipes.loading import as_recipe
 from pyserini_tasb.training.assembly import Assembly, assemble_teacher
-from pyserini_tasb.training.checkpoints import MODEL, claimed
+from pyserini_tasb.training.checkpoints import MODEL
 from pyserini_tasb.training.config import TeachCatConfig, TeachColBertConfig, TeachConfig
-from pyserini_tasb.training.distributed import joined_processes
+from pyserini_tasb.training.distributed import agreed, joined_processes
 from pyserini_tasb.training.loop import Trainer, finished_run
 from pyserini_tasb.training.model_card import write_teacher_model_card
 from pyserini_tasb.training.results import RunResult, load_best, model_folder, provenance, saved, saved_outcome
@@ -50,16 +49,17 @@ def teach(
         TasbError: something is missing, contradicts the rest, or cannot be written.
         TrainingInterruptedError: as in `train`.
     """
-    run = as_recipe(config, CONFIGS[kind], settings)
-    with joined_processes(run.device) as processes, claimed(run) if processes.first else nullcontext():
-        result = saved_outcome(run)
-        if result is None:
-            parts = assemble_teacher(run, processes)
-            with finished_run(parts) as trainer:
-                if processes.first:
-                    _write_teacher(run, kind, parts, trainer)
-                result = saved(run, parts, trainer)
-        return TeachResult(kind=kind, model=run.output / MODEL, first=processes.first, **result)
+    with joined_processes() as joined:
+        run = as_recipe(config, CONFIGS[kind], settings)
+        with agreed(run, joined) as processes:
+            result = processes.from_first(lambda: saved_outcome(run))
+            if result is None:
+                parts = assemble_teacher(run, processes)
+                with finished_run(parts) as trainer:
+                    if processes.first:
+                        _write_teacher(run, kind, parts, trainer)
+                    result = saved(run, parts, trainer)
+        return TeachResult(kind=kind, model=run.output / MODEL, folder=run.output, first=joined.first, **result)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from pyserini_tasb.encoding.corpus import encode_corpus
+from pyserini_tasb.encoding.corpus import Share, encode_corpus
 from pyserini_tasb.encoding.job import EncodeJob
 from pyserini_tasb.encoding.vectors import StoredVectors, VectorFolder
 from pyserini_tasb.formats.fields import Fields
@@ -170,7 +170,7 @@ def _wanted(config: TrainConfig, request: TeacherRequest, began: Mapping[str, An
     work = Work.of(config, request)
     if request.processes.first:
         LOG.info("in-batch teacher %s: %s", request.model, work)
-    return bool(request.processes.from_first(work.pays))  # the space that is left may differ a moment later
+    return request.processes.from_first(lambda: work.pays)  # the space that is left may differ a moment later
 
 
 @dataclass(frozen=True)
@@ -258,6 +258,6 @@ def _encoded(config: TrainConfig, request: TeacherRequest, side: Side, card: str
         device=request.device,
         backend=None,
     )
-    encode_corpus(job, TEXTS_OF_A_UNIT)
+    encode_corpus(job, TEXTS_OF_A_UNIT, share=Share(request.processes.rank, request.processes.world))
     request.processes.wait_for_all()
     return folder

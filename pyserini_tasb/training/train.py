@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.recipes.loading import as_recipe
 from pyserini_tasb.training.assembly import assemble
-from pyserini_tasb.training.checkpoints import MODEL, claimed
+from pyserini_tasb.training.checkpoints import MODEL
 from pyserini_tasb.training.config import TrainConfig
-from pyserini_tasb.training.distributed import joined_processes
+from pyserini_tasb.training.distributed import agreed, joined_processes
 from pyserini_tasb.training.loop import finished_run
 from pyserini_tasb.training.results import RunResult, check_card_name, saved, saved_outcome, write_student
 
@@ -49,21 +48,24 @@ def train(config: TrainConfig | Mapping[str, Any] | StrPath, *, settings: Sequen
         TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved.
             The same call continues.
     """
-    run = as_recipe(config, TrainConfig, settings)
-    card = check_card_name(run.name, run.output / MODEL)  # afterwards would be late to hear of it
-    with joined_processes(run.device) as processes, claimed(run) if processes.first else nullcontext():
-        result = saved_outcome(run) if card.exists() else None
-        if result is None:
-            parts = assemble(run, processes)
-            with finished_run(parts) as trainer:
-                if processes.first:
-                    write_student(run, parts, trainer)
-                result = saved(run, parts, trainer)
+    with joined_processes() as joined:
+        run = as_recipe(config, TrainConfig, settings)
+        # Afterwards would be late to hear of it.
+        card = check_card_name(run.name, run.output / MODEL) if joined.first else None
+        with agreed(run, joined) as processes:
+            result = processes.from_first(lambda: saved_outcome(run) if card and card.exists() else None)
+            if result is None:
+                parts = assemble(run, processes)
+                with finished_run(parts) as trainer:
+                    if processes.first:
+                        write_student(run, parts, trainer)
+                    result = saved(run, parts, trainer)
         return TrainResult(
             encoder=f"tasb:{run.name}",
             model=(run.output / MODEL).resolve(),
-            card=card if processes.first else None,
-            first=processes.first,
+            card=card,
+            folder=run.output,
+            first=joined.first,
             **result,
         )
 

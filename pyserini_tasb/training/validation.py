@@ -106,7 +106,7 @@ class Validator(ABC):
             scores = self._scores()
         finally:
             model.train()
-        return self._processes.from_first(self._set.measure(scores, self.measure) if self._processes.first else 0.0)
+        return self._processes.from_first(lambda: self._set.measure(scores, self.measure))
 
     def _tokens(
         self, tokenising: Tokenising, processes: Processes
