@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.util import Finalize
 from types import ModuleType
@@ -149,8 +150,7 @@ class Child:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._name = name
-        extensions = registering_modules() if looks_names_up else ()
-        arguments = (work, name, theirs, trusted_packages(), extensions)
+        arguments = (work, name, theirs, Extensions.here(looks_names_up=looks_names_up))
         self._process = context.Process(target=_work, args=arguments, name=name, daemon=not may_start_others)
         with starting_processes():
             self._process.start()
@@ -222,16 +222,12 @@ def _work(
     work: Callable[[Connection], None],
     name: str,
     connection: Connection,
-    trusted: frozenset[str],
-    extensions: tuple[str, ...],
+    extensions: Extensions,
 ) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # If the other end is gone, there is nothing more to do.
-    with contextlib.suppress(EOFError, ConnectionError), trusting(*trusted):
+    with contextlib.suppress(EOFError, ConnectionError), extensions.known():
         try:
-            for module in extensions:  # which register again here what they registered there
-                with contextlib.suppress(ImportError):  # a name that is then missing is named when it is asked for
-                    importlib.import_module(module)
             work(connection)
         except TasbError as error:
             connection.send(error)
@@ -239,6 +235,74 @@ def _work(
             raise
         except Exception:  # noqa: BLE001 - raised again by the other end
             connection.send(RuntimeError(f"{name}:\n{traceback.format_exc()}"))
+
+
+@dataclass(frozen=True)
+class Extensions:
+    """What a process knows of code from outside this package, for another process that does a part of the work.
+
+    Args:
+        trusted: the packages whose code files of others may name.
+        modules: the modules that have registered something.
+    """
+
+    trusted: frozenset[str]
+    modules: tuple[str, ...]
+
+    @classmethod
+    def here(cls, *, looks_names_up: bool = True) -> Self:
+        """Those of this process; without modules for a process that looks no names up."""
+        return cls(trusted_packages(), registering_modules() if looks_names_up else ())
+
+    @contextlib.contextmanager
+    def known(self) -> Iterator[None]:
+        """In the block, this process knows them, too."""
+        with trusting(*self.trusted):
+            for module in self.modules:  # which register again here what they registered there
+                with contextlib.suppress(ImportError):  # a name that is then missing is named when it is asked for
+                    importlib.import_module(module)
+            yield
+
+
+class ForwardedLog(logging.Handler):
+    """Hands what this package logs here to another process, which shows it as its own.
+
+    Args:
+        send: takes a record to the other process.
+    """
+
+    def __init__(self, send: Callable[[logging.LogRecord], object]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record."""
+        self._send(record)
+
+    def replace_others(self, level: int) -> None:
+        """From now on, this process shows nothing itself.
+
+        Args:
+            level: the least level that is handed over.
+        """
+        package = logging.getLogger("pyserini_tasb")
+        package.setLevel(level)
+        package.addHandler(self)
+        package.propagate = False
+
+
+class LogOfOthers:
+    """Shows what several processes log, each message once: all say what they compute with."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def show(self, record: logging.LogRecord) -> None:
+        """Show a record as this process's own, unless another process has said the same."""
+        message = record.getMessage()
+        if message not in self._shown:
+            self._shown.add(message)
+            logging.getLogger(record.name).handle(record)
 
 
 def _end_with_parent() -> None:

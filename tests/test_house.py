@@ -32,6 +32,7 @@ STOREYS = (
     ("plots",),
     ("results", "resume"),
     ("outputs",),
+    ("ray_cluster",),
     ("workers", "commands", "artifacts", "supervisor", "tables"),
     ("registry", "folders", "bars"),
     ("parsing",),

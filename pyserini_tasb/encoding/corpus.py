@@ -29,7 +29,7 @@ from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice
 from pyserini_tasb.results import FileResult
-from pyserini_tasb.workers import Child, StopRequest, stop_all, stop_with_launcher
+from pyserini_tasb.workers import Child, ForwardedLog, LogOfOthers, StopRequest, stop_all, stop_with_launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -440,16 +440,14 @@ def _encode_in_processes(
 
 
 def _listen(running: dict[Connection, Child], supervisor: Supervisor) -> None:
-    shown: set[str] = set()  # all children say what they encode with
+    log = LogOfOthers()
     while running and not supervisor.stopped():
         for ready in wait(list(running), SECONDS_BETWEEN_ROUNDS):
             message: EncodedBatch | logging.LogRecord | None = running[ready].receive()  # type: ignore[index]
             if message is None:
                 del running[ready]  # type: ignore[arg-type]
             elif isinstance(message, logging.LogRecord):
-                if message.getMessage() not in shown:
-                    shown.add(message.getMessage())
-                    logging.getLogger(message.name).handle(message)
+                log.show(message)
             else:
                 supervisor.report(message)
 
@@ -460,23 +458,10 @@ def _encode_beside(connection: Connection) -> None:
     # Before torch is imported, which reads it then.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("LOCAL_RANK", str(rank))
-    PACKAGE_LOG.setLevel(log_level)
-    PACKAGE_LOG.addHandler(_Forward(connection))
-    PACKAGE_LOG.propagate = False
+    ForwardedLog(connection.send).replace_others(log_level)
     # It hears nothing more from us until we go.
     encode_units(job, plan, numbers, Supervisor(connection.send, connection.poll))
     connection.send(None)
-
-
-class _Forward(logging.Handler):
-    """Hands records to the process that listens, which shows them as its own."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self._connection = connection
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._connection.send(record)
 
 
 def _make_formats(job: EncodeJob, formats: Sequence[VectorFormat]) -> dict[str, Path]:

@@ -1,0 +1,404 @@
+"""A Ray cluster: joining or starting one, the nodes that can do the work, and what an actor takes over from the driver.
+
+The driver is this process. Ray (the extra `ray`) places actors on the nodes: processes that keep a loaded model or
+index. It tells us when one of them or a whole node is lost. Nothing here schedules: Ray does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from pyserini_tasb.artifacts import installed_versions
+from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.workers import Extensions, ForwardedLog, starting_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+LOG = logging.getLogger(__name__)
+
+LOCAL, AUTO = "local", "auto"
+SECONDS_TO_CONNECT = 5.0
+SECONDS_TO_ANSWER = 60.0  # a node starts a process for it, maybe from a shared disk
+SECONDS_TO_SEE_A_FILE = 5.0  # network file systems show a new file late
+SECONDS_OF_SILENCE = 15.0
+MULTIPLYING = ("MKL_CBWR", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+STORE_BYTES = 200 << 20  # few bytes go from process to process: results are written to folders
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Be the driver of a Ray cluster in the block.
+
+    Args:
+        address: `local` starts Ray on this machine, with as many CPUs as this process may use, and ends it with the
+            block. `auto` joins the cluster that this machine is a node of, or the one that $RAY_ADDRESS names.
+            `HOST:PORT` joins that one; this machine must be a node of it. If this process has called `ray.init`
+            before, that cluster is used and left alone.
+
+    Raises:
+        TasbError: Ray is not installed, no cluster answers there, or it runs another version of Ray or Python.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise TasbError(
+            expected=f"Ray, for {argument('ray', address)}",
+            found="it is not installed",
+            do="pip install 'pyserini-tasb[ray]', on every node",
+        ) from error
+    if ray.is_initialized():
+        yield
+        return
+    joined = _address(address)
+    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    if joined == LOCAL:
+        options |= {"num_cpus": cpus_here(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    elif joined != AUTO:
+        _require_answer(joined)
+    try:
+        # Ray takes SIGTERM for itself. And the signals of a terminal are for the driver, which ends what it started.
+        with starting_processes(), _loopback_only(joined):
+            ray.init(address=joined, **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
+        ray.shutdown()
+        raise _refused(joined, str(error)) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cpus_here() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _address(given: str) -> str:
+    address = (os.environ.get("RAY_ADDRESS") or AUTO) if given == AUTO else given
+    if address in {LOCAL, AUTO} or re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):\d{1,5}", address):
+        return address
+    raise TasbError(
+        expected=f"`{LOCAL}`, `{AUTO}` or HOST:PORT for {argument('ray')}",
+        found=f"`{address}`" + (", from $RAY_ADDRESS" if address != given else ""),
+        do=f"give the address that `ray start --head` printed, or {argument('ray', AUTO)} on a node of the cluster; "
+        f"{argument('ray', LOCAL)} starts Ray on this machine",
+    )
+
+
+def _require_answer(address: str) -> None:
+    # `ray.init` itself asks for minutes, and no interrupt gets through to it. `ray[serve]` brings gRPC.
+    import grpc
+
+    if os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}:
+        return
+    with contextlib.closing(grpc.insecure_channel(address)) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=SECONDS_TO_CONNECT)
+        except grpc.FutureTimeoutError as error:
+            raise _refused(address, f"no answer of a Ray cluster within {SECONDS_TO_CONNECT:.0f} seconds") from error
+
+
+@contextlib.contextmanager
+def _loopback_only(address: str) -> Iterator[None]:
+    """In the block, what `local` starts listens to this machine only: Ray's own setting, which Linux lacks."""
+    from ray._private import ray_constants
+
+    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    ray_constants.ENABLE_RAY_CLUSTER = before and address != LOCAL
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _refused(address: str, found: str) -> TasbError:
+    lines = [line.strip() for line in found.splitlines() if line.strip()]
+    if "mismatch" in found.lower():
+        return TasbError(
+            expected=f"the Ray and Python of the cluster at {address} on this machine",
+            found=" ".join(lines),
+            do="install the same versions on every node, and start the cluster again",
+        )
+    return TasbError(
+        expected=f"a Ray cluster at `{address}`, of which this machine is a node",
+        found=lines[0] if lines else "it refused",
+        do="start one (`ray start --head`), or join it (`ray start --address=HOST:PORT`), and check host and port; "
+        f"{argument('ray', LOCAL)} starts Ray on this machine",
+    )
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The resources that Ray reserves for one actor.
+
+    Args:
+        cpus: CPUs; an actor computes with as many threads.
+        gpus: GPUs; a fraction shares one.
+        memory: bytes of main memory.
+    """
+
+    cpus: int = 1
+    gpus: float = 0
+    memory: int = 0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As arguments of Ray's `options`."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory or None}
+
+    def __str__(self) -> str:
+        parts = [f"{self.cpus} CPU{'s' if self.cpus != 1 else ''}"]
+        parts += [f"{self.gpus:g} GPU{'s' if self.gpus != 1 else ''}"] if self.gpus else []
+        parts += [f"{self.memory / (1 << 30):,.2f} GiB of memory"] if self.memory else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster that is alive.
+
+    Args:
+        id: Ray's id of it.
+        name: its name or host, and its address.
+        cpus: its CPUs, also those in use.
+        gpus: its GPUs.
+        memory: the bytes that actors may reserve.
+    """
+
+    id: str
+    name: str
+    cpus: int
+    gpus: float
+    memory: int
+
+    def places(self, needs: Needs) -> int:
+        """How many actors with these needs it holds, if nothing else runs there."""
+        pairs = ((self.cpus, needs.cpus), (self.gpus, needs.gpus), (self.memory, needs.memory))
+        return min((int(has / needed + 1e-9) for has, needed in pairs if needed), default=self.cpus)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {Needs(self.cpus, self.gpus, self.memory)}"
+
+
+def nodes() -> list[Node]:
+    """The nodes that are alive, in the order of their names."""
+    import ray
+
+    found = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            address, has = node["NodeManagerAddress"], node["Resources"]
+            called = node.get("NodeName") or address
+            name = f"{called if called != address else node['NodeManagerHostname']} ({address})"
+            cpus, gpus, memory = (has.get(key, 0) for key in ("CPU", "GPU", "memory"))
+            found.append(Node(node["NodeID"], name, int(cpus), gpus, int(memory)))
+    return sorted(found, key=lambda node: (node.name, node.id))
+
+
+def node_name(node_id: str) -> str:
+    """The name of a node, alive or lost, for messages."""
+    return next((node.name for node in nodes() if node.id == node_id), f"node {node_id[:12]}, which was lost")
+
+
+def require_places(needs: Needs, actors: int = 1) -> int:
+    """The number of actors with these needs that the cluster holds, if nothing else runs there.
+
+    Args:
+        needs: what each one takes.
+        actors: the least number.
+
+    Raises:
+        TasbError: it holds fewer; Ray itself would wait for more nodes, without a word.
+    """
+    there = nodes()
+    places = sum(node.places(needs) for node in there)
+    if places < actors:
+        raise TasbError(
+            expected=f"a Ray cluster with room for {actors} actor{'s' if actors > 1 else ''} of {needs} each",
+            found=f"room for {places}:\n    " + "\n    ".join(map(str, there)),
+            do="ask for less for each, for fewer actors, or add nodes",
+        )
+    return places
+
+
+def require_alike(needs: Needs, folders: Sequence[Path]) -> None:
+    """Refuse a cluster whose nodes would not do this work: each that has room for an actor is asked.
+
+    Args:
+        needs: what an actor takes.
+        folders: the folders that all nodes must see; a file is written to each for a moment.
+
+    Raises:
+        TasbError: naming the nodes with another version of Python, Ray or this package, those that do not see a
+            folder, and those that do not answer within a minute.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(_look_around())
+    with contextlib.ExitStack() as marks:
+        files = [marks.enter_context(_mark(folder.absolute())) for folder in folders]
+        asked = {
+            node: remote.options(
+                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False), max_retries=0
+            ).remote([str(file) for file in files], SECONDS_TO_SEE_A_FILE)
+            for node in nodes()
+            if node.places(needs)
+        }
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=SECONDS_TO_ANSWER)
+        here = installed_versions(["ray"])
+        versions, unseen = [], []
+        for node, answer in asked.items():
+            try:
+                there, missing = ray.get(answer, timeout=0)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the node cannot do the work
+                lines = str(error).strip().splitlines()
+                versions.append(f"{node.name}: no answer ({type(error).__name__}: {lines[-1] if lines else ''})")
+                continue
+            others = [f"{name} {there[name] or 'is not installed'}" for name in here if there[name] != here[name]]
+            versions += [f"{node.name}: {', '.join(others)}"] if others else []
+            unseen += [f"{node.name}: no {folders[number]}" for number in missing]
+    if versions:
+        raise TasbError(
+            expected="the versions of this machine on every node: " + ", ".join(f"{n} {v}" for n, v in here.items()),
+            found="\n    ".join(["", *versions]).lstrip(" "),
+            do="install the same versions on every node, and start Ray there again",
+        )
+    if unseen:
+        raise TasbError(
+            expected="folders that every node sees",
+            found="\n    ".join(["", *unseen]).lstrip(" "),
+            do="use a folder on a disk that all nodes mount at the same path, such as NFS",
+        )
+
+
+@contextlib.contextmanager
+def _mark(folder: Path) -> Iterator[Path]:
+    path = folder / f".seen-by-all-{uuid.uuid4().hex}.part"
+    with os_errors_explained(folder, expected="a folder that can be written to", do="check its permissions"):
+        path.write_bytes(b"")
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _look_around() -> Callable[[list[str], float], tuple[dict[str, str], list[int]]]:
+    """A function for nodes that may lack this package: Ray sends an inner function's code, not its name."""
+
+    def look(files: list[str], seconds: float) -> tuple[dict[str, str], list[int]]:
+        import importlib
+        import sys
+        import time
+        from pathlib import Path
+
+        versions = {"python": sys.version.split()[0]}
+        for name, module in {"pyserini-tasb": "pyserini_tasb", "ray": "ray"}.items():
+            try:
+                versions[name] = importlib.import_module(module).__version__
+            except ImportError:
+                versions[name] = ""
+        end = time.monotonic() + seconds
+        while missing := [number for number, file in enumerate(files) if not Path(file).exists()]:
+            if time.monotonic() > end:
+                break
+            time.sleep(0.2)
+        return versions, missing
+
+    return look
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an actor takes over from the driver: code from outside, threads, and the level of the log.
+
+    Args:
+        extensions: packages that are trusted, and modules that have registered something.
+        threads: the threads to compute with.
+        log_level: the least level that the driver shows.
+        variables: variables of the environment: this package's own, and those that decide how it multiplies.
+    """
+
+    extensions: Extensions
+    threads: int
+    log_level: int
+    variables: dict[str, str]
+
+    @classmethod
+    def here(cls, threads: int) -> Self:
+        """The setting of this process, for actors with so many threads."""
+        level = logging.getLogger("pyserini_tasb").getEffectiveLevel()
+        variables = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("PYSERINI_TASB_") or name in MULTIPLYING
+        }
+        return cls(Extensions.here(), threads, level, variables)
+
+    def take_over(self, send: Callable[[logging.LogRecord], object]) -> None:
+        """Take it over in this process, for good. An actor calls this first, before torch or Faiss is imported.
+
+        Args:
+            send: takes what is logged here; the driver shows it with `LogOfOthers`.
+        """
+        # Ray sets the threads, too, unless the node's own environment does: then bytes would depend on the node.
+        os.environ.update({**self.variables, "OMP_NUM_THREADS": str(self.threads)})
+        ForwardedLog(send).replace_others(self.log_level)
+        _FOR_GOOD.enter_context(self.extensions.known())
+
+
+_FOR_GOOD = contextlib.ExitStack()
+
+
+def answer_of(reference: Any, name: str) -> Any:
+    """The answer of an actor or a task; waits for it.
+
+    Args:
+        reference: Ray's reference.
+        name: what it does, for messages.
+
+    Raises:
+        TasbError: raised there.
+        RuntimeError: anything else raised there, with its traceback.
+        ray.exceptions.RayActorError: the actor or its node is lost. Other errors of Ray come through, too.
+    """
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, TasbError):
+            raise error.cause from None
+        raise RuntimeError(f"{name}:\n{error}") from error
+
+
+def wait_for_start(started: Sequence[Any], needs: Needs, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Wait until one of the actors has started; say so if other jobs have the resources.
+
+    Args:
+        started: a reference of each, which is ready once the actor answers or is lost.
+        needs: what each takes.
+        stopped: asked every half second; if it says so, there is no more waiting.
+    """
+    import ray
+
+    told, begin = False, time.monotonic()
+    while not stopped() and not ray.wait(list(started), timeout=0.5)[0]:
+        if not told and time.monotonic() - begin > SECONDS_OF_SILENCE:
+            told = True
+            free = ray.available_resources()
+            LOG.warning(
+                "waiting for room for an actor of %s: free are %g CPUs, %g GPUs",
+                needs,
+                free.get("CPU", 0),
+                free.get("GPU", 0),
+            )
