@@ -13,6 +13,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pyserini_tasb.artifacts import installed_versions
@@ -21,7 +22,6 @@ from pyserini_tasb.workers import Extensions, ForwardedLog, starting_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 LOG = logging.getLogger(__name__)
 
@@ -230,16 +230,92 @@ def require_places(needs: Needs, actors: int = 1) -> int:
     return places
 
 
-def require_alike(needs: Needs, folders: Sequence[Path]) -> None:
+@dataclass(frozen=True)
+class OnRay:
+    """What the user asks of Ray for a job.
+
+    Args:
+        address: as `connected` takes it.
+        actors: the number of actors; by default as many as there is room for.
+        cpus: CPUs of each, and its threads.
+        gpus: GPUs of each.
+    """
+
+    address: str
+    actors: int | None = None
+    cpus: int | None = None
+    gpus: float | None = None
+
+    @classmethod
+    def asked(
+        cls, address: str | None, cpus: int | None, gpus: float | None, *, actors: int | None = None
+    ) -> OnRay | None:
+        """What the arguments `ray`, `ray_cpus` and `ray_gpus` of a verb ask, if anything.
+
+        Raises:
+            TasbError: they contradict each other, or are too small.
+        """
+        given = {name: value for name, value in (("ray_cpus", cpus), ("ray_gpus", gpus)) if value is not None}
+        if address is None and given:
+            raise TasbError(
+                expected=f"{argument('ray')} with {argument(next(iter(given)))}",
+                found=f"no {argument('ray')}",
+                do=f"give {argument('ray', AUTO)}, or leave out {argument(next(iter(given)))}",
+            )
+        for name, value in given.items():
+            least = 1 if name == "ray_cpus" else 0
+            if value < least:
+                raise TasbError(
+                    expected=f"{argument(name)} of at least {least}", found=f"{value:g}", do=f"raise {argument(name)}"
+                )
+        return None if address is None else cls(address, actors, cpus, gpus)
+
+    def sized(self, *, may_use_gpus: bool) -> tuple[Needs, int]:
+        """What an actor needs, and how many actors there will be.
+
+        By default each actor has a GPU if the cluster has any, and as many CPUs as OMP_NUM_THREADS says. Without that
+        variable, the CPUs of the nodes are divided among the requested actors; by default there is one for each node.
+
+        Args:
+            may_use_gpus: whether the job computes on GPUs if there are any.
+
+        Raises:
+            TasbError: there is no room for them.
+        """
+        there = nodes()
+        gpus = self.gpus
+        if gpus is None:
+            gpus = 1 if may_use_gpus and any(node.gpus for node in there) else 0
+        cpus, actors = self.cpus or _threads_by_variable(), self.actors
+        if cpus is None:
+            actors = actors or max(1, sum(min(1, node.cpus) if not gpus else int(node.gpus / gpus) for node in there))
+            most = max((node.cpus for node in there), default=1)
+            # The most CPUs with which there is room for so many.
+            cpus = next(
+                (each for each in range(most, 1, -1) if sum(n.places(Needs(each, gpus)) for n in there) >= actors), 1
+            )
+        needs = Needs(cpus, gpus)
+        places = require_places(needs, actors or 1)
+        return needs, actors or places
+
+
+def _threads_by_variable() -> int | None:
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(wanted) if wanted.isdecimal() and int(wanted) else None
+
+
+def require_alike(needs: Needs, folders: Sequence[Path], paths: Sequence[Path] = ()) -> None:
     """Refuse a cluster whose nodes would not do this work: each that has room for an actor is asked.
 
     Args:
         needs: what an actor takes.
-        folders: the folders that all nodes must see; a file is written to each for a moment.
+        folders: the folders that all nodes must share. A file is written to each for a moment; to the nearest folder
+            above one that does not exist yet.
+        paths: other files and folders that all nodes must see.
 
     Raises:
         TasbError: naming the nodes with another version of Python, Ray or this package, those that do not see a
-            folder, and those that do not answer within a minute.
+            folder or a file, and those that do not answer within a minute.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -247,6 +323,8 @@ def require_alike(needs: Needs, folders: Sequence[Path]) -> None:
     remote = ray.remote(_look_around())
     with contextlib.ExitStack() as marks:
         files = [marks.enter_context(_mark(folder.absolute())) for folder in folders]
+        files += [path.absolute() for path in paths]
+        seen = [file.parent if number < len(folders) else file for number, file in enumerate(files)]
         asked = {
             node: remote.options(
                 num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False), max_retries=0
@@ -266,23 +344,25 @@ def require_alike(needs: Needs, folders: Sequence[Path]) -> None:
                 continue
             others = [f"{name} {there[name] or 'is not installed'}" for name in here if there[name] != here[name]]
             versions += [f"{node.name}: {', '.join(others)}"] if others else []
-            unseen += [f"{node.name}: no {folders[number]}" for number in missing]
+            unseen += [f"{node.name}: not {seen[number]}" for number in missing]
     if versions:
         raise TasbError(
             expected="the versions of this machine on every node: " + ", ".join(f"{n} {v}" for n, v in here.items()),
-            found="\n    ".join(["", *versions]).lstrip(" "),
+            found="others:\n    " + "\n    ".join(versions),
             do="install the same versions on every node, and start Ray there again",
         )
     if unseen:
         raise TasbError(
-            expected="folders that every node sees",
-            found="\n    ".join(["", *unseen]).lstrip(" "),
-            do="use a folder on a disk that all nodes mount at the same path, such as NFS",
+            expected="files and folders that every node sees, with what this machine writes there",
+            found="some that nodes do not see:\n    " + "\n    ".join(unseen),
+            do="put them on a disk that all nodes mount at the same path, such as NFS",
         )
 
 
 @contextlib.contextmanager
 def _mark(folder: Path) -> Iterator[Path]:
+    while not folder.exists():
+        folder = folder.parent
     path = folder / f".seen-by-all-{uuid.uuid4().hex}.part"
     with os_errors_explained(folder, expected="a folder that can be written to", do="check its permissions"):
         path.write_bytes(b"")
@@ -326,12 +406,14 @@ class Setting:
         threads: the threads to compute with.
         log_level: the least level that the driver shows.
         variables: variables of the environment: this package's own, and those that decide how it multiplies.
+        folder: the folder that relative paths begin in.
     """
 
     extensions: Extensions
     threads: int
     log_level: int
     variables: dict[str, str]
+    folder: str
 
     @classmethod
     def here(cls, threads: int) -> Self:
@@ -342,7 +424,7 @@ class Setting:
             for name, value in os.environ.items()
             if name.startswith("PYSERINI_TASB_") or name in MULTIPLYING
         }
-        return cls(Extensions.here(), threads, level, variables)
+        return cls(Extensions.here(), threads, level, variables, str(Path.cwd()))
 
     def take_over(self, send: Callable[[logging.LogRecord], object]) -> None:
         """Take it over in this process, for good. An actor calls this first, before torch or Faiss is imported.
@@ -352,6 +434,8 @@ class Setting:
         """
         # Ray sets the threads, too, unless the node's own environment does: then bytes would depend on the node.
         os.environ.update({**self.variables, "OMP_NUM_THREADS": str(self.threads)})
+        with contextlib.suppress(OSError):  # not on every node: then absolute paths are needed
+            os.chdir(self.folder)
         ForwardedLog(send).replace_others(self.log_level)
         _FOR_GOOD.enter_context(self.extensions.known())
 
@@ -395,10 +479,17 @@ def wait_for_start(started: Sequence[Any], needs: Needs, stopped: Callable[[], b
     while not stopped() and not ray.wait(list(started), timeout=0.5)[0]:
         if not told and time.monotonic() - begin > SECONDS_OF_SILENCE:
             told = True
-            free = ray.available_resources()
-            LOG.warning(
-                "waiting for room for an actor of %s: free are %g CPUs, %g GPUs",
-                needs,
-                free.get("CPU", 0),
-                free.get("GPU", 0),
-            )
+            log_free(needs)
+
+
+def log_free(needs: Needs) -> None:
+    """Say that an actor waits for resources, and what is free."""
+    import ray
+
+    free = ray.available_resources()
+    LOG.warning(
+        "Ray: waiting for room for an actor of %s; free are %g CPUs and %g GPUs: other jobs have the rest",
+        needs,
+        free.get("CPU", 0),
+        free.get("GPU", 0),
+    )

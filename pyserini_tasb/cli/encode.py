@@ -12,6 +12,7 @@ from pyserini_tasb.cli.options import (
     add_fields_options,
     add_overwrite_option,
     add_precision_option,
+    add_ray_options,
     add_threads_option,
     at_least_one,
 )
@@ -36,7 +37,8 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="PATH",
-        help=f"{CORPUS} Several are read one after the other.",
+        help=f"{CORPUS} Files and folders can also be URLs, such as s3://bucket/corpus.jsonl. Several are read one "
+        "after the other.",
     )
     add_fields_options(parser)
     parser.add_argument(
@@ -84,15 +86,16 @@ def _add_encode(parser: argparse.ArgumentParser) -> None:
     shared.add_argument(
         "--processes",
         type=int,
-        default=1,
         metavar="N",
-        help="Encode in N processes on this machine (default: %(default)s).",
+        help="Encode in N processes on this machine (default: 1); with --ray, in N actors (default: as many as the "
+        "cluster has room for).",
     )
     shared.add_argument(
         "--shard",
         metavar="i/n",
         help="Encode only every n-th unit, starting at unit i (counted from 0). Use it on n machines that share DIR.",
     )
+    add_ray_options(parser, "Encode")
 
 
 def _report_encode(vectors: Vectors, _options: argparse.Namespace) -> int:

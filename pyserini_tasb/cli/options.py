@@ -79,6 +79,29 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_ray_options(parser: argparse.ArgumentParser, work: str) -> None:
+    """`--ray` and what each of its actors takes, for a verb whose function takes them."""
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help=f"{work} on a Ray cluster: auto (the one that this machine is a node of) or HOST:PORT. local starts Ray "
+        "on this machine. See docs/ray.md.",
+    )
+    parser.add_argument(
+        "--ray-cpus",
+        type=int,
+        metavar="N",
+        help="With --ray, give each actor N CPUs, and as many threads (default: $OMP_NUM_THREADS, or one actor for "
+        "each node, with its CPUs).",
+    )
+    parser.add_argument(
+        "--ray-gpus",
+        type=float,
+        metavar="N",
+        help="With --ray, give each actor N GPUs; 0.5 lets two actors share one (default: 1 if the cluster has GPUs).",
+    )
+
+
 def add_fields_options(parser: argparse.ArgumentParser, corpus: str = "--corpus") -> None:
     """`--fields` and `--docid-field`, for a verb that reads a corpus by the option `corpus`."""
     parser.add_argument(

@@ -6,6 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from pyserini_tasb.cli.options import add_ray_options
 from pyserini_tasb.cli.verbs import Verb, print_interrupted, say
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         parser, "The study, a YAML file that says which models to train and compare. docs/study.md explains it."
     )
     parser.add_argument("--report-only", action="store_true", help="Train nothing, and report the results so far.")
+    add_ray_options(parser, "Train several models at a time")
 
 
 def _report_study(result: StudyResult, options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from pyserini_tasb.artifacts import HeldError, lock_file, locks_work
 from pyserini_tasb.encoding.job import PLAN, EncodeJob, Kind, folder_manifest, prepare
+from pyserini_tasb.encoding.on_ray import EncodingCluster
 from pyserini_tasb.encoding.units import EncodingProgress, Supervisor, encode_units
 from pyserini_tasb.encoding.vector_formats import FORMATS
 from pyserini_tasb.encoding.vectors import MANIFEST, UNITS, VectorFolder, VectorUnit
@@ -25,6 +26,7 @@ from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.backends import checked_backend
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.outputs import new_folder, require_folder
+from pyserini_tasb.ray_cluster import OnRay, connected
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice
@@ -66,8 +68,11 @@ def encode(
     device: str | None = None,
     backend: Backend | None = None,
     unit_size: int | None = None,
-    processes: int = 1,
+    processes: int | None = None,
     shard: str | None = None,
+    ray: str | None = None,
+    ray_cpus: int | None = None,
+    ray_gpus: float | None = None,
 ) -> Vectors: ...
 
 
@@ -100,8 +105,11 @@ def encode(
     device: str | None = None,
     backend: Backend | None = None,
     unit_size: int | None = None,
-    processes: int = 1,
+    processes: int | None = None,
     shard: str | None = None,
+    ray: str | None = None,
+    ray_cpus: int | None = None,
+    ray_gpus: float | None = None,
 ) -> Vectors | NDArray[np.float32]:
     """Encode a corpus into a folder of vectors, or texts into an array of vectors.
 
@@ -112,6 +120,7 @@ def encode(
 
     Args:
         corpus: TSV or JSONL files, folders of them, Lucene indexes that store text, text stores: one path or several.
+            Files and folders can also be URLs, such as `s3://bucket/corpus.jsonl`.
         texts: texts to encode instead of a corpus. `output` and the arguments that depend on it do not apply to them.
         encoder: `tasb`, `tasb:NAME`, a model's folder or hub id, or the path of a card.
         kind: `passage` or `query`, which decides the texts' prefix and length limit in the card.
@@ -129,16 +138,23 @@ def encode(
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the card's.
         unit_size: passages per unit, the most that an interruption loses; by default 16,384, or the size that the
             folder was begun with.
-        processes: the number of processes on this machine that share the work.
+        processes: the number of processes on this machine that share the work, by default 1; with `ray`, the number
+            of actors, by default as many as the cluster has room for.
         shard: `i/n`: encode only every n-th unit, starting at the i-th, counted from 0. Under torchrun, each rank is a
             shard.
+        ray: encode on a Ray cluster: `auto`, or `HOST:PORT`; `local` starts Ray on this machine. See docs/ray.md.
+        ray_cpus: CPUs of an actor, and the threads that it computes with; by default OMP_NUM_THREADS, or the CPUs of
+            the nodes divided among the actors, of which there is then one for each node.
+        ray_gpus: GPUs of an actor, or a fraction of one; by default 1 if the cluster has GPUs and `device` is not
+            `cpu`, else 0.
 
     Returns:
         the vector folder; for `texts`, vectors [texts, dimension], row i for text i.
 
     Raises:
         TasbError: the arguments contradict each other, the encoder or corpus does not exist, the corpus is faulty, the
-            folder has something else in it, or the disk is full or broken.
+            folder has something else in it, or the disk is full or broken; Ray is not installed, does not answer, or
+            has no room, or its nodes differ or do not share the folder.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the current batch is done.
     """
     require_choice("kind", kind, get_args(Kind))
@@ -175,7 +191,15 @@ def encode(
         backend=backend,
     )
     share = _share(shard)
-    plan = encode_corpus(job, unit_size, processes=processes, share=share)
+    on_ray = OnRay.asked(ray, ray_cpus, ray_gpus, actors=processes)
+    if on_ray and share.of > 1:
+        raise TasbError(
+            expected=f"the work shared by {argument('ray')}, or by {argument('shard')} or torchrun",
+            found="both",
+            do="leave out one of them",
+        )
+    with connected(on_ray.address) if on_ray else contextlib.nullcontext():
+        plan = encode_corpus(job, unit_size, processes=processes or 1, share=share, on_ray=on_ray)
     left = len(_unfinished(job))
     formats = _make_formats(job, output_format) if share.makes_formats and not left else {}
     manifest = folder_manifest(job.output)
@@ -281,7 +305,12 @@ def _encode_texts(
 
 
 def encode_corpus(
-    job: EncodeJob, unit_size: int | None = None, *, processes: int = 1, share: Share | None = None
+    job: EncodeJob,
+    unit_size: int | None = None,
+    *,
+    processes: int = 1,
+    share: Share | None = None,
+    on_ray: OnRay | None = None,
 ) -> CorpusPlan:
     """Encode the units of a share that are not finished; return the plan of the corpus.
 
@@ -290,15 +319,17 @@ def encode_corpus(
         unit_size: passages of a unit; by default 16,384, or what the folder was begun with.
         processes: the number of processes on this machine that share the work.
         share: the units to encode; by default those of this process's rank under torchrun, or else all.
+        on_ray: encode on the Ray cluster that this process is connected to.
 
     Raises:
         TasbError: no such model or device, a faulty corpus, a folder of something else, or the disk refuses.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the current batch is done.
     """
     share = share or _share(None)
-    plan = prepare(job, unit_size)
+    cluster = EncodingCluster(on_ray, job) if on_ray else None  # asked before the corpus is read: that takes a while
+    plan = prepare(job, unit_size, here=cluster is None)
     with StopRequest() as stop:
-        _encode_share(job, plan, share, processes, stop)
+        _encode_share(job, plan, share, cluster or processes, stop)
         if share.waits and share.makes_formats:
             if not stop.made and locks_work(job.output):
                 # Another process may have ended; if it is only slower, it has a lock on the unit that it is at.
@@ -360,7 +391,9 @@ def _share(shard: str | None) -> Share:
     return Share(int(index), int(of))
 
 
-def _encode_share(job: EncodeJob, plan: CorpusPlan, share: Share, processes: int, stop: StopRequest) -> None:
+def _encode_share(
+    job: EncodeJob, plan: CorpusPlan, share: Share, workers: EncodingCluster | int, stop: StopRequest
+) -> None:
     """Encode the units of a share that are not finished."""
     unfinished = set(_unfinished(job)) if folder_manifest(job.output) else set(range(len(plan.marks)))
     numbers = share.numbers(len(plan.marks))
@@ -372,8 +405,10 @@ def _encode_share(job: EncodeJob, plan: CorpusPlan, share: Share, processes: int
     texts = "queries" if job.kind == "query" else "passages"
     with EncodingProgress(passages - left_passages, passages, texts) as progress:
         supervisor = Supervisor(progress.add, lambda: stop.made)
-        if min(processes, len(left)) > 1:
-            _encode_in_processes(job, plan, left, processes, supervisor)
+        if isinstance(workers, EncodingCluster):
+            workers.encode(plan, left, supervisor)
+        elif min(workers, len(left)) > 1:
+            _encode_in_processes(job, plan, left, workers, supervisor)
         else:
             encode_units(job, plan, left, supervisor)
     seconds = time.monotonic() - start

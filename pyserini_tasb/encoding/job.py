@@ -109,17 +109,18 @@ class EncodeJob:
         return VectorManifest(encoder.dimension, self.dtype, plan.records, plan.unit_size, about)
 
 
-def prepare(job: EncodeJob, unit_size: int | None) -> CorpusPlan:
+def prepare(job: EncodeJob, unit_size: int | None, *, here: bool = True) -> CorpusPlan:
     """The plan of the corpus, from the folder or by reading the corpus once.
 
     Args:
         job: what is asked. Its folder is made.
         unit_size: passages of each unit; by default what the folder was begun with.
+        here: whether this machine computes.
 
     Raises:
         TasbError: a folder of something else, no such device, a faulty corpus, or the folder cannot be written to.
     """
-    if job.device is not None:
+    if job.device is not None and here:
         require_device(job.device)  # before the corpus is read: that takes a while
     manifest = folder_manifest(job.output)
     if manifest is not None:

@@ -57,6 +57,21 @@ def encode_units(
     Raises:
         TasbError: the model is not here, the folder is of something else, the corpus was changed, or the disk refuses.
     """
+    with unit_encoder(job, plan) as encode:
+        encode(numbers, supervisor)
+
+
+@contextlib.contextmanager
+def unit_encoder(job: EncodeJob, plan: CorpusPlan) -> Iterator[Callable[[Sequence[int], Supervisor], None]]:
+    """Load the encoder of a job; yield a function that encodes units as `encode_units` does, as often as it is called.
+
+    Args:
+        job: what is asked.
+        plan: the plan of its corpus.
+
+    Raises:
+        TasbError: as `encode_units`.
+    """
     from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
     from pyserini_tasb.models.checkpoints import find_checkpoint
     from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
@@ -72,13 +87,17 @@ def encode_units(
     )
     # Where the CPU computes, tokenising leaves the cores to it; a GPU waits for every one of them.
     threads = 1 if encoder.device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
-    left = [VectorUnit(job.output, number, manifest.digest) for number in numbers]
     with TokenisedUnits(tokenizer, job.corpus, job.fields, plan, threads) as tokenised:
-        while left and not supervisor.stopped():
-            _encode_free_units(job, encoder, tokenised, left, supervisor)
-            left = [unit for unit in left if not unit.finished]
-            if left and not supervisor.stopped():
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+        def encode(numbers: Sequence[int], supervisor: Supervisor) -> None:
+            left = [VectorUnit(job.output, number, manifest.digest) for number in numbers]
+            while left and not supervisor.stopped():
+                _encode_free_units(job, encoder, tokenised, left, supervisor)
+                left = [unit for unit in left if not unit.finished]
+                if left and not supervisor.stopped():
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+
+        yield encode
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import note_header, visible_files, without_compression
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
 from pyserini_tasb.formats.records import LineStart, read_records
+from pyserini_tasb.formats.remote import is_url, path_of
 from pyserini_tasb.formats.text_store import WINDOW, RepeatedIdsError, TextStore, fill_text_store
 from pyserini_tasb.registry import Registry
 
@@ -348,16 +349,25 @@ def _document(fields: Fields, row: Row) -> Document:
 
 def absolute_corpus(corpus: StrPath) -> str:
     """A corpus as another process finds it, in whatever folder that works."""
+    if is_url(os.fspath(corpus)):
+        return os.fspath(corpus)
     if named := reader_and_path(READERS, os.fspath(corpus)):
         return f"{READERS.portable(named[0])}:{named[1].absolute()}"
     return str(Path(corpus).absolute())
+
+
+def _open(path: str, fields: Fields) -> Collection:
+    if not is_url(path):
+        return open_collection(Path(path), fields)
+    with os_errors_explained(path, expected="a file or folder that can be read", do="check the URL and your access"):
+        return _lines(path_of(path), fields)
 
 
 class Corpus:
     """Passages with docids, in a fixed order.
 
     Args:
-        paths: each what `open_collection` takes.
+        paths: each what `open_collection` takes, or the URL of a file or a folder of TSV or JSONL.
         fields: the fields of the docid and the text, in each of them.
 
     Raises:
@@ -365,7 +375,7 @@ class Corpus:
     """
 
     def __init__(self, paths: Sequence[str], fields: Fields = Fields()) -> None:  # noqa: B008 - immutable
-        self._collections = [open_collection(Path(path), fields) for path in paths]
+        self._collections = [_open(path, fields) for path in paths]
         self._fields = fields
 
     def marked(self, start: Mark | None = None) -> Iterator[tuple[Mark, str, str]]:

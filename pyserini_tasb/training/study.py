@@ -14,6 +14,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.outputs import require_folder
+from pyserini_tasb.ray_cluster import OnRay, Setting, answer_of, connected, require_alike
 from pyserini_tasb.recipes.loading import as_recipe
 from pyserini_tasb.registry import trusting
 from pyserini_tasb.reranking.scorers import ScoringOptions
@@ -30,6 +31,7 @@ from pyserini_tasb.training.study_cells import (
 )
 from pyserini_tasb.training.study_config import StudyConfig, grid
 from pyserini_tasb.training.study_report import PICTURE, TABLE, Entry, write_report
+from pyserini_tasb.workers import LogOfOthers, StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +46,13 @@ LOG = logging.getLogger(__name__)
 
 
 def study(
-    config: StudyConfig | Mapping[str, Any] | StrPath, *, settings: Sequence[str] = (), report_only: bool = False
+    config: StudyConfig | Mapping[str, Any] | StrPath,
+    *,
+    settings: Sequence[str] = (),
+    report_only: bool = False,
+    ray: str | None = None,
+    ray_cpus: int | None = None,
+    ray_gpus: float | None = None,
 ) -> StudyResult:
     """Train a grid of models and measure each on the same tasks. Finished models are not trained again.
 
@@ -55,19 +63,33 @@ def study(
         settings: `key=value` or `section.key=value`, each replaces a value of the configuration. Values are read as
             YAML.
         report_only: train nothing; report the results so far.
+        ray: train several models at a time on a Ray cluster: `auto`, or `HOST:PORT`; `local` starts Ray on this
+            machine. See docs/ray.md.
+        ray_cpus: CPUs of each model that is trained, and its threads; by default OMP_NUM_THREADS, or one model at a
+            time on each node, with its CPUs.
+        ray_gpus: GPUs of each, or a fraction of one; by default 1 if the cluster has GPUs and `device` is not `cpu`,
+            else 0.
 
     Returns:
         the table, and the rows that failed. A failure does not stop the other rows.
 
     Raises:
-        TasbError: the configuration, a task or a model is faulty. The error comes before any training.
+        TasbError: the configuration, a task or a model is faulty; Ray is not installed, does not answer, or has no
+            room, or its nodes differ or do not share the folder. The error comes before any training.
         TrainingInterruptedError: a `KeyboardInterrupt`, by Ctrl-C, SIGTERM or SIGHUP, after the last step was saved.
             The same call continues.
     """
     wanted = as_recipe(config, StudyConfig, settings)
     require_folder(wanted.output, name="`output`", ours=("cells", "rows", TABLE))
+    on_ray = OnRay.asked(ray, ray_cpus, ray_gpus)
     run = StudyRun(wanted)
-    failed = {} if report_only else run.run()
+    if report_only:
+        failed = {}
+    elif on_ray:
+        with connected(on_ray.address):
+            failed = _run_on_ray(run, on_ray)
+    else:
+        failed = run.run()
     measured, models = run.report()
     table = (wanted.output / TABLE).read_text(encoding="utf-8")
     return StudyResult(wanted.output, measured, models, failed, table)
@@ -121,8 +143,20 @@ class StudyRun:
         others = [self._other(name, other.model) for name, other in study.rows.items() if other.model is not None]
         self._measurements = [*others, *map(self._cell, grid(study))]
 
-    def run(self) -> dict[str, TasbError]:
+    @property
+    def config(self) -> StudyConfig:
+        """Its configuration."""
+        return self._study
+
+    def unfinished(self) -> list[str]:
+        """The titles of the rows that are not measured yet, in order."""
+        return [each.title for each in self._measurements if each.row() is None]
+
+    def run(self, only: str | None = None) -> dict[str, TasbError]:
         """Do what is not done, in order, leaving to other processes what they are at; end when all is done.
+
+        Args:
+            only: the title of the only row to do.
 
         Returns:
             Title → why, of the rows that failed here. A row that failed stops no other.
@@ -131,7 +165,8 @@ class StudyRun:
             TrainingInterruptedError: by Ctrl-C, SIGTERM or SIGHUP.
         """
         failed: dict[str, TasbError] = {}
-        left, told = self._measurements, set[str]()
+        left = [each for each in self._measurements if only is None or each.title == only]
+        told = set[str]()
         while left:
             held = [measurement for measurement in left if not self._settled(measurement, failed)]
             for measurement in held:
@@ -204,6 +239,68 @@ class StudyRun:
     def _valued(self, runs: dict[str, RunDict], about: dict[str, Any], seconds: float | None = None) -> Row:
         values = {task.name: task.values(runs[task.name]) for task in self._tasks if task.name in runs}
         return Row(values, about, seconds)
+
+
+MOST_RETRIES = 2
+SECONDS_TO_SAVE = 60.0
+
+
+def _run_on_ray(run: StudyRun, on_ray: OnRay) -> dict[str, TasbError]:
+    """Do what `StudyRun.run` does, each row in a task of the Ray cluster that this process is connected to.
+
+    A row whose node is lost goes on elsewhere, after the last step that was saved.
+
+    Raises:
+        TasbError: the cluster has no room, or its nodes differ from this machine or do not share the folder.
+        Interruption: by Ctrl-C, SIGTERM or SIGHUP, once the tasks have saved their last step.
+    """
+    import ray
+
+    config = run.config
+    needs, places = on_ray.sized(may_use_gpus=config.device is None or config.device.startswith("cuda"))
+    require_alike(needs, [config.output])
+    titles, failed, log = run.unfinished(), dict[str, TasbError](), LogOfOthers()
+    LOG.info("Ray: %s models, up to %s at a time, with %s each", len(titles), places, needs)
+    remote = ray.remote(_measured).options(**needs.options, max_calls=1, max_retries=MOST_RETRIES)
+    with StopRequest() as stop:
+        setting = Setting.here(needs.cpus)
+        tasks = {remote.remote(setting, config, title): title for title in titles}
+        try:
+            while tasks and not stop.made:
+                for task in ray.wait(list(tasks), timeout=SECONDS_BETWEEN_LOOKS)[0]:
+                    title = tasks.pop(task)
+                    try:
+                        error, records = answer_of(task, title)
+                    except ray.exceptions.RayError as lost:
+                        error, records = _lost(title, lost), []
+                    for record in records:
+                        log.show(record)
+                    if error:
+                        failed[title] = error
+        finally:
+            for task in tasks:
+                ray.cancel(task)  # as Ctrl-C does: the last step is saved
+            ray.wait(list(tasks), num_returns=len(tasks), timeout=SECONDS_TO_SAVE) if tasks else None
+    if stop.made:
+        raise stop.interruption()
+    return failed
+
+
+def _measured(setting: Setting, config: StudyConfig, title: str) -> tuple[TasbError | None, list[logging.LogRecord]]:
+    """Train and measure one model in a process of its own; return why it failed, if so, and what was logged."""
+    records: list[logging.LogRecord] = []
+    setting.take_over(records.append)
+    failed = StudyRun(config).run(only=title)
+    return failed.get(title), records
+
+
+def _lost(title: str, why: Exception) -> TasbError:
+    return TasbError(
+        where=title,
+        expected=f"the nodes of the Ray cluster to live, at most {MOST_RETRIES} losses for a model",
+        found=str(why).strip().partition("\n")[0],
+        do="read Ray's logs on that node; the same command continues after the last saved step",
+    )
 
 
 @dataclass(frozen=True)
