@@ -17,6 +17,7 @@ import pytest
 from pyserini_tasb.environment.processor import copied_to, request_reproducibility
 from tests.chromium import browser  # noqa: F401 - a fixture
 from tests.processes import run_module
+from tests.ray_nodes import all_nodes, ray_nodes, s3  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -359,8 +359,9 @@ def absolute_corpus(corpus: StrPath) -> str:
 def _open(path: str, fields: Fields) -> Collection:
     if not is_url(path):
         return open_collection(Path(path), fields)
-    with os_errors_explained(path, expected="a file or folder that can be read", do="check the URL and your access"):
-        return _lines(path_of(path), fields)
+    remote = path_of(path)
+    with os_errors_explained(remote, expected="a file or folder that can be read", do="check the URL and your access"):
+        return _lines(remote, fields)
 
 
 class Corpus:

@@ -66,13 +66,14 @@ class RemotePath:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec
+        from fsspec.core import url_to_fs
+        from fsspec.registry import known_implementations
 
         protocol = url.partition("://")[0]
         try:
-            self._files, self._inner = fsspec.core.url_to_fs(url)
+            self._files, self._inner = url_to_fs(url)
         except (ImportError, ValueError) as error:
-            known = fsspec.registry.known_implementations.get(protocol, {})
+            known = known_implementations.get(protocol, {})
             package = known.get("class", "").partition(".")[0]
             raise TasbError(
                 where=url,
