@@ -61,6 +61,7 @@ def connected(address: str) -> Iterator[None]:
     joined = _address(address)
     options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if joined == LOCAL:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to Ray's makers
         options |= {"num_cpus": cpus_here(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
     elif joined != AUTO:
         _require_answer(joined)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.models.backends import Texts
     from pyserini_tasb.models.tokenizers import PrefixedTokenizer
 
+
+LOG = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 1.0
 TOKENISED_AT_ONCE = 1024
@@ -90,11 +93,15 @@ def unit_encoder(job: EncodeJob, plan: CorpusPlan) -> Iterator[Callable[[Sequenc
     with TokenisedUnits(tokenizer, job.corpus, job.fields, plan, threads) as tokenised:
 
         def encode(numbers: Sequence[int], supervisor: Supervisor) -> None:
+            told = False
             left = [VectorUnit(job.output, number, manifest.digest) for number in numbers]
             while left and not supervisor.stopped():
                 _encode_free_units(job, encoder, tokenised, left, supervisor)
                 left = [unit for unit in left if not unit.finished]
                 if left and not supervisor.stopped():
+                    if not told:
+                        told = True
+                        LOG.info("%s: waiting for units that other processes encode", job.output)
                     time.sleep(SECONDS_BETWEEN_LOOKS)
 
         yield encode
