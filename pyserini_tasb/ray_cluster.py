@@ -42,7 +42,7 @@ def connected(address: str) -> Iterator[None]:
         address: `local` starts Ray on this machine, with as many CPUs as this process may use, and ends it with the
             block. `auto` joins the cluster that this machine is a node of, or the one that $RAY_ADDRESS names.
             `HOST:PORT` joins that one; this machine must be a node of it. If this process has called `ray.init`
-            before, that cluster is used and left alone.
+            before, that cluster is used, and lives on.
 
     Raises:
         TasbError: Ray is not installed, no cluster answers there, or it runs another version of Ray or Python.
@@ -69,7 +69,7 @@ def connected(address: str) -> Iterator[None]:
         # Ray takes SIGTERM for itself. And the signals of a terminal are for the driver, which ends what it started.
         with starting_processes(), _loopback_only(joined):
             ray.init(address=joined, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
+    except Exception as error:  # Ray raises many kinds, also `Exception` itself
         ray.shutdown()
         raise _refused(joined, str(error)) from error
     try:
@@ -129,6 +129,12 @@ def _refused(address: str, found: str) -> TasbError:
             found=" ".join(lines),
             do="install the same versions on every node, and start the cluster again",
         )
+    if address == LOCAL:
+        return TasbError(
+            expected="Ray to start on this machine",
+            found=lines[0] if lines else "it ended at once",
+            do="try again when the machine is less busy; Ray's logs are in /tmp/ray/session_latest/logs",
+        )
     return TasbError(
         expected=f"a Ray cluster at `{address}`, of which this machine is a node",
         found=lines[0] if lines else "it refused",
@@ -153,7 +159,7 @@ class Needs:
 
     @property
     def options(self) -> dict[str, Any]:
-        """As arguments of Ray's `options`."""
+        """The arguments of Ray's `options`."""
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory or None}
 
     def __str__(self) -> str:
@@ -233,10 +239,10 @@ def require_places(needs: Needs, actors: int = 1) -> int:
 
 @dataclass(frozen=True)
 class OnRay:
-    """What the user asks of Ray for a job.
+    """A user's wishes for a job on Ray.
 
     Args:
-        address: as `connected` takes it.
+        address: an address that `connected` takes.
         actors: the number of actors; by default as many as there is room for.
         cpus: CPUs of each, and its threads.
         gpus: GPUs of each.
@@ -251,7 +257,7 @@ class OnRay:
     def asked(
         cls, address: str | None, cpus: int | None, gpus: float | None, *, actors: int | None = None
     ) -> OnRay | None:
-        """What the arguments `ray`, `ray_cpus` and `ray_gpus` of a verb ask, if anything.
+        """The wishes that the arguments `ray`, `ray_cpus` and `ray_gpus` of a verb tell; None without `ray`.
 
         Raises:
             TasbError: they contradict each other, or are too small.
@@ -272,7 +278,7 @@ class OnRay:
         return None if address is None else cls(address, actors, cpus, gpus)
 
     def sized(self, *, may_use_gpus: bool) -> tuple[Needs, int]:
-        """What an actor needs, and how many actors there will be.
+        """The needs of an actor, and the number of actors.
 
         By default each actor has a GPU if the cluster has any, and as many CPUs as OMP_NUM_THREADS says. Without that
         variable, the CPUs of the nodes are divided among the requested actors; by default there is one for each node.
@@ -400,7 +406,7 @@ def _look_around() -> Callable[[list[str], float], tuple[dict[str, str], list[in
 
 @dataclass(frozen=True)
 class Setting:
-    """What an actor takes over from the driver: code from outside, threads, and the level of the log.
+    """The things that an actor takes over from the driver: code from outside, threads, and the level of the log.
 
     Args:
         extensions: packages that are trusted, and modules that have registered something.

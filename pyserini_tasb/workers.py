@@ -239,7 +239,7 @@ def _work(
 
 @dataclass(frozen=True)
 class Extensions:
-    """What a process knows of code from outside this package, for another process that does a part of the work.
+    """Code from outside this package that a process knows, for another process that does a part of the work.
 
     Args:
         trusted: the packages whose code files of others may name.
@@ -251,7 +251,7 @@ class Extensions:
 
     @classmethod
     def here(cls, *, looks_names_up: bool = True) -> Self:
-        """Those of this process; without modules for a process that looks no names up."""
+        """The extensions of this process; without modules for a process that looks no names up."""
         return cls(trusted_packages(), registering_modules() if looks_names_up else ())
 
     @contextlib.contextmanager

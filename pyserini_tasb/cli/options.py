@@ -91,14 +91,14 @@ def add_ray_options(parser: argparse.ArgumentParser, work: str) -> None:
         "--ray-cpus",
         type=int,
         metavar="N",
-        help="With --ray, give each actor N CPUs, and as many threads (default: $OMP_NUM_THREADS, or one actor for "
+        help="Give each actor of --ray N CPUs, and as many threads (default: $OMP_NUM_THREADS, or one actor for "
         "each node, with its CPUs).",
     )
     parser.add_argument(
         "--ray-gpus",
         type=float,
         metavar="N",
-        help="With --ray, give each actor N GPUs; 0.5 lets two actors share one (default: 1 if the cluster has GPUs).",
+        help="Give each actor of --ray N GPUs; 0.5 lets two actors share one (default: 1 if the cluster has GPUs).",
     )
 
 

@@ -153,7 +153,7 @@ def encode(
 
     Raises:
         TasbError: the arguments contradict each other, the encoder or corpus does not exist, the corpus is faulty, the
-            folder has something else in it, or the disk is full or broken; Ray is not installed, does not answer, or
+            folder has something else in it, or the disk is full or broken. Ray is not installed, does not answer, or
             has no room, or its nodes differ or do not share the folder.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the current batch is done.
     """

@@ -1,8 +1,8 @@
 """Encoding on a Ray cluster: actors that encode units as one process does, and the handing out of units.
 
 An actor gets neighbouring units, fewer each time: half of what is left, divided among all (guided self-scheduling,
-Polychronopoulos and Kuck, 1987). So a compressed corpus is read from its beginning a few times only, and at the end no
-actor works alone for long. An actor that is lost loses its unfinished units, which others get.
+Polychronopoulos and Kuck, 1987). So a compressed corpus is read from its beginning a few times only, and at the end all
+actors finish at about the same time. An actor that is lost loses its unfinished units, which others get.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class EncodingCluster:
 
 
 class EncodingActor:
-    """What runs on a node: keeps the encoder of a job loaded.
+    """A process on a node that keeps the encoder of a job loaded.
 
     Args:
         setting: what it takes over from the driver.

@@ -44,7 +44,7 @@ def path_of(text: str) -> Path:
 
 @dataclass(frozen=True)
 class RemoteStatus:
-    """What `stat` tells.
+    """A file's size and version.
 
     Args:
         st_size: bytes; -1 if the storage does not say.
