@@ -24,12 +24,13 @@ def small(folder, training_set, bm25):
     """A study of two cells and one task."""
     folder.mkdir()
     study = Study(folder, study_values(folder, training_set, bm25))
-    study.values |= {
+    changes = {
         "cells": [{"levels": {"teachers": ["none"]}, "seeds": [1, 2]}],
         "tasks": {"rerank": study.values["tasks"]["rerank"]},
         "rows": {},
         "letters": {},
     }
+    study.values.update(changes)
     return study
 
 
