@@ -63,8 +63,8 @@ def connected(address: str) -> Iterator[None]:
     if joined == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to Ray's makers
         options |= {"num_cpus": cpus_here(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    elif joined != AUTO:
-        _require_answer(joined)
+    else:
+        joined = _require_answer(joined)
     try:
         # Ray takes SIGTERM for itself. And the signals of a terminal are for the driver, which ends what it started.
         with starting_processes(), _loopback_only(joined):
@@ -95,17 +95,25 @@ def _address(given: str) -> str:
     )
 
 
-def _require_answer(address: str) -> None:
+def _require_answer(address: str) -> str:
+    """The address of a cluster that answers, `HOST:PORT`, also for `auto`."""
     # `ray.init` itself asks for minutes, and no interrupt gets through to it. `ray[serve]` brings gRPC.
     import grpc
+    from ray._private import services
 
-    if os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}:
-        return
+    if address == AUTO:  # what Ray remembers may be a cluster that has ended
+        try:
+            address = services.canonicalize_bootstrap_address(AUTO) or AUTO
+        except (ConnectionError, ValueError) as error:
+            raise _refused(address, str(error)) from error
+    if address == AUTO or os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}:
+        return address
     with contextlib.closing(grpc.insecure_channel(address)) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=SECONDS_TO_CONNECT)
         except grpc.FutureTimeoutError as error:
             raise _refused(address, f"no answer of a Ray cluster within {SECONDS_TO_CONNECT:.0f} seconds") from error
+    return address
 
 
 @contextlib.contextmanager

@@ -149,8 +149,10 @@ def test_ray_that_is_not_there_or_not_installed(tmp_path, monkeypatch):
         free.bind(("127.0.0.1", 0))  # refuses: it does not listen
         address = f"127.0.0.1:{free.getsockname()[1]}"
         monkeypatch.setattr("pyserini_tasb.ray_cluster.SECONDS_TO_CONNECT", 1.0)
-        with pytest.raises(TasbError, match=rf"a Ray cluster at `{address}`"):
-            encode_on(address, tmp_path / "out")
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        for given in (address, "auto"):
+            with pytest.raises(TasbError, match=rf"a Ray cluster at `{address}`"):
+                encode_on(given, tmp_path / "out")
     with pytest.raises(TasbError, match="`local`, `auto` or HOST:PORT"):
         encode_on("ray://somewhere", tmp_path / "out")
     monkeypatch.setitem(sys.modules, "ray", None)
