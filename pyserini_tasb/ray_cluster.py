@@ -211,17 +211,22 @@ def nodes() -> list[Node]:
     found = []
     for node in ray.nodes():
         if node["Alive"]:
-            address, has = node["NodeManagerAddress"], node["Resources"]
-            called = node.get("NodeName") or address
-            name = f"{called if called != address else node['NodeManagerHostname']} ({address})"
-            cpus, gpus, memory = (has.get(key, 0) for key in ("CPU", "GPU", "memory"))
-            found.append(Node(node["NodeID"], name, int(cpus), gpus, int(memory)))
+            cpus, gpus, memory = (node["Resources"].get(key, 0) for key in ("CPU", "GPU", "memory"))
+            found.append(Node(node["NodeID"], _name(node), int(cpus), gpus, int(memory)))
     return sorted(found, key=lambda node: (node.name, node.id))
 
 
 def node_name(node_id: str) -> str:
     """The name of a node, alive or lost, for messages."""
-    return next((node.name for node in nodes() if node.id == node_id), f"node {node_id[:12]}, which was lost")
+    import ray
+
+    return next((_name(node) for node in ray.nodes() if node["NodeID"] == node_id), node_id)
+
+
+def _name(node: dict[str, Any]) -> str:
+    address = node["NodeManagerAddress"]
+    called = node.get("NodeName") or address
+    return f"{called if called != address else node['NodeManagerHostname']} ({address})"
 
 
 def require_places(needs: Needs, actors: int = 1) -> int:

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,11 +27,11 @@ from pyserini_tasb.registry import registry_of
 from pyserini_tasb.workers import LogOfOthers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pyserini_tasb.encoding.job import EncodeJob
     from pyserini_tasb.encoding.plan import CorpusPlan
-    from pyserini_tasb.ray_cluster import OnRay
+    from pyserini_tasb.ray_cluster import Needs, OnRay
 
 LOG = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class EncodingCluster:
             TasbError: what an actor raised; or several were lost at the same unit, or no node has room any more.
         """
         actors = min(self._actors, len(numbers))
-        LOG.info("Ray: %s actors of %s, on up to %s nodes", actors, self._needs, len(nodes()))
+        LOG.info("Ray: %s actors of %s each, with as many threads; nodes: %s", actors, self._needs, len(nodes()))
         with _Pool(self._job, plan, self._needs, actors) as pool:
             pool.run(numbers, supervisor)
 
@@ -136,6 +136,7 @@ class _Actor:
     handle: Any
     node: str = ""  # Ray's id, once it has started
     units: Sequence[int] = ()
+    reported: list[EncodedBatch] = field(default_factory=list)  # of these units
 
 
 class _Pool:
@@ -148,10 +149,10 @@ class _Pool:
         actors: how many there are to be.
     """
 
-    def __init__(self, job: EncodeJob, plan: CorpusPlan, needs: Any, actors: int) -> None:
+    def __init__(self, job: EncodeJob, plan: CorpusPlan, needs: Needs, actors: int) -> None:
         import ray
 
-        self._job, self._needs, self._wanted = job, needs, actors
+        self._job, self._plan, self._needs, self._wanted = job, plan, needs, actors
         self._class = ray.remote(EncodingActor).options(**needs.options, max_restarts=0, max_task_retries=0)
         self._given = Setting.here(needs.cpus), job, ray.put(plan)
         self._starting: dict[Any, _Actor] = {}  # by the reference of its first answer
@@ -207,7 +208,7 @@ class _Pool:
         while self._idle and self._left:
             actor = self._idle.pop(0)
             count = -(-len(self._left) // (2 * self._wanted))
-            actor.units, self._left = self._left[:count], self._left[count:]
+            actor.units, self._left, actor.reported = self._left[:count], self._left[count:], []
             self._working[actor.handle.encode.remote(actor.units)] = actor
 
     def _listen(self, supervisor: Supervisor) -> None:
@@ -229,19 +230,20 @@ class _Pool:
                 actor.units = ()
             except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
                 self._working.pop(each, None)
-                self._lose(actor, str(error).strip().partition("\n")[0])
+                self._lose(actor, _reason(error), supervisor)
 
     def _report(self, events: Sequence[Any], actor: _Actor, supervisor: Supervisor) -> None:
         for event in events:
             if isinstance(event, logging.LogRecord):
                 self._log.show(event)
             elif isinstance(event, EncodedBatch):
+                actor.reported.append(event)
                 supervisor.report(event)
             else:
                 LOG.error("Ray: an actor on node %s failed", node_name(actor.node))
                 raise event
 
-    def _lose(self, actor: _Actor, why: str) -> None:
+    def _lose(self, actor: _Actor, why: str, supervisor: Supervisor) -> None:
         """Take back the unfinished units of an actor that was lost."""
         import ray
 
@@ -265,3 +267,26 @@ class _Pool:
             )
         LOG.warning("Ray: an actor on node %s was lost (%s); units given to others: %s", node, why, len(unfinished))
         self._left = sorted([*self._left, *unfinished])
+        _take_back(actor.reported, self._passages(set(actor.units) - set(unfinished)), supervisor)
+
+    def _passages(self, units: Iterable[int]) -> int:
+        plan = self._plan
+        return sum(min(plan.unit_size, plan.records - number * plan.unit_size) for number in units)
+
+
+def _reason(error: Exception) -> str:
+    """The line of Ray's text that says why an actor was lost."""
+    lines = str(error).strip().splitlines()
+    return lines[-1 if "creation task" in lines[0] else 0].strip() if lines else type(error).__name__
+
+
+def _take_back(reported: Sequence[EncodedBatch], finished: int, supervisor: Supervisor) -> None:
+    """Report that what an actor has reported is lost, but for so many passages in finished units."""
+    passages = sum(batch.passages for batch in reported)
+    if passages > finished:
+        share = (passages - finished) / passages
+        tokens, padded, average = (
+            share * sum(getattr(batch, name) for batch in reported)
+            for name in ("tokens", "tokens_with_padding", "average_passages")
+        )
+        supervisor.report(EncodedBatch(finished - passages, -round(tokens), -round(padded), -average))
