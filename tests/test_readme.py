@@ -202,4 +202,4 @@ def test_what_is_installed_first_comes_from_a_clone_while_the_package_is_not_pub
         ):
             assert set(extras.split(",")) <= set(project["optional-dependencies"]), page
             # By its name only an extra that nobody needs to begin with; tests/packaging adds one so.
-            assert requirement == "." or extras in ("cpu", "onnx", "demo"), page
+            assert requirement == "." or extras in ("cpu", "onnx", "demo", "ray"), page

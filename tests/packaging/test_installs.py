@@ -234,7 +234,7 @@ def test_hook_is_live(installed):
     assert installed.run("-S", "-c", LIVE, cwd="/").stdout == "False\n"
 
 
-@pytest.mark.parametrize("extra", ["cpu", "onnx", "demo"])
+@pytest.mark.parametrize("extra", ["cpu", "onnx", "demo", "ray"])
 def test_an_extra_is_added_to_an_installation_by_the_command_in_our_messages(installed, extra):
     # It is in no index, so what pip finds is what is installed; all that these extras need is there as well.
     installed.pip("install", "--dry-run", "--no-index", f"pyserini-tasb[{extra}]")
