@@ -261,7 +261,8 @@ def _run_on_ray(run: StudyRun, on_ray: OnRay) -> dict[str, TasbError]:
     require_alike(needs, [config.output])
     titles, failed, log = run.unfinished(), dict[str, TasbError](), LogOfOthers()
     LOG.info("Ray: %s models, up to %s at a time, with %s each", len(titles), places, needs)
-    remote = ray.remote(_measured).options(**needs.options, max_calls=1, max_retries=MOST_RETRIES)
+    # A process of its own for each: what one model leaves in it is not the next one's.
+    remote = ray.remote(max_calls=1, max_retries=MOST_RETRIES)(_measured).options(**needs.options)
     with StopRequest() as stop:
         setting = Setting.here(needs.cpus)
         tasks = {remote.remote(setting, config, title): title for title in titles}
