@@ -209,7 +209,8 @@ def results_of(function: str) -> list[str]:
     """The classes that a function returns and no other does: those of `formats` flow everywhere."""
     found = package()[function]
     returns = (found.final_target if found.is_alias else found).returns
-    places = [each.canonical_path for each in returns.iterate() if isinstance(each, griffe.ExprName)] if returns else []
+    names = returns.iterate() if isinstance(returns, griffe.Expr) else ()  # `None` is no expression
+    places = [each.canonical_path for each in names if isinstance(each, griffe.ExprName)]
     return [
         name if name in pyserini_tasb.__all__ else place.removeprefix("pyserini_tasb.")
         for place in places

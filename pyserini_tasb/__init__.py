@@ -58,6 +58,7 @@ _HOME_OF = {
     "rerank_depths": "reranking.depths",
     "score": "data.scoring",
     "search": "retrieval.search",
+    "serve": "retrieval.serve",
     "show": "retrieval.hits",
     "study": "training.study",
     "teach": "training.teach",
@@ -115,6 +116,7 @@ __all__ = [
     "rerank_depths",
     "score",
     "search",
+    "serve",
     "show",
     "study",
     "teach",
@@ -157,6 +159,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.retrieval.hits import show
     from pyserini_tasb.retrieval.hybrid import hybrid
     from pyserini_tasb.retrieval.search import search
+    from pyserini_tasb.retrieval.serve import serve
     from pyserini_tasb.training.config import TrainConfig
     from pyserini_tasb.training.publishing import PushedModel, push_model
     from pyserini_tasb.training.study import StudyResult, study

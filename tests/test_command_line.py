@@ -48,6 +48,7 @@ NEEDS = {
     "rerank-depths": "--qrels qrels.txt --first-stage bm25.run dense.run --depths 5 10 --output new.png",
     "index": "--vectors vectors --output new --threads 1",
     "search": "--index index --encoder model --topics topics.tsv --output new.run --threads 1",
+    "serve": "--config server.yaml",
     "evaluate": "--qrels qrels.txt --runs bm25.run dense.run --measures nDCG@10",
     "fuse": "--runs bm25.run dense.run --output new.run",
     "tune": "--recipe tasb+bm25 --runs dense.run bm25.run --qrels qrels.txt --output new.yaml --grid 0:1:0.5",
@@ -69,7 +70,11 @@ PREPARED = (
     "regress ok.yaml --output regressed",
 )
 # Verbs of which nothing here succeeds: they take long, or need files that are not here.
-SUCCEED_ELSEWHERE = {"msmarco": "tests/training_data/test_msmarco_recipe.py", "demo": "tests/test_demo.py"}
+SUCCEED_ELSEWHERE = {
+    "msmarco": "tests/training_data/test_msmarco_recipe.py",
+    "demo": "tests/test_demo.py",
+    "serve": "tests/retrieval/serving/test_serve.py",
+}
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ USAGE = [
     usage("rerank-depths", "--qrels, --first-stage, --output", "no --qrels, --first-stage, --output"),
     usage("index", "--vectors, --output", "no --vectors, --output"),
     usage("search", "--index, --topics, --output", "no --index, --topics, --output"),
+    usage("serve", "--config", "no --config"),
     usage("evaluate", "--qrels, --runs", "no --qrels, --runs"),
     usage("fuse", "--runs, --output", "no --runs, --output"),
     usage("tune", "--recipe, --runs, --qrels, --output", "no --recipe, --runs, --qrels, --output"),

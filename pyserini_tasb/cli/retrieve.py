@@ -47,7 +47,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="DIR",
-        help="The Faiss folder to search. Several are searched as one index.",
+        help="The folder to search: a Faiss index, or a Lucene index of terms, which BM25 searches. Several of one "
+        "kind are searched as one index; a pattern in quotes ('shards/*') means all folders that match it.",
     )
     parser.add_argument(
         "--encoder",
@@ -82,7 +83,22 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="The queries that --latency times (default: those of --topics). Equal texts count once.",
     )
     parser.add_argument(
-        "--tag", metavar="TAG", help="The run's name, in the file's last column (default: the encoder's name)."
+        "--tag", metavar="TAG", help="The run's name, in the file's last column (default: the encoder's name, or bm25)."
+    )
+    parser.add_argument(
+        "--k1",
+        type=float,
+        metavar="K1",
+        help="BM25's k1: how soon more occurrences of a term stop to count (default: 0.9).",
+    )
+    parser.add_argument(
+        "--b", type=float, metavar="B", help="BM25's b: how much a passage's length counts, from 0 to 1 (default: 0.4)."
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="Search in processes of a Ray cluster: auto (the one that this machine is a node of) or HOST:PORT. local "
+        "starts Ray on this machine. --threads is then for each process (default: 1). See docs/ray.md.",
     )
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_backend_option(parser)
@@ -91,8 +107,10 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_search(run: Run, options: argparse.Namespace) -> int:
-    folders = f"{len(options.index)} folder{'s' * (len(options.index) != 1)}"
-    say(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {folders} searched")
+    from pyserini_tasb.indexes.shards import shard_paths  # loaded by the verb
+
+    count = len(shard_paths(options.index))
+    say(f"{options.output}: {len(run)} queries, {run.hits:,} hits, {count} folder{'s' * (count != 1)} searched")
     if options.latency:
         timed = cast("TimedRun", run)
         say(f"{timed.threads} threads, {options.hits} hits, {timed.queries} different queries")
@@ -116,6 +134,45 @@ def _latency_table(times: Sequence[BatchTimes]) -> str:
     left_out = sorted(BATCHES.keys() - {row.size for row in times})
     advice = "skipped: it needs at least that many different queries (--latency-queries)"
     return "\n".join([table, *(f"batch {size:,}: {advice}" for size in left_out)])
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="PATH",
+        help="The YAML file with the indexes, as `python -m pyserini.server.rest --config` takes it. A path can also "
+        "be a pattern of shards, and a hybrid index fuses others by a recipe.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="HOST", help="Listen at HOST (default: %(default)s).")
+    parser.add_argument("--port", type=int, default=8081, metavar="PORT", help="Listen at PORT (default: %(default)s).")
+    parser.add_argument(
+        "--ray",
+        default="local",
+        metavar="ADDRESS",
+        help="The Ray cluster that holds the shards: auto (the one that this machine is a node of) or HOST:PORT; local "
+        "starts Ray on this machine (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--max-hits",
+        type=at_least_one,
+        default=10_000,
+        metavar="K",
+        help="Refuse requests for more than K hits (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--queue",
+        type=at_least_one,
+        default=1_000,
+        metavar="N",
+        help="Let at most N requests wait, and answer others with status 503 (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--threads", type=at_least_one, metavar="N", help="Use N threads of Faiss in each process (default: 1)."
+    )
+    parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
+    add_backend_option(parser)
+    add_allow_other_encoder_option(parser)
 
 
 def _add_hybrid(parser: argparse.ArgumentParser) -> None:
@@ -402,10 +459,16 @@ def _report_show(hits: HitsWithText, options: argparse.Namespace) -> int:
 VERBS = (
     Verb(
         "search",
-        "Search one Faiss index, or several as one, and write a run.",
+        "Search one index, or several as one, and write a run.",
         example="tasb search --index index --encoder tasb --topics dl19-passage --output run.txt",
         add_options=_add_search,
         report=_report_search,
+    ),
+    Verb(
+        "serve",
+        "Answer queries over HTTP, as Pyserini's REST server does.",
+        example="tasb serve --config server.yaml --port 8081",
+        add_options=_add_serve,
     ),
     Verb(
         "hybrid",

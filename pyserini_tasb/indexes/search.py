@@ -87,15 +87,14 @@ class ShardedIndex:
                     progress.update(len(hits))
         return found
 
-    def short_lists_warning(self, found: Sequence[Hits], depth: int, dimension: int) -> str:
+    def short_lists_warning(self, lengths: Sequence[int], depth: int, dimension: int) -> str:
         """A warning about lists of a search that are shorter than asked, with what to do; empty if none is.
 
         Args:
-            found: what `search` found.
+            lengths: how many documents were found for each query.
             depth: the requested number of documents.
             dimension: the dimension of the queries.
         """
-        lengths = [len(hits) for hits in found]
         if min(lengths, default=depth) >= depth:
             return ""
         return short_lists_warning(lengths, depth, self.docids, faiss_advice(self.open(0, dimension).index))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pyserini_tasb.errors import TasbError, shown
 from pyserini_tasb.parsing import read_yaml, yaml_value
-from pyserini_tasb.recipes.types import Recipe
+from pyserini_tasb.recipes.types import Strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.results import StrPath
 
 
-AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=Strict)
 Location = tuple[str | int, ...]
 FAULTS_SHOWN = 20
 
@@ -42,7 +42,7 @@ def as_recipe(
     """
     if isinstance(given, recipe) and not settings:
         return given
-    if isinstance(given, Recipe):
+    if isinstance(given, Strict):
         given = given.model_dump(mode="json", exclude_unset=True)
     if isinstance(given, Mapping):
         return _checked(_with_plain_paths(given), recipe, settings)
@@ -123,7 +123,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
 
 
 def _schema_error(
-    where: str | None, recipe: type[Recipe], node: yaml.Node | None, error: ValidationError, set_apart: set[str]
+    where: str | None, recipe: type[Strict], node: yaml.Node | None, error: ValidationError, set_apart: set[str]
 ) -> TasbError:
     """The faults that pydantic found.
 
@@ -167,7 +167,7 @@ def _schema_error(
     )
 
 
-def _nearest(location: Location, known: list[str], recipe: type[Recipe]) -> str:
+def _nearest(location: Location, known: list[str], recipe: type[Strict]) -> str:
     """A guess at what an unknown key was meant for: the same key in another section, or a sibling of similar name."""
     key = str(location[-1])
     elsewhere = {

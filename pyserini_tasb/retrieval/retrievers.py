@@ -7,13 +7,14 @@ import io
 import logging
 import os
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyserini_tasb.encoding.index_manifest import require_encoder
 from pyserini_tasb.environment.prebuilt_indexes import prebuilt_index
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, another_folder, at_home, missing_folder
 from pyserini_tasb.formats.records import LuceneCollection
+from pyserini_tasb.indexes.bm25 import WITHOUT_VECTORS, lucene_content
 from pyserini_tasb.indexes.faiss_folder import is_faiss_folder, is_lucene_folder
 from pyserini_tasb.indexes.lucene_build import LUCENE_ADVICE
 from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
@@ -21,7 +22,7 @@ from pyserini_tasb.indexes.search import ShardedIndex, search_folder
 from pyserini_tasb.plugin.startup import register_encoders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     import numpy as np
@@ -117,8 +118,8 @@ def _open_dense(
         return FaissRetriever(_name(source), folder, encoder, topics)
     reader = LuceneCollection(folder).open()
     content = lucene_content(reader)
-    if content in _WITHOUT_VECTORS:
-        raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", _WITHOUT_VECTORS[content])
+    if content in WITHOUT_VECTORS:
+        raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", WITHOUT_VECTORS[content])
     register_encoders()  # where no start-up hook has done it
     from pyserini.search.lucene import LuceneFlatDenseSearcher, LuceneHnswDenseSearcher
 
@@ -134,7 +135,7 @@ def _open_sparse(source: FusionInput, folder: Path) -> Retriever:
     reader = LuceneCollection(folder).open()
     content = lucene_content(reader)
     if content != "terms":
-        found = _WITHOUT_VECTORS.get(content, f"one of {content}")
+        found = WITHOUT_VECTORS.get(content, f"one of {content}")
         raise _another_kind(source, "a Lucene index of terms", found)
     searcher = _impact_searcher(source, folder) if source.kind == "impact" else _bm25_searcher(source, folder)
     return LuceneRetriever(_name(source), searcher, reader)
@@ -203,38 +204,6 @@ def _not_found(name: str, found: str, meant: str | None) -> TasbError:
         found=found,
         do=meant or "check the path, or the recipe's `index`",
     )
-
-
-TERM_FIELD, VECTOR_FIELD = "contents", "vector"  # Anserini's Constants
-VECTOR_FORMAT = "PerFieldKnnVectorsFormat.format"  # Lucene's, of the attribute that names a field's format
-
-Content = Literal["terms", "flat vectors", "HNSW vectors", "nothing to search"]
-_WITHOUT_VECTORS: dict[Content, str] = {
-    "terms": "a Lucene index of terms",
-    "nothing to search": "an empty Lucene index",
-}
-
-
-def lucene_content(reader: Any) -> Content:
-    """The kind of data that Anserini put into a Lucene index.
-
-    Args:
-        reader: Lucene's.
-    """
-    for fields in _fields(reader):
-        vectors = fields.fieldInfo(VECTOR_FIELD)
-        if vectors is not None and vectors.getVectorDimension():
-            return "HNSW vectors" if "Hnsw" in (vectors.getAttribute(VECTOR_FORMAT) or "") else "flat vectors"
-        terms = fields.fieldInfo(TERM_FIELD)
-        if terms is not None and terms.getIndexOptions().toString() != "NONE":
-            return "terms"
-    return "nothing to search"
-
-
-def _fields(reader: Any) -> Iterator[Any]:
-    leaves = reader.leaves()
-    for number in range(leaves.size()):
-        yield leaves.get(number).reader().getFieldInfos()
 
 
 class FaissRetriever:
