@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
 PAGES += [ROOT / folder / "README.md" for folder in ("encoders", "fusion", "regressions")]
 MODULE = ["python", "-m", "pyserini_tasb"]
-PRINTED = re.compile(r"tasb [a-z-]*[:,] |tasb( [a-z-]+)? +\d")
+PRINTED = re.compile(r"tasb [a-z-]*[:,]( |$)|tasb( [a-z-]+)? +\d")
 OPERATORS = re.compile(r"[();<>|&]+")
 OPTIONS = {
     words[0]: {option for action in tree._actions for option in action.option_strings}

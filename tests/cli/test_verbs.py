@@ -135,11 +135,12 @@ def test_importing_the_package_imports_nothing_else():
 
 
 def test_how_to_go_on_after_an_interruption_has_all_that_was_given(capsys):
+    from pyserini_tasb.training.distributed import Processes
     from pyserini_tasb.training.loop import TrainingInterruptedError
 
     typed = ["teach", "--kind", "cat", "my teach.yaml", "--set", "seed=3", "--trust", "json", "--trust", "re"]
     parsed = parse(*typed)
-    parsed.called.interrupted(TrainingInterruptedError(2, 7, Path("run"), first=True), parsed)
+    parsed.called.interrupted(TrainingInterruptedError(2, 7, Path("run"), Processes()), parsed)
     (go_on,) = re.findall(r"continue with\n  (.+)", capsys.readouterr().out)
     again = parse(*shlex.split(go_on)[1:])
     assert vars(again) == vars(parsed)
