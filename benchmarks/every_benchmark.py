@@ -50,9 +50,10 @@ BENCHMARKS = (
     "sampler",
     "mapped_opening",
     "server_requests",
+    "scale",
 )
 # Which of them read real texts.
-CORPUS = {"encode", "plain_onnx", "train_speed", "train_processes", "teacher_vectors"}
+CORPUS = {"encode", "plain_onnx", "train_speed", "train_processes", "teacher_vectors", "scale"}
 TOPICS = {"query_latency", "plain_onnx", "train_speed", "train_processes", "teacher_vectors"}
 LIMIT_SECONDS = 600
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import textwrap
@@ -21,6 +22,7 @@ from tests.ray_nodes import all_nodes, ray_nodes, s3  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
 DATA = Path(__file__).parent / "data"
 TINY_MODEL = DATA / "tiny-tasb"
@@ -44,6 +46,13 @@ def own_recipes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Shipped cards say `auto`, which exports models; tests of back ends take this away again.
         environment.setenv("PYSERINI_TASB_BACKEND", "torch")
         yield
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a script of benchmarks/ by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module
 
 
 def explained_keys(model: type) -> set[str]:

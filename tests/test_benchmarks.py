@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 # Parts of benchmarks, and studies, which take hours, count no time, or need vectors that take hours.
 PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers"}
-PARTS |= {"random_distilbert", "real_texts", "speed_chart", "speed_page"}
+PARTS |= {"plan", "random_distilbert", "real_texts", "speed_chart", "speed_page"}
 STUDIES = {"rerank_depths", "trained_compression", "walks"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("*.py"))
 
@@ -129,13 +129,6 @@ def test_commands_of_the_ablation_are_commands_of_ours(monkeypatch):
     assert len(ours) > 8
     for arguments in ours:
         parse(*arguments)
-
-
-@pytest.fixture
-def benchmark_module(monkeypatch):
-    """Imports a script of benchmarks/ by its name."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 @pytest.fixture

@@ -98,7 +98,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--ray",
         metavar="ADDRESS",
         help="Search in processes of a Ray cluster: auto (the one that this machine is a node of) or HOST:PORT. local "
-        "starts Ray on this machine. --threads is then for each process (default: 1). See docs/ray.md.",
+        "starts Ray on this machine. Each process then searches --threads of its shards at a time (default: 1). See "
+        "docs/ray.md.",
     )
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_backend_option(parser)
@@ -168,7 +169,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="Let at most N requests wait, and answer others with status 503 (default: %(default)s).",
     )
     parser.add_argument(
-        "--threads", type=at_least_one, metavar="N", help="Use N threads of Faiss in each process (default: 1)."
+        "--threads",
+        type=at_least_one,
+        metavar="N",
+        help="Let each process search N of its shards of vectors at a time (default: 1).",
     )
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_backend_option(parser)

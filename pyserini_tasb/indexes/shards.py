@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from pyserini_tasb.indexes.faiss_folder import FaissFolder
 
 
 # Of a process that has opened an index of a few documents.
@@ -109,23 +112,35 @@ class FaissShards:
         paths: the folders.
         dimension: the dimension of the queries.
         mapped: leave the vectors in the files; otherwise read them into memory.
+        threads: the threads that search, at most one folder each. Faiss searches for one query in one thread, so that
+            only several folders answer it faster. If there are fewer folders, the queries of a batch are divided, too.
 
     Raises:
         TasbError: not a Faiss folder, a damaged one, or one of another dimension.
     """
 
-    def __init__(self, paths: Sequence[Path], dimension: int, *, mapped: bool = True) -> None:
+    def __init__(self, paths: Sequence[Path], dimension: int, *, mapped: bool = True, threads: int = 1) -> None:
         index = ShardedIndex(paths, mapped=mapped)
         self._folders = [index.open(shard, dimension) for shard in range(len(paths))]
+        at_once = max(1, min(threads, len(paths)))
+        # Each thread of ours has its own number of OpenMP's threads.
+        self._pool = ThreadPoolExecutor(at_once, initializer=_use_threads, initargs=(threads // at_once,))
 
     def search(self, queries: NDArray[np.float32], depth: int, bm25: Bm25 | None = None) -> list[Ranking]:
         """See `Shards`; by score and then docid, both descending."""
-        found: list[list[Ranking]] = [[] for _ in queries]
-        for folder in self._folders:
-            for rankings, hits in zip(found, search_folder(folder, queries, depth), strict=True):
-                docids = [folder.docids[row] for row in hits.rows.tolist()]
-                rankings.append(Ranking(hits.scores, docids))
-        return [merged(rankings, depth) for rankings in found]
+        answers = self._pool.map(lambda folder: _rankings(folder, queries, depth), self._folders)
+        return [merged(rankings, depth) for rankings in zip(*answers, strict=True)]
+
+
+def _use_threads(count: int) -> None:
+    import faiss
+
+    faiss.omp_set_num_threads(count)
+
+
+def _rankings(folder: FaissFolder, queries: NDArray[np.float32], depth: int) -> list[Ranking]:
+    found = search_folder(folder, queries, depth)
+    return [Ranking(hits.scores, [folder.docids[row] for row in hits.rows.tolist()]) for hits in found]
 
 
 class LuceneShards:

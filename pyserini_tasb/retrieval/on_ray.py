@@ -48,8 +48,9 @@ class RayShards:
         kind: `FAISS` or `LUCENE`.
         dimension: the dimension of the queries' vectors; 0 for Lucene.
         mapped: leave vectors in the files.
-        threads: the threads of each actor's Faiss; by default 1. There are no more actors than the cluster has CPUs
-            for them, but none is reserved: where a node is lost, its shards go to the others.
+        threads: the threads in which each actor searches vectors; by default 1. Terms are searched in one. There are
+            no more actors than the cluster has CPUs for them, but none is reserved: where a node is lost, its shards go
+            to the others.
         bm25: the parameters of BM25.
         for_ever: start actors again however often they are lost, for a service; a question is not asked again for
             ever.
@@ -80,7 +81,7 @@ class RayShards:
         self.kind = kind
         self._paths = [path.absolute() for path in paths]
         sizes = [memory_needed(path, kind) for path in paths]
-        threads = threads or 1
+        threads = threads or 1 if kind == FAISS else 1  # pyjnius is safe in one thread only
         self.groups = grouped(
             self._paths, sizes, nodes(), process=PROCESS_BYTES[kind], free=_free_memory(), threads=threads
         )
@@ -243,10 +244,8 @@ class ShardGroup:
             if not path.is_dir():
                 raise _not_shared(path)
         if part.kind == FAISS:
-            import faiss
-
-            faiss.omp_set_num_threads(self._threads)
-            return FaissShards([part.paths[shard] for shard in part.own], part.dimension, mapped=part.mapped)
+            own = [part.paths[shard] for shard in part.own]
+            return FaissShards(own, part.dimension, mapped=part.mapped, threads=self._threads)
         return LuceneShards(part.paths, part.own, bm25=part.bm25)
 
     def load(self) -> None:

@@ -97,7 +97,7 @@ def search(
         device: the encoder's device, `cpu` or `cuda:0`.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         threads: the number of Faiss's threads; by default $OMP_NUM_THREADS, or else the cores that this process may
-            use. With `ray`, the threads of each process; by default 1.
+            use. With `ray`, the threads in which each process searches its shards; by default 1.
         k1: how soon more occurrences of a term stop to count for BM25; by default Anserini's 0.9.
         b: how much the length of a document counts for BM25, from 0 to 1; by default Anserini's 0.4.
         ray: search in the processes of a Ray cluster: its address (`host:6379`), or `local` for one on this machine.

@@ -92,7 +92,7 @@ def serve(
         ray: the Ray cluster that holds the shards: its address, or `local` for one on this machine.
         max_hits: the most hits of a request.
         queue: the most requests that wait for their turn; another one is answered with status 503.
-        threads: the threads of Faiss in each process; by default 1.
+        threads: the threads in which each process searches its shards of vectors; by default 1.
         device: the query encoders' device, `cpu` or `cuda:0`.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         allow_other_encoder: serve even if an index does not list its encoder; scores may be meaningless.

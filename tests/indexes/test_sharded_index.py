@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+import threading
 
-from pyserini_tasb.indexes.search import ShardedIndex
+import numpy as np
+import pytest
+
+from pyserini_tasb.indexes import shards as shards_module
+from pyserini_tasb.indexes.search import ShardedIndex, search_folder
+from pyserini_tasb.indexes.shards import FaissShards
 from tests.indexes.faiss_folders import write_faiss_folder
 
 
@@ -46,3 +51,26 @@ def test_many_copies_do_not_shorten_the_list(tmp_path):
     index = ShardedIndex([write_faiss_folder(tmp_path / "A", ["same"] * 150 + [f"d{n}" for n in range(50)], vectors)])
     (hits,) = index.search(np.ones((1, 1), np.float32), 10, 1)
     assert [index.docids[row] for row in hits.rows] == ["same", *(f"d{n}" for n in range(9))]
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_search_several_shards_at_a_time_and_find_the_same(tmp_path, threads, monkeypatch):
+    random = np.random.default_rng(2)
+    vectors = random.integers(-2, 3, (90, 16)).astype(np.float32)  # many ties
+    docids = [f"{number:02}" for number in random.permutation(90)]
+    paths = [write_faiss_folder(tmp_path / str(n), docids[n::3], vectors[n::3]) for n in range(3)]
+    queries = random.integers(-2, 3, (20, 16)).astype(np.float32)
+    expected = FaissShards(paths, 16).search(queries, 25)
+    together = threading.Barrier(min(threads, 3))
+
+    def at_the_same_time(*arguments):
+        if len(waited) < together.parties:
+            waited.append(together.wait(timeout=30))
+        return search_folder(*arguments)
+
+    waited = []
+    monkeypatch.setattr(shards_module, "search_folder", at_the_same_time)
+    found = FaissShards(paths, 16, threads=threads).search(queries, 25)
+    assert sorted(waited) == list(range(together.parties))
+    assert [each.docids for each in found] == [each.docids for each in expected]
+    assert all(np.array_equal(one.scores, other.scores) for one, other in zip(found, expected, strict=True))
