@@ -7,9 +7,11 @@ index. It tells us when one of them or a whole node is lost. Nothing here schedu
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import re
+import signal
 import time
 import uuid
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ SECONDS_TO_ANSWER = 60.0  # a node starts a process for it, maybe from a shared 
 SECONDS_TO_SEE_A_FILE = 5.0  # network file systems show a new file late
 SECONDS_OF_SILENCE = 15.0
 MULTIPLYING = ("MKL_CBWR", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT)
+BYTES_OF_A_SIGACTION = 256  # or fewer
 STORE_BYTES = 200 << 20  # few bytes go from process to process: results are written to folders
 
 
@@ -67,15 +71,40 @@ def connected(address: str) -> Iterator[None]:
         joined = _require_answer(joined)
     try:
         # Ray takes SIGTERM for itself. And the signals of a terminal are for the driver, which ends what it started.
-        with starting_processes(), _loopback_only(joined):
+        with starting_processes(), _loopback_only(joined), _faults_handled_as_before():
             ray.init(address=joined, **options)
     except Exception as error:  # Ray raises many kinds, also `Exception` itself
-        ray.shutdown()
+        _shut_down()
         raise _refused(joined, str(error)) from error
     try:
         yield
     finally:
+        _shut_down()
+
+
+def _shut_down() -> None:
+    import ray
+
+    with _faults_handled_as_before():
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _faults_handled_as_before() -> Iterator[None]:
+    """After the block, faults of memory and arithmetic go to the handlers that they went to before.
+
+    Java means some of these faults (a null pointer is one) and goes on after them. Ray replaces Java's handlers by its
+    own, which end the process, and `ray.shutdown` leaves none. Python's `signal` module does not see handlers in C.
+    """
+    sigaction = ctypes.CDLL(None).sigaction
+    before = {number: ctypes.create_string_buffer(BYTES_OF_A_SIGACTION) for number in FAULTS}
+    for number, handler in before.items():
+        sigaction(int(number), None, handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            sigaction(int(number), handler, None)
 
 
 def cpus_here() -> int:
