@@ -64,8 +64,8 @@ def test_a_corpus_that_changes_while_it_is_encoded(tmp_path, monkeypatch, capsys
     corpus, prepare = tmp_path / "c.jsonl", command.prepare
     corpus.write_text((TINY / "corpus.jsonl").read_text())
 
-    def prepare_then_change(*arguments):
-        plan = prepare(*arguments)
+    def prepare_then_change(*arguments, **options):
+        plan = prepare(*arguments, **options)
         corpus.write_text(corpus.read_text().replace("the", "teh"))
         return plan
 
