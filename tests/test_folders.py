@@ -87,7 +87,7 @@ def test_what_may_have_been_meant(tmp_path, given, wanted, found, do):
     [
         ("search --index vectors", "did you mean `vectors/faiss`?"),
         ("search --index trained/model", "a model is for --encoder"),
-        ("search --index lucene", "python -m pyserini.search.lucene"),
+        ("search --index lucene", "check that the index is complete"),
         ("index --vectors lucene", "check the path"),
         ("index --vectors model", "a model is for --encoder"),
         ("hybrid --recipe tasb+bm25 --dense-index vectors --sparse-index lucene", "did you mean `vectors/faiss`?"),
