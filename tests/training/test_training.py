@@ -57,13 +57,14 @@ def test_it_ends_with_a_plain_hugging_face_folder(trained):
 
 def test_the_card_says_what_it_was_made_of(trained):
     card = (trained / "model" / "README.md").read_text()
+    name = yaml.safe_load((trained / "config.yaml").read_text())["name"]
     best = max(records(trained, "evaluation"), key=lambda record: record["value"])
     for said in (
         f"{best['value']:.4f}",
         "nDCG@10",
         "tas-balanced",
         "learning_rate",
-        "--encoder tasb:trained0",
+        f"--encoder tasb:{name}",
         TINY_MODEL.name,
     ):
         assert said in card, said
