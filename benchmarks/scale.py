@@ -37,7 +37,7 @@ from real_texts import add_text_options, passages
 from pyserini_tasb.encoding.plan import plan_corpus
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.indexes.rankings import Ranking, merged
-from pyserini_tasb.ray_cluster import connected
+from pyserini_tasb.ray_cluster.joining import connected
 
 if TYPE_CHECKING:
     import argparse

@@ -10,7 +10,7 @@ PROGRAM = """
 from pyserini.search.lucene import LuceneSearcher  # starts Java
 from jnius import JavaException, autoclass
 
-from pyserini_tasb.ray_cluster import connected
+from pyserini_tasb.ray_cluster.joining import connected
 
 
 def point_nowhere():

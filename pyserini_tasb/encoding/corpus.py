@@ -26,7 +26,8 @@ from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.backends import checked_backend
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.outputs import new_folder, require_folder
-from pyserini_tasb.ray_cluster import OnRay, connected
+from pyserini_tasb.ray_cluster.joining import connected
+from pyserini_tasb.ray_cluster.nodes import OnRay
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice

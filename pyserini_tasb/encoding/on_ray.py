@@ -22,7 +22,8 @@ from pyserini_tasb.encoding.job import folder_manifest
 from pyserini_tasb.encoding.units import EncodedBatch, Supervisor, unit_encoder
 from pyserini_tasb.encoding.vectors import VectorUnit
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.ray_cluster import SECONDS_OF_SILENCE, Setting, log_free, node_name, nodes, require_alike
+from pyserini_tasb.ray_cluster.actors import SECONDS_OF_SILENCE, Setting, log_free
+from pyserini_tasb.ray_cluster.nodes import node_name, nodes, require_alike
 from pyserini_tasb.registry import registry_of
 from pyserini_tasb.workers import LogOfOthers
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.encoding.job import EncodeJob
     from pyserini_tasb.encoding.plan import CorpusPlan
-    from pyserini_tasb.ray_cluster import Needs, OnRay
+    from pyserini_tasb.ray_cluster.nodes import Needs, OnRay
 
 LOG = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyserini_tasb.fusion.methods import Fusion
-    from pyserini_tasb.ray_cluster import Setting
+    from pyserini_tasb.ray_cluster.actors import Setting
     from pyserini_tasb.retrieval.on_ray import RayShards
 
 LOG = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from pyserini_tasb.folders import FAISS
 from pyserini_tasb.indexes.bm25 import Bm25
 from pyserini_tasb.indexes.rankings import merged
 from pyserini_tasb.indexes.shards import PROCESS_BYTES, FaissShards, LuceneShards, memory_needed
-from pyserini_tasb.ray_cluster import Needs, Setting, answer_of, nodes, require_alike
+from pyserini_tasb.ray_cluster.actors import Setting, answer_of
+from pyserini_tasb.ray_cluster.nodes import Needs, nodes, require_alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from pyserini_tasb.indexes.rankings import Ranking
     from pyserini_tasb.indexes.shards import Shards
-    from pyserini_tasb.ray_cluster import Node
+    from pyserini_tasb.ray_cluster.nodes import Node
 
 
 # Ray starts a lost group again so often.

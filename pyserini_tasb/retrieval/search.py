@@ -24,7 +24,7 @@ from pyserini_tasb.indexes.build import use_threads
 from pyserini_tasb.indexes.search import NO_HITS, Hits, ShardedIndex, search_folder
 from pyserini_tasb.indexes.shards import LuceneShards, kind_of_shards, shard_paths
 from pyserini_tasb.outputs import optional_file
-from pyserini_tasb.ray_cluster import connected
+from pyserini_tasb.ray_cluster.joining import connected
 from pyserini_tasb.recipes.lookup import default_tag
 from pyserini_tasb.retrieval.on_ray import RayShards
 from pyserini_tasb.retrieval.retrievers import DECIMALS

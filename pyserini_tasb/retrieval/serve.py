@@ -16,7 +16,8 @@ from pyserini_tasb.folders import FAISS, LUCENE, at_home
 from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.bm25 import Bm25
 from pyserini_tasb.indexes.shards import kind_of_shards, shard_paths
-from pyserini_tasb.ray_cluster import LOCAL, Setting, connected
+from pyserini_tasb.ray_cluster.actors import Setting
+from pyserini_tasb.ray_cluster.joining import LOCAL, connected
 from pyserini_tasb.recipes.loading import load_recipe
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from pyserini_tasb.recipes.types import Strict

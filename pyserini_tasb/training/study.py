@@ -14,7 +14,9 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.named import load_run
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.outputs import require_folder
-from pyserini_tasb.ray_cluster import OnRay, Setting, answer_of, connected, require_alike
+from pyserini_tasb.ray_cluster.actors import Setting, answer_of
+from pyserini_tasb.ray_cluster.joining import connected
+from pyserini_tasb.ray_cluster.nodes import OnRay, require_alike
 from pyserini_tasb.recipes.loading import as_recipe
 from pyserini_tasb.registry import trusting
 from pyserini_tasb.reranking.scorers import ScoringOptions

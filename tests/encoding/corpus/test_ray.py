@@ -134,7 +134,7 @@ def test_a_cluster_without_room_is_refused_before_anything_is_written(ray_nodes,
 
 def test_nodes_that_differ_or_do_not_share_the_folder_are_named(ray_nodes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pyserini_tasb.ray_cluster.SECONDS_TO_SEE_A_FILE", 0.2)
+    monkeypatch.setattr("pyserini_tasb.ray_cluster.nodes.SECONDS_TO_SEE_A_FILE", 0.2)
     # Another folder in each process: the current one.
     with pytest.raises(TasbError, match=r"second \(127\.0\.0\.1\): not /proc/self/cwd"):
         encode_on(ray_nodes.address, "/proc/self/cwd/out", corpus=TINY / "corpus.jsonl")
@@ -148,7 +148,7 @@ def test_ray_that_is_not_there_or_not_installed(tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # refuses: it does not listen
         address = f"127.0.0.1:{free.getsockname()[1]}"
-        monkeypatch.setattr("pyserini_tasb.ray_cluster.SECONDS_TO_CONNECT", 1.0)
+        monkeypatch.setattr("pyserini_tasb.ray_cluster.joining.SECONDS_TO_CONNECT", 1.0)
         monkeypatch.setenv("RAY_ADDRESS", address)
         for given in (address, "auto"):
             with pytest.raises(TasbError, match=rf"a Ray cluster at `{address}`"):

@@ -13,7 +13,8 @@ from pyserini_tasb import TasbError
 from pyserini_tasb.errors import FailedError
 from pyserini_tasb.folders import FAISS, LUCENE
 from pyserini_tasb.indexes.shards import FaissShards, LuceneShards, memory_needed
-from pyserini_tasb.ray_cluster import Node, connected
+from pyserini_tasb.ray_cluster.joining import connected
+from pyserini_tasb.ray_cluster.nodes import Node
 from pyserini_tasb.retrieval import on_ray
 from pyserini_tasb.retrieval.on_ray import RayShards, grouped
 from tests.conftest import TINY, TINY_MODEL
