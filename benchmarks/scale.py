@@ -76,8 +76,7 @@ def main() -> int:
     jobs = 2 * arguments.rounds
     results.expect(
         f"{jobs} jobs of {arguments.seconds} s or more, and merging",
-        matrices=jobs * arguments.seconds * 1.1,
-        python=STARTING * (jobs + 1) + REST,
+        python=jobs * (arguments.seconds + STARTING) + REST,
     )
     texts = passages(arguments.corpus, 50_000)
     with tempfile.TemporaryDirectory() as folder:
