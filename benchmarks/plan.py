@@ -428,10 +428,10 @@ def limits(wishes: argparse.Namespace, measured: Measured) -> list[list[str]]:
         (memory / small, f"Not even `{smallest}` fits into one machine", "shards on several machines"),
         (
             measured.reading.value * 3_600 * wishes.hours,
-            f"The process that hands out units reads for {wishes.hours:g} hours first",
+            f"The process that hands out units first reads for {wishes.hours:g} hours",
             parts,
         ),
-        (memory / (2 * HASH_BYTES), "It has no memory to compare all docids", parts),
+        (memory / (2 * HASH_BYTES), "The process that hands out units has no memory to compare all docids", parts),
         (
             MOST_FILES / FILES_PER_UNIT * UNIT_SIZE,
             f"A folder of vectors has over {MOST_FILES:,} files",

@@ -111,7 +111,8 @@ def measure_encoding(arguments: argparse.Namespace, texts: list[str], folder: Pa
     processes = arguments.processes
     corpus = write_corpus(folder / "first.jsonl", texts, CALIBRATION)
     calibrated = encode(corpus, folder / "first", processes, CALIBRATION // (4 * processes), [])
-    count = int(calibrated.speed * arguments.seconds)
+    # A job of some seconds is slower than a long one, and the first unit is not counted.
+    count = int(calibrated.speed * arguments.seconds * 1.4)
     unit_size = max(16, -(-count // (UNITS * processes)))
     corpus = write_corpus(folder / "corpus.jsonl", texts, count)
     ways = {"encode": [], "encode --ray local": ["--ray", "local"]}
@@ -134,7 +135,7 @@ def measure_encoding(arguments: argparse.Namespace, texts: list[str], folder: Pa
     least = min(count / job.speed for job in [*plain, *ray])
     results.note(f"{count:,} passages in units of {unit_size:,}; the shortest job computed for {least:.0f} s")
     times = statistics.median(own.speed / job.speed for own, job in zip(plain, ray, strict=True))
-    if arguments.seconds >= LEAST_SECONDS:
+    if least >= LEAST_SECONDS:
         results.floor("time on Ray, times that without", times, most=1 + OVERHEAD)
     results.floor("different vectors", len({job.vectors for job in [*plain, *ray]}) - 1, most=0)
 

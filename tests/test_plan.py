@@ -56,6 +56,15 @@ def test_bytes_are_those_of_real_indexes(plan):
         assert 0 < found - plan.bytes_of(kind, measured.dimension) * measured.vectors < 16e6, kind
 
 
+def test_the_kinds_are_those_of_the_page_about_indexes(plan):
+    page = (PAGE.parent / "indexes.md").read_text()
+    for kind, row in plan.Measured.read().kinds["rows"].items():
+        name, _, refinement = kind.partition("+")
+        shown = f"| `{name}`" + (f" (`{refinement}`)" if refinement else "")
+        assert f"{shown} | {row['bytes']:.0f} | {row['build s']:.1f} | " in page, kind
+        assert f" | {row['p50 ms']:.2f} | {row['p99 ms']:.2f} | " in page, kind
+
+
 def test_by_hand(plan, for_passages):
     billion = for_passages(10**9, "--cores", "10", "--memory", "100", "--network", "2", "--latency", "1000000")
     core = billion.measured.cores[0]
