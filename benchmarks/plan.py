@@ -328,7 +328,8 @@ def sections(plans: list[Plan], wishes: argparse.Namespace, measured: Measured) 
     """The tables."""
     yield "### Encode"
     head = ["passages", *(f"core hours, {core.where}" for core in measured.cores)]
-    head += [f"machines for {wishes.hours:g} h", "hours, H200", f"H200s for {wishes.hours:g} h", "hours to read it first"]
+    head += [f"machines for {wishes.hours:g} h", "hours, H200", f"H200s for {wishes.hours:g} h"]
+    head += ["hours to read it first"]
     yield markdown_table(head, [encode_line(plan, wishes) for plan in plans])
     yield "### Disk"
     yield markdown_table(["passages", "text", "vectors fp32", "vectors fp16", "BM25 index"], map(disk_line, plans))
