@@ -71,7 +71,7 @@ class EncodingCluster:
             TasbError: what an actor raised; or several were lost at the same unit, or no node has room any more.
         """
         actors = min(self._actors, len(numbers))
-        LOG.info("Ray: %s actors of %s each, with as many threads; nodes: %s", actors, self._needs, len(nodes()))
+        LOG.info("Ray: actors: %s, each with %s and as many threads; nodes: %s", actors, self._needs, len(nodes()))
         with _Pool(self._job, plan, self._needs, actors) as pool:
             pool.run(numbers, supervisor)
 

@@ -45,7 +45,7 @@ def test_bytes_are_those_of_one_process_also_from_s3_and_also_when_it_goes_on_el
     s3.put_object(Bucket="bucket", Key="corpus.gz", Body=gzip.compress((TINY / "corpus.jsonl").read_bytes()))
     vectors = encode_on(ray_nodes.address, tmp_path / "out", corpus="s3://bucket/corpus.gz")
     assert contents(vectors.path) == vectors_only
-    assert "2 actors of 1 CPU" in notes.text
+    assert "actors: 2, each with 1 CPU" in notes.text
     assert notes.text.count("encoding passages with torch") == 1  # though both actors say it
     # Begun on Ray, gone on with in this process.
     for number in (0, 4):
