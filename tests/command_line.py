@@ -68,7 +68,7 @@ def tasb_processes(number: int, *arguments: object, check: bool = True) -> subpr
 
 
 def torchrun_words(number: int, *program: object, options: Sequence[object] = ("--standalone",)) -> list[str]:
-    """What stands behind `python -m` to start a program in several processes."""
+    """The words after `python -m` that start a program in several processes."""
     words = ("torch.distributed.run", "--local-addr", "127.0.0.1", "--nproc-per-node", number, *options, *program)
     return [str(word) for word in words]
 

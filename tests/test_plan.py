@@ -22,7 +22,7 @@ def plan(benchmark_module):
 
 @pytest.fixture
 def planned(plan, monkeypatch, capsys):
-    """What the script prints."""
+    """The text that the script prints."""
 
     def call(*given):
         monkeypatch.setattr(sys, "argv", ["plan.py", *given])

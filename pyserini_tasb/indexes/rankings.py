@@ -87,7 +87,7 @@ def best_of_each(
         descending_docids: the order of docids with the same score; see `merged`.
     """
     hits = list(zip(scores.tolist(), docids, range(len(docids)), strict=True))
-    if descending_docids:
+    if descending_docids:  # the order of `ranked_docids`, which takes each docid once only
         hits.sort(reverse=True)
     else:
         hits.sort(key=lambda hit: (-hit[0], hit[1]))

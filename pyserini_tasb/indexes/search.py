@@ -13,6 +13,7 @@ import numpy as np
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.indexes.faiss_folder import open_docids, open_folder
 from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
+from pyserini_tasb.indexes.rankings import best_of_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,19 +223,7 @@ class Hits:
             docids: the docid of each row.
             depth: how many at most.
         """
-        # The order of `ranked_docids`, which takes each docid once only.
-        by_score = sorted(
-            zip(self.scores.tolist(), [docids[row] for row in self.rows.tolist()], range(len(self)), strict=True),
-            reverse=True,
-        )
-        seen: set[str] = set()
-        kept = []
-        for _, docid, position in by_score:
-            if docid not in seen:
-                seen.add(docid)
-                kept.append(position)
-                if len(kept) == depth:
-                    break
+        kept = best_of_each(self.scores, [docids[row] for row in self.rows.tolist()], depth)
         return Hits(self.scores[kept], self.rows[kept])
 
     def without(self, docid: str, docids: Sequence[str], depth: int) -> Hits:
