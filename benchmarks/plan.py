@@ -27,7 +27,7 @@ import numpy as np
 from index_kinds import compared
 
 from pyserini_tasb.folders import FAISS
-from pyserini_tasb.indexes.build import KINDS, index_recipe
+from pyserini_tasb.indexes.build import index_recipe
 from pyserini_tasb.indexes.shards import PROCESS_BYTES
 from pyserini_tasb.plots import COLOURS, as_png, new_figure, style
 from pyserini_tasb.tables import markdown_table
@@ -40,8 +40,8 @@ SCALE, KINDS_FILE, SPEED = DOCS / "scale" / "scale.json", DOCS / "scale" / "inde
 PASSAGES = ("10M", "138M", "1B", "10B")
 KIND_NAMES = ("flat", "fp16", "int8", "rabitq", "ivfrabitq", "ivfpq", "hnsw")
 GPU_SPEED, GPU_PAGE = 6_000, "docs/gpu.md"
-# Rows of benchmarks/encode.py whose vectors are as good as in fp32: in their order the first that a processor has.
-AT_ONCE = ("torch bf16", "onnx int8")
+# Rows of benchmarks/encode.py: number formats that are faster than fp32. A processor's fastest one counts.
+FAST_FORMATS = ("torch bf16", "onnx int8")
 UNIT_SIZE, FILES_PER_UNIT = 16_384, 3
 MOST_FILES = 1_000_000
 LUCENE_DOCUMENTS = 2**31 - 1 - 128
@@ -65,7 +65,7 @@ def options() -> argparse.Namespace:
     """The options that were given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passages", nargs="+", type=passages, default=[passages(n) for n in PASSAGES], metavar="N")
-    parser.add_argument("--kinds", nargs="+", default=KIND_NAMES, choices=KINDS, metavar="KIND")
+    parser.add_argument("--kinds", nargs="+", default=KIND_NAMES, choices=KIND_NAMES, metavar="KIND")
     parser.add_argument("--cores", type=int, default=32, help="of a machine (default: %(default)s)")
     parser.add_argument("--memory", type=float, default=256, help="of a machine, in GB (default: %(default)s)")
     parser.add_argument("--bandwidth", type=float, default=100, help="of its memory, in GB/s (default: %(default)s)")
@@ -132,7 +132,7 @@ class Measured:
         found = []
         for each in self.speed:
             rows, machine = each["benchmarks"]["encode"]["rows"], each["benchmarks"]["encode"]["machine"]
-            best = max((row for row in AT_ONCE if row in rows), key=lambda row: rows[row]["passages/s"])
+            best = max((row for row in FAST_FORMATS if row in rows), key=lambda row: rows[row]["passages/s"])
             what = f"passages a second of a core, {best.removeprefix('torch ').removeprefix('onnx ')}"
             speed = rows[best]["passages/s"] / machine["threads"]
             found.append(Constant(speed, what, source(each["benchmarks"]["encode"]), short(machine)))

@@ -117,12 +117,6 @@ def search(
             found=f"no {argument('latency')}",
             do="add it",
         )
-    if latency_queries is not None and not latency:
-        raise TasbError(
-            expected=f"{argument('latency_queries')} with {argument('latency')}",
-            found=f"no {argument('latency')}",
-            do="add it",
-        )
     paths = shard_paths(index)
     with optional_file(output, overwrite=overwrite, inputs=[*paths, topics, latency_queries]) as file:
         queries = as_topics(topics)
@@ -231,7 +225,7 @@ def _of_faiss_on_ray(
         table = asked.in_batches(shards.search, encoder.encode_batch(list(asked.queries.values())))
     if min(asked.lengths, default=asked.depth) == asked.depth:
         return table, ""
-    # Only now are all docids read here: it takes to know whether there are more.
+    # The docids of all shards say whether there are more; until now, this process needed none of them.
     return table, ShardedIndex(paths).short_lists_warning(asked.lengths, asked.depth, encoder.dimension)
 
 
