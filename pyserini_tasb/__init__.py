@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 
 # Each public name, and the chapter that it stands in.
 _HOME_OF = {
+    "Adaptation": "adaptation.adapt",
     "Cacm": "formats.cacm_collection",
     "Clusters": "data.clusters",
     "Comparison": "evaluation.comparison",
@@ -35,6 +36,7 @@ _HOME_OF = {
     "TrainResult": "training.train",
     "ValidationSet": "data.validation_set",
     "Vectors": "encoding.corpus",
+    "adapt": "adaptation.adapt",
     "cacm": "formats.cacm_collection",
     "cluster": "data.clusters",
     "doctor": "indexes.check",
@@ -69,6 +71,7 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "Adaptation",
     "Cacm",
     "Clusters",
     "Comparison",
@@ -93,6 +96,7 @@ __all__ = [
     "ValidationSet",
     "Vectors",
     "__version__",
+    "adapt",
     "cacm",
     "cluster",
     "doctor",
@@ -128,6 +132,7 @@ __all__ = [
 
 TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
+    from pyserini_tasb.adaptation.adapt import Adaptation, adapt
     from pyserini_tasb.data.clusters import Clusters, cluster
     from pyserini_tasb.data.mining import MinedPairs, mine
     from pyserini_tasb.data.msmarco import MsMarco, msmarco

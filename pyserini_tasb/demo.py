@@ -10,15 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.environment.java import (
-    Java,
-    candidates,
-    find_java,
-    install_advice,
-    java_environment,
-    path_would_fail,
-    would_fail,
-)
+from pyserini_tasb.environment.java import java_environment, path_would_fail, required_java, would_fail
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.regression.steps import LOGS, Pipeline, Step, StepFailedError
 from pyserini_tasb.results import FileResult
@@ -85,7 +77,7 @@ def demo(output: StrPath = "demo-out") -> Demo:
     """
     _check_packages()
     folder = Path(output)
-    java = _java()
+    java = required_java()
     # The trained model's card stays in there: another demo elsewhere would find its name taken.
     # Pyserini's hybrid search orders equal scores by the hashes of their docids.
     # To export a model to ONNX takes longer than it would save with so few texts.
@@ -126,17 +118,6 @@ def _check_packages() -> None:
             found=f"no {', no '.join(missing)}",
             do="pip install 'pyserini-tasb[demo]'",
         )
-
-
-def _java() -> Java:
-    java = find_java()
-    if java is None:
-        raise TasbError(
-            expected="a Java 21 or newer that can run Pyserini",
-            found="; ".join(f"{java} {java.shortfall}" for java in candidates()) or "no Java",
-            do=install_advice(),
-        )
-    return java
 
 
 # First what a search with BM25, with vectors and with both finds; then a training, what it changed, and all beside it.

@@ -25,7 +25,7 @@ BENCHMARKS = ROOT / "benchmarks"
 # Parts of benchmarks, and studies, which take hours, count no time, or need vectors that take hours.
 PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers"}
 PARTS |= {"plan", "random_distilbert", "real_texts", "speed_chart", "speed_page"}
-STUDIES = {"rerank_depths", "trained_compression", "walks"}
+STUDIES = {"adapt", "rerank_depths", "trained_compression", "walks"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("*.py"))
 
 # Runs each script with `--help` in a fork of this process, which has imported what takes seconds. Packages of the

@@ -58,6 +58,7 @@ NEEDS = {
     "show": "bm25.run --topic 1 --corpus corpus.jsonl",
     "report": "--output new",
     "push-model": "--encoder model --repo me/mine",
+    "adapt": "--corpus corpus.jsonl --output new",
 }
 PREPARED = (
     f"encode {NEEDS['encode']} --output vectors",
@@ -74,6 +75,7 @@ SUCCEED_ELSEWHERE = {
     "msmarco": "tests/training_data/test_msmarco_recipe.py",
     "demo": "tests/test_demo.py",
     "serve": "tests/retrieval/serving/test_serve.py",
+    "adapt": "tests/adaptation/test_adapt.py",
 }
 
 
@@ -144,6 +146,8 @@ USAGE = [
     usage("teach", "--kind, CONFIG.yaml", "no --kind, CONFIG.yaml"),
     usage("study", "CONFIG.yaml", "no CONFIG.yaml"),
     usage("push-model", "--encoder, --repo", "no --encoder, --repo"),
+    usage("adapt", "--corpus, --output", "no --corpus, --output"),
+    usage("adapt … --sampling balanced", "one of random, tas, tas-balanced for --sampling", "`balanced`", "…"),
     usage("score --model model", "--output", "no --output"),
     usage("rerank", "--run, --model, --topics, --corpus, --output", "no --run, --model, --topics, --corpus, --output"),
     usage("rerank-depths", "--qrels, --first-stage, --output", "no --qrels, --first-stage, --output"),
@@ -276,6 +280,11 @@ REFUSED = [
         "no key `model`; line 2: unknown key `modle`", "add `model:`; did you mean `model`?",
     ),
     refused("push-model … --encoder tasb:minlm", "", *MINLM),
+    refused("adapt … --student tasb:minlm", "", *MINLM),
+    refused(
+        "adapt … --student model --teacher model --topics topics.tsv",
+        "", "--topics and --qrels, to measure, or neither", "only --topics", "add --qrels, or leave out --topics",
+    ),
     refused(
         "push-model … --repo mine", "--repo mine", "the name of a repository, ORGANISATION/NAME, …", "'mine'",
         "write your name at the hub, a slash, and the model's name, …",

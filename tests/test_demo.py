@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyserini_tasb import TasbQueryEncoder, demo
+from pyserini_tasb.environment import java
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.regression.steps import Step
@@ -107,7 +108,7 @@ def test_a_failing_step_ends_the_demo_with_its_log(tmp_path, monkeypatch, capsys
 
 
 def test_without_a_suitable_java_it_says_how_to_get_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "find_java", lambda: None)
+    monkeypatch.setattr(java, "find_java", lambda: None)
     with pytest.raises(TasbError, match=r"do this: .*jdk"):
         demo.demo(tmp_path)
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "pyserini_tasb"
 STOREYS = (
     ("__main__",),
     ("cli",),
-    ("demo",),
+    ("demo", "adaptation"),
     ("regression",),
     ("training",),
     ("data",),

@@ -159,6 +159,13 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
         "together; or (auto) the title if it has --min-words words, and sentences if not (default: %(default)s).",
     )
     parser.add_argument(
+        "--predictions",
+        nargs="+",
+        metavar="PATH",
+        help="Take predicted queries instead: the folder of `tasb expand --model MODEL --queries-only`, or files of "
+        "JSONL with a line for each document.",
+    )
+    parser.add_argument(
         "--min-words",
         type=int,
         default=3,
@@ -173,6 +180,12 @@ def _add_pseudo_queries(parser: argparse.ArgumentParser) -> None:
         help="The most words of a query. Longer queries are cut (default: %(default)s).",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="Keep N queries, chosen at random (default: all).")
+    parser.add_argument(
+        "--exclude",
+        metavar="NAME|PATH",
+        help="Make none of these queries, such as those that judge the trained model: topics, as other verbs take "
+        "them.",
+    )
     parser.add_argument("--seed", type=int, default=0, help="The seed of --limit (default: %(default)s).")
     parser.add_argument(
         "--write-collection",

@@ -120,7 +120,7 @@ def add_fields_options(parser: argparse.ArgumentParser, corpus: str = "--corpus"
     )
 
 
-def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
+def add_remove_query_option(parser: argparse._ActionsContainer) -> None:
     """`--remove-query`, for a verb that makes or reads runs."""
     parser.add_argument(
         "--remove-query",
@@ -130,7 +130,7 @@ def add_remove_query_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_allow_reversed_option(parser: argparse.ArgumentParser) -> None:
+def add_allow_reversed_option(parser: argparse._ActionsContainer) -> None:
     """`--allow-reversed`, for a verb that reads or makes a teacher's scores."""
     parser.add_argument(
         "--allow-reversed",

@@ -396,6 +396,11 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--seed", type=int, metavar="N", help="The random seed (default: 0).")
     model.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
     model.add_argument("--allow-bin", action="store_true", help=ALLOW_BIN)
+    model.add_argument(
+        "--queries-only",
+        action="store_true",
+        help="Write the queries without the passages, as JSONL for --predictions and for `tasb pseudo-queries`.",
+    )
     add_overwrite_option(parser)
 
 

@@ -1,4 +1,4 @@
-"""The verbs that train and publish: train, teach, study, push-model."""
+"""The verbs that train and publish: train, teach, study, adapt, push-model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from pyserini_tasb.cli.options import add_ray_options
+from pyserini_tasb.cli.options import (
+    ALLOW_BIN,
+    CORPUS,
+    DEVICE_OR_GPU,
+    QRELS,
+    TOPICS,
+    add_allow_reversed_option,
+    add_fields_options,
+    add_precision_option,
+    add_ray_options,
+    add_remove_query_option,
+    at_least_one,
+)
 from pyserini_tasb.cli.verbs import Verb, print_interrupted, say
 
 if TYPE_CHECKING:
@@ -60,6 +72,130 @@ def _report_study(result: StudyResult, options: argparse.Namespace) -> int:
     if options.report_only:
         say(f"measured: {result.measured} of {result.models} models")
     return 1 if result.failed else 0
+
+
+def _add_adapt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", required=True, metavar="PATH", help=CORPUS)
+    add_fields_options(parser)
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="The folder for everything: a new one, or one that the same command began.",
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="The name of the adapted encoder, tasb:NAME (default: that of --output)."
+    )
+    parser.add_argument(
+        "--student", default="tasb", metavar="NAME|PATH", help="The encoder to start from (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--teacher",
+        default="cross-encoder/ms-marco-MiniLM-L6-v2",
+        metavar="NAME|PATH",
+        help="The model that scores pairs: an encoder's name, or the folder or hub id of a cross-encoder or a ColBERT "
+        "(default: %(default)s).",
+    )
+    parser.add_argument(
+        "--in-batch-teacher",
+        metavar="NAME|PATH",
+        help="The model that teaches within batches: an encoder or a ColBERT (default: --teacher, if it is one of "
+        "these, or else none).",
+    )
+    add_precision_option(parser)
+    parser.add_argument("--device", metavar="DEVICE", help=DEVICE_OR_GPU)
+    parser.add_argument("--seed", type=int, default=0, help="The random seed (default: %(default)s).")
+    parser.add_argument("--allow-bin", action="store_true", help=ALLOW_BIN)
+    queries = parser.add_argument_group("training queries")
+    queries.add_argument(
+        "--source",
+        choices=["title", "sentence", "auto"],
+        default="auto",
+        help="The text that becomes a query: the title; the first sentences; or (auto) the title if it is long enough, "
+        "and sentences if not (default: %(default)s).",
+    )
+    queries.add_argument(
+        "--query-model",
+        metavar="NAME|PATH",
+        help="Let this model predict queries instead of --source: the folder or hub id of a T5 (docs/docT5query.md).",
+    )
+    queries.add_argument(
+        "--queries-per-document",
+        type=at_least_one,
+        default=3,
+        metavar="N",
+        help="Predict N queries for each document, with --query-model (default: %(default)s).",
+    )
+    queries.add_argument(
+        "--queries",
+        type=at_least_one,
+        default=250_000,
+        metavar="N",
+        help="Train with N queries at most, chosen at random (default: %(default)s).",
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--mine-with",
+        nargs="+",
+        choices=["bm25", "student"],
+        default=["bm25", "student"],
+        help="Find negatives with BM25, with the student's own vectors, or with both (default: both).",
+    )
+    training.add_argument(
+        "--negatives",
+        type=at_least_one,
+        default=10,
+        metavar="N",
+        help="Find N negatives for each query with each of --mine-with (default: %(default)s).",
+    )
+    training.add_argument(
+        "--sampling",
+        choices=["random", "tas", "tas-balanced"],
+        default="tas-balanced",
+        help="The strategy of batches: random; (tas) queries of one topic; or (tas-balanced) queries of one topic with "
+        "pairs of all margins (default: %(default)s).",
+    )
+    training.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="The number of queries in a batch (default: %(default)s).",
+    )
+    training.add_argument(
+        "--max-steps",
+        type=at_least_one,
+        metavar="N",
+        help="Train N steps (default: 3 passes over the queries, at least 60 and at most 140000).",
+    )
+    training.add_argument(
+        "--max-length",
+        type=int,
+        default=200,
+        metavar="N",
+        help="Keep at most N tokens of a passage, in training and in measuring (default: %(default)s).",
+    )
+    training.add_argument(
+        "--set",
+        dest="settings",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="Set other keys of the training, such as optimiser.learning_rate=1e-5 (docs/train.md).",
+    )
+    add_allow_reversed_option(training)
+    judged = parser.add_argument_group("judged queries, to measure on")
+    judged.add_argument("--topics", metavar="NAME|PATH", help=TOPICS)
+    judged.add_argument("--qrels", metavar="NAME|PATH", help=QRELS)
+    judged.add_argument(
+        "--measures",
+        nargs="+",
+        default=["nDCG@10", "R@100"],
+        metavar="MEASURE",
+        help="The measures, by ir-measures' names (default: nDCG@10 R@100).",
+    )
+    add_remove_query_option(judged)
 
 
 def _add_push_model(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +287,12 @@ VERBS = (
         add_options=_add_study,
         report=_report_study,
         interrupted=_say_how_to_go_on,
+    ),
+    Verb(
+        "adapt",
+        "Adapt a retriever to documents without judgments (docs/adapt.md).",
+        example="tasb adapt --corpus documents --output adapted --student tasb:minilm --teacher cat",
+        add_options=_add_adapt,
     ),
     Verb(
         "push-model",

@@ -1,8 +1,9 @@
-"""Queries and qrels for a corpus that has none: documents' titles, or their leading sentences."""
+"""Queries and qrels for a corpus that has none: documents' titles, their leading sentences, or predicted queries."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from array import array
 from contextlib import ExitStack
@@ -15,17 +16,21 @@ import numpy as np
 
 from pyserini_tasb.data.false_negatives import WORD_CHARACTER, text_digest
 from pyserini_tasb.errors import Argument, TasbError, argument
+from pyserini_tasb.expansion.predictions import Form, form_of_predictions, read_separate
 from pyserini_tasb.formats.collections import Document, documents_of, open_collection
 from pyserini_tasb.formats.fields import Fields
+from pyserini_tasb.formats.lines import visible_files
+from pyserini_tasb.formats.named import as_topics
 from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.results import FileResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.formats.collections import Collection
+    from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.results import StrPath
 
 
@@ -43,19 +48,26 @@ FAULTS = {
     "too_short": ("too short ({})", argument("min_words")),
     "nothing_left": ("whose query is all their text", None),
     "shared": ("whose query other documents share", None),
+    "excluded": ("whose query is excluded ({})", argument("exclude")),
     "beyond_limit": ("beyond {}", argument("limit")),
 }
 
 
 @dataclass
 class PseudoQueryCounts:
-    """Counts of what became of the documents."""
+    """Counts of what became of the documents; with predicted queries, of what became of those.
+
+    Attributes:
+        predicted: the number of predicted queries; 0 without predictions.
+    """
 
     documents: int = 0
+    predicted: int = 0
     without_source: int = 0
     too_short: int = 0
     nothing_left: int = 0
     shared: int = 0
+    excluded: int = 0
     beyond_limit: int = 0
     queries: int = 0
 
@@ -85,8 +97,9 @@ class PseudoQueries(FileResult):
     def worded(self, mention: Callable[[Argument], str]) -> str:
         """The summary, with each argument as `mention` writes it."""
         left_out = _left_out(self.counts, mention)
+        predicted = f", {self.counts.predicted} predicted queries" if self.counts.predicted else ""
         lines = [
-            f"{self.counts.documents} documents" + (f"; left out: {left_out}" if left_out else ""),
+            f"{self.counts.documents} documents{predicted}" + (f"; left out: {left_out}" if left_out else ""),
             f"{self.counts.queries} pseudo-queries in {self.topics}, their documents in {self.qrels}",
         ]
         if self.corpus:
@@ -101,16 +114,19 @@ def pseudo_queries(
     docid_field: str | None = None,
     output: StrPath,
     source: Source = "auto",
+    predictions: StrPath | Sequence[StrPath] | None = None,
     min_words: int = 3,
     max_words: int = 25,
     limit: int | None = None,
+    exclude: AnyTopics | None = None,
     seed: int = 0,
     write_collection: bool = False,
     overwrite: bool = False,
 ) -> PseudoQueries:
     """Make training queries from the documents of a corpus. Each query is relevant to its document.
 
-    A query that several documents share is left out. So is a query that is the whole text of its document.
+    A query that several documents share is left out. So is a query that is the whole text of its document. Letter case
+    and white space do not count.
 
     Args:
         corpus: TSV or JSONL.
@@ -120,22 +136,38 @@ def pseudo_queries(
         output: a new folder for `queries.tsv` and `qrels.txt`.
         source: the text that becomes a query: `title`; `sentence`, as many of the first sentences as have `min_words`
             words together; or `auto`, the title if it has `min_words` words, and sentences if not.
+        predictions: queries that a model predicted for the documents, instead of `source`: the folder that `expand`
+            writes with `queries_only`, or files of JSONL, a line for each document in the order of the corpus. A
+            document can have several queries, and keeps all of its words.
         min_words: the fewest words of a query. Shorter queries are left out.
         max_words: the most words of a query. Longer queries are cut.
         limit: the number of queries to keep, drawn uniformly; by default all.
+        exclude: queries that are not made, such as those that judge the trained model.
         seed: the random seed of `limit`.
         write_collection: also write the corpus, each document without the words that became its query.
         overwrite: replace pseudo-queries at `output`, once the new ones are complete.
 
     Raises:
-        TasbError: the corpus does not exist, is faulty, or gives no query; or the output exists.
+        TasbError: the corpus does not exist, is faulty, or gives no query; the predictions are of another one; or the
+            output exists.
     """
     rules = _rules(source, min_words, max_words, limit, seed)
-    path, folder = Path(corpus), Path(output)
-    require_new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES)
+    path, folder, inputs = Path(corpus), Path(output), [corpus, predictions, exclude]
+    require_new_folder(folder, overwrite=overwrite, inputs=inputs, made=FILES)
+    if predictions is not None and source != "auto":
+        raise TasbError(
+            expected=f"{argument('source')} or {argument('predictions')}",
+            found="both",
+            do="leave out one of them: queries are made of the documents, or were predicted",
+        )
     collection = open_collection(path, Fields.named(fields, docid_field))
+    files = None if predictions is None else _prediction_files(predictions)
+    excluded = set() if exclude is None else set(map(text_digest, as_topics(exclude).values()))
     counts = PseudoQueryCounts()
-    chosen = choose_documents(_shown(collection, "reading the corpus"), rules, counts)
+    made = _queries_made(_shown(collection, "reading the corpus"), rules, files)
+    if files is not None:
+        made = _counted(made, counts)
+    chosen = choose_queries(((document.docid, of_it) for document, of_it in made), rules, counts, excluded)
     if not counts.queries:
         raise TasbError(
             where=str(path),
@@ -143,8 +175,9 @@ def pseudo_queries(
             found=f"none of {counts.documents}: {_left_out(counts, format)}",
             do=f"use another {argument('source')}, or a lower {argument('min_words')}",
         )
-    with new_folder(folder, overwrite=overwrite, inputs=corpus, made=FILES) as beside:
-        _write(beside, collection, chosen, rules, write_collection=write_collection)
+    with new_folder(folder, overwrite=overwrite, inputs=inputs, made=FILES) as beside:
+        made = _queries_made(_shown(collection, "writing the queries"), rules, files)
+        _write(beside, made, chosen, rules, predicted=files is not None, write_collection=write_collection)
     written = (folder / COLLECTION).parent if write_collection else None
     return PseudoQueries(folder, folder / QUERIES, folder / QRELS, written, counts)
 
@@ -163,8 +196,71 @@ def _shown(corpus: Collection, doing: str) -> Iterator[Document]:
     yield from tqdm(documents_of(corpus), desc=doing, unit=" documents", mininterval=1.0)
 
 
+def _prediction_files(predictions: StrPath | Sequence[StrPath]) -> list[Path]:
+    given = [predictions] if isinstance(predictions, str | os.PathLike) else predictions
+    files = [file for path in map(Path, given) for file in (visible_files(path) if path.is_dir() else [path])]
+    for file in files:
+        if (form := form_of_predictions(file)) is not Form.JSONL:
+            raise TasbError(
+                where=str(file),
+                expected='JSONL, {"id": …, "predicted_queries": [query, …]}, which has the queries apart',
+                found=f"predictions in the form {form.value}",
+                do=f"predict with `tasb expand --model MODEL {argument('queries_only', True)}`",
+            )
+    if not files:
+        raise TasbError(
+            where=str(given[0]) if given else None,
+            expected="files of predicted queries",
+            found="an empty folder" if given else "none",
+            do=f"predict with `tasb expand --model MODEL {argument('queries_only', True)}`",
+        )
+    return files
+
+
+def _queries_made(
+    documents: Iterable[Document], rules: PseudoQueryRules, predictions: Sequence[Path] | None
+) -> Iterator[tuple[Document, Sequence[PseudoQuery | Fault]]]:
+    """Each document with its queries, or with why it has none.
+
+    Raises:
+        TasbError: the predictions are of other documents.
+    """
+    if predictions is None:
+        for document in documents:
+            yield document, [pseudo_query(document, rules)]
+        return
+    predicted = read_separate(predictions)
+    for document in documents:
+        place, docid, queries = next(predicted, (str(predictions[-1]), None, []))
+        if docid != document.docid:
+            raise _other_predictions(place, f"predictions for {document.docid} next", f"{docid or 'the end'}")
+        yield document, predicted_queries(document, queries, rules)
+    if more := next(predicted, None):
+        raise _other_predictions(more[0], "the end, after the last document", f"predictions for {more[1]}")
+
+
+def _other_predictions(place: str, expected: str, found: str) -> TasbError:
+    return TasbError(
+        where=place, expected=expected, found=found, do="give the predictions of this corpus, in its order"
+    )
+
+
+def _counted(
+    made: Iterable[tuple[Document, Sequence[PseudoQuery | Fault]]], counts: PseudoQueryCounts
+) -> Iterator[tuple[Document, Sequence[PseudoQuery | Fault]]]:
+    for document, queries in made:
+        counts.predicted += len(queries)
+        yield document, queries
+
+
 def _write(
-    folder: Path, corpus: Collection, chosen: NDArray[np.bool_], rules: PseudoQueryRules, *, write_collection: bool
+    folder: Path,
+    made: Iterable[tuple[Document, Sequence[PseudoQuery | Fault]]],
+    chosen: NDArray[np.bool_],
+    rules: PseudoQueryRules,
+    *,
+    predicted: bool,
+    write_collection: bool,
 ) -> None:
     with ExitStack() as opened:
 
@@ -178,15 +274,16 @@ def _write(
         passages = None
         if write_collection:
             passages = opened.enter_context(create(COLLECTION).open("w", encoding="utf-8", newline="\n"))
-        for number, document in enumerate(_shown(corpus, "writing the corpus")):
-            query = pseudo_query(document, rules)
-            if chosen[number] and isinstance(query, PseudoQuery):
-                qid = QID_PREFIX + document.docid
-                queries.write(f"{qid}\t{query.text}\n")
-                qrels.write(f"{qid} 0 {document.docid} 1\n")
+        marks = iter(chosen.tolist())
+        for document, of_it in made:
+            for number, query in enumerate(of_it, 1):
+                if next(marks) and isinstance(query, PseudoQuery):
+                    qid = QID_PREFIX + document.docid + (f"-{number}" if predicted else "")
+                    queries.write(f"{qid}\t{query.text}\n")
+                    qrels.write(f"{qid} 0 {document.docid} 1\n")
             if passages is not None:
-                passage = {"id": document.docid, "contents": without_query(document, rules)}
-                passages.write(json.dumps(passage, ensure_ascii=False) + "\n")
+                text = whole_text(document) if predicted else without_query(document, rules)
+                passages.write(json.dumps({"id": document.docid, "contents": text}, ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True)
@@ -252,7 +349,29 @@ def pseudo_query(document: Document, rules: PseudoQueryRules) -> PseudoQuery | F
 
 def without_query(document: Document, rules: PseudoQueryRules) -> str:
     """The passage without the words that its query is made of, or would be; all of it where nothing would be left."""
-    return _split(document, rules)[1] or f"{document.title} {document.text}".strip()
+    return _split(document, rules)[1] or whole_text(document)
+
+
+def whole_text(document: Document) -> str:
+    """Title and text of a document."""
+    return f"{document.title} {document.text}".strip()
+
+
+def predicted_queries(
+    document: Document, texts: Sequence[str], rules: PseudoQueryRules
+) -> Sequence[PseudoQuery | Fault]:
+    """The queries that were predicted for one document, each once, or why one is none; at least one of both."""
+    words = (" ".join(first_words(text, rules.max_words).split()) for text in texts)
+    distinct = {text_digest(text): text for text in words if text}
+    itself = text_digest(whole_text(document))
+    return [
+        "too_short"
+        if word_count(text) < rules.min_words
+        else "nothing_left"
+        if digest == itself
+        else PseudoQuery(text, whole_text(document))
+        for digest, text in distinct.items()
+    ] or ["without_source"]
 
 
 def _split(document: Document, rules: PseudoQueryRules) -> tuple[str, str]:
@@ -296,27 +415,41 @@ def leading_sentences(text: str, min_words: int) -> str:
     return text
 
 
-def choose_documents(
-    documents: Iterable[Document], rules: PseudoQueryRules, counts: PseudoQueryCounts
+def choose_queries(
+    made: Iterable[tuple[str, Sequence[PseudoQuery | Fault]]],
+    rules: PseudoQueryRules,
+    counts: PseudoQueryCounts,
+    excluded: Container[int] = (),
 ) -> NDArray[np.bool_]:
-    """[documents] True where a document gets its pseudo-query; 16 bytes of memory for each document.
+    """[queries and faults] True where a query is kept; 16 bytes of memory for each, and 8 for each document.
 
     If several documents have the same query, apart from white space and letter case, all of them are left out, because
-    the query has no single answer. The draw for `limit` depends only on seed and docid.
+    the query has no single answer. The draw for `limit` depends only on seed, docid and the query's number.
+
+    Args:
+        made: docid, and the queries of that document or why it has none.
+        rules: the rules, with `limit` and its seed.
+        counts: are filled.
+        excluded: the digests of texts that are no queries.
 
     Raises:
         TasbError: a docid is there twice.
     """
-    queries, lots = array("Q"), array("Q")
-    for document in documents:
+    queries, lots, documents = array("Q"), array("Q"), array("Q")
+    for docid, of_document in made:
         counts.documents += 1
-        query = pseudo_query(document, rules)
-        if isinstance(query, str):
-            setattr(counts, query, getattr(counts, query) + 1)
-        queries.append(0 if isinstance(query, str) else text_digest(query.text))
-        lots.append(_lot(rules.seed, document.docid))
+        documents.append(_lot(rules.seed, docid))
+        for number, query in enumerate(of_document):
+            digest = 0 if isinstance(query, str) else text_digest(query.text)
+            if digest in excluded:
+                counts.excluded += 1
+                digest = 0
+            elif isinstance(query, str):
+                setattr(counts, query, getattr(counts, query) + 1)
+            queries.append(digest)
+            lots.append(_lot(rules.seed, f"{docid} {number}") if number else documents[-1])
     digests, order = np.frombuffer(queries, np.uint64), np.frombuffer(lots, np.uint64)
-    _require_distinct(order)
+    _require_distinct(np.frombuffer(documents, np.uint64))
     _, of_distinct, times = np.unique(digests, return_inverse=True, return_counts=True)
     made = digests != 0
     alone = made & (times[of_distinct] == 1)

@@ -185,6 +185,24 @@ def find_java(system_folders: Iterable[str] = SYSTEM_FOLDERS) -> Java | None:
     return next((java for java in candidates(system_folders) if java.suitable), None)
 
 
+def required_java() -> Java:
+    """The first of `candidates` that Pyserini can run on.
+
+    Raises:
+        TasbError: there is none; says what was found, and how to install one.
+    """
+    from pyserini_tasb.errors import TasbError
+
+    java = find_java()
+    if java is None:
+        raise TasbError(
+            expected="a Java 21 or newer that can run Pyserini",
+            found="; ".join(f"{java} {java.shortfall}" for java in candidates()) or "no Java",
+            do=install_advice(),
+        )
+    return java
+
+
 def pyserini_java() -> Java:
     """The Java that pyjnius, and so Pyserini, would start: asked of pyjnius itself, which starts nothing yet.
 

@@ -49,6 +49,7 @@ def expand(
     seed: int | None = None,
     device: str | None = None,
     allow_bin: bool = False,
+    queries_only: bool = False,
     overwrite: bool = False,
 ) -> ExpandedCorpus:
     """Add predicted queries to the passages of a corpus: published queries, or those of a model.
@@ -71,6 +72,7 @@ def expand(
         seed: the random seed, with `model`; by default 0. On one machine, the same seed gives the same queries.
         device: the device, with `model`: `cpu`, `cuda:0`, …; by default a GPU, or else the CPU.
         allow_bin: true to accept weights in `pytorch_model.bin`, a pickle file, with `model`. Its code is not run.
+        queries_only: write only the queries, with `model`: JSONL that `predictions` and `tasb.pseudo_queries` read.
         overwrite: replace expanded passages at `output`, once the new ones are complete.
 
     Returns:
@@ -93,13 +95,20 @@ def expand(
         )
     named = Fields.named(fields, docid_field)
     if model is None:
-        given = {"samples": samples, "top_k": top_k, "seed": seed, "device": device, "allow_bin": allow_bin or None}
+        given = {
+            "samples": samples,
+            "top_k": top_k,
+            "seed": seed,
+            "device": device,
+            "allow_bin": allow_bin or None,
+            "queries_only": queries_only or None,
+        }
         _require_none([name for name, value in given.items() if value is not None])
         files = [predictions] if isinstance(predictions, str | PathLike) else predictions or []
         paths = [Path(path) for path in files]
         size = shard_size or SHARD_SIZE
         counts = expand_with_predictions(fspath(corpus), paths, folder, size, named, overwrite=overwrite)
-        return ExpandedCorpus(folder, counts.passages, counts)
+        return ExpandedCorpus(folder, counts.passages, counts, queries_only=False)
     chosen = {"samples": samples, "top_k": top_k, "seed": seed}
     expansion = Expansion(
         fspath(corpus),
@@ -109,13 +118,14 @@ def expand(
         device=device,
         allow_bin=allow_bin,
         fields=named,
+        queries_only=queries_only,
     )
     with StopRequest() as stop:
         written = from_model.expand_with_model(expansion, folder, stop, overwrite=overwrite)
     if written is None:
         LOG.info("%s: interrupted; the same command continues where it stopped", output)
         raise stop.interruption()
-    return ExpandedCorpus(folder, written.passages, written)
+    return ExpandedCorpus(folder, written.passages, written, queries_only=queries_only)
 
 
 @dataclass(frozen=True)
@@ -125,14 +135,21 @@ class ExpandedCorpus(FileResult):
     Attributes:
         passages: the number of passages.
         queries: the numbers of queries that the passages got.
+        queries_only: true if the folder has the queries without the passages.
     """
 
     passages: int
     queries: QueryCounts
+    queries_only: bool
 
     @property
     def summary(self) -> str:
-        """The numbers of passages and of queries, and the command that indexes them."""
+        """The numbers of passages and of queries, and the command that takes them."""
+        if self.queries_only:
+            return (
+                f"{self.path}: predicted queries of {self.passages:,} passages: {self.queries}. To train with them:\n"
+                f"    tasb pseudo-queries --corpus CORPUS --predictions {self.path} --output QUERIES"
+            )
         return (
             f"{self.path}: {self.passages:,} passages with predicted queries: {self.queries}. To index them:\n"
             f"    python -m pyserini.index.lucene --collection JsonCollection --input {self.path} --index INDEX \\\n"

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from pyserini_tasb.encoding.plan import UnitDigest, kept_plan, plan_corpus
 from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument
-from pyserini_tasb.expansion.shards import QueryCounts, shard_path, work_folder, write_shard
+from pyserini_tasb.expansion.shards import QueryCounts, shard_path, work_folder, write_queries, write_shard
 from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.checkpoints import find_checkpoint, folder_digest
@@ -58,6 +58,7 @@ class Expansion:
         device: `cpu`, `cuda:0`, …; None is a GPU if there is one.
         allow_bin: accept weights in `pytorch_model.bin`.
         fields: the fields of a passage's docid and text.
+        queries_only: write the queries by themselves, without the passages.
     """
 
     corpus: str
@@ -67,6 +68,7 @@ class Expansion:
     device: str | None = None
     allow_bin: bool = False
     fields: Fields = Fields()  # noqa: RUF009 - immutable
+    queries_only: bool = False
 
 
 def expand_with_model(
@@ -93,11 +95,12 @@ def expand_with_model(
             plan = plan_corpus(corpus, expansion.shard_size, expansion.corpus)
             plan.write(work.plan)
         about = {"collection": plan.fingerprint, "model": folder_digest(folder), "shard_size": expansion.shard_size}
-        work.require_about(about | asdict(expansion.sampling))
+        work.require_about(about | asdict(expansion.sampling) | {"queries_only": expansion.queries_only})
         missing = work.missing(len(plan.marks))
         if missing:
             generator = QueryGenerator(folder, expansion.sampling, expansion.device, allow_bin=expansion.allow_bin)
-            _expand(_parts(corpus, plan, missing), plan, generator, work, stop)
+            parts = _parts(corpus, plan, missing)
+            _expand(parts, plan, generator, work, stop, queries_only=expansion.queries_only)
         if stop.made and work.missing(len(plan.marks)):
             return None
         work.publish()
@@ -112,18 +115,24 @@ def _expand(
     generator: QueryGenerator,
     work: WorkFolder,
     stop: StopRequest,
+    *,
+    queries_only: bool,
 ) -> None:
     done = plan.records - sum(_passages(plan, number) for number in work.missing(len(plan.marks)))
     with tqdm(total=plan.records, initial=done, desc="predicting queries", unit=" passages") as progress:
         for number, passages in parts:
-            queries = [""] * len(passages)
+            queries: list[list[str]] = [[] for _ in passages]
             for position, of_passage in generator.sampled([text for _, text in passages], number):
                 if stop.made:
                     return
-                queries[position] = " ".join(" ".join(of_passage).split())
+                queries[position] = [" ".join(query.split()) for query in of_passage]
                 progress.update()
-            expanded = ((docid, text, of_text) for (docid, text), of_text in zip(passages, queries, strict=True))
-            write_shard(shard_path(work.passages, number), expanded)
+            path, expanded = shard_path(work.passages, number), zip(passages, queries, strict=True)
+            if queries_only:
+                write_queries(path, ((docid, of_text) for (docid, _), of_text in expanded))
+            else:
+                joined = ((docid, text, " ".join(filter(None, of_text))) for (docid, text), of_text in expanded)
+                write_shard(path, joined)
 
 
 def _passages(plan: CorpusPlan, number: int) -> int:

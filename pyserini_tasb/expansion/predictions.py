@@ -127,6 +127,16 @@ def _split(line: str) -> tuple[str, str]:
 
 
 def _read_jsonl(paths: Sequence[Path]) -> Iterator[Prediction]:
+    for place, docid, queries in read_separate(paths):
+        yield Prediction(place, docid, _joined(queries), len(queries))
+
+
+def read_separate(paths: Sequence[Path]) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Place, docid and predicted queries of each passage, of files of JSONL one after the other.
+
+    Raises:
+        TasbError: a file cannot be read; once all of it is read, faulty lines, all named.
+    """
     for path in paths:
         faults = LineFaults(path, expected=f'{{"id": …, "{QUERIES}": [query, …]}}')
         number = 0
@@ -139,7 +149,7 @@ def _read_jsonl(paths: Sequence[Path]) -> Iterator[Prediction]:
                     docid, queries = _parse(line)
                 except ValueError as error:
                     faults.add(number, str(error))
-                yield Prediction(f"{path}:{number}", docid, _joined(queries), len(queries))
+                yield f"{path}:{number}", docid, queries
         faults.finish(records=number)
 
 

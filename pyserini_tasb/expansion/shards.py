@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from pyserini_tasb.artifacts import locked_folder, read_sidecar, whole_text_file, write_whole
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.expansion.predictions import QUERIES
 from pyserini_tasb.outputs import replace_folder, require_new_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -45,6 +46,21 @@ def write_shard(path: Path, passages: Iterable[tuple[str, str, str]]) -> int:
             out.write(json.dumps({"id": docid, "contents": contents}, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def write_queries(path: Path, predicted: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Write a file of predicted queries by themselves, in the form in which docTTTTTquery's authors publish them.
+
+    Args:
+        path: the file, which is there once all of it is on disk.
+        predicted: docid and queries.
+
+    Raises:
+        TasbError: it cannot be written.
+    """
+    with whole_text_file(path) as out:
+        for docid, queries in predicted:
+            out.write(json.dumps({"id": docid, QUERIES: list(queries)}, ensure_ascii=False) + "\n")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyserini_tasb
-from pyserini_tasb.artifacts import file_state, installed_versions, locked_folder, write_whole
+from pyserini_tasb.artifacts import file_state, installed_versions, locked_folder, read_sidecar, write_whole
 from pyserini_tasb.commands import run_command, without_controls
 from pyserini_tasb.errors import FailedError, argument, os_errors_explained
 from pyserini_tasb.outputs import require_folder
@@ -49,6 +49,8 @@ class Step:
         stdout: one more output: gets the command's standard output, which else goes to the log.
         shown: whether new output is shown on the screen at once.
         like: an earlier step, and how many times as long as that one this takes: for an estimate beforehand.
+        continues: its command goes on with the outputs that an interruption left. They are removed only if the command
+            or its inputs are not the same any more.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Step:
     stdout: str | None = None
     shown: bool = False
     like: tuple[str, float] | None = None
+    continues: bool = False
 
     @property
     def command(self) -> str:
@@ -146,13 +149,16 @@ class Pipeline:
         """
         stamp_file = self.folder / STAMPS / f"{step.name}.json"
         stamp_file.unlink(missing_ok=True)
+        begun = self.folder / STAMPS / f"{step.name}.begun.json"
+        begins = {"command": step.command, "files": self._states(step.inputs)} if step.continues else {}
+        goes_on = step.continues and read_sidecar(begun) == begins
         for product in step.products:
             path = self.folder / product
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            if not goes_on:
+                _remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
+        if step.continues:
+            write_whole(begun, json.dumps(begins, indent=1))
         log = self.log_path(step)
         start = time.monotonic()
         status = run_command(
@@ -172,6 +178,7 @@ class Pipeline:
             raise StepFailedError(f"step {step.name} {reason}; the end of {log}:\n{_last_lines(log)}")
         stamp = {**self._conditions(step), "seconds": seconds}
         write_whole(stamp_file, json.dumps(stamp, indent=1))
+        begun.unlink(missing_ok=True)
         return seconds
 
     def finished(self, step: Step) -> float | None:
@@ -184,13 +191,22 @@ class Pipeline:
         return float(stamp["seconds"]) if {**stamp, **now} == stamp else None
 
     def _conditions(self, step: Step) -> dict[str, Any]:
-        paths = (*step.inputs, *step.products)
         return {
             "command": step.command,
             "versions": self._versions,
             "code": own_code(),
-            "files": {path: file_state(self.folder / path) for path in paths},
+            "files": self._states((*step.inputs, *step.products)),
         }
+
+    def _states(self, paths: Sequence[str]) -> dict[str, str]:
+        return {path: file_state(self.folder / path) for path in paths}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 SHORT = 10  # seconds that nobody need be told of beforehand

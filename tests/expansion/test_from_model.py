@@ -10,7 +10,9 @@ import time
 
 import pytest
 
+from pyserini_tasb.data.pseudo_queries import first_words
 from pyserini_tasb.expansion import from_model
+from pyserini_tasb.formats.topics import read_topics
 from pyserini_tasb.workers import StopRequest
 from tests.command_line import tasb, tasb_argv
 from tests.conftest import TINY, TINY_MODEL
@@ -210,3 +212,31 @@ def test_models_that_are_none(corpus, t5, tmp_path, capsys):
     torch.save(weights, pickled / "pytorch_model.bin")
     assert expand(corpus, pickled, tmp_path / "again", *options, "--allow-bin") == 2
     assert "would be random numbers" in capsys.readouterr().err
+
+
+def test_queries_by_themselves_make_the_same_expanded_passages_and_training_queries(corpus, t5, expanded, tmp_path):
+    assert expand(corpus, t5, tmp_path / "queries", *OPTIONS, "--queries-only") == 0
+    lines = [line for path in sorted((tmp_path / "queries").iterdir()) for line in path.read_text().splitlines()]
+    assert {len(record["predicted_queries"]) for record in map(json.loads, lines)} == {3}
+    predictions = sorted((tmp_path / "queries").iterdir())
+    options = ["--predictions", *predictions, "--shard-size", 8, "--output", tmp_path / "again"]
+    assert tasb("expand", "--corpus", corpus, *options) == 0
+    assert passages(tmp_path / "again") == passages(expanded)
+    pseudo = ["pseudo-queries", "--corpus", corpus, "--min-words", 1, "--predictions", tmp_path / "queries"]
+    assert tasb(*pseudo, "--output", tmp_path / "pseudo") == 0
+    made = read_topics(tmp_path / "pseudo" / "queries.tsv")
+    predicted = {
+        f"pseudo-{record['id']}-{number}": first_words(" ".join(query.split()), 25)
+        for record in map(json.loads, lines)
+        for number, query in enumerate(record["predicted_queries"], 1)
+    }
+    assert made.keys() <= predicted.keys()
+    assert {qid: predicted[qid] for qid in made} == made
+    assert len(made) > PASSAGES
+
+
+def test_queries_by_themselves_need_a_model(corpus, tmp_path, capsys):
+    assert (
+        tasb("expand", "--corpus", corpus, "--predictions", corpus, "--queries-only", "--output", tmp_path / "o") == 2
+    )
+    assert "--predictions and --queries-only" in capsys.readouterr().err

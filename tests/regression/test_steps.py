@@ -140,6 +140,32 @@ def test_a_failure_shows_the_end_of_the_log_and_leaves_no_stamp(folder):
     assert counts(folder) == {"first": 1, "failing": 2}
 
 
+def test_a_step_that_continues_finds_what_it_left(folder):
+    # Each run adds a letter; three are enough.
+    code = """
+        import os, sys
+        os.makedirs('made', exist_ok=True)
+        open('made/letters', 'a').write(open('first.txt').read())
+        sys.exit(os.path.getsize('made/letters') < 3)
+    """
+    continuing = python("continuing", code, inputs=("first.txt",), outputs=("made",), continues=True)
+    folder.mkdir()
+    (folder / ".tasb-steps").mkdir()
+    (folder / "first.txt").write_text("x")
+    for _ in range(2):
+        with pytest.raises(StepFailedError):
+            run(folder, continuing)
+    run(folder, continuing)
+    assert (folder / "made" / "letters").read_text() == "xxx"
+    run(folder, continuing)
+    assert counts(folder) == {"continuing": 3}
+    # Of another input, what is there is of no use.
+    (folder / "first.txt").write_text("y")
+    with pytest.raises(StepFailedError):
+        run(folder, continuing)
+    assert (folder / "made" / "letters").read_text() == "y"
+
+
 def test_success_without_the_output_is_a_failure(folder):
     with pytest.raises(StepFailedError, match="did not make made/a"):
         run(folder, python("first", "", outputs=("made/a",)))

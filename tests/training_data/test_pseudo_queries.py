@@ -12,7 +12,7 @@ from pyserini_tasb.data.pseudo_queries import (
     PseudoQuery,
     PseudoQueryCounts,
     PseudoQueryRules,
-    choose_documents,
+    choose_queries,
     first_words,
     leading_sentences,
     pseudo_query,
@@ -27,7 +27,8 @@ from tests.conftest import TINY
 
 def chosen(documents, **rules):
     counts = PseudoQueryCounts()
-    return choose_documents(documents, PseudoQueryRules(**rules), counts), counts
+    made = ((document.docid, [pseudo_query(document, PseudoQueryRules(**rules))]) for document in documents)
+    return choose_queries(made, PseudoQueryRules(**rules), counts), counts
 
 
 def test_titles_of_the_tiny_collection(collection, tmp_path):
@@ -141,6 +142,101 @@ def test_words():
     assert first_words("a, b. c", 2) == "a, b."
     assert first_words("a b", 5) == "a b"
     assert leading_sentences("no end", 1) == "no end"
+
+
+def test_queries_that_judge_the_model_are_not_made(tmp_path):
+    titles = {"1": "The theory of graphs", "2": "the  THEORY of sets", "3": "Compilers for every language"}
+    (tmp_path / "docs.jsonl").write_text(
+        "".join(json.dumps({"id": id_, "title": title, "text": f"text {id_}"}) + "\n" for id_, title in titles.items())
+    )
+    made = pseudo_queries(
+        tmp_path / "docs.jsonl", output=tmp_path / "pseudo", exclude={"a": "The theory of sets", "b": "compilers"}
+    )
+    assert list(read_topics(made.topics)) == ["pseudo-1", "pseudo-3"]
+    assert made.counts.excluded == 1
+    assert "1 whose query is excluded (exclude=)" in made.summary
+
+
+PREDICTED = {
+    "1": ["what is a graph", "what is a  graph", "too short", "graphs and trees today"],
+    "2": ["What is a graph", "compilers for every language", "The whole text of it"],
+    "3": [],
+}
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """A corpus, and what a model predicted for it."""
+    documents = {"1": ("Graphs", "are old."), "2": ("The whole", "text of it"), "3": ("Nothing", "to ask.")}
+    (tmp_path / "docs.jsonl").write_text(
+        "".join(json.dumps({"id": id_, "title": t, "text": text}) + "\n" for id_, (t, text) in documents.items())
+    )
+    (tmp_path / "predicted").mkdir()
+    lines = [json.dumps({"id": id_, "predicted_queries": queries}) + "\n" for id_, queries in PREDICTED.items()]
+    (tmp_path / "predicted" / "000000.jsonl").write_text("".join(lines[:2]))
+    (tmp_path / "predicted" / "000001.jsonl").write_text(lines[2])
+    return tmp_path
+
+
+def test_predicted_queries(predicted):
+    made = pseudo_queries(
+        predicted / "docs.jsonl",
+        output=predicted / "pseudo",
+        predictions=predicted / "predicted",
+        write_collection=True,
+    )
+    # Each once; not what two documents share, and not what says all of its document.
+    assert read_topics(made.topics) == {"pseudo-1-3": "graphs and trees today", "pseudo-2-2": PREDICTED["2"][1]}
+    assert read_qrels(made.qrels) == {"pseudo-1-3": {"1": 1}, "pseudo-2-2": {"2": 1}}
+    counts = made.counts
+    assert (counts.predicted, counts.too_short, counts.shared, counts.nothing_left, counts.without_source) == (
+        7,
+        1,
+        2,
+        1,
+        1,
+    )
+    # No document loses the words of its queries.
+    lines = (made.corpus / "documents.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["contents"] == "Graphs are old."
+
+
+def test_a_limit_of_predicted_queries_is_drawn_among_all_of_them(predicted):
+    drawn = set()
+    for seed in range(12):
+        made = pseudo_queries(
+            predicted / "docs.jsonl",
+            output=predicted / f"{seed}",
+            predictions=predicted / "predicted",
+            limit=1,
+            seed=seed,
+        )
+        drawn |= set(read_topics(made.topics))
+    assert drawn == {"pseudo-1-3", "pseudo-2-2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda file: file.write_text(file.read_text().replace('"3"', '"4"')), "predictions for 3 next\n.*4"),
+        (lambda file: file.unlink(), "predictions for 3 next\n.*the end"),
+        (lambda file: file.write_text(file.read_text() * 2), "the end, after the last document\n.*predictions for 3"),
+        (lambda file: file.write_text("what is a graph\n"), "JSONL, .*\n.*the form text"),
+        (lambda file: [each.unlink() for each in file.parent.iterdir()], "an empty folder"),
+    ],
+)
+def test_predictions_of_another_corpus(predicted, change, error):
+    change(predicted / "predicted" / "000001.jsonl")
+    with pytest.raises(TasbError, match=error):
+        pseudo_queries(predicted / "docs.jsonl", output=predicted / "pseudo", predictions=predicted / "predicted")
+    assert not (predicted / "pseudo").exists()
+
+
+def test_predictions_and_a_source_do_not_go_together(predicted):
+    with pytest.raises(TasbError, match="source= or predictions="):
+        pseudo_queries(
+            predicted / "docs.jsonl", output=predicted / "p", predictions=predicted / "predicted", source="title"
+        )
 
 
 def test_titles_of_every_form(tmp_path):

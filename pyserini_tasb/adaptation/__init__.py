@@ -1,0 +1,1 @@
+"""Adaptation of a retriever to a domain that has documents only."""
