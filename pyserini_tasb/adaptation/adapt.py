@@ -246,7 +246,7 @@ class Adaptation(FileResult):
 
     @property
     def summary(self) -> str:
-        """What was trained on, the comparison, the encoder's name and the seconds."""
+        """The numbers of documents and queries, the comparison, the encoder's name and the seconds."""
         trained = f"{self.documents:,} documents, {self.queries:,} training queries, {self.pairs:,} pairs"
         seconds = ", ".join(f"{name} {value:.0f}" for name, value in self.seconds.items())
         measured = f"\n{self.judged:,} judged queries, 0 of them among the training queries\n\n{self.comparison!r}\n"

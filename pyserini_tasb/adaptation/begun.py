@@ -1,4 +1,4 @@
-"""What a folder was begun with: another call goes on only with the same."""
+"""The options and inputs that a folder was begun with: another call goes on only with the same."""
 
 from __future__ import annotations
 

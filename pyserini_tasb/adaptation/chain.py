@@ -25,9 +25,9 @@ def steps(choices: Choices, documents: int, judged: int) -> tuple[Step, ...]:
     """The commands, in order.
 
     Args:
-        choices: what they do.
-        documents: how many there are.
-        judged: the number of judged queries; without any, nothing is measured.
+        choices: everything that decides what they do.
+        documents: the number of documents.
+        judged: the number of judged queries; 0 if nothing is measured.
     """
     return tuple(_Steps(choices, documents, judged).all())
 

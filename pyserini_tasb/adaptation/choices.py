@@ -1,4 +1,4 @@
-"""What is chosen for an adaptation: its models, its numbers, and the configuration of its training."""
+"""The choices of an adaptation: its models, its numbers, and the configuration of its training."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Model:
     Args:
         name: an encoder, or the folder or hub id of a cross-encoder or ColBERT, as verbs take it.
         card: its encoder card.
-        kind: what it is.
-        size: bytes of weights, for estimates.
+        kind: its kind.
+        size: the bytes of its weights, for estimates.
     """
 
     name: str
@@ -75,25 +75,25 @@ class Choices:
 
     Args:
         name: the name of the trained encoder.
-        student: what training starts from.
-        teacher: what scores pairs.
-        in_batch_teacher: what teaches within batches; None if nothing does.
-        source: `title`, `sentence` or `auto`.
+        student: the model that training starts from.
+        teacher: the model that scores pairs.
+        in_batch_teacher: the model that teaches within batches; None if none does.
+        source: the part of a document that becomes its query: `title`, `sentence` or `auto`.
         query_model: the model that predicts queries instead; None without one.
-        queries_per_document: predicted ones.
+        queries_per_document: the number of predicted queries of a document.
         queries: the most training queries.
-        mine_with: where negatives are found, `bm25`, `student` or both.
-        negatives: how many of each query from each of them.
+        mine_with: the searches that find negatives: `bm25`, `student` or both.
+        negatives: the number of negatives of a query from each search.
         sampling: the strategy of batches.
-        batch_size: queries of a batch.
-        max_steps: training steps.
+        batch_size: the number of queries in a batch.
+        max_steps: the number of training steps.
         max_length: the most tokens of a passage.
-        allow_reversed: go on with a teacher that contradicts the queries' own documents.
-        allow_bin: accept pickled weights.
-        seed: of everything that is drawn.
-        precision: of vectors; None for that of each card.
-        device: None for a GPU, or else the CPU.
-        trust: packages whose code model folders may name.
+        allow_reversed: true to go on if the teacher contradicts the queries' own documents.
+        allow_bin: true to accept pickled weights.
+        seed: the seed of everything that is drawn.
+        precision: the number format in which vectors are computed; None for each card's.
+        device: the device; None for a GPU, or else the CPU.
+        trust: the packages whose code model folders may name.
     """
 
     name: str

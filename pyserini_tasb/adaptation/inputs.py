@@ -1,4 +1,4 @@
-"""What an adaptation is given: the corpus and judged queries, as files that all steps read."""
+"""The inputs of an adaptation, as files that all steps read: the corpus, and judged queries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILE = "documents.jsonl"
 
 
 def digest_of_corpus(corpus: StrPath) -> str:
-    """What tells a corpus from another one: its content, or for more than 64 MiB, its size and latest change.
+    """A digest of a corpus: of its content, or of more than 64 MiB, of its size and latest change.
 
     Raises:
         OSError: it cannot be read.
@@ -82,7 +82,7 @@ class Judged:
 
     @property
     def digest(self) -> str:
-        """Of all of it."""
+        """A digest of all of it."""
         content = json.dumps([self.topics, self.qrels], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()
 
