@@ -149,12 +149,13 @@ class _Steps:
     def _mine(self, source: str) -> Step:
         choices = self._choices
         corpus, student = choices.passages, vectors_of(choices, choices.student, choices.passages)
+        search: tuple[str, ...] = ("--dense-index", f"{student}/faiss", "--encoder", choices.student.name)
+        scored: tuple[str, ...] = ()
+        read = student
         if source == "bm25":
-            index = "indexes/bm25" if corpus == DOCUMENTS else "indexes/bm25-passages"
-            search, read = ("--index", index), index
-        else:
-            search, read = ("--dense-index", f"{student}/faiss", "--encoder", choices.student.name), student
-        inputs, scored = ["queries", corpus.partition("/")[0], read], ()
+            read = "indexes/bm25" if corpus == DOCUMENTS else "indexes/bm25-passages"
+            search = ("--index", read)
+        inputs = ["queries", corpus.partition("/")[0], read]
         if choices.teacher.encodes:
             vectors = vectors_of(choices, choices.teacher, corpus)
             scored = ("--score-with", choices.teacher.name, "--vectors", vectors, *self._allow_reversed())

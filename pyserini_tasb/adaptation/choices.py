@@ -253,7 +253,7 @@ class Models:
         per_document = options["queries_per_document"] if options["query_model"] else None
         queries = expected_queries(documents, per_document, options["queries"])
         given = {name: options[name] for name in options if name in Choices.__dataclass_fields__}
-        computed = {
+        computed: dict[str, Any] = {
             "student": self.student,
             "teacher": self.teacher,
             "in_batch_teacher": self.in_batch_teacher,

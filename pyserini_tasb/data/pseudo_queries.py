@@ -41,11 +41,12 @@ FILES = (QUERIES, QRELS, COLLECTION.as_posix())
 QID_PREFIX = "pseudo-"
 
 Source = Literal["title", "sentence", "auto"]
-Fault = Literal["without_source", "too_short", "nothing_left"]
+Fault = Literal["without_source", "too_short", "repeated", "nothing_left"]
 # Why documents have no pseudo-query, with the argument that decides it.
 FAULTS = {
     "without_source": ("without a title or text", None),
     "too_short": ("too short ({})", argument("min_words")),
+    "repeated": ("repeated for the same document", None),
     "nothing_left": ("whose query is all their text", None),
     "shared": ("whose query other documents share", None),
     "excluded": ("whose query is excluded ({})", argument("exclude")),
@@ -65,6 +66,7 @@ class PseudoQueryCounts:
     predicted: int = 0
     without_source: int = 0
     too_short: int = 0
+    repeated: int = 0
     nothing_left: int = 0
     shared: int = 0
     excluded: int = 0
@@ -249,7 +251,7 @@ def _counted(
     made: Iterable[tuple[Document, Sequence[PseudoQuery | Fault]]], counts: PseudoQueryCounts
 ) -> Iterator[tuple[Document, Sequence[PseudoQuery | Fault]]]:
     for document, queries in made:
-        counts.predicted += len(queries)
+        counts.predicted += sum(query != "without_source" for query in queries)
         yield document, queries
 
 
@@ -360,18 +362,21 @@ def whole_text(document: Document) -> str:
 def predicted_queries(
     document: Document, texts: Sequence[str], rules: PseudoQueryRules
 ) -> Sequence[PseudoQuery | Fault]:
-    """The queries that were predicted for one document, each once, or why one is none; at least one of both."""
-    words = (" ".join(first_words(text, rules.max_words).split()) for text in texts)
-    distinct = {text_digest(text): text for text in words if text}
-    itself = text_digest(whole_text(document))
-    return [
-        "too_short"
-        if word_count(text) < rules.min_words
-        else "nothing_left"
-        if digest == itself
-        else PseudoQuery(text, whole_text(document))
-        for digest, text in distinct.items()
-    ] or ["without_source"]
+    """The queries that were predicted for one document, in their order, and why one is none; at least one of both."""
+    whole = whole_text(document)
+    seen, itself = set[int](), text_digest(whole)
+    made: list[PseudoQuery | Fault] = []
+    for predicted in texts:
+        text = " ".join(first_words(predicted, rules.max_words).split())
+        digest = text_digest(text)
+        if word_count(text) < rules.min_words:
+            made.append("too_short")
+        elif digest in seen:
+            made.append("repeated")
+        else:
+            made.append("nothing_left" if digest == itself else PseudoQuery(text, whole))
+        seen.add(digest)
+    return made or ["without_source"]
 
 
 def _split(document: Document, rules: PseudoQueryRules) -> tuple[str, str]:

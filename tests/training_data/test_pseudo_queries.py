@@ -186,15 +186,10 @@ def test_predicted_queries(predicted):
         write_collection=True,
     )
     # Each once; not what two documents share, and not what says all of its document.
-    assert read_topics(made.topics) == {"pseudo-1-3": "graphs and trees today", "pseudo-2-2": PREDICTED["2"][1]}
-    assert read_qrels(made.qrels) == {"pseudo-1-3": {"1": 1}, "pseudo-2-2": {"2": 1}}
-    counts = made.counts
-    assert (counts.predicted, counts.too_short, counts.shared, counts.nothing_left, counts.without_source) == (
-        7,
-        1,
-        2,
-        1,
-        1,
+    assert read_topics(made.topics) == {"pseudo-1-4": "graphs and trees today", "pseudo-2-2": PREDICTED["2"][1]}
+    assert read_qrels(made.qrels) == {"pseudo-1-4": {"1": 1}, "pseudo-2-2": {"2": 1}}
+    assert made.counts == PseudoQueryCounts(
+        documents=3, predicted=7, without_source=1, too_short=1, repeated=1, nothing_left=1, shared=2, queries=2
     )
     # No document loses the words of its queries.
     lines = (made.corpus / "documents.jsonl").read_text().splitlines()
@@ -212,7 +207,7 @@ def test_a_limit_of_predicted_queries_is_drawn_among_all_of_them(predicted):
             seed=seed,
         )
         drawn |= set(read_topics(made.topics))
-    assert drawn == {"pseudo-1-3", "pseudo-2-2"}
+    assert drawn == {"pseudo-1-4", "pseudo-2-2"}
 
 
 @pytest.mark.parametrize(
