@@ -41,10 +41,11 @@ FILES = (QUERIES, QRELS, COLLECTION.as_posix())
 QID_PREFIX = "pseudo-"
 
 Source = Literal["title", "sentence", "auto"]
-Fault = Literal["without_source", "too_short", "repeated", "nothing_left"]
+Fault = Literal["without_source", "without_prediction", "too_short", "repeated", "nothing_left"]
 # Why documents have no pseudo-query, with the argument that decides it.
 FAULTS = {
     "without_source": ("without a title or text", None),
+    "without_prediction": ("without a predicted query", None),
     "too_short": ("too short ({})", argument("min_words")),
     "repeated": ("repeated for the same document", None),
     "nothing_left": ("whose query is all their text", None),
@@ -65,6 +66,7 @@ class PseudoQueryCounts:
     documents: int = 0
     predicted: int = 0
     without_source: int = 0
+    without_prediction: int = 0
     too_short: int = 0
     repeated: int = 0
     nothing_left: int = 0
@@ -251,7 +253,7 @@ def _counted(
     made: Iterable[tuple[Document, Sequence[PseudoQuery | Fault]]], counts: PseudoQueryCounts
 ) -> Iterator[tuple[Document, Sequence[PseudoQuery | Fault]]]:
     for document, queries in made:
-        counts.predicted += sum(query != "without_source" for query in queries)
+        counts.predicted += sum(query != "without_prediction" for query in queries)
         yield document, queries
 
 
@@ -376,7 +378,7 @@ def predicted_queries(
         else:
             made.append("nothing_left" if digest == itself else PseudoQuery(text, whole))
         seen.add(digest)
-    return made or ["without_source"]
+    return made or ["without_prediction"]
 
 
 def _split(document: Document, rules: PseudoQueryRules) -> tuple[str, str]:

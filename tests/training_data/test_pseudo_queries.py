@@ -189,7 +189,7 @@ def test_predicted_queries(predicted):
     assert read_topics(made.topics) == {"pseudo-1-4": "graphs and trees today", "pseudo-2-2": PREDICTED["2"][1]}
     assert read_qrels(made.qrels) == {"pseudo-1-4": {"1": 1}, "pseudo-2-2": {"2": 1}}
     assert made.counts == PseudoQueryCounts(
-        documents=3, predicted=7, without_source=1, too_short=1, repeated=1, nothing_left=1, shared=2, queries=2
+        documents=3, predicted=7, without_prediction=1, too_short=1, repeated=1, nothing_left=1, shared=2, queries=2
     )
     # No document loses the words of its queries.
     lines = (made.corpus / "documents.jsonl").read_text().splitlines()
