@@ -423,7 +423,7 @@ def leading_sentences(text: str, min_words: int) -> str:
 
 
 def choose_queries(
-    made: Iterable[tuple[str, Sequence[PseudoQuery | Fault]]],
+    candidates: Iterable[tuple[str, Sequence[PseudoQuery | Fault]]],
     rules: PseudoQueryRules,
     counts: PseudoQueryCounts,
     excluded: Container[int] = (),
@@ -434,7 +434,7 @@ def choose_queries(
     the query has no single answer. The draw for `limit` depends only on seed, docid and the query's number.
 
     Args:
-        made: docid, and the queries of that document or why it has none.
+        candidates: docid, and the queries of that document or why it has none.
         rules: the rules, with `limit` and its seed.
         counts: are filled.
         excluded: the digests of texts that are no queries.
@@ -443,7 +443,7 @@ def choose_queries(
         TasbError: a docid is there twice.
     """
     queries, lots, documents = array("Q"), array("Q"), array("Q")
-    for docid, of_document in made:
+    for docid, of_document in candidates:
         counts.documents += 1
         documents.append(_lot(rules.seed, docid))
         for number, query in enumerate(of_document):

@@ -57,7 +57,7 @@ def judged(tmp_path_factory, collection, leak):
     title = collection.titles[collection.docids.index(leak)]
     (folder / "topics.tsv").write_text(f"{(TINY / 'topics.tsv').read_text()}leak\t{title.upper()}\n")
     (folder / "qrels.txt").write_text(f"{(TINY / 'qrels.txt').read_text()}leak 0 {leak} 1\n")
-    return {"topics": str(folder / "topics.tsv"), "qrels": str(folder / "qrels.txt")}
+    return {"topics": folder / "topics.tsv", "qrels": folder / "qrels.txt"}
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_four_systems_are_compared_on_the_judged_queries(adapted, folder):
     values = [adapted.comparison[name].overall["nDCG@10"] for name in ("start", "adapted")]
     assert values[0] != values[1]
     report = json.loads((folder / "report.json").read_text())
-    assert [run["name"] for run in report["comparison"]["runs"]] == adapted.comparison.runs
+    assert [run["run"] for run in report["comparison"]["runs"]] == adapted.comparison.runs
     assert report["options"]["sampling"] == "tas-balanced"
     assert report["counts"] == {
         name: getattr(adapted, name) for name in ("documents", "queries", "pairs", "steps", "judged")

@@ -43,7 +43,7 @@ def choices(**changes) -> Choices:
 
 TEACHERS = [(TEACHER, TEACHER), (CAT, None), (CAT, OTHER), (TEACHER, OTHER), (COLBERT, COLBERT), (STUDENT, STUDENT)]
 MINERS = [("bm25",), ("student",), ("bm25", "student")]
-GRID = itertools.product(TEACHERS, MINERS, (None, "t5"), ("random", "tas"), (0, 10))
+GRID = list(itertools.product(TEACHERS, MINERS, (None, "t5"), ("random", "tas"), (0, 10)))
 
 
 @pytest.mark.parametrize(("teachers", "mine_with", "query_model", "sampling", "judged"), GRID)
