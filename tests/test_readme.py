@@ -45,7 +45,7 @@ def test_it_has_fewer_than_900_words():
     [
         ("use my own model", "encoders/README.md"),
         ("fuse", "docs/fusion.md#tuned-weights"),
-        ("train", "docs/train.md#documents-only"),
+        ("train", "docs/adapt.md"),
         ("cite", "#cite"),
     ],
 )

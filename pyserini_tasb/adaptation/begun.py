@@ -33,9 +33,10 @@ def require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]
         return
     was = [_mentioned(name, options.get(name)) for name in changed]
     new = [_mentioned(name, now["options"][name]) for name in changed]
-    if not changed:
-        was = [f"{INPUTS[name]} as before" for name in others]
-        new = [f"{'another' if now['inputs'][name] else 'no'} {INPUTS[name]}" for name in others]
+    # An option that names another model says it already.
+    silent = [name for name in others if name not in changed and not (name in ROLES and "teacher" in changed)]
+    was += [f"{INPUTS[name]} as before" for name in silent]
+    new += [f"{'another' if now['inputs'][name] else 'no'} {INPUTS[name]}" for name in silent]
     raise TasbError(
         where=str(folder),
         expected=f"what this folder was begun with: {', '.join(was)}",
@@ -44,6 +45,7 @@ def require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]
     )
 
 
+ROLES = ("teacher", "in_batch_teacher")  # the second is the first unless an option says otherwise
 INPUTS = {
     "corpus": "corpus",
     "judged": f"{argument('topics')} and {argument('qrels')}",

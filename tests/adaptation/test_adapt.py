@@ -171,6 +171,7 @@ def test_a_finished_folder_runs_nothing_again(adapted, folder, arguments, caplog
             "topics= and qrels= as before",
         ),
         ({"topics": None, "qrels": None}, "queries", "topics= and qrels= as before"),
+        ({"topics": None, "qrels": None, "negatives": 5}, "queries", "negatives=4, topics= and qrels= as before"),
     ],
 )
 def test_a_changed_option_is_refused_with_the_step_that_it_changes(adapted, folder, arguments, change, step, was):
