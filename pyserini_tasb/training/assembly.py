@@ -116,11 +116,11 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
     )
     if processes.world > 1:
         more = {} if clusters_file is None else {"clusters": sha256(clusters_file)}
-        if config.loss.in_batch is not None and config.teacher.in_batch and config.teacher.kind in KINDS_WITH_A_MODEL:
+        if config.loss.needs_teacher and config.teacher.in_batch and config.teacher.kind in KINDS_WITH_A_MODEL:
             more["in-batch teacher"] = model_digest(config.teacher.in_batch, allow_bin=config.teacher.allow_bin)
         _require_same_parts(config, processes, store, student, more)
     teacher = None
-    if config.loss.in_batch is not None:
+    if config.loss.needs_teacher:
         teacher = load_in_batch_teacher(config, student, store, processes)
     validator = None
     if config.data.validation is not None:

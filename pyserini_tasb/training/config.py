@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pyserini_tasb.recipes.types import Pooling, Recipe, Strict, name_of
 from pyserini_tasb.registry import registry_of
 
 Positive = Annotated[int, Field(ge=1)]
 PairwiseLossName = Annotated[str, name_of("pairwise-losses")]
+
+
+class Extended(Strict):
+    """A section with later keys, which a written configuration has only if they are set.
+
+    So a run that does not use them is the same run, byte by byte, as before they existed: its checkpoints go on, and a
+    study finds its cells.
+
+    Attributes:
+        LATER: these keys.
+    """
+
+    LATER: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unset = {key for key in self.LATER if getattr(self, key) == fields[key].default}
+        return {key: value for key, value in written(self).items() if key not in unset}
 
 
 class RunData(Strict):
@@ -190,16 +209,37 @@ class SamplingConfig(Strict):
     """The highest teacher margin that a pair may have."""
 
 
-class LossConfig(Strict):
+class LossConfig(Extended):
     """The loss: pairwise loss + alpha times in-batch loss (paper, Eq. 8)."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"temperature"})
 
     pairwise: PairwiseLossName | None = "margin-mse"
     """The loss on each query's own pair; `null` for none. `ranknet` needs only labels, and no scores."""
     in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
     """The loss on each query with all passages of the batch; `null` for none. `margin-mse` is a mean, `margin-mse-eq7`
-    the paper's sum."""
+    the paper's sum. `infonce` needs no teacher."""
     alpha: float = Field(default=0.75, ge=0)
     """The factor of the in-batch loss."""
+    temperature: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The temperature of an in-batch loss that has one, such as `infonce`: the scores are divided by it. `null` is the
+    loss's own, which is 1 for `infonce`. A student with `normalise` needs one; 0.05 is usual."""
+
+    @model_validator(mode="after")
+    def _temperature_of_a_loss(self) -> Self:
+        if self.temperature is not None and not self.takes_temperature:
+            raise ValueError(f"temperature is for an in-batch loss that has one, such as infonce; not {self.in_batch}")
+        return self
+
+    @property
+    def needs_teacher(self) -> bool:
+        """True if the in-batch loss compares the student with a teacher."""
+        return self.in_batch is not None and bool(registry_of("in-batch-losses")[self.in_batch].needs_teacher)
+
+    @property
+    def takes_temperature(self) -> bool:
+        """True if the in-batch loss has a temperature."""
+        return self.in_batch is not None and bool(registry_of("in-batch-losses")[self.in_batch].takes_temperature)
 
 
 class TeacherVectors(Strict):
@@ -259,13 +299,26 @@ class TrainConfig(RunConfig):
         if self.loss.pairwise is None and self.loss.in_batch is None:
             raise ValueError("loss.pairwise and loss.in_batch are both absent")
         vectors = self.teacher.vectors
-        if self.loss.in_batch is not None and self.teacher.in_batch is None:
+        if self.loss.needs_teacher and self.teacher.in_batch is None:
             if vectors is None:
-                raise ValueError("loss.in_batch needs teacher.in_batch, an encoder's name; or set `in_batch: null`")
+                raise ValueError(
+                    "loss.in_batch needs teacher.in_batch, an encoder's name; or set loss.in_batch to `infonce`, which "
+                    "needs no teacher, or to `null`"
+                )
             if not vectors.complete:
                 raise ValueError("teacher.vectors needs `queries` and `passages` without teacher.in_batch, the encoder")
         if vectors is not None and not vectors.complete and self.teacher.precompute == "never":
             raise ValueError("teacher.vectors needs `queries` and `passages` with teacher.precompute never")
+        if self.loss.in_batch is not None and not self.loss.needs_teacher and (self.teacher.in_batch or vectors):
+            raise ValueError(
+                f"loss.in_batch {self.loss.in_batch} learns from no teacher: remove teacher.in_batch and "
+                "teacher.vectors"
+            )
+        if self.student.normalise and self.loss.takes_temperature and self.loss.temperature is None:
+            raise ValueError(
+                f"loss.in_batch {self.loss.in_batch} needs loss.temperature with student.normalise, because cosines "
+                "lie between -1 and 1: 0.05 is usual"
+            )
         return self
 
 

@@ -161,22 +161,63 @@ class InBatchLoss:
     Args:
         name: the loss's name, for messages.
         loss: (student's `InBatchScores`, teacher's, `KnownPositives`) → scalar; a function, or a class that makes one.
-            It is given matrices of one size and one type, fp64 or fp32.
+            It is given matrices of one size and one type, fp64 or fp32. A loss of two arguments, the student's scores
+            and the known positives, needs no teacher. A loss with a keyword argument `temperature` has a temperature.
+
+    Attributes:
+        needs_teacher: false for a loss of two arguments.
+        takes_temperature: true for a loss with a temperature.
     """
 
     def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
         self._name, self._loss = name, _made(loss)
-        require_callable("in-batch loss", name, self._loss, ("student", "teacher", "known"))
+        self.needs_teacher, self.takes_temperature = True, False
+        if callable(self._loss):
+            parameters = dict(inspect.signature(self._loss).parameters)
+            self.takes_temperature = parameters.pop("temperature", None) is not None
+            self.needs_teacher = len(parameters) != len(WITHOUT_TEACHER)
+        require_callable("in-batch loss", name, self._loss, WITH_TEACHER if self.needs_teacher else WITHOUT_TEACHER)
 
-    def __call__(self, student: InBatchScores, teacher: InBatchScores, known: KnownPositives) -> Tensor:
-        """The loss, a scalar."""
-        sizes = [student.size, teacher.size, known.size]
-        if len(set(sizes)) > 1:
-            raise ValueError(f"{self._name}: expected one batch size of student, teacher and masks, found {sizes}")
+    def __call__(
+        self,
+        student: InBatchScores,
+        teacher: InBatchScores | None,
+        known: KnownPositives,
+        *,
+        temperature: float | None = None,
+    ) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            student: the student's scores.
+            teacher: the teacher's. A loss that needs none does not read them.
+            known: the passages that are known to be relevant.
+            temperature: the temperature of a loss that has one; None is the loss's own.
+
+        Raises:
+            TasbError: there are no teacher's scores, and the loss needs them.
+        """
+        given = [student.size, *([] if teacher is None else [teacher.size]), known.size]
+        if len(set(given)) > 1:
+            raise ValueError(f"{self._name}: expected one batch size of student, teacher and masks, found {given}")
+        if teacher is None and self.needs_teacher:
+            raise TasbError(
+                expected=f"a teacher's scores of the batch for the loss `{self._name}`",
+                found="none",
+                do="name a teacher, or train with the loss `infonce`",
+            )
         precision = _precision(student.positives)
+        options = {} if temperature is None else {"temperature": temperature}
         with torch.autocast(student.positives.device.type, enabled=False):
-            loss = self._loss(student.to(precision), teacher.detach().to(precision), known)
+            scores = student.to(precision)
+            if teacher is None or not self.needs_teacher:
+                loss = self._loss(scores, known, **options)
+            else:
+                loss = self._loss(scores, teacher.detach().to(precision), known, **options)
         return _scalar(self._name, loss)
+
+
+WITH_TEACHER, WITHOUT_TEACHER = ("student", "teacher", "known"), ("student", "known")
 
 
 def _made(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -331,6 +372,26 @@ def _softmax(scores: Tensor, absent: Tensor) -> Tensor:
 def _log_softmax(scores: Tensor, absent: Tensor) -> Tensor:
     """Log-softmax over what is in the list; 0 for what is not, where -inf times probability 0 would be NaN."""
     return scores.masked_fill(absent, -float("inf")).log_softmax(dim=1).masked_fill(absent, 0.0)
+
+
+# A loss without a teacher.
+
+
+@IN_BATCH.register("infonce")
+def infonce(student: InBatchScores, known: KnownPositives, *, temperature: float = 1.0) -> Tensor:
+    """InfoNCE: cross-entropy of the own positive among all passages of the batch. Needs no teacher.
+
+    Also called the multiple negatives ranking loss (van den Oord et al., 2018, arXiv:1807.03748; Henderson et al.,
+    2017, arXiv:1705.00652). Mean over queries.
+
+    Args:
+        student: scores, [b, b] twice.
+        known: the passages that the lists leave out.
+        temperature: divides the scores, above 0. Dot products need none; for cosines 0.05 is usual, because they lie
+            between -1 and 1.
+    """
+    chosen = _log_softmax(student.lists() / temperature, known.lists())
+    return -chosen[:, : student.size].diagonal().mean()
 
 
 # LambdaRank in the form nDCG-Loss2 (paper, Table 3; Wang et al., CIKM 2018, "The LambdaLoss Framework").

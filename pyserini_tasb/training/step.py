@@ -106,12 +106,13 @@ class Stepper:
             if batch.margins is not None:
                 margins = self._margins.pairwise.margins(_tensor(batch.margins, student.device))
             pairwise = PAIRWISE[loss.pairwise](*student.pair_scores(*blocks), margins)
-        if loss.in_batch is not None and teacher is not None:
-            targets = self._margins.in_batch.scores(teacher)
+        if loss.in_batch is not None:
+            targets = None if teacher is None else self._margins.in_batch.scores(teacher)
             known = KnownPositives(
                 _tensor(batch.known_positives, student.device), _tensor(batch.known_negatives, student.device)
             )
-            in_batch = IN_BATCH[loss.in_batch](student.in_batch_scores(*blocks), targets, known)
+            scores = student.in_batch_scores(*blocks)
+            in_batch = IN_BATCH[loss.in_batch](scores, targets, known, temperature=loss.temperature)
         return BatchLoss(dual_supervision(pairwise, in_batch, loss.alpha), pairwise, in_batch, encoded)
 
     def _dropout_seed(self, batch: int) -> int:

@@ -96,6 +96,12 @@ def test_a_fault_inside_a_section_is_named_with_its_line(load, tmp_path):
             "with teacher.precompute never",
         ),
         ({"loss": {"pairwise": None, "in_batch": None}}, "both absent"),
+        ({"loss": {"temperature": 0.1}}, "temperature is for an in-batch loss that has one, such as infonce"),
+        ({"loss": {"in_batch": "infonce"}}, "learns from no teacher: remove teacher.in_batch"),
+        (
+            {"loss": {"in_batch": "infonce"}, "teacher": {}, "student": {"model": "m", "normalise": True}},
+            "needs loss.temperature with student.normalise",
+        ),
         (
             {"max_steps": None, "schedule": {"name": "cosine"}, "data": LEAST["data"] | {"validation": "v"}},
             "needs max_steps",

@@ -18,7 +18,15 @@ every_loss_with_masks = pytest.mark.parametrize(
 
 
 def test_names_are_those_of_the_documentation():
-    assert set(IN_BATCH) == {"margin-mse", "margin-mse-eq7", "margin-mse-released", "kldiv", "listnet", "lambdarank"}
+    assert set(IN_BATCH) == {
+        "margin-mse",
+        "margin-mse-eq7",
+        "margin-mse-released",
+        "kldiv",
+        "listnet",
+        "infonce",
+        "lambdarank",
+    }
 
 
 @every_loss
