@@ -107,6 +107,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
         bins=sampling.bins,
         binning=sampling.binning,
         margin_cutoff=(sampling.lowest_margin, sampling.highest_margin),
+        negatives=sampling.negatives,
     )
     if processes.first:
         _warn_of_few_clusters(config, None if clusters is None else len(clusters))

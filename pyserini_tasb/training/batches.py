@@ -121,7 +121,7 @@ def _found_elsewhere(composer: BatchComposer) -> bool:
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """A batch of b queries, each with a positive and a negative passage.
+    """A batch of b queries, each with a positive and a negative passage, or with n negatives.
 
     All but the tokens is of the whole batch, in every process that trains together.
 
@@ -129,14 +129,15 @@ class TrainingBatch:
         step: its number.
         queries: [b] indices of distinct queries.
         positives: [b] indices of passages.
-        negatives: [b] indices of passages.
-        rows: [b] rows of the pair store.
-        scores: [b, 2] the teacher's scores of positive and negative; None without.
-        margins: [b] the teacher's margins; None if the pairs have labels only.
+        negatives: [b] indices of passages; with n > 1 negatives of each query, [b, n].
+        rows: rows of the pair store, of the shape of `negatives`.
+        scores: [b, 2] or [b, n, 2] the teacher's scores of positive and negative; None without.
+        margins: the teacher's margins, of the shape of `negatives`; None if the pairs have labels only.
         known_positives: [b, b] True where the positive of query j is known to be relevant to query i, i != j.
-        known_negatives: [b, b] True where the negative of query j is known to be relevant to query i.
+        known_negatives: [b, b·n] True where a negative of query j, of which each has n in a row, is known to be
+            relevant to query i.
         query_tokens: token ids of this process's share of the queries.
-        passage_tokens: token ids of the positives of that share, then of its negatives.
+        passage_tokens: token ids of the positives of that share, then of its negatives, query after query.
     """
 
     step: int
@@ -150,6 +151,11 @@ class TrainingBatch:
     known_negatives: NDArray[np.bool_]
     query_tokens: list[list[int]]
     passage_tokens: list[list[int]]
+
+    @property
+    def negatives_per_query(self) -> int:
+        """n."""
+        return self.negatives.size // len(self.queries)
 
 
 @dataclass(frozen=True)
@@ -177,12 +183,13 @@ class BatchComposer:
         store, sampled = self.store, self.sampler.batch(step)
         _require_pairs_of_queries(sampled, store)
         size = len(sampled.queries)
-        positives, negatives = store.positives[sampled.rows], store.negatives[sampled.rows]
+        rows = sampled.rows if sampled.rows.ndim == 1 else sampled.rows[:, 0]
+        positives, negatives = store.positives[rows], store.negatives[sampled.rows]
         known = [store.known_positives(query) for query in sampled.queries.tolist()]
         known_positives = known_mask(known, positives)
         np.fill_diagonal(known_positives, val=False)
         share = slice(self.rank * size // self.world, (self.rank + 1) * size // self.world)
-        passages = np.concatenate([positives[share], negatives[share]])
+        passages = np.concatenate([positives[share], negatives[share].ravel()])
         return TrainingBatch(
             step=step,
             queries=sampled.queries,
@@ -190,38 +197,51 @@ class BatchComposer:
             negatives=negatives,
             rows=sampled.rows,
             scores=None if store.scores is None else store.scores[sampled.rows],
-            margins=None if store.supervision == "labels" else store.margins(sampled.rows),
+            margins=None if store.supervision == "labels" else _margins(store, sampled.rows),
             known_positives=known_positives,
-            known_negatives=known_mask(known, negatives),
+            known_negatives=known_mask(known, negatives.ravel()),
             query_tokens=self.query_tokenizer(store.queries.texts(sampled.queries[share])),
             passage_tokens=self.passage_tokenizer(store.passages.texts(passages)),
         )
+
+
+def _margins(store: PairStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return store.margins(rows.ravel()).reshape(rows.shape)
 
 
 def _require_pairs_of_queries(sampled: SampledBatch, store: PairStore) -> None:
     """Look at what a sampler gives, which may be somebody else's: a wrong batch would train, on nonsense.
 
     Raises:
-        TasbError: a query twice, or a pair that is not its query's.
+        TasbError: a query twice, a pair that is not its query's, or pairs of a query with different positives.
     """
     queries, rows = (np.asarray(getattr(sampled, name, None)) for name in ("queries", "rows"))
     found = ""
     if queries.dtype.kind not in "iu" or rows.dtype.kind not in "iu":
         found = f"{type(sampled).__name__} with queries of type {queries.dtype} and rows of type {rows.dtype}"
-    elif queries.ndim != 1 or queries.shape != rows.shape:
+    elif queries.ndim != 1 or rows.ndim not in (1, 2) or queries.shape != rows.shape[:1] or not rows.size:
         found = f"queries {queries.shape} and rows {rows.shape}"
     elif len(np.unique(queries)) < len(queries):
         found = "a query twice"
     elif len(queries) and not (queries.min() >= 0 and queries.max() < len(store.offsets) - 1):
         found = f"queries from {queries.min()} to {queries.max()}, of {len(store.offsets) - 1}"
-    elif not ((store.offsets[queries] <= rows) & (rows < store.offsets[queries + 1])).all():
+    elif not _are_of_queries(rows.reshape(len(queries), -1), queries, store):
         found = "a row that is not among its query's pairs"
+    elif rows.ndim > 1 and (store.positives[rows] != store.positives[rows[:, :1]]).any():
+        found = "rows of one query with different positives"
     if found:
         raise TasbError(
-            expected="a batch of different queries, with one row of each query's pairs, from the sampling strategy",
+            expected="a batch of different queries, with a row of each query's pairs, or several of one positive, from "
+            "the sampling strategy",
             found=found,
             do="fix the strategy, or choose another as sampling.strategy",
         )
+
+
+def _are_of_queries(rows: NDArray[np.integer], queries: NDArray[np.integer], store: PairStore) -> bool:
+    """True if every row [b, n] is one of its query's."""
+    first, beyond = store.offsets[queries][:, None], store.offsets[queries + 1][:, None]
+    return bool(((first <= rows) & (rows < beyond)).all())
 
 
 def known_mask(known: Sequence[NDArray[np.uint32]], passages: NDArray[np.uint32]) -> NDArray[np.bool_]:

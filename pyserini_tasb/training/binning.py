@@ -205,6 +205,10 @@ class ScoredPairs(Protocol):
         """First rows, [queries + 1]."""
 
     @property
+    def positives(self) -> NDArray[np.uint32]:
+        """The positive of each row, [pairs]. Only batches of several negatives a query read it."""
+
+    @property
     def supervision(self) -> str:
         """`scores` or `margins` of a teacher, or only `labels`."""
 

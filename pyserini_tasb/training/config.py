@@ -192,8 +192,10 @@ class DataConfig(RunData):
         return self.clusters / "clusters.tsv" if folder and self.clusters else self.clusters
 
 
-class SamplingConfig(Strict):
+class SamplingConfig(Extended):
     """How a batch is composed (paper, Section 3)."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"negatives"})
 
     strategy: Annotated[str, name_of("samplings")] = "tas-balanced"
     """The way in which queries and their pairs are chosen."""
@@ -207,6 +209,9 @@ class SamplingConfig(Strict):
     """The lowest teacher margin that a pair may have."""
     highest_margin: float | None = None
     """The highest teacher margin that a pair may have."""
+    negatives: Positive = 1
+    """The number of negatives of each query, which share a positive. With `tas-balanced` and `balanced`, they are drawn
+    evenly over the bins; else uniformly. A positive with fewer has some of them several times."""
 
 
 class LossConfig(Extended):
@@ -215,7 +220,8 @@ class LossConfig(Extended):
     LATER: ClassVar[frozenset[str]] = frozenset({"temperature"})
 
     pairwise: PairwiseLossName | None = "margin-mse"
-    """The loss on each query's own pair; `null` for none. `ranknet` needs only labels, and no scores."""
+    """The loss on each query's own pairs; `null` for none. `ranknet` needs only labels, and no scores. `kldiv` compares
+    lists, and is for `sampling.negatives` above 1."""
     in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
     """The loss on each query with all passages of the batch; `null` for none. `margin-mse` is a mean, `margin-mse-eq7`
     the paper's sum. `infonce` needs no teacher."""

@@ -76,18 +76,21 @@ class Processes:
         """This process's part of `count` things in order."""
         return slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
 
-    def gather(self, own: torch.Tensor, count: int) -> torch.Tensor:
-        """Rows [count, columns] of all processes in order, of which this one's keep their gradient.
+    def gather(self, own: torch.Tensor, count: int, *, each: int = 1) -> torch.Tensor:
+        """Rows [count · each, columns] of all processes in order, of which this one's keep their gradient.
 
         Args:
             own: this process's rows, those of `share(count)`.
-            count: rows of all processes together.
+            count: the queries of all processes together.
+            each: rows of each query.
 
         Raises:
             OtherProcessEndedError: another process did not answer. All methods below raise it, too.
         """
         if self.world == 1:
             return own
+        if each > 1:
+            return self.gather(own.unflatten(0, (-1, each)), count).flatten(0, 1)
         shares = [Processes(rank, self.world).share(count) for rank in range(self.world)]
         longest = max(share.stop - share.start for share in shares)  # gathered parts must be of one size
         part = own.new_zeros((longest, *own.shape[1:]))

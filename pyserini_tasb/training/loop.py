@@ -257,11 +257,12 @@ class Trainer:
     def _described(self, error: LossIsNotFiniteError) -> dict[str, Any]:
         store, batch, loss = self._parts.store, error.batch, error.loss
         parts = {"loss": loss.total, "pairwise": loss.pairwise, "in_batch": loss.in_batch}
-        columns = {"query": store.queries.ids(batch.queries), "query_text": store.queries.texts(batch.queries)}
-        for side, numbers in (("positive", batch.positives), ("negative", batch.negatives)):
+        queries, positives = (numbers.repeat(batch.negatives_per_query) for numbers in (batch.queries, batch.positives))
+        columns = {"query": store.queries.ids(queries), "query_text": store.queries.texts(queries)}
+        for side, numbers in (("positive", positives), ("negative", batch.negatives.ravel())):
             columns |= {side: store.passages.ids(numbers), f"{side}_text": store.passages.texts(numbers)}
         if batch.margins is not None:
-            columns["margin"] = [str(margin) for margin in batch.margins.tolist()]
+            columns["margin"] = [str(margin) for margin in batch.margins.ravel().tolist()]
         pairs = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         shown = {name: str(part.item()) for name, part in parts.items() if part is not None}
         return {"step": self.done, **shown, "pairs": pairs}

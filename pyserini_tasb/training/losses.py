@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InBatchScores:
-    """Scores of b queries with the b positives and the b negatives of their batch.
+    """Scores of b queries with the b positives and the b negatives of their batch, or with n negatives of each query.
 
     Attributes:
         positives: [b, b], row i and column j: s(q_i, p_j+). The diagonal holds the queries' own positives.
-        negatives: [b, b], s(q_i, p_j-). The diagonal holds their own negatives.
+        negatives: [b, b], s(q_i, p_j-). The diagonal holds their own negatives. With n negatives of each query,
+            [b, b·n]: columns j·n to j·n + n - 1 are query j's.
 
     Raises:
         ValueError: another shape.
@@ -39,7 +40,7 @@ class InBatchScores:
 
     @classmethod
     def of_vectors(cls, queries: Tensor, positives: Tensor, negatives: Tensor) -> InBatchScores:
-        """Dot products of vectors, each side [b, dimension]."""
+        """Dot products of vectors, each side [b, dimension]; negatives [b·n, dimension]."""
         return cls(queries @ positives.T, queries @ negatives.T)
 
     @property
@@ -61,7 +62,7 @@ class InBatchScores:
         return InBatchScores(own - self.positives, own - self.negatives)
 
     def lists(self) -> Tensor:
-        """One list a query, [b, 2b]: all positives, then all negatives."""
+        """One list a query, [b, b + b·n]: all positives, then all negatives."""
         return torch.cat([self.positives, self.negatives], dim=1)
 
 
@@ -71,7 +72,8 @@ class KnownPositives:
 
     Attributes:
         positives: bool [b, b], True where p_j+ is known relevant to q_i. Its diagonal, the own positives, is not read.
-        negatives: bool [b, b], True where p_j- is. The diagonal is True for a query whose own negative is relevant.
+        negatives: bool [b, b·n], True where p_j- is. With one negative a query, the diagonal is True for a query whose
+            own negative is relevant.
 
     Raises:
         ValueError: another shape or type.
@@ -86,10 +88,10 @@ class KnownPositives:
             raise ValueError(f"expected bool masks, found {self.positives.dtype} and {self.negatives.dtype}")
 
     @classmethod
-    def none(cls, size: int, device: torch.device | str = "cpu") -> KnownPositives:
-        """Masks for a batch of `size` queries in which nothing more is known."""
+    def none(cls, size: int, device: torch.device | str = "cpu", *, negatives: int = 1) -> KnownPositives:
+        """Masks for a batch of `size` queries, each with `negatives`, in which nothing more is known."""
         empty = torch.zeros(size, size, dtype=torch.bool, device=device)
-        return cls(empty, empty)
+        return cls(empty, empty.repeat(1, negatives))
 
     @property
     def size(self) -> int:
@@ -97,33 +99,39 @@ class KnownPositives:
         return len(self.positives)
 
     def other_passages(self) -> tuple[Tensor, Tensor]:
-        """Two blocks, bool [b, b]: True where passage j is another query's and not known relevant to query i."""
+        """Two blocks, bool [b, b] and [b, b·n]: True where passage j is another query's and not known relevant to i."""
         others = ~torch.eye(self.size, dtype=torch.bool, device=self.positives.device)
-        return others & ~self.positives, others & ~self.negatives
+        others_of_each = others.repeat_interleave(self.negatives.shape[1] // max(self.size, 1), dim=1)
+        return others & ~self.positives, others_of_each & ~self.negatives
 
     def lists(self) -> Tensor:
-        """Masks [b, 2b], True for what leaves a query's list (`InBatchScores.lists`); never the own positive."""
+        """Masks [b, b + b·n], True for what leaves a query's list (`InBatchScores.lists`); never the own positive."""
         own = torch.eye(self.size, dtype=torch.bool, device=self.positives.device)
         return torch.cat([self.positives & ~own, self.negatives], dim=1)
 
 
 def _require_squares(positives: Tensor, negatives: Tensor) -> None:
     size = len(positives) if positives.ndim else 0
-    if positives.shape != (size, size) or negatives.shape != (size, size):
-        raise ValueError(f"expected two matrices [b, b], found {tuple(positives.shape)} and {tuple(negatives.shape)}")
+    several = negatives.ndim == 2 and len(negatives) == size and negatives.shape[1] % max(size, 1) == 0  # noqa: PLR2004
+    if positives.shape != (size, size) or not several or (size and not negatives.numel()):
+        raise ValueError(
+            f"expected two matrices [b, b], the second one also [b, b·n], found {tuple(positives.shape)} and "
+            f"{tuple(negatives.shape)}"
+        )
 
 
 # The two axes of losses, and what every loss gets: full precision, checked shapes, a teacher without gradient.
 
 
 class PairwiseLoss:
-    """A loss on b positives and b negatives, guarded.
+    """A loss on b positives and their negatives, guarded.
 
     Args:
         name: the loss's name, for messages.
         loss: (student's scores of the positives [b], of the negatives [b], teacher's margins [b]) → scalar; a function,
             or a class that makes one. Where the margins have a default, the loss can do without them. It is given
-            vectors of one length and one type, fp64 or fp32.
+            tensors of one shape and one type, fp64 or fp32. With n > 1 negatives of each query, all three are [b, n],
+            and a row has the same positive n times.
     """
 
     def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
@@ -145,7 +153,7 @@ class PairwiseLoss:
                 do="train with the loss `ranknet`, or score the pairs with a teacher first",
             )
         given = [positives, negatives, *([] if margins is None else [margins])]
-        if len({tensor.shape for tensor in given}) > 1 or positives.ndim != 1:
+        if len({tensor.shape for tensor in given}) > 1 or positives.ndim not in (1, 2):
             # [b, 1] against [b] would broadcast to [b, b] and train on nonsense.
             raise ValueError(f"{self._name}: expected vectors of one length, found {[tuple(t.shape) for t in given]}")
         precision = _precision(positives)
@@ -197,9 +205,13 @@ class InBatchLoss:
         Raises:
             TasbError: there are no teacher's scores, and the loss needs them.
         """
-        given = [student.size, *([] if teacher is None else [teacher.size]), known.size]
-        if len(set(given)) > 1:
-            raise ValueError(f"{self._name}: expected one batch size of student, teacher and masks, found {given}")
+        given = [student, *([] if teacher is None else [teacher]), known]
+        if len({each.negatives.shape for each in given}) > 1:
+            sizes = [each.size for each in given]
+            shapes = "" if len(set(sizes)) > 1 else f" with negatives {[tuple(each.negatives.shape) for each in given]}"
+            raise ValueError(
+                f"{self._name}: expected one batch size of student, teacher and masks, found {sizes}{shapes}"
+            )
         if teacher is None and self.needs_teacher:
             raise TasbError(
                 expected=f"a teacher's scores of the batch for the loss `{self._name}`",
@@ -247,12 +259,13 @@ def _precision(scores: Tensor) -> torch.dtype:
 def margin_mse(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor) -> Tensor:
     """Margin-MSE: the student's margins become the teacher's (paper, Eq. 6; Hofstätter et al. 2020, arXiv 2010.02666).
 
-    The loss compares margins, not scores, so the student may choose the level of each query's scores.
+    The loss compares margins, not scores, so the student may choose the level of each query's scores. With n negatives
+    of each query, it is the mean over all of them.
 
     Args:
-        student_positives: [b] scores of the own positives.
-        student_negatives: [b] scores of the own negatives.
-        teacher_margins: [b] teacher's score of the positive minus that of the negative.
+        student_positives: [b] or [b, n] scores of the own positives.
+        student_negatives: [b] or [b, n] scores of the own negatives.
+        teacher_margins: [b] or [b, n] teacher's score of the positive minus that of the negative.
     """
     return functional.mse_loss(student_positives - student_negatives, teacher_margins)
 
@@ -264,10 +277,30 @@ def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margi
     The loss of the paper's teachers and of its baseline without a teacher (Table 4, first row).
 
     Args:
-        student_positives: [b] scores of the own positives.
-        student_negatives: [b] scores of the own negatives.
+        student_positives: [b] or [b, n] scores of the own positives.
+        student_negatives: [b] or [b, n] scores of the own negatives.
     """
     return functional.softplus(student_negatives - student_positives).mean()
+
+
+@PAIRWISE.register("kldiv")
+def kl_divergence_of_own(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor) -> Tensor:
+    """KL divergence of the student's softmax from the teacher's over the own positive and n negatives, mean over queries.
+
+    Margins say as much as the teacher's scores: softmax does not change where all scores of a list change by one number
+    (Lin et al., 2020, arXiv:2010.11386). With one negative, it is RankNet with the teacher's probability as the label.
+
+    Args:
+        student_positives: [b] or [b, n] scores of the own positives.
+        student_negatives: [b] or [b, n] scores of the own negatives.
+        teacher_margins: [b] or [b, n] teacher's score of the positive minus that of the negative.
+    """
+    margins = (student_positives - student_negatives, teacher_margins)
+    # The positive's score is taken as 0, so a negative's is minus its margin.
+    ours, theirs = (
+        functional.pad(-each.reshape(len(each), -1), (1, 0)).log_softmax(dim=1) for each in margins
+    )
+    return (theirs.exp() * (theirs - ours)).sum(dim=1).mean()
 
 
 # Margin-MSE with every other passage of the batch as a negative (paper, Eq. 7), in three readings of that equation.
@@ -315,7 +348,8 @@ def margin_mse_released(student: InBatchScores, teacher: InBatchScores, _known: 
         student: scores, [b, b] twice.
         teacher: likewise.
     """
-    return margin_mse_mean(student, teacher, KnownPositives.none(student.size, student.positives.device))
+    several = student.negatives.shape[1] // max(student.size, 1)
+    return margin_mse_mean(student, teacher, KnownPositives.none(student.size, student.positives.device, negatives=several))
 
 
 def _errors(student: InBatchScores, teacher: InBatchScores) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ class SampledBatch:
 
     Args:
         queries: [b] distinct queries.
-        rows: [b] one row of the pairs for each query.
+        rows: [b] one row of the pairs for each query; with n > 1 negatives of each, [b, n], n rows of one positive.
     """
 
     queries: NDArray[np.int64]
@@ -55,6 +55,7 @@ class Sampling:
         bins: h, the number of bins of margins.
         binning: a name of `BINNINGS`.
         cutoff: the margins that a pair may have.
+        negatives: n, the number of negatives of each query.
     """
 
     strategy: str
@@ -66,6 +67,7 @@ class Sampling:
     bins: int
     binning: str
     cutoff: MarginCutoff
+    negatives: int = 1
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
@@ -121,6 +123,9 @@ class Sampling:
     def sampler(self, queries: QueryChoice, pairs: PairChoice) -> Sampler:
         """The sampler that chooses a batch's queries, then a pair for each of them.
 
+        Of several negatives, `pairs` chooses the first. The others are drawn evenly over the bins of margins where it
+        is `balanced_pairs()`, and else uniformly.
+
         Args:
             queries: such as `uniform_queries()`.
             pairs: such as `balanced_pairs()`.
@@ -130,7 +135,12 @@ class Sampling:
         """
         if len(queries) < self.batch_size:
             raise self._too_few(queries)
-        return _Sampler(self.seed, self.batch_size, queries, pairs)
+        further = None
+        if self.negatives > 1:
+            binned = isinstance(pairs, BalancedPairs)
+            bins = (BINNINGS[self.binning], self.bins) if binned else (one_bin, 1)
+            further = FurtherNegatives(self.pairs, self.cutoff, *bins, self.negatives)
+        return _Sampler(self.seed, self.batch_size, queries, pairs, further)
 
     def _too_few(self, queries: QueryChoice) -> TasbError:
         conditions = ["with pairs"] + ["in a cluster"] * isinstance(queries, ClusteredQueries)
@@ -149,6 +159,13 @@ SAMPLINGS: Registry[Callable[[Sampling], Sampler]] = Registry("sampling strategy
 def random(sampling: Sampling) -> Sampler:
     """Any queries, and any pair of each (paper, Figure 2a)."""
     return sampling.sampler(sampling.uniform_queries(), sampling.uniform_pairs())
+
+
+@SAMPLINGS.register("balanced")
+def balanced(sampling: Sampling) -> Sampler:
+    """Any queries, and for each a pair from a random bin of margins: TAS-Balanced without clusters."""
+    pairs = sampling.balanced_pairs()
+    return sampling.sampler(sampling.uniform_queries(), pairs)
 
 
 @SAMPLINGS.register("tas")
@@ -175,6 +192,7 @@ def build_sampler(
     bins: int = 10,
     binning: str = "equal-width",
     margin_cutoff: tuple[float | None, float | None] = (None, None),
+    negatives: int = 1,
 ) -> Sampler:
     """A sampler whose batches depend only on seed and step.
 
@@ -191,22 +209,23 @@ def build_sampler(
         bins: h, for `tas-balanced`.
         binning: a name of `BINNINGS`, for `tas-balanced`.
         margin_cutoff: lowest and highest teacher's margin of a pair that is drawn; None is no limit.
+        negatives: n, the number of negatives of each query.
 
     Raises:
         TasbError: an unknown name or a number out of range; no clusters, or wrong ones; margins are needed but `pairs`
             has labels only; fewer usable queries than `batch_size`.
     """
     build, _ = SAMPLINGS[strategy], BINNINGS[binning]
-    _at_least_one(batch_size=batch_size, clusters_per_batch=clusters_per_batch, bins=bins)
+    _at_least_one(batch_size=batch_size, clusters_per_batch=clusters_per_batch, bins=bins, negatives=negatives)
     if not 0 <= seed < 2**64:
         raise TasbError(expected="a seed from 0, below 2^64", found=str(seed), do="choose another seed")
     cutoff = MarginCutoff(*margin_cutoff)
     if cutoff and pairs.supervision == "labels":
         raise _without_margins("a margin cutoff", "set no margin cutoff")
-    asked = Sampling(strategy, pairs, batch_size, seed, clusters, clusters_per_batch, bins, binning, cutoff)
+    asked = Sampling(strategy, pairs, batch_size, seed, clusters, clusters_per_batch, bins, binning, cutoff, negatives)
     sampler = build(asked)
     require_callable("sampler's `batch`", strategy, getattr(sampler, "batch", None), ("the step",))
-    return sampler if isinstance(sampler, _Sampler) else _OfOneSize(sampler, batch_size, strategy)
+    return sampler if isinstance(sampler, _Sampler) else _OfOneSize(sampler, batch_size, strategy, negatives)
 
 
 @dataclass(frozen=True)
@@ -215,10 +234,14 @@ class _Sampler:
     batch_size: int
     queries: QueryChoice
     pairs: PairChoice
+    further: FurtherNegatives | None
 
     def batch(self, step: int) -> SampledBatch:
         queries = self.queries.choose(self.batch_size, Uniforms(self.seed, step, Purpose.QUERIES))
-        return SampledBatch(queries, self.pairs.choose(queries, Uniforms(self.seed, step, Purpose.PAIRS)))
+        rows = self.pairs.choose(queries, Uniforms(self.seed, step, Purpose.PAIRS))
+        if self.further is not None:
+            rows = self.further.choose(queries, rows, Uniforms(self.seed, step, Purpose.FURTHER_NEGATIVES))
+        return SampledBatch(queries, rows)
 
 
 @dataclass(frozen=True)
@@ -228,6 +251,7 @@ class _OfOneSize:
     sampler: Sampler
     batch_size: int
     strategy: str
+    negatives: int
 
     def batch(self, step: int) -> SampledBatch:
         sampled = self.sampler.batch(step)
@@ -237,6 +261,15 @@ class _OfOneSize:
                 expected=f"batches of {self.batch_size} queries, from the sampling strategy `{self.strategy}`",
                 found=f"queries of shape {found} in step {step}",
                 do="fix the strategy (docs/extend.md)",
+            )
+        rows = np.asarray(getattr(sampled, "rows", None)).shape
+        if self.negatives > 1 and rows != (self.batch_size, self.negatives):
+            raise TasbError(
+                expected=f"rows of shape {(self.batch_size, self.negatives)}, from the sampling strategy "
+                f"`{self.strategy}`",
+                found=f"rows of shape {rows} in step {step}",
+                do="let the strategy return `sampling.sampler(…)`, which draws several negatives, or set "
+                "sampling.negatives to 1",
             )
         return sampled
 
@@ -433,6 +466,87 @@ class BalancedPairs:
         return chosen
 
 
+@dataclass(frozen=True)
+class FurtherNegatives:
+    """Adds negatives to each query's pair: n rows of one positive, evenly over the bins of the teacher's margins.
+
+    The bins are those of the positive's own pairs. Going through them in random order gives one negative of each, as
+    often as needed, so that two bins' numbers of negatives differ by one at most, unless a bin has no more. So the
+    negatives cover the range of the teacher's scores, as stratified sampling does (arXiv:2604.04734). No negative comes
+    again before all came; a positive with fewer than n negatives has them in turn.
+
+    Args:
+        pairs: a pair store; with one bin, no margin is read without a cutoff.
+        cutoff: the bins are those of the pairs it keeps.
+        binning: how the pairs are binned.
+        bins: h.
+        negatives: n, with the pair that was chosen first.
+    """
+
+    pairs: ScoredPairs
+    cutoff: MarginCutoff
+    binning: Binning
+    bins: int
+    negatives: int
+
+    def choose(
+        self, queries: NDArray[np.int64], first: NDArray[np.int64], uniforms: Uniforms
+    ) -> NDArray[np.int64]:
+        """[b, n] rows of the pairs; the first column is `first`.
+
+        Args:
+            queries: [b].
+            first: [b] a row of each query.
+            uniforms: where the randomness comes from.
+
+        Raises:
+            TasbError: a row of `first` is not its query's, or the cutoff leaves it out.
+        """
+        rows, counts, found = self._of_positives(queries, first)
+        owners, size = list_numbers(counts), len(queries)
+        bin_order = uniforms.take(size * self.bins).reshape(size, self.bins)
+        is_first = rows == np.repeat(first, counts)
+        if is_first.sum() != size:
+            raise TasbError(
+                expected="pairs of the batch's queries, inside the margin cutoff, from the sampling strategy",
+                found="another pair",
+                do="fix the strategy, or choose another as sampling.strategy",
+            )
+        keys = np.where(is_first, -1.0, uniforms.take(len(rows)))
+        # The first row's bin has its turn first.
+        bin_order[np.arange(size), found[is_first]] = -1.0
+        groups = owners * self.bins + found
+        shuffled = np.lexsort((keys, groups))
+        sizes = np.bincount(groups, minlength=size * self.bins)
+        turns = np.empty(len(rows), np.int64)
+        turns[shuffled] = np.arange(len(rows)) - np.repeat(list_starts(sizes), sizes)
+        order = np.lexsort((bin_order[owners, found], turns, owners))
+        places = np.arange(self.negatives) % counts[:, None]
+        chosen: NDArray[np.int64] = rows[order[list_starts(counts)[:, None] + places]]
+        return chosen
+
+    def _of_positives(
+        self, queries: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the pairs that have the positive of `first`, query after query; how many; the bin of each."""
+        if self.cutoff or self.bins > 1:
+            rows, margins, counts = _candidates(self.pairs, queries, self.cutoff)
+        else:
+            starts, counts = _pair_rows(self.pairs, queries)
+            rows, margins = ranges(starts, counts), np.zeros(0, np.float32)
+        same = self.pairs.positives[rows] == np.repeat(self.pairs.positives[first], counts)
+        owners = list_numbers(counts)[same]
+        counts, rows = np.bincount(owners, minlength=len(queries)), rows[same]
+        if self.bins == 1:
+            return rows, counts, np.zeros(len(rows), np.int64)
+        return rows, counts, self.binning(margins[same], counts, self.bins)
+
+
+def one_bin(margins: NDArray[np.float32], _counts: NDArray[np.int64], _bins: int) -> NDArray[np.int64]:
+    """One bin for all of a query's pairs, so that they are drawn uniformly."""
+    return np.zeros(len(margins), np.int64)
+
+
 def _pair_rows(pairs: ScoredPairs, queries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     starts = pairs.offsets[queries]
     return starts, pairs.offsets[queries + 1] - starts
@@ -475,6 +589,7 @@ class Purpose(IntEnum):
 
     QUERIES = 1
     PAIRS = 2
+    FURTHER_NEGATIVES = 3
 
 
 class Uniforms:

@@ -97,8 +97,8 @@ class Stepper:
             seed=self._dropout_seed(batch.step),
         )
         size, gather = len(batch.queries), self._parts.processes.gather
-        own = torch.split(encoded.outputs, len(batch.query_tokens))
-        blocks = [gather(block, size) for block in own]
+        own = torch.split(encoded.outputs, student.block_sizes(batch))
+        blocks = [gather(block, size, each=len(block) // len(batch.query_tokens)) for block in own]
         teacher = None if self._parts.teacher is None else self._parts.teacher.in_batch(batch)
         pairwise = in_batch = None
         if loss.pairwise is not None:

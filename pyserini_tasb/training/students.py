@@ -65,6 +65,10 @@ class Student(ABC, Generic[Item]):
         """The items of this process's share of a batch: as many blocks as `pair_scores` takes, one behind another."""
 
     @abstractmethod
+    def block_sizes(self, batch: TrainingBatch) -> list[int]:
+        """How many items each of these blocks has."""
+
+    @abstractmethod
     def length(self, item: Item) -> int:
         """Tokens that the model reads for an item."""
 
@@ -74,7 +78,10 @@ class Student(ABC, Generic[Item]):
 
     @abstractmethod
     def pair_scores(self, *blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores [b] of each query's own positive and own negative, from the outputs of a whole batch's items."""
+        """Scores [b] of each query's own positive and own negative, from the outputs of a whole batch's items.
+
+        With n > 1 negatives of each query, both are [b, n].
+        """
 
     def in_batch_scores(self, *blocks: torch.Tensor) -> InBatchScores:
         """Scores of every query with every passage, from the outputs of a whole batch's items."""
@@ -115,6 +122,11 @@ class DualEncoder(Student[list[int]]):
         """Queries, positives, negatives."""
         return [*batch.query_tokens, *batch.passage_tokens]
 
+    def block_sizes(self, batch: TrainingBatch) -> list[int]:
+        """As many positives as queries, and n negatives of each."""
+        queries, passages = len(batch.query_tokens), len(batch.passage_tokens)
+        return [queries, queries, passages - queries]
+
     def length(self, item: Sequence[int]) -> int:
         """Tokens of a text."""
         return len(item)
@@ -126,9 +138,13 @@ class DualEncoder(Student[list[int]]):
         return vectors
 
     def pair_scores(self, *blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Dot products [b] of each query with its own positive and its own negative."""
+        """Dot products [b] of each query with its own positive and its own negative, or [b, n] with n negatives."""
         queries, positives, negatives = blocks
-        return (queries * positives).sum(dim=1), (queries * negatives).sum(dim=1)
+        of_positives = (queries * positives).sum(dim=1)
+        if len(negatives) == len(queries):
+            return of_positives, (queries * negatives).sum(dim=1)
+        of_negatives = (queries.unsqueeze(1) * negatives.view(len(queries), -1, queries.shape[1])).sum(dim=2)
+        return of_positives.unsqueeze(1).expand_as(of_negatives), of_negatives
 
     def in_batch_scores(self, *blocks: torch.Tensor) -> InBatchScores:
         """Dot products of every query with every passage."""
@@ -153,6 +169,10 @@ class PairStudent(Student[Pair]):
     def items(self, batch: TrainingBatch) -> list[Pair]:
         """Each query with its positive, then each with its negative."""
         return list(zip([*batch.query_tokens, *batch.query_tokens], batch.passage_tokens, strict=True))
+
+    def block_sizes(self, batch: TrainingBatch) -> list[int]:
+        """Each query has one positive and one negative."""
+        return [len(batch.query_tokens)] * 2
 
     def pair_scores(self, *blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The scores [b] as they are."""

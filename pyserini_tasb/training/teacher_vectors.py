@@ -75,7 +75,7 @@ class VectorTeacher:
 
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
         """Scores of the whole batch."""
-        return InBatchScores.of_vectors(*self._vectors(batch.queries, batch.positives, batch.negatives))
+        return InBatchScores.of_vectors(*self._vectors(batch.queries, batch.positives, batch.negatives.ravel()))
 
     def margins_of_pairs(
         self, queries: NDArray[np.integer], positives: NDArray[np.integer], negatives: NDArray[np.integer]

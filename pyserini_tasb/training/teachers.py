@@ -198,9 +198,12 @@ class BiEncoderTeacher:
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
         """See `InBatchTeacher`."""
         queries, passages = self.tokens.batch_ids(batch)
-        own = self._vectors([*queries, *passages]).chunk(3)
+        sizes = [len(queries), len(queries), len(passages) - len(queries)]
+        own = self._vectors([*queries, *passages]).split(sizes)
         size, gather = len(batch.queries), self.tokens.processes.gather
-        asked, positives, negatives = (gather(vectors, size) for vectors in own)
+        asked, positives, negatives = (
+            gather(vectors, size, each=each) for vectors, each in zip(own, (1, 1, batch.negatives_per_query), strict=True)
+        )
         return InBatchScores.of_vectors(asked, positives, negatives)
 
     def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
@@ -230,10 +233,10 @@ class ColBertTeacher:
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
         """See `InBatchTeacher`."""
         of_queries, vectors = self._token_vectors(batch)
-        asked = self._whole(of_queries, len(batch.queries), self._longest_query)
-        half = len(vectors) // 2
-        positives, negatives = (
-            self._whole(part, len(batch.queries), self._longest_passage) for part in (vectors[:half], vectors[half:])
+        asked = self._whole(of_queries, batch, self._longest_query)
+        positives = self._whole(vectors[: len(of_queries)], batch, self._longest_passage)
+        negatives = self._whole(
+            vectors[len(of_queries) :], batch, self._longest_passage, each=batch.negatives_per_query
         )
         return InBatchScores(
             max_sim(*asked, *positives).to(self.tokens.student.device),
@@ -265,15 +268,18 @@ class ColBertTeacher:
             ),
         )
 
-    def _whole(self, own: Sequence[torch.Tensor], size: int, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors and mask of the whole batch, from those of this process's share."""
+    def _whole(
+        self, own: Sequence[torch.Tensor], batch: TrainingBatch, longest: int, *, each: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors and mask of the whole batch, from those of this process's share: `each` texts of each query."""
         vectors, mask = rectangle(own)
         processes = self.tokens.processes
         if processes.world > 1:  # all processes' parts have to be of one width
             room = longest - vectors.shape[1]
             vectors = torch.nn.functional.pad(vectors, (0, 0, 0, room))
             mask = torch.nn.functional.pad(mask, (0, room))
-        return processes.gather(vectors, size), processes.gather(mask.float(), size)
+        size = len(batch.queries)
+        return processes.gather(vectors, size, each=each), processes.gather(mask.float(), size, each=each)
 
 
 PROBE = "a B-c é"  # accents, case and punctuation: where tokenizers of one vocabulary differ
@@ -315,7 +321,7 @@ class TeacherTokens:
     def own(self, batch: TrainingBatch) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         """Numbers of this process's share of a batch: its queries; its positives, then its negatives."""
         share = self.processes.share(len(batch.queries))
-        return batch.queries[share], np.concatenate([batch.positives[share], batch.negatives[share]])
+        return batch.queries[share], np.concatenate([batch.positives[share], batch.negatives[share].ravel()])
 
     def batch_ids(self, batch: TrainingBatch) -> tuple[list[list[int]], list[list[int]]]:
         """Token ids of this process's share of a batch, in the order of `own`."""

@@ -11,6 +11,7 @@ import yaml
 from pyserini_tasb import pairs
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.train import train
+from tests.command_line import tasb_processes
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "passage_max_length": 40}
 
@@ -62,3 +63,26 @@ def test_another_temperature_is_another_run(training_set, tmp_path):
     assert "temperature" not in yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["loss"]
     with pytest.raises(TasbError, match=r"`loss.temperature`: 2.0, was None"):
         train(config, settings=["loss.temperature=2", "max_steps=2"])
+
+
+def test_several_negatives_of_each_query_in_one_process_or_two(training_set, tmp_path):
+    """An odd batch: the processes' shares differ in size, and with them the shares of the negatives."""
+    losses = {}
+    for processes in (1, 2):
+        folder = tmp_path / f"processes-{processes}"
+        folder.mkdir()
+        config = training_set.config(
+            folder,
+            student={"model": str(training_set.model), **NO_DROPOUT},
+            sampling={"negatives": 3},
+            loss={"pairwise": "kldiv"},
+            teacher={"in_batch": f"tasb:{training_set.teacher}", "precompute": "never"},
+            batch_size=5,
+            max_steps=4,
+        )
+        tasb_processes(processes, "train", config, "--set", "device=cpu")
+        losses[processes] = steps(folder / "run")
+    for part in ("pairwise", "in_batch", "gradient_norm"):
+        one, two = ([step[part] for step in losses[processes]] for processes in (1, 2))
+        assert len(one) == 4
+        assert two == pytest.approx(one, rel=1e-5)
