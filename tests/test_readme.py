@@ -152,11 +152,11 @@ def test_the_programs_of_the_page_about_python(tmp_path, monkeypatch, capsys):
 
 
 def test_the_loss_and_the_sampler_of_the_page_about_extension(training_set, tmp_path, monkeypatch):  # noqa: F811
-    loss, sampler, _ = re.findall(PROGRAM, EXTEND_PAGE)
-    (decorator,) = re.findall(PROGRAM, EXTEND_PAGE.replace("\n   ", "\n"))[3:]
-    for program in (loss, sampler):
+    loss, in_batch, sampler, _ = re.findall(PROGRAM, EXTEND_PAGE)
+    (decorator,) = re.findall(PROGRAM, EXTEND_PAGE.replace("\n   ", "\n"))[4:]
+    for program in (loss, in_batch, sampler):
         assert program.count("\n") <= 20
-    (tmp_path / "my_training.py").write_text(loss + sampler)
+    (tmp_path / "my_training.py").write_text(loss + in_batch + sampler)
     config = training_set.config(tmp_path, name="page", workers=1)
     monkeypatch.chdir(tmp_path)
     settings = re.findall(r"--set (\S+my_training\S+)", EXTEND_PAGE)
@@ -168,12 +168,15 @@ def test_the_loss_and_the_sampler_of_the_page_about_extension(training_set, tmp_
     exec(compile(decorator, "docs/extend.md", "exec"), {})  # noqa: S102
     try:
         assert registry_of("pairwise-losses").reference("margin-huber") == "my_training:margin_huber"
+        without_teacher = registry_of("in-batch-losses")["my_training:uniform_margin"]
+        assert (without_teacher.needs_teacher, without_teacher.takes_temperature) == (False, True)
     finally:
         registry_of("pairwise-losses").remove("margin-huber")
+        registry_of("in-batch-losses").remove("my_training:uniform_margin")
 
 
 def test_the_short_examples_of_the_page_about_extension(tmp_path, monkeypatch):
-    _, _, examples = re.findall(PROGRAM, EXTEND_PAGE)
+    *_, examples = re.findall(PROGRAM, EXTEND_PAGE)
     (tmp_path / "my_models.py").write_text(examples)
     (tmp_path / "card.yaml").write_text(f"name: short\nmodel: {TINY_MODEL}\npooling: my_models:maximum\n")
     (tmp_path / "documents.txt").write_text("green apples\nred stones\n")

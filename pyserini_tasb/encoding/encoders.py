@@ -262,7 +262,7 @@ class TextEncoder:
         self._models = Models(card, device, backend, texts=texts)
         self.device = self._models.device
         model = self._models.at(card.precision)
-        self.dimension = model.dimension
+        self.dimension = _dimension(card, model.dimension)
         self._tokenizer = model.tokenizer(tokenizer)
         self.pad_id = self._tokenizer.pad_id
         # A tokenizer that knows no limit says 10**30.
@@ -315,7 +315,8 @@ class TextEncoder:
     ) -> NDArray[np.float32]:
         """Vectors [texts, dimension] of texts that this model's tokenizer has tokenised, special tokens included."""
         model = self._model(precision)
-        return vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=self.dimension)
+        vectors = vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=model.dimension)
+        return vectors if self.card.dimension is None else self._cut(vectors)
 
     def tokens_per_batch(self, precision: Precision | None = None) -> int:
         """The tokens that `encode_tokens` gives the model at once, padding included."""
@@ -327,6 +328,26 @@ class TextEncoder:
 
     def _model(self, precision: Precision | None) -> Model:
         return self._models.at(precision or self.card.precision)
+
+    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        cut = vectors[:, : self.dimension].copy()
+        if self.card.normalise:
+            cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return cut
+
+
+def _dimension(card: EncoderCard, longest: int) -> int:
+    """The length of a card's vectors, of which the model makes those of length `longest`."""
+    if card.dimension is None:
+        return longest
+    if card.dimension > longest:
+        raise TasbError(
+            where=f"the card `{card.name}`",
+            expected=f"`dimension` of at most {longest}, the length of the model's vectors",
+            found=str(card.dimension),
+            do="lower it, or leave it out",
+        )
+    return card.dimension
 
 
 # Letter case, accents, marks, numbers, other scripts, a long word: what tokenizers treat in different ways.

@@ -198,7 +198,16 @@ def built_in_sample() -> Sample:
 
 
 # Keys of the original card. The others are of its name, its place, or numbers that were measured with other weights.
-KEPT = ("pooling", "normalise", "query_prefix", "passage_prefix", "query_max_length", "passage_max_length", "citation")
+KEPT = (
+    "pooling",
+    "normalise",
+    "dimension",
+    "query_prefix",
+    "passage_prefix",
+    "query_max_length",
+    "passage_max_length",
+    "citation",
+)
 
 
 def export_model(

@@ -5,9 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.registry import registry_of
@@ -51,6 +61,25 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Extended(Strict):
+    """Keys of which later ones are written only if they are set.
+
+    So what does not use them is written, byte by byte, as before they existed: checkpoints and vector folders, which
+    know an encoder or a configuration by a digest or by its keys, stay usable.
+
+    Attributes:
+        LATER: the later keys.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unset = {key for key in self.LATER if getattr(self, key) == fields[key].default}
+        return {key: value for key, value in written(self).items() if key not in unset}
+
+
 class Recipe(Strict):
     """The keys that every recipe has."""
 
@@ -73,11 +102,13 @@ class PublishedNumber(Strict):
     """The publication with the number."""
 
 
-class EncoderCard(Recipe):
+class EncoderCard(Extended, Recipe):
     """A named encoder: which weights, and how a text becomes a vector.
 
     Token limits count special tokens. They apply to search and indexing; training has its own limits.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"dimension"})
 
     aliases: tuple[str, ...] = ()
     """Other names of this card. One with a slash is a hub id with the same weights, which are then loaded from there.
@@ -90,6 +121,9 @@ class EncoderCard(Recipe):
     the average; `last` is the last token's, for causal models. Your own is `module:name`."""
     normalise: bool = False
     """Divide vectors by their length, so that dot products are cosines."""
+    dimension: int | None = Field(default=None, ge=1)
+    """Cut vectors to their first numbers, this many, for a model that was trained for it (`loss.matryoshka`). With
+    `normalise`, they are divided by their length after that. `null` keeps them whole."""
     query_prefix: str = ""
     """Text that comes before each query, unchanged."""
     passage_prefix: str = ""

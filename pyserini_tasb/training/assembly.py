@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
 import torch
 
 from pyserini_tasb.artifacts import sha256
@@ -72,13 +73,14 @@ class Assembly(Generic[AnyStudent]):
 
     def measured_margins(self) -> MarginScale:
         """Both teachers' margins, measured, and brought to the configured scale."""
-        pairwise = self.loss.pairwise
+        pairwise = None if self.loss.pairwise is None else PAIRWISE[self.loss.pairwise]
         return fit_margin_scale(
             self.store,
             self.teacher,
             self.rescale,
             key=self.config.RESCALE,
-            pairwise_counts=pairwise is not None and PAIRWISE[pairwise].needs_margins,
+            # A loss that learns ranks does not see how large margins are.
+            pairwise_counts=pairwise is not None and pairwise.needs_margins and not pairwise.takes_ranks,
             student_scores=self.student.scores_are,
         )
 
@@ -91,7 +93,7 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
     """
     store = _open_pairs(config, processes, pairwise=config.loss.pairwise)
     sampling, caps = config.sampling, config.student
-    clusters_file = None if sampling.strategy == "random" else config.data.clusters_file
+    clusters_file = None if sampling.strategy in WITHOUT_CLUSTERS else config.data.clusters_file
     clusters = (
         None
         if clusters_file is None
@@ -111,7 +113,9 @@ def assemble(config: TrainConfig, processes: Processes) -> Assembly[DualEncoder]
     )
     if processes.first:
         _warn_of_few_clusters(config, None if clusters is None else len(clusters))
+        _note_few_negatives(store, sampling.negatives)
     student = load_student(caps, device=found_device(config.device), precision=config.precision)
+    _require_lengths(config, student)
     tokenising = Tokenising(
         student.folder, caps.query_max_length, caps.passage_max_length, caps.query_prefix, caps.passage_prefix
     )
@@ -210,6 +214,8 @@ def _open_pairs(config: RunConfig, processes: Processes, *, pairwise: str | None
     return store
 
 
+# Strategies of ours that do not read the clusters.
+WITHOUT_CLUSTERS = ("random", "balanced")
 # Kinds of in-batch teachers whose name is a model's; None finds out.
 KINDS_WITH_A_MODEL = {None, *KIND_OF_A_MODEL.values()}
 
@@ -249,6 +255,33 @@ def _warn_of_few_clusters(config: TrainConfig, clusters: int | None) -> None:
             " So the queries of a batch share no topic, as with sampling.strategy random. Make more clusters "
             "(`tasb cluster`)",
             *(clusters, "s" if clusters > 1 else "", config.sampling.clusters_per_batch),
+        )
+
+
+def _require_lengths(config: TrainConfig, student: DualEncoder) -> None:
+    """Refuse lengths that vectors cannot have, or that leave out whole vectors, which every command uses by default."""
+    lengths, whole = config.loss.matryoshka, student.model.dimension
+    if lengths is not None and max(lengths.dimensions) != whole:
+        raise TasbError(
+            expected=f"`loss.matryoshka.dimensions` with {whole}, the student's own, as the longest",
+            found=", ".join(map(str, lengths.dimensions)),
+            do=f"add {whole}, and remove longer ones" if max(lengths.dimensions) > whole else f"add {whole}",
+        )
+
+
+def _note_few_negatives(store: PairStore, wanted: int) -> None:
+    """Say so where positives have fewer negatives than a batch takes of each."""
+    if wanted == 1:
+        return
+    # A positive's pairs are in a row; it may be another query's, too.
+    begins = np.union1d(np.flatnonzero(np.diff(store.positives)) + 1, store.offsets[:-1][np.diff(store.offsets) > 0])
+    counts = np.diff(begins, append=len(store))
+    few = int((counts < wanted).sum())
+    if few:
+        LOG.info(
+            "%s of the %s queries' positives have fewer than %d negatives (sampling.negatives): these come several "
+            "times in a batch",
+            *(f"{few:,}", f"{len(counts):,}", wanted),
         )
 
 

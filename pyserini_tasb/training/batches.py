@@ -154,7 +154,7 @@ class TrainingBatch:
 
     @property
     def negatives_per_query(self) -> int:
-        """n."""
+        """The number of negatives of each query, n."""
         return self.negatives.size // len(self.queries)
 
 
@@ -183,8 +183,8 @@ class BatchComposer:
         store, sampled = self.store, self.sampler.batch(step)
         _require_pairs_of_queries(sampled, store)
         size = len(sampled.queries)
-        rows = sampled.rows if sampled.rows.ndim == 1 else sampled.rows[:, 0]
-        positives, negatives = store.positives[rows], store.negatives[sampled.rows]
+        rows = np.asarray(sampled.rows)
+        positives, negatives = store.positives[rows if rows.ndim == 1 else rows[:, 0]], store.negatives[rows]
         known = [store.known_positives(query) for query in sampled.queries.tolist()]
         known_positives = known_mask(known, positives)
         np.fill_diagonal(known_positives, val=False)
@@ -195,9 +195,9 @@ class BatchComposer:
             queries=sampled.queries,
             positives=positives,
             negatives=negatives,
-            rows=sampled.rows,
-            scores=None if store.scores is None else store.scores[sampled.rows],
-            margins=None if store.supervision == "labels" else _margins(store, sampled.rows),
+            rows=rows,
+            scores=None if store.scores is None else store.scores[rows],
+            margins=None if store.supervision == "labels" else _margins(store, rows),
             known_positives=known_positives,
             known_negatives=known_mask(known, negatives.ravel()),
             query_tokens=self.query_tokenizer(store.queries.texts(sampled.queries[share])),

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from pyserini_tasb.recipes.types import Pooling, Recipe, Strict, name_of
+from pyserini_tasb.recipes.types import Extended, Pooling, Recipe, Strict, name_of
 from pyserini_tasb.registry import registry_of
 
 Positive = Annotated[int, Field(ge=1)]
 PairwiseLossName = Annotated[str, name_of("pairwise-losses")]
-
-
-class Extended(Strict):
-    """A section with later keys, which a written configuration has only if they are set.
-
-    So a run that does not use them is the same run, byte by byte, as before they existed: its checkpoints go on, and a
-    study finds its cells.
-
-    Attributes:
-        LATER: these keys.
-    """
-
-    LATER: ClassVar[frozenset[str]]
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        unset = {key for key in self.LATER if getattr(self, key) == fields[key].default}
-        return {key: value for key, value in written(self).items() if key not in unset}
 
 
 class RunData(Strict):
@@ -144,6 +127,11 @@ class RunConfig(Recipe):
     log_every: Positive = 10
     """The number of steps between lines of `metrics.jsonl`."""
 
+    @property
+    def pairs_per_step(self) -> int:
+        """The pairs of a positive and a negative that a step of the optimiser trains on."""
+        return self.batch_size * self.accumulate
+
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.max_steps is None and self.data.validation is None:
@@ -214,14 +202,70 @@ class SamplingConfig(Extended):
     evenly over the bins; else uniformly. A positive with fewer has some of them several times."""
 
 
+class MatryoshkaConfig(Strict):
+    """Lengths to which vectors can be cut after the training. The loss is the sum over them.
+
+    Kusupati et al., NeurIPS 2022, arXiv:2205.13147.
+    """
+
+    dimensions: tuple[Positive, ...] = Field(min_length=1)
+    """The lengths: the student's own, and shorter ones."""
+    weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+    """The factor of the loss at each length, in the same order; `null` is 1 for each."""
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> Self:
+        if len(set(self.dimensions)) < len(self.dimensions):
+            raise ValueError("matryoshka.dimensions has a length twice")
+        if self.weights is not None and len(self.weights) != len(self.dimensions):
+            raise ValueError(
+                f"matryoshka.weights needs a factor for each of the {len(self.dimensions)} dimensions, and has "
+                f"{len(self.weights)}"
+            )
+        return self
+
+    @property
+    def factors(self) -> dict[int, float]:
+        """The factor of the loss at each length."""
+        return dict(zip(self.dimensions, self.weights or [1.0] * len(self.dimensions), strict=True))
+
+
+class CurriculumConfig(Strict):
+    """Lists that become harder: stage by stage, the student learns more of the teacher's ranks.
+
+    CL-DRD (Zeng et al., SIGIR 2022, arXiv:2204.13679).
+    """
+
+    ranks: tuple[Positive, ...] = Field(min_length=1)
+    """The number of the teacher's first ranks to learn in each stage; each more than the one before."""
+    steps: tuple[Positive, ...] = ()
+    """The number of steps after which each further stage begins."""
+
+    @model_validator(mode="after")
+    def _stages(self) -> Self:
+        if len(self.steps) != len(self.ranks) - 1:
+            raise ValueError(
+                f"curriculum.steps needs a number for each of the {len(self.ranks)} stages but the first, and has "
+                f"{len(self.steps)}"
+            )
+        for name, numbers in (("ranks", self.ranks), ("steps", self.steps)):
+            if any(number >= following for number, following in itertools.pairwise(numbers)):
+                raise ValueError(f"curriculum.{name} must rise: {', '.join(map(str, numbers))}")
+        return self
+
+    def ranks_at(self, step: int) -> int:
+        """The number of ranks to learn after `step` steps."""
+        return self.ranks[bisect.bisect_right(self.steps, step)]
+
+
 class LossConfig(Extended):
     """The loss: pairwise loss + alpha times in-batch loss (paper, Eq. 8)."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"temperature"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"temperature", "matryoshka", "curriculum"})
 
     pairwise: PairwiseLossName | None = "margin-mse"
     """The loss on each query's own pairs; `null` for none. `ranknet` needs only labels, and no scores. `kldiv` compares
-    lists, and is for `sampling.negatives` above 1."""
+    lists, and `lambda-mrr` ranks them: both are for `sampling.negatives` above 1."""
     in_batch: Annotated[str, name_of("in-batch-losses")] | None = "margin-mse"
     """The loss on each query with all passages of the batch; `null` for none. `margin-mse` is a mean, `margin-mse-eq7`
     the paper's sum. `infonce` needs no teacher."""
@@ -230,9 +274,19 @@ class LossConfig(Extended):
     temperature: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The temperature of an in-batch loss that has one, such as `infonce`: the scores are divided by it. `null` is the
     loss's own, which is 1 for `infonce`. A student with `normalise` needs one; 0.05 is usual."""
+    matryoshka: MatryoshkaConfig | None = None
+    """Train several lengths of the vectors at once, so that they can be cut; `null` trains only whole vectors."""
+    curriculum: CurriculumConfig | None = None
+    """Stages of the pairwise loss `lambda-mrr`; with `null` it learns all of the teacher's ranks from the start."""
 
     @model_validator(mode="after")
-    def _temperature_of_a_loss(self) -> Self:
+    def _options_of_a_loss(self) -> Self:
+        if self.curriculum is not None and not (
+            self.pairwise is not None and registry_of("pairwise-losses")[self.pairwise].takes_ranks
+        ):
+            raise ValueError(
+                f"curriculum is for a pairwise loss that takes ranks, such as lambda-mrr; not {self.pairwise}"
+            )
         if self.temperature is not None and not self.takes_temperature:
             raise ValueError(f"temperature is for an in-batch loss that has one, such as infonce; not {self.in_batch}")
         return self
@@ -298,6 +352,11 @@ class TrainConfig(RunConfig):
     teacher: TeacherConfig = TeacherConfig()
     """The in-batch teacher."""
 
+    @property
+    def pairs_per_step(self) -> int:
+        """The pairs of a positive and a negative that a step of the optimiser trains on."""
+        return super().pairs_per_step * self.sampling.negatives
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.sampling.strategy in {"tas", "tas-balanced"} and self.data.clusters is None:
@@ -319,6 +378,12 @@ class TrainConfig(RunConfig):
             raise ValueError(
                 f"loss.in_batch {self.loss.in_batch} learns from no teacher: remove teacher.in_batch and "
                 "teacher.vectors"
+            )
+        curriculum, passages = self.loss.curriculum, 1 + self.sampling.negatives
+        if curriculum is not None and curriculum.ranks[-1] > passages:
+            raise ValueError(
+                f"loss.curriculum.ranks goes up to {curriculum.ranks[-1]}, and a query has {passages} passages with "
+                f"sampling.negatives {self.sampling.negatives}"
             )
         if self.student.normalise and self.loss.takes_temperature and self.loss.temperature is None:
             raise ValueError(

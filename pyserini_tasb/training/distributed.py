@@ -90,7 +90,7 @@ class Processes:
         if self.world == 1:
             return own
         if each > 1:
-            return self.gather(own.unflatten(0, (-1, each)), count).flatten(0, 1)
+            return self.gather(own.view(-1, each, *own.shape[1:]), count).flatten(0, 1)
         shares = [Processes(rank, self.world).share(count) for rank in range(self.world)]
         longest = max(share.stop - share.start for share in shares)  # gathered parts must be of one size
         part = own.new_zeros((longest, *own.shape[1:]))

@@ -53,9 +53,12 @@ class Journal:
         """After each step; `seconds` since the run began, other sessions included."""
         config = self._config
         losses = {"loss": report.loss, "pairwise": report.pairwise, "in_batch": report.in_batch}
-        pairs = config.batch_size * config.accumulate
         self._progress.step(
-            done, losses, pairs=pairs, tokens=report.tokens, tokens_with_padding=report.tokens_with_padding
+            done,
+            losses,
+            pairs=config.pairs_per_step,
+            tokens=report.tokens,
+            tokens_with_padding=report.tokens_with_padding,
         )
         if done % config.log_every and done != config.max_steps:
             return

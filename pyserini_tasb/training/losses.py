@@ -16,7 +16,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.registry import Registry, require_callable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class KnownPositives:
 
 def _require_squares(positives: Tensor, negatives: Tensor) -> None:
     size = len(positives) if positives.ndim else 0
-    several = negatives.ndim == 2 and len(negatives) == size and negatives.shape[1] % max(size, 1) == 0  # noqa: PLR2004
+    several = negatives.ndim == 2 and len(negatives) == size and negatives.shape[1] % max(size, 1) == 0
     if positives.shape != (size, size) or not several or (size and not negatives.numel()):
         raise ValueError(
             f"expected two matrices [b, b], the second one also [b, b·n], found {tuple(positives.shape)} and "
@@ -131,17 +131,30 @@ class PairwiseLoss:
         loss: (student's scores of the positives [b], of the negatives [b], teacher's margins [b]) → scalar; a function,
             or a class that makes one. Where the margins have a default, the loss can do without them. It is given
             tensors of one shape and one type, fp64 or fp32. With n > 1 negatives of each query, all three are [b, n],
-            and a row has the same positive n times.
+            and a row has the same positive n times. A loss with a keyword argument `ranks` can have a curriculum.
+
+    Attributes:
+        needs_margins: false for a loss that can do without a teacher's margins.
+        takes_ranks: true for a loss that can have a curriculum.
     """
 
     def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
         self._name, self._loss = name, _made(loss)
         require_callable("pairwise loss", name, self._loss, ("positives", "negatives", "margins"))
-        parameters = list(inspect.signature(self._loss).parameters.values())
+        parameters = _parameters(self._loss)
         self.needs_margins = len(parameters) < 3 or parameters[2].default is inspect.Parameter.empty
+        self.takes_ranks = any(parameter.name == "ranks" for parameter in parameters[3:])
 
-    def __call__(self, positives: Tensor, negatives: Tensor, margins: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, positives: Tensor, negatives: Tensor, margins: Tensor | None = None, *, ranks: int | None = None
+    ) -> Tensor:
         """The loss, a scalar.
+
+        Args:
+            positives: [b] or [b, n] student's scores.
+            negatives: likewise.
+            margins: likewise, the teacher's.
+            ranks: the number of the teacher's ranks to learn, for a loss that can have a curriculum; None is all.
 
         Raises:
             TasbError: there are no margins, and the loss needs them.
@@ -157,9 +170,11 @@ class PairwiseLoss:
             # [b, 1] against [b] would broadcast to [b, b] and train on nonsense.
             raise ValueError(f"{self._name}: expected vectors of one length, found {[tuple(t.shape) for t in given]}")
         precision = _precision(positives)
+        options = {} if ranks is None else {"ranks": ranks}
         with torch.autocast(positives.device.type, enabled=False):
             scores = (positives.to(precision), negatives.to(precision))
-            loss = self._loss(*scores) if margins is None else self._loss(*scores, margins.detach().to(precision))
+            of_teacher = () if margins is None else (margins.detach().to(precision),)
+            loss = self._loss(*scores, *of_teacher, **options)
         return _scalar(self._name, loss)
 
 
@@ -179,11 +194,9 @@ class InBatchLoss:
 
     def __init__(self, name: str, loss: Callable[..., Tensor]) -> None:
         self._name, self._loss = name, _made(loss)
-        self.needs_teacher, self.takes_temperature = True, False
-        if callable(self._loss):
-            parameters = dict(inspect.signature(self._loss).parameters)
-            self.takes_temperature = parameters.pop("temperature", None) is not None
-            self.needs_teacher = len(parameters) != len(WITHOUT_TEACHER)
+        names = [parameter.name for parameter in _parameters(self._loss)]
+        self.takes_temperature = "temperature" in names
+        self.needs_teacher = len(names) - self.takes_temperature != len(WITHOUT_TEACHER)
         require_callable("in-batch loss", name, self._loss, WITH_TEACHER if self.needs_teacher else WITHOUT_TEACHER)
 
     def __call__(
@@ -205,7 +218,7 @@ class InBatchLoss:
         Raises:
             TasbError: there are no teacher's scores, and the loss needs them.
         """
-        given = [student, *([] if teacher is None else [teacher]), known]
+        given: list[InBatchScores | KnownPositives] = [student, *([] if teacher is None else [teacher]), known]
         if len({each.negatives.shape for each in given}) > 1:
             sizes = [each.size for each in given]
             shapes = "" if len(set(sizes)) > 1 else f" with negatives {[tuple(each.negatives.shape) for each in given]}"
@@ -234,6 +247,14 @@ WITH_TEACHER, WITHOUT_TEACHER = ("student", "teacher", "known"), ("student", "kn
 
 def _made(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return loss() if isinstance(loss, type) else loss
+
+
+def _parameters(loss: Callable[..., Tensor]) -> list[inspect.Parameter]:
+    """The parameters of a loss; an empty list where Python cannot read them."""
+    try:
+        return list(inspect.signature(loss).parameters.values())
+    except (TypeError, ValueError):
+        return []
 
 
 def _scalar(name: str, loss: Tensor) -> Tensor:
@@ -285,7 +306,7 @@ def ranknet(student_positives: Tensor, student_negatives: Tensor, _teacher_margi
 
 @PAIRWISE.register("kldiv")
 def kl_divergence_of_own(student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor) -> Tensor:
-    """KL divergence of the student's softmax from the teacher's over the own positive and n negatives, mean over queries.
+    """KL divergence of the student's softmax from the teacher's over a query's own passages, mean over queries.
 
     Margins say as much as the teacher's scores: softmax does not change where all scores of a list change by one number
     (Lin et al., 2020, arXiv:2010.11386). With one negative, it is RankNet with the teacher's probability as the label.
@@ -295,12 +316,40 @@ def kl_divergence_of_own(student_positives: Tensor, student_negatives: Tensor, t
         student_negatives: [b] or [b, n] scores of the own negatives.
         teacher_margins: [b] or [b, n] teacher's score of the positive minus that of the negative.
     """
-    margins = (student_positives - student_negatives, teacher_margins)
-    # The positive's score is taken as 0, so a negative's is minus its margin.
-    ours, theirs = (
-        functional.pad(-each.reshape(len(each), -1), (1, 0)).log_softmax(dim=1) for each in margins
-    )
+    lists = _own_lists(student_positives - student_negatives), _own_lists(teacher_margins)
+    ours, theirs = (scores.log_softmax(dim=1) for scores in lists)
     return (theirs.exp() * (theirs - ours)).sum(dim=1).mean()
+
+
+@PAIRWISE.register("lambda-mrr")
+def lambda_mrr(
+    student_positives: Tensor, student_negatives: Tensor, teacher_margins: Tensor, *, ranks: int | None = None
+) -> Tensor:
+    """LambdaRank for the reciprocal rank, over a query's own passages with labels from the teacher's ranking (CL-DRD).
+
+    A passage that the teacher ranks at r has the label 1/r, or 0 beyond the first `ranks`; equal scores share a rank.
+    Each pair with label i above label j costs |1/π_i - 1/π_j| · log(1 + exp(s_j - s_i)). π are the student's ranks; no
+    gradient goes through them. Sum over pairs, mean over queries (Zeng et al., SIGIR 2022, arXiv:2204.13679).
+
+    Args:
+        student_positives: [b] or [b, n] scores of the own positives.
+        student_negatives: [b] or [b, n] scores of the own negatives.
+        teacher_margins: [b] or [b, n] teacher's score of the positive minus that of the negative.
+        ranks: the number of the teacher's first ranks to learn; None is all.
+    """
+    scores, theirs = _own_lists(student_positives - student_negatives), _own_lists(teacher_margins)
+    places = 1 + (theirs[:, None, :] > theirs[:, :, None]).sum(dim=2)
+    labels = torch.where(places <= (ranks or scores.shape[1]), 1 / places, 0.0)
+    order = scores.detach().argsort(dim=1, descending=True, stable=True)
+    reciprocal = 1 / (1 + order.argsort(dim=1).to(scores.dtype))
+    weights = (reciprocal[:, :, None] - reciprocal[:, None, :]).abs()
+    costs = functional.softplus(scores[:, None, :] - scores[:, :, None])
+    return torch.where(labels[:, :, None] > labels[:, None, :], weights * costs, 0.0).sum(dim=(1, 2)).mean()
+
+
+def _own_lists(margins: Tensor) -> Tensor:
+    """Scores [b, 1 + n] of the own positive and negatives, from margins [b] or [b, n]: the positive's is taken as 0."""
+    return functional.pad(-margins.reshape(len(margins), -1), (1, 0))
 
 
 # Margin-MSE with every other passage of the batch as a negative (paper, Eq. 7), in three readings of that equation.
@@ -348,8 +397,9 @@ def margin_mse_released(student: InBatchScores, teacher: InBatchScores, _known: 
         student: scores, [b, b] twice.
         teacher: likewise.
     """
-    several = student.negatives.shape[1] // max(student.size, 1)
-    return margin_mse_mean(student, teacher, KnownPositives.none(student.size, student.positives.device, negatives=several))
+    negatives = student.negatives.shape[1] // max(student.size, 1)
+    nothing_known = KnownPositives.none(student.size, student.positives.device, negatives=negatives)
+    return margin_mse_mean(student, teacher, nothing_known)
 
 
 def _errors(student: InBatchScores, teacher: InBatchScores) -> tuple[Tensor, Tensor]:
@@ -492,6 +542,31 @@ def ndcg_loss2(scores: Tensor, labels: Tensor, absent: Tensor) -> Tensor:
     above = (labels[:, :, None] > labels[:, None, :]) & present[:, :, None] & present[:, None, :]
     costs = functional.softplus(scores[:, None, :] - scores[:, :, None]) / math.log(2)
     return torch.where(above, weights * costs, 0.0).sum(dim=(1, 2))
+
+
+# A loss at several lengths of the vectors.
+
+
+def matryoshka(
+    loss: Callable[..., Tensor], vectors: Sequence[Tensor], weights: Mapping[int, float], *, normalise: bool
+) -> Tensor:
+    """The weighted sum of a loss over prefixes of the vectors (Kusupati et al., NeurIPS 2022, Eq. 1; arXiv:2205.13147).
+
+    So the first numbers of a vector hold most of what it says, and vectors can be cut.
+
+    Args:
+        loss: (vectors, as many as `vectors`) → scalar.
+        vectors: each [texts, dimension].
+        weights: the length of a prefix → the factor of its loss.
+        normalise: divide each prefix by its length, for a student whose scores are cosines.
+    """
+    losses = []
+    for length, weight in weights.items():
+        cut = [block[:, :length] for block in vectors]
+        if normalise:
+            cut = [functional.normalize(block, dim=1) for block in cut]
+        losses.append(weight * loss(*cut))
+    return torch.stack(losses).sum()
 
 
 # Dual supervision: a pairwise and an in-batch teacher together.

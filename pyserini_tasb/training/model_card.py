@@ -143,13 +143,22 @@ def encoder_model_card(
             "Base model": _shown_model(known.base_model) if known.base_model else UNKNOWN,
             "Trained on": "see [Data](#data)" if known.data else UNKNOWN,
             "Teachers": _teachers(known.parameters),
+            **_shorter_vectors(known.parameters),
             "Measured": _measured(provenance, card.published),
             "Licence": licence or f"{UNKNOWN}: ask who made it before you use it",
         },
     )
 
 
-VECTORS = ("pooling", "normalise", "query_prefix", "passage_prefix", "query_max_length", "passage_max_length")
+VECTORS = (
+    "pooling",
+    "normalise",
+    "dimension",
+    "query_prefix",
+    "passage_prefix",
+    "query_max_length",
+    "passage_max_length",
+)
 UNKNOWN = "unknown"
 OWN_SOURCE = "tasb train, step "  # of a card's number that the model card has from the training itself
 
@@ -168,6 +177,23 @@ def _teachers(parameters: Mapping[str, Any]) -> str:
     if loss.get("in_batch") and teacher.get("in_batch"):
         used.append(f"in the batch, {_shown_model(str(teacher['in_batch']))}")
     return "; ".join(used) or "none"
+
+
+def _shorter_vectors(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """A line on the lengths that vectors can be cut to, of a model that was trained for it."""
+    loss = parameters.get("loss")
+    lengths = loss.get("matryoshka") if isinstance(loss, Mapping) else None
+    dimensions = lengths.get("dimensions") if isinstance(lengths, Mapping) else None
+    if not isinstance(dimensions, Sequence):
+        return {}
+    known = sorted((length for length in dimensions if isinstance(length, int)), reverse=True)
+    shorter = list(map(str, known[1:]))
+    if not shorter:
+        return {}
+    return {
+        "Vectors can be cut": f"to their first {' or '.join(shorter)} numbers: `dimension: {shorter[0]}` in an encoder "
+        f"card, `truncate_dim={shorter[0]}` in sentence-transformers"
+    }
 
 
 def _measured(provenance: Provenance | None, published: Sequence[PublishedNumber]) -> str:
@@ -338,6 +364,7 @@ A dense passage retriever. A text becomes one vector of {{ dimension }} numbers,
 {{ {"cls": "its first token's last hidden state", "mean": "the mean of its tokens' last hidden states", \
 "last": "its last token's last hidden state"}.get(card.pooling, "its tokens' last hidden states, pooled by `%s`" % \
 card.pooling) }}\
+{{ ", of which the first numbers are taken" if card.dimension }}\
 {{ ", divided by its length" if card.normalise }}; a passage's score is its dot product with the query.
 {% if base %}
 Trained from {{ base }} by pyserini-tasb {{ version }}, with the settings below; the method is \
@@ -385,7 +412,8 @@ folder's path does the same; or copy that card into `~/.config/pyserini-tasb/enc
 ```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("{{ place }}"){{ "  # this folder" if place == "." }}
+model = SentenceTransformer("{{ place }}"{{ ", truncate_dim=%d" % card.dimension if card.dimension }})\
+{{ "  # this folder" if place == "." }}
 queries = model.encode_query(["what is a dense retriever"])
 scores = model.similarity(queries, model.encode_document(["Dense retrievers compare vectors."]))
 ```
@@ -428,6 +456,9 @@ def vectors(texts, max_length):
     pooled = {{ card.pooling.partition(":")[2] }}(states, tokens["attention_mask"])
 {% elif card.pooling == "last" %}
     pooled = states[torch.arange(len(states)), tokens["attention_mask"].sum(dim=1) - 1]
+{% endif %}
+{% if card.dimension %}
+    pooled = pooled[:, :{{ card.dimension }}]
 {% endif %}
     return {{ "torch.nn.functional.normalize(pooled)" if card.normalise else "pooled" }}
 

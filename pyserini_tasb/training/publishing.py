@@ -232,7 +232,7 @@ def _files(
         if provenance.curves in names:
             files[str(provenance.curves)] = folder / str(provenance.curves)
     files[f"{card.name}.yaml"] = _card_for_others(card)
-    made = partial(encoder_model_card, card, provenance, dimension=model.dimension, repo=repo)
+    made = partial(encoder_model_card, card, provenance, dimension=card.dimension or model.dimension, repo=repo)
     files[MODEL_CARD] = made(licence=licence).encode() if model_card is None else _own_model_card(model_card, licence)
     _require_no_places(files, folder)
     return files

@@ -137,9 +137,8 @@ class Sampling:
             raise self._too_few(queries)
         further = None
         if self.negatives > 1:
-            binned = isinstance(pairs, BalancedPairs)
-            bins = (BINNINGS[self.binning], self.bins) if binned else (one_bin, 1)
-            further = FurtherNegatives(self.pairs, self.cutoff, *bins, self.negatives)
+            bins = self.bins if isinstance(pairs, BalancedPairs) else 1
+            further = FurtherNegatives(self.pairs, self.cutoff, BINNINGS[self.binning], bins, self.negatives)
         return _Sampler(self.seed, self.batch_size, queries, pairs, further)
 
     def _too_few(self, queries: QueryChoice) -> TasbError:
@@ -161,13 +160,6 @@ def random(sampling: Sampling) -> Sampler:
     return sampling.sampler(sampling.uniform_queries(), sampling.uniform_pairs())
 
 
-@SAMPLINGS.register("balanced")
-def balanced(sampling: Sampling) -> Sampler:
-    """Any queries, and for each a pair from a random bin of margins: TAS-Balanced without clusters."""
-    pairs = sampling.balanced_pairs()
-    return sampling.sampler(sampling.uniform_queries(), pairs)
-
-
 @SAMPLINGS.register("tas")
 def tas(sampling: Sampling) -> Sampler:
     """TAS: queries of few clusters, and any pair of each (paper, Figure 2b)."""
@@ -179,6 +171,13 @@ def tas_balanced(sampling: Sampling) -> Sampler:
     """TAS-Balanced: queries of few clusters, and for each a pair from a random bin of margins (paper, Figure 2c)."""
     pairs = sampling.balanced_pairs()
     return sampling.sampler(sampling.clustered_queries(), pairs)
+
+
+@SAMPLINGS.register("balanced")
+def balanced(sampling: Sampling) -> Sampler:
+    """Any queries, and for each a pair from a random bin of margins: TAS-Balanced without clusters."""
+    pairs = sampling.balanced_pairs()
+    return sampling.sampler(sampling.uniform_queries(), pairs)
 
 
 def build_sampler(
@@ -204,10 +203,10 @@ def build_sampler(
         pairs: what to draw from.
         batch_size: b, queries in a batch.
         seed: a whole number of 0 or more, below 2^64.
-        clusters: the queries of each cluster, numbered as in `pairs`; `random` does not use them.
+        clusters: the queries of each cluster, numbered as in `pairs`; `random` and `balanced` do not use them.
         clusters_per_batch: n; each cluster supplies ⌊b / n⌋ queries.
-        bins: h, for `tas-balanced`.
-        binning: a name of `BINNINGS`, for `tas-balanced`.
+        bins: h, for `tas-balanced` and `balanced`.
+        binning: a name of `BINNINGS`, for these two.
         margin_cutoff: lowest and highest teacher's margin of a pair that is drawn; None is no limit.
         negatives: n, the number of negatives of each query.
 
@@ -470,16 +469,15 @@ class BalancedPairs:
 class FurtherNegatives:
     """Adds negatives to each query's pair: n rows of one positive, evenly over the bins of the teacher's margins.
 
-    The bins are those of the positive's own pairs. Going through them in random order gives one negative of each, as
-    often as needed, so that two bins' numbers of negatives differ by one at most, unless a bin has no more. So the
-    negatives cover the range of the teacher's scores, as stratified sampling does (arXiv:2604.04734). No negative comes
-    again before all came; a positive with fewer than n negatives has them in turn.
+    The bins are those of the positive's own pairs. They have turns, in random order, and give a negative each, until n
+    are drawn. So the negatives cover the range of the teacher's scores, as in stratified sampling (arXiv:2604.04734).
+    No negative comes again before all came; a positive with fewer than n negatives has them in turn.
 
     Args:
-        pairs: a pair store; with one bin, no margin is read without a cutoff.
+        pairs: a pair store.
         cutoff: the bins are those of the pairs it keeps.
         binning: how the pairs are binned.
-        bins: h.
+        bins: h; with 1, all pairs of the positive are equally likely, and without a cutoff no margin is read.
         negatives: n, with the pair that was chosen first.
     """
 
@@ -489,9 +487,7 @@ class FurtherNegatives:
     bins: int
     negatives: int
 
-    def choose(
-        self, queries: NDArray[np.int64], first: NDArray[np.int64], uniforms: Uniforms
-    ) -> NDArray[np.int64]:
+    def choose(self, queries: NDArray[np.int64], first: NDArray[np.int64], uniforms: Uniforms) -> NDArray[np.int64]:
         """[b, n] rows of the pairs; the first column is `first`.
 
         Args:
@@ -540,11 +536,6 @@ class FurtherNegatives:
         if self.bins == 1:
             return rows, counts, np.zeros(len(rows), np.int64)
         return rows, counts, self.binning(margins[same], counts, self.bins)
-
-
-def one_bin(margins: NDArray[np.float32], _counts: NDArray[np.int64], _bins: int) -> NDArray[np.int64]:
-    """One bin for all of a query's pairs, so that they are drawn uniformly."""
-    return np.zeros(len(margins), np.int64)
 
 
 def _pair_rows(pairs: ScoredPairs, queries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

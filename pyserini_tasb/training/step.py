@@ -10,11 +10,11 @@ import torch
 
 from pyserini_tasb.models.on_cpu import seed_cpu_dropout
 from pyserini_tasb.models.tokenizers import batches_by_length
-from pyserini_tasb.training.losses import IN_BATCH, PAIRWISE, KnownPositives, dual_supervision
+from pyserini_tasb.training.losses import IN_BATCH, PAIRWISE, KnownPositives, dual_supervision, matryoshka
 from pyserini_tasb.training.students import Item
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,7 +65,7 @@ class Stepper:
         optimisation, processes = self._parts.optimisation, self._parts.processes
         losses, pairwise, in_batch, tokens, tokens_with_padding = [], [], [], 0, 0
         for batch in batches:
-            loss = self._loss(batch)
+            loss = self._loss(step, batch)
             if processes.any(not bool(torch.isfinite(loss.total))):
                 raise LossIsNotFiniteError(batch, loss)
             loss.back_propagate(optimisation.scaled(loss.total / len(batches)))
@@ -85,7 +85,7 @@ class Stepper:
             tokens_with_padding=tokens_with_padding,
         )
 
-    def _loss(self, batch: TrainingBatch) -> BatchLoss:
+    def _loss(self, step: int, batch: TrainingBatch) -> BatchLoss:
         """The whole batch's loss, of which this process encodes its share in one pass for queries and passages."""
         student: Student[Any] = self._parts.student
         config, loss = self._parts.config, self._parts.loss
@@ -105,15 +105,28 @@ class Stepper:
             margins = None
             if batch.margins is not None:
                 margins = self._margins.pairwise.margins(_tensor(batch.margins, student.device))
-            pairwise = PAIRWISE[loss.pairwise](*student.pair_scores(*blocks), margins)
+            own_pairs = PAIRWISE[loss.pairwise]
+            ranks = None if loss.curriculum is None else loss.curriculum.ranks_at(step)
+            pairwise = self._at_each_length(
+                lambda *cut: own_pairs(*student.pair_scores(*cut), margins, ranks=ranks), blocks
+            )
         if loss.in_batch is not None:
             targets = None if teacher is None else self._margins.in_batch.scores(teacher)
             known = KnownPositives(
                 _tensor(batch.known_positives, student.device), _tensor(batch.known_negatives, student.device)
             )
-            scores = student.in_batch_scores(*blocks)
-            in_batch = IN_BATCH[loss.in_batch](scores, targets, known, temperature=loss.temperature)
+            all_pairs, temperature = IN_BATCH[loss.in_batch], loss.temperature
+            in_batch = self._at_each_length(
+                lambda *cut: all_pairs(student.in_batch_scores(*cut), targets, known, temperature=temperature), blocks
+            )
         return BatchLoss(dual_supervision(pairwise, in_batch, loss.alpha), pairwise, in_batch, encoded)
+
+    def _at_each_length(self, loss: Callable[..., torch.Tensor], blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+        """A loss of the outputs, or with `loss.matryoshka` its weighted sum over prefixes of the vectors."""
+        lengths = self._parts.loss.matryoshka
+        if lengths is None:
+            return loss(*blocks)
+        return matryoshka(loss, blocks, lengths.factors, normalise=self._parts.student.scores_are == "cosines")
 
     def _dropout_seed(self, batch: int) -> int:
         """A function of the run's seed, the batch and this process, so that a resumed run needs no saved state."""

@@ -123,7 +123,7 @@ class DualEncoder(Student[list[int]]):
         return [*batch.query_tokens, *batch.passage_tokens]
 
     def block_sizes(self, batch: TrainingBatch) -> list[int]:
-        """As many positives as queries, and n negatives of each."""
+        """The queries, as many positives, and n negatives of each."""
         queries, passages = len(batch.query_tokens), len(batch.passage_tokens)
         return [queries, queries, passages - queries]
 

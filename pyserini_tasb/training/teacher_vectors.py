@@ -179,7 +179,7 @@ class Work:
 
     Args:
         once: texts of the pair store.
-        in_batches: texts of the batches of all steps, three for each pair.
+        in_batches: texts of the batches of all steps: each query, its positive and its negatives.
         steps: these steps; without `max_steps`, those after which early stopping may end the run at the earliest.
         bytes: the vectors of all texts.
         free: bytes free on the disk of the run's folder, with those that vectors made so far take.
@@ -203,7 +203,7 @@ class Work:
         existing = next(path for path in (config.output.absolute(), *config.output.absolute().parents) if path.exists())
         return cls(
             once,
-            steps * config.accumulate * config.batch_size * 3,
+            steps * config.accumulate * config.batch_size * (2 + config.sampling.negatives),
             steps,
             once * dimension * np.dtype(np.float32).itemsize,
             shutil.disk_usage(existing).free + sum(path.stat().st_size for path in made.rglob("*") if path.is_file()),

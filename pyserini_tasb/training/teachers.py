@@ -41,7 +41,7 @@ class InBatchTeacher(Protocol):
     """A frozen model that scores a batch's queries with all its passages."""
 
     def in_batch(self, batch: TrainingBatch) -> InBatchScores:
-        """Scores of the whole batch, on the student's device."""
+        """Scores of the whole batch, on the student's device. Where `batch.negatives` is [b, n], they are [b, b·n]."""
 
     def margins(self, queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> torch.Tensor:
         """[n] each query's score with its positive less that with its negative."""
@@ -199,10 +199,10 @@ class BiEncoderTeacher:
         """See `InBatchTeacher`."""
         queries, passages = self.tokens.batch_ids(batch)
         sizes = [len(queries), len(queries), len(passages) - len(queries)]
-        own = self._vectors([*queries, *passages]).split(sizes)
-        size, gather = len(batch.queries), self.tokens.processes.gather
+        own = torch.split(self._vectors([*queries, *passages]), sizes)
+        size, gather, of_each = len(batch.queries), self.tokens.processes.gather, (1, 1, batch.negatives_per_query)
         asked, positives, negatives = (
-            gather(vectors, size, each=each) for vectors, each in zip(own, (1, 1, batch.negatives_per_query), strict=True)
+            gather(vectors, size, each=each) for vectors, each in zip(own, of_each, strict=True)
         )
         return InBatchScores.of_vectors(asked, positives, negatives)
 

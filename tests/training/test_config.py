@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.recipes.loading import as_recipe, load_recipe
+from pyserini_tasb.recipes.types import EncoderCard
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.training.config import TrainConfig
 
@@ -98,6 +100,15 @@ def test_a_fault_inside_a_section_is_named_with_its_line(load, tmp_path):
         ({"loss": {"pairwise": None, "in_batch": None}}, "both absent"),
         ({"loss": {"temperature": 0.1}}, "temperature is for an in-batch loss that has one, such as infonce"),
         ({"loss": {"in_batch": "infonce"}}, "learns from no teacher: remove teacher.in_batch"),
+        ({"loss": {"matryoshka": {"dimensions": [8, 4, 8]}}}, "has a length twice"),
+        ({"loss": {"matryoshka": {"dimensions": [8, 4], "weights": [1]}}}, "a factor for each of the 2 dimensions"),
+        ({"loss": {"curriculum": {"ranks": [1]}}}, "for a pairwise loss that takes ranks, such as lambda-mrr"),
+        ({"loss": {"pairwise": "lambda-mrr", "curriculum": {"ranks": [1, 2]}}}, "each of the 2 stages but the first"),
+        ({"loss": {"pairwise": "lambda-mrr", "curriculum": {"ranks": [2, 2], "steps": [5]}}}, "ranks must rise: 2, 2"),
+        (
+            {"loss": {"pairwise": "lambda-mrr", "curriculum": {"ranks": [1, 3], "steps": [5]}}},
+            "goes up to 3, and a query has 2 passages",
+        ),
         (
             {"loss": {"in_batch": "infonce"}, "teacher": {}, "student": {"model": "m", "normalise": True}},
             "needs loss.temperature with student.normalise",
@@ -111,6 +122,35 @@ def test_a_fault_inside_a_section_is_named_with_its_line(load, tmp_path):
 def test_what_does_not_go_together(load, sections, said):
     with pytest.raises(TasbError, match=said):
         load(**sections)
+
+
+def test_later_keys_are_written_only_where_they_are_set(load):
+    written = load().model_dump(mode="json")
+    assert not {"temperature", "matryoshka", "curriculum"} & written["loss"].keys()
+    assert "negatives" not in written["sampling"]
+    settings = load("loss.matryoshka={dimensions: [8, 4]}", "sampling.negatives=2")
+    written = settings.model_dump(mode="json")
+    assert written["loss"]["matryoshka"] == {"dimensions": [8, 4], "weights": None}
+    assert written["sampling"]["negatives"] == 2
+    assert as_recipe(written, TrainConfig) == settings
+
+
+def test_a_curriculum_has_stages(load):
+    loss = {"pairwise": "lambda-mrr", "curriculum": {"ranks": [1, 2, 5], "steps": [10, 20]}}
+    curriculum = load(loss=loss, sampling={"negatives": 4}).loss.curriculum
+    assert [curriculum.ranks_at(step) for step in (0, 9, 10, 19, 20, 10_000)] == [1, 1, 2, 2, 5, 5]
+
+
+def test_the_examples_of_later_options_are_configurations(load):
+    page = (Path(__file__).parents[2] / "docs" / "train.md").read_text()
+    section = page[page.index("## What later work adds") : page.index("## From Python")]
+    examples = [yaml.safe_load(example) for example in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
+    cards = [example for example in examples if "model" in example]
+    assert [EncoderCard(**card).dimension for card in cards] == [128]
+    for example in (example for example in examples if example not in cards):
+        without_teacher = example.get("loss", {}).get("in_batch") == "infonce"
+        load(**example, **({"teacher": {}} if without_teacher else {}))
+    assert len(examples) == 6
 
 
 def test_a_file_a_dict_and_a_configuration_are_the_same(load, tmp_path):

@@ -41,7 +41,7 @@ def saved(folder, save, model):
     return folder
 
 
-def teacher_and_batch(training_set, tmp_path, name):
+def teacher_and_batch(training_set, tmp_path, name, negatives=1):
     config_file = training_set.config(
         tmp_path, student={"model": str(TINY_MODEL), **CAPS}, teacher={"in_batch": str(name)}, batch_size=5
     )
@@ -49,14 +49,15 @@ def teacher_and_batch(training_set, tmp_path, name):
     student = load_student(config.student, device="cpu", precision="fp32")
     store = open_pair_store(config.data.pairs)
     teacher = load_in_batch_teacher(config, student, store, Processes())
-    sampler = build_sampler("random", store, batch_size=5, seed=1)
+    sampler = build_sampler("random", store, batch_size=5, seed=1, negatives=negatives)
     tokenising = Tokenising(student.folder, **CAPS)
     (batch,) = training_batches(store, sampler, tokenising, start=0, stop=1, workers=0, ahead=1)
     return teacher, store, batch
 
 
+@pytest.mark.parametrize("negatives", [1, 2])
 @pytest.mark.parametrize("kind", ["colbert", "bi-encoder", "bi-encoder with a prefix"])
-def test_scores_are_those_of_the_scorer(request, training_set, tmp_path, kind):
+def test_scores_are_those_of_the_scorer(request, training_set, tmp_path, kind, negatives):
     """With a prefix of its own, a teacher cannot take the student's tokens."""
     if kind == "colbert":
         name = request.getfixturevalue("colbert")
@@ -64,19 +65,21 @@ def test_scores_are_those_of_the_scorer(request, training_set, tmp_path, kind):
         prefix = "about " if "prefix" in kind else ""
         name = tmp_path / "teacher.yaml"
         name.write_text(f"name: teacher\nmodel: {TINY_MODEL}\npooling: mean\npassage_prefix: '{prefix}'\n")
-    teacher, store, batch = teacher_and_batch(training_set, tmp_path, name)
+    teacher, store, batch = teacher_and_batch(training_set, tmp_path, name, negatives)
     assert teacher.tokens.are_the_students == ("prefix" not in kind)
     scores = teacher.in_batch(batch)
     lengths = {"query_max_length": CAPS["query_max_length"], "max_length": CAPS["passage_max_length"]}
     scorer = load_scorer(str(name), ScoringOptions("cpu", **lengths))
-    queries, columns = np.repeat(batch.queries, 5), np.tile(np.arange(5), 5)
-    for found, passages in ((scores.positives, batch.positives), (scores.negatives, batch.negatives)):
-        expected = scorer.score_pairs(store.queries, store.passages, queries, passages[columns].astype(np.int64))
+    for found, passages in ((scores.positives, batch.positives), (scores.negatives, batch.negatives.ravel())):
+        queries, columns = np.repeat(batch.queries, len(passages)), np.tile(passages, 5)
+        expected = scorer.score_pairs(store.queries, store.passages, queries, columns.astype(np.int64))
         np.testing.assert_allclose(found.numpy().ravel(), expected, rtol=1e-4, atol=1e-3)
+    first = batch.negatives.reshape(5, negatives)[:, 0]
     margins = teacher.margins(
-        store.queries.texts(batch.queries), store.passages.texts(batch.positives), store.passages.texts(batch.negatives)
+        store.queries.texts(batch.queries), store.passages.texts(batch.positives), store.passages.texts(first)
     )
-    torch.testing.assert_close(margins, (scores.positives - scores.negatives).diagonal(), atol=1e-3, rtol=1e-4)
+    own = (scores.positives - scores.negatives[:, ::negatives]).diagonal()
+    torch.testing.assert_close(margins, own, atol=1e-3, rtol=1e-4)
 
 
 def test_a_colbert_trains_a_student_in_one_process_or_two(training_set, colbert, tmp_path):

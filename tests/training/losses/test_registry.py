@@ -7,7 +7,7 @@ from pyserini_tasb.training.losses import IN_BATCH, PAIRWISE
 
 
 def test_names_are_those_of_the_documentation():
-    assert set(PAIRWISE) == {"margin-mse", "ranknet", "kldiv"}
+    assert set(PAIRWISE) == {"margin-mse", "ranknet", "kldiv", "lambda-mrr"}
     assert "margin-mse" in IN_BATCH
 
 

@@ -96,6 +96,7 @@ ENCODERS = {
     },
     "short": {"query_max_length": 5, "passage_max_length": 4},
     "last": {"pooling": "last"},
+    "cut": {"dimension": 8, "normalise": True},
 }  # fmt: skip
 
 

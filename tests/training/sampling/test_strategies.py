@@ -10,6 +10,7 @@ from pyserini_tasb.training.sampling import SAMPLINGS, build_sampler
 from tests.training.sampling.pairs_in_memory import clusters_of, pairs_of
 
 SIZES = [30, 5, 12, 40]
+WITHOUT_CLUSTERS = ("random", "balanced")
 QUERIES = sum(SIZES) + 3  # three are in no cluster
 MARGINS = [
     np.random.default_rng(query).exponential(3, size=0 if query % 10 == 4 else 1 + query % 25).tolist()
@@ -64,12 +65,13 @@ def test_the_stream_never_changes():
         "random": [([13, 0, 16, 19], [54, 0, 60, 74])],
         "tas": [([15, 17, 19, 11], [58, 62, 73, 40])],
         "tas-balanced": [([15, 17, 19, 11], [58, 63, 75, 41])],
+        "balanced": [([13, 0, 16, 19], [55, 0, 59, 75])],
     }
 
 
 def test_strategies_share_what_they_have_in_common():
     queries = {name: [draw[0] for draw in stream(build(name), range(9))] for name in SAMPLINGS}
-    assert queries["tas"] == queries["tas-balanced"] != queries["random"]
+    assert queries["tas"] == queries["tas-balanced"] != queries["random"] == queries["balanced"]
     assert stream(build("tas"), range(9)) != stream(build("tas-balanced"), range(9))
 
 
@@ -95,6 +97,8 @@ def test_balancing_flattens_the_distribution_of_margins():
 
     assert share_of_hard("tas") == pytest.approx(0.02, abs=0.01)
     assert share_of_hard("tas-balanced") == pytest.approx(0.5, abs=0.02)
+    assert share_of_hard("random") == pytest.approx(0.02, abs=0.01)
+    assert share_of_hard("balanced") == pytest.approx(0.5, abs=0.02)
 
 
 def test_labels_alone():
@@ -103,13 +107,16 @@ def test_labels_alone():
         assert len(build(strategy, pairs=labels).batch(0).queries) == 16
         with pytest.raises(TasbError, match=r"for a margin cutoff(.|\n)*set no margin cutoff"):
             build(strategy, pairs=labels, margin_cutoff=(0.0, None))
-    with pytest.raises(TasbError, match=r"for strategy tas-balanced(.|\n)*use strategy tas or random"):
-        build(pairs=labels)
+    for strategy in ("tas-balanced", "balanced"):
+        with pytest.raises(TasbError, match=rf"for strategy {strategy}(.|\n)*use strategy tas or random"):
+            build(strategy, pairs=labels)
 
 
 @pytest.mark.parametrize("strategy", SAMPLINGS)
 def test_fewer_usable_queries_than_the_batch(strategy):
-    usable = sum(1 for query, margins in enumerate(MARGINS) if margins and (strategy == "random" or query < sum(SIZES)))
+    usable = sum(
+        1 for query, margins in enumerate(MARGINS) if margins and (strategy in WITHOUT_CLUSTERS or query < sum(SIZES))
+    )
     assert len(build(strategy, batch_size=usable).batch(0).queries) == usable
     with pytest.raises(TasbError, match=f"batch_size = {usable + 1} queries with pairs(.|\n)*found: +{usable}\n"):
         build(strategy, batch_size=usable + 1)
@@ -125,7 +132,8 @@ def test_no_clusters():
         build(clusters=None)
     with pytest.raises(TasbError, match=r"found: +0\n"):
         build(clusters=[])
-    assert len(build("random", clusters=None).batch(0).queries) == 16
+    for strategy in WITHOUT_CLUSTERS:
+        assert len(build(strategy, clusters=None).batch(0).queries) == 16
 
 
 @pytest.mark.parametrize(
