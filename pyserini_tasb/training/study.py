@@ -24,12 +24,15 @@ from pyserini_tasb.results import FileResult
 from pyserini_tasb.training.study_cells import (
     Row,
     ensure_trained,
+    finished_row,
+    is_trained_here,
     load_tasks,
     rank_tasks,
     save_row,
     saved_row,
     trained_model,
     what_is_trained,
+    write_row,
 )
 from pyserini_tasb.training.study_config import StudyConfig, grid
 from pyserini_tasb.training.study_report import PICTURE, TABLE, Entry, write_report
@@ -144,6 +147,8 @@ class StudyRun:
         }
         others = [self._other(name, other.model) for name, other in study.rows.items() if other.model is not None]
         self._measurements = [*others, *map(self._cell, grid(study))]
+        for each in self._measurements:
+            each.row()  # refuses finished rows of something else
 
     @property
     def config(self) -> StudyConfig:
@@ -183,7 +188,7 @@ class StudyRun:
     def _settled(self, measurement: _Measurement, failed: dict[str, TasbError]) -> bool:
         """True if a row is there or has failed, in the end; not so if another process is at it."""
         if measurement.row() is not None:
-            LOG.info("%s: done before", measurement.title)
+            LOG.info("%s: done before%s", measurement.title, ", elsewhere" if measurement.elsewhere else "")
             return True
         try:
             with locked_folder(measurement.folder):
@@ -205,6 +210,8 @@ class StudyRun:
             runs = rank_tasks(model, self._tasks, self._options)
         row = self._valued(runs, measurement.about, seconds)
         save_row(row, runs, measurement.folder, re.sub(r"[^\w.+-]+", "_", measurement.title))
+        if measurement.finished is not None:
+            write_row(row, measurement.finished)
 
     def report(self) -> tuple[int, int]:
         """Write what is known by now.
@@ -217,13 +224,16 @@ class StudyRun:
             entries[name].rows.append(row)
         found = [(each, saved) for each in self._measurements if (saved := each.row()) is not None]
         for each, saved in found:
-            entries.setdefault(each.name, Entry(each.name, each.levels, [])).rows.append(saved)
+            entry = entries.setdefault(each.name, Entry(each.name, each.levels, []))
+            entry.rows.append(saved)
+            entry.elsewhere += each.elsewhere
         write_report(self._study, [entry for entry in entries.values() if entry.rows])
         return len(found), len(self._measurements)
 
     def _other(self, name: str, model: str) -> _Measurement:
         about = {"model": model_digest(model), **self._measuring}
-        return _Measurement(name, name, None, self._study.output / "rows" / name, about, lambda: (model, None))
+        folder = self._study.output / "rows" / name
+        return _Measurement(name, name, None, folder, self._finished(folder), about, lambda: (model, None))
 
     def _cell(self, cell: Cell) -> _Measurement:
         training = what_is_trained(cell.config)
@@ -236,7 +246,13 @@ class StudyRun:
         about = {"training": training, **self._measuring}
         pooling = cell.config.student.pooling
         packages = (pooling.partition(":")[0].partition(".")[0],) if ":" in pooling else ()
-        return _Measurement(f"{name}, seed {cell.seed}", name, cell.levels, cell.folder, about, trained, packages)
+        title, finished = f"{name}, seed {cell.seed}", self._finished(cell.folder)
+        return _Measurement(title, name, cell.levels, cell.folder, finished, about, trained, packages)
+
+    def _finished(self, folder: Path) -> Path | None:
+        """Where a copy of a folder's row is kept."""
+        kept = self._study.finished
+        return None if kept is None else kept / folder.relative_to(self._study.output)
 
     def _valued(self, runs: dict[str, RunDict], about: dict[str, Any], seconds: float | None = None) -> Row:
         values = {task.name: task.values(runs[task.name]) for task in self._tasks if task.name in runs}
@@ -315,6 +331,7 @@ class _Measurement:
         name: the name of the table's line that it is part of, as in `Entry`.
         levels: the levels, see `Entry`.
         folder: where the row is or will be, and its runs.
+        finished: where a copy of it is kept, for other machines; None without any.
         about: what it depends on.
         model: makes the model that is measured, and says how many seconds a pair of its training took, if any.
         packages: the packages whose code the study's own configuration names for it.
@@ -324,10 +341,23 @@ class _Measurement:
     name: str
     levels: tuple[str, ...] | None
     folder: Path
+    finished: Path | None
     about: dict[str, Any]
     model: Callable[[], tuple[str, float | None]]
     packages: tuple[str, ...] = ()
 
     def row(self) -> Row | None:
-        """The measured row, by whatever process; None if nothing was measured, or of something else."""
-        return saved_row(self.folder, self.about)
+        """The measured row, by whatever process or machine; None if nothing was measured, or of something else.
+
+        Raises:
+            TasbError: another machine's row is of something else.
+        """
+        here = saved_row(self.folder, self.about)
+        if here or self.finished is None or is_trained_here(self.folder):
+            return here
+        return finished_row(self.finished, self.about)
+
+    @property
+    def elsewhere(self) -> bool:
+        """True if the row is only in the folder of finished rows."""
+        return saved_row(self.folder, self.about) is None and self.row() is not None

@@ -204,6 +204,11 @@ def ensure_trained(cell: Cell, about: dict[str, Any]) -> float | None:
     return seconds
 
 
+def is_trained_here(folder: Path) -> bool:
+    """True if training began in a cell's folder."""
+    return (folder / STATE).exists()
+
+
 def trained_model(cell: Cell) -> str:
     """The trained model, as `--model` takes it."""
     return str(cell.config.output / MODEL / f"{cell.config.name}.yaml")
@@ -373,13 +378,68 @@ def save_row(row: Row, runs: Mapping[str, RunDict], folder: Path, tag: str) -> N
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     for task, run in runs.items():
         Run(run).write(folder / RUNS / f"{task}.txt", tag=tag)
+    write_row(row, folder)
+
+
+def write_row(row: Row, folder: Path) -> None:
+    """Write a row without runs."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / ROW, json.dumps(asdict(row), indent=1))
 
 
-def saved_row(folder: Path, about: dict[str, Any]) -> Row | None:
+def saved_row(folder: Path, about: Mapping[str, Any]) -> Row | None:
     """The row in a folder, if there is one and it is of this."""
+    row = _row(folder)
+    return row if row and row.about == _as_saved(about) else None
+
+
+# Another machine makes these by the same commands, but another processor rounds its vectors in another way.
+MADE_AGAIN = ("pairs", "clusters", "vectors", "teacher")
+
+
+def finished_row(folder: Path, about: Mapping[str, Any]) -> Row | None:
+    """The row that another machine finished, if there is one.
+
+    It has the same configuration, student, tasks and precision. Only the digests of what that machine made of the data
+    may differ: `MADE_AGAIN`.
+
+    Args:
+        folder: where it is kept.
+        about: what a row depends on here.
+
+    Raises:
+        TasbError: a cell's row of something else is kept there. (Other rows are only measured again.)
+    """
+    row = _row(folder)
+    if row is None:
+        return None
+    found, wanted = _portable(row.about), _portable(_as_saved(about))
+    if found != wanted:
+        if "training" not in about:
+            return None
+        changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        raise TasbError(
+            where=str(folder / ROW),
+            expected="a row of what the study now says, in the folder `finished`",
+            found=f"one with another {', '.join(changed)}",
+            do="change it back, remove that file to train the row anew, or name another folder as `finished`",
+        )
+    return row
+
+
+def _row(folder: Path) -> Row | None:
     try:
-        row = Row(**read_json(folder / ROW))
+        return Row(**read_json(folder / ROW))
     except (TasbError, TypeError):
         return None
-    return row if row.about == json.loads(json.dumps(about)) else None
+
+
+def _as_saved(about: Mapping[str, Any]) -> dict[str, Any]:
+    saved: dict[str, Any] = json.loads(json.dumps(about))
+    return saved
+
+
+def _portable(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `about` that is the same on every machine, in one level, to name what differs."""
+    training = about.get("training", {})
+    return {key: value for key, value in {**about, **training}.items() if key not in {"training", *MADE_AGAIN}}

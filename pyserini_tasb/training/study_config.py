@@ -81,6 +81,9 @@ class StudyConfig(Recipe):
 
     output: Path
     """The folder of the study."""
+    finished: Path | None = None
+    """A folder that keeps a copy of each finished row, of a few KB. Rows that are in it are not trained again: with it,
+    another machine goes on. `null` keeps none."""
     train: dict[str, Any]
     """The keys of the training configuration that all cells share, without `name`, `output` and `seed`."""
     axes: Annotated[

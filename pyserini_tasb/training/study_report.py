@@ -37,7 +37,7 @@ def write_report(study: StudyConfig, entries: Sequence[Entry]) -> None:
     draw(document, study.output / PICTURE)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Entry:
     """One line of the table.
 
@@ -45,11 +45,13 @@ class Entry:
         name: the name of a row beside the cells, or a cell's levels joined by `+`.
         levels: a cell's; None of a row beside the cells.
         rows: one for each seed.
+        elsewhere: the number of rows that another machine finished.
     """
 
     name: str
     levels: tuple[str, ...] | None
     rows: list[Row]
+    elsewhere: int = 0
 
     def label(self, study: StudyConfig) -> str:
         """The name for readers."""
@@ -322,6 +324,11 @@ def _legend(study: StudyConfig, entries: Sequence[Entry]) -> str:
         lines.append(
             f"Raised letters: better than {meant}; lowered: worse. Paired t-test, p < {SIGNIFICANT}, "
             "Holm-corrected over all rows of a column with the letter."
+        )
+    if elsewhere := sum(entry.elsewhere for entry in entries):
+        rows = sum(len(entry.rows) for entry in entries)
+        lines.append(
+            f"{elsewhere} of {rows} rows were finished on another machine, on data that the same commands made there."
         )
     lines.append(
         "ms a pair: the time of training, the median over steps. It is comparable only if nothing else ran meanwhile."

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from pyserini_tasb.artifacts import locked_folder
+from pyserini_tasb.errors import TasbError
 from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.named import load_qrels, load_run
 from pyserini_tasb.formats.run import Run
@@ -117,6 +118,49 @@ def test_asked_again_it_does_nothing(finished, training_set, bm25, tmp_path, cap
     assert finished() == 0
     assert caplog.text.count("done before") == 6
     assert {path: path.stat().st_mtime_ns for path in finished.output.rglob("row.json")} == before
+
+
+def test_another_machine_goes_on_from_finished_rows(finished, study, caplog):
+    """Its pairs have other scores in the last bit, and so another digest; its folder is another one."""
+    caplog.set_level(logging.INFO)
+    kept = study.folder / "kept"
+    for path in finished.output.rglob("row.json"):
+        row = json.loads(path.read_text())
+        if "training" in row["about"]:
+            row["about"]["training"] |= {"pairs": "of another machine", "clusters": "of another machine"}
+        copy = kept / path.relative_to(finished.output)
+        copy.parent.mkdir(parents=True)
+        copy.write_text(json.dumps(row))
+    missing = kept / "cells" / "both+tas" / "seed-2" / "row.json"
+    missing.unlink()
+    assert study(finished=str(kept)) == 0
+    assert caplog.text.count("done before, elsewhere") == 4
+    trained = {path.parent.relative_to(study.output) for path in study.output.rglob("seed-*/training.json")}
+    assert trained == {study.cell("both+tas", 2).relative_to(study.output)}
+    assert row_of(missing.parent) == row_of(study.cell("both+tas", 2))
+    expected, found = rows_of_table(finished), rows_of_table(study)
+    assert set(expected) - set(found) == {"teacher"}  # a row that only the other study has
+    assert {name: row[:-1] for name, row in found.items()} == {name: expected[name][:-1] for name in found}
+    assert "4 of 6 rows were finished on another machine" in (study.output / "table.md").read_text()
+
+
+def test_finished_rows_of_something_else_are_refused_before_training(study):
+    kept = str(study.folder / "kept")
+    one = [{"seeds": [1]}]
+    assert study(cells=one, finished=kept) == 0
+    assert (study.folder / "kept" / "cells" / "none+random" / "seed-1" / "row.json").exists()
+    assert (study.folder / "kept" / "rows" / "untrained" / "row.json").exists()
+    elsewhere = {"output": str(study.folder / "other"), "finished": kept}
+    with pytest.raises(TasbError, match="config") as refused:
+        study("--set", "train.max_steps=3", cells=one, **elsewhere)
+    assert refused.value.where == str(study.folder / "kept" / "cells" / "none+random" / "seed-1" / "row.json")
+    assert not list((study.folder / "other").rglob("model.safetensors"))
+    with pytest.raises(TasbError, match="tasks"):
+        study("--set", "tasks.search.depth=5", cells=one, **elsewhere)
+    # Here the model exists: it is only measured again, and the copy with it.
+    assert study("--set", "tasks.search.depth=5", cells=one, finished=kept) == 0
+    copy = row_of(study.folder / "kept" / "cells" / "none+random" / "seed-1")
+    assert copy == row_of(study.cell("none+random"))
 
 
 def test_a_grid_grows_and_is_measured_anew_without_being_trained_anew(study, capsys):
