@@ -95,7 +95,9 @@ def expand_with_model(
             plan = plan_corpus(corpus, expansion.shard_size, expansion.corpus)
             plan.write(work.plan)
         about = {"collection": plan.fingerprint, "model": folder_digest(folder), "shard_size": expansion.shard_size}
-        work.require_about(about | asdict(expansion.sampling) | {"queries_only": expansion.queries_only})
+        if expansion.queries_only:  # named only then, so that work which an earlier version began goes on
+            about |= {"queries_only": True}
+        work.require_about(about | asdict(expansion.sampling))
         missing = work.missing(len(plan.marks))
         if missing:
             generator = QueryGenerator(folder, expansion.sampling, expansion.device, allow_bin=expansion.allow_bin)
