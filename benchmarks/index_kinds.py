@@ -9,15 +9,16 @@
 --queries are vectors of judged queries, and --train those of others, which `jpq` learns from; both are made by `tasb
 encode --kind query`. Random vectors are a mixture of Gaussians. Texts are spread otherwise: take recall from real ones.
 
-The last columns are for the 8,841,823 passages of MS MARCO, not measured: GB is bytes a vector times that number, and
-p50 grows with the vectors that a query is compared with: all of them, `nprobe` lists of n and the n centroids, or their
-logarithm for graphs.
+The last columns are for the 8,841,823 passages of MS MARCO, not measured: GB is what grows with the vectors (codes and
+docids) times that number, and once what does not (rotations and centroids); p50 grows with the vectors that a query is
+compared with: all of them, `nprobe` lists of n and the n centroids, or their logarithm for graphs.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     Queries = tuple[list[str], NDArray[np.float32]]
 
 MS_MARCO = 8_841_823
+GRAPH_LINKS = 2 * 32 * 4  # bytes of a vector in HNSW32's lowest level
+LIST_ID = 8  # bytes of a vector in an inverted list
 DEPTHS, JUDGED = (10, 100, 1_000), ("nDCG@10", "RR@10")
 COLUMNS = {
     "bytes": ".0f",
@@ -129,6 +132,9 @@ def report(
     )
     said = {**json.loads((output / REPORT).read_text()), "kind": kind, "measures": {}}
     said["compared"] = compared(name, index.vectors) / compared(name, MS_MARCO)
+    docids = sum(path.stat().st_size for path in output.glob("docid"))
+    growing = index.vectors * bytes_of(name, index.dimension, refinement) + docids
+    said["projected"] = (growing * MS_MARCO / index.vectors + said["bytes"] - growing) / 1e9
     if queries is None:
         return said
     source = open_vectors(vectors)
@@ -164,6 +170,16 @@ def compared(kind: str, count: int) -> float:
     return lists + count * min(1, max(16, lists // 32) / lists)
 
 
+def bytes_of(kind: str, dimension: int, refinement: str = "") -> float:
+    """Bytes of a vector in an index that is so large that rotations and centroids do not count, without its docid."""
+    recipe = index_recipe(kind, 10**9, dimension)
+    whole = {"": 0, "fp16": 2 * dimension, "fp32": 4 * dimension}[refinement]
+    if recipe is None or kind == "hnsw":  # Lucene's indexes, which have whole vectors or graphs, too
+        return 4 * dimension + GRAPH_LINKS * kind.endswith("hnsw") + whole
+    code = faiss.index_factory(dimension, re.sub(r"IVF\d+", "IVF1", recipe.factory), faiss.METRIC_INNER_PRODUCT)
+    return float(code.sa_code_size() + LIST_ID * ("IVF" in recipe.factory) + whole)
+
+
 def row(found: dict[str, Any]) -> dict[str, float]:
     """The columns of a kind's report."""
     quality, each = found["quality"], found["bytes"] / found["vectors"]
@@ -177,7 +193,7 @@ def row(found: dict[str, Any]) -> dict[str, float]:
             for name, values in found["measures"].items()
             for measure, value in values.items()
         },
-        "GB of 8.8M": each * MS_MARCO / 1e9,
+        "GB of 8.8M": found["projected"],
         "p50 of 8.8M": quality["p50"] / found["compared"],
     }
 
@@ -186,7 +202,7 @@ def picture(reports: list[dict[str, Any]]) -> bytes:
     """Recall@10 against the milliseconds of a query; a larger dot is a larger index."""
     figure = new_figure(7.5, 5)
     panel = figure.subplots()
-    style(panel, decimals=2)
+    style(panel)
     for number, found in enumerate(sorted(reports, key=lambda each: float(each["quality"]["p50"]))):
         quality, size = found["quality"], found["bytes"] / found["vectors"]
         place = quality["p50"], next(iter(quality["recall"].values()))
@@ -196,6 +212,7 @@ def picture(reports: list[dict[str, Any]]) -> bytes:
             ha="center", va="center", arrowprops={"arrowstyle": "-", "color": "0.7", "lw": 0.6, "shrinkB": 3},
         )  # fmt: skip
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:g}")
     panel.margins(x=0.1, y=0.15)  # room for names
     panel.set_xlabel("milliseconds of a query (p50, 1,000 hits)")
     panel.set_ylabel("recall@10 of exact search")

@@ -22,12 +22,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import faiss
 import numpy as np
-from index_kinds import compared
+from index_kinds import bytes_of, compared
 
 from pyserini_tasb.folders import FAISS
-from pyserini_tasb.indexes.build import index_recipe
 from pyserini_tasb.indexes.shards import PROCESS_BYTES
 from pyserini_tasb.plots import COLOURS, as_png, new_figure, style
 from pyserini_tasb.tables import markdown_table
@@ -46,8 +44,6 @@ UNIT_SIZE, FILES_PER_UNIT = 16_384, 3
 MOST_FILES = 1_000_000
 LUCENE_DOCUMENTS = 2**31 - 1 - 128
 HASH_BYTES = 8  # of a docid in the pre-pass; sorting doubles them
-GRAPH_LINKS = 2 * 32 * 4  # of HNSW32's lowest level
-LIST_ID = 8  # of a vector in an inverted list
 HOURS_A_MONTH = 730
 DOCID_BYTES = 28  # of `msmarco_passage_01_000000001`, as in MS MARCO v2
 HIT_BYTES = DOCID_BYTES + 4  # with its score
@@ -312,16 +308,6 @@ class Plan:
             total=measured.query.value + scan + merge,
             hours=core_seconds * shard * growth / 3_600,
         )
-
-
-def bytes_of(kind: str, dimension: int) -> float:
-    """Bytes of a vector in an index that is so large that tables of centroids do not count."""
-    recipe = index_recipe(kind, 10**9, dimension)
-    assert recipe is not None  # noqa: S101 - of Faiss
-    if kind == "hnsw":
-        return 4 * dimension + GRAPH_LINKS
-    code = faiss.index_factory(dimension, re.sub(r"IVF\d+", "IVF1", recipe.factory), faiss.METRIC_INNER_PRODUCT)
-    return float(code.sa_code_size() + (LIST_ID if "IVF" in recipe.factory else 0))
 
 
 def sections(plans: list[Plan], wishes: argparse.Namespace, measured: Measured) -> Iterator[str]:
