@@ -122,9 +122,12 @@ def programs(text):
             yield node.value
 
 
-def test_commands_of_the_ablation_are_commands_of_ours(monkeypatch):
+@pytest.mark.parametrize("grid", ["steps", "mpnet_steps"])
+def test_commands_of_the_ablation_are_commands_of_ours(monkeypatch, grid):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "ablation"))
-    steps = importlib.import_module("steps").steps(Path("msmarco"))
+    steps = importlib.import_module(grid).steps(Path("msmarco"))
+    made = [product for step in steps for product in step.products]
+    assert len(made) == len(set(made)), "two steps make one file"
     ours = [step.arguments[len(TASB) :] for step in steps if step.arguments[: len(TASB)] == TASB]
     assert len(ours) > 8
     for arguments in ours:

@@ -1,7 +1,8 @@
 """Training data of the ablation: MS MARCO's dev queries with BM25 negatives in the format of their positives.
 
     python benchmarks/ablation/data.py pools MSMARCO FOLDER   # documents, queries and qrels, raw and titled apart
-    python benchmarks/ablation/data.py check FOLDER           # can a teacher win by telling titled from raw?
+    python benchmarks/ablation/data.py check FOLDER PAIRS …   # can a teacher win by telling titled from raw?
+    python benchmarks/ablation/data.py topics QUERIES OUTPUT  # training queries, each text once
     python benchmarks/ablation/data.py join FOLDER NAME       # FOLDER/raw/NAME and FOLDER/titled/NAME into FOLDER/NAME
 
 MSMARCO has collection.tsv, collection.dev_titled.tsv, dev_positives.jsonl, qrels and runs/ (TREC-DL 2019 and 2020).
@@ -22,10 +23,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyserini_tasb.formats.named import load_topics
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 FORMATS = ("raw", "titled")
+TESTED = "tested.pids.txt"
+TESTS = ("dl19-passage", "dl20-passage")
 HELD_OUT = 14  # one query of so many is for validation
 MOST_AUC = 0.55  # .5: titled says nothing about relevance
 
@@ -39,7 +44,12 @@ def main() -> int:
     pools.set_defaults(run=write_pools)
     check = verbs.add_parser("check")
     check.add_argument("folder", type=Path)
+    check.add_argument("pairs", nargs="+", type=Path, help="files of pairs, with or without scores")
     check.set_defaults(run=check_formats)
+    topics = verbs.add_parser("topics")
+    topics.add_argument("queries", type=Path)
+    topics.add_argument("output", type=Path)
+    topics.set_defaults(run=write_topics)
     both = verbs.add_parser("join")
     both.add_argument("folder", type=Path)
     both.add_argument("name")
@@ -81,6 +91,7 @@ def write_pools(arguments: argparse.Namespace) -> int:
     for name in ("queries.train.tsv", "queries.held-out.tsv", "qrels.train.txt", "qrels.held-out.txt"):
         join(argparse.Namespace(folder=folder, name=name))
     shutil.copy(msmarco / "collection.tsv", folder / "tested.tsv")
+    write(folder / TESTED, sorted(tested, key=int))
     write(folder / "collection.tsv", (f"{pid}\t{text}" for pool in pools.values() for pid, text in pool.items()))
     return 0
 
@@ -93,6 +104,15 @@ def tested_passages(msmarco: Path) -> Iterator[str]:
         yield from (row[2] for row in words(run))
 
 
+def write_topics(arguments: argparse.Namespace) -> int:
+    """Write `qid TAB text` of `qid TAB text TAB label`; a text comes once."""
+    texts: dict[str, str] = {}
+    for qid, rest in rows(arguments.queries):
+        texts.setdefault(" ".join(rest.partition("\t")[0].split()), qid)
+    write(arguments.output, (f"{qid}\t{text}" for text, qid in texts.items() if text))
+    return 0
+
+
 def join(arguments: argparse.Namespace) -> int:
     """Both pools' files of one name, one after the other."""
     texts = [(arguments.folder / pool / arguments.name).read_text(encoding="utf-8") for pool in FORMATS]
@@ -103,7 +123,8 @@ def join(arguments: argparse.Namespace) -> int:
 def check_formats(arguments: argparse.Namespace) -> int:
     """Print how well a detector of titles tells positives from negatives; 1 if better than by `MOST_AUC`.
 
-    The detector is logistic regression on character n-grams; a passage is judged by one that was not fitted on it.
+    It also looks for passages and queries of the tests in the pairs, and returns 1 if there are any. The detector is
+    logistic regression on character n-grams; a passage is judged by one that was not fitted on it.
     """
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -121,16 +142,35 @@ def check_formats(arguments: argparse.Namespace) -> int:
         model = LogisticRegression(max_iter=300, C=10).fit(features[half != part], titled[half != part])
         found[half == part] = model.decision_function(features[half == part])
     score = dict(zip(pids, found.tolist(), strict=True))
-    positives, negatives = [], []
-    for name in FORMATS:
-        for _, positive, negative in words(folder / "mined" / name / "pairs.tsv"):
-            positives.append(score[positive])
-            negatives.append(score[negative])
+    positives, negatives, qids = [], [], set()
+    for path in arguments.pairs:
+        for *_, qid, positive, negative in words(path):
+            qids.add(qid)
+            positives.append(positive)
+            negatives.append(negative)
+    tested = set((folder / "data" / TESTED).read_text(encoding="utf-8").split())
+    leaked = tested.intersection(positives + negatives), test_queries(folder, qids)
+    print(
+        f"tested passages in the pairs: {len(leaked[0])}; test queries among the {len(qids)} queries: {len(leaked[1])}"
+    )
+    if any(leaked):
+        return 1
     labels = np.repeat([1, 0], len(positives))
-    auc = float(roc_auc_score(labels, positives + negatives))
+    auc = float(roc_auc_score(labels, [score[pid] for pid in positives + negatives]))
     print(f"titled or raw, over {len(pids)} passages: AUC {roc_auc_score(titled, found):.3f}")
     print(f"positive or negative by that, over {len(positives)} pairs: AUC {auc:.3f} (at most {MOST_AUC} wanted)")
     return 0 if auc <= MOST_AUC else 1
+
+
+def test_queries(folder: Path, qids: set[str]) -> set[str]:
+    """The training queries whose text is a test query's, apart from case and white space."""
+    tested = {plain(text) for name in TESTS for text in load_topics(name).values()}
+    files = [folder / "data" / "queries.train.tsv", *folder.glob("pseudo/queries.tsv")]
+    return {qid for path in files for qid, text in rows(path) if qid in qids and plain(text) in tested}
+
+
+def plain(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def rows(path: Path) -> Iterator[tuple[str, str]]:

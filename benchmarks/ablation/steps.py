@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyserini_tasb.regression.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HERE = Path(__file__).resolve().parent
 STUDY = HERE.parent / "ablation.yaml"
 DATA, SPLADE, POOL, COST, RESULT = (str(HERE / f"{name}.py") for name in ("data", "splade", "pool", "cost", "results"))
 RESULTS = "results.md"
+PICTURES = {  # of each grid: study → the file of its picture in docs/
+    "small": {"study": "ablation.png"},
+    "mpnet": {"study": "ablation-mpnet.png", "better": "better-than-its-start.png"},
+}
 TASB = ("-m", "pyserini_tasb")
 FORMATS = ("raw", "titled")
 PAIRS = tuple(f"mined/{name}/pairs.tsv" for name in FORMATS)
@@ -24,6 +32,11 @@ def steps(msmarco: Path) -> list[Step]:
 
 def data(msmarco: Path) -> list[Step]:
     """Queries and BM25 negatives, each in the format of its positive; a validation set of other queries."""
+    return [*pools(msmarco), *(mine(name) for name in FORMATS), formats_check(), *validation()]
+
+
+def pools(msmarco: Path) -> list[Step]:
+    """Queries and passages, raw and titled apart, and BM25's indexes of both."""
     steps = [
         Step(
             name="pools",
@@ -34,52 +47,69 @@ def data(msmarco: Path) -> list[Step]:
         )
     ]
     for name in FORMATS:
-        here, index = f"data/{name}", f"indexes/{name}"
-        pairs, run = f"mined/{name}/pairs.tsv", f"mined/{name}/bm25.held-out.txt"
-        steps += [
+        index = f"indexes/{name}"
+        steps.append(
             Step(
                 name=f"index-{name}",
                 summary=f"Index the {name} passages",
                 arguments=(
-                    *("-m", "pyserini.index.lucene", "--collection", "JsonCollection", "--input", f"{here}/documents"),
-                    *("--generator", "DefaultLuceneDocumentGenerator", "--index", index),
-                    *("--threads", "2", "--storeRaw"),
+                    *("-m", "pyserini.index.lucene", "--collection", "JsonCollection"),
+                    *("--input", f"data/{name}/documents", "--generator", "DefaultLuceneDocumentGenerator"),
+                    *("--index", index, "--threads", "2", "--storeRaw"),
                 ),
                 inputs=("data",),
                 outputs=(index,),
-            ),
-            Step(
-                name=f"mine-{name}",
-                summary=f"BM25 negatives of the {name} queries",
-                arguments=(
-                    *(*TASB, "mine", "--topics", f"{here}/queries.train.tsv"),
-                    *("--qrels", f"{here}/qrels.train.txt", "--corpus", f"{here}/documents/documents.jsonl"),
-                    *("--index", index, "--hits", "100", "--per-query", NEGATIVES, "--threads", "2"),
-                    *("--output", pairs),
-                ),
-                inputs=("data", index),
-                outputs=(pairs,),
-            ),
+            )
+        )
+    return steps
+
+
+def mine(name: str) -> Step:
+    """BM25 negatives of the queries whose positives have a format."""
+    here, index, pairs = f"data/{name}", f"indexes/{name}", f"mined/{name}/pairs.tsv"
+    return Step(
+        name=f"mine-{name}",
+        summary=f"BM25 negatives of the {name} queries",
+        arguments=(
+            *(*TASB, "mine", "--topics", f"{here}/queries.train.tsv", "--qrels", f"{here}/qrels.train.txt"),
+            *("--corpus", f"{here}/documents/documents.jsonl", "--index", index),
+            *("--hits", "100", "--per-query", NEGATIVES, "--threads", "2", "--output", pairs),
+        ),
+        inputs=("data", index),
+        outputs=(pairs,),
+    )
+
+
+def formats_check(pairs: Sequence[str] = PAIRS, name: str = "formats") -> Step:
+    """A check that no model can tell positives from negatives by their format."""
+    return Step(
+        name=name,
+        summary="Can a teacher win by telling titled from raw?",
+        arguments=(DATA, "check", ".", *pairs),
+        inputs=(DATA, "data", *pairs),
+        stdout=f"{name}.txt",
+    )
+
+
+def validation() -> list[Step]:
+    """Queries that are held out, with BM25's hits."""
+    steps = []
+    for name in FORMATS:
+        run = f"mined/{name}/bm25.held-out.txt"
+        steps.append(
             Step(
                 name=f"search-{name}",
                 summary=f"Search for the {name} queries that are held out",
                 arguments=(
-                    *("-m", "pyserini.search.lucene", "--index", index, "--topics", f"{here}/queries.held-out.tsv"),
-                    *("--output", run, "--bm25", "--hits", "50"),
+                    *("-m", "pyserini.search.lucene", "--index", f"indexes/{name}"),
+                    *("--topics", f"data/{name}/queries.held-out.tsv", "--output", run, "--bm25", "--hits", "50"),
                 ),
-                inputs=("data", index),
+                inputs=("data", f"indexes/{name}"),
                 outputs=(run,),
-            ),
-        ]
+            )
+        )
     return [
         *steps,
-        Step(
-            name="formats",
-            summary="Can a teacher win by telling titled from raw?",
-            arguments=(DATA, "check", "."),
-            inputs=("data", *PAIRS),
-            stdout="formats.txt",
-        ),
         Step(
             name="join",
             summary="Join the runs",
@@ -160,6 +190,23 @@ def teachers() -> list[Step]:
     ]
 
 
+def splade_runs() -> list[Step]:
+    """SPLADE-tiny's runs."""
+    return [
+        Step(
+            name=f"splade-{year}",
+            summary=f"SPLADE-tiny re-ranks TREC-DL 20{year[2:]}",
+            arguments=(
+                *(SPLADE, "rerank", "--run", f"{year}-passage.bm25", "--topics", f"{year}-passage"),
+                *("--corpus", "data/tested.tsv", "--output", f"splade.{year}.txt"),
+            ),
+            inputs=(SPLADE, "data"),
+            outputs=(f"splade.{year}.txt",),
+        )
+        for year in ("dl19", "dl20")
+    ]
+
+
 def pair_store(output: str, *pairs: str) -> tuple[str, ...]:
     known = ("--known-positives", "data/qrels.train.txt")
     return (*TASB, "pairs", "--scored-pairs", *pairs, *TEXTS, *known, "--output", output)
@@ -180,22 +227,9 @@ def study() -> list[Step]:
         )
         for batch in ("32", "96")
     ]
-    splade = [
-        Step(
-            name=f"splade-{year}",
-            summary=f"SPLADE-tiny re-ranks TREC-DL 20{year[2:]}",
-            arguments=(
-                *(SPLADE, "rerank", "--run", f"{year}-passage.bm25", "--topics", f"{year}-passage"),
-                *("--corpus", "data/tested.tsv", "--output", f"splade.{year}.txt"),
-            ),
-            inputs=(SPLADE, "data"),
-            outputs=(f"splade.{year}.txt",),
-        )
-        for year in ("dl19", "dl20")
-    ]
     return [
         *clusters,
-        *splade,
+        *splade_runs(),
         Step(
             name="pool",
             summary="The passages that students search: judged ones, and BM25's",
@@ -220,7 +254,7 @@ def study() -> list[Step]:
         Step(
             name="results",
             summary="All of it in one page",
-            arguments=(RESULT, "."),
+            arguments=(RESULT, ".", "--grid", "small"),
             inputs=(RESULT, "study/table.md", "study/study.json", "cost.md", "formats.txt"),
             stdout=RESULTS,
         ),
