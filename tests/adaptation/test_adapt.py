@@ -221,6 +221,23 @@ def test_judged_queries_may_come_later_unless_they_have_trained(without_steps, t
         adapt(CORPUS, output=output, **{**documents_only, "topics": TINY / "topics.tsv", "qrels": TINY / "qrels.txt"})
 
 
+def test_fields_by_other_names(without_steps, tmp_path, arguments):
+    news = tmp_path / "news.jsonl"
+    with CORPUS.open() as lines, news.open("w") as out:
+        for record in map(json.loads, lines):
+            named = {"docno": record["id"], "headline": record["title"], "body": record["text"], "language": "en"}
+            out.write(json.dumps(named) + "\n")
+    calls = {"plain": (CORPUS, {}), "news": (news, {"fields": ["headline", "body"], "docid_field": "docno"})}
+    for name, (corpus, fields) in calls.items():
+        with pytest.raises(StoppedError):
+            adapt(corpus, output=tmp_path / name, **{**arguments, "name": name, **fields})
+    plain, found = (tmp_path / name / "documents" / "documents.jsonl" for name in calls)
+    records = [[json.loads(line) for line in path.read_text().splitlines()] for path in (plain, found)]
+    for record in records[0]:  # `headline` is a title, too: the first of several fields
+        assert record["contents"].startswith(record.get("title", ""))
+    assert records[1] == records[0]
+
+
 def test_the_corpus_is_written_once_with_its_titles(without_steps, tmp_path, arguments, collection):
     with pytest.raises(StoppedError):
         adapt(CORPUS, output=tmp_path / "out", **{**arguments, "name": "written"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import numpy as np
@@ -64,11 +65,11 @@ def test_threads_search_several_shards_at_a_time_and_find_the_same(tmp_path, thr
     together = threading.Barrier(min(threads, 3))
 
     def at_the_same_time(*arguments):
-        if len(waited) < together.parties:
+        if next(calls) < together.parties:
             waited.append(together.wait(timeout=30))
         return search_folder(*arguments)
 
-    waited = []
+    calls, waited = itertools.count(), []
     monkeypatch.setattr(shards_module, "search_folder", at_the_same_time)
     found = FaissShards(paths, 16, threads=threads).search(queries, 25)
     assert sorted(waited) == list(range(together.parties))
