@@ -14,7 +14,8 @@
 set -euo pipefail
 
 PROCESSES=${PROCESSES:-${SLURM_GPUS_ON_NODE:-1}}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*} # not `| head -n 1`: a pipe that is closed early ends the script
 port=$((20000 + SLURM_JOB_ID % 10000)) # another one for each job, as jobs may share a node
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((SLURM_CPUS_PER_TASK > PROCESSES ? SLURM_CPUS_PER_TASK / PROCESSES : 1))}
 srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node "$PROCESSES" --max-restarts "${RESTARTS:-3}" \

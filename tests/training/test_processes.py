@@ -58,7 +58,7 @@ def free_port(least=1_024, most=65_535):
 
 # What SLURM has on its nodes: both nodes are this machine.
 SLURM = {
-    "scontrol": "printf '127.0.0.1\\nnode2\\n'",
+    "scontrol": "echo 127.0.0.1; sleep 0.2; echo node2",  # a reader that has gone by then ends it with SIGPIPE
     "srun": '"$@" & first=$!; "$@" & second=$!; wait $first; wait $second',
     "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
 }
