@@ -43,6 +43,7 @@ BENCHMARKS = (
     "teacher_vectors",
     "fusion",
     "index_kinds",
+    "exact_search",
     "lengths",
     "cluster",
     "corpus_scale",

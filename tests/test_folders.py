@@ -85,17 +85,17 @@ def test_what_may_have_been_meant(tmp_path, given, wanted, found, do):
 @pytest.mark.parametrize(
     ("command", "do"),
     [
-        ("search --index vectors", "did you mean `vectors/faiss`?"),
+        ("search --index vectors", "install the pyserini-tasb that wrote it"),
         ("search --index trained/model", "a model is for --encoder"),
         ("search --index lucene", "check that the index is complete"),
         ("index --vectors lucene", "check the path"),
         ("index --vectors model", "a model is for --encoder"),
-        ("hybrid --recipe tasb+bm25 --dense-index vectors --sparse-index lucene", "did you mean `vectors/faiss`?"),
+        ("hybrid --recipe tasb+bm25 --dense-index others --sparse-index lucene", "check which index is --dense-index"),
         ("hybrid --recipe tasb+bm25 --dense-index fais --sparse-index lucene", "did you mean `faiss`?"),
         ("mine --qrels qrels --corpus corpus.tsv --index faiss", "check the path"),
         (
-            "mine --qrels qrels --corpus corpus.tsv --encoder model --dense-index vectors",
-            "did you mean `vectors/faiss`",
+            "mine --qrels qrels --corpus corpus.tsv --encoder model --dense-index shards",
+            "did you mean `shards/a shards/b`",
         ),
         ("encode --encoder trained --corpus corpus.tsv", "did you mean `trained/model`?"),
         ("pairs --scored-pairs scored.tsv --corpus vectors", "a vector folder"),

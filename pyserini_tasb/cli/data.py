@@ -15,6 +15,7 @@ from pyserini_tasb.cli.options import (
     add_fields_options,
     add_overwrite_option,
     add_remove_query_option,
+    add_search_options,
     add_threads_option,
 )
 from pyserini_tasb.cli.retrieve import add_model_options
@@ -93,7 +94,8 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--dense-index",
         metavar="DIR",
-        help="Search this Faiss index with --encoder: a folder, or the name of a prebuilt index of Pyserini.",
+        help="Search these vectors with --encoder: a Faiss index, a vector folder, or the name of a prebuilt index of "
+        "Pyserini.",
     )
     source.add_argument("--run", metavar="NAME|PATH", help="Use the hits of this run instead of a search.")
     parser.add_argument(
@@ -143,6 +145,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-relevance", type=int, default=1, metavar="N", help=MIN_RELEVANCE)
     parser.add_argument("--seed", type=int, default=0, help="The seed of --per-query (default: %(default)s).")
     add_threads_option(parser)
+    add_search_options(parser)
     parser.add_argument("--device", default="cpu", help=DEVICE)
     add_overwrite_option(parser)
 

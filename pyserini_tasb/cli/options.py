@@ -79,6 +79,24 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """`--search-with` and `--search-precision`, for a verb that searches folders of vectors."""
+    parser.add_argument(
+        "--search-with",
+        choices=("auto", "faiss", "torch"),
+        default="auto",
+        help="What searches vectors: faiss, or torch, which takes flat Faiss indexes and vector folders. auto takes "
+        "torch for vector folders, and for flat indexes on a GPU or if Faiss is missing (default: %(default)s).",
+    )
+    parser.add_argument(
+        "--search-precision",
+        choices=("fp32", "bf16", "fp16"),
+        default="fp32",
+        help="The number format of torch's search. bf16 and fp16 take half of the memory, and may miss hits at the end "
+        "of a list (default: %(default)s).",
+    )
+
+
 def add_ray_options(parser: argparse.ArgumentParser, work: str) -> None:
     """`--ray` and what each of its actors takes, for a verb whose function takes them."""
     parser.add_argument(

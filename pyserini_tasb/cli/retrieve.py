@@ -22,6 +22,7 @@ from pyserini_tasb.cli.options import (
     add_output_format_option,
     add_overwrite_option,
     add_remove_query_option,
+    add_search_options,
     add_set_option,
     add_threads_option,
     at_least_one,
@@ -47,8 +48,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="DIR",
-        help="The folder to search: a Faiss index, or a Lucene index of terms, which BM25 searches. Several of one "
-        "kind are searched as one index; a pattern in quotes ('shards/*') means all folders that match it.",
+        help="The folder to search: a Faiss index, a vector folder, or a Lucene index of terms, which BM25 searches. "
+        "Several of vectors or of terms are searched as one index; a pattern in quotes ('shards/*') means all folders "
+        "that match it.",
     )
     parser.add_argument(
         "--encoder",
@@ -103,6 +105,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help=DEVICE)
     add_backend_option(parser)
+    add_search_options(parser)
     add_threads_option(parser)
     add_overwrite_option(parser)
 
@@ -186,8 +189,8 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="DIR|NAME",
-        help="The index of vectors (Faiss or Lucene) for each dense input, in the recipe's order: a folder, or the "
-        "name of a prebuilt index of Pyserini (default: the recipe's).",
+        help="The index of vectors (Faiss or Lucene) or the vector folder for each dense input, in the recipe's order: "
+        "a folder, or the name of a prebuilt index of Pyserini (default: the recipe's).",
     )
     parser.add_argument(
         "--sparse-index",
@@ -222,6 +225,7 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add_set_option(parser)
     add_allow_other_encoder_option(parser)
     add_backend_option(parser)
+    add_search_options(parser)
     add_threads_option(parser)
     add_overwrite_option(parser)
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.run import AnyRun
     from pyserini_tasb.formats.text_store import TextStore
     from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.indexes.opening import SearchWith
+    from pyserini_tasb.indexes.torch_search import SearchPrecision
     from pyserini_tasb.results import StrPath
 
 
@@ -141,6 +143,8 @@ def mine(
     min_relevance: int = 1,
     seed: int = 0,
     threads: int | None = None,
+    search_with: SearchWith = "auto",
+    search_precision: SearchPrecision = "fp32",
     device: str = "cpu",
     overwrite: bool = False,
 ) -> MinedPairs:
@@ -157,7 +161,7 @@ def mine(
             `contents`. See docs/encode.md.
         docid_field: the field of the docid; by default `id`, `_id` or `docid`.
         index: a Lucene index to search with BM25, or the name of a prebuilt one. Give `index`, `dense_index` or `run`.
-        dense_index: a Faiss index to search with `encoder`, or the name of a prebuilt one.
+        dense_index: a Faiss folder or a vector folder to search with `encoder`, or the name of a prebuilt Faiss index.
         run: an existing run.
         encoder: the query encoder for `dense_index`.
         allow_other_encoder: search `dense_index` even if it does not list the encoder.
@@ -179,7 +183,9 @@ def mine(
         seed: the random seed of `per_query`.
         threads: the number of threads that search; by default $OMP_NUM_THREADS, or else the cores that this process may
             use.
-        device: the device of encoders and of `score_with`: `cpu` or `cuda:0`.
+        search_with: what searches `dense_index`: `auto`, `faiss` or `torch`; see `search`.
+        search_precision: torch's number format: `fp32`, `bf16` or `fp16`; see `search`.
+        device: the device of encoders, of `score_with` and of torch's search: `cpu` or `cuda:0`.
         overwrite: replace a file at `output`, once the new one is complete.
 
     Raises:
@@ -236,6 +242,8 @@ def mine(
                 threads=threads,
                 device=device,
                 allow_other_encoder=allow_other_encoder,
+                search_with=search_with,
+                search_precision=search_precision,
             )
         for query in mine_negatives(rankings, positives, passages, rules, counts, topics=query_texts, teacher=teacher):
             _write(file, query, passages, rules, counts)

@@ -1,4 +1,4 @@
-"""Rankings to mine negatives from: stock Pyserini searching with BM25 or in a Faiss index, or a run that exists."""
+"""Rankings to mine negatives from: a search with BM25 or in an index of vectors, or a run that exists."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, another_folder, kind_of_folder, missing_folder
 from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.run_table import ranked_docids
+from pyserini_tasb.indexes.opening import DenseSearch, encoders_of
+from pyserini_tasb.retrieval.retrievers import VectorRetriever, index_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pyserini_tasb.formats.run import AnyRun
+    from pyserini_tasb.indexes.opening import SearchWith
+    from pyserini_tasb.indexes.torch_search import SearchPrecision
     from pyserini_tasb.results import StrPath
 
 
@@ -68,17 +72,21 @@ def dense_rankings(
     threads: int,
     device: str,
     allow_other_encoder: bool = False,
+    search_with: SearchWith = "auto",
+    search_precision: SearchPrecision = "fp32",
 ) -> Iterator[Ranking]:
-    """Search a Faiss index with `FaissSearcher`, the queries encoded as a card says.
+    """Search an index of vectors, with Pyserini's `FaissSearcher` or in torch, the queries encoded as a card says.
 
     Args:
-        index: a folder, or the name of one of Pyserini's prebuilt indexes.
+        index: a Faiss folder, a vector folder, or the name of one of Pyserini's prebuilt indexes.
         encoder: the one that the index was made with: `tasb`, `tasb:NAME`, a folder, a hub id, a card's path.
         topics: qid → query.
         hits: hits for each query.
         threads: the number of threads that search; the rankings do not depend on it.
-        device: where queries are encoded: `cpu`, `cuda:0`, …
+        device: where queries are encoded, and where torch searches: `cpu`, `cuda:0`, …
         allow_other_encoder: search although the index does not list the encoder.
+        search_with: what searches: `auto`, `faiss` or `torch`, see `DenseSearch`.
+        search_precision: torch's number format.
 
     Raises:
         TasbError: no such index or encoder, the index holds vectors of another size, or the encoder does not belong
@@ -86,6 +94,9 @@ def dense_rankings(
     """
     name = os.fspath(index)
     folder = Path(name)
+    how = DenseSearch(search_with, device, search_precision, threads=threads)
+    if how.needs_torch or (folder.is_dir() and how.chosen(folder) == "torch"):
+        return _of_torch(index_folder(name), encoder, topics, hits, how, allow_other_encoder=allow_other_encoder)
     _require_index(name, FAISS)
     prepare_java()  # Pyserini starts it for Faiss, too
     from pyserini.search.faiss import FaissSearcher
@@ -101,6 +112,30 @@ def dense_rankings(
     if searcher is None:
         raise _no_index_of_that_name(name, FAISS)
     return _with_warning(_search(searcher, topics, hits, threads), searcher, hits)
+
+
+def _of_torch(
+    folder: Path, encoder: str, topics: Mapping[str, str], hits: int, how: DenseSearch, *, allow_other_encoder: bool
+) -> Iterator[Ranking]:
+    from pyserini_tasb.encoding.encoders import TasbQueryEncoder
+
+    query_encoder = TasbQueryEncoder(encoder, device=how.device)
+    require_encoder(folder, query_encoder, allow_other=allow_other_encoder, known=encoders_of(folder))
+    retriever = VectorRetriever(str(folder), folder, query_encoder, dict(topics), how)
+    return _in_chunks(retriever, topics, hits, threads=how.threads or 1)
+
+
+def _in_chunks(retriever: VectorRetriever, topics: Mapping[str, str], hits: int, *, threads: int) -> Iterator[Ranking]:
+    from tqdm.auto import tqdm
+
+    remaining = iter(topics.items())
+    with tqdm(total=len(topics), desc="searching", unit=" queries", mininterval=1.0) as progress:
+        while chunk := dict(islice(remaining, QUERIES_PER_SEARCH)):
+            for qid, found in retriever.search(chunk, hits, threads).items():
+                yield Ranking(qid, list(found), np.array(list(found.values()), dtype=np.float32))
+            progress.update(len(chunk))
+    if warning := retriever.warning:
+        LOG.warning("%s", warning)
 
 
 def run_rankings(run: AnyRun, topics: Mapping[str, str], *, hits: int) -> Iterator[Ranking]:

@@ -118,18 +118,25 @@ def encoders_in(content: Any) -> tuple[EncoderIdentity, ...]:
     return tuple(EncoderIdentity(**each) for each in content)
 
 
-def require_encoder(folder: Path, encoder: HasIdentity, *, allow_other: bool = False) -> None:
+def require_encoder(
+    folder: Path,
+    encoder: HasIdentity,
+    *,
+    allow_other: bool = False,
+    known: Sequence[EncoderIdentity] | None = None,
+) -> None:
     """Refuse to search an index with queries of an encoder that does not belong to it.
 
     Args:
         folder: the folder of the index. One that lists no encoders is searched with any.
         encoder: whose identity is asked for only where the index lists encoders.
         allow_other: search with any encoder, as PYSERINI_TASB_ALLOW_OTHER_ENCODER=1 says for all commands.
+        known: the encoders that belong to it; by default those that the index lists.
 
     Raises:
         TasbError: the encoder does not belong to the index, or the index is damaged.
     """
-    known = index_encoders(folder)
+    known = index_encoders(folder) if known is None else known
     identity = encoder.identity if known else None
     if identity is not None:
         require_among(known, asdict(identity), encoder.name, str(folder), allow_other=allow_other)

@@ -95,6 +95,11 @@ class VectorFolder:
             for start in range(0, len(docids), rows):
                 yield docids[start : start + rows], vectors[start : start + rows]
 
+    def files(self) -> Iterator[tuple[Path, NDArray[Any]]]:
+        """Each unit's file of docids, and its vectors [docids, dimension] over their file; checksums do not count."""
+        for unit in self._units:
+            yield unit.path(".docids"), unit.vectors()
+
     def at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The vectors [rows, dimension] of these rows, counted over all units, in the order given; as stored.
 

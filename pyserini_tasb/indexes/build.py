@@ -17,6 +17,7 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.indexes.compression import training_queries
 from pyserini_tasb.indexes.faiss_build import FaissBuild, make_index
 from pyserini_tasb.indexes.lucene_build import LuceneBuild
+from pyserini_tasb.indexes.opening import has_faiss
 from pyserini_tasb.indexes.quality import Build, measure, open_query_encoder, quality_warning, sample_queries
 from pyserini_tasb.indexes.quantised import require_trainable
 from pyserini_tasb.indexes.vector_source import open_vectors
@@ -379,8 +380,9 @@ def use_threads(asked: int | None) -> int:
 
     Faiss by itself takes every core of the machine, those of a container's neighbours too.
     """
-    import faiss
-
     threads = asked or usable_threads()
-    faiss.omp_set_num_threads(threads)
+    if has_faiss():
+        import faiss
+
+        faiss.omp_set_num_threads(threads)
     return threads

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import mmap
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -27,21 +29,30 @@ _CPP_PLACE = re.compile(r"^Error in .*? at \S+:\d+: (Error: )?")
 
 
 @dataclass(frozen=True)
-class FaissFolder:
-    """An open index.
+class OpenFolder:
+    """An open index, or vector folder.
 
     Args:
         path: the folder.
-        index: Faiss's own object.
+        index: Faiss's own object, or a `TorchFlat`, which has the same methods.
         docids: the docid of each row.
     """
 
     path: Path
     index: Any
-    docids: DocidFile
+    docids: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if self.index.ntotal != len(self.docids):
+            raise TasbError(
+                where=str(self.path / DOCID),
+                expected=f"{self.index.ntotal} docids, one for each vector in {INDEX}",
+                found=str(len(self.docids)),
+                do="one of the two files is of another index or was cut off: make the index again",
+            )
 
 
-def open_folder(path: Path, *, mapped: bool = True) -> FaissFolder:
+def open_folder(path: Path, *, mapped: bool = True) -> OpenFolder:
     """Open a Faiss folder and check that its two files belong together.
 
     Args:
@@ -53,15 +64,7 @@ def open_folder(path: Path, *, mapped: bool = True) -> FaissFolder:
         TasbError: not such a folder, a damaged file, or as many docids as vectors there are not.
     """
     docids = open_docids(path)
-    index = read_index(path / INDEX, mapped=mapped)
-    if index.ntotal != len(docids):
-        raise TasbError(
-            where=str(path / DOCID),
-            expected=f"{index.ntotal} docids, one for each vector in {INDEX}",
-            found=str(len(docids)),
-            do="one of the two files is of another index or was cut off: make the index again",
-        )
-    return FaissFolder(path, index, docids)
+    return OpenFolder(path, read_index(path / INDEX, mapped=mapped), docids)
 
 
 def open_docids(path: Path) -> DocidFile:
@@ -79,10 +82,17 @@ def read_index(file: Path, *, mapped: bool) -> Any:
     """Faiss's object for an index file.
 
     Raises:
-        TasbError: Faiss cannot read it, or knows no mapping yet.
+        TasbError: Faiss is missing, cannot read it, or knows no mapping yet.
     """
-    import faiss
-
+    try:
+        import faiss
+    except ImportError as error:
+        raise TasbError(
+            where=str(file),
+            expected="Faiss: nothing else searches this kind of index",
+            found=str(error),
+            do="pip install faiss-cpu; or search a flat index or the vectors that it was made of, which torch can do",
+        ) from error
     try:
         # In all kinds of index, this flag leaves the large arrays in the file (1.15: flat, quantised, HNSW, IVF).
         flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
@@ -161,6 +171,31 @@ class DocidFile(Sequence[str]):
         row %= len(self)
         start = int(self._ends[row - 1]) + 1 if row else 0
         return self._bytes[start : int(self._ends[row])].decode().rstrip()
+
+
+class JoinedDocids(Sequence[str]):
+    """Docids of several files, one after the other.
+
+    Attributes:
+        starts: how many are before those of each file.
+    """
+
+    def __init__(self, files: Sequence[Sequence[str]]) -> None:
+        self._files = files
+        *self.starts, self._count = accumulate(map(len, files), initial=0)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        file = bisect_right(self.starts, row) - 1
+        return self._files[file][row - self.starts[file]]
 
 
 def _line_ends(content: mmap.mmap | bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pyserini_tasb.encoding.index_manifest import require_among
 from pyserini_tasb.errors import TasbError, argument
+from pyserini_tasb.indexes.torch_search import TorchFlat
 from pyserini_tasb.indexes.vector_source import sampled_rows
 
 if TYPE_CHECKING:
@@ -258,6 +259,8 @@ def short_lists_warning(lengths: Sequence[int], asked: int, docids: Sequence[obj
 
 def faiss_advice(index: Any) -> str:
     """Options of `tasb index` that give better answers than this Faiss index."""
+    if isinstance(index, TorchFlat):
+        return OTHER_KIND
     import faiss
 
     advice = []

@@ -1,27 +1,26 @@
-"""Faiss folders searched as one. A query's hits do not depend on the other queries."""
+"""Folders of vectors searched as one. A query's hits do not depend on the other queries."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.indexes.faiss_folder import open_docids, open_folder
+from pyserini_tasb.indexes.faiss_folder import JoinedDocids
+from pyserini_tasb.indexes.opening import DenseSearch, docids_of
 from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
 from pyserini_tasb.indexes.rankings import best_of_each
+from pyserini_tasb.indexes.torch_search import TorchFlat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.indexes.faiss_folder import DocidFile, FaissFolder
+    from pyserini_tasb.indexes.faiss_folder import OpenFolder
 
 
 # An equal hit can stand so many times the largest difference between first and second scores below the last hit.
@@ -29,35 +28,35 @@ NOISE_MARGIN = 10
 
 
 class ShardedIndex:
-    """Faiss folders as one index, of which one is open at a time.
+    """Folders of vectors as one index, of which one is open at a time.
 
     What is found is what one index of all their vectors would find, scores and order.
     A docid that several shards have is one document, with its best score.
 
     Args:
         paths: the folders, of vectors by one model.
-        mapped: leave the vectors in the files; otherwise each index is read whole when its turn comes.
+        how: what searches them.
 
     Attributes:
         docids: the docids of all shards, one after the other.
 
     Raises:
-        TasbError: not a Faiss folder.
+        TasbError: a folder of another kind.
     """
 
-    def __init__(self, paths: Sequence[Path], *, mapped: bool = True) -> None:
+    def __init__(self, paths: Sequence[Path], how: DenseSearch = DenseSearch()) -> None:  # noqa: B008 - immutable
         self.paths = list(paths)
-        self._mapped = mapped
-        self.docids = JoinedDocids([open_docids(path) for path in paths])
+        self._how = how
+        self.docids = JoinedDocids([docids_of(path) for path in paths])
 
-    def open(self, shard: int, dimension: int) -> FaissFolder:
+    def open(self, shard: int, dimension: int) -> OpenFolder:
         """One of the folders, for queries of a dimension.
 
         Raises:
             TasbError: it is damaged, or has vectors of another dimension.
         """
         path = self.paths[shard]
-        folder = open_folder(path, mapped=self._mapped)
+        folder = self._how.open(path)
         if folder.index.d != dimension:
             raise TasbError(
                 where=str(path),
@@ -117,38 +116,13 @@ class ShardedIndex:
         ]
 
 
-class JoinedDocids(Sequence[str]):
-    """Docids of several files, one after the other.
-
-    Attributes:
-        starts: how many are before those of each file.
-    """
-
-    def __init__(self, files: Sequence[DocidFile]) -> None:
-        self._files = files
-        *self.starts, self._count = accumulate(map(len, files), initial=0)
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self[at] for at in range(*row.indices(len(self)))]
-        file = bisect_right(self.starts, row) - 1
-        return self._files[file][row - self.starts[file]]
-
-
-def search_folder(folder: FaissFolder, queries: NDArray[np.float32], depth: int) -> list[Hits]:
+def search_folder(folder: OpenFolder, queries: NDArray[np.float32], depth: int) -> list[Hits]:
     """Each query's best `depth` documents of one index, ranked as trec_eval does; rows are those of the index.
 
     What is found does not depend on what else is searched. Faiss by itself does not say which of equal scores it keeps,
     and multiplies single queries, batches, and the last vectors of a block in different ways, so that scores differ in
     their last bits. Here a flat index scores its hits again one by one, and a list that ends in a tie is searched for
-    further.
+    further. `TorchFlat` scores again by itself.
 
     Args:
         folder: the open index.
@@ -167,7 +141,7 @@ def search_folder(folder: FaissFolder, queries: NDArray[np.float32], depth: int)
     return [hits for hits in found if hits is not None]
 
 
-def _search(folder: FaissFolder, queries: NDArray[np.float32], depth: int, beyond: int) -> Iterator[tuple[Hits, bool]]:
+def _search(folder: OpenFolder, queries: NDArray[np.float32], depth: int, beyond: int) -> Iterator[tuple[Hits, bool]]:
     """The best documents among the `beyond` best vectors, and whether no other vector can be among them."""
     first, rows = folder.index.search(queries, beyond)
     scores = _scored_again(folder.index, queries, rows)
@@ -184,6 +158,8 @@ def _search(folder: FaissFolder, queries: NDArray[np.float32], depth: int, beyon
 
 def _scored_again(index: Any, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """Inner products of queries with some rows each, in the same way for any number of queries; flat indexes only."""
+    if isinstance(index, TorchFlat):  # which has done this
+        return None
     import faiss
 
     flat: Any = index

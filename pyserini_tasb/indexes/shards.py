@@ -11,6 +11,7 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, another_folder, at_home
 from pyserini_tasb.indexes.bm25 import Bm25, Bm25Shards
 from pyserini_tasb.indexes.faiss_folder import DOCID, is_faiss_folder, is_lucene_folder
+from pyserini_tasb.indexes.opening import DenseSearch, is_vector_folder
 from pyserini_tasb.indexes.rankings import Ranking, merged
 from pyserini_tasb.indexes.search import ShardedIndex, search_folder
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pyserini_tasb.indexes.faiss_folder import FaissFolder
+    from pyserini_tasb.indexes.faiss_folder import OpenFolder
 
 
 # Of a process that has opened an index of a few documents.
@@ -55,15 +56,19 @@ def shard_paths(index: str | PathLike[str] | Sequence[str | PathLike[str]]) -> l
     return paths
 
 
-def kind_of_shards(paths: Sequence[Path]) -> str:
+def kind_of_shards(paths: Sequence[Path], *, vector_folders: bool = False) -> str:
     """`FAISS` or `LUCENE`, the kind of all.
+
+    Args:
+        paths: the folders.
+        vector_folders: take vector folders, too, which torch searches; they count as `FAISS`.
 
     Raises:
         TasbError: a path is neither, or they are of both kinds.
     """
     kinds = {}
     for path in paths:
-        if is_faiss_folder(path):
+        if is_faiss_folder(path) or (vector_folders and is_vector_folder(path)):
             kinds[FAISS] = path
         elif is_lucene_folder(path):
             kinds[LUCENE] = path
@@ -120,7 +125,7 @@ class FaissShards:
     """
 
     def __init__(self, paths: Sequence[Path], dimension: int, *, mapped: bool = True, threads: int = 1) -> None:
-        index = ShardedIndex(paths, mapped=mapped)
+        index = ShardedIndex(paths, DenseSearch("faiss", mapped=mapped))
         self._folders = [index.open(shard, dimension) for shard in range(len(paths))]
         at_once = max(1, min(threads, len(paths)))
         # Each thread of ours has its own number of OpenMP's threads.
@@ -138,7 +143,7 @@ def _use_threads(count: int) -> None:
     faiss.omp_set_num_threads(count)
 
 
-def _rankings(folder: FaissFolder, queries: NDArray[np.float32], depth: int) -> list[Ranking]:
+def _rankings(folder: OpenFolder, queries: NDArray[np.float32], depth: int) -> list[Ranking]:
     found = search_folder(folder, queries, depth)
     return [Ranking(hits.scores, [folder.docids[row] for row in hits.rows.tolist()]) for hits in found]
 

@@ -205,7 +205,7 @@ Rows = tuple[int, "torch.Tensor"]
 
 
 def _dealt(tensors: Sequence[torch.Tensor], devices: Sequence[torch.device]) -> list[list[Rows]]:
-    """The vectors of each device: those that lie on it, and an equal share of all others."""
+    """The vectors of each device: those in its memory, and an equal share of all others."""
     dealt: list[list[Rows]] = [[] for _ in devices]
     others: list[Rows] = []
     for start, tensor in zip(accumulate(map(len, tensors), initial=0), tensors, strict=False):

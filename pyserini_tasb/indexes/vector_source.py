@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyserini_tasb.encoding.index_manifest import EncoderIdentity
+    from pyserini_tasb.encoding.vectors import VectorFolder
 
 
 ROWS_AT_ONCE = 65_536
@@ -66,7 +67,7 @@ class FlatIndexVectors:
         """Docids and vectors [at most rows, dimension], until all have come."""
         for start in range(0, self.count, rows):
             size = min(rows, self.count - start)
-            yield self._folder.docids[start : start + size], self._folder.index.reconstruct_n(start, size)
+            yield list(self._folder.docids[start : start + size]), self._folder.index.reconstruct_n(start, size)
 
 
 def open_vectors(path: Path) -> VectorSource:
@@ -78,18 +79,28 @@ def open_vectors(path: Path) -> VectorSource:
     from pyserini_tasb.encoding.vectors import VectorFolder
 
     source: VectorSource = FlatIndexVectors(path) if (path / INDEX).is_file() else VectorFolder(path)
-    if isinstance(source, VectorFolder) and source.kind != "passage":
-        raise TasbError(
-            where=str(path),
-            expected="vectors of passages",
-            found="vectors of queries",
-            do=f"give the folder of a corpus that was encoded without {argument('kind', 'query')}",
-        )
+    if isinstance(source, VectorFolder):
+        require_passages(source)
     if not source.count:
         raise TasbError(
             where=str(path), expected="vectors", found="none", do="encode a corpus that has documents (`tasb encode`)"
         )
     return source
+
+
+def require_passages(folder: VectorFolder) -> None:
+    """Refuse vectors of queries.
+
+    Raises:
+        TasbError: the folder has them.
+    """
+    if folder.kind != "passage":
+        raise TasbError(
+            where=str(folder.path),
+            expected="vectors of passages",
+            found="vectors of queries",
+            do=f"give the folder of a corpus that was encoded without {argument('kind', 'query')}",
+        )
 
 
 def sampled_rows(source: VectorSource, count: int, seed: int) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from pyserini_tasb.formats.run_table import RunTable, concatenated, without_own_
 from pyserini_tasb.fusion.fuse import fuse_tables, note_weights, overrides
 from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.build import use_threads
+from pyserini_tasb.indexes.opening import DenseSearch, SearchWith
 from pyserini_tasb.outputs import optional_file
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from pyserini_tasb.retrieval.retrievers import DENSE, SPARSE, open_retriever
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.formats.run_table import RunDict
     from pyserini_tasb.formats.topics import Topics
+    from pyserini_tasb.indexes.torch_search import SearchPrecision
     from pyserini_tasb.recipes.types import Backend, FusionRecipe
     from pyserini_tasb.results import StrPath
     from pyserini_tasb.retrieval.retrievers import Retriever
@@ -58,6 +60,8 @@ def hybrid(
     set: str | Sequence[str] | Mapping[str, Any] = (),  # noqa: A002 - the option's name
     allow_other_encoder: bool = False,
     backend: Backend | None = None,
+    search_with: SearchWith = "auto",
+    search_precision: SearchPrecision = "fp32",
     threads: int | None = None,
 ) -> HybridRun:
     """Search every index of a fusion recipe and fuse their results.
@@ -67,7 +71,8 @@ def hybrid(
     Args:
         recipe: a fusion recipe's name (`tasb+bm25`) or path (`….yaml`).
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
-        dense_index: a Faiss folder or a Lucene index of vectors for each dense input; by default the recipe's.
+        dense_index: a Faiss folder, a vector folder or a Lucene index of vectors for each dense input; by default the
+            recipe's.
         sparse_index: a Lucene index for each other input, in the recipe's order; by default the recipe's.
         encoder: a query encoder for each dense input; by default the recipe's.
         output: a new file for the run, gzip if named `….gz`; `-` is standard output. By default no file is written.
@@ -77,12 +82,15 @@ def hybrid(
         remove_query: drop each query's own document, whose docid is the query's id, from each index's hits.
         batch_size: the number of queries that are searched and fused together.
         tag: the run's name, in the last column of TREC's format; by default the recipe's name.
-        device: the encoders' device, `cpu` or `cuda:0`.
+        device: the device of the encoders and of torch's search, `cpu` or `cuda:0`. With `cuda`, torch searches on all
+            GPUs.
         set: values that replace the recipe's, as `key=value`, e.g. `["method=rrf"]`, or key → value.
         allow_other_encoder: search even if an index does not list the encoder; scores may be meaningless.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: the number of threads of Faiss, and of Lucene beside it; by default $OMP_NUM_THREADS, or else the cores
-            that this process may use.
+        search_with: what searches vectors outside Lucene: `auto`, `faiss` or `torch`; see `search`.
+        search_precision: torch's number format: `fp32`, `bf16` or `fp16`; see `search`.
+        threads: the number of threads of Faiss or torch, and of Lucene beside it; by default $OMP_NUM_THREADS, or else
+            the cores that this process may use.
 
     Returns:
         the fused run.
@@ -102,10 +110,13 @@ def hybrid(
         # The recipe's own depth is nobody's choice here, and no reason for a note.
         chose_depth = hits is not None or any(change.partition("=")[0] == "depth" for change in changes)
         note_weights(chosen, depth if chose_depth else None, removed=remove_query)
+        how = DenseSearch(search_with, device, search_precision, threads=threads)
         threads = use_threads(threads)
         search = HybridSearch(
             [
-                open_retriever(source, queries, device, backend=backend, allow_other_encoder=allow_other_encoder)
+                open_retriever(
+                    source, queries, device, backend=backend, how=how, allow_other_encoder=allow_other_encoder
+                )
                 for source in chosen.inputs
             ],
             [source.kind in DENSE for source in chosen.inputs],

@@ -17,6 +17,7 @@ from pyserini_tasb.formats.records import LuceneCollection
 from pyserini_tasb.indexes.bm25 import WITHOUT_VECTORS, lucene_content
 from pyserini_tasb.indexes.faiss_folder import is_faiss_folder, is_lucene_folder
 from pyserini_tasb.indexes.lucene_build import LUCENE_ADVICE
+from pyserini_tasb.indexes.opening import DenseSearch, encoders_of, is_vector_folder
 from pyserini_tasb.indexes.quality import faiss_advice, short_lists_warning
 from pyserini_tasb.indexes.search import ShardedIndex, search_folder
 from pyserini_tasb.plugin.startup import register_encoders
@@ -77,6 +78,7 @@ def open_retriever(
     device: str,
     *,
     backend: Backend | None = None,
+    how: DenseSearch = DenseSearch(),  # noqa: B008 - immutable
     allow_other_encoder: bool = False,
 ) -> Retriever:
     """Open what an input is searched in.
@@ -86,6 +88,7 @@ def open_retriever(
         topics: all that will be searched for.
         device: a dense input's encoder computes there.
         backend: the back end for a dense input's vectors, instead of the card's.
+        how: what searches a dense input's vectors, if they are not in Lucene.
         allow_other_encoder: search although an index does not list the encoder.
 
     Raises:
@@ -94,7 +97,7 @@ def open_retriever(
     folder = index_folder(str(source.index))
     if source.kind not in DENSE:
         return _open_sparse(source, folder)
-    return _open_dense(source, folder, topics, device, backend, allow_other_encoder=allow_other_encoder)
+    return _open_dense(source, folder, topics, device, backend, how=how, allow_other_encoder=allow_other_encoder)
 
 
 def _open_dense(
@@ -104,18 +107,19 @@ def _open_dense(
     device: str,
     backend: Backend | None,
     *,
+    how: DenseSearch,
     allow_other_encoder: bool,
 ) -> Retriever:
-    if not is_faiss_folder(folder) and not is_lucene_folder(folder):
+    if not is_faiss_folder(folder) and not is_lucene_folder(folder) and not is_vector_folder(folder):
         found, do = another_folder(folder, FAISS, CHECK_WHICH)
         raise _another_kind(source, "a Faiss folder, or a Lucene index of vectors", found, do)
     from pyserini_tasb.encoding.encoders import TasbQueryEncoder  # imports torch
 
     # Nothing kept: topics come once.
     encoder = TasbQueryEncoder(source.encoder, device=device, backend=backend, queries_kept=0)
-    if is_faiss_folder(folder):
-        require_encoder(folder, encoder, allow_other=allow_other_encoder)
-        return FaissRetriever(_name(source), folder, encoder, topics)
+    if not is_lucene_folder(folder):
+        require_encoder(folder, encoder, allow_other=allow_other_encoder, known=encoders_of(folder))
+        return VectorRetriever(_name(source), folder, encoder, topics, how)
     reader = LuceneCollection(folder).open()
     content = lucene_content(reader)
     if content in WITHOUT_VECTORS:
@@ -206,37 +210,38 @@ def _not_found(name: str, found: str, meant: str | None) -> TasbError:
     )
 
 
-class FaissRetriever:
-    """A Faiss folder, its file mapped, and a query encoder.
+class VectorRetriever:
+    """A Faiss folder or a vector folder, and a query encoder.
 
     The search is that of `tasb search`, not `FaissSearcher.batch_search`: there the last bits of a score depend on
     which queries are searched together, and which of equal scores is kept last is left open.
 
     Args:
         name: the retriever's name, for messages.
-        folder: a folder with the files `index` and `docid`.
+        folder: the folder.
         encoder: the encoder of the queries.
         topics: all that will be searched for. They are encoded together, with the first search: a vector's last bits
             depend on what else is in the model's batch.
+        how: what searches the folder.
 
     Raises:
         TasbError: not such a folder, a damaged one, or vectors of another dimension than the encoder's.
     """
 
-    def __init__(self, name: str, folder: Path, encoder: TasbQueryEncoder, topics: Topics) -> None:
+    def __init__(self, name: str, folder: Path, encoder: TasbQueryEncoder, topics: Topics, how: DenseSearch) -> None:
         self.name = name
         self._encoder, self._topics = encoder, topics
         self._rows = {qid: row for row, qid in enumerate(topics)}
         self._lengths: list[int] = []
         self._asked = 0
-        self._folder = ShardedIndex([folder]).open(0, encoder.dimension)
+        self._folder = ShardedIndex([folder], how).open(0, encoder.dimension)
 
     @functools.cached_property
     def _vectors(self) -> NDArray[np.float32]:
         return self._encoder.encode_batch(list(self._topics.values()))
 
     def search(self, topics: Topics, hits: int, threads: int) -> RunDict:
-        """See `Retriever`. Faiss has been told its threads for the whole process."""
+        """See `Retriever`. Faiss and torch have been told their threads."""
         docids = self._folder.docids
         found = search_folder(self._folder, self._vectors[[self._rows[qid] for qid in topics]], hits)
         self._asked = hits

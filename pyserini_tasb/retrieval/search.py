@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_tasb.encoding.index_manifest import index_encoders, require_encoder
+from pyserini_tasb.encoding.index_manifest import require_encoder
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE
 from pyserini_tasb.formats.named import as_topics
@@ -21,6 +21,7 @@ from pyserini_tasb.formats.run_table import RunTable, concatenated
 from pyserini_tasb.formats.text_columns import pack
 from pyserini_tasb.indexes.bm25 import Bm25, adjusted
 from pyserini_tasb.indexes.build import use_threads
+from pyserini_tasb.indexes.opening import DenseSearch, SearchWith, encoders_of
 from pyserini_tasb.indexes.search import NO_HITS, Hits, ShardedIndex, search_folder
 from pyserini_tasb.indexes.shards import LuceneShards, kind_of_shards, shard_paths
 from pyserini_tasb.outputs import optional_file
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.formats.named import AnyTopics
     from pyserini_tasb.formats.topics import Topics
     from pyserini_tasb.indexes.rankings import Ranking
+    from pyserini_tasb.indexes.torch_search import SearchPrecision
     from pyserini_tasb.recipes.types import Backend
     from pyserini_tasb.results import StrPath
 
@@ -66,20 +68,23 @@ def search(
     tag: str | None = None,
     device: str = "cpu",
     backend: Backend | None = None,
+    search_with: SearchWith = "auto",
+    search_precision: SearchPrecision = "fp32",
     threads: int | None = None,
     k1: float | None = None,
     b: float | None = None,
     ray: str | None = None,
 ) -> Run:
-    """Search one index, or several as one: of vectors in Faiss, or of terms in Lucene, by BM25.
+    """Search one index, or several as one: of vectors, with Faiss or torch, or of terms in Lucene, by BM25.
 
-    The search is exact for flat indexes. Equal scores are ordered by docid, descending, as trec_eval ranks them. The
-    other queries of a batch do not change a query's hits. Lucene indexes get the run that `pyserini.search.lucene` gets
-    from one index of all their documents: scores are rounded, and ties are apart, as Anserini does it.
+    The search is exact for flat indexes and vector folders. Equal scores are ordered by docid, descending, as trec_eval
+    ranks them. The other queries of a batch do not change a query's hits. Lucene indexes get the run that
+    `pyserini.search.lucene` gets from one index of all their documents: scores are rounded, and ties are apart, as
+    Anserini does it.
 
     Args:
-        index: a Faiss folder (the files `index` and `docid`), a Lucene index of terms, or several of one kind that are
-            searched as one; a pattern (`shards/*`) means all folders that match it.
+        index: a Faiss folder (the files `index` and `docid`), a vector folder, a Lucene index of terms, or several that
+            are searched as one, of terms or of vectors; a pattern (`shards/*`) means all folders that match it.
         topics: a name (`dl19-passage`), a TSV or JSONL file, or qid → text.
         encoder: the query encoder: `tasb`, `tasb:NAME`, a model's folder or hub id; by default the encoder that made
             the vectors, if the index names it. Lucene takes none.
@@ -94,9 +99,14 @@ def search(
         latency: also measure the time of encoding and search in batches of 1, 10 and 2,000 queries (see `TimedRun`).
         latency_queries: topics to time, each text once; by default `topics`.
         tag: the run's name, in the last column of TREC's format; by default the encoder's name, or `bm25`.
-        device: the encoder's device, `cpu` or `cuda:0`.
+        device: the device of the encoder and of torch's search, `cpu` or `cuda:0`. With `cuda`, torch searches on all
+            GPUs.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
-        threads: the number of Faiss's threads; by default $OMP_NUM_THREADS, or else the cores that this process may
+        search_with: `faiss`; `torch`, for flat Faiss folders and vector folders; or `auto`: torch for vector folders,
+            and for flat folders on a GPU or if Faiss is missing, otherwise Faiss.
+        search_precision: torch's number format: `fp32`, or `bf16` or `fp16`, which take half of the memory and may miss
+            hits at the end of a list (docs/indexes.md).
+        threads: the number of threads that search; by default $OMP_NUM_THREADS, or else the cores that this process may
             use. With `ray`, the threads in which each process searches its shards; by default 1.
         k1: how soon more occurrences of a term stop to count for BM25; by default Anserini's 0.9.
         b: how much the length of a document counts for BM25, from 0 to 1; by default Anserini's 0.4.
@@ -121,8 +131,9 @@ def search(
     with optional_file(output, overwrite=overwrite, inputs=[*paths, topics, latency_queries]) as file:
         queries = as_topics(topics)
         timed = queries if latency_queries is None else as_topics(latency_queries)
-        kind = kind_of_shards(paths)
-        _require_fitting(kind, encoder=encoder, latency=latency, k1=k1, b=b, ray=ray)
+        kind = kind_of_shards(paths, vector_folders=ray is None)
+        how = DenseSearch(search_with, device, search_precision, not in_memory, threads)
+        _require_fitting(kind, how, encoder=encoder, latency=latency, k1=k1, b=b, ray=ray)
         asked = _Asked(kind, queries, hits, batch_size, remove_query=remove_query)
         if kind == LUCENE:
             name, warning = BM25, ""
@@ -135,10 +146,11 @@ def search(
             # Nothing kept: topics come once, and in a measurement each has to be encoded.
             query_encoder = TasbQueryEncoder(name, device=device, backend=backend, queries_kept=0)
             for path in paths:
-                require_encoder(path, query_encoder, allow_other=allow_other_encoder)
+                known = encoders_of(path)
+                require_encoder(path, query_encoder, allow_other=allow_other_encoder, known=known)
             used = use_threads(threads)
             if ray is None:
-                shards = ShardedIndex(paths, mapped=not in_memory)
+                shards = ShardedIndex(paths, how)
                 table, warning = _of_faiss(asked, shards, query_encoder, look_first=not in_memory)
             else:
                 table, warning = _of_faiss_on_ray(asked, paths, query_encoder, ray, threads, mapped=not in_memory)
@@ -156,9 +168,23 @@ def search(
 
 
 def _require_fitting(
-    kind: str, *, encoder: str | None, latency: bool, k1: float | None, b: float | None, ray: str | None
+    kind: str,
+    how: DenseSearch,
+    *,
+    encoder: str | None,
+    latency: bool,
+    k1: float | None,
+    b: float | None,
+    ray: str | None,
 ) -> None:
     """Refuse options of the other kind of index."""
+    if (how.needs_torch and ray is not None) or (kind == LUCENE and (how.needs_torch or how.search_with != "auto")):
+        raise TasbError(
+            expected=f"vectors, searched in this process, with {argument('search_with')} and "
+            f"{argument('search_precision')}",
+            found=LUCENE if kind == LUCENE else f"{argument('ray')}",
+            do="leave them out",
+        )
     if latency and (kind == LUCENE or ray is not None):
         raise TasbError(
             expected=f"{argument('latency')} of Faiss indexes, searched in this process",
@@ -283,7 +309,7 @@ class TimedRun(Run):
     """A run, and the times of its batches of queries.
 
     Args:
-        threads: the number of Faiss's threads.
+        threads: the number of threads that searched.
         queries: the number of different queries that were timed.
         times: a row for each batch size.
         others: the arguments of `Run`.
@@ -296,7 +322,7 @@ class TimedRun(Run):
 
 def _encoder_that_made(folder: Path) -> str:
     """The name of the encoder that made an index's vectors."""
-    known = index_encoders(folder)
+    known = encoders_of(folder)
     if not known:
         raise TasbError(
             where=str(folder),

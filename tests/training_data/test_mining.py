@@ -98,6 +98,15 @@ def test_dense_negatives_scored_by_a_card(faiss_index, suitable_java, tmp_path, 
     assert f"{len(rows)} pairs in" in report
 
 
+def test_torch_finds_the_same_dense_negatives(faiss_index, suitable_java, tmp_path):
+    options = {"dense_index": str(faiss_index), "encoder": str(TINY_MODEL), "hits": 60, "per_query": 1000}
+    expected = negatives_of(tiny(tmp_path / "faiss.tsv", **options))
+    assert min(map(len, expected.values())) > 30
+    assert negatives_of(tiny(tmp_path / "torch.tsv", search_with="torch", **options)) == expected
+    with pytest.raises(TasbError, match="nowhere"):
+        tiny(tmp_path / "none.tsv", search_with="torch", **options | {"dense_index": "nowhere"})
+
+
 @pytest.mark.parametrize("kind", ["bm25", "dense"])
 def test_the_same_bytes_whatever_the_threads_and_other_ones_for_another_seed(
     kind, lucene_index, faiss_index, suitable_java, tmp_path

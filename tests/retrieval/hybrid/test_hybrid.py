@@ -146,6 +146,20 @@ def test_a_lucene_index_of_vectors(kind, indexes, tmp_path, write_recipe):
     assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
 
 
+def test_torch_searches_a_dense_input(indexes, tmp_path):
+    """The fused run is that of `tasb search`, from a flat index and from the vectors that it was made of."""
+    searched = ["--search-with", "torch", "--output", tmp_path / "dense"]
+    options = ["--encoder", ENCODER, "--topics", TOPICS, "--hits", 100]
+    assert tasb("search", "--index", indexes.faiss, *options, *searched) == 0
+    runs = [tmp_path / "dense", search_lucene(indexes.bm25, tmp_path / "bm25", hits=100)]
+    assert tasb("fuse", "--recipe", "tasb+bm25", "--runs", *runs, "--output", tmp_path / "fused") == 0
+    vectors = indexes.faiss.parent / "vectors"
+    given = ["--sparse-index", indexes.bm25, "--encoder", ENCODER, "--dense-index"]
+    for options in ([indexes.faiss, "--search-with", "torch"], [vectors], [vectors, "--threads", 1]):
+        assert tasb_hybrid("tasb+bm25", tmp_path / "hybrid", *given, *options) == 0
+        assert (tmp_path / "hybrid").read_bytes() == (tmp_path / "fused").read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["faiss", "lucene_flat"])
 def test_an_encoder_that_does_not_belong_to_the_index(kind, indexes, tmp_path, write_recipe, capsys):
     index = shutil.copytree(getattr(indexes, kind), tmp_path / "index")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.indexes.conftest import exact, vectors
+from tests.indexes.conftest import encoded_vectors, exact, other_model, others_are_refused, vectors
 
-__all__ = ["exact", "vectors"]
+__all__ = ["encoded_vectors", "exact", "other_model", "others_are_refused", "vectors"]

@@ -173,7 +173,7 @@ def test_every_timed_batch_is_of_different_queries(folders, monkeypatch):
 
     monkeypatch.setattr(latency, "BATCHES", BATCHES)
     queries = [f"query {number}" for number in range(12)]
-    index = ShardedIndex([folders / "merged"], mapped=True)
+    index = ShardedIndex([folders / "merged"])
     measure_latency(Recorder(f"tasb:{TINY_MODEL}", queries_kept=0), index, queries, 10)
     assert [len(set(batch)) for batch in encoded] == [1] * 8 + [10] * 4
 
