@@ -149,9 +149,9 @@ def test_a_lucene_index_of_vectors(kind, indexes, tmp_path, write_recipe):
 def test_torch_searches_a_dense_input(indexes, tmp_path):
     """The fused run is that of `tasb search`, from a flat index and from the vectors that it was made of."""
     searched = ["--search-with", "torch", "--output", tmp_path / "dense"]
-    options = ["--encoder", ENCODER, "--topics", TOPICS, "--hits", 100]
+    options = ["--encoder", ENCODER, "--topics", TOPICS]
     assert tasb("search", "--index", indexes.faiss, *options, *searched) == 0
-    runs = [tmp_path / "dense", search_lucene(indexes.bm25, tmp_path / "bm25", hits=100)]
+    runs = [tmp_path / "dense", search_lucene(indexes.bm25, tmp_path / "bm25")]
     assert tasb("fuse", "--recipe", "tasb+bm25", "--runs", *runs, "--output", tmp_path / "fused") == 0
     vectors = indexes.faiss.parent / "vectors"
     given = ["--sparse-index", indexes.bm25, "--encoder", ENCODER, "--dense-index"]
