@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_tasb.artifacts import read_manifest, values_explained
-from pyserini_tasb.evaluation.measures import evaluate_run
 from pyserini_tasb.formats.arrays import open_array
 from pyserini_tasb.formats.qrels import read_qrels
 from pyserini_tasb.formats.run_files import read_run
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.evaluation.measures import RunEvaluation
     from pyserini_tasb.formats.qrels import QrelsDict
     from pyserini_tasb.formats.run_table import RunDict
 
@@ -109,7 +107,7 @@ class ValidationSet:
         Raises:
             TasbError: the measure is misspelt, or cannot be computed on this machine.
         """
-        return _overall(evaluate_run(self.baseline_run, self.qrels, [measure]))
+        return self._value(self.baseline_run, measure)
 
     def products(self, query_vectors: NDArray[np.float32], passage_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Dot products [candidates] of every candidate with its query, in the order of `candidates`.
@@ -143,7 +141,7 @@ class ValidationSet:
             TasbError: the measure is misspelt, or cannot be computed on this machine.
         """
         run = self.run(scores)
-        return math.nan if run is None else _overall(evaluate_run(run, self.qrels, [measure]))
+        return math.nan if run is None else self._value(run, measure)
 
     def run(self, scores: NDArray[np.float32]) -> RunDict | None:
         """The candidates with these scores; None if a score is not finite. `scores` is as in `measure`."""
@@ -155,6 +153,12 @@ class ValidationSet:
             run[qid] = dict(zip(docids, scores[start:end].tolist(), strict=True))
         return run
 
+    def _value(self, run: RunDict, measure: str) -> float:
+        from pyserini_tasb.evaluation.measures import evaluate_run  # brings ir-measures
+
+        (value,) = evaluate_run(run, self.qrels, [measure]).overall.values()
+        return value
+
     @functools.cached_property
     def _qids(self) -> list[str]:
         return self.queries.ids(np.arange(len(self.queries)))
@@ -162,11 +166,6 @@ class ValidationSet:
     @functools.cached_property
     def _docids(self) -> list[str]:
         return self.passages.ids(np.arange(len(self.passages)))
-
-
-def _overall(evaluation: RunEvaluation) -> float:
-    (value,) = evaluation.overall.values()
-    return value
 
 
 def overlap_warning(validation: TextStore, training: TextStore) -> str | None:

@@ -28,8 +28,6 @@ from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.outputs import new_folder, require_folder
 from pyserini_tasb.ray_cluster.joining import connected
 from pyserini_tasb.ray_cluster.nodes import OnRay
-from pyserini_tasb.recipes.lookup import encoder_card
-from pyserini_tasb.recipes.types import Precision
 from pyserini_tasb.registry import registry_of, require_choice
 from pyserini_tasb.results import FileResult
 from pyserini_tasb.workers import Child, ForwardedLog, LogOfOthers, StopRequest, stop_all, stop_with_launcher
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.plan import CorpusPlan
     from pyserini_tasb.encoding.units import EncodedBatch
     from pyserini_tasb.encoding.vector_formats import VectorFormat
-    from pyserini_tasb.recipes.types import Backend
+    from pyserini_tasb.recipes.types import Backend, Precision
     from pyserini_tasb.results import StrPath
 
 LOG, PACKAGE_LOG = logging.getLogger(__name__), logging.getLogger("pyserini_tasb")
@@ -158,10 +156,12 @@ def encode(
             has no room, or its nodes differ or do not share the folder.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the current batch is done.
     """
+    from pyserini_tasb.recipes import lookup, types  # bring pydantic, which `encode_corpus` does without
+
     require_choice("kind", kind, get_args(Kind))
     require_choice("dtype", dtype, DTYPES)
     if precision is not None:
-        require_choice("precision", precision, get_args(Precision))
+        require_choice("precision", precision, get_args(types.Precision))
     for form in output_format:
         require_choice("output_format", form, FORMATS)
     if backend is not None:
@@ -179,7 +179,7 @@ def encode(
     require_folder(Path(output or ""), ours=(MANIFEST, PLAN, UNITS))
     job = EncodeJob(
         encoder=encoder,
-        card=encoder_card(encoder),
+        card=lookup.encoder_card(encoder),
         card_digest=model_digest(encoder),
         kind=kind,
         corpus=tuple(map(absolute_corpus, paths)),
@@ -293,6 +293,7 @@ def _encode_texts(
     backend: Backend | None,
 ) -> NDArray[np.float32]:
     from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
+    from pyserini_tasb.recipes.lookup import encoder_card
 
     card = encoder_card(encoder)
     query = kind == "query"

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from pyserini_tasb.encoding import onnx_runtime  # noqa: F401 - registers `onnx`
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.backends import Models, reduced
 from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, weights_digest
-from pyserini_tasb.models.onnx import read_about
 from pyserini_tasb.models.tokenizers import vectors_by_length
-from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +71,8 @@ class TasbQueryEncoder:
                 found="no encoder_dir" + (", but encoded queries" if others.get("encoded_query_dir") else ""),
                 do="pass `tasb` (pre-encoded queries are read by Pyserini's own `QueryEncoder`)",
             )
+        from pyserini_tasb.recipes.lookup import encoder_card  # brings pydantic, which `TextEncoder` does without
+
         self.name = encoder_dir
         card = encoder_card(encoder_dir)
         self._card = card.model_copy(update={"precision": reduced(card.precision)}) if fp16 else card
@@ -153,6 +152,8 @@ class TasbDocumentEncoder:
         backend: Backend | None = None,
         **others: Any,
     ) -> None:
+        from pyserini_tasb.recipes.lookup import encoder_card
+
         self._card = encoder_card(model_name)
         self._encoder = TextEncoder(self._card, device, tokenizer_name, backend=backend)
         self._prefix = self._card.passage_prefix if prefix is None else f"{prefix} "
@@ -286,6 +287,8 @@ class TextEncoder:
         tokenizer = _tokenizer_digest(self._tokenizer)
         if not is_exported(folder):
             return EncoderIdentity(name, weights_digest(folder), tokenizer, self.card.pooling, self.card.normalise)
+        from pyserini_tasb.models.onnx import read_about
+
         about = read_about(folder)
         if about.source_weights is None:  # exported by an earlier version
             return None

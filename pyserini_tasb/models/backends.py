@@ -63,6 +63,8 @@ class Models:
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
         self._card = card
         self._backend, self._reason = _asked_backend(card, backend, folder)
+        if self._backend != "torch":
+            registry_of("back-ends")  # with ONNX Runtime
         other_vectors = contradiction(card, folder)
         if other_vectors:
             _log_once(logging.WARNING, other_vectors)
@@ -166,7 +168,9 @@ def checked_backend(name: str, where: str) -> str:
     Raises:
         TasbError: there is none of that name.
     """
-    known = registry_of("back-ends")  # with ONNX Runtime, which stands above this room
+    if name == "torch":
+        return name
+    known = registry_of("back-ends")  # with ONNX Runtime, which stands above this room and brings pydantic
     names = ("auto", *known)
     if name not in names and ":" not in name:
         raise TasbError(

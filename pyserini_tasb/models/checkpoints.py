@@ -16,7 +16,6 @@ from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.errors import TasbError, shown
 from pyserini_tasb.folders import MODEL, another_folder, at_home, is_folder, listing, missing_folder
 from pyserini_tasb.parsing import explained, json_object, read_json
-from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -296,6 +295,8 @@ def model_digest(model: str, *, allow_bin: bool = False) -> str:
     Raises:
         TasbError: no such model.
     """
+    from pyserini_tasb.recipes.lookup import encoder_card  # brings pydantic
+
     card = encoder_card(model)
     digest = hashlib.sha256(card.model_dump_json(exclude=NOT_OF_NUMBERS).encode())
     _add_files(digest, find_checkpoint(card.model, allow_bin=allow_bin or card.allow_bin))

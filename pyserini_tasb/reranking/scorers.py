@@ -15,7 +15,6 @@ from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import CONFIG, Kind, find_checkpoint, kind_of, model_digest
-from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.registry import Registry
 
 if TYPE_CHECKING:
@@ -111,6 +110,8 @@ class ScorerRequest:
     @cached_property
     def card(self) -> EncoderCard:
         """The encoder card that `model` names; a model without one has a card that says so."""
+        from pyserini_tasb.recipes.lookup import encoder_card  # brings pydantic
+
         card = encoder_card(self.model)
         return card.model_copy(update={"allow_bin": card.allow_bin or self.allow_bin})
 

@@ -17,7 +17,6 @@ from pyserini_tasb.environment.processor import require_device
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.checkpoints import folder_digest, model_digest
 from pyserini_tasb.training.batches import Tokenising
-from pyserini_tasb.training.config import LossConfig
 from pyserini_tasb.training.losses import PAIRWISE
 from pyserini_tasb.training.margins import MarginScale, fit_margin_scale
 from pyserini_tasb.training.optimisation import Optimisation
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pyserini_tasb.data.pair_store import PairStore
-    from pyserini_tasb.training.config import MarginsConfig, RunConfig, TeachConfig, TrainConfig
+    from pyserini_tasb.training.config import LossConfig, MarginsConfig, RunConfig, TeachConfig, TrainConfig
     from pyserini_tasb.training.distributed import Processes
     from pyserini_tasb.training.sampling import Sampler
     from pyserini_tasb.training.students import CrossEncoder, DualEncoder, LateInteraction, Student
@@ -155,6 +154,8 @@ def assemble_teacher(config: TeachConfig, processes: Processes) -> Assembly[Cros
     Raises:
         TasbError: something is not here, or does not fit the rest.
     """
+    from pyserini_tasb.training.config import LossConfig  # brings pydantic
+
     store = _open_pairs(config, processes, pairwise=config.loss)
     student = load_teacher(config, device=found_device(config.device))
     tokenising = Tokenising(student.folder, config.teacher.query_max_length, config.teacher.passage_max_length)

@@ -16,7 +16,6 @@ from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, require_b
 from pyserini_tasb.models.colbert import ColBert, load_colbert, max_sim_of_pairs, new_colbert
 from pyserini_tasb.models.on_cpu import packs_texts, prepare_for_cpu
 from pyserini_tasb.models.tokenizers import load_tokenizer, padded, require_cls_token, require_vocabulary
-from pyserini_tasb.training.config import ColBertModel
 from pyserini_tasb.training.losses import InBatchScores
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyserini_tasb.training.batches import TrainingBatch
-    from pyserini_tasb.training.config import StudentConfig, TeachConfig, TeacherModel
+    from pyserini_tasb.training.config import ColBertModel, StudentConfig, TeachConfig, TeacherModel
 
 
 Item = TypeVar("Item")
@@ -256,6 +255,8 @@ def load_teacher(config: TeachConfig, *, device: str) -> CrossEncoder | LateInte
     Raises:
         TasbError: as `load_student`; or a tokenizer that joins texts in another way than BERT's.
     """
+    from pyserini_tasb.training.config import ColBertModel  # brings pydantic
+
     start = config.teacher
     folder = find_checkpoint(start.model, allow_bin=start.allow_bin)
     tokenizer = load_tokenizer(folder)

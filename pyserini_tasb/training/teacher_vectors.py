@@ -22,7 +22,6 @@ from pyserini_tasb.encoding.vectors import StoredVectors, VectorFolder
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.models.checkpoints import model_digest
 from pyserini_tasb.training.checkpoints import CHECKPOINTS, TEACHER_VECTORS, CheckpointFolder
-from pyserini_tasb.training.config import TeacherVectors
 from pyserini_tasb.training.losses import InBatchScores
 
 if TYPE_CHECKING:
@@ -131,8 +130,8 @@ def vectors_made_once(config: TrainConfig, request: TeacherRequest) -> VectorTea
 
 
 def _named_folders(config: TrainConfig) -> dict[Side, VectorFolder]:
-    named = config.teacher.vectors or TeacherVectors()
-    return {side: VectorFolder(path) for side in SIDES if (path := getattr(named, side)) is not None}
+    named = config.teacher.vectors
+    return {side: VectorFolder(path) for side in SIDES if (path := getattr(named, side, None)) is not None}
 
 
 def _fitting(

@@ -13,7 +13,6 @@ from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of
 from pyserini_tasb.models.colbert import max_sim, max_sim_of_pairs
-from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.registry import Registry
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.reranking.transformer_scorers import ColBertScorer, rectangle
@@ -74,6 +73,8 @@ class TeacherRequest:
     @cached_property
     def card(self) -> EncoderCard:
         """The encoder card that `model` names, with the precision that the student computes in."""
+        from pyserini_tasb.recipes.lookup import encoder_card  # brings pydantic
+
         card = encoder_card(self.model)
         precision = "fp32" if self.student.compute is torch.float32 else "bf16"
         return card.model_copy(update={"precision": precision, "allow_bin": card.allow_bin or self.allow_bin})
