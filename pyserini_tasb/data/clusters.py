@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def cluster(
         seed: the random seed of the first centroids.
         points_per_centroid: the most queries per cluster from which centroids are computed. If there are more queries,
             a random sample of them is used.
-        device: the encoder's device, `cpu` or `cuda:0`.
+        device: the encoder's device, `cpu` or `cuda:0`. Where Faiss is not installed, torch computes the k-means there.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         vectors: a `.npy` file of the queries' vectors. It is read if it exists, and written if not.
         labels: a file of `qid TAB label` lines, to compare with the clusters.
@@ -158,6 +159,7 @@ def cluster(
             seed=seed,
             points_per_centroid=points_per_centroid,
             progress=True,
+            device=None if find_spec("faiss") else device,
         )
         times = f"vectors in {encoded - start:.1f} s, k-means in {time.monotonic() - encoded:.1f} s"
         found_sizes = sizes(found.assignment, count, batch_size)

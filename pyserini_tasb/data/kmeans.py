@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.topics import read_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -57,6 +57,7 @@ def kmeans(
     seed: int = 1234,
     points_per_centroid: int = 256,
     progress: bool = False,
+    device: str | None = None,
 ) -> KMeans:
     """Cluster vectors; the defaults are those of the released code. Same vectors and seed, same clusters.
 
@@ -70,64 +71,110 @@ def kmeans(
         points_per_centroid: the most queries per cluster from which centroids are computed. With more queries, they
             come from a sample of that size; all queries are assigned to clusters.
         progress: show it on stderr.
+        device: torch's name of the device to compute on; by default Faiss computes, on the CPU.
 
     Raises:
         TasbError: too few vectors for so many clusters, or vectors that are not finite.
 
     Source: arXiv:2104.06967, Eq. 10.
     """
-    import faiss
     from tqdm.auto import tqdm
 
     check_parameters(len(vectors), clusters, iterations, points_per_centroid)
     _require_finite(vectors)
     sample = _sample(vectors, clusters * points_per_centroid, seed)
-    dimension = vectors.shape[1]
+    if device is None:
+        lloyd: Lloyd = FaissLloyd(sample, clusters, metric, seed)
+    else:
+        from pyserini_tasb.data.torch_kmeans import TorchLloyd
+
+        lloyd = TorchLloyd(sample, clusters, metric, seed, device)
     centroids: NDArray[np.float32] | None = None
     objective: list[float] = []
     splits: list[int] = []
     with tqdm(total=iterations + 1, desc="k-means", unit=" iterations", disable=hidden(not progress)) as bar:
-        # faiss runs them all in one call, but then it shows nothing. Called once for each, it does the same.
         for _ in range(iterations):
-            step: Any = faiss.Kmeans(
-                dimension,
-                clusters,
-                niter=1,
-                seed=seed,
-                spherical=metric == "spherical",
-                min_points_per_centroid=1,
-                max_points_per_centroid=points_per_centroid,
-            )
-            step.train(sample, init_centroids=centroids)
-            objective.append(float(step.obj[0]) / len(sample))
-            splits.append(int(step.iteration_stats[0]["nsplit"]))
-            stands = centroids is not None and np.array_equal(centroids, step.centroids)
-            centroids = step.centroids
+            before = centroids
+            centroids, closeness, split = lloyd.step(before)
+            objective.append(closeness / len(sample))
+            splits.append(split)
             bar.update(1)
-            if stands:
+            if before is not None and np.array_equal(before, centroids):
                 break
         assert centroids is not None  # noqa: S101 - there is at least one iteration
-        assignment, closeness = _assign(vectors, centroids, metric)
+        assignment, closeness = _assign(vectors, lloyd.nearest_to(centroids))
         bar.update(iterations + 1 - bar.n)
-    objective.append(closeness)
+    objective.append(closeness / len(vectors))
     return KMeans(metric, centroids, assignment, tuple(objective), tuple(splits), len(sample))
 
 
-def _assign(
-    vectors: NDArray[np.float32], centroids: NDArray[np.float32], metric: Metric
-) -> tuple[NDArray[np.int64], float]:
-    """The cluster of every vector, and the mean of what the metric measures."""
-    import faiss
+Nearest: TypeAlias = "Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.int64]]]"
+"""A function of vectors: what the metric measures, and the nearest centroid of each."""
 
-    index = {"spherical": faiss.IndexFlatIP, "euclidean": faiss.IndexFlatL2}[metric](centroids.shape[1])
-    index.add(centroids)
+
+class Lloyd(Protocol):
+    """Lloyd's iterations over vectors; see `TorchLloyd`."""
+
+    def step(self, centroids: NDArray[np.float32] | None) -> tuple[NDArray[np.float32], float, int]:
+        """One iteration: new centroids, the sum of what the metric measures before the update, and split clusters."""
+
+    def nearest_to(self, centroids: NDArray[np.float32]) -> Nearest:
+        """A function that finds the nearest of these centroids."""
+
+
+class FaissLloyd:
+    """Iterations by Faiss, on the CPU.
+
+    Faiss can run them all in one call, but then it shows nothing. Called once for each, it does the same.
+
+    Args:
+        vectors: [n, dimension].
+        clusters: the number of centroids.
+        metric: `spherical` or `euclidean`.
+        seed: the seed of the first centroids.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32], clusters: int, metric: Metric, seed: int) -> None:
+        self._vectors, self._clusters, self._metric, self._seed = vectors, clusters, metric, seed
+
+    def step(self, centroids: NDArray[np.float32] | None) -> tuple[NDArray[np.float32], float, int]:
+        """One iteration, as `TorchLloyd.step`."""
+        import faiss
+
+        step: Any = faiss.Kmeans(
+            self._vectors.shape[1],
+            self._clusters,
+            niter=1,
+            seed=self._seed,
+            spherical=self._metric == "spherical",
+            min_points_per_centroid=1,
+            max_points_per_centroid=len(self._vectors),
+        )
+        step.train(self._vectors, init_centroids=centroids)
+        return step.centroids, float(step.obj[0]), int(step.iteration_stats[0]["nsplit"])
+
+    def nearest_to(self, centroids: NDArray[np.float32]) -> Nearest:
+        """A function of vectors, as `TorchLloyd.nearest_to`."""
+        import faiss
+
+        index = {"spherical": faiss.IndexFlatIP, "euclidean": faiss.IndexFlatL2}[self._metric](centroids.shape[1])
+        index.add(centroids)
+
+        def nearest(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+            values, clusters = index.search(np.ascontiguousarray(vectors), 1)
+            return values[:, 0], clusters[:, 0]
+
+        return nearest
+
+
+def _assign(vectors: NDArray[np.float32], nearest: Nearest) -> tuple[NDArray[np.int64], float]:
+    """The cluster of every vector, and the sum of what the metric measures."""
     assignment = np.empty(len(vectors), dtype=np.int64)
     total = 0.0
     for rows in _blocks(len(vectors)):
-        values, nearest = index.search(np.ascontiguousarray(vectors[rows]), 1)
-        assignment[rows] = nearest[:, 0]
+        values, assignment[rows] = nearest(vectors[rows])
         total += float(values.sum(dtype=np.float64))
-    return assignment, total / len(vectors)
+    return assignment, total
 
 
 def _sample(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.float32]:

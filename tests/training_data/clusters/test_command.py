@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 
 import pytest
 
 import pyserini_tasb as tasb
+from pyserini_tasb.data import clusters as clusters_module
 from pyserini_tasb.data.cluster_file import clusters_in_store, read_clusters
 from pyserini_tasb.errors import TasbError
 from tests.conftest import TINY_MODEL
@@ -164,3 +166,12 @@ def test_one_cluster_is_warned_about(queries, tmp_path, caplog, count, warned):
 def test_queries_that_are_all_the_same_are_one_cluster(tmp_path, caplog):
     cluster({f"q{number}": "a sort" for number in range(30)}, tmp_path / "out", clusters=3)
     assert len(read_clusters(tmp_path / "out" / "clusters.tsv")) == (1 if "in one cluster" in caplog.text else 3)
+
+
+def test_without_faiss_torch_computes_the_same_clusters(queries_file, tmp_path, monkeypatch):
+    expected = cluster(queries_file, tmp_path / "faiss")
+    monkeypatch.setattr(clusters_module, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    found = cluster(queries_file, tmp_path / "torch", device="cpu")
+    assert found["k_means"]["objective"] == pytest.approx(expected["k_means"]["objective"], rel=1e-4)
+    assert found["sizes"]["mean"] == pytest.approx(expected["sizes"]["mean"], rel=0.1)
