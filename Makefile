@@ -24,7 +24,7 @@ PACKAGING := pyproject.toml setup.py $(wildcard startup/*)
 unexport PYTHONDONTWRITEBYTECODE
 # Two pips in one environment would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test test-plugin fuzz bench docs notebooks check release clean
+.PHONY: help demo test test-plugin fuzz bench gpu-check docs notebooks check release clean
 
 help:
 	@echo "make demo         install into $(VENV), then train on CACM and search it; results in $(DEMO)"
@@ -32,6 +32,7 @@ help:
 	@echo "make test-plugin  what may differ between versions of Python and Pyserini"
 	@echo "make fuzz         EXAMPLES broken files of each kind that we read (here: $(EXAMPLES))"
 	@echo "make bench        every benchmark, each in about two minutes or less; JSON and a table in bench-out; ARGS='--only encode'"
+	@echo "make gpu-check    what a GPU user runs, in under five minutes, with PYTHON's own torch; installs nothing; gpu-out"
 	@echo "make docs         the documentation as a site in the folder site"
 	@echo "make notebooks    run the tutorials afresh, and keep their outputs; ARGS=docs/tutorials/02-hybrid.ipynb for one"
 	@echo "make check        ruff and mypy"
@@ -60,6 +61,10 @@ fuzz: $(INSTALLED)-test
 
 bench: $(INSTALLED)-bench
 	"$(BIN)/python" benchmarks/every_benchmark.py $(ARGS)
+
+# Not in $(VENV): a machine with a GPU often has torch and little else, and no network.
+gpu-check:
+	@"$(PYTHON)" benchmarks/gpu/check.py $(ARGS)
 
 # MkDocs would advertise its successors on each build.
 docs: $(INSTALLED)-docs

@@ -12,8 +12,11 @@ those run broke or missed a floor. benchmarks/speed_page.py makes a column of do
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -93,22 +96,26 @@ def options(name: str, arguments: argparse.Namespace) -> list[str]:
 
 
 def run(script: Path, given: Sequence[str], limit: float) -> Document:
-    """A benchmark's results, or what broke it."""
+    """A benchmark's results; if it broke, what broke it, and what it had written before."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "result.json")
         command = [sys.executable, str(script), *given, "--output", str(output)]
-        start, said = time.perf_counter(), ""
+        start = time.perf_counter()
+        # In a session of its own, so that nothing that it started outlives it.
+        process = subprocess.Popen(command, start_new_session=True)
         try:
-            status = subprocess.run(command, check=False, timeout=limit).returncode
+            said = f"it ended with status {process.wait(limit)}"
         except subprocess.TimeoutExpired:
             said = f"it was stopped after {limit:.0f} s"
-        else:
-            if output.exists():
-                result: Document = json.loads(output.read_text(encoding="utf-8"))
-                return result
-            said = f"it ended with status {status}"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        found: Document = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+        if found.pop("complete", bool(found)):
+            return found
         print(f"{script.stem} broke: {said}", flush=True)
-        return {"benchmark": script.stem, "broke": said, "seconds": time.perf_counter() - start}
+        return found | {"benchmark": script.stem, "broke": said, "seconds": time.perf_counter() - start}
 
 
 def state(found: Document) -> str:
@@ -148,10 +155,14 @@ def page(document: Document) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in here["versions"].items())
     measured = f"{here['cores']} cores, {here['threads']} threads, load {here['load']} at the start; "
     measured += f"commit {here['commit']}, {here['date']}; {here['system']}; {versions}"
-    parts = [f"# {here['processor']}", measured, summary(document)]
+    if "gpu" in here:
+        about = ", ".join(f"{name} {value}" for name, value in here["gpu about"].items())
+        measured = f"{about}; {here['processor']}, {measured}"
+    parts = [f"# {here.get('gpu', here['processor'])}", measured, summary(document)]
     for name, found in document["benchmarks"].items():
         parts.append(f"## {name}")
-        parts.append(f"It broke: {found['broke']}." if "broke" in found else markdown(found))
+        parts.append(f"It broke: {found['broke']}." if "broke" in found else "")
+        parts.append(markdown(found) if "rows" in found else "")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

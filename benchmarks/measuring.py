@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from pyserini_tasb.artifacts import write_whole
 from pyserini_tasb.environment.processor import cpu_has_int8, processor, request_reproducibility, threads
 from pyserini_tasb.models.backends import cpu_has_bf16
 from pyserini_tasb.tables import markdown_table, text_table
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("pyserini", "torch", "transformers", "onnxruntime", "faiss-cpu", "numpy")
+PACKAGES = ("pyserini", "torch", "transformers", "onnxruntime", "onnxruntime-gpu", "faiss-cpu", "faiss-gpu", "numpy")
 # Seconds of both probes on the machine where the benchmarks' own seconds were taken: AMD EPYC, AVX-512, 2 cores, quiet.
 PROBED_ON, PROBES = "an AMD EPYC with AVX-512 and two cores", {"matrices": 0.102, "python": 0.041}
 
@@ -141,6 +142,17 @@ class Results:
 
     def finish(self) -> int:
         """Print the table, write the JSON; the exit status, which is 1 if a floor is missed."""
+        result = self.write(complete=True)
+        head, lines = cells(result)
+        print()
+        if lines:
+            print(text_table(head, lines, right=range(1, len(head))))
+        print("\n".join([*self.notes, *map(verdict, self.floors)]))
+        print(f"{result['seconds']:.0f} s", flush=True)
+        return int(not all(floor["met"] for floor in self.floors))
+
+    def write(self, *, complete: bool = False) -> Result:
+        """Write the JSON of what is measured so far: whatever stops a benchmark later, that much is known."""
         result: Result = {
             "benchmark": self._name,
             "machine": self._machine,
@@ -153,15 +165,11 @@ class Results:
             "skipped": self.skipped,
             "floors": self.floors,
         }
-        head, lines = cells(result)
-        print()
-        if lines:
-            print(text_table(head, lines, right=range(1, len(head))))
-        print("\n".join([*self.notes, *map(verdict, self.floors)]))
-        print(f"{result['seconds']:.0f} s", flush=True)
+        if not complete:
+            result["complete"] = False
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        self.output.write_text(json.dumps(result, indent=1) + "\n")
-        return int(not all(floor["met"] for floor in self.floors))
+        write_whole(self.output, json.dumps(result, indent=1) + "\n")
+        return result
 
 
 def without_folders(value: Any) -> Any:
@@ -248,6 +256,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
+        **gpu(),
         "processor": re.sub(r"\((R|TM)\)| Processor", "", processor()),
         "cores": os.cpu_count(),
         "threads": threads(),
@@ -259,9 +268,29 @@ def machine() -> dict[str, Any]:
     }
 
 
+def gpu() -> dict[str, Any]:
+    """The first GPU of torch: its name, GiB of memory, capability, and versions of CUDA and the driver; or nothing."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    about = torch.cuda.get_device_properties(0)
+    driver = _said(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"])
+    return {
+        "gpu": about.name,
+        "gpu about": {
+            "GPUs": torch.cuda.device_count(),
+            "memory GiB": round(about.total_memory / 2**30, 1),
+            "capability": f"{about.major}.{about.minor}",
+            "CUDA": str(torch.version.cuda),
+            "driver": driver or "unknown",
+        },
+    }
+
+
 def commit() -> str:
-    """The commit that is measured; `+` behind it means with changes."""
-    found = _said(["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"])
+    """The commit that is measured; `+` behind it means with changes. A copy without .git may name it: COMMIT."""
+    found = os.environ.get("COMMIT") or _said(["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"])
     return found + ("+" if found and _said(["git", "-C", str(ROOT), "status", "--porcelain", "-uno"]) else "")
 
 

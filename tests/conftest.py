@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import inspect
 import json
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hypothesis
 import numpy as np
 import pytest
 
@@ -33,9 +33,13 @@ DIMENSION = 32
 # As `tasb` does, before torch multiplies anything here: many tests compare bytes.
 request_reproducibility()
 
-# By the clock of a shared machine any example can be late.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+# Tests with the marker `bare` do without it.
+with contextlib.suppress(ModuleNotFoundError):
+    import hypothesis
+
+    # By the clock of a shared machine any example can be late.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,11 +11,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import psutil
 
 STORE = 80_000_000
 
@@ -51,6 +52,8 @@ class RayNodes:
 
     def actors(self, method: str) -> list[int]:
         """The processes of actors on any node that are in this method, such as `EncodingActor.encode`."""
+        import psutil
+
         found = []
         for process in psutil.process_iter(["cmdline"]):
             line = " ".join(process.info["cmdline"] or [])
@@ -63,6 +66,8 @@ class RayNodes:
         self._cluster.shutdown()
 
     def _is_ours(self, process: psutil.Process) -> bool:
+        import psutil
+
         try:
             return os.getpid() in {parent.pid for parent in process.parents()}
         except psutil.NoSuchProcess:

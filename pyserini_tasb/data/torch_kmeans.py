@@ -27,7 +27,7 @@ SEED_OFFSET, SPLIT_SEED, APART = 1, 1_234, 1 / 1_024
 
 
 class TorchLloyd:
-    """Iterations over vectors that lie on a device as a whole.
+    """Iterations over vectors that are all on one device.
 
     Args:
         vectors: [n, dimension].
@@ -88,7 +88,9 @@ class TorchLloyd:
         return torch.tensor(array, dtype=torch.float32, device=self._device)
 
     def _blocks(self, vectors: torch.Tensor) -> Iterator[torch.Tensor]:
-        yield from vectors.split(max(1, min(MOST_ROWS, PRODUCTS_AT_ONCE // self._clusters)))
+        import torch
+
+        yield from torch.split(vectors, max(1, min(MOST_ROWS, PRODUCTS_AT_ONCE // self._clusters)))
 
     def _posed(self, centroids: torch.Tensor) -> torch.Tensor:
         """Centroids as the metric wants them: of unit length, or as they are."""
@@ -97,7 +99,7 @@ class TorchLloyd:
         return torch.nn.functional.normalize(centroids, dim=1) if self._metric == "spherical" else centroids
 
     def _closest(self, block: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the metric measures, and the nearest centroid, of each vector of a block."""
+        """The nearest centroid of each vector of a block, after the number that the metric measures."""
         products = block @ centroids.T
         if self._metric == "spherical":
             values, nearest = products.max(dim=1)

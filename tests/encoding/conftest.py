@@ -8,7 +8,6 @@ import shutil
 import pytest
 
 from pyserini_tasb.models import backends
-from pyserini_tasb.models.onnx import Timing, read_about, write_about
 from tests.command_line import tasb
 from tests.conftest import TINY, TINY_MODEL
 
@@ -79,6 +78,8 @@ def exported_tiny(tmp_path_factory):
 
 def write_timing(folder, *, passages, queries):
     """Give an export in int8 other measured numbers: milliseconds in fp32 and in int8, for passages and for queries."""
+    from pyserini_tasb.models.onnx import Timing, read_about, write_about  # brings pydantic
+
     times = [dict(zip(("fp32", "int8 of 8 bits", "int8 of 7 bits"), (fp32, int8, int8), strict=True))
              for fp32, int8 in (passages, queries)]  # fmt: skip
     timing = Timing(passages=times[0], queries=times[1], threads=1)

@@ -11,6 +11,8 @@ import torch
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.checkpoints import STATE, WEIGHTS, Checkpoint, CheckpointFolder
 
+pytestmark = pytest.mark.bare
+
 
 def checkpoint(step: int) -> Checkpoint:
     torch.manual_seed(step)

@@ -11,6 +11,8 @@ from pyserini_tasb.encoding.vectors import VectorFolder, VectorUnit
 from pyserini_tasb.errors import TasbError
 from tests.encoding.corpus.vector_folders import write_vector_folder
 
+pytestmark = pytest.mark.bare
+
 DOCIDS = [f"d{number}" for number in range(123)]
 
 

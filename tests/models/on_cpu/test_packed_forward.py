@@ -17,6 +17,8 @@ from pyserini_tasb.models.bert_dot import BertDot
 from pyserini_tasb.models.on_cpu import Packing, prepare_for_cpu
 from pyserini_tasb.models.tokenizers import batches_by_length
 
+pytestmark = pytest.mark.bare
+
 SIZES = {"vocab_size": 50, "max_position_embeddings": 40}
 BERT = BertConfig(**SIZES, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)
 DISTILBERT = DistilBertConfig(**SIZES, dim=8, n_layers=3, n_heads=2, hidden_dim=32)

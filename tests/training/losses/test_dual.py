@@ -5,6 +5,8 @@ import torch
 
 from pyserini_tasb.training.losses import dual_supervision
 
+pytestmark = pytest.mark.bare
+
 
 def test_in_batch_part_is_weighted_by_alpha():
     assert dual_supervision(torch.tensor(2.0), torch.tensor(4.0), 0.75).item() == 5

@@ -5,6 +5,8 @@ import torch
 
 from pyserini_tasb.training.losses import IN_BATCH, PAIRWISE
 
+pytestmark = pytest.mark.bare
+
 
 def test_names_are_those_of_the_documentation():
     assert set(PAIRWISE) == {"margin-mse", "ranknet", "kldiv", "lambda-mrr"}

@@ -5,6 +5,8 @@ import torch
 
 from pyserini_tasb.training.losses import InBatchScores, KnownPositives
 
+pytestmark = pytest.mark.bare
+
 
 def test_margins_are_below_the_own_positive():
     scores = InBatchScores(torch.tensor([[5.0, 3.0], [1.0, 4.0]]), torch.tensor([[2.0, 6.0], [0.0, 1.0]]))

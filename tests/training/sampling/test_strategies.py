@@ -9,6 +9,8 @@ from pyserini_tasb.errors import TasbError
 from pyserini_tasb.training.sampling import SAMPLINGS, build_sampler
 from tests.training.sampling.pairs_in_memory import clusters_of, pairs_of
 
+pytestmark = pytest.mark.bare
+
 SIZES = [30, 5, 12, 40]
 WITHOUT_CLUSTERS = ("random", "balanced")
 QUERIES = sum(SIZES) + 3  # three are in no cluster

@@ -13,6 +13,8 @@ from pyserini_tasb.data.pair_builder import COLUMNS, PairRows, PairStoreBuilder
 from pyserini_tasb.data.pair_store import open_pair_store
 from pyserini_tasb.errors import TasbError
 
+pytestmark = pytest.mark.bare
+
 SCORES = np.array([[5, 1], [4, 4], [3, 6.5]], np.float32)
 
 

@@ -1,0 +1,291 @@
+"""Training as in the paper on a GPU: milliseconds a step, memory, losses beside the CPU's, and a run that is killed.
+
+    python benchmarks/gpu/training_speed.py
+    python benchmarks/gpu/training_speed.py --quick
+
+The paper's configuration is paper.yaml: 30 and 200 tokens, TAS-Balanced batches, Margin-MSE of both teachers. Pairs and
+their scores are random: how fast a step is does not depend on what it teaches. ColBERT, the teacher in the batch, is
+made of the student's weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import checkout  # noqa: F401 - before the imports of ours
+import numpy as np
+import torch
+from measuring import Options, Results
+from model_files import add_model_options, found_device, model_to_measure, synchronize
+from real_texts import passages, queries
+from settings import training_configuration
+
+from pyserini_tasb.data.cluster_file import write_clusters
+from pyserini_tasb.data.pairs import pairs
+from pyserini_tasb.models.backends import compute_type
+from pyserini_tasb.models.colbert import new_colbert, save_colbert
+from pyserini_tasb.models.tokenizers import load_tokenizer
+from pyserini_tasb.reranking.scorers import ScoringOptions
+from pyserini_tasb.reranking.transformer_scorers import ColBertScorer
+from pyserini_tasb.training.assembly import assemble
+from pyserini_tasb.training.batches import training_batches
+from pyserini_tasb.training.checkpoints import CHECKPOINTS, OPTIMISER, WEIGHTS, CheckpointFolder, claimed
+from pyserini_tasb.training.distributed import Processes
+from pyserini_tasb.training.loop import BATCHES_AHEAD, finished_run
+from pyserini_tasb.training.margins import BERT_CAT_MARGINS
+from pyserini_tasb.training.step import Stepper
+from pyserini_tasb.training.teachers import TEACHERS, ColBertTeacher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from settings import Settings
+
+    from pyserini_tasb.training.step import StepReport
+    from pyserini_tasb.training.teachers import TeacherRequest
+
+COLUMNS = {
+    "ms a step": ".1f",
+    "pairs/s": ",.0f",
+    "hours of 500,000 steps": ".1f",
+    "GiB": ".2f",
+    "seconds": ".1f",
+}
+PAPER_STEPS = 500_000
+SMALL_GPU = 11 * 2**30  # bytes of the GPU that the paper trained on
+PAIRS_PER_QUERY, QUERIES_PER_CLUSTER = 8, 320
+NOT_COUNTED = 5  # steps at the beginning
+MOST_DIFFERENCE = {"fp32": 1e-5, "bf16": 1e-3}
+COMPARED_STEPS, COMPARED_BATCH, COMPARED_TOKENS = 4, 8, 64
+KILLED_STEPS, CHECKPOINT_EVERY, SECONDS_TO_BEGIN = 16, 4, 60
+
+
+@TEACHERS.register("colbert-of-a-folder")
+def colbert_of_a_folder(request: TeacherRequest) -> ColBertTeacher:
+    """ColBERT as `teacher.in_batch`, without the encoder card, which needs pydantic."""
+    precision = "fp32" if request.student.compute is torch.float32 else "bf16"
+    scorer = ColBertScorer(Path(request.model), ScoringOptions(request.device, precision))
+    return ColBertTeacher(scorer, request.tokens(scorer.tokenizer))
+
+
+def main() -> int:
+    """Measure, write after each row."""
+    quick = {"batches": [4], "steps": 3, "texts": 200, "size": "tiny"}
+    parser = Options(__file__, __doc__, quick=quick)
+    add_model_options(parser)
+    parser.add_argument("--passages", type=Path, help="id TAB text; default: CACM's abstracts")
+    parser.add_argument("--queries", type=Path, help="id TAB text; default: CACM's titles")
+    parser.add_argument("--texts", type=int, default=20_000, help="passages read at most (default: %(default)s)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 96, 256], help="default: 32 96 256")
+    parser.add_argument("--steps", type=int, default=20, help="that are counted (default: %(default)s)")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        return train(json.loads(arguments.child))
+    device = found_device(arguments.device)
+    results = Results(arguments, COLUMNS)
+    texts = passages(arguments.passages, arguments.texts)
+    with model_to_measure(arguments, texts) as (model, folder):
+        given = made(model, folder, texts, queries(arguments.queries)) | {"device": device}
+        add_losses(given, device, results)
+        for batch_size in arguments.batches:
+            add_speed(given, batch_size, arguments.steps, device, results)
+        if torch.device(device).type == "cuda":
+            add_small_gpu(given, arguments.steps, device, results)
+        add_killed_run(given, folder, results)
+    return results.finish()
+
+
+def made(model: Path, folder: Path, texts: list[str], asked: list[str]) -> dict[str, Any]:
+    """Pairs, clusters and ColBERT in `folder`; the keys of the configuration that name them."""
+    random = np.random.default_rng(1)
+    files = {"corpus": texts, "topics": asked}
+    for name, lines in files.items():
+        content = "".join(f"{name[0]}{number}\t{text}\n" for number, text in enumerate(lines))
+        (folder / f"{name}.tsv").write_text(content, encoding="utf-8")
+    with (folder / "scored.tsv").open("w", encoding="utf-8") as out:
+        for query in range(len(asked)):
+            for _ in range(PAIRS_PER_QUERY):
+                positive, negative = random.choice(len(texts), 2, replace=False)
+                scores = f"{random.normal(5, 2):.3f}\t{random.normal(0, 2):.3f}"
+                out.write(f"{scores}\tt{query}\tc{positive}\tc{negative}\n")
+    sources = {"corpus": folder / "corpus.tsv", "topics": folder / "topics.tsv"}
+    pairs(folder / "scored.tsv", **sources, output=folder / "pairs", allow_reversed=True)
+    parts = np.array_split(random.permutation(len(asked)), max(1, len(asked) // QUERIES_PER_CLUSTER))
+    write_clusters(folder / "clusters.tsv", [[f"t{query}" for query in part] for part in parts])
+    colbert = folder / "colbert"
+    colbert.mkdir()
+    save_colbert(colbert, new_colbert(model, seed=1))
+    load_tokenizer(model).save_pretrained(colbert)
+    return {
+        "student__model": str(model),
+        "data__pairs": str(folder / "pairs"),
+        "data__clusters": str(folder / "clusters.tsv"),
+        "teacher__in_batch": str(colbert),
+        "teacher__kind": "colbert-of-a-folder",
+        # Random weights have margins of any size. These are of the size of the published BERT_CAT's.
+        "teacher__rescale": {"deviation": BERT_CAT_MARGINS.deviation, "mean": None},
+        "output": str(folder / "run"),
+    }
+
+
+def trained(config: Settings, steps: int) -> Iterator[StepReport]:
+    """The report of each of the first steps, one after the other."""
+    parts = assemble(config, Processes())
+    stepper = Stepper(parts, parts.measured_margins())
+    batches = training_batches(
+        parts.store,
+        parts.sampler,
+        parts.tokenising,
+        start=0,
+        stop=steps,
+        workers=config.workers,
+        ahead=BATCHES_AHEAD,
+    )
+    with closing(batches):
+        for step, batch in enumerate(batches):
+            yield stepper.run(step, [batch])
+
+
+def add_losses(given: dict[str, Any], device: str, results: Results) -> None:
+    """Floors of the mean loss of some steps without dropout, beside the CPU's in fp32."""
+    same = given | {
+        "batch_size": COMPARED_BATCH,
+        "student__passage_max_length": COMPARED_TOKENS,
+        "student__dropout": 0.0,
+        "student__attention_dropout": 0.0,
+        "workers": 0,
+    }
+
+    def losses(**changes: str) -> list[float]:
+        return [report.loss for report in trained(training_configuration(**same | changes), COMPARED_STEPS)]
+
+    expected = losses(device="cpu", precision="fp32")
+    for precision, most in MOST_DIFFERENCE.items():
+        if precision == "bf16" and compute_type("bf16", device) is not torch.bfloat16:
+            results.skip("losses in bf16", f"{device} has no fast bf16")
+            continue
+        found = losses(device=device, precision=precision)
+        difference = abs(statistics.mean(found) / statistics.mean(expected) - 1)
+        results.floor(f"mean loss in {precision} beside the CPU's in fp32, relative difference", difference, most=most)
+    results.write()
+
+
+def add_speed(
+    given: dict[str, Any], batch_size: int, steps: int, device: str, results: Results, *, name: str = ""
+) -> None:
+    """A row for a size of batches."""
+    config = training_configuration(**given | {"batch_size": batch_size})
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    ends = []
+    try:
+        for _ in trained(config, NOT_COUNTED + steps):
+            synchronize(device)
+            ends.append(time.perf_counter())
+    except torch.OutOfMemoryError:
+        results.skip(f"batches of {batch_size}{name}", "the GPU has not enough memory")
+        return
+    seconds = statistics.median(np.diff(ends)[NOT_COUNTED - 1 :])
+    memory = {"GiB": torch.cuda.max_memory_reserved(device) / 2**30} if on_gpu else {}
+    hours = {"hours of 500,000 steps": PAPER_STEPS * seconds / 3_600} if batch_size == 32 else {}
+    results.rows[f"batches of {batch_size}{name}"] = {
+        "ms a step": 1e3 * seconds,
+        "pairs/s": batch_size / seconds,
+        **hours,
+        **memory,
+    }
+    results.write()
+
+
+def add_small_gpu(given: dict[str, Any], steps: int, device: str, results: Results) -> None:
+    """The row for batches of 32 with no more memory than the paper's GPU had."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, SMALL_GPU / total), device)
+    add_speed(given, 32, steps, device, results, name=", at most 11 GiB")
+    torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+def add_killed_run(given: dict[str, Any], folder: Path, results: Results) -> None:
+    """A row and a floor of a run that is killed and goes on: its last checkpoint has the bytes of one that was not."""
+    start = time.perf_counter()
+    same = kill_and_compare(given, folder / "as-usual", deterministic=False)
+    how = ""
+    if not same:
+        how = ", with torch.use_deterministic_algorithms"
+        results.note("the kernels that torch chooses by default gave other bytes after the kill")
+        same = kill_and_compare(given, folder / "deterministic", deterministic=True)
+    results.rows[f"a run of {KILLED_STEPS} steps, killed and resumed"] = {"seconds": time.perf_counter() - start}
+    results.floor(f"killed and resumed, the same bytes{how}", float(same), least=1)
+    results.write()
+
+
+def kill_and_compare(given: dict[str, Any], folder: Path, *, deterministic: bool) -> bool:
+    """True if the last checkpoints of both runs have the same bytes."""
+    last = {}
+    folder.mkdir()
+    for name in ("whole", "killed"):
+        changes = given | {
+            "output": str(folder / name),
+            "batch_size": COMPARED_BATCH,
+            "student__passage_max_length": COMPARED_TOKENS,
+            "max_steps": KILLED_STEPS,
+            "schedule__warmup_steps": CHECKPOINT_EVERY,
+            "workers": 0,
+            "checkpoint__every": CHECKPOINT_EVERY,
+            "log_every": 1,
+        }
+        run = {"changes": changes, "deterministic": deterministic}
+        checkpoints = CheckpointFolder(folder / name / CHECKPOINTS, keep=2)
+        command = [sys.executable, __file__, "--child", json.dumps(run)]
+        if name == "killed":
+            kill_after_checkpoint(command, checkpoints)
+        if name == "whole" and not deterministic:
+            train(run)  # here: a process takes seconds to start
+        else:
+            subprocess.run(command, check=True)
+        last[name] = [(checkpoints.path(KILLED_STEPS) / file).read_bytes() for file in (WEIGHTS, OPTIMISER)]
+    return last["whole"] == last["killed"]
+
+
+def kill_after_checkpoint(command: list[str], checkpoints: CheckpointFolder) -> None:
+    """Start a run, and kill it as soon as its first checkpoint is there."""
+    process = subprocess.Popen(command)
+    end = time.monotonic() + SECONDS_TO_BEGIN
+    try:
+        while not checkpoints.steps():
+            if process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"the run wrote no checkpoint (status {process.poll()})")
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    if KILLED_STEPS in checkpoints.steps():
+        raise SystemExit("the run ended before it was killed")
+
+
+def train(run: dict[str, Any]) -> int:
+    """Train as `tasb train` does, up to where the model would be written."""
+    if run["deterministic"]:  # cuBLAS reads this when it first computes
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    config: Any = training_configuration(**run["changes"])
+    with claimed(config), finished_run(assemble(config, Processes())):
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
