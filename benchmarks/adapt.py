@@ -1,4 +1,4 @@
-"""What each ingredient of `tasb adapt` brings on collections with judgments, which train nothing.
+"""Take the ingredients of `tasb adapt` away, one at a time, on collections with judgments, which train nothing.
 
     python benchmarks/adapt.py --collections scifact nfcorpus --output adapt-out --student tasb:minilm --teacher DIR
 

@@ -186,7 +186,7 @@ def test_a_part_that_fails_or_takes_too_long_hides_no_other(small_parts):
     assert list(parts) == list(BODIES)
     assert parts["breaks"]["broke"] == "it ended with status 1"
     assert parts["hangs"]["broke"] == "it was stopped after 6 s"
-    # What they had measured before is there.
+    # The results from before the failure are kept.
     assert all(part["rows"] == {"first tiny": {"seconds": 1.0}} for part in parts.values())
     assert parts["met"]["notes"] == ["of some.tsv"]
     assert "complete" not in parts["met"]

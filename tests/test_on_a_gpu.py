@@ -32,7 +32,7 @@ def drawn(*shape, seed=0):
 
 
 def both(compute, *tensors):
-    """What a function of tensors gives on the CPU and on the device, each with the gradients of the first tensor."""
+    """The results of a function on the CPU and on the device, each with the gradients of the first tensor."""
     found = []
     for device in ("cpu", DEVICE):
         moved = [tensor.to(device) for tensor in tensors]

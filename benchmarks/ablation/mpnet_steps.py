@@ -9,13 +9,13 @@ from steps import (
     DATA,
     FORMATS,
     HERE,
-    POOL,
     RESULT,
     RESULTS,
     TASB,
     formats_check,
     pair_store,
     pools,
+    searched_passages,
     splade_runs,
     validation,
 )
@@ -98,13 +98,7 @@ def data(msmarco: Path) -> list[Step]:
             inputs=(BOTH,),
             outputs=("tested",),
         ),
-        Step(
-            name="pool",
-            summary="The passages that students search: judged ones, and BM25's",
-            arguments=(POOL, "data/tested.tsv", "pool.tsv"),
-            inputs=(POOL, "data"),
-            outputs=("pool.tsv",),
-        ),
+        searched_passages(),
         *splade_runs(),
     ]
 

@@ -207,6 +207,17 @@ def splade_runs() -> list[Step]:
     ]
 
 
+def searched_passages() -> Step:
+    """The passages that students search."""
+    return Step(
+        name="pool",
+        summary="The passages that students search: judged ones, and BM25's",
+        arguments=(POOL, "data/tested.tsv", "pool.tsv"),
+        inputs=(POOL, "data"),
+        outputs=("pool.tsv",),
+    )
+
+
 def pair_store(output: str, *pairs: str) -> tuple[str, ...]:
     known = ("--known-positives", "data/qrels.train.txt")
     return (*TASB, "pairs", "--scored-pairs", *pairs, *TEXTS, *known, "--output", output)
@@ -230,13 +241,7 @@ def study() -> list[Step]:
     return [
         *clusters,
         *splade_runs(),
-        Step(
-            name="pool",
-            summary="The passages that students search: judged ones, and BM25's",
-            arguments=(POOL, "data/tested.tsv", "pool.tsv"),
-            inputs=(POOL, "data"),
-            outputs=("pool.tsv",),
-        ),
+        searched_passages(),
         Step(
             name="study",
             summary="Train and measure the grid",

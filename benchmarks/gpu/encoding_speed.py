@@ -263,7 +263,7 @@ def add_pipeline(
 
 
 def run_pipeline(card: dict[str, Any], corpus: str, output: str, device: str) -> int:
-    """What `tasb encode` does, in a process of its own."""
+    """Encode as `tasb encode` does, in a process of its own."""
     made = encoder_card(**card)
     job = EncodeJob(
         encoder="measured",

@@ -262,7 +262,7 @@ def kill_and_compare(given: dict[str, Any], folder: Path, *, deterministic: bool
 
 
 def kill_after_checkpoint(command: list[str], checkpoints: CheckpointFolder) -> None:
-    """Start a run, and kill it as soon as its first checkpoint is there."""
+    """Start a run, and kill it as soon as its first checkpoint exists."""
     process = subprocess.Popen(command)
     end = time.monotonic() + SECONDS_TO_BEGIN
     try:

@@ -197,19 +197,6 @@ def built_in_sample() -> Sample:
     return Sample(passages, [" ".join(topic.split()) for topic in _TOPIC.findall(topics)][:QUERIES])
 
 
-# Keys of the original card. The others are of its name, its place, or numbers that were measured with other weights.
-KEPT = (
-    "pooling",
-    "normalise",
-    "dimension",
-    "query_prefix",
-    "passage_prefix",
-    "query_max_length",
-    "passage_max_length",
-    "citation",
-)
-
-
 def export_model(
     card: EncoderCard, folder: Path, precision: ExportPrecision, sample: Sample, *, force: bool = False
 ) -> ExportAbout:
@@ -339,7 +326,8 @@ def _write_card(card: EncoderCard, folder: Path, precision: ExportPrecision) -> 
         model=".",
         backend="onnx",
         precision=precision,
-        **{key: getattr(card, key) for key in KEPT},
+        # The other keys are about its name, its place, or numbers that were measured with other weights.
+        **{key: getattr(card, key) for key in (*card.VECTORS, "citation")},
     )
     values = exported.model_dump(mode="json", exclude_defaults=True) | {"pooling": card.pooling}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)

@@ -1,8 +1,8 @@
 """Exact search by inner product in torch, on any device, where Faiss is missing or the device is a GPU.
 
 It needs torch and numpy only. Two passes find a query's hits: a matrix product, in blocks, finds somewhat more vectors
-than asked for; these are then scored again one by one, with sums in fp64 that are rounded to fp32. So a score depends
-neither on the device nor on the other queries and vectors, and equal vectors have equal scores.
+than asked for; these are then scored again one by one, with sums in fp64 that are rounded to fp32. So a score does
+not depend on the other queries and vectors, and equal vectors have equal scores.
 """
 
 from __future__ import annotations

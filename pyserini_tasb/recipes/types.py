@@ -109,6 +109,16 @@ class EncoderCard(Extended, Recipe):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset({"dimension"})
+    # Besides the weights and the number format, these keys decide the vectors.
+    VECTORS: ClassVar[tuple[str, ...]] = (
+        "pooling",
+        "normalise",
+        "dimension",
+        "query_prefix",
+        "passage_prefix",
+        "query_max_length",
+        "passage_max_length",
+    )
 
     aliases: tuple[str, ...] = ()
     """Other names of this card. One with a slash is a hub id with the same weights, which are then loaded from there.

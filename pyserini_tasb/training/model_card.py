@@ -150,21 +150,13 @@ def encoder_model_card(
     )
 
 
-VECTORS = (
-    "pooling",
-    "normalise",
-    "dimension",
-    "query_prefix",
-    "passage_prefix",
-    "query_max_length",
-    "passage_max_length",
-)
 UNKNOWN = "unknown"
 OWN_SOURCE = "tasb train, step "  # of a card's number that the model card has from the training itself
 
 
 def _lines_of_card(card: EncoderCard) -> dict[str, Any]:
-    return {key: getattr(card, key) for key in VECTORS if getattr(card, key) != type(card).model_fields[key].default}
+    fields = type(card).model_fields
+    return {key: value for key in card.VECTORS if (value := getattr(card, key)) != fields[key].default}
 
 
 def _teachers(parameters: Mapping[str, Any]) -> str:

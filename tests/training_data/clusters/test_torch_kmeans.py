@@ -34,7 +34,7 @@ def test_it_finds_the_clusters_of_faiss(vectors, metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_it_splits_clusters_as_faiss(metric):
-    """Of few different vectors, many centroids begin in the same place, and lose all.
+    """With few different vectors, many centroids begin in the same place and lose all vectors.
 
     In the next iteration, the halves of a split cluster would be equally near to it but for rounding.
     """
