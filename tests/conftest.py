@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,24 @@ def own_recipes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Shipped cards say `auto`, which exports models; tests of back ends take this away again.
         environment.setenv("PYSERINI_TASB_BACKEND", "torch")
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_modules(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test imports from its own folder is forgotten after it: another test's module may have the same name."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    before = set(sys.modules)
+    yield
+    if folder:
+        for name in sys.modules.keys() - before:
+            if any(Path(place).is_relative_to(folder) for place in places_of(sys.modules[name])):
+                del sys.modules[name]
+
+
+def places_of(module: ModuleType) -> list[str]:
+    """The file of a module, or the folders of a package without one."""
+    file = getattr(module, "__file__", None)
+    return [file] if file else [*getattr(module, "__path__", [])]
 
 
 @pytest.fixture

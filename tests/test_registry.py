@@ -40,9 +40,7 @@ def outside(tmp_path, monkeypatch):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: some-package\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[pyserini_tasb.test_scorings]\nhalved = some_package.halves:half\n")
     monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    for name in [name for name in sys.modules if name.startswith("some_package")]:
-        del sys.modules[name]
+    return tmp_path
 
 
 @pytest.fixture
