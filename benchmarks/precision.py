@@ -47,8 +47,9 @@ WAYS = ("torch-fp32", "onnx-fp32", "torch-bf16", "onnx-int8-8", "onnx-int8-7")
 DEPTH = 100
 MEASURES = ("nDCG@10", f"R@{DEPTH}")
 COLUMNS = {column: form for measure in MEASURES for column, form in ((measure, ".4f"), (f"{measure}: p", ".2f"))}
-# Seconds on the machine of `measuring.PROBES`: of a passage by all ways together, and until all are loaded.
-PASSAGE, LOADING = 0.035, 30
+# Seconds on the machine of `measuring.PROBES`: of a character by all ways together, and until all are loaded.
+CHARACTER, LOADING = 0.000135, 30
+CHARACTERS_PER_TOKEN = 5
 
 
 def main() -> int:
@@ -69,8 +70,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         collections = arguments.collections or [write_cacm(Path(folder) / "cacm")]
         corpora = {path: passages_of(path, arguments.passages) for path in collections}
-        total = sum(map(len, corpora.values()))
-        results.expect(f"{total:,} passages by {len(arguments.ways)} ways", matrices=total * PASSAGE, python=LOADING)
+        longest = card.passage_max_length * CHARACTERS_PER_TOKEN
+        lengths = [min(len(text), longest) for passages in corpora.values() for text in passages.values()]
+        share = len(arguments.ways) / len(WAYS)
+        results.expect(
+            f"{len(lengths):,} passages by {len(arguments.ways)} ways",
+            matrices=sum(lengths) * CHARACTER * share,
+            python=LOADING * share,
+        )
         for path, passages in corpora.items():
             compare(card, path, passages, arguments.ways, results)
     return results.finish()
