@@ -52,7 +52,7 @@ class Tokenisers:
 
     @classmethod
     def beside(cls, device: str, corpus: Corpus) -> Self:
-        """As many as should work beside a model on this device.
+        """The processes to start beside a model on this device.
 
         Where the CPU computes, one thread tokenises, which is many times as fast as a model. A GPU waits for tokens,
         and gets all cores but one; ranks of torchrun, which all have a GPU, divide them.

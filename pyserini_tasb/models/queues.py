@@ -171,7 +171,7 @@ def queue_of(model: Model, pad_id: int) -> BatchQueue:
 
 
 def _difference(queue: BatchQueue, expected: OneByOne) -> str:
-    """What is wrong with the vectors of a queue; empty if they are as expected."""
+    """The fault of a queue's vectors; empty if they are as expected."""
     lengths = np.array(SAMPLE_LENGTHS)
     token_ids = np.arange(lengths.sum(), dtype=np.int32) % int(lengths.max())
     try:
