@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 COLUMNS = {
     "passages/s": ",.0f",
     "seconds": ".2f",
+    "core µs": ".0f",
     "TFLOP/s": ".1f",
     "% of the peak": ".1f",
     "least cosine": ".6f",
@@ -196,15 +198,23 @@ def add_tokenising(model: Path, max_length: int, path: Path, results: Results, *
         with TokenisedUnits(plan, tokenisers) as tokenised:
             tokenised.begin(tokenizer, (str(path),), Fields())
             deque(tokenised.units(units[: tokenisers.processes]), maxlen=0)  # until all have begun
-            start = time.perf_counter()
+            start, used = time.perf_counter(), core_seconds(tokenised.pids)
             deque(tokenised.units(units), maxlen=0)
-            seconds = time.perf_counter() - start
+            seconds, used = time.perf_counter() - start, core_seconds(tokenised.pids) - used
         results.rows[f"texts to tokens, {tokenisers.processes} x {tokenisers.threads}"] = {
             "passages/s": count / seconds,
             "seconds": seconds,
+            "core µs": 1e6 * used / count,
         }
         results.write()
-    results.note("texts to tokens, P x T: P processes of T threads each")
+    results.note("texts to tokens, P x T: P processes of T threads each; core µs: of one core, a passage")
+
+
+def core_seconds(pids: Sequence[int]) -> float:
+    """Seconds of a core that processes have used so far, in all their threads."""
+    # After the name, which may have spaces in it, come the state and 10 others before user and system time.
+    fields = (Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() for pid in pids)
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def speed(encoder: TextEncoder, token_ids: list[list[int]], device: str, most: float, model: Path) -> dict[str, float]:

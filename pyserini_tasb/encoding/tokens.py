@@ -105,6 +105,11 @@ class TokenisedUnits:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes."""
+        return [child.pid for child in self._children if child.pid is not None]
+
     def stop(self) -> None:
         """End the processes, as the end of the block does."""
         stop_all(self._children, SECONDS_TO_STOP)

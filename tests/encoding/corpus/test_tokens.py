@@ -171,7 +171,7 @@ def test_a_wrong_guess_is_corrected(encoded, tmp_path, monkeypatch):
     limits, begin = [], TokenisedUnits.begin
 
     def noted(self, tokenizer, *arguments):
-        limits.append((tokenizer.tokenizer.truncation["max_length"], len(self._children), self._threads))
+        limits.append((tokenizer.tokenizer.truncation["max_length"], len(self.pids), self._threads))
         return begin(self, tokenizer, *arguments)
 
     monkeypatch.setattr(TokenisedUnits, "begin", noted)
@@ -219,7 +219,7 @@ def test_a_process_that_dies_is_told():
     def ask(made, numbers):
         received = made.units(numbers)
         next(received)
-        os.kill(made._children[1].pid, signal.SIGKILL)
+        os.kill(made.pids[1], signal.SIGKILL)
         return [unit for unit, _ in received]
 
     with pytest.raises(TasbError, match=r"the tokenising process to keep running.*\n.*signal SIGKILL"):
