@@ -333,7 +333,7 @@ class TextEncoder:
         Args:
             token_ids: the token ids of all texts, one text after the other, special tokens included.
             lengths: [texts] in tokens.
-            precision: as `encode` takes it.
+            precision: the number format to compute in, or in a more accurate one; by default the card's.
         """
         wait = self._queue(precision).begin(token_ids, lengths)
         return lambda: self._cut(wait())

@@ -43,7 +43,7 @@ class Tokenisers:
     """The processes that tokenise.
 
     Args:
-        processes: how many there are.
+        processes: the number of processes.
         threads: the threads of each.
     """
 

@@ -193,7 +193,7 @@ def in_turn(
 
     Args:
         begun: something of the caller's about each batch, and what `BatchQueue.begin` returned for it.
-        ahead: as `BatchQueue` says it.
+        ahead: the number of batches to hand over before the vectors of the first are asked for.
     """
     waiting: deque[tuple[Key, Callable[[], NDArray[np.float32]]]] = deque()
     for each in begun:
