@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from pyserini_tasb.models.tokenizers import PrefixedTokenizer
 
 TOKENISED_AT_ONCE = 1024
-# With more threads, a process reads and collects, which one thread does, for longer than it tokenises.
+# Of a passage's time on an Intel Xeon, a seventh is what one thread does, reading and collecting: with more threads,
+# most of them would wait for it.
 MOST_THREADS = 4
 SECONDS_TO_STOP = 0.5  # they only read, so nothing is lost if one is killed
 GPU_DRIVERS = ("dev/nvidiactl", "proc/driver/nvidia", "dev/kfd")  # of Nvidia and AMD, on Linux

@@ -177,7 +177,7 @@ def _difference(queue: BatchQueue, expected: OneByOne) -> str:
     try:
         waiting = [queue.begin(token_ids, lengths) for _ in range(2)]  # the second one finds the memory of the first
         found = [wait() for wait in waiting]
-    except RuntimeError as error:  # of torch, such as no pinned memory
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other way works
         return f"the queue failed ({str(error).partition(chr(10))[0]})"
     wanted = expected.begin(token_ids, lengths)()
     tolerance = SAMPLE_TOLERANCE * float(np.abs(wanted).max())
