@@ -17,7 +17,8 @@ import torch
 from pyserini_tasb.environment.java import ensure_java
 from pyserini_tasb.environment.processor import int8_products_saturate, threads
 from pyserini_tasb.models.checkpoints import find_checkpoint
-from pyserini_tasb.models.tokenizers import batches_by_length, vectors_by_length
+from pyserini_tasb.models.queues import vectors_by_length
+from pyserini_tasb.models.tokenizers import batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -34,7 +34,7 @@ from pyserini_tasb.encoding.export_graph import quiet
 from pyserini_tasb.environment.processor import threads
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.models.onnx import TOKENS_PER_BATCH
-from pyserini_tasb.models.tokenizers import vectors_by_length
+from pyserini_tasb.models.queues import vectors_by_length
 from pyserini_tasb.recipes.lookup import encoder_card
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -17,9 +18,13 @@ import pytest
 import torch
 import yaml
 
+import pyserini_tasb
 from pyserini_tasb.data.kmeans import kmeans
+from pyserini_tasb.models.backends import TorchModel
+from pyserini_tasb.models.queues import TorchQueue
 from pyserini_tasb.recipes.types import EncoderCard
 from pyserini_tasb.training.config import TrainConfig
+from tests.conftest import TINY, TINY_MODEL
 
 ROOT = Path(__file__).parents[1]
 GPU = ROOT / "benchmarks" / "gpu"
@@ -272,3 +277,42 @@ def test_the_mixture_has_clusters(gpu_module):
     assert vectors.shape == (400, 64)
     assert vectors.dtype == np.float32
     assert kmeans(vectors, 4, device="cpu").objective[-1] > 0
+
+
+def test_the_clock_of_the_pipeline_reads_that_of_the_gpu(gpu_module, monkeypatch, tmp_path):
+    """Each event is a millisecond after the one before: of a batch's seven, three are copies."""
+    ticks = itertools.count()
+
+    class Event:
+        def __init__(self, *, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.tick = next(ticks)
+
+        def elapsed_time(self, later):
+            return later.tick - self.tick
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(TorchModel, "queue", lambda model, pad_id: TorchQueue(model.module, "cpu", pad_id))
+    clock = gpu_module("pipeline_clock").PipelineClock(time.time())
+    begin = TorchQueue.begin
+    with clock:
+        given = {"encoder": str(TINY_MODEL), "device": "cpu", "backend": "torch", "unit_size": 20}
+        pyserini_tasb.encode(TINY / "corpus.jsonl", output=tmp_path / "out", **given)
+    assert TorchQueue.begin is begin
+    found = clock.report()
+    assert 0 < found["passages"] < 123
+    assert found["% computing"] / found["% copies"] == pytest.approx(4 / 3)
+    assert found["to the first vectors"] > 0
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [((95, 1, 0), "the kernels"), ((40, 50, 0), "the copies"), ((50, 1, 40), "the tokens"), ((50, 1, 5), "Python")],
+)
+def test_the_limit_of_the_pipeline_is_said(gpu_module, shares, said):
+    module = gpu_module("encoding_speed")
+    found = module.limit(dict(zip(module.SHARES, shares, strict=True)))
+    assert found.startswith(f"the pipeline's limit: {said}")

@@ -415,12 +415,13 @@ def _encode_share(
             encode_units(job, plan, left, supervisor)
     seconds = time.monotonic() - start
     LOG.info(
-        "%s %s encoded in %s s: %s a second, %s of the tokens padding",
+        "%s %s encoded in %s s: %s a second, %s of the tokens padding, %s s of waiting for tokens",
         f"{progress.passages:,}",
         texts,
         f"{seconds:,.1f}",
         f"{progress.passages / seconds:,.1f}",
         f"{progress.padding:.1%}",
+        f"{progress.waited:,.1f}",
     )
 
 

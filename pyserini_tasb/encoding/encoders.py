@@ -17,14 +17,15 @@ from pyserini_tasb.encoding.index_manifest import EncoderIdentity
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.backends import Models, reduced
 from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, weights_digest
-from pyserini_tasb.models.tokenizers import vectors_by_length
+from pyserini_tasb.models.queues import queue_of, vectors_by_length
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from pyserini_tasb.models.backends import Model, Texts
+    from pyserini_tasb.models.queues import BatchQueue
     from pyserini_tasb.models.tokenizers import TextTokenizer
     from pyserini_tasb.recipes.types import Backend, EncoderCard, Precision
 
@@ -268,6 +269,7 @@ class TextEncoder:
         self.pad_id = self._tokenizer.pad_id
         # A tokenizer that knows no limit says 10**30.
         self.longest = min(self._tokenizer.longest, model.longest or card.passage_max_length)
+        self._queues: dict[Precision, BatchQueue] = {}
 
     @property
     def tokenizer(self) -> Any:
@@ -318,8 +320,27 @@ class TextEncoder:
     ) -> NDArray[np.float32]:
         """Vectors [texts, dimension] of texts that this model's tokenizer has tokenised, special tokens included."""
         model = self._model(precision)
-        vectors = vectors_by_length(model, token_ids, pad_id=self.pad_id, dimension=model.dimension)
-        return vectors if self.card.dimension is None else self._cut(vectors)
+        vectors = vectors_by_length(
+            model, token_ids, pad_id=self.pad_id, dimension=model.dimension, queue=self._queue(precision)
+        )
+        return self._cut(vectors)
+
+    def begin_tokens(
+        self, token_ids: NDArray[np.int32], lengths: NDArray[np.int64], *, precision: Precision | None = None
+    ) -> Callable[[], NDArray[np.float32]]:
+        """Hand over a batch to the model. What is returned waits for its vectors [texts, dimension].
+
+        Args:
+            token_ids: the token ids of all texts, one text after the other, special tokens included.
+            lengths: [texts] in tokens.
+            precision: the number format to compute in, or in a more accurate one; by default the card's.
+        """
+        wait = self._queue(precision).begin(token_ids, lengths)
+        return lambda: self._cut(wait())
+
+    def batches_ahead(self, precision: Precision | None = None) -> int:
+        """The batches to hand over by `begin_tokens` before the vectors of the first are asked for: 0 on a CPU."""
+        return self._queue(precision).ahead
 
     def tokens_per_batch(self, precision: Precision | None = None) -> int:
         """The tokens that `encode_tokens` gives the model at once, padding included."""
@@ -332,7 +353,15 @@ class TextEncoder:
     def _model(self, precision: Precision | None) -> Model:
         return self._models.at(precision or self.card.precision)
 
+    def _queue(self, precision: Precision | None) -> BatchQueue:
+        precision = precision or self.card.precision
+        if precision not in self._queues:
+            self._queues[precision] = queue_of(self._model(precision), self.pad_id)
+        return self._queues[precision]
+
     def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.card.dimension is None:
+            return vectors
         cut = vectors[:, : self.dimension].copy()
         if self.card.normalise:
             cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -35,7 +35,8 @@ from pyserini_tasb.models.checkpoints import (
     weights_digest,
 )
 from pyserini_tasb.models.onnx import Accuracy, ExportAbout, OnnxGraph, Timing, sizes_and_digests, write_about
-from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer, vectors_by_length
+from pyserini_tasb.models.queues import vectors_by_length
+from pyserini_tasb.models.tokenizers import TOKENIZER, FileTokenizer
 from pyserini_tasb.outputs import new_folder, require_new_folder
 from pyserini_tasb.recipes.lookup import encoder_card
 from pyserini_tasb.recipes.types import EncoderCard

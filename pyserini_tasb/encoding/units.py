@@ -1,4 +1,7 @@
-"""Units of a corpus, one after the other: tokenised ahead by another process, encoded, written whole."""
+"""Units of a corpus, one after the other: tokenised ahead by other processes, encoded, written whole.
+
+While a unit's vectors are written, the next unit is encoded. Where a GPU computes, its batches are queued already.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,25 @@ import contextlib
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pyserini_tasb.artifacts import HeldError, lock_file
 from pyserini_tasb.encoding.job import begin
-from pyserini_tasb.encoding.plan import UnitDigest
+from pyserini_tasb.encoding.tokens import TokenisedUnits, Tokenisers, likely_device
 from pyserini_tasb.encoding.vectors import UNITS, VectorUnit
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.formats.collections import Corpus
-from pyserini_tasb.models.tokenizers import batches_by_length
-from pyserini_tasb.workers import Child
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.models.queues import in_turn
+from pyserini_tasb.models.tokenizers import likely_prefixed_tokenizer, open_prefixed_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -31,16 +35,13 @@ if TYPE_CHECKING:
     from pyserini_tasb.encoding.encoders import TextEncoder
     from pyserini_tasb.encoding.job import EncodeJob
     from pyserini_tasb.encoding.plan import CorpusPlan
-    from pyserini_tasb.formats.collections import Mark
-    from pyserini_tasb.formats.fields import Fields
+    from pyserini_tasb.encoding.tokens import TokenisedBatch, TokenisedUnit
     from pyserini_tasb.models.backends import Texts
-    from pyserini_tasb.models.tokenizers import PrefixedTokenizer
 
 
 LOG = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 1.0
-TOKENISED_AT_ONCE = 1024
 
 
 def encode_units(
@@ -60,37 +61,33 @@ def encode_units(
     Raises:
         TasbError: the model is not here, the folder is of something else, the corpus was changed, or the disk refuses.
     """
-    with unit_encoder(job, plan) as encode:
+    with unit_encoder(job, plan, numbers) as encode:
         encode(numbers, supervisor)
 
 
 @contextlib.contextmanager
-def unit_encoder(job: EncodeJob, plan: CorpusPlan) -> Iterator[Callable[[Sequence[int], Supervisor], None]]:
+def unit_encoder(
+    job: EncodeJob, plan: CorpusPlan, first: Sequence[int] = ()
+) -> Iterator[Callable[[Sequence[int], Supervisor], None]]:
     """Load the encoder of a job; yield a function that encodes units as `encode_units` does, as often as it is called.
 
     Args:
         job: what is asked.
         plan: the plan of its corpus.
+        first: the units that the first call will be about, so that they can be tokenised meanwhile.
 
     Raises:
         TasbError: as `encode_units`.
     """
-    from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
-    from pyserini_tasb.models.checkpoints import find_checkpoint
-    from pyserini_tasb.models.tokenizers import open_prefixed_tokenizer
+    with contextlib.ExitStack() as stack:
+        early = _Early(job, plan, first, stack)
+        from pyserini_tasb.encoding.encoders import TextEncoder  # imports torch
 
-    # Queries come in batches here, too: with `queries` alone, `auto` would look at the latency of one.
-    texts: Texts = "queries and passages" if job.kind == "query" else "passages"
-    encoder = TextEncoder(job.card, _device(job.device), backend=job.backend, texts=texts)
-    manifest = begin(job, plan, encoder)
-    tokenizer = open_prefixed_tokenizer(
-        find_checkpoint(job.card.model, allow_bin=job.card.allow_bin),
-        prefix=job.prefix,
-        max_length=min(job.length_cap, encoder.longest),
-    )
-    # Where the CPU computes, tokenising leaves the cores to it; a GPU waits for every one of them.
-    threads = 1 if encoder.device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
-    with TokenisedUnits(tokenizer, job.corpus, job.fields, plan, threads) as tokenised:
+        # Queries come in batches here, too: with `queries` alone, `auto` would look at the latency of one.
+        texts: Texts = "queries and passages" if job.kind == "query" else "passages"
+        encoder = TextEncoder(job.card, _device(job.device), backend=job.backend, texts=texts)
+        manifest = begin(job, plan, encoder)
+        tokenised = early.confirmed(encoder)
 
         def encode(numbers: Sequence[int], supervisor: Supervisor) -> None:
             told = False
@@ -105,6 +102,46 @@ def unit_encoder(job: EncodeJob, plan: CorpusPlan) -> Iterator[Callable[[Sequenc
                     time.sleep(SECONDS_BETWEEN_LOOKS)
 
         yield encode
+
+
+class _Early:
+    """Processes that tokenise the first units while torch is imported and the model loaded.
+
+    How many processes, and with which tokenizer, is guessed: to know it takes torch, transformers and the model.
+
+    Args:
+        job: what is asked.
+        plan: the plan of its corpus.
+        first: units to begin with.
+        stack: ends the processes.
+    """
+
+    def __init__(self, job: EncodeJob, plan: CorpusPlan, first: Sequence[int], stack: contextlib.ExitStack) -> None:
+        self._job, self._plan, self._first, self._stack = job, plan, first, stack
+        self._corpus = Corpus(job.corpus, job.fields)
+        self._folder = find_checkpoint(job.card.model, allow_bin=job.card.allow_bin)
+        self._guess = Tokenisers.beside(likely_device(job.device), self._corpus)
+        self._units = stack.enter_context(TokenisedUnits(plan, self._guess))
+        self._tokenizer = likely_prefixed_tokenizer(self._folder, prefix=job.prefix, max_length=job.length_cap)
+        if self._tokenizer is not None:
+            self._units.begin(self._tokenizer, job.corpus, job.fields, first)
+
+    def confirmed(self, encoder: TextEncoder) -> TokenisedUnits:
+        """The units' tokens as this encoder wants them: those processes, or others if something was guessed wrongly.
+
+        Raises:
+            TasbError: the model has no fast tokenizer, or a length limit leaves no room for text.
+        """
+        limit = min(self._job.length_cap, encoder.longest)
+        tokenizer = open_prefixed_tokenizer(self._folder, prefix=self._job.prefix, max_length=limit)
+        tokenisers = Tokenisers.beside(encoder.device, self._corpus)
+        as_guessed = self._tokenizer is not None and self._tokenizer.gives_the_ids_of(tokenizer)
+        if as_guessed and tokenisers == self._guess:
+            return self._units
+        self._units.stop()
+        units = self._stack.enter_context(TokenisedUnits(self._plan, tokenisers))
+        units.begin(tokenizer, self._job.corpus, self._job.fields, self._first)
+        return units
 
 
 @dataclass(frozen=True)
@@ -129,12 +166,14 @@ class EncodedBatch:
         tokens: their tokens.
         tokens_with_padding: the tokens that the model computed.
         average_passages: how many passages of the unit's average length they amount to.
+        waited: the seconds that nothing was handed to the model because tokens were missing.
     """
 
     passages: int
     tokens: int
     tokens_with_padding: int
     average_passages: float
+    waited: float = 0.0
 
 
 class EncodingProgress:
@@ -153,6 +192,7 @@ class EncodingProgress:
         from tqdm.auto import tqdm
 
         self.passages = self._tokens = self._tokens_with_padding = 0
+        self.waited = 0.0
         self._position = float(done)
         self._bar = tqdm(total=total, initial=done, desc="encoding", unit=f" {unit}", smoothing=0.05)
 
@@ -167,6 +207,7 @@ class EncodingProgress:
         self.passages += batch.passages
         self._tokens += batch.tokens
         self._tokens_with_padding += batch.tokens_with_padding
+        self.waited += batch.waited
         self._bar.set_postfix_str(f"{self.padding:.1%} padding", refresh=False)
         self._position += batch.average_passages
         self._bar.update(round(self._position) - self._bar.n)
@@ -197,18 +238,56 @@ def _encode_free_units(
     units: Sequence[VectorUnit],
     supervisor: Supervisor,
 ) -> None:
+    with contextlib.ExitStack() as locks, _Writer() as writer:
+        at_work = _taken(job, encoder, tokenised, units, locks)
+        begun = _begun(job, encoder, at_work, supervisor)
+        for (unit, batch, waited), vectors in in_turn(begun, encoder.batches_ahead(job.precision)):
+            supervisor.report(unit.add(batch, vectors, waited))
+            writer.check()
+            if unit.complete:
+                writer.write(unit)
+
+
+def _taken(
+    job: EncodeJob,
+    encoder: TextEncoder,
+    tokenised: TokenisedUnits,
+    units: Sequence[VectorUnit],
+    locks: contextlib.ExitStack,
+) -> Iterator[tuple[_UnitAtWork, TokenisedUnit, float]]:
+    """The units that are free, each locked once its tokens are here; and the seconds that they were waited for."""
     by_number = {unit.number: unit for unit in units}
-    for passages in tokenised.units(_free(units)):
-        unit = by_number[passages.number]
-        with contextlib.suppress(HeldError), _lock(unit):
-            if unit.finished:
-                continue
-            vectors = _encode_unit(encoder, passages, job, supervisor)
-            if vectors is None:
+    for tokens, waited in tokenised.units(_free(units)):
+        unit, lock = by_number[tokens.number], locks.enter_context(contextlib.ExitStack())
+        try:
+            lock.enter_context(_lock(unit))
+        except HeldError:
+            continue
+        if unit.finished:
+            lock.close()
+            continue
+        vectors = np.empty((len(tokens.docids), encoder.dimension), dtype=job.dtype)
+        yield _UnitAtWork(unit, tokens, lock, vectors), tokens, waited
+
+
+def _begun(
+    job: EncodeJob,
+    encoder: TextEncoder,
+    at_work: Iterator[tuple[_UnitAtWork, TokenisedUnit, float]],
+    supervisor: Supervisor,
+) -> Iterator[tuple[tuple[_UnitAtWork, TokenisedBatch, float], Callable[[], NDArray[np.float32]]]]:
+    """Hand over the units' batches to the encoder, one at each step, until it is to stop.
+
+    Yields:
+        the unit, the batch and the seconds that its tokens were waited for; and what waits for its vectors.
+    """
+    budget = encoder.tokens_per_batch(job.precision)
+    for unit, tokens, waited in at_work:
+        for number, batch in enumerate(tokens.batches(budget)):
+            if supervisor.stopped():
                 return
-            for path in (job.output / UNITS).glob(f"{unit.number:06}.*.part"):
-                path.unlink()  # of a process that was killed while it wrote
-            unit.write(passages.docids, vectors)
+            wait = encoder.begin_tokens(batch.token_ids, batch.lengths, precision=job.precision)
+            yield (unit, batch, 0.0 if number else waited), wait
 
 
 def _free(units: Sequence[VectorUnit]) -> Iterator[int]:
@@ -230,156 +309,93 @@ def _lock(unit: VectorUnit) -> Iterator[None]:
         yield
 
 
-def _encode_unit(
-    encoder: TextEncoder,
-    unit: TokenisedUnit,
-    job: EncodeJob,
-    supervisor: Supervisor,
-) -> NDArray[Any] | None:
-    """Vectors [passages, dimension] in corpus order; None if it was stopped.
+class _UnitAtWork:
+    """A unit whose vectors come in, batch by batch.
 
     Args:
-        encoder: the model.
-        unit: the passages.
-        job: says the precision to compute in, and the type to store in.
-        supervisor: hears of every batch, and can stop the work.
-
-    Raises:
-        TasbError: a number is not finite in that type.
-    """
-    vectors = np.empty((len(unit.docids), encoder.dimension), dtype=job.dtype)
-    texts = unit.texts()
-    # As large as the encoder's own batches, so that each call is one of them.
-    budget = encoder.tokens_per_batch(job.precision)
-    tokens_in_all = int(unit.lengths.sum())
-    for batch in batches_by_length(unit.lengths.tolist(), budget):
-        if supervisor.stopped():
-            return None
-        # numpy's integers do for the model, which makes tensors of them.
-        batch_texts: list[Any] = [texts[row] for row in batch]
-        with np.errstate(over="ignore"):  # refused below
-            vectors[batch] = encoder.encode_tokens(batch_texts, precision=job.precision)
-        tokens, longest = int(unit.lengths[batch].sum()), int(unit.lengths[batch].max())
-        average_passages = len(unit.docids) * tokens / max(1, tokens_in_all)
-        supervisor.report(EncodedBatch(len(batch), tokens, longest * len(batch), average_passages))
-    not_finite = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(not_finite):
-        raise TasbError(
-            where=f"passage {unit.docids[not_finite[0]]}",
-            expected=f"vectors of finite {job.dtype} numbers",
-            found=f"{len(not_finite)} of the unit's {len(unit.docids)} passages have others",
-            do=f"store with {argument('dtype', 'fp32')}, compute with {argument('precision', 'fp32')}; if that does "
-            "not help, the weights are damaged",
-        )
-    return vectors
-
-
-class TokenisedUnits:
-    """Has units tokenised, at most one more than the one that is worked on; a context manager.
-
-    Args:
-        tokenizer: a tokenizer that knows prefix and length limit.
-        corpus: paths of the collections.
-        fields: the fields of a passage's docid and text.
-        plan: where their units begin.
-        threads: the number of threads that tokenise.
+        unit: its files.
+        tokens: its passages.
+        lock: is closed once it is written.
+        vectors: room for its vectors [passages, dimension], of the type to store.
     """
 
     def __init__(
-        self, tokenizer: PrefixedTokenizer, corpus: tuple[str, ...], fields: Fields, plan: CorpusPlan, threads: int = 1
+        self, unit: VectorUnit, tokens: TokenisedUnit, lock: contextlib.ExitStack, vectors: NDArray[Any]
     ) -> None:
-        self._plan = plan
-        self._child = Child(_tokenise, "the tokenising process")
-        self._child.send((tokenizer, corpus, fields, plan.unit_size, threads))
+        self._unit, self._docids, self._lock, self._vectors = unit, tokens.docids, lock, vectors
+        self._tokens, self._left = int(tokens.lengths.sum()), len(tokens.docids)
+
+    @property
+    def complete(self) -> bool:
+        """True if all vectors are here."""
+        return not self._left
+
+    def add(self, batch: TokenisedBatch, vectors: NDArray[np.float32], waited: float) -> EncodedBatch:
+        """Take in the vectors of a batch; what to report of it.
+
+        Args:
+            batch: the batch.
+            vectors: its vectors [passages, dimension].
+            waited: the seconds that its tokens were waited for.
+        """
+        with np.errstate(over="ignore"):  # refused when it is written
+            self._vectors[batch.rows] = vectors
+        self._left -= len(batch.rows)
+        tokens, longest = int(batch.lengths.sum()), int(batch.lengths.max())
+        average_passages = len(self._docids) * tokens / max(1, self._tokens)
+        return EncodedBatch(len(batch.rows), tokens, longest * len(batch.rows), average_passages, waited)
+
+    def write(self) -> None:
+        """Write it, and let go of its lock.
+
+        Raises:
+            TasbError: a number is not finite in the type to store, or the disk refuses.
+        """
+        not_finite = np.flatnonzero(~np.isfinite(self._vectors).all(axis=1))
+        if len(not_finite):
+            raise TasbError(
+                where=f"passage {self._docids[not_finite[0]]}",
+                expected=f"vectors of finite {self._vectors.dtype} numbers",
+                found=f"{len(not_finite)} of the unit's {len(self._docids)} passages have others",
+                do=f"store with {argument('dtype', 'fp32')}, compute with {argument('precision', 'fp32')}; if that "
+                "does not help, the weights are damaged",
+            )
+        for path in (self._unit.folder / UNITS).glob(f"{self._unit.number:06}.*.part"):
+            path.unlink()  # of a process that was killed while it wrote
+        self._unit.write(self._docids, self._vectors)
+        self._lock.close()
+
+
+class _Writer:
+    """Writes units in a thread, one at a time; a context manager, which waits for the last one and raises its error."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._child.stop()
+        self._pool.shutdown()
+        if kind is None:
+            self.check()
 
-    def units(self, numbers: Iterable[int]) -> Iterator[TokenisedUnit]:
-        """These units, in this order; `numbers` is asked for the next one before one is given out.
+    def write(self, unit: _UnitAtWork) -> None:
+        """Have a unit written, once the one before is: no more than two are in memory.
 
         Raises:
-            TasbError: the corpus cannot be read, or is not what the plan was made of.
+            TasbError: what went wrong with the unit before.
         """
-        remaining = iter(numbers)
-        waiting = self._order(remaining)
-        while waiting:
-            unit: TokenisedUnit = self._child.receive()
-            waiting = self._order(remaining)
-            yield unit
+        if self._writing is not None:
+            self._writing.result()
+        self._writing = self._pool.submit(unit.write)
 
-    def _order(self, remaining: Iterator[int]) -> bool:
-        for number in remaining:
-            self._child.send(_Order(number, self._plan.marks[number], self._plan.digests[number]))
-            return True
-        return False
+    def check(self) -> None:
+        """Look whether a unit could not be written; do not wait for it.
 
-
-@dataclass(frozen=True)
-class TokenisedUnit:
-    """Docids and token ids of one unit's passages, in corpus order.
-
-    Args:
-        number: the number of the unit, from 0.
-        docids: [passages].
-        token_ids: the token ids of all passages, one after the other.
-        lengths: [passages] in tokens, special tokens included.
-    """
-
-    number: int
-    docids: list[str]
-    token_ids: NDArray[np.int32]
-    lengths: NDArray[np.int64]
-
-    def texts(self) -> list[NDArray[np.int32]]:
-        """The token ids of each passage, as views."""
-        return np.split(self.token_ids, np.cumsum(self.lengths)[:-1])
-
-
-@dataclass(frozen=True)
-class _Order:
-    number: int
-    start: Mark
-    digest: str
-
-
-def _tokenise(connection: Connection) -> None:
-    tokenizer, paths, fields, unit_size, threads = connection.recv()
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
-    corpus = Corpus(paths, fields)
-    passages: Iterator[tuple[Mark, str, str]] = iter(())
-    next_unit = -1
-    while True:
-        order: _Order = connection.recv()
-        if order.number != next_unit:
-            passages = corpus.marked(order.start)
-        connection.send(_tokenised(order, passages, unit_size, tokenizer))
-        next_unit = order.number + 1
-
-
-def _tokenised(
-    order: _Order, passages: Iterator[tuple[Mark, str, str]], unit_size: int, tokenizer: PrefixedTokenizer
-) -> TokenisedUnit:
-    digest = UnitDigest()
-    docids: list[str] = []
-    token_ids: list[NDArray[np.int32]] = []
-    lengths: list[int] = []
-    while batch := list(islice(passages, min(TOKENISED_AT_ONCE, unit_size - len(docids)))):
-        digest.add((docid, text) for _, docid, text in batch)
-        docids += [docid for _, docid, _ in batch]
-        tokenised = tokenizer([text for _, _, text in batch])
-        lengths += map(len, tokenised)
-        # At once: as Python's integers they would take nine times the memory.
-        token_ids.append(np.array([token for ids in tokenised for token in ids], dtype=np.int32))
-    if digest.hexdigest() != order.digest:
-        raise TasbError(
-            where=f"passages {order.number * unit_size + 1:,} to {order.number * unit_size + len(docids):,}",
-            expected="the corpus as it was when the command began",
-            found="other docids or texts",
-            do=f"do not change the corpus while it is encoded; encode a changed corpus to another {argument('output')}",
-        )
-    return TokenisedUnit(order.number, docids, np.concatenate(token_ids), np.array(lengths, dtype=np.int64))
+        Raises:
+            TasbError: what went wrong.
+        """
+        if self._writing is not None and self._writing.done():
+            self._writing.result()

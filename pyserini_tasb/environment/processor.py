@@ -123,18 +123,23 @@ _TOLD = re.compile(r"\b(avx2|avx512f|avx512_vnni|avx_vnni|amx_int8|asimddp|i8mm|
 def threads(root: Path = Path("/")) -> int:
     """The threads to compute with: OMP_NUM_THREADS, or as many as the process may use cores.
 
-    Those are the physical cores that its affinity allows, no more than its control groups grant it time for.
-
     Args:
         root: where `proc` and `sys` are.
     """
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
+    return int(wanted) if wanted.isdecimal() and int(wanted) else cores(root)
+
+
+def cores(root: Path = Path("/")) -> int:
+    """The physical cores that the process's affinity allows, no more than its control groups grant it time for.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
     # macOS knows no affinity.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    cores = len({_sibling_threads(cpu, root) for cpu in allowed})
-    return max(1, int(min([cores, *_granted_by_version_2(root), *_granted_by_version_1(root)])))
+    physical = len({_sibling_threads(cpu, root) for cpu in allowed})
+    return max(1, int(min([physical, *_granted_by_version_2(root), *_granted_by_version_1(root)])))
 
 
 def cpu_has_int8() -> bool:

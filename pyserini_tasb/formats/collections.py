@@ -16,7 +16,7 @@ from pyserini_tasb.environment.prebuilt_indexes import prebuilt_text_index
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
 from pyserini_tasb.folders import MANIFEST, kind_of_folder, listing
 from pyserini_tasb.formats.fields import Fields
-from pyserini_tasb.formats.lines import note_header, visible_files, without_compression
+from pyserini_tasb.formats.lines import compression, note_header, visible_files, without_compression
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
 from pyserini_tasb.formats.records import LineStart, read_records
 from pyserini_tasb.formats.remote import is_url, path_of
@@ -211,6 +211,18 @@ class LineCollection:
         """All of them, the paths, in reading order."""
         return self._files
 
+    def is_plain(self) -> bool:
+        """True if all files lie on this machine and none is compressed: a mark's line is then found at once.
+
+        Raises:
+            TasbError: a file cannot be read.
+        """
+        for file in self._files:
+            with os_errors_explained(file, expected="a file of the corpus", do="check the path"):
+                if not isinstance(file, Path) or compression(file):
+                    return False
+        return True
+
     def _note_header(self, path: Path, number: int, columns: Sequence[str]) -> None:
         if path not in self._headers:  # a collection is read several times
             self._headers.add(path)
@@ -390,6 +402,17 @@ class Corpus:
             begin = tuple(within) if within and number == first else None
             for mark, docid, text in collection.marked(begin):
                 yield (number, *mark), docid, text
+
+    def begins_anywhere(self) -> bool:
+        """True if it can be read from any mark on without what comes before: plain files here, and text stores.
+
+        Raises:
+            TasbError: a file cannot be read.
+        """
+        return all(
+            isinstance(each, StoredCollection) or (isinstance(each, LineCollection) and each.is_plain())
+            for each in self._collections
+        )
 
     def place(self, mark: Mark) -> str:
         """Where a passage is: `file:line`, or whatever leads to it."""

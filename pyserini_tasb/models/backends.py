@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pyserini_tasb.environment.processor import cpu_has_amx, require_device, threads
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.models.checkpoints import find_checkpoint, is_exported, require_bi_encoder
+from pyserini_tasb.models.queues import TorchQueue
 from pyserini_tasb.models.sentence_transformers_folder import contradiction
 from pyserini_tasb.models.tokenizers import HuggingFaceTokenizer, require_pooled_token, require_vocabulary
 from pyserini_tasb.registry import Registry, registry_of
@@ -331,6 +332,10 @@ class TorchModel:
             on_device = (torch.from_numpy(array).to(self._device) for array in (ids, mask))
             vectors: NDArray[np.float32] = self.module(*on_device).cpu().numpy()
         return vectors
+
+    def queue(self, pad_id: int) -> TorchQueue | None:
+        """Where batches are handed over to a GPU; None on a CPU, which has nothing else to do meanwhile."""
+        return TorchQueue(self.module, self._device, pad_id) if self._device.startswith("cuda") else None
 
 
 def reduced(precision: Precision) -> Precision:

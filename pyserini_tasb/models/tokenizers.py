@@ -5,6 +5,7 @@ Tokenizers are those of transformers, or only `tokenizer.json`, which needs neit
 
 from __future__ import annotations
 
+import array
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -264,6 +265,10 @@ class PrefixedTokenizer:
     tokenizer: Tokenizer
     prefix: str
 
+    def gives_the_ids_of(self, other: PrefixedTokenizer) -> bool:
+        """True if it is the same tokenizer with the same prefix and length cap."""
+        return self.prefix == other.prefix and self.tokenizer.to_str() == other.tokenizer.to_str()
+
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast([self.prefix + text for text in texts])]
@@ -305,40 +310,31 @@ def open_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> Pr
     return PrefixedTokenizer(tokenizer, prefix)
 
 
-def vectors_by_length(
-    model: Computes, token_ids: Sequence[Sequence[int]], *, pad_id: int, dimension: int
-) -> NDArray[np.float32]:
-    """Vectors [texts, dimension], row i for text i, computed in batches of texts of similar length.
+def likely_prefixed_tokenizer(folder: Path, *, prefix: str, max_length: int) -> PrefixedTokenizer | None:
+    """The tokenizer that `open_prefixed_tokenizer` will probably give, without transformers, whose import takes long.
+
+    transformers may change what `tokenizer.json` says by other files. So compare the two.
 
     Args:
-        model: a `Model`, or only a graph.
-        token_ids: the token ids of each text, special tokens included.
-        pad_id: the id of padding.
-        dimension: the length of a vector.
+        folder: the folder with the tokenizer's files.
+        prefix: put before every text.
+        max_length: tokens kept of each text, special tokens included.
+
+    Returns:
+        None where there is no `tokenizer.json`, or it cannot be read.
     """
-    vectors = np.empty((len(token_ids), dimension), dtype=np.float32)
-    for batch in batches_by_length([len(ids) for ids in token_ids], model.tokens_per_batch):
-        found = model.vectors(*padded_arrays([token_ids[position] for position in batch], pad_id))
-        if np.shape(found) != (len(batch), dimension):  # of a back end from outside: NumPy would broadcast it
-            raise TasbError(
-                expected=f"vectors of shape ({len(batch)}, {dimension}) from the back end",
-                found=str(np.shape(found)),
-                do="fix the back end (docs/extend.md)",
-            )
-        vectors[batch] = found
-    return vectors
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(min(max_length, _stated_limit(folder / "tokenizer_config.json")))
+    except Exception:  # noqa: BLE001 - the library raises this class itself; who loads the model tells what is wrong
+        return None
+    return PrefixedTokenizer(tokenizer, prefix)
 
 
-class Computes(Protocol):
-    """The part of a `Model` that is needed here."""
-
-    @property
-    def tokens_per_batch(self) -> int: ...
-
-    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]: ...
-
-
-def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
+def batches_by_length(lengths: Sequence[int] | NDArray[np.int64], tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
     """Cut texts into batches, longest first, each of at most `tokens_per_batch` tokens with its padding.
 
     Longest first, so that a batch that does not fit in memory fails at the start.
@@ -353,25 +349,38 @@ def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> Iterator
     order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")
     start = 0
     while start < len(order):
-        size = max(1, tokens_per_batch // max(1, lengths[order[start]]))
+        size = max(1, tokens_per_batch // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
 
 
-def padded_arrays(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids and mask [texts, longest], padded on the right: the CLS vector is read at position 0."""
-    longest = max(map(len, token_ids))
-    ids = np.full((len(token_ids), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, text in enumerate(token_ids):
-        ids[row, : len(text)] = text
-        mask[row, : len(text)] = 1
-    return ids, mask
+def joined(token_ids: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    """The token ids of several texts, one text after the other."""
+    tokens = array.array("i")  # which takes Python's integers several times as fast as NumPy does
+    for ids in token_ids:
+        tokens.fromlist(list(ids))
+    return np.array(tokens, dtype=np.int32)
+
+
+def padded_arrays(
+    token_ids: NDArray[np.int32], lengths: NDArray[np.int64], pad_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids and mask [texts, longest], padded on the right: the CLS vector is read at position 0.
+
+    Args:
+        token_ids: the token ids of all texts, one text after the other.
+        lengths: [texts] in tokens.
+        pad_id: the id of padding.
+    """
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask] = token_ids
+    return ids, mask.astype(np.int64)
 
 
 def padded(token_ids: Sequence[Sequence[int]], pad_id: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and mask [texts, longest] as tensors on `device`; see `padded_arrays`."""
     import torch
 
-    ids, mask = padded_arrays(token_ids, pad_id)
+    ids, mask = padded_arrays(joined(token_ids), np.array([len(ids) for ids in token_ids], dtype=np.int64), pad_id)
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)

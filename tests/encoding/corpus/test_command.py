@@ -103,15 +103,15 @@ def test_empty_texts_are_told_and_get_the_vector_of_the_empty_text(tmp_path, cap
 def test_ctrl_c_stops_after_the_batch_and_the_next_command_goes_on(encoded, tmp_path, monkeypatch, capsys):
     from pyserini_tasb.encoding.encoders import TextEncoder
 
-    batches, encode_tokens = [], TextEncoder.encode_tokens
+    batches, begin_tokens = [], TextEncoder.begin_tokens
 
-    def interrupted(self, token_ids, **options):
-        batches.append(len(token_ids))
+    def interrupted(self, token_ids, lengths, **options):
+        batches.append(len(lengths))
         if len(batches) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return encode_tokens(self, token_ids, **options)
+        return begin_tokens(self, token_ids, lengths, **options)
 
-    monkeypatch.setattr(TextEncoder, "encode_tokens", interrupted)
+    monkeypatch.setattr(TextEncoder, "begin_tokens", interrupted)
     assert encode(tmp_path / "out", "--max-length", 256) == 130
     assert len(batches) == 3
     assert "the same command continues" in capsys.readouterr().err

@@ -122,15 +122,15 @@ def test_arguments_that_cannot_be(options, said, tmp_path, no_model):
 
 
 def test_ctrl_c_is_raised_and_the_same_call_goes_on(encoded, tmp_path, monkeypatch, notes):
-    encode_tokens, batches = TextEncoder.encode_tokens, []
+    begin_tokens, batches = TextEncoder.begin_tokens, []
 
-    def interrupted(self, token_ids, **options):
-        batches.append(len(token_ids))
+    def interrupted(self, token_ids, lengths, **options):
+        batches.append(len(lengths))
         if len(batches) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return encode_tokens(self, token_ids, **options)
+        return begin_tokens(self, token_ids, lengths, **options)
 
-    monkeypatch.setattr(TextEncoder, "encode_tokens", interrupted)
+    monkeypatch.setattr(TextEncoder, "begin_tokens", interrupted)
     with pytest.raises(KeyboardInterrupt):
         encode(tmp_path / "out")
     assert "continues after the last finished unit" in notes.text

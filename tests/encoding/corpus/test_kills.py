@@ -49,7 +49,7 @@ RANDOM_MOMENTS = """
             os._exit(tasb(*arguments))
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink"), (TextEncoder, "encode_tokens")):
+    for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink"), (TextEncoder, "begin_tokens")):
         watch(owner, name)
     randomness = random.Random(0)
     statuses = [encode(randomness.randrange(1, 40)) for _ in range(10)]

@@ -81,13 +81,13 @@ def test_a_unit_that_another_process_is_at_work_on_is_waited_for(encoded, own_co
     """Both processes were given the same command."""
     from pyserini_tasb.encoding.encoders import TextEncoder
 
-    passages, encode_tokens = [], TextEncoder.encode_tokens
+    passages, begin_tokens = [], TextEncoder.begin_tokens
 
-    def counted(self, token_ids, **options):
-        passages.append(len(token_ids))
-        return encode_tokens(self, token_ids, **options)
+    def counted(self, token_ids, lengths, **options):
+        passages.append(len(lengths))
+        return begin_tokens(self, token_ids, lengths, **options)
 
-    monkeypatch.setattr(TextEncoder, "encode_tokens", counted)
+    monkeypatch.setattr(TextEncoder, "begin_tokens", counted)
     for number in (1, 2):
         (own_copy / "units" / f"{number:06}.json").unlink()
 

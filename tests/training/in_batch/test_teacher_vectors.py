@@ -148,16 +148,16 @@ def test_interrupted_while_vectors_are_made(trained, monkeypatch):
     """As by Ctrl-C, in the second unit: the first is not encoded again, and the model has the same bits."""
     monkeypatch.setattr("pyserini_tasb.training.teacher_vectors.TEXTS_OF_A_UNIT", 10)
     whole = trained("whole", *ALWAYS)
-    encode_tokens, batches = TextEncoder.encode_tokens, []
+    begin_tokens, batches = TextEncoder.begin_tokens, []
 
-    def interrupted(self, token_ids, **options):
-        batches.append(len(token_ids))
+    def interrupted(self, token_ids, lengths, **options):
+        batches.append(len(lengths))
         if sum(batches) > 10:
             os.kill(os.getpid(), signal.SIGINT)
-        return encode_tokens(self, token_ids, **options)
+        return begin_tokens(self, token_ids, lengths, **options)
 
     with monkeypatch.context() as context:
-        context.setattr(TextEncoder, "encode_tokens", interrupted)
+        context.setattr(TextEncoder, "begin_tokens", interrupted)
         with pytest.raises(KeyboardInterrupt):
             trained("begun", *ALWAYS)
     begun = whole.parent.parent / "begun" / "run"
