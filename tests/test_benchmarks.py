@@ -23,7 +23,7 @@ from tests.command_line import MODULE, TASB, parse
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 # Parts of benchmarks, and studies, which take hours, count no time, or need vectors that take hours.
-PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peers"}
+PARTS = {"avx2_only", "every_benchmark", "gemm", "marked_page", "measuring", "peer_training", "peers"}
 PARTS |= {"plan", "random_distilbert", "real_texts", "speed_chart", "speed_page"}
 STUDIES = {"adapt", "rerank_depths", "trained_compression", "walks"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("*.py"))
@@ -267,9 +267,10 @@ def test_real_texts_are_in_the_repository(benchmark_module, tmp_path):
 
 
 def test_sentence_transformers_gets_the_pairs_that_ours_draws(benchmark_module, tmp_path):
-    train_speed = benchmark_module("train_speed")
-    train_speed.build_pairs(argparse.Namespace(corpus=None, topics=None, batch_size=4), tmp_path)
-    found = train_speed.pairs_in_order(tmp_path / "pairs", 4, 3)
+    benchmark_module("train_speed").build_pairs(argparse.Namespace(corpus=None, topics=None, batch_size=4), tmp_path)
+    peer = benchmark_module("peer_training")
+    of = {"model": "", "output": "", "seed": 1, "max_length": 30, "precision": "fp32"}
+    found = peer.pairs_in_order(peer.PeerRun(pairs=str(tmp_path / "pairs"), batch_size=4, steps=3, **of))
     assert {len(values) for values in found.values()} == {12}
     rows = [line.split("\t") for line in (tmp_path / "pairs.tsv").read_text().splitlines()]
     texts = {name: (tmp_path / f"{name}.tsv").read_text().splitlines() for name in ("topics", "corpus")}

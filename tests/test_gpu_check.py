@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import time
 import venv
 from importlib.metadata import distributions
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from pyserini_tasb.models.queues import TorchQueue
 from pyserini_tasb.recipes.types import EncoderCard
 from pyserini_tasb.training.config import TrainConfig
 from tests.conftest import TINY, TINY_MODEL
+from tests.models.packed_attention import each_by_itself
 
 ROOT = Path(__file__).parents[1]
 GPU = ROOT / "benchmarks" / "gpu"
@@ -270,6 +273,31 @@ def test_operations_are_those_that_torch_counts(gpu_module):
     expected = gpu_module("encoding_speed").operations(config, [20] * 4)
     attention = 4 * config.dim * (2 * 4 * 20**2 + 4 * 20)
     assert counter.get_total_flops() in {expected, expected - attention}
+
+
+def test_layers_are_compiled_once_for_any_number_of_tokens(gpu_module):
+    """Whether it pays is for a GPU to say: here nothing is compiled, only traced."""
+    from torch._dynamo.testing import CompileCounter
+    from transformers import DistilBertConfig, DistilBertModel
+
+    from pyserini_tasb.models.bert_dot import BertDot
+    from pyserini_tasb.models.on_gpu import pack_texts
+
+    config = DistilBertConfig(vocab_size=50, dim=16, n_layers=4, n_heads=2, hidden_dim=32, dropout=0.0)
+    plain = BertDot(DistilBertModel(config)).eval()
+    compiled = copy.deepcopy(plain)
+    for model in (plain, compiled):
+        pack_texts(model.transformer, each_by_itself)
+    counter = CompileCounter()
+    gpu_module("training_speed").compile_layers(SimpleNamespace(model=compiled), counter)
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    counts = []
+    for lengths in ([3, 9, 1, 4], [5, 2], [30, 6, 7, 7, 7]):
+        mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+        vectors = [model(3 * mask, mask) for model in (plain, compiled)]
+        torch.testing.assert_close(*vectors)
+        counts.append(counter.frame_count)
+    assert 0 < counts[0] == counts[-1]
 
 
 def test_the_mixture_has_clusters(gpu_module):

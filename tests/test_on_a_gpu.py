@@ -1,4 +1,4 @@
-"""The same on a GPU as on the CPU: vectors, losses and their gradients, scores of ColBERT, clusters, hits.
+"""The same on a GPU as on the CPU: vectors, attention, losses and their gradients, ColBERT's scores, clusters, hits.
 
 Without a GPU, the CPU is compared with itself, which shows that the tests run. They need little beside torch: see the
 marker `bare`.
@@ -17,12 +17,15 @@ from pyserini_tasb.indexes.torch_search import TorchFlat
 from pyserini_tasb.models.backends import compute_type
 from pyserini_tasb.models.bert_dot import load_bert_dot
 from pyserini_tasb.models.colbert import max_sim, max_sim_of_pairs
+from pyserini_tasb.models.on_gpu import Texts, flash_attention, has_flash_attention
 from pyserini_tasb.models.tokenizers import load_tokenizer, padded
 from pyserini_tasb.training.losses import IN_BATCH, PAIRWISE, InBatchScores, KnownPositives
 from tests.conftest import TINY_MODEL
+from tests.models.packed_attention import each_by_itself
 
 pytestmark = pytest.mark.bare
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
+ATTEND = flash_attention if has_flash_attention(torch.device(DEVICE)) else each_by_itself
 SIZE, DIMENSION = 8, 16
 TEXTS = ["what ranks passages", "a", "a longer text about computers and their programs", "systems of equations", ""]
 
@@ -53,6 +56,50 @@ def test_vectors(precision, least):
         with torch.inference_mode():
             found.append(model(*padded(ids, tokenizer.pad_token_id, device)).cpu())
     assert torch.nn.functional.cosine_similarity(*found).min() > least
+
+
+def packed_attention(attend, device, kind, *, one_query=False, dropout=0.0, seed=0):
+    """The result, and the gradients of queries, keys and values, for texts of one to several blocks of keys."""
+    lengths = np.array([3, 130, 1, 64, 65, 300, 17])
+    of_keys = Texts(lengths, torch.device(device))
+    texts = Texts(np.ones_like(lengths), torch.device(device)) if one_query else of_keys
+    rows = int(lengths.sum())
+    parts = [
+        drawn(len(lengths) if one_query and not part else rows, 4, 32, seed=part).to(device, kind).requires_grad_()
+        for part in range(3)
+    ]
+    torch.manual_seed(seed)
+    found = attend(*parts, texts, of_keys, dropout, 32**-0.5)
+    (found.float() * drawn(*found.shape, seed=4).to(device)).sum().backward()
+    return [found.detach(), *(part.grad for part in parts)]
+
+
+@pytest.mark.parametrize("one_query", [False, True])
+def test_attention_of_packed_texts(one_query):
+    expected = packed_attention(each_by_itself, "cpu", torch.float32, one_query=one_query)
+    found = packed_attention(ATTEND, DEVICE, torch.bfloat16, one_query=one_query)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.cpu().float() - other).norm() < 0.02 * other.norm()
+
+
+def test_attention_of_packed_texts_has_the_same_bits_each_time():
+    first, again, other = (
+        packed_attention(ATTEND, DEVICE, torch.bfloat16, dropout=0.1, seed=seed) for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(*both) for both in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_dropout_of_packed_texts():
+    """Of values that are 1, attention is 1; with dropout, on the average."""
+    texts = Texts(np.full(8, 200), torch.device(DEVICE))
+    query, key = (drawn(1_600, 4, 32, seed=seed).to(DEVICE, torch.bfloat16) for seed in (0, 1))
+    torch.manual_seed(0)
+    found = ATTEND(query, key, torch.ones_like(key), texts, texts, 0.25, 32**-0.5).float()
+    assert float(found.mean()) == pytest.approx(1, abs=0.02)
+    assert 0.02 < float(found.std()) < 0.2
 
 
 @pytest.mark.parametrize("name", [name for name in PAIRWISE if PAIRWISE.is_own(name)])

@@ -25,7 +25,7 @@ import checkout  # noqa: F401 - before the imports of ours
 import numpy as np
 import torch
 from measuring import Options, Results, seconds_of
-from model_files import add_model_options, found_device, model_to_measure, synchronize
+from model_files import add_model_options, found_device, model_to_measure, padding, synchronize
 from pipeline_clock import PipelineClock
 from real_texts import passages
 from settings import encoder_card
@@ -127,6 +127,7 @@ def measure(
         }
         results.write()
         del encoder
+    add_padded(card, device, list(precisions)[-1], token_ids, results)
     cosine = float(results.rows["tokens to vectors, fp32"]["least cosine"])
     results.floor("fp32 vectors beside the CPU's, least cosine", cosine, least=LEAST_COSINE)
     add_onnxruntime(card, device, token_ids, expected, texts[: arguments.compared], results)
@@ -235,6 +236,20 @@ def speed(encoder: TextEncoder, token_ids: list[list[int]], device: str, most: f
         "% of the peak": 100 * rate / most,
         **memory,
     }
+
+
+def add_padded(card: Any, device: str, precision: str, token_ids: list[list[int]], results: Results) -> None:
+    """A row of the model on tokens with their padding, which a GPU in half precision leaves out otherwise."""
+    if torch.device(device).type != "cuda" or precision == "fp32":
+        results.skip("with padding", "only a GPU packs texts, and not in fp32")
+        return
+    with padding():
+        encoder = TextEncoder(card.model_copy(update={"precision": precision}), device, backend="torch")
+        encoder.encode_tokens(token_ids[:: max(1, len(token_ids) // 2_000)])
+    seconds = seconds_of(lambda: encoder.encode_tokens(token_ids))
+    row = {"passages/s": len(token_ids) / seconds, "seconds": seconds}
+    results.rows[f"tokens to vectors, {precision}, with padding"] = row
+    results.write()
 
 
 def operations(config: Any, lengths: Sequence[int]) -> float:

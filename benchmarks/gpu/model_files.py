@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pyserini_tasb.models.on_gpu import PACKING_VARIABLE
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
@@ -40,6 +42,16 @@ def synchronize(device: str) -> None:
     """Wait until a GPU has done what it was asked."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def padding() -> Iterator[None]:
+    """Models that are loaded in the block compute padding on GPUs."""
+    os.environ[PACKING_VARIABLE] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[PACKING_VARIABLE]
 
 
 @contextlib.contextmanager

@@ -6,11 +6,15 @@
 The paper's configuration is paper.yaml: 30 and 200 tokens, TAS-Balanced batches, Margin-MSE of both teachers. Pairs and
 their scores are random: how fast a step is does not depend on what it teaches. ColBERT, the teacher in the batch, is
 made of the student's weights.
+
+Batches of 32 are also measured with padding (the variable PYSERINI_TASB_PACKING), without the teacher in the batch
+beside sentence-transformers' trainer with its MarginMSELoss, and at the end with torch.compile.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -26,7 +30,8 @@ import checkout  # noqa: F401 - before the imports of ours
 import numpy as np
 import torch
 from measuring import Options, Results
-from model_files import add_model_options, found_device, model_to_measure, synchronize
+from model_files import add_model_options, found_device, model_to_measure, padding, synchronize
+from peer_training import PEER, PeerRun, peer_is_installed, steps_of_peer
 from real_texts import passages, queries
 from settings import training_configuration
 
@@ -34,6 +39,7 @@ from pyserini_tasb.data.cluster_file import write_clusters
 from pyserini_tasb.data.pairs import pairs
 from pyserini_tasb.models.backends import compute_type
 from pyserini_tasb.models.colbert import new_colbert, save_colbert
+from pyserini_tasb.models.on_gpu import ATTENTION, attention, has_flash_attention
 from pyserini_tasb.models.tokenizers import load_tokenizer
 from pyserini_tasb.reranking.scorers import ScoringOptions
 from pyserini_tasb.reranking.transformer_scorers import ColBertScorer
@@ -47,10 +53,11 @@ from pyserini_tasb.training.step import Stepper
 from pyserini_tasb.training.teachers import TEACHERS, ColBertTeacher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from settings import Settings
 
+    from pyserini_tasb.training.assembly import Assembly
     from pyserini_tasb.training.step import StepReport
     from pyserini_tasb.training.teachers import TeacherRequest
 
@@ -59,12 +66,15 @@ COLUMNS = {
     "pairs/s": ",.0f",
     "hours of 500,000 steps": ".1f",
     "GiB": ".2f",
+    "warm-up s": ".1f",
     "seconds": ".1f",
 }
+PAPER_BATCH = 32
 PAPER_STEPS = 500_000
 SMALL_GPU = 11 * 2**30  # bytes of the GPU that the paper trained on
 PAIRS_PER_QUERY, QUERIES_PER_CLUSTER = 8, 320
-NOT_COUNTED = 5  # steps at the beginning
+NOT_COUNTED = 5  # steps at the beginning: the warm-up
+SECONDS_TO_COMPILE = 25
 MOST_DIFFERENCE = {"fp32": 1e-5, "bf16": 1e-3}
 COMPARED_STEPS, COMPARED_BATCH, COMPARED_TOKENS = 4, 8, 64
 KILLED_STEPS, CHECKPOINT_EVERY, SECONDS_TO_BEGIN = 16, 4, 60
@@ -98,11 +108,20 @@ def main() -> int:
     with model_to_measure(arguments, texts) as (model, folder):
         given = made(model, folder, texts, queries(arguments.queries)) | {"device": device}
         add_losses(given, device, results)
+        on_gpu = torch.device(device).type == "cuda"
         for batch_size in arguments.batches:
             add_speed(given, batch_size, arguments.steps, device, results)
-        if torch.device(device).type == "cuda":
+        usual = min(arguments.batches, key=lambda size: abs(size - PAPER_BATCH))
+        add_peer(given, usual, arguments.steps, device, results)
+        if on_gpu:
+            with padding():
+                add_speed(given, usual, arguments.steps, device, results, name=", with padding")
             add_small_gpu(given, arguments.steps, device, results)
         add_killed_run(given, folder, results)
+        if on_gpu:
+            add_compiled(given, usual, arguments.steps, device, results)
+        else:
+            results.skip("padding, 11 GiB and torch.compile", "only on a GPU")
     return results.finish()
 
 
@@ -139,10 +158,13 @@ def made(model: Path, folder: Path, texts: list[str], asked: list[str]) -> dict[
     }
 
 
-def trained(config: Settings, steps: int) -> Iterator[StepReport]:
-    """The report of each of the first steps, one after the other."""
+def trained(
+    config: Settings, steps: int, prepare: Callable[[Assembly[Any]], None] = lambda _: None
+) -> Iterator[StepReport]:
+    """The report of each of the first steps, one after the other; `prepare` is called before the first."""
     parts = assemble(config, Processes())
     stepper = Stepper(parts, parts.measured_margins())
+    prepare(parts)
     batches = training_batches(
         parts.store,
         parts.sampler,
@@ -182,32 +204,129 @@ def add_losses(given: dict[str, Any], device: str, results: Results) -> None:
 
 
 def add_speed(
-    given: dict[str, Any], batch_size: int, steps: int, device: str, results: Results, *, name: str = ""
+    given: dict[str, Any],
+    batch_size: int,
+    steps: int,
+    device: str,
+    results: Results,
+    *,
+    name: str = "",
+    prepare: Callable[[Assembly[Any]], None] = lambda _: None,
 ) -> None:
-    """A row for a size of batches."""
+    """A row for a size of batches, and whether the student packs texts."""
     config = training_configuration(**given | {"batch_size": batch_size})
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    ends = []
+    ends, packed = [], []
+
+    def begin(parts: Assembly[Any]) -> None:
+        prepare(parts)
+        packed.append(parts.student.packed)
+        ends.append(time.perf_counter())
+
     try:
-        for _ in trained(config, NOT_COUNTED + steps):
+        for _ in trained(config, NOT_COUNTED + steps, begin):
             synchronize(device)
             ends.append(time.perf_counter())
     except torch.OutOfMemoryError:
         results.skip(f"batches of {batch_size}{name}", "the GPU has not enough memory")
         return
-    seconds = statistics.median(np.diff(ends)[NOT_COUNTED - 1 :])
+    if not name and has_flash_attention(torch.device(device)):
+        results.floor(f"batches of {batch_size} are packed", float(*packed), least=1)
     memory = {"GiB": torch.cuda.max_memory_reserved(device) / 2**30} if on_gpu else {}
-    hours = {"hours of 500,000 steps": PAPER_STEPS * seconds / 3_600} if batch_size == 32 else {}
-    results.rows[f"batches of {batch_size}{name}"] = {
+    results.rows[f"batches of {batch_size}{name}"] = {**speed(ends, batch_size), **memory}
+    results.write()
+
+
+def speed(ends: list[float], batch_size: int) -> dict[str, float]:
+    """Columns of a row, from the clock's seconds before the first step and at the end of each."""
+    seconds = statistics.median(np.diff(ends)[NOT_COUNTED:])
+    hours = {"hours of 500,000 steps": PAPER_STEPS * seconds / 3_600} if batch_size == PAPER_BATCH else {}
+    return {
         "ms a step": 1e3 * seconds,
         "pairs/s": batch_size / seconds,
         **hours,
-        **memory,
+        "warm-up s": ends[NOT_COUNTED] - ends[0],
     }
+
+
+def add_peer(given: dict[str, Any], batch_size: int, steps: int, device: str, results: Results) -> None:
+    """Rows of both trainers without a teacher in the batch, and how many times as fast ours is."""
+    if not peer_is_installed(results, PEER):
+        return
+    if torch.cuda.device_count() > 1:
+        results.skip(PEER, "it would use all GPUs of this machine")
+        return
+    pairwise = given | {"loss__in_batch": None, "sampling__strategy": "random"}
+    name = ", Margin-MSE of pairs"
+    add_speed(pairwise, batch_size, steps, device, results, name=name)
+    config = training_configuration(**pairwise)
+    begin = time.perf_counter()
+    lines = steps_of_peer(
+        PeerRun(
+            model=given["student__model"],
+            pairs=given["data__pairs"],
+            output=f"{given['output']}-{PEER}",
+            seed=config.seed,
+            batch_size=batch_size,
+            steps=NOT_COUNTED + steps,
+            max_length=config.student.passage_max_length,
+            precision="bf16" if compute_type("bf16", device) is torch.bfloat16 else "fp32",
+            device=device,
+        )
+    )
+    row = f"batches of {batch_size}{name}"
+    theirs = speed([begin, *(line["seconds"] for line in lines)], batch_size)
+    del theirs["warm-up s"]  # with its imports, which ours has done before
+    results.rows[f"{row}, {PEER}"] = theirs
+    times = theirs["ms a step"] / float(results.rows[row]["ms a step"])
+    results.note(f"{row}: {times:.2f} times as fast as {PEER}")
     results.write()
+
+
+def add_compiled(given: dict[str, Any], batch_size: int, steps: int, device: str, results: Results) -> None:
+    """A row with the student's layers compiled, if that takes no longer than `SECONDS_TO_COMPILE` with the steps."""
+    name = ", torch.compile"
+
+    def prepare(parts: Assembly[Any]) -> None:
+        compile_layers(parts.student)
+
+    try:
+        with limited(SECONDS_TO_COMPILE):
+            add_speed(given, batch_size, steps, device, results, name=name, prepare=prepare)
+    except Exception as error:  # noqa: BLE001 - compilers fail in ways of their own, and the other rows count
+        results.skip(f"batches of {batch_size}{name}", str(error).partition("\n")[0] or type(error).__name__)
+
+
+def compile_layers(student: Any, backend: str = "inductor") -> None:
+    """Compile the layers that are all the same, for any number of tokens: one is compiled, and all use it.
+
+    Attention stays as it is: its kernel is one operator. So does the last layer, which computes only the first token.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, torch.compiler.disable(attention))
+    (layers,) = (each for each in student.model.transformer.modules() if isinstance(each, torch.nn.ModuleList))
+    for layer in layers[:-1]:
+        layer.compile(dynamic=True, backend=backend)
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block when the time is over."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it took more than {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def add_small_gpu(given: dict[str, Any], steps: int, device: str, results: Results) -> None:
@@ -215,7 +334,7 @@ def add_small_gpu(given: dict[str, Any], steps: int, device: str, results: Resul
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(min(1.0, SMALL_GPU / total), device)
-    add_speed(given, 32, steps, device, results, name=", at most 11 GiB")
+    add_speed(given, PAPER_BATCH, steps, device, results, name=", at most 11 GiB")
     torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 

@@ -282,20 +282,19 @@ class Torch:
         import torch
 
         from pyserini_tasb.models.bert_dot import load_bert_dot
+        from pyserini_tasb.models.on_gpu import prepare_for_gpu
 
         # torch itself follows the affinity, but not the control group. What the user has lowered stays.
         if threads() < torch.get_num_threads():
             torch.set_num_threads(threads())
         folder = find_checkpoint(card.model, allow_bin=card.allow_bin)
         require_bi_encoder(folder, pooling=card.pooling)
+        kind = compute_type(precision, device)
         module = load_bert_dot(
-            folder,
-            pooling=card.pooling,
-            normalise=card.normalise,
-            precision=compute_type(precision, device),
-            allow_bin=card.allow_bin,
-        )
-        return TorchModel(folder, module.to(device), device)
+            folder, pooling=card.pooling, normalise=card.normalise, precision=kind, allow_bin=card.allow_bin
+        ).to(device)
+        prepare_for_gpu(module.transformer, kind)
+        return TorchModel(folder, module, device)
 
 
 class TorchModel:
@@ -310,7 +309,10 @@ class TorchModel:
     def __init__(self, folder: Path, module: BertDot, device: str) -> None:
         import torch
 
+        from pyserini_tasb.models.on_gpu import device_of_inputs
+
         self._folder, self.module, self._device = folder, module, device
+        self._inputs = device_of_inputs(module.transformer, device)
         self.dimension = module.dimension
         positions = getattr(module.transformer.config, "max_position_embeddings", None)
         self.longest = int(positions) if positions and positions > 0 else None
@@ -329,13 +331,17 @@ class TorchModel:
         import torch
 
         with torch.inference_mode():
-            on_device = (torch.from_numpy(array).to(self._device) for array in (ids, mask))
+            on_device = (torch.from_numpy(array).to(self._inputs) for array in (ids, mask))
             vectors: NDArray[np.float32] = self.module(*on_device).cpu().numpy()
         return vectors
 
     def queue(self, pad_id: int) -> TorchQueue | None:
         """Where batches are handed over to a GPU; None on a CPU, which has nothing else to do meanwhile."""
-        return TorchQueue(self.module, self._device, pad_id) if self._device.startswith("cuda") else None
+        from pyserini_tasb.models.packing import packs_texts
+
+        if not self._device.startswith("cuda"):
+            return None
+        return TorchQueue(self.module, self._device, pad_id, packs=packs_texts(self.module.transformer))
 
 
 def reduced(precision: Precision) -> Precision:

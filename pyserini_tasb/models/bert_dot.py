@@ -15,13 +15,14 @@ from transformers.models.bert.modeling_bert import BertLayer, BertModel
 from transformers.models.distilbert.modeling_distilbert import DistilBertModel, TransformerBlock
 
 from pyserini_tasb.errors import TasbError
+from pyserini_tasb.models.packing import moved
 from pyserini_tasb.models.poolings import POOLINGS
 from pyserini_tasb.models.pretrained import load_pretrained, require_first_token_reads_all
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyserini_tasb.models.on_cpu import Packing
+    from pyserini_tasb.models.packing import Packing
     from pyserini_tasb.recipes.types import Pooling
 
 
@@ -58,8 +59,14 @@ class BertDot(torch.nn.Module):
         return int(self.transformer.config.hidden_size)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Vectors [texts, dimension] in fp32, from token ids and mask [texts, tokens]."""
+        """Vectors [texts, dimension] in fp32, from token ids and mask [texts, tokens].
+
+        Where the transformer packs on a GPU, both may lie on the CPU: see `on_gpu.device_of_inputs`.
+        """
         tokens = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # With the first tokens' vectors alone, pooling reads no mask: it need not be copied to a GPU.
+        if not self.first_token_only and attention_mask.device != tokens.device:
+            attention_mask = moved(attention_mask, tokens.device)
         vectors = self._pool(tokens, attention_mask)
         wanted = (len(input_ids), self.dimension)
         if not isinstance(vectors, torch.Tensor) or vectors.shape != wanted:  # another shape would be broadcast
@@ -174,7 +181,7 @@ def _attention(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    dropout: torch.nn.Module,
+    dropout: Any,
     *,
     size: int,
     packing: Packing | None,
@@ -187,11 +194,15 @@ def _attention(
         value: the values, of the same shape as `key`.
         mask: the mask that attention implementations of transformers get: None where nothing is padding, bool (True:
             seen) or to be added, [texts, 1, any, tokens].
-        dropout: the dropout rate of the attention weights.
+        dropout: the module that drops some of the attention weights, with its probability `p`.
         size: the size of an attention head.
         packing: how keys and values are packed.
     """
     if packing is not None:
+        p = dropout.p if dropout.training else 0.0
+        attended = packing.attended_by_first(query, key, value, size=size, dropout=p)
+        if attended is not None:
+            return attended
         key, value, mask = packing.padded(key), packing.padded(value), packing.mask[:, None, None]
     query, key, value = (part.view(*part.shape[:2], -1, size).transpose(1, 2) for part in (query, key, value))
     seen = None if mask is None else mask[:, :, :1]

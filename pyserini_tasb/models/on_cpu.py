@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pyserini_tasb.models.bert_dot import layers_are_known
+from pyserini_tasb.models.packing import Apart, Packing, start_packing
 from pyserini_tasb.models.tokenizers import batches_by_length
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 ROWS, WIDTH = 128, 8
 # Of a rectangle that attention sees at once, with padding.
 TOKENS_PER_RECTANGLE = 2_048
-INPUTS = ("input_ids", "token_type_ids")
 ATTENTION = "tasb-cpu-training"
 
 
@@ -59,7 +59,7 @@ def attention(  # noqa: PLR0917 - Hugging Face's interface
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    packing: Packing | None = None,
+    packing: CpuPacking | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Scaled dot-product attention, all of [texts, heads, tokens, size], as Hugging Face's interface wants it.
@@ -142,38 +142,18 @@ def pack_texts(transformer: Any) -> None:
     Its attention has to be that of `on_cpu.attention`, its input padded on the right.
     """
     if layers_are_known(transformer):
-        transformer.register_forward_pre_hook(_pack, with_kwargs=True)
-        transformer.register_forward_hook(_pad, with_kwargs=True)
+        start_packing(transformer, _packing)
 
 
-def packs_texts(transformer: Any) -> bool:
-    """True if it does so."""
-    return _pack in transformer._forward_pre_hooks.values()  # noqa: SLF001 - PyTorch has no other way to ask
-
-
-def _pack(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    mask = named.get("attention_mask")
-    if mask is None or bool(mask.all()):  # no padding to leave out
-        return arguments, named
+def _packing(_transformer: Any, mask: torch.Tensor) -> CpuPacking | None:
+    if bool(mask.all()):  # no padding to leave out
+        return None
     lengths = mask.sum(dim=1).numpy()
     groups = list(batches_by_length(rounded_up(lengths).tolist(), TOKENS_PER_RECTANGLE))
-    packing = Packing(lengths, groups, columns=mask.shape[1])
-    inputs: dict[str, Any] = {name: packing.pack(named[name]) for name in INPUTS if name in named}
-    return arguments, inputs | {"position_ids": packing.positions, "packing": packing}
+    return CpuPacking(lengths, groups, columns=mask.shape[1])
 
 
-def _pad(module: Any, _arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
-    packing: Packing | None = named.get("packing")
-    if packing is None or output.last_hidden_state.shape[1] != packing.rows:  # of the first tokens alone
-        return output
-    padded = packing.padded(output.last_hidden_state)
-    output.last_hidden_state = torch.nn.functional.pad(padded, (0, 0, 0, packing.columns - padded.shape[1]))
-    if getattr(output, "pooler_output", None) is not None:
-        output.pooler_output = module.pooler(output.last_hidden_state)
-    return output
-
-
-class Packing:
+class CpuPacking(Packing):
     """Where a batch's tokens lie once they are packed: in the first of `rows`; what is in the others has no meaning.
 
     Args:
@@ -220,13 +200,13 @@ class Packing:
 
     def padded(self, values: torch.Tensor) -> torch.Tensor:
         """[texts, width, size] of [1, rows, size]; the values of the padding have no meaning."""
-        rows: torch.Tensor = _Apart.apply(values[0], self._padding)  # type: ignore[no-untyped-call]
+        rows: torch.Tensor = Apart.apply(values[0], self._padding)  # type: ignore[no-untyped-call]
         return rows.view(*self._whole.is_token.shape, -1)
 
     def apart(self, values: torch.Tensor) -> list[torch.Tensor]:
         """Rectangles [some texts, heads, tokens, size] of [1, heads, rows, size]."""
         _, heads, _, size = values.shape
-        rows: torch.Tensor = _Apart.apply(  # type: ignore[no-untyped-call]
+        rows: torch.Tensor = Apart.apply(  # type: ignore[no-untyped-call]
             values[0].transpose(0, 1).reshape(self.rows, heads * size), self._apart
         )
         parts = torch.split(rows, [grid.there.size for grid in self._grids])
@@ -268,20 +248,7 @@ class _Move:
         self.padding = torch.from_numpy(np.flatnonzero(~is_token))
 
 
-# Each is the other's way back. PyTorch's own, for rows picked by number, adds them up one at a time.
-class _Apart(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, move: _Move) -> torch.Tensor:
-        ctx.move = move
-        return rows.index_select(0, move.there)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        rows = gradient.index_select(0, ctx.move.back)
-        rows[ctx.move.tokens :] = 0
-        return rows, None
-
-
+# The other way of `Apart`.
 class _Together(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, move: _Move) -> torch.Tensor:

@@ -5,9 +5,9 @@ takes the vectors of earlier ones. Token ids and vectors are copied in the same 
 takes a hundredth of the time of computing it. Copies that Python need not wait for take memory that the system keeps in
 place (pinned memory), which torch lends out and takes back.
 
-What waits all the same is a model of transformers that gets a mask: it looks once a batch whether anything is padding.
-The next batch is then handed over as soon as the GPU has done the one before, and there is still the time of a batch
-for all that Python does.
+What waits all the same is a model of transformers that does not pack texts: it looks once a batch whether anything is
+padding. The next batch is then handed over as soon as the GPU has done the one before, and there is still the time of a
+batch for all that Python does.
 """
 
 from __future__ import annotations
@@ -105,26 +105,40 @@ class TorchQueue:
         module: gives vectors [texts, dimension] of token ids and mask [texts, tokens].
         device: the module's device.
         pad_id: the id of padding.
+        packs: whether the module packs texts; then it reads padded ones on the CPU, and copies them itself.
     """
 
     ahead = AHEAD
 
-    def __init__(self, module: torch.nn.Module, device: str, pad_id: int) -> None:
+    def __init__(self, module: torch.nn.Module, device: str, pad_id: int, *, packs: bool = False) -> None:
         import torch
 
         self._module, self._device, self._pad_id = module, torch.device(device), pad_id
         self._on_gpu = self._device.type == "cuda"
+        self._packs = packs
 
     def begin(self, token_ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> Callable[[], NDArray[np.float32]]:
-        """Hand over a batch, as `BatchQueue` says. Padding is added on the device: fewer bytes are copied."""
+        """Hand over a batch, as `BatchQueue` says."""
         import torch
 
         with torch.inference_mode():
-            columns = torch.arange(int(lengths.max()), device=self._device)
-            mask = columns < self._there(lengths.astype(np.int32))[:, None]
-            ids = torch.full(mask.shape, self._pad_id, dtype=torch.int64, device=self._device)
-            ids.masked_scatter_(mask, self._there(token_ids).long())
-            return self._back(self._module(ids, mask.long()))
+            if self._packs:
+                ids, mask = map(torch.from_numpy, padded_arrays(token_ids, lengths, self._pad_id))
+            else:
+                ids, mask = self._padded_there(token_ids, lengths)
+            return self._back(self._module(ids, mask))
+
+    def _padded_there(
+        self, token_ids: NDArray[np.int32], lengths: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask [texts, longest]. Padding is added on the device: fewer bytes are copied."""
+        import torch
+
+        columns = torch.arange(int(lengths.max()), device=self._device)
+        mask = columns < self._there(lengths.astype(np.int32))[:, None]
+        ids = torch.full(mask.shape, self._pad_id, dtype=torch.int64, device=self._device)
+        ids.masked_scatter_(mask, self._there(token_ids).long())
+        return ids, mask.long()
 
     def _there(self, values: NDArray[np.int32]) -> torch.Tensor:
         import torch

@@ -13,6 +13,7 @@ from pyserini_tasb.models.backends import compute_type
 from pyserini_tasb.models.bert_cat import BertCat, SequenceClassifier, load_bert_cat, load_sequence_classifier
 from pyserini_tasb.models.checkpoints import kind_of
 from pyserini_tasb.models.colbert import load_colbert, max_sim_of_pairs
+from pyserini_tasb.models.on_gpu import device_of_inputs, prepare_for_gpu
 from pyserini_tasb.models.pretrained import first_token_reads_all
 from pyserini_tasb.models.tokenizers import (
     batches_by_length,
@@ -72,6 +73,7 @@ class CrossEncoderScorer:
         else:
             model = load_sequence_classifier(folder, kind, allow_bin=allow_bin)
         self._model = model.to(self._device)
+        prepare_for_gpu(model.transformer, kind)
         self._tokenizer: Any = load_tokenizer(folder)
         require_vocabulary(self._tokenizer, model.transformer, str(folder))
         if isinstance(model, BertCat) or self._joins_without_separator(model):
@@ -118,15 +120,16 @@ class CrossEncoderScorer:
         token_ids, segment_ids = tokens["input_ids"], tokens["token_type_ids"]
         scores = np.empty(len(token_ids), dtype=np.float32)
         budget = TOKENS_PER_BATCH[torch.device(self._device).type]
+        inputs = device_of_inputs(self._model.transformer, self._device)
         # A causal classifier finds the last token by what its configuration calls padding.
         configured = getattr(self._model.transformer.config, "pad_token_id", None)
         pad_id = int((self._tokenizer.pad_token_id or 0) if configured is None else configured)
         with torch.inference_mode():
             for batch in batches_by_length([len(ids) for ids in token_ids], budget):
-                ids, mask = padded([token_ids[position] for position in batch], pad_id, self._device)
+                ids, mask = padded([token_ids[position] for position in batch], pad_id, inputs)
                 segments = None
                 if self._segments:
-                    segments, _ = padded([segment_ids[position] for position in batch], 0, self._device)
+                    segments, _ = padded([segment_ids[position] for position in batch], 0, inputs)
                 scores[batch] = self._model(ids, mask, segments).cpu().numpy()
                 progress.update(len(batch))
         return scores
@@ -147,7 +150,9 @@ class ColBertScorer:
 
     def __init__(self, folder: Path, options: ScoringOptions) -> None:
         self.device = options.found_device
-        self.model = load_colbert(folder, compute_type(options.precision or "fp32", self.device)).to(self.device)
+        kind = compute_type(options.precision or "fp32", self.device)
+        self.model = load_colbert(folder, kind).to(self.device)
+        prepare_for_gpu(self.model.transformer, kind)
         self.tokenizer: Any = load_tokenizer(folder)
         require_vocabulary(self.tokenizer, self.model.transformer, str(folder))
         require_cls_token(lambda texts: self.tokenizer(texts)["input_ids"], str(folder))
@@ -197,10 +202,11 @@ class ColBertScorer:
         """Vectors [tokens, dimension] of each text, special tokens included."""
         vectors: list[torch.Tensor] = [torch.empty(0)] * len(token_ids)
         budget = TOKENS_PER_BATCH[torch.device(self.device).type]
+        inputs = device_of_inputs(self.model.transformer, self.device)
         pad_id = int(self.tokenizer.pad_token_id or 0)
         with torch.inference_mode():
             for batch in batches_by_length([len(ids) for ids in token_ids], budget):
-                ids, mask = padded([token_ids[position] for position in batch], pad_id, self.device)
+                ids, mask = padded([token_ids[position] for position in batch], pad_id, inputs)
                 for position, text in zip(batch.tolist(), self.model(ids, mask).float(), strict=True):
                     vectors[position] = text[: len(token_ids[position])]
         return vectors

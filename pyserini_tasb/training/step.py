@@ -217,9 +217,10 @@ class Encoded(Generic[Item]):
 
 # Measured with MiniLM on 2 cores: smaller chunks have less padding, larger ones use the hardware better.
 TOKENS_PER_FORWARD = {"cpu": 2_048, "cuda": 32_768}
-PACKED_TOKENS_PER_FORWARD = 16_384
+PACKED_TOKENS_PER_FORWARD = {"cpu": 16_384, "cuda": 32_768}
 
 
 def usual_tokens_per_forward(student: Student[Any]) -> int:
     """The size of chunks, where the configuration gives none."""
-    return PACKED_TOKENS_PER_FORWARD if student.packed else TOKENS_PER_FORWARD[torch.device(student.device).type]
+    tokens = PACKED_TOKENS_PER_FORWARD if student.packed else TOKENS_PER_FORWARD
+    return tokens[torch.device(student.device).type]

@@ -14,7 +14,9 @@ from pyserini_tasb.models.bert_cat import BertCat, load_bert_cat, new_bert_cat
 from pyserini_tasb.models.bert_dot import BertDot, load_bert_dot
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, require_bi_encoder
 from pyserini_tasb.models.colbert import ColBert, load_colbert, max_sim_of_pairs, new_colbert
-from pyserini_tasb.models.on_cpu import packs_texts, prepare_for_cpu
+from pyserini_tasb.models.on_cpu import prepare_for_cpu
+from pyserini_tasb.models.on_gpu import device_of_inputs, prepare_for_gpu
+from pyserini_tasb.models.packing import packs_texts
 from pyserini_tasb.models.tokenizers import load_tokenizer, padded, require_cls_token, require_vocabulary
 from pyserini_tasb.training.losses import InBatchScores
 
@@ -92,6 +94,11 @@ class Student(ABC, Generic[Item]):
         return packs_texts(self.model.transformer)
 
     @property
+    def reads_on(self) -> str:
+        """The device to put its token ids and masks on."""
+        return device_of_inputs(self.model.transformer, self.device)
+
+    @property
     def pad_id(self) -> int:
         """The token that fills up rectangles."""
         return int(self.tokenizer.pad_token_id or 0)
@@ -132,7 +139,7 @@ class DualEncoder(Student[list[int]]):
 
     def outputs(self, items: Sequence[Sequence[int]]) -> torch.Tensor:
         """Vectors [texts, dimension]."""
-        ids, mask = padded(items, self.pad_id, self.device)
+        ids, mask = padded(items, self.pad_id, self.reads_on)
         vectors: torch.Tensor = self.model(ids, mask)
         return vectors
 
@@ -196,10 +203,11 @@ class CrossEncoder(PairStudent):
 
     def outputs(self, items: Sequence[Pair]) -> torch.Tensor:
         """Scores [pairs]."""
-        ids, mask = padded([query + passage[1:] for query, passage in items], self.pad_id, self.device)
+        ids, mask = padded([query + passage[1:] for query, passage in items], self.pad_id, self.reads_on)
         kinds = None
         if self.segments:
-            kinds, _ = padded([[0] * len(query) + [1] * (len(passage) - 1) for query, passage in items], 0, self.device)
+            segments = [[0] * len(query) + [1] * (len(passage) - 1) for query, passage in items]
+            kinds, _ = padded(segments, 0, self.reads_on)
         scores: torch.Tensor = self.model(ids, mask, kinds)
         return scores
 
@@ -222,9 +230,10 @@ class LateInteraction(PairStudent):
     def outputs(self, items: Sequence[Pair]) -> torch.Tensor:
         """Scores [pairs]."""
         masked = [self.model.with_masks(query, self.mask_id) for query, _ in items]
-        queries = padded(masked, self.pad_id, self.device)
-        passages = padded([passage for _, passage in items], self.pad_id, self.device)
-        return max_sim_of_pairs(self.model(*queries), queries[1], self.model(*passages), passages[1])
+        queries = padded(masked, self.pad_id, self.reads_on)
+        passages = padded([passage for _, passage in items], self.pad_id, self.reads_on)
+        masks = queries[1].to(self.device), passages[1].to(self.device)
+        return max_sim_of_pairs(self.model(*queries), masks[0], self.model(*passages), masks[1])
 
 
 def load_student(config: StudentConfig, *, device: str, precision: str) -> DualEncoder:
@@ -337,7 +346,9 @@ def _prepare(
     if torch.device(device).type == "cpu":
         prepare_for_cpu(model.transformer)
     model.to(device).train()
-    return compute_type("fp32" if precision == "fp32" else "bf16", device)
+    compute = compute_type("fp32" if precision == "fp32" else "bf16", device)
+    prepare_for_gpu(model.transformer, compute, trained=True)
+    return compute
 
 
 # In the names of the modules that hold a transformer's attention, in every BERT-like model of Hugging Face.

@@ -9,8 +9,10 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.models.bert_dot import BertDot
+from pyserini_tasb.models.on_gpu import pack_texts
 from pyserini_tasb.models.queues import OneByOne, TorchQueue, in_turn, queue_of, vectors_by_length
 from pyserini_tasb.models.tokenizers import joined, padded_arrays
+from tests.models.packed_attention import each_by_itself
 
 pytestmark = pytest.mark.bare
 
@@ -30,24 +32,28 @@ class Model:
 
     Args:
         ahead: whether it has a queue; on a CPU, `TorchModel` has none.
+        packs: whether its texts are packed.
     """
 
     dimension, tokens_per_batch = 16, 20
 
-    def __init__(self, *, ahead=True):
+    def __init__(self, *, ahead=True, packs=False):
         torch.manual_seed(0)
         config = DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
         self.module = BertDot(DistilBertModel(config)).eval().to(DEVICE)
+        if packs:
+            pack_texts(self.module.transformer, each_by_itself)
         if ahead:
-            self.queue = lambda pad_id: TorchQueue(self.module, DEVICE, pad_id)
+            self.queue = lambda pad_id: TorchQueue(self.module, DEVICE, pad_id, packs=packs)
 
     def vectors(self, ids, mask):
         with torch.inference_mode():
             return self.module(torch.from_numpy(ids).to(DEVICE), torch.from_numpy(mask).to(DEVICE)).cpu().numpy()
 
 
-def test_a_queue_gives_the_bytes_of_one_batch_after_the_other(texts):
-    model = Model()
+@pytest.mark.parametrize("packs", [False, True])
+def test_a_queue_gives_the_bytes_of_one_batch_after_the_other(packs, texts):
+    model = Model(packs=packs)
     queue = queue_of(model, PAD)
     assert isinstance(queue, TorchQueue)
     one_by_one = vectors_by_length(model, texts, pad_id=PAD, dimension=16)

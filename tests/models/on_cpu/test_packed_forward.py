@@ -14,7 +14,8 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 from pyserini_tasb.models import on_cpu
 from pyserini_tasb.models.bert_cat import BertCat
 from pyserini_tasb.models.bert_dot import BertDot
-from pyserini_tasb.models.on_cpu import Packing, prepare_for_cpu
+from pyserini_tasb.models.on_cpu import CpuPacking, prepare_for_cpu
+from pyserini_tasb.models.packing import packs_texts
 from pyserini_tasb.models.tokenizers import batches_by_length
 
 pytestmark = pytest.mark.bare
@@ -61,7 +62,7 @@ def require_same_gradients(expected, found):
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_vectors_and_gradients_are_the_same(model, config, pooling, texts):
     padding, packing = (BertDot(transformer, pooling) for transformer in transformers(model, config))
-    assert on_cpu.packs_texts(packing.transformer)
+    assert packs_texts(packing.transformer)
     direction, vectors = torch.randn(len(LENGTHS), 8), []
     for bert_dot in (padding, packing):
         vectors.append(bert_dot(*texts))
@@ -113,13 +114,13 @@ def test_padding_costs_nothing(model, config, texts):
 def test_other_models_are_left_alone(texts):
     ids, mask = texts
     padding, packing = transformers(MPNetModel, MPNET)
-    assert not on_cpu.packs_texts(packing)
+    assert not packs_texts(packing)
     expected, found = (each(input_ids=ids, attention_mask=mask).last_hidden_state for each in (padding, packing))
     torch.testing.assert_close(found[mask.bool()], expected[mask.bool()])
 
 
 def test_what_is_taken_apart_comes_together():
-    packing = Packing(LENGTHS, list(batches_by_length(LENGTHS, 64)), columns=31)
+    packing = CpuPacking(LENGTHS, list(batches_by_length(LENGTHS, 64)), columns=31)
     assert packing.rows == 128  # for 116 tokens
     values = torch.randn(1, 2, 128, 3, requires_grad=True)
     rectangles = packing.apart(values)
