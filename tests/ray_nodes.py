@@ -54,12 +54,13 @@ class RayNodes:
         """The processes of actors on any node that are in this method, such as `EncodingActor.encode`."""
         import psutil
 
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
+        found = {}
+        for process in psutil.process_iter(["cmdline", "ppid"]):
             line = " ".join(process.info["cmdline"] or [])
             if line.startswith(f"ray::{method}") and self._is_ours(process):
-                found.append(process.pid)
-        return found
+                found[process.pid] = process.info["ppid"]
+        # What an actor starts has the actor's command line for a moment.
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def shut_down(self) -> None:
         """End it."""
