@@ -69,6 +69,7 @@ COLUMNS = {
     "warm-up s": ".1f",
     "seconds": ".1f",
 }
+KIND = "colbert-of-a-folder"  # of the teacher in the batch
 PAPER_BATCH = 32
 PAPER_STEPS = 500_000
 SMALL_GPU = 11 * 2**30  # bytes of the GPU that the paper trained on
@@ -80,7 +81,6 @@ COMPARED_STEPS, COMPARED_BATCH, COMPARED_TOKENS = 4, 8, 64
 KILLED_STEPS, CHECKPOINT_EVERY, SECONDS_TO_BEGIN = 16, 4, 60
 
 
-@TEACHERS.register("colbert-of-a-folder")
 def colbert_of_a_folder(request: TeacherRequest) -> ColBertTeacher:
     """ColBERT as `teacher.in_batch`, without the encoder card, which needs pydantic."""
     precision = "fp32" if request.student.compute is torch.float32 else "bf16"
@@ -90,6 +90,7 @@ def colbert_of_a_folder(request: TeacherRequest) -> ColBertTeacher:
 
 def main() -> int:
     """Measure, write after each row."""
+    TEACHERS.add(KIND, colbert_of_a_folder)
     quick = {"batches": [4], "steps": 3, "texts": 200, "size": "tiny"}
     parser = Options(__file__, __doc__, quick=quick)
     add_model_options(parser)
@@ -151,7 +152,7 @@ def made(model: Path, folder: Path, texts: list[str], asked: list[str]) -> dict[
         "data__pairs": str(folder / "pairs"),
         "data__clusters": str(folder / "clusters.tsv"),
         "teacher__in_batch": str(colbert),
-        "teacher__kind": "colbert-of-a-folder",
+        "teacher__kind": KIND,
         # Random weights have margins of any size. These are of the size of the published BERT_CAT's.
         "teacher__rescale": {"deviation": BERT_CAT_MARGINS.deviation, "mean": None},
         "output": str(folder / "run"),
