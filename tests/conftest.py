@@ -55,7 +55,7 @@ def own_recipes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_modules(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a test imports from its own folder is forgotten after it: another test's module may have the same name."""
+    """Forget what a test has imported from its own folder: another test's module may have the same name."""
     folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     before = set(sys.modules)
     yield

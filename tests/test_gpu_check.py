@@ -276,7 +276,7 @@ def test_operations_are_those_that_torch_counts(gpu_module):
 
 
 def test_layers_are_compiled_once_for_any_number_of_tokens(gpu_module):
-    """Whether it pays is for a GPU to say: here nothing is compiled, only traced."""
+    """Layers are only traced here, not compiled: a GPU has to tell whether it pays."""
     from torch._dynamo.testing import CompileCounter
     from transformers import DistilBertConfig, DistilBertModel
 

@@ -93,7 +93,7 @@ def test_attention_of_packed_texts_has_the_same_bits_each_time():
 
 
 def test_dropout_of_packed_texts():
-    """Of values that are 1, attention is 1; with dropout, on the average."""
+    """Attention to values that are all 1 is 1; with dropout, it is 1 on average."""
     texts = Texts(np.full(8, 200), torch.device(DEVICE))
     query, key = (drawn(1_600, 4, 32, seed=seed).to(DEVICE, torch.bfloat16) for seed in (0, 1))
     torch.manual_seed(0)

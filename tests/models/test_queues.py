@@ -28,7 +28,7 @@ def texts():
 
 
 class Model:
-    """What `TorchModel` is to a queue.
+    """A model with the part of `TorchModel` that a queue needs.
 
     Args:
         ahead: whether it has a queue; on a CPU, `TorchModel` has none.

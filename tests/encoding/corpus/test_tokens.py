@@ -32,7 +32,7 @@ CORPUS = TINY / "corpus.jsonl"
 
 
 def tokenised(path, tokenisers, unit_size, ask, early=()):
-    """What `ask` gets of the units of a corpus."""
+    """The results of `ask`, which is given the tokenised units of a corpus."""
     corpus = Corpus((str(path),))
     tokenizer = PrefixedTokenizer(Tokenizer.from_file(str(TINY_MODEL / "tokenizer.json")), prefix="")
     plan = plan_corpus(corpus, unit_size, "tiny")
