@@ -180,7 +180,7 @@ def test_what_a_command_leaves_behind_ends_after_it(run, tmp_path):
         print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True).pid)
     """
     assert run(program) == 0
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 60
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "log").read_text()), 0)
 

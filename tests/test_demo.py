@@ -88,7 +88,7 @@ def test_a_second_run_runs_nothing_and_prints_the_same_results(first_run, folder
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     start = time.monotonic()
     again = tasb_process("demo", "--output", folder)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert again.stderr.count("done before") == len(demo.STEPS)
     assert again.stdout.partition("BM25 with Anserini's")[2] == first_run.stdout.partition("BM25 with Anserini's")[2]
     assert written == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

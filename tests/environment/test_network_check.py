@@ -47,14 +47,14 @@ def test_any_answer_counts(server: str):
 def test_a_silent_server_does_not_hold_us(silent: str):
     start = time.monotonic()
     assert not checks.answers(silent, patience=0.3)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
 
 
 def test_a_slow_resolver_does_not_hold_us(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(2) or [])
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(5) or [])
     start = time.monotonic()
     assert not checks.answers("http://hub.test", patience=0.2)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 4
 
 
 def test_nobody_there():

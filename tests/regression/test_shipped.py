@@ -186,7 +186,7 @@ def test_the_disk_has_room_for_archives_and_what_is_in_them(name):
 def test_every_one_can_be_planned_offline(regress, tmp_path):
     start = time.monotonic()
     done = regress("--all", "--dry-run")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert done.status == 0
     for name in NAMES:
         assert f"\n{name}: " in f"\n{done.stdout}"

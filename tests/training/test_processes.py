@@ -24,6 +24,7 @@ from pyserini_tasb.artifacts import locked_folder
 from pyserini_tasb.errors import FailedError, Interruption, TasbError
 from pyserini_tasb.training import distributed
 from pyserini_tasb.training.distributed import Processes
+from tests.clock import time_passes_in_sleep
 from tests.command_line import TASB, torchrun_words
 from tests.processes import marked, run_module
 
@@ -313,14 +314,17 @@ def test_gpus_get_a_group_of_their_own(monkeypatch):
 
 
 def test_processes_that_never_come(monkeypatch):
-    monkeypatch.setattr(distributed, "SECONDS_TO_COME", 0.2)
     store = dist.HashStore()
     store.set("answer of 3", "another-call name")  # of a process that torchrun has ended since
-    with ThreadPoolExecutor() as pool:
-        found = pool.submit(distributed._answering, store, 2)
-        with pytest.raises(TasbError, match="none of the ranks 1, 3"):
-            distributed._called_together(store, 4)
-        assert "only silence" in str(found.exception())
+
+    def process_2_answers():
+        store.set("answer of 2", f"{store.get('call').decode()} its-name")
+
+    time_passes_in_sleep(monkeypatch, distributed, process_2_answers)
+    with pytest.raises(TasbError, match="none of the ranks 1, 3"):
+        distributed._called_together(store, 4)
+    with pytest.raises(TasbError, match="only silence, for 1,200 seconds"):
+        distributed._answering(store, 2)
 
 
 def test_processes_that_are_started_again_meet_only_each_other():

@@ -56,7 +56,7 @@ def assert_same(some, others):
     assert [as_plain(batch) for batch in some] == [as_plain(batch) for batch in others]
 
 
-def no_workers_left(seconds=5):
+def no_workers_left(seconds=60):
     end = time.monotonic() + seconds
     while multiprocessing.active_children() and time.monotonic() < end:
         time.sleep(0.05)

@@ -36,7 +36,7 @@ def is_running(pid: int) -> bool:
     return state != "Z"  # dead, but nobody has asked for its exit status
 
 
-def wait_until_gone(pids, seconds=10):
+def wait_until_gone(pids, seconds=60):
     end = time.monotonic() + seconds
     while any(map(is_running, pids)) and time.monotonic() < end:
         time.sleep(0.05)
@@ -70,7 +70,7 @@ def test_a_killed_worker(store, ahead):
     start, steps = time.monotonic(), []
     with pytest.raises(TasbError, match=f"process {victim.pid}.* ended with signal SIGKILL") as caught:
         steps.extend(batch.step for batch in batches)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     # What was finished is still given out, in order; worker 1 composes the odd ones.
     assert len(steps) >= 2
     assert len(steps) % 2 == 0
