@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+from collections import deque
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_tasb.artifacts import read_sidecar, write_whole
 from pyserini_tasb.bars import hidden
+from pyserini_tasb.environment.processor import cores, threads
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.arrays import Spans
+from pyserini_tasb.formats.collections import Corpus
 from pyserini_tasb.formats.text_store import FAULTS_SHOWN, RepeatedIdsError
+from pyserini_tasb.workers import Child, stop_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pyserini_tasb.formats.collections import Corpus, Mark
+    from pyserini_tasb.formats.collections import Mark
 
 
 AT_ONCE = 4096
@@ -31,7 +38,7 @@ VERSION = 1
 
 
 def plan_corpus(corpus: Corpus, unit_size: int, source: str) -> CorpusPlan:
-    """Read all of a corpus once.
+    """Read all of a corpus once, a large one by several processes.
 
     Args:
         corpus: what to read.
@@ -41,32 +48,142 @@ def plan_corpus(corpus: Corpus, unit_size: int, source: str) -> CorpusPlan:
     Raises:
         TasbError: faulty lines, docids that are there twice, or no passage at all.
     """
+    state = corpus.state()  # before it is read: what changes meanwhile is noticed the next time
+    units = _read_by_processes(corpus, unit_size, _readers(state)) or list(_read_in_turn(corpus, unit_size))
+    if not units:
+        raise TasbError(where=source, expected="a corpus", found="no passages in it", do="check how it was written")
+    plan = CorpusPlan(
+        state,
+        unit_size,
+        records=sum(len(unit.hashes) for unit in units),
+        marks=[unit.mark for unit in units],
+        digests=[unit.digest for unit in units],
+        empty=sum(unit.empty for unit in units),
+        empty_examples=[corpus.place(mark) for unit in units for mark in unit.empty_examples][:EXAMPLES],
+    )
+    repeated = RepeatedDocids()
+    while units:
+        repeated.add_hashes(units.pop().hashes)
+    repeated.require_none(corpus, source)
+    return plan
+
+
+@dataclass(frozen=True)
+class _UnitRead:
+    """The things that a unit is read for.
+
+    Args:
+        mark: where it begins.
+        digest: a digest of its docids and texts.
+        hashes: [passages], of the docids.
+        empty: passages without text.
+        empty_examples: the marks of the first of them.
+    """
+
+    mark: Mark
+    digest: str
+    hashes: NDArray[np.uint64]
+    empty: int
+    empty_examples: list[Mark]
+
+
+def _read_in_turn(corpus: Corpus, unit_size: int) -> Iterator[_UnitRead]:
+    with _bar() as bar:
+        passages = corpus.marked()
+        while unit := _read_unit(passages, unit_size):
+            bar.update(len(unit.hashes))
+            yield unit
+
+
+def _read_unit(passages: Iterator[tuple[Mark, str, str]], unit_size: int) -> _UnitRead | None:
+    """The next unit; None at the end of the corpus."""
+    marks: list[Mark] = []
+    digest, hashes, without_text, rows = UnitDigest(), [], [], 0
+    while batch := list(islice(passages, min(AT_ONCE, unit_size - rows))):
+        marks.append(batch[0][0])
+        digest.add((docid, text) for _, docid, text in batch)
+        hashes.append(_hashes([docid for _, docid, _ in batch]))
+        without_text += [mark for mark, _, text in batch if not text]
+        rows += len(batch)
+    if not rows:
+        return None
+    return _UnitRead(marks[0], digest.hexdigest(), np.concatenate(hashes), len(without_text), without_text[:EXAMPLES])
+
+
+# Below, starting processes takes longer than reading.
+BYTES_FOR_PROCESSES = 200_000_000
+MOST_PROCESSES = 16  # the disk is as fast then
+UNITS_AT_ONCE = 4
+SECONDS_TO_STOP = 0.5  # they only read, so nothing is lost if one is killed
+
+
+def _readers(state: list[list[str | int]]) -> int:
+    """The processes to read a corpus with."""
+    size = sum(number for _, number, *_ in state if isinstance(number, int))
+    if size < BYTES_FOR_PROCESSES:
+        return 1
+    # torchrun sets OMP_NUM_THREADS to 1. The other ranks wait until the first has read the corpus.
+    return min(MOST_PROCESSES, cores() if "TORCHELASTIC_RUN_ID" in os.environ else threads())
+
+
+def _read_by_processes(corpus: Corpus, unit_size: int, processes: int) -> list[_UnitRead]:
+    """All units; none if only reading one passage after the other tells where units begin, or what is wrong."""
+    if processes < 2:
+        return []
+    readers: deque[Child] = deque()
+    units: list[_UnitRead] = []
+    with contextlib.suppress(TasbError), _bar() as bar:
+        orders = _orders(corpus.unit_starts(unit_size))
+        try:
+            for order in islice(orders, processes):
+                readers.append(Child(_read_units, "a process that reads the corpus"))
+                readers[-1].send((corpus.paths, corpus.fields, unit_size))
+                readers[-1].send(order)
+            while readers:
+                found: list[_UnitRead] = readers[0].receive()
+                if not found:
+                    return []
+                units += found
+                bar.update(sum(len(unit.hashes) for unit in found))
+                if order := next(orders, []):
+                    readers[0].send(order)
+                    readers.rotate(-1)
+                else:
+                    readers.popleft().stop(SECONDS_TO_STOP)
+            return units
+        finally:
+            stop_all(readers, SECONDS_TO_STOP)
+    return []
+
+
+def _orders(starts: Iterator[Mark]) -> Iterator[list[Mark | None]]:
+    """Where some units begin, and where the one after them does; None for the end of the corpus."""
+    first = next(starts, None)
+    while first:
+        following = list(islice(starts, UNITS_AT_ONCE))
+        at_end = len(following) < UNITS_AT_ONCE
+        yield [first, *following, *([None] if at_end else [])]
+        first = None if at_end else following[-1]
+
+
+def _read_units(connection: Connection) -> None:
+    """The process: reads the units between the marks that it gets; answers none if the corpus is not as they say."""
+    paths, fields, unit_size = connection.recv()
+    corpus = Corpus(paths, fields)
+    while True:
+        starts: list[Mark | None] = connection.recv()
+        passages = corpus.marked(starts[0])
+        units = [_read_unit(passages, unit_size) for _ in starts[1:]]
+        # A faulty line is passed over, so that what follows begins later than lines alone say.
+        after = next((mark for mark, _, _ in passages), None)
+        found = [*(unit.mark if unit else None for unit in units), after]
+        connection.send(units if found == starts else [])
+
+
+def _bar() -> Any:
     from tqdm.auto import tqdm
 
-    state = corpus.state()  # before it is read: what changes meanwhile is noticed the next time
-    passages = iter(tqdm(corpus.marked(), desc="reading the corpus", unit=" passages", disable=hidden(None)))
-    repeated = RepeatedDocids()
-    marks: list[Mark] = []
-    digests: list[str] = []
-    examples: list[str] = []
-    records = empty = 0
-    while batch := list(islice(passages, min(AT_ONCE, unit_size))):
-        marks.append(batch[0][0])
-        digest, rows = UnitDigest(), 0
-        while batch:
-            digest.add((docid, text) for _, docid, text in batch)
-            repeated.add([docid for _, docid, _ in batch])
-            without_text = [mark for mark, _, text in batch if not text]
-            examples += [corpus.place(mark) for mark in without_text[: EXAMPLES - len(examples)]]
-            empty += len(without_text)
-            rows += len(batch)
-            batch = list(islice(passages, min(AT_ONCE, unit_size - rows)))
-        digests.append(digest.hexdigest())
-        records += rows
-    if not records:
-        raise TasbError(where=source, expected="a corpus", found="no passages in it", do="check how it was written")
-    repeated.require_none(corpus, source)
-    return CorpusPlan(state, unit_size, records, marks, digests, empty, examples)
+    return tqdm(desc="reading the corpus", unit=" passages", disable=hidden(None))
 
 
 @dataclass(frozen=True)
@@ -139,7 +256,11 @@ class RepeatedDocids:
 
     def add(self, docids: Sequence[str]) -> None:
         """Note docids."""
-        self._chunks.append(_hashes(docids))
+        self.add_hashes(_hashes(docids))
+
+    def add_hashes(self, hashes: NDArray[np.uint64]) -> None:
+        """Note docids by their hashes."""
+        self._chunks.append(hashes)
 
     def require_none(self, corpus: Corpus, source: str) -> None:
         """Once all are noted: refuse docids that are there twice. The corpus is read again only if some seem to be.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 
 import numpy as np
 import pytest
 
-from pyserini_tasb.encoding import plan as repeated_docids
+from pyserini_tasb.encoding import plan as module
 from pyserini_tasb.encoding.plan import kept_plan, plan_corpus
 from pyserini_tasb.errors import TasbError
 from pyserini_tasb.formats.collections import Corpus
 from tests.encoding.corpus.conftest import encode
+from tests.processes import end_at_once
 
 
 def plan(*paths, unit_size=4):
@@ -32,6 +34,70 @@ def test_units_go_across_files_and_each_can_be_read_alone(two_files):
     firsts = [next(iter(corpus.marked(mark)))[1] for mark in found.marks]
     assert firsts == ["a0", "a4", "b2"]
     assert found.empty_examples == [f"{two_files[1]}:{line}" for line in range(1, 6)]
+
+
+@pytest.fixture
+def by_processes(monkeypatch):
+    """Whether the corpora that are planned were read by processes."""
+    monkeypatch.setattr(module, "_readers", lambda _: 3)
+    read, found = module._read_by_processes, []
+    monkeypatch.setattr(module, "_read_by_processes", lambda *given: found.append(bool(each := read(*given))) or each)
+    return found
+
+
+def three_files(folder):
+    """Blank lines, a byte order mark, a header, line ends of Windows, texts of two bytes a letter, empty ones."""
+    lines = (b'{"id": "a%d", "contents": "\xc3\xa4 %d"}\n\n' % (number, number) for number in range(30))
+    (folder / "1.jsonl").write_bytes(b"".join(lines))
+    rows = b"".join(b"b%d\t%s\r\n" % (number, b"text" * (number % 3)) for number in range(41))
+    (folder / "2.tsv").write_bytes(b"\xef\xbb\xbf\n \t \nid\ttext\n" + rows)
+    (folder / "3.tsv").write_bytes(b"c\tthe last line has no end")
+    return sorted(folder.glob("[123].*"))
+
+
+@pytest.mark.parametrize("unit_size", [1, 4, 30, 71, 100])
+def test_processes_read_the_same(tmp_path, monkeypatch, by_processes, unit_size):
+    files = three_files(tmp_path)
+    found = plan(*files, unit_size=unit_size)
+    assert by_processes == [True]
+    monkeypatch.setattr(module, "_readers", lambda _: 1)
+    assert found == plan(*files, unit_size=unit_size)
+    assert by_processes == [True, False]
+    assert (found.records, found.empty) == (72, 14)
+    assert found.empty_examples == [f"{files[1]}:{line}" for line in range(4, 4 + 15, 3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("b7 no tab", r"2.tsv:51: 1 column "),
+        ("b3\ttext", r"'b3': \S+2.tsv:7 and \S+2.tsv:51"),
+        ("\u00a0\n\u3000", ""),  # blank, which only decoding tells
+    ],
+)
+def test_what_lines_alone_do_not_tell(tmp_path, by_processes, line, told):
+    files = three_files(tmp_path)
+    text = files[1].read_bytes()
+    files[1].write_bytes(text + b"\n" * 6 + f"{line}\r\n".encode())
+    with pytest.raises(TasbError, match=told) if told else contextlib.nullcontext():
+        assert plan(*files).records == 72
+    assert by_processes == [line.startswith("b3")]  # that line is a record as good as any
+
+
+def test_only_large_corpora_are_read_by_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    state = Corpus([str(path) for path in three_files(tmp_path)]).state()
+    assert module._readers(state) == 1
+    monkeypatch.setattr(module, "BYTES_FOR_PROCESSES", sum(size for _, size, _ in state))
+    assert module._readers([*state, ["fields", "title", "docid", ""]]) == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "500")
+    assert module._readers(state) == module.MOST_PROCESSES
+
+
+def test_a_process_that_dies_costs_time_only(tmp_path, monkeypatch, by_processes):
+    monkeypatch.setattr(module, "_read_units", end_at_once)
+    assert plan(*three_files(tmp_path)).records == 72
+    assert by_processes == [False]
 
 
 @pytest.mark.parametrize("size", [1, 11, 4096, 10_000])
@@ -76,7 +142,7 @@ def test_repeated_docids_are_told_with_both_places(two_files, tmp_path):
 
 
 def test_equal_hashes_are_no_repeated_docids(two_files, monkeypatch):
-    monkeypatch.setattr(repeated_docids, "_hashes", lambda docids: np.zeros(len(docids), np.uint64))
+    monkeypatch.setattr(module, "_hashes", lambda docids: np.zeros(len(docids), np.uint64))
     assert plan(*two_files).records == 11
 
 
