@@ -150,7 +150,7 @@ class Measured:
     def reading(self) -> Constant:
         """Passages a second of the pre-pass."""
         value = self.scale["rows"]["reading a corpus"]["passages/s"]
-        return Constant(value, "passages a second that one process reads before the work", source(self.scale))
+        return Constant(value, "passages a second that one process reads before the work; up to 16 read plain files", source(self.scale))
 
     @cached_property
     def text(self) -> Constant:
@@ -415,7 +415,7 @@ def limits(wishes: argparse.Namespace, measured: Measured) -> list[list[str]]:
         (memory / small, f"Not even `{smallest}` fits into one machine", "shards on several machines"),
         (
             measured.reading.value * 3_600 * wishes.hours,
-            f"The process that hands out units first reads for {wishes.hours:g} hours",
+            f"To read the corpus first takes one process {wishes.hours:g} hours; up to 16 read plain files",
             parts,
         ),
         (memory / (2 * HASH_BYTES), "The process that hands out units has no memory to compare all docids", parts),
