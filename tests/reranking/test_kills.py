@@ -69,7 +69,6 @@ EVERY_MOMENT = """
         child = os.fork()
         if not child:
             left = kill_at
-            pair_scorer.load_scorer = lambda *_, **__: Scorer()
             partial_run.PartialRun.append = append_in_halves
             for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink"), (Path, "mkdir")):
                 before_and_after(owner, name)
@@ -83,6 +82,10 @@ EVERY_MOMENT = """
         lines = part.read_text().split("\\n")[:-1] if part.exists() else []
         return sum(all(f"{qid} Q0 {docid} " in "".join(lines) for docid in "ab") for qid in ("q1", "q2", "q3"))
 
+    pair_scorer.load_scorer = lambda *_, **__: Scorer()
+    left = 0
+    tasb(*arguments)  # what it imports, each fork has
+    output.unlink()
     found = {"whole": [*rerank(0), output.read_text()], "killed": []}
     output.unlink()
     for kill_at in range(1, 1000):
