@@ -302,6 +302,40 @@ def test_onnx_runtime_is_measured_with_random_weights(gpu_module, monkeypatch, t
     assert forced == [not judged]
 
 
+@pytest.mark.parametrize(("there", "paper"), [((8_841_823, 768), True), ((8_000_000, 768), False)])
+def test_the_papers_times_stand_beside_as_many_vectors(gpu_module, monkeypatch, there, paper):
+    module, results, told = gpu_module("table_1"), Notes(), []
+    vectors = type("Vectors", (), {"shape": there, "nbytes": 0, "__len__": lambda _: there[0]})()
+    encoder = SimpleNamespace(dimension=768, computes=lambda: "torch fp32")
+    monkeypatch.setattr(module, "random_vectors", lambda *_: vectors)
+    monkeypatch.setattr(module, "TextEncoder", lambda *_, **__: encoder)
+    monkeypatch.setattr(module, "TorchFlat", lambda *_, **__: SimpleNamespace(search=None))
+    monkeypatch.setattr(module, "add_recall", lambda *_: None)
+    for name in ("add_row", "add_faiss"):
+        monkeypatch.setattr(module, name, lambda *_, as_in_paper: told.append(as_in_paper))
+    arguments = SimpleNamespace(vectors=8_841_823, batches=[1, 10], depth=1_000)
+    module.measure(arguments, "cpu", TINY_MODEL, [], results)
+    assert told == [paper] * 3
+    assert ("no more vectors fit" in " ".join(results.notes)) is not paper
+
+
+def test_half_precision_is_compared_with_vectors_in_fp32(gpu_module, monkeypatch):
+    module, given = gpu_module("table_1"), []
+
+    class Recorded(module.TorchFlat):
+        def __init__(self, blocks, **options):
+            given.append((blocks[0].dtype, options.get("precision", "fp32")))
+            super().__init__(blocks, **options)
+
+    monkeypatch.setattr(module, "TorchFlat", Recorded)
+    results, floors = Notes(), {}
+    results.floor = lambda what, found, least: floors.update({what: (found, least)})
+    module.add_recall(32, "cpu", SimpleNamespace(recall_vectors=500, depth=20), results)
+    half = [(torch.float32, "bf16"), (torch.float32, "fp16"), (torch.float16, "fp16")]
+    assert given == [(torch.float32, "fp32"), *half]
+    assert [least for _, least in floors.values()] == [0.999] * 3
+
+
 @pytest.mark.parametrize(
     ("shares", "said"),
     [((95, 1, 0), "the kernels"), ((40, 50, 0), "the copies"), ((50, 1, 40), "the tokens"), ((50, 1, 5), "Python")],
