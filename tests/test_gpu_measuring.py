@@ -336,6 +336,66 @@ def test_half_precision_is_compared_with_vectors_in_fp32(gpu_module, monkeypatch
     assert [least for _, least in floors.values()] == [0.999] * 3
 
 
+def test_cudas_own_memory_is_part_of_11_gib(gpu_module, monkeypatch):
+    module, results = gpu_module("training_speed"), Notes()
+    shares = []
+    total = 100 * 2**30
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 2 * 2**30)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, _: shares.append(100 * share))
+    monkeypatch.setattr(module, "add_speed", lambda *_, **__: None)
+    for of_others in (0, 50):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, used=of_others: ((97.25 - used) * 2**30, total))
+        module.add_small_gpu({}, 1, "cuda:0", results)
+    assert shares == pytest.approx([10.25, 100, 10.5, 100])
+    assert results.notes[0] == "at most 11 GiB: 10.25 for torch, 0.75 for CUDA itself"
+
+
+def test_the_teacher_is_on_the_students_gpu(gpu_module, monkeypatch):
+    module = gpu_module("training_speed")
+    monkeypatch.setattr(module, "ColBertTeacher", lambda scorer, _: scorer)
+    monkeypatch.setattr(module, "ColBertScorer", lambda _, options: SimpleNamespace(device=options.device, tokenizer=0))
+    student = SimpleNamespace(device="cuda:0", compute=torch.float32)
+    request = SimpleNamespace(student=student, device="cuda:1", model="m", tokens=lambda _: None)
+    assert module.colbert_of_a_folder(request).device == "cuda:0"
+
+
+def test_rows_of_training_are_expected_to_take_as_long_as_others(gpu_module, monkeypatch):
+    module, results = gpu_module("training_speed"), Notes()
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def add_speed(_, size, *__):
+        now[0] += 9 + 2 * size / 32  # 25 steps in 2 s
+        results.rows[f"batches of {size}"] = {"ms a step": 2_000 * size / 32 / 25}
+
+    monkeypatch.setattr(module, "add_speed", add_speed)
+    rows = module.PaperRows({}, 20, "cpu", results)
+    assert rows.seconds(32) == module.FIRST_SECONDS
+    rows.add(32)
+    assert [rows.seconds(size) for size in (32, 96, 256)] == pytest.approx([11, 15, 25])
+
+
+def test_training_measures_first_what_matters_most(gpu_module, monkeypatch):
+    module, results, order = gpu_module("training_speed"), Notes(), []
+    monkeypatch.setattr(module, "add_speed", lambda _, size, *__, name="", **___: order.append(f"{size}{name}"))
+    for name in ("add_small_gpu", "add_killed_run", "add_losses", "add_peer", "add_compiled"):
+        monkeypatch.setattr(module, name, lambda *_, name=name: order.append(name))
+    arguments = SimpleNamespace(limit=None, steps=2, batches=[32, 96, 256])
+    module.measure({}, Path(), "cuda:0", arguments, results)
+    first = ["32", "add_small_gpu", "add_killed_run", "96", "256", "add_losses"]
+    assert order == [*first, "32, with padding", "add_peer", "add_compiled"]
+    order.clear()
+    arguments.limit = 1e-9
+    module.measure({}, Path(), "cuda:0", arguments, results)
+    assert not order
+    assert [line.partition(":")[0] for line in results.skipped][:3] == [
+        "batches of 32",
+        "batches of 32, at most 11 GiB",
+        "a run that is killed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("shares", "said"),
     [((95, 1, 0), "the kernels"), ((40, 50, 0), "the copies"), ((50, 1, 40), "the tokens"), ((50, 1, 5), "Python")],
