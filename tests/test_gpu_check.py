@@ -217,7 +217,7 @@ sys.exit(check.main())
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_what_is_stopped_ends_its_part_and_keeps_its_rows(small_parts, tmp_path, number):
     script = tmp_path / "check_small.py"
     script.write_text(CHECK_SMALL.format(gpu=str(GPU), benchmarks=str(GPU.parent), parts=str(tmp_path)))
