@@ -245,6 +245,32 @@ def test_the_profiler_of_torch_counts_microseconds(gpu_module):
     assert 0.1 <= span.end - span.start < 90
 
 
+def test_the_shares_are_of_the_window(gpu_module, monkeypatch):
+    module, now, did = gpu_module("pipeline_clock"), [50.0], []
+    kernel = SimpleNamespace(start=1e6, end=4e6)  # the window is of the last 10 s of what is seen
+    copy_there = SimpleNamespace(start=4e6, end=4.5e6)
+    mark = SimpleNamespace(start=11e6, end=11e6)
+    on_gpu = {"device_type": torch.autograd.DeviceType.CUDA, "is_user_annotation": False}
+    events = [
+        SimpleNamespace(name=name, time_range=times, **on_gpu)
+        for name, times in (("gemm", kernel), ("Memcpy HtoD (Pinned -> Device)", copy_there), ("fill", mark))
+    ]
+    given = {"start": lambda: did.append("start"), "stop": lambda: did.append("stop"), "events": lambda: events}
+    monkeypatch.setattr(torch.profiler, "profile", lambda **_: SimpleNamespace(**given))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: did.append("wait"))
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    profile = module.GpuProfile("cpu")
+    assert (profile.shares(), profile.fault) == ((), "the corpus ended too early")
+    profile = module.GpuProfile("cpu")
+    profile.begin_window()
+    now[0] += 10
+    profile.end(6.0)
+    assert did == ["start", "start", "wait", "wait", "stop"]
+    assert profile.shares() == pytest.approx((0.3, 0.05, 0.6))
+    events.clear()
+    assert (profile.shares(), profile.fault) == ((), "torch.profiler saw nothing")
+
+
 def test_a_profiler_that_fails_costs_only_the_shares(gpu_module, monkeypatch):
     module = gpu_module("pipeline_clock")
 
