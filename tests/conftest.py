@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import os
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -76,6 +77,18 @@ def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleT
     """Imports a script of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     return importlib.import_module
+
+
+@pytest.fixture
+def gpu_module(
+    benchmark_module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], ModuleType]:
+    """Imports a script of benchmarks/gpu by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks" / "gpu"))
+    # What the scripts set, for themselves and for what they start.
+    for variable in ("PYTHONPATH", "HF_HUB_OFFLINE", "TQDM_DISABLE", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(variable, os.environ.get(variable, ""))
+    return benchmark_module
 
 
 def explained_keys(model: type) -> set[str]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
+STARTED = time.monotonic()  # of the script, before torch is imported, which takes seconds
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("torch", "transformers", "numpy", "safetensors")
 FOLDERS = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "gpu")]

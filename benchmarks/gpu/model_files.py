@@ -47,11 +47,14 @@ def synchronize(device: str) -> None:
 @contextlib.contextmanager
 def padding() -> Iterator[None]:
     """Models that are loaded in the block compute padding on GPUs."""
+    before = os.environ.get(PACKING_VARIABLE)
     os.environ[PACKING_VARIABLE] = "0"
     try:
         yield
     finally:
         del os.environ[PACKING_VARIABLE]
+        if before is not None:
+            os.environ[PACKING_VARIABLE] = before
 
 
 @contextlib.contextmanager

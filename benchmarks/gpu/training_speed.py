@@ -5,16 +5,17 @@
 
 The paper's configuration is paper.yaml: 30 and 200 tokens, TAS-Balanced batches, Margin-MSE of both teachers. Pairs and
 their scores are random: how fast a step is does not depend on what it teaches. ColBERT, the teacher in the batch, is
-made of the student's weights.
+made of the student's weights, and computes on the student's GPU: all is of one GPU.
 
-Batches of 32 are also measured with padding (the variable PYSERINI_TASB_PACKING), without the teacher in the batch
-beside sentence-transformers' trainer with its MarginMSELoss, and at the end with torch.compile.
+Batches of 32 are also measured with the memory of the paper's GPU, with padding (the variable PYSERINI_TASB_PACKING),
+without the teacher in the batch beside sentence-transformers' trainer with its MarginMSELoss, and at the end with
+torch.compile. What matters most comes first; with `--limit`, rows that would take longer are skipped.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import functools
 import json
 import os
 import signal
@@ -34,6 +35,7 @@ from model_files import add_model_options, found_device, model_to_measure, paddi
 from peer_training import PEER, PeerRun, peer_is_installed, steps_of_peer
 from real_texts import passages, queries
 from settings import training_configuration
+from time_left import TimeLeft, add_limit_option
 
 from pyserini_tasb.data.cluster_file import write_clusters
 from pyserini_tasb.data.pairs import pairs
@@ -72,10 +74,13 @@ COLUMNS = {
 KIND = "colbert-of-a-folder"  # of the teacher in the batch
 PAPER_BATCH = 32
 PAPER_STEPS = 500_000
-SMALL_GPU = 11 * 2**30  # bytes of the GPU that the paper trained on
+# Bytes of the GPU that the paper trained on. CUDA itself, which torch does not count, takes about half a GiB of them;
+# more than `MOST_OF_CUDA` is another program's.
+SMALL_GPU, USUAL_OF_CUDA, MOST_OF_CUDA = 11 * 2**30, 2**29, 2 * 2**30
 PAIRS_PER_QUERY, QUERIES_PER_CLUSTER = 8, 320
 NOT_COUNTED = 5  # steps at the beginning: the warm-up
-SECONDS_TO_COMPILE = 25
+# Before a row is measured: of the first, and of those that start processes, import or compile something.
+FIRST_SECONDS, KILLED_SECONDS, PEER_SECONDS, SECONDS_TO_COMPILE = 5, 20, 15, 25
 MOST_DIFFERENCE = {"fp32": 1e-5, "bf16": 1e-3}
 COMPARED_STEPS, COMPARED_BATCH, COMPARED_TOKENS = 4, 8, 64
 KILLED_STEPS, CHECKPOINT_EVERY, SECONDS_TO_BEGIN = 16, 4, 60
@@ -84,7 +89,8 @@ KILLED_STEPS, CHECKPOINT_EVERY, SECONDS_TO_BEGIN = 16, 4, 60
 def colbert_of_a_folder(request: TeacherRequest) -> ColBertTeacher:
     """ColBERT as `teacher.in_batch`, without the encoder card, which needs pydantic."""
     precision = "fp32" if request.student.compute is torch.float32 else "bf16"
-    scorer = ColBertScorer(Path(request.model), ScoringOptions(request.device, precision))
+    # Not `request.device`, which may be a second GPU.
+    scorer = ColBertScorer(Path(request.model), ScoringOptions(request.student.device, precision))
     return ColBertTeacher(scorer, request.tokens(scorer.tokenizer))
 
 
@@ -94,6 +100,7 @@ def main() -> int:
     quick = {"batches": [4], "steps": 3, "texts": 200, "size": "tiny"}
     parser = Options(__file__, __doc__, quick=quick)
     add_model_options(parser)
+    add_limit_option(parser)
     parser.add_argument("--passages", type=Path, help="id TAB text; default: CACM's abstracts")
     parser.add_argument("--queries", type=Path, help="id TAB text; default: CACM's titles")
     parser.add_argument("--texts", type=int, default=20_000, help="passages read at most (default: %(default)s)")
@@ -108,22 +115,69 @@ def main() -> int:
     texts = passages(arguments.passages, arguments.texts)
     with model_to_measure(arguments, texts) as (model, folder):
         given = made(model, folder, texts, queries(arguments.queries)) | {"device": device}
-        add_losses(given, device, results)
-        on_gpu = torch.device(device).type == "cuda"
-        for batch_size in arguments.batches:
-            add_speed(given, batch_size, arguments.steps, device, results)
-        usual = min(arguments.batches, key=lambda size: abs(size - PAPER_BATCH))
-        add_peer(given, usual, arguments.steps, device, results)
-        if on_gpu:
-            with padding():
-                add_speed(given, usual, arguments.steps, device, results, name=", with padding")
-            add_small_gpu(given, arguments.steps, device, results)
-        add_killed_run(given, folder, results)
-        if on_gpu:
-            add_compiled(given, usual, arguments.steps, device, results)
-        else:
-            results.skip("padding, 11 GiB and torch.compile", "only on a GPU")
+        measure(given, folder, device, arguments, results)
     return results.finish()
+
+
+def measure(given: dict[str, Any], folder: Path, device: str, arguments: argparse.Namespace, results: Results) -> None:
+    """Add all rows for which there is time, in the order of what matters most."""
+    time_left = TimeLeft(arguments.limit, results)
+    steps, batches = arguments.steps, sorted(arguments.batches)
+    usual = min(batches, key=lambda size: abs(size - PAPER_BATCH))
+    on_gpu = torch.device(device).type == "cuda"
+    paper = PaperRows(given, steps, device, results)
+
+    def padded() -> None:
+        with padding():
+            add_speed(given, usual, steps, device, results, name=", with padding")
+
+    time_left.add(f"batches of {usual}", lambda: paper.add(usual), expected=paper.seconds(usual))
+    if on_gpu:
+        small = functools.partial(add_small_gpu, given, steps, device, results)
+        time_left.add(f"batches of {PAPER_BATCH}, at most 11 GiB", small, expected=paper.seconds(PAPER_BATCH))
+    time_left.add("a run that is killed", lambda: add_killed_run(given, folder, results), expected=KILLED_SECONDS)
+    for size in (each for each in batches if each != usual):
+        time_left.add(f"batches of {size}", functools.partial(paper.add, size), expected=paper.seconds(size))
+    row = paper.seconds(usual)
+    time_left.add("losses beside the CPU's", lambda: add_losses(given, device, results), expected=row)
+    if on_gpu:
+        time_left.add(f"batches of {usual}, with padding", padded, expected=1.5 * row)
+    time_left.add(PEER, lambda: add_peer(given, usual, steps, device, results), expected=PEER_SECONDS + 2 * row)
+    if on_gpu:
+        compiled = functools.partial(add_compiled, given, usual, steps, device, results)
+        most = SECONDS_TO_COMPILE + row
+        time_left.add(f"batches of {usual}, torch.compile", compiled, expected=row, most=most)
+    else:
+        results.skip("padding, 11 GiB and torch.compile", "only on a GPU")
+
+
+class PaperRows:
+    """Rows of the paper's batches, and how long such rows take.
+
+    Args:
+        given: keys of the configuration.
+        steps: those that are counted.
+        device: the device to train on.
+        results: gets the rows.
+    """
+
+    def __init__(self, given: dict[str, Any], steps: int, device: str, results: Results) -> None:
+        self._given, self._steps, self._device, self._results = given, steps, device, results
+        self._took: dict[int, tuple[float, float]] = {}  # batch → seconds of its row, and of the steps in it
+
+    def add(self, batch_size: int) -> None:
+        """Add a row."""
+        start = time.monotonic()
+        add_speed(self._given, batch_size, self._steps, self._device, self._results)
+        row = self._results.rows.get(f"batches of {batch_size}")
+        if row:
+            in_steps = float(row["ms a step"]) / 1e3 * (NOT_COUNTED + self._steps)
+            self._took[batch_size] = (time.monotonic() - start, in_steps)
+
+    def seconds(self, batch_size: int) -> float:
+        """The seconds that a row will probably take: a pair takes no longer than in other batches."""
+        known = [row + in_steps * (batch_size / size - 1) for size, (row, in_steps) in self._took.items()]
+        return min(known, default=FIRST_SECONDS)
 
 
 def made(model: Path, folder: Path, texts: list[str], asked: list[str]) -> dict[str, Any]:
@@ -288,15 +342,14 @@ def add_peer(given: dict[str, Any], batch_size: int, steps: int, device: str, re
 
 
 def add_compiled(given: dict[str, Any], batch_size: int, steps: int, device: str, results: Results) -> None:
-    """A row with the student's layers compiled, if that takes no longer than `SECONDS_TO_COMPILE` with the steps."""
+    """A row with the student's layers compiled."""
     name = ", torch.compile"
 
     def prepare(parts: Assembly[Any]) -> None:
         compile_layers(parts.student)
 
     try:
-        with limited(SECONDS_TO_COMPILE):
-            add_speed(given, batch_size, steps, device, results, name=name, prepare=prepare)
+        add_speed(given, batch_size, steps, device, results, name=name, prepare=prepare)
     except Exception as error:  # noqa: BLE001 - compilers fail in ways of their own, and the other rows count
         results.skip(f"batches of {batch_size}{name}", str(error).partition("\n")[0] or type(error).__name__)
 
@@ -314,29 +367,27 @@ def compile_layers(student: Any, backend: str = "inductor") -> None:
         layer.compile(dynamic=True, backend=backend)
 
 
-@contextlib.contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block when the time is over."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"it took more than {seconds:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def add_small_gpu(given: dict[str, Any], steps: int, device: str, results: Results) -> None:
-    """The row for batches of 32 with no more memory than the paper's GPU had."""
-    total = torch.cuda.get_device_properties(device).total_memory
+    """The row for batches of 32 with no more memory than the paper's GPU had for torch and CUDA together."""
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, SMALL_GPU / total), device)
-    add_speed(given, PAPER_BATCH, steps, device, results, name=", at most 11 GiB")
-    torch.cuda.set_per_process_memory_fraction(1.0, device)
+    free, total = torch.cuda.mem_get_info(device)
+    of_cuda = memory_of_cuda(total - free - torch.cuda.memory_reserved(device))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (SMALL_GPU - of_cuda) / total), device)
+    try:
+        add_speed(given, PAPER_BATCH, steps, device, results, name=", at most 11 GiB")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+    results.note(
+        f"at most 11 GiB: {(SMALL_GPU - of_cuda) / 2**30:.2f} for torch, {of_cuda / 2**30:.2f} for CUDA itself"
+    )
+
+
+def memory_of_cuda(used: int) -> int:
+    """The bytes that CUDA takes for itself, where so many are used that torch knows nothing of.
+
+    Where other programs use the GPU too, nothing tells what is whose, and a usual number is taken.
+    """
+    return used if 0 < used < MOST_OF_CUDA else USUAL_OF_CUDA
 
 
 def add_killed_run(given: dict[str, Any], folder: Path, results: Results) -> None:
