@@ -103,7 +103,7 @@ def search(
             GPUs.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         search_with: `faiss`; `torch`, for flat Faiss folders and vector folders; or `auto`: torch for vector folders,
-            and for flat folders on a GPU or if Faiss is missing, otherwise Faiss.
+            and for flat folders that fit on the GPU or if Faiss is missing, otherwise Faiss.
         search_precision: torch's number format: `fp32`, or `bf16` or `fp16`, which take half of the memory and may miss
             hits at the end of a list (docs/indexes.md).
         threads: the number of threads that search; by default $OMP_NUM_THREADS, or else the cores that this process may

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ UNITS, MORE_FILES = 70, 25
 def few_files():
     """A block in which `MORE_FILES` more files can be opened than now."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    highest = max(int(file.name) for file in Path("/dev/fd").iterdir())
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + MORE_FILES, before[1]))
     try:
         yield
