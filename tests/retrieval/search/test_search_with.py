@@ -136,7 +136,6 @@ def test_the_index_that_torch_searches_stays_in_its_file(folders):
         (["--search-with", "torch"], "a graph (HNSW), which does not compare a query with every vector"),
         (["--search-precision", "bf16"], "a graph (HNSW)"),
         (["--search-with", "faiss", "--search-precision", "bf16"], "--search-precision bf16 with --search-with torch"),
-        (["--search-with", "torch", "--ray", "local"], "searched in this process"),
     ],
 )
 def test_what_torch_cannot_search(options, said, vectors, same, tmp_path, capsys):
