@@ -80,7 +80,7 @@ def mapped_array(path: Path) -> NDArray[Any]:
     """The array in a `.npy` file, over the file, as `mapped_bytes` maps it.
 
     Raises:
-        ValueError: no such file, one that ends too early, or one of Python objects.
+        ValueError: the file is no `.npy` file, ends too early, or holds Python objects.
         TasbError: see `mapped_bytes`.
         OSError: the file cannot be opened.
     """

@@ -38,8 +38,8 @@ NOISE_MARGIN = {"fp32": 10.0, "bf16": 2.0, "fp16": 2.0}
 # In half precision, vectors that all lie within the noise would never be told apart: so many are looked at, and so
 # many times `k`. A tie is looked at whole.
 MOST_IN_HALF = 1_024, 16
-# Of scores that differ by less, relative to the best one, in the first pass, the vectors may be equal: where a vector
-# stands in its block decides the order of sums. A product in bf16 is rounded afterwards.
+# Vectors whose scores differ by less in the first pass, relative to the best score, may be equal: the place of a vector
+# in its block decides the order of sums. A product in bf16 is rounded afterwards.
 SAME = 2.0**-16
 SAME_ROUNDED = 2.0**-7
 # Of the scores of a block and the vectors that are converted for it; and of vectors that are scored again, which on
@@ -61,7 +61,7 @@ class TorchFlat:
         device: torch's name of the device, or several names; the vectors are divided among these.
         precision: the number format of the first pass. With `fp32`, no vector is missed. `bf16` and `fp16` round
             vectors and queries in the first pass, and may miss a hit at the end of a list; scores are as with `fp32`.
-            However many equal vectors there are, the first rows of them are found.
+            Of equal vectors, whatever their number, the first rows are found.
         memory: the most bytes of copies on each device; by default 9 tenths of what is free on a GPU, and half of what
             is free on the CPU. The first search makes the copies.
         threads: the number of torch's threads in a search on the CPU; by default torch's own.
