@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyserini_tasb.adaptation.choices import CLUSTERS, DOCUMENTS, PAIRS, RUN, Model, expected_queries, vectors_of
+from pyserini_tasb.indexes.opening import has_faiss
 from pyserini_tasb.regression.steps import Step
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class _Steps:
         # The first step in which a model reads all documents: how long others take is told by it.
         self._yardstick: tuple[str, float] | None = None
         self._encoded: set[str] = set()
+        self._has_faiss = has_faiss()  # torch searches the vectors themselves, which takes longer
 
     def all(self) -> Iterator[Step]:
         """Every step."""
@@ -125,13 +127,18 @@ class _Steps:
             summary=f"Encode {self._documents:,} {what} with {model.name} ({role})",
             arguments=self._tasb(
                 *("encode", "--corpus", corpus, "--encoder", model.name, "--max-length", str(self._choices.max_length)),
-                *("--output", folder, "--output-format", "faiss", *precision, *self._device()),
+                *("--output", folder, *(("--output-format", "faiss") if self._has_faiss else ())),
+                *(*precision, *self._device()),
             ),
             inputs=(corpus.partition("/")[0], *inputs),
             outputs=(folder,),
             like=self._like(name, model.size * self._documents),
             continues=True,
         )
+
+    def _searched(self, folder: str) -> str:
+        """The folder that is searched for the vectors of `_encode`."""
+        return f"{folder}/faiss" if self._has_faiss else folder
 
     def _like(self, name: str, work: float) -> tuple[str, float] | None:
         """How long a step takes, by the first one of which that is known; that one itself has none.
@@ -149,7 +156,7 @@ class _Steps:
     def _mine(self, source: str) -> Step:
         choices = self._choices
         corpus, student = choices.passages, vectors_of(choices, choices.student, choices.passages)
-        search: tuple[str, ...] = ("--dense-index", f"{student}/faiss", "--encoder", choices.student.name)
+        search: tuple[str, ...] = ("--dense-index", self._searched(student), "--encoder", choices.student.name)
         scored: tuple[str, ...] = ()
         read = student
         if source == "bm25":
@@ -241,18 +248,17 @@ class _Steps:
         yield self._search("BM25", "indexes/bm25", "indexes/bm25")
         yield from self._encode(choices.student, DOCUMENTS)
         student = vectors_of(choices, choices.student, DOCUMENTS)
-        yield self._search("start", student, f"{student}/faiss", choices.student.name)
+        yield self._search("start", student, self._searched(student), choices.student.name)
         adapted = Model(
             f"tasb:{RUN}/model/{choices.name}.yaml", choices.student.card, choices.student.kind, choices.student.size
         )
-        yield from self._encode(adapted, DOCUMENTS, "vectors/adapted/documents", [f"{RUN}/model"])
-        yield self._search(
-            "adapted", "vectors/adapted/documents", "vectors/adapted/documents/faiss", adapted.name, [f"{RUN}/model"]
-        )
+        vectors = "vectors/adapted/documents"
+        yield from self._encode(adapted, DOCUMENTS, vectors, [f"{RUN}/model"])
+        yield self._search("adapted", vectors, self._searched(vectors), adapted.name, [f"{RUN}/model"])
         if choices.teacher.encodes:
             yield from self._encode(choices.teacher, DOCUMENTS)
             teacher = vectors_of(choices, choices.teacher, DOCUMENTS)
-            yield self._search("teacher", teacher, f"{teacher}/faiss", choices.teacher.name)
+            yield self._search("teacher", teacher, self._searched(teacher), choices.teacher.name)
         else:
             yield self._rerank()
 

@@ -86,7 +86,8 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "faiss", "torch"),
         default="auto",
         help="What searches vectors: faiss, or torch, which takes flat Faiss indexes and vector folders. auto takes "
-        "torch for vector folders, and for flat indexes on a GPU or if Faiss is missing (default: %(default)s).",
+        "torch for vector folders, and for flat indexes that fit on the GPU, or if Faiss is missing (default: "
+        "%(default)s).",
     )
     parser.add_argument(
         "--search-precision",

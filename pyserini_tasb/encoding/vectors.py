@@ -14,6 +14,7 @@ from pyserini_tasb.artifacts import read_sidecar, sha256, whole_file, write_whol
 from pyserini_tasb.encoding.index_manifest import EncoderIdentity, encoders_in
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import VECTORS, another_folder
+from pyserini_tasb.formats.arrays import mapped_array
 from pyserini_tasb.parsing import explained, read_json
 
 if TYPE_CHECKING:
@@ -376,4 +377,4 @@ class VectorUnit:
 
     def vectors(self) -> NDArray[Any]:
         """The vectors [docids, dimension], over the file: nothing is read yet."""
-        return np.asarray(np.load(self.path(".npy"), mmap_mode="r", allow_pickle=False))
+        return mapped_array(self.path(".npy"))

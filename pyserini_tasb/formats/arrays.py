@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import math
+import mmap
+import os
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -64,10 +70,74 @@ def open_array(path: Path, dtype: DTypeLike, *, dimensions: int = 1) -> NDArray[
         TasbError: the file is missing or damaged, or holds something else.
     """
     with explained(path, expected=f"a .npy file of {np.dtype(dtype)}", do=DAMAGED):
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = mapped_array(path)
     if array.dtype != np.dtype(dtype) or array.ndim != dimensions:
         raise _wrong(path, dtype, f"{array.dtype}, shape {array.shape}")
-    return np.asarray(array)
+    return array
+
+
+def mapped_array(path: Path) -> NDArray[Any]:
+    """The array in a `.npy` file, over the file, as `mapped_bytes` maps it.
+
+    Raises:
+        ValueError: the file is no `.npy` file, ends too early, or holds Python objects.
+        TasbError: see `mapped_bytes`.
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read(file)
+        start = file.tell()
+    content = mapped_bytes(path)
+    if dtype.hasobject:
+        raise ValueError("Python objects in dtype")
+    if len(content) < start + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(content)} bytes, for {dtype} {list(shape)}")
+    return np.ndarray(shape, dtype, content.data, start, order="F" if is_fortran else "C")
+
+
+def mapped_bytes(path: Path) -> NDArray[np.uint8]:
+    """A file's bytes [size], over the file: nothing is read yet, and the file does not stay open.
+
+    Python's mmap keeps the file open (until Python 3.13 always), and so does numpy's memmap. A process often may open
+    1,024 files, and a vector folder of MS MARCO has 1,080.
+
+    Raises:
+        TasbError: the system maps no more files.
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            return np.empty(0, np.uint8)
+        address = _system().mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
+        if address == ctypes.c_void_p(-1).value:
+            raise TasbError(
+                where=str(path),
+                expected="a file that can be mapped into memory",
+                found=os.strerror(ctypes.get_errno()),
+                do="Linux maps 65,530 files in a process: raise that with `sysctl -w vm.max_map_count=N`",
+            )
+    return np.asarray(_Mapping(address, size))
+
+
+class _Mapping:
+    """A file in memory, for as long as an array over it lives."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__array_interface__ = {"data": (address, True), "shape": (size,), "typestr": "|u1", "version": 3}
+        # Not at the process's end, when other threads may still read it.
+        weakref.finalize(self, _system().munmap, address, size).atexit = False
+
+
+@functools.cache
+def _system() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return library
 
 
 def _wrong(path: Path, dtype: DTypeLike, found: str) -> TasbError:
@@ -181,7 +251,7 @@ class IdTable:
 
     def __init__(self, folder: Path) -> None:
         # Mapped as an array even if it holds nothing but the padding.
-        self._bytes: NDArray[np.uint8] = np.asarray(np.memmap(folder / IDS, np.uint8, "r"))
+        self._bytes: NDArray[np.uint8] = mapped_bytes(folder / IDS)
         self._offsets = open_array(folder / OFFSETS, np.int64)
         self._hashes = open_array(folder / HASHES, np.uint64)
         self._order = open_array(folder / ORDER, np.uint32)
@@ -229,7 +299,7 @@ def close_ids(folder: Path) -> NDArray[np.int64]:
     """
     with (folder / IDS).open("ab") as file:
         file.write(PADDING)
-    buffer = np.asarray(np.memmap(folder / IDS, np.uint8, "r"))
+    buffer = mapped_bytes(folder / IDS)
     offsets = open_array(folder / OFFSETS, np.int64)
     count = len(offsets) - 1
     hashes = np.empty(count, np.uint64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from tqdm.auto import tqdm
 from pyserini_tasb.artifacts import read_manifest, values_explained, write_manifest
 from pyserini_tasb.bars import hidden
 from pyserini_tasb.errors import TasbError
-from pyserini_tasb.formats.arrays import IDS, OFFSETS, ArrayFile, IdTable, Spans, close_ids, open_array
+from pyserini_tasb.formats.arrays import IDS, OFFSETS, ArrayFile, IdTable, Spans, close_ids, mapped_bytes, open_array
 from pyserini_tasb.outputs import new_folder
 
 if TYPE_CHECKING:
@@ -173,9 +172,7 @@ class TextStore:
             self.fingerprint: str = manifest["fingerprint"]
         self._ids = IdTable(folder)
         self._offsets: NDArray[np.int64] = open_array(folder / TEXT_OFFSETS, np.int64)
-        with (folder / TEXTS).open("rb") as file:
-            is_empty = manifest["files"][TEXTS]["bytes"] == 0
-            self._texts = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._texts = mapped_bytes(folder / TEXTS).data
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -209,7 +206,7 @@ class TextStore:
         """The texts at these indices, in UTF-8."""
         numbers = _as_array(indices)
         bounds = zip(self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist(), strict=True)
-        return [self._texts[start:end] for start, end in bounds]
+        return [self._texts[start:end].tobytes() for start, end in bounds]
 
     def encoded_ids(self, indices: Iterable[int] | NDArray[np.integer]) -> list[bytes]:
         """The ids at these indices, in UTF-8."""

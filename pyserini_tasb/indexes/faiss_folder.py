@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from pyserini_tasb.encoding.index_manifest import index_encoders
 from pyserini_tasb.errors import TasbError, os_errors_explained
 from pyserini_tasb.folders import FAISS, another_folder
+from pyserini_tasb.formats.arrays import mapped_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,13 +147,8 @@ class DocidFile(Sequence[str]):
 
     def __init__(self, path: Path) -> None:
         expected = "a file of docids, one a line"
-        with (
-            os_errors_explained(path, expected=expected, do="check the path and its permissions"),
-            path.open("rb") as file,
-        ):
-            # An empty file cannot be mapped.
-            empty = path.stat().st_size == 0
-            self._bytes: mmap.mmap | bytes = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with os_errors_explained(path, expected=expected, do="check the path and its permissions"):
+            self._bytes = mapped_bytes(path).data
         self._ends = _line_ends(self._bytes)
 
     def __len__(self) -> int:
@@ -170,7 +165,7 @@ class DocidFile(Sequence[str]):
             raise IndexError(row)
         row %= len(self)
         start = int(self._ends[row - 1]) + 1 if row else 0
-        return self._bytes[start : int(self._ends[row])].decode().rstrip()
+        return str(self._bytes[start : int(self._ends[row])], "utf-8").rstrip()
 
 
 class JoinedDocids(Sequence[str]):
@@ -198,7 +193,7 @@ class JoinedDocids(Sequence[str]):
         return self._files[file][row - self.starts[file]]
 
 
-def _line_ends(content: mmap.mmap | bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _line_ends(content: memoryview) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Where each line ends, the last one without its newline too."""
     found = [
         np.flatnonzero(np.frombuffer(content[start : start + BYTES_AT_ONCE], np.uint8) == NEWLINE) + start

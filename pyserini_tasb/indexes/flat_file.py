@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyserini_tasb.errors import TasbError, argument, os_errors_explained
+from pyserini_tasb.formats.arrays import mapped_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +82,7 @@ def flat_vectors(file: Path) -> NDArray[np.float32]:
         raise _damaged(file, f"{HEADER.size + 4 * numbers} bytes, for {count} vectors", f"{size} bytes")
     if not count:
         return np.empty((0, dimension), np.float32)
-    return np.asarray(np.memmap(file, "<f4", "r", HEADER.size, (count, dimension)))
+    return np.ndarray((count, dimension), "<f4", mapped_bytes(file).data, HEADER.size)
 
 
 def _damaged(file: Path, expected: str, found: str) -> TasbError:

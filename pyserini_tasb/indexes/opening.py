@@ -22,7 +22,7 @@ from pyserini_tasb.indexes.faiss_folder import (
     open_folder,
 )
 from pyserini_tasb.indexes.flat_file import flat_vectors, is_flat
-from pyserini_tasb.indexes.torch_search import SearchPrecision, TorchFlat
+from pyserini_tasb.indexes.torch_search import SearchPrecision, TorchFlat, memory_for_copies
 from pyserini_tasb.indexes.vector_source import require_passages
 from pyserini_tasb.registry import require_choice
 
@@ -42,7 +42,7 @@ class DenseSearch:
 
     Args:
         search_with: `faiss`; `torch`, which searches flat Faiss indexes and vector folders; or `auto`. That is torch
-            for vector folders and in half precision, and for flat indexes if the device is a GPU or Faiss is missing;
+            for vector folders and in half precision, and for flat indexes if Faiss is missing or they fit on the GPU;
             otherwise Faiss.
         device: where torch searches. `cuda` is all GPUs, each with a part of the vectors.
         precision: torch's number format, see `TorchFlat`.
@@ -94,8 +94,21 @@ class DenseSearch:
             return "faiss"
         if vectors or self.needs_torch:
             return "torch"
-        flat = is_flat(path / INDEX)
-        return "torch" if flat and (not self.device.startswith("cpu") or not has_faiss()) else "faiss"
+        if not is_flat(path / INDEX):
+            return "faiss"
+        if not has_faiss():
+            return "torch"
+        return "faiss" if self.device.startswith("cpu") or not self._fits(path / INDEX) else "torch"
+
+    def _fits(self, index: Path) -> bool:
+        """True if the devices have memory for equal parts of a flat index; otherwise each batch copies some of it."""
+        import torch
+
+        devices = [torch.device(name) for name in _devices(self.device)]
+        if any(device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count() for device in devices):
+            return True  # the encoder says that there is no such device
+        share = index.stat().st_size / max(1, len(devices))
+        return all(memory_for_copies(device) >= share for device in devices)
 
     def open(self, path: Path) -> OpenFolder:
         """The open folder. Its vectors come to a GPU with the first search.

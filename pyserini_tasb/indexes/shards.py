@@ -1,17 +1,19 @@
-"""The shards of an index, Faiss folders or Lucene indexes of terms: their kind, the memory they need, their search."""
+"""The shards of an index, of vectors or Lucene's of terms: their kind, the memory they need, their search."""
 
 from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pyserini_tasb.encoding.vectors import UNITS
 from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, another_folder, at_home
 from pyserini_tasb.indexes.bm25 import Bm25, Bm25Shards
-from pyserini_tasb.indexes.faiss_folder import DOCID, is_faiss_folder, is_lucene_folder
-from pyserini_tasb.indexes.opening import DenseSearch, is_vector_folder
+from pyserini_tasb.indexes.faiss_folder import DOCID, INDEX, is_faiss_folder, is_lucene_folder
+from pyserini_tasb.indexes.opening import DenseSearch, has_faiss, is_vector_folder
 from pyserini_tasb.indexes.rankings import Ranking, merged
 from pyserini_tasb.indexes.search import ShardedIndex, search_folder
 
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from pyserini_tasb.indexes.faiss_folder import OpenFolder
 
 
-# Of a process that has opened an index of a few documents.
-PROCESS_BYTES = {FAISS: 300_000_000, LUCENE: 800_000_000}
+TORCH = "torch"
+# Of a process that has opened an index of a few documents; torch needs space for the scores of a batch, too.
+PROCESS_BYTES = {FAISS: 300_000_000, TORCH: 600_000_000, LUCENE: 800_000_000}
 # Stored text is read for hits only.
 STORED_TEXT = ".fdt"
 WILDCARDS = re.compile(r"[*?[]")
@@ -56,19 +59,15 @@ def shard_paths(index: str | PathLike[str] | Sequence[str | PathLike[str]]) -> l
     return paths
 
 
-def kind_of_shards(paths: Sequence[Path], *, vector_folders: bool = False) -> str:
-    """`FAISS` or `LUCENE`, the kind of all.
-
-    Args:
-        paths: the folders.
-        vector_folders: take vector folders, too, which torch searches; they count as `FAISS`.
+def kind_of_shards(paths: Sequence[Path]) -> str:
+    """`FAISS` or `LUCENE`, the kind of all. Vector folders, which torch searches, count as `FAISS`.
 
     Raises:
         TasbError: a path is neither, or they are of both kinds.
     """
     kinds = {}
     for path in paths:
-        if is_faiss_folder(path) or (vector_folders and is_vector_folder(path)):
+        if is_faiss_folder(path) or is_vector_folder(path):
             kinds[FAISS] = path
         elif is_lucene_folder(path):
             kinds[LUCENE] = path
@@ -85,15 +84,20 @@ def kind_of_shards(paths: Sequence[Path], *, vector_folders: bool = False) -> st
     return next(iter(kinds))
 
 
-def memory_needed(path: Path, kind: str) -> int:
+def memory_needed(path: Path, kind: str, how: DenseSearch = DenseSearch()) -> int:  # noqa: B008 - immutable
     """Bytes of memory in which a shard is searched without reading it from the disk again and again.
 
-    Of a Faiss folder, both files, and the place of each line of `docid`. Of a Lucene index, all but the stored text.
+    Of a Faiss or vector folder, the vectors and docids, the place of each docid, and, in half precision, the rounded
+    vectors. Of a Lucene index, all but the stored text.
     """
-    sizes = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
-    if kind == FAISS:
-        return sum(sizes.values()) + sizes[DOCID]
-    return sum(size for name, size in sizes.items() if not name.endswith(STORED_TEXT))
+    vectors = is_vector_folder(path)
+    folder = path / UNITS if vectors else path
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
+    if kind == LUCENE:
+        return sum(size for name, size in sizes.items() if not name.endswith(STORED_TEXT))
+    ends = (".npy", ".docids") if vectors else (INDEX, DOCID)
+    of_vectors, of_docids = (sum(size for name, size in sizes.items() if name.endswith(end)) for end in ends)
+    return of_vectors + 2 * of_docids + (0 if how.precision == "fp32" else of_vectors // 2)
 
 
 class Shards(Protocol):
@@ -103,7 +107,7 @@ class Shards(Protocol):
         """Each query's best `depth` documents of these shards.
 
         Args:
-            queries: vectors [queries, dimension] for Faiss, texts for Lucene.
+            queries: vectors [queries, dimension], or texts for Lucene.
             depth: how many.
             bm25: for Lucene, other parameters than the usual ones.
         """
@@ -111,23 +115,33 @@ class Shards(Protocol):
 
 
 class FaissShards:
-    """Faiss folders that stay open.
+    """Faiss and vector folders that stay open.
 
     Args:
         paths: the folders.
         dimension: the dimension of the queries.
-        mapped: leave the vectors in the files; otherwise read them into memory.
+        how: what searches all of them, or each.
         threads: the threads that search, at most one folder each. Faiss searches for one query in one thread, so that
             only several folders answer it faster. If there are fewer folders, the queries of a batch are divided, too.
 
     Raises:
-        TasbError: not a Faiss folder, a damaged one, or one of another dimension.
+        TasbError: not such a folder, a damaged one, or one of another dimension.
     """
 
-    def __init__(self, paths: Sequence[Path], dimension: int, *, mapped: bool = True, threads: int = 1) -> None:
-        index = ShardedIndex(paths, DenseSearch("faiss", mapped=mapped))
-        self._folders = [index.open(shard, dimension) for shard in range(len(paths))]
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        dimension: int,
+        how: DenseSearch | Sequence[DenseSearch] = DenseSearch(),  # noqa: B008 - immutable
+        *,
+        threads: int = 1,
+    ) -> None:
         at_once = max(1, min(threads, len(paths)))
+        ways = [how] * len(paths) if isinstance(how, DenseSearch) else how
+        self._folders = [
+            ShardedIndex([path], replace(way, threads=max(1, threads // at_once))).open(0, dimension)
+            for path, way in zip(paths, ways, strict=True)
+        ]
         # Each thread of ours has its own number of OpenMP's threads.
         self._pool = ThreadPoolExecutor(at_once, initializer=_use_threads, initargs=(threads // at_once,))
 
@@ -138,9 +152,10 @@ class FaissShards:
 
 
 def _use_threads(count: int) -> None:
-    import faiss
+    if has_faiss():  # torch is told with each search
+        import faiss
 
-    faiss.omp_set_num_threads(count)
+        faiss.omp_set_num_threads(count)
 
 
 def _rankings(folder: OpenFolder, queries: NDArray[np.float32], depth: int) -> list[Ranking]:

@@ -8,17 +8,18 @@ not depend on the other queries and vectors, and equal vectors have equal scores
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LOG = logging.getLogger(__name__)
+
 SearchPrecision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 # A vector that the first pass left out may be so many times the largest difference of both passes' scores better than
 # there. Rounded vectors differ by chance, each in its own way; the order of sums differs for many vectors alike.
 NOISE_MARGIN = {"fp32": 10.0, "bf16": 2.0, "fp16": 2.0}
 # In half precision, vectors that all lie within the noise would never be told apart: so many are looked at, and so
-# many times `k`.
+# many times `k`. A tie is looked at whole.
 MOST_IN_HALF = 1_024, 16
+# Vectors whose scores differ by less in the first pass, relative to the best score, may be equal: the place of a vector
+# in its block decides the order of sums. A product in bf16 is rounded afterwards.
+SAME = 2.0**-16
+SAME_ROUNDED = 2.0**-7
 # Of the scores of a block and the vectors that are converted for it; and of vectors that are scored again, which on
 # CPUs should stay in a cache. Buffers are used again: new memory costs more than what is computed in it.
 WORKSPACE_BYTES = {"cpu": 1 << 25, "gpu": 1 << 30}
@@ -54,6 +61,7 @@ class TorchFlat:
         device: torch's name of the device, or several names; the vectors are divided among these.
         precision: the number format of the first pass. With `fp32`, no vector is missed. `bf16` and `fp16` round
             vectors and queries in the first pass, and may miss a hit at the end of a list; scores are as with `fp32`.
+            Of equal vectors, whatever their number, the first rows are found.
         memory: the most bytes of copies on each device; by default 9 tenths of what is free on a GPU, and half of what
             is free on the CPU. The first search makes the copies.
         threads: the number of torch's threads in a search on the CPU; by default torch's own.
@@ -151,30 +159,36 @@ class TorchFlat:
             unsure = []
             for first in range(0, len(remaining), at_once):
                 some = remaining[first : first + at_once]
-                found, places, sure = self._best(asked[torch.from_numpy(some).to(asked.device)], k, count)
+                vectors = asked[torch.from_numpy(some).to(asked.device)]
+                found, places, is_sure, is_tie = self._best(vectors, k, count)
                 scores[some, : found.shape[1]], rows[some, : found.shape[1]] = found, places
-                unsure.append(some[~sure])
-            remaining = np.concatenate(unsure) if count < most else remaining[:0]
+                unsure.append(some[~is_sure] if count < most else some[is_tie])
+            remaining = np.concatenate(unsure) if count < self.ntotal else remaining[:0]
             count *= 2
         return scores, rows
 
     def _best(
         self, queries: torch.Tensor, k: int, count: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-        """The `k` best of each shard's `count` best, and whether no other vector can be among them."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """The `k` best of each shard's `count` best: scores and rows.
+
+        And whether no other vector can be among them; and whether a tie goes on beyond a shard's `count` best.
+        """
         import torch
 
         first, *others = self._shards
         others_answers = [self._pool.submit(shard.best, queries, k, count) for shard in others]
         answers = [first.best(queries, k, count), *(answer.result() for answer in others_answers)]
-        scores, rows, bounds = (
+        scores, rows, bounds, tied = (
             torch.cat([part.to(first.device) for part in parts], dim=1) for parts in zip(*answers, strict=True)
         )
         scores, rows = _ranked(scores, rows, k) if others else (scores, rows)
         bound = bounds.amax(dim=1)
         last = scores[:, -1] if scores.shape[1] == k else torch.full_like(bound, -torch.inf)
-        sure = (last > bound) | (bound == -torch.inf)
-        return scores.cpu().numpy(), rows.cpu().numpy(), sure.cpu().numpy()
+        is_sure = (last > bound) | (bound == -torch.inf)
+        tie = tied.amax(dim=1)
+        is_tie = (last <= tie) & (tie > -torch.inf)
+        return scores.cpu().numpy(), rows.cpu().numpy(), is_sure.cpu().numpy(), is_tie.cpu().numpy()
 
 
 def _tensor(block: NDArray[np.floating] | torch.Tensor) -> torch.Tensor:
@@ -233,11 +247,12 @@ class _Shard:
         self._margin = NOISE_MARGIN[precision]
         kind = "cpu" if device.type == "cpu" else "gpu"
         self._workspace, self._again = WORKSPACE_BYTES[kind], AGAIN_BYTES[kind]
-        self._stored, self._dtype, self._product = _multiplication(device, precision)
+        self._stored, self._dtype, self._product, self._same = _multiplication(device, precision)
         # The vectors of the first pass, which may be rounded; and those that are scored again, which are not.
         self._first: list[Rows] = []
         self._given: list[Rows] = []
-        left = _memory_for_copies(device, self._workspace) if memory is None else memory
+        left = memory_for_copies(device) if memory is None else memory
+        copied, all_bytes = 0, 0
         self._first += [rows for rows in blocks if _is_ready(rows[1], device, self._stored)]
         self._given += self._first
         for part in _parts([rows for rows in blocks if not _is_ready(rows[1], device, self._stored)]):
@@ -245,7 +260,9 @@ class _Shard:
             count = sum(len(tensor) for _, tensor in part)
             dtype = like.dtype if like.dtype.itemsize <= self._stored.itemsize else self._stored
             size = count * like.shape[1] * dtype.itemsize
+            all_bytes += size
             if size > left:
+                copied += size
                 self._first += part
                 self._given += part
                 continue
@@ -256,9 +273,21 @@ class _Shard:
             self._first.append((start, held))
             self._given += [(start, held)] if dtype == like.dtype else part
         self._given.sort(key=lambda rows: rows[0])
+        if copied:
+            LOG.info(
+                "%s: %.2f GB of %.2f GB of vectors do not fit into its free memory, and are copied again for each "
+                "batch of queries, so that larger batches take less time (%s)",
+                *(device, copied / 1e9, all_bytes / 1e9, argument("batch_size")),
+            )
 
-    def best(self, queries: torch.Tensor, k: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Scores and rows of the `k` best of `count` candidates, and a limit [queries, 1] of all other scores."""
+    def best(
+        self, queries: torch.Tensor, k: int, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scores and rows of the `k` best of `count` candidates, a limit [queries, 1] of all other scores, and a tie.
+
+        The tie is the best score [queries, 1] that several candidates have which are the last in the first pass, so
+        that other vectors may have it, too; -inf if there is none, or in fp32.
+        """
         import torch
 
         queries = queries.to(self.device)
@@ -267,8 +296,16 @@ class _Shard:
         scores = self._scored_again(queries, rows)
         rows[scores == -torch.inf] = -1
         noise = (scores - first).abs().nan_to_num(0, 0, 0).amax(dim=1, keepdim=True)
-        bound = first[:, -1:] + self._margin * noise if first.shape[1] == count else noise - torch.inf
-        return *_ranked(scores, rows, k), bound
+        if first.shape[1] < count:  # all vectors
+            return *_ranked(scores, rows, k), noise - torch.inf, noise - torch.inf
+        bound = first[:, -1:] + self._margin * noise
+        if self._stored == torch.float32:  # the bound says more
+            return *_ranked(scores, rows, k), bound, noise - torch.inf
+        is_last = first <= first[:, -1:] + self._same * first.abs().amax(dim=1, keepdim=True)
+        ends = scores.masked_fill(~is_last, -torch.inf).sort(dim=1, descending=True).values
+        is_twice = (ends == ends.roll(-1, 1)).index_fill_(1, torch.tensor([count - 1], device=ends.device), value=False)
+        tie = ends.masked_fill(~is_twice, -torch.inf).amax(dim=1, keepdim=True)
+        return *_ranked(scores, rows, k), bound, tie
 
     def _candidates(self, queries: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores of the first pass, descending, and rows, of the `count` best vectors of each query, or of all."""
@@ -317,21 +354,25 @@ class _Shard:
         starts = torch.tensor([start for start, _ in self._given], device=rows.device)
         ends = torch.full((len(rows), 1), rows.shape[1], device=rows.device)
         cuts = torch.cat([torch.searchsorted(ordered, starts.repeat(len(rows), 1)), ends], dim=1).tolist()
-        size = max(1, min(len(rows), self._again // max(1, 8 * rows.shape[1] * queries.shape[1])))
-        shape = size, rows.shape[1], queries.shape[1]
+        # A tie can make the lists longer than the vectors of one query that fit.
+        fitting = self._again // max(1, 8 * queries.shape[1])
+        width = max(1, min(rows.shape[1], fitting))
+        size = max(1, min(len(rows), fitting // width))
+        shape = size, width, queries.shape[1]
         dtypes = {tensor.dtype for _, tensor in self._given}
         found = torch.zeros(shape, dtype=dtypes.pop() if len(dtypes) == 1 else torch.float32, device=device)
         exact = torch.empty(shape, dtype=torch.float64, device=device)
         scores = torch.empty(rows.shape, device=self.device)
-        for at in range(0, len(rows), size):
-            some = slice(at, min(at + size, len(rows)))
+        for at, begin in product(range(0, len(rows), size), range(0, rows.shape[1], width)):
+            some, end = slice(at, min(at + size, len(rows))), min(begin + width, rows.shape[1])
             for of_query, row, parts in zip(found, ordered[some], cuts[some], strict=False):
                 for (start, tensor), (first, last) in zip(self._given, pairwise(parts), strict=True):
+                    first, last = max(first, begin), min(last, end)  # noqa: PLW2901 - of these columns
                     if first < last:
-                        _take(tensor, row[first:last] - start, of_query[first:last])
-            count = some.stop - at
-            products = torch.bmm(exact[:count].copy_(found[:count]), asked[some])
-            scores[some] = products[:, :, 0].to(self.device, torch.float32)
+                        _take(tensor, row[first:last] - start, of_query[first - begin : last - begin])
+            block = slice(0, some.stop - at), slice(0, end - begin)
+            products = torch.bmm(exact[block].copy_(found[block]), asked[some])
+            scores[some, begin:end] = products[:, :, 0].to(self.device, torch.float32)
         scores.masked_fill_(ordered < 0, -torch.inf).nan_to_num_(-torch.inf, torch.inf, -torch.inf)
         return torch.empty_like(scores).scatter_(1, order, scores)
 
@@ -376,8 +417,13 @@ Product = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor"], "torch.Tens
 """Queries, vectors and a buffer → scores [queries, vectors] in fp32, which may be in the buffer."""
 
 
-def _multiplication(device: torch.device, precision: SearchPrecision) -> tuple[torch.dtype, torch.dtype, Product]:
-    """The type to which vectors are rounded, the one in which they are multiplied, and the function for that."""
+def _multiplication(
+    device: torch.device, precision: SearchPrecision
+) -> tuple[torch.dtype, torch.dtype, Product, float]:
+    """How vectors are multiplied: the type to which they are rounded, the type of the product, and its function.
+
+    And the relative difference of scores of equal vectors.
+    """
     import torch
 
     def whole(queries: torch.Tensor, vectors: torch.Tensor, buffer: torch.Tensor) -> torch.Tensor:
@@ -391,20 +437,25 @@ def _multiplication(device: torch.device, precision: SearchPrecision) -> tuple[t
 
     dtype: torch.dtype = getattr(torch, DTYPES[precision])
     if precision == "fp32":
-        return dtype, dtype, whole
+        return dtype, dtype, whole, SAME
     try:
         wide(*torch.ones((3, 8, 8), dtype=dtype, device=device))
     except (TypeError, RuntimeError):  # torch before 2.8, or a device that rounds the result
         # A score may be too large for fp16, and few CPUs multiply it.
-        return (dtype, dtype, rounded) if precision == "bf16" else (dtype, torch.float32, whole)
-    return dtype, dtype, wide
+        if precision == "bf16":
+            return dtype, dtype, rounded, SAME_ROUNDED
+        return dtype, torch.float32, whole, SAME
+    return dtype, dtype, wide, SAME
 
 
-def _memory_for_copies(device: torch.device, workspace: int) -> int:
+def memory_for_copies(device: torch.device) -> int:
+    """Bytes of vectors that are copied to a device at most: 9 tenths of what is free on a GPU, half on the CPU."""
     import torch
 
     if device.type == "cuda":
-        return int(0.9 * torch.cuda.mem_get_info(device)[0]) - 3 * workspace
+        # torch keeps what it has freed, which counts as taken.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(0.9 * (torch.cuda.mem_get_info(device)[0] + kept)) - 3 * WORKSPACE_BYTES["gpu"]
     if device.type == "cpu":
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if sys.platform == "linux" else 0
     return sys.maxsize

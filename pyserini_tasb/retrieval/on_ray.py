@@ -6,15 +6,16 @@ import os
 import socket
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pyserini_tasb.errors import FailedError, TasbError
+from pyserini_tasb.errors import FailedError, TasbError, argument
 from pyserini_tasb.folders import FAISS
 from pyserini_tasb.indexes.bm25 import Bm25
+from pyserini_tasb.indexes.opening import DenseSearch
 from pyserini_tasb.indexes.rankings import merged
-from pyserini_tasb.indexes.shards import PROCESS_BYTES, FaissShards, LuceneShards, memory_needed
+from pyserini_tasb.indexes.shards import PROCESS_BYTES, TORCH, FaissShards, LuceneShards, memory_needed
 from pyserini_tasb.ray_cluster.actors import Setting, answer_of
 from pyserini_tasb.ray_cluster.nodes import Needs, nodes, require_alike
 
@@ -48,7 +49,8 @@ class RayShards:
         paths: the shards, in folders that every node sees under this path.
         kind: `FAISS` or `LUCENE`.
         dimension: the dimension of the queries' vectors; 0 for Lucene.
-        mapped: leave vectors in the files.
+        how: what searches vectors. It is chosen for each shard here, so that it does not depend on the nodes. With a
+            GPU for a device, each actor in which torch searches has one.
         threads: the threads in which each actor searches vectors; by default 1. Terms are searched in one. There are
             no more actors than the cluster has CPUs for them, but none is reserved: where a node is lost, its shards go
             to the others.
@@ -62,8 +64,8 @@ class RayShards:
         actors: Ray's.
 
     Raises:
-        TasbError: a shard needs more memory than any node has, or all together more than the cluster has free; or
-            the nodes have other versions of Python, Ray or this package.
+        TasbError: a shard needs more memory than any node has, or all together more than the cluster has free; there
+            are too few GPUs; or the nodes have other versions of Python, Ray or this package.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class RayShards:
         kind: str,
         *,
         dimension: int = 0,
-        mapped: bool = True,
+        how: DenseSearch = DenseSearch(),  # noqa: B008 - immutable
         threads: int | None = None,
         bm25: Bm25 = Bm25(),  # noqa: B008 - immutable
         for_ever: bool = False,
@@ -81,14 +83,21 @@ class RayShards:
 
         self.kind = kind
         self._paths = [path.absolute() for path in paths]
-        sizes = [memory_needed(path, kind) for path in paths]
+        sizes = [memory_needed(path, kind, how) for path in paths]
         threads = threads or 1 if kind == FAISS else 1  # pyjnius is safe in one thread only
+        cluster = nodes()
+        # Without a GPU, `auto` searches as on CPUs; what only torch searches is refused below.
+        there = how if any(node.gpus for node in cluster) else replace(how, device="cpu")
+        ways = [replace(how, search_with=there.chosen(path)) for path in paths] if kind == FAISS else []
+        in_torch = any(way.search_with == TORCH for way in ways)
+        process = PROCESS_BYTES[TORCH if in_torch else kind]
+        gpus = int(in_torch and how.device.startswith("cuda"))
+        if gpus:  # Ray shows an actor only its own one
+            ways = [replace(way, device="cuda") for way in ways]
         self.groups = grouped(
-            self._paths, sizes, nodes(), process=PROCESS_BYTES[kind], free=_free_memory(), threads=threads
+            self._paths, sizes, cluster, process=process, free=_free_memory(), threads=threads, gpus=gpus
         )
-        self._needs = [
-            Needs(0, memory=PROCESS_BYTES[kind] + sum(sizes[shard] for shard in group)) for group in self.groups
-        ]
+        self._needs = [Needs(0, gpus, memory=process + sum(sizes[shard] for shard in group)) for group in self.groups]
         require_alike(Needs(0), [])
         actor = ray.remote(concurrency_groups={BESIDE: 1})(ShardGroup)
         self.actors = [
@@ -98,7 +107,7 @@ class RayShards:
                 # Until Ray knows that a node is gone, each second is one more try. What counts is how often it starts.
                 max_task_retries=RELOADS if for_ever else -1,
                 scheduling_strategy="SPREAD",
-            ).remote(Part(self._paths, group, kind, dimension, mapped, bm25), Setting.here(threads))
+            ).remote(Part(self._paths, group, kind, dimension, ways, bm25), Setting.here(threads))
             for group, needs in zip(self.groups, self._needs, strict=True)
         ]
 
@@ -217,14 +226,15 @@ class Part:
     Args:
         paths: all shards.
         own: the numbers of those in this part.
-        kind: `FAISS` or `LUCENE`; this and the others are arguments of `RayShards`.
+        kind: `FAISS` or `LUCENE`; this and others are arguments of `RayShards`.
+        ways: what searches each shard of vectors.
     """
 
     paths: list[Path]
     own: list[int]
     kind: str
     dimension: int
-    mapped: bool
+    ways: list[DenseSearch]
     bm25: Bm25
 
 
@@ -246,7 +256,8 @@ class ShardGroup:
                 raise _not_shared(path)
         if part.kind == FAISS:
             own = [part.paths[shard] for shard in part.own]
-            return FaissShards(own, part.dimension, mapped=part.mapped, threads=self._threads)
+            ways = [part.ways[shard] for shard in part.own]
+            return FaissShards(own, part.dimension, ways, threads=self._threads)
         return LuceneShards(part.paths, part.own, bm25=part.bm25)
 
     def load(self) -> None:
@@ -279,7 +290,14 @@ def _not_shared(path: Path) -> TasbError:
 
 
 def grouped(
-    paths: Sequence[Path], sizes: Sequence[int], cluster: Sequence[Node], *, process: int, free: int, threads: int
+    paths: Sequence[Path],
+    sizes: Sequence[int],
+    cluster: Sequence[Node],
+    *,
+    process: int,
+    free: int,
+    threads: int,
+    gpus: int = 0,
 ) -> list[list[int]]:
     """The numbers of the shards of each group, about equal in memory: as many groups as the cluster has CPUs for.
 
@@ -290,10 +308,18 @@ def grouped(
         process: the bytes of memory of a process without shards.
         free: the bytes of memory that are free in the whole cluster.
         threads: the CPUs of a group.
+        gpus: the GPUs of a group: 1, or none. With GPUs, there are as many groups as the cluster has of them.
 
     Raises:
-        TasbError: a shard needs more memory than a node has, or all need more than is free.
+        TasbError: a shard needs more memory than a node has, all need more than is free, or there are too few GPUs.
     """
+    most = sum(int(node.gpus // gpus) for node in cluster) if gpus else len(paths)
+    if not most:
+        raise TasbError(
+            expected=f"a Ray cluster with GPUs, for {argument('device', 'cuda')}",
+            found=f"none in:{_listed(cluster)}",
+            do=f"start a node with a GPU, or search with {argument('device', 'cpu')}",
+        )
     largest = max((node.memory for node in cluster), default=0)
     for path, size in zip(paths, sizes, strict=True):
         if process + size > largest:
@@ -303,11 +329,18 @@ def grouped(
                 found=f"a Ray cluster of:{_listed(cluster)}",
                 do="start a larger node (`ray start --memory BYTES`), or make smaller shards",
             )
-    at_once = max(1, sum(node.cpus // threads for node in cluster))
-    for count in range(min(len(paths), at_once), len(paths) + 1):
+    at_once = most if gpus else max(1, sum(node.cpus // threads for node in cluster))
+    for count in range(min(len(paths), at_once), min(len(paths), most) + 1):
         groups = _equal_groups(sizes, count)
-        if max(process + sum(sizes[shard] for shard in group) for group in groups) <= largest:
+        needed = max(process + sum(sizes[shard] for shard in group) for group in groups)
+        if needed <= largest:
             break
+    else:
+        raise TasbError(
+            expected=f"a node with {_gib(needed)}, for the shards of one of {len(groups)} GPUs",
+            found=f"a Ray cluster of:{_listed(cluster)}",
+            do=f"start more nodes with GPUs, or search with {argument('device', 'cpu')}",
+        )
     taken = 0
     for group in groups:
         taken += process + sum(sizes[shard] for shard in group)

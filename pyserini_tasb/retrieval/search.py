@@ -100,10 +100,10 @@ def search(
         latency_queries: topics to time, each text once; by default `topics`.
         tag: the run's name, in the last column of TREC's format; by default the encoder's name, or `bm25`.
         device: the device of the encoder and of torch's search, `cpu` or `cuda:0`. With `cuda`, torch searches on all
-            GPUs.
+            GPUs. With `ray` and a GPU, each process with shards for torch has a GPU of the cluster.
         backend: `auto`, `torch` or `onnx`; by default $PYSERINI_TASB_BACKEND, else the encoder card's.
         search_with: `faiss`; `torch`, for flat Faiss folders and vector folders; or `auto`: torch for vector folders,
-            and for flat folders on a GPU or if Faiss is missing, otherwise Faiss.
+            and for flat folders that fit on the GPU or if Faiss is missing, otherwise Faiss.
         search_precision: torch's number format: `fp32`, or `bf16` or `fp16`, which take half of the memory and may miss
             hits at the end of a list (docs/indexes.md).
         threads: the number of threads that search; by default $OMP_NUM_THREADS, or else the cores that this process may
@@ -131,7 +131,7 @@ def search(
     with optional_file(output, overwrite=overwrite, inputs=[*paths, topics, latency_queries]) as file:
         queries = as_topics(topics)
         timed = queries if latency_queries is None else as_topics(latency_queries)
-        kind = kind_of_shards(paths, vector_folders=ray is None)
+        kind = kind_of_shards(paths)
         how = DenseSearch(search_with, device, search_precision, not in_memory, threads)
         _require_fitting(kind, how, encoder=encoder, latency=latency, k1=k1, b=b, ray=ray)
         asked = _Asked(kind, queries, hits, batch_size, remove_query=remove_query)
@@ -153,7 +153,7 @@ def search(
                 shards = ShardedIndex(paths, how)
                 table, warning = _of_faiss(asked, shards, query_encoder, look_first=not in_memory)
             else:
-                table, warning = _of_faiss_on_ray(asked, paths, query_encoder, ray, threads, mapped=not in_memory)
+                table, warning = _of_faiss_on_ray(asked, paths, query_encoder, ray, how)
         tag = tag or default_tag(name)
         run = Run(table, name=tag)
         if file is not None:
@@ -178,11 +178,10 @@ def _require_fitting(
     ray: str | None,
 ) -> None:
     """Refuse options of the other kind of index."""
-    if (how.needs_torch and ray is not None) or (kind == LUCENE and (how.needs_torch or how.search_with != "auto")):
+    if kind == LUCENE and (how.needs_torch or how.search_with != "auto"):
         raise TasbError(
-            expected=f"vectors, searched in this process, with {argument('search_with')} and "
-            f"{argument('search_precision')}",
-            found=LUCENE if kind == LUCENE else f"{argument('ray')}",
+            expected=f"vectors, with {argument('search_with')} and {argument('search_precision')}",
+            found=LUCENE,
             do="leave them out",
         )
     if latency and (kind == LUCENE or ray is not None):
@@ -236,15 +235,13 @@ def _of_faiss_on_ray(
     paths: Sequence[Path],
     encoder: TasbQueryEncoder,
     ray: str,
-    threads: int | None,
-    *,
-    mapped: bool,
+    how: DenseSearch,
 ) -> tuple[RunTable, str]:
-    """A table of Faiss's hits in the processes of a cluster, in all shards at once; and a warning."""
+    """A table of the hits of vectors in the processes of a cluster, in all shards at once; and a warning."""
     with (
         connected(ray),
         contextlib.closing(
-            RayShards(paths, FAISS, dimension=encoder.dimension, mapped=mapped, threads=threads)
+            RayShards(paths, FAISS, dimension=encoder.dimension, how=how, threads=how.threads)
         ) as shards,
     ):
         shards.load()
@@ -252,7 +249,7 @@ def _of_faiss_on_ray(
     if min(asked.lengths, default=asked.depth) == asked.depth:
         return table, ""
     # The docids of all shards say whether there are more; until now, this process needed none of them.
-    return table, ShardedIndex(paths).short_lists_warning(asked.lengths, asked.depth, encoder.dimension)
+    return table, ShardedIndex(paths, how).short_lists_warning(asked.lengths, asked.depth, encoder.dimension)
 
 
 @dataclass

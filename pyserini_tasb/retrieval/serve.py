@@ -15,6 +15,7 @@ from pyserini_tasb.errors import FailedError, TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, at_home
 from pyserini_tasb.fusion.methods import Fusion
 from pyserini_tasb.indexes.bm25 import Bm25
+from pyserini_tasb.indexes.opening import encoders_of
 from pyserini_tasb.indexes.shards import kind_of_shards, shard_paths
 from pyserini_tasb.ray_cluster.actors import Setting
 from pyserini_tasb.ray_cluster.joining import LOCAL, connected
@@ -48,7 +49,7 @@ class IndexConfig(Strict):
     path: str | tuple[str, ...] | None = None
     """The folder, or the folders or a pattern (`shards/*`) of several shards; from the configuration's folder on."""
     index_type: Literal["tf", "faiss", "hybrid"] = "tf"
-    """Lucene terms, Faiss vectors, or a fusion of other indexes of this file."""
+    """Lucene terms, vectors (in Faiss indexes or vector folders), or a fusion of other indexes of this file."""
     encoder: str | None = None
     """The query encoder of vectors."""
     base_index: str | None = None
@@ -233,7 +234,7 @@ def _opened(
 
         encoder = TasbQueryEncoder(str(index.encoder), **encoders)
         for path in paths:
-            require_encoder(path, encoder, allow_other=allow_other)
+            require_encoder(path, encoder, allow_other=allow_other, known=encoders_of(path))
         dimension = encoder.dimension
     shards = RayShards(paths, kind, dimension=dimension, threads=threads, for_ever=True)
     shards.load()

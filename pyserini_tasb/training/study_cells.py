@@ -26,6 +26,10 @@ from pyserini_tasb.formats.named import load_qrels, load_run, load_topics
 from pyserini_tasb.formats.passages import read_passages, require_texts, require_topics
 from pyserini_tasb.formats.run import Run
 from pyserini_tasb.formats.run_table import ranked_docids, without_own_documents
+from pyserini_tasb.indexes.faiss_folder import OpenFolder
+from pyserini_tasb.indexes.rankings import NO_RANKING, Ranking, merged
+from pyserini_tasb.indexes.search import search_folder
+from pyserini_tasb.indexes.torch_search import TorchFlat
 from pyserini_tasb.models.checkpoints import find_checkpoint, kind_of, model_digest
 from pyserini_tasb.parsing import explained, read_json
 from pyserini_tasb.recipes.lookup import encoder_card
@@ -244,6 +248,8 @@ def _file_digest(path: Path) -> str:
 
 
 PASSAGES_AT_ONCE = 4_096
+# Each search scores its hits again, so that few searches of many vectors take less time.
+SEARCHED_BYTES = 1 << 30
 
 
 def rank_tasks(model: str, tasks: Sequence[LoadedTask], options: ScoringOptions) -> dict[str, RunDict]:
@@ -283,7 +289,9 @@ def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: Scoring
     for task in tasks:
         texts = [card.query_prefix + text for text in task.topics.values()]
         vectors = encoder.encode(texts, max_length=card.query_max_length)
-        rankings[task.name] = _Found(task, vectors) if task.tops is None else _Reranked(task.tops, task, vectors)
+        rankings[task.name] = (
+            _Found(task, vectors, options.found_device) if task.tops is None else _Reranked(task.tops, task, vectors)
+        )
     for path, fields in dict.fromkeys((task.collection, task.fields) for task in tasks):
         here = [task for task in tasks if (task.collection, task.fields) == (path, fields)]
         searched = any(task.tops is None for task in here)
@@ -328,25 +336,42 @@ class _Reranked:
 
 
 class _Found:
-    """Rankings of the best of all passages for each query; only these are in memory."""
+    """Rankings of the best of all passages for each query, as `tasb search` finds them.
 
-    def __init__(self, task: LoadedTask, queries: NDArray[np.float32]) -> None:
-        self._task, self._queries = task, queries
+    Args:
+        task: the task.
+        queries: [queries, dimension].
+        device: where the passages are searched.
+    """
+
+    def __init__(self, task: LoadedTask, queries: NDArray[np.float32], device: str) -> None:
+        self._task, self._queries, self._device = task, queries, device
         self._depth = task.depth + task.remove_query  # so that `depth` are left
-        self._scores = np.empty((len(queries), 0), dtype=np.float32)
-        self._docids = np.empty((len(queries), 0), dtype=object)
+        self._rankings = [NO_RANKING] * len(queries)
+        self._docids: list[str] = []
+        self._vectors: list[NDArray[np.float32]] = []
 
     def add(self, docids: list[str], vectors: NDArray[np.float32]) -> None:
-        names = np.broadcast_to(np.array(docids, dtype=object), (len(self._queries), len(docids)))
-        scores = np.hstack([self._scores, self._queries @ vectors.T])
-        found = np.hstack([self._docids, names])
-        best = np.argpartition(-scores, min(self._depth, scores.shape[1]) - 1, axis=1)[:, : self._depth]
-        self._scores = np.take_along_axis(scores, best, axis=1)
-        self._docids = np.take_along_axis(found, best, axis=1)
+        self._docids += docids
+        self._vectors.append(vectors)
+        if len(self._docids) * vectors[0].nbytes >= SEARCHED_BYTES:
+            self._search()
+
+    def _search(self) -> None:
+        """Search the vectors that came since the last search, and let them go."""
+        if self._docids:
+            index = TorchFlat(self._vectors, device=self._device)
+            folder = OpenFolder(self._task.collection, index, self._docids)
+            found = search_folder(folder, self._queries, self._depth)
+            more = (Ranking(hits.scores, [self._docids[row] for row in hits.rows.tolist()]) for hits in found)
+            pairs = zip(self._rankings, more, strict=True)
+            self._rankings = [merged(both, self._depth) for both in pairs]
+            self._docids, self._vectors = [], []
 
     def run(self) -> RunDict:
-        rankings = zip(self._task.topics, self._docids.tolist(), self._scores.tolist(), strict=True)
-        run = {qid: dict(zip(docids, scores, strict=True)) for qid, docids, scores in rankings}
+        self._search()
+        rankings = zip(self._task.topics, self._rankings, strict=True)
+        run = {qid: dict(zip(each.docids, each.scores.tolist(), strict=True)) for qid, each in rankings}
         if not self._task.remove_query:
             return run
         return {

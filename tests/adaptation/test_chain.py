@@ -7,6 +7,7 @@ import itertools
 import pytest
 import yaml
 
+from pyserini_tasb.adaptation import chain as chain_module
 from pyserini_tasb.adaptation.chain import JUDGED_TOPICS, RUNS, TRAINING, steps
 from pyserini_tasb.adaptation.choices import (
     DOCUMENTS,
@@ -92,6 +93,20 @@ def test_a_model_with_two_parts_encodes_once():
     # Predicted queries are no part of their documents: the same vectors serve training and measuring.
     predicted = [step.name for step in steps(choices(query_model="t5"), 500, 10) if step.name.startswith("encode")]
     assert predicted == ["encode-student-documents", "encode-teacher-documents", "encode-adapted-documents"]
+
+
+@pytest.mark.parametrize("faiss_is_there", [True, False])
+def test_without_faiss_the_vectors_themselves_are_searched(faiss_is_there, monkeypatch):
+    monkeypatch.setattr(chain_module, "has_faiss", lambda: faiss_is_there)
+    chain = {step.name: step.arguments for step in steps(choices(), 500, 10)}
+    for name, arguments in chain.items():
+        assert ("--output-format" in arguments) == (name.startswith("encode") and faiss_is_there), name
+    searched = {"mine-student": "--dense-index", **dict.fromkeys(["search-start", "search-adapted"], "--index")}
+    for name, option in searched.items():
+        folder = chain[name][chain[name].index(option) + 1]
+        made = folder.removesuffix("/faiss")
+        assert (folder != made) == faiss_is_there
+        assert any(name.startswith("encode") and made in arguments for name, arguments in chain.items())
 
 
 def test_long_steps_are_estimated_by_the_first_one():

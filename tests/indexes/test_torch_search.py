@@ -133,6 +133,56 @@ def test_vectors_that_are_all_equal():
     assert (scores == 4).all()
 
 
+@pytest.mark.parametrize("precision", ["fp32", *HALVES])
+def test_a_tie_longer_than_the_candidates(precision):
+    """In half precision, too, the first rows of equal vectors are found, and those that are a little better."""
+    random = np.random.default_rng(0)
+    equal, queries = random.standard_normal((2, 3, 16)).astype(np.float32)
+    vectors = np.concatenate([np.tile(equal, (4_000, 1)), random.standard_normal((200, 16), np.float32)])
+    random.shuffle(vectors)
+    for blocks in ([vectors], np.split(vectors, [3_000, 7_000])):
+        found = TorchFlat(blocks, device=["cpu", "cpu"], precision=precision).search(queries, 10)
+        require_same(found, exact(vectors, queries, 10))
+
+
+def test_a_tie_takes_no_more_memory_than_other_lists(monkeypatch):
+    """Vectors are scored again in parts, whose copies are of a fixed size however long the lists are."""
+    taken, empty = [], torch.empty
+
+    def counted(*shape, dtype=torch.float32, **others):
+        made = empty(*shape, dtype=dtype, **others)
+        taken.append(made.numel() * made.itemsize)
+        return made
+
+    monkeypatch.setattr(torch_search, "AGAIN_BYTES", {"cpu": 10_000, "gpu": 10_000})
+    monkeypatch.setattr(torch, "empty", counted)
+    random = np.random.default_rng(5)
+    vectors, queries = np.tile(random.standard_normal((2, 8), np.float32), (1_500, 1)), np.ones((2, 8), np.float32)
+    require_same(TorchFlat(cut(vectors, 700)).search(queries, 40), exact(vectors, queries, 40))
+    assert max(taken) <= 4 * 2 * len(vectors)  # the scores themselves
+
+
+def test_memory_that_torch_has_freed_can_be_used_again(monkeypatch):
+    """What the driver calls free, and what torch keeps for later."""
+    gigabyte = 1 << 30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (20 * gigabyte, 80 * gigabyte))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50 * gigabyte)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 10 * gigabyte)
+    assert torch_search.memory_for_copies(torch.device("cuda:0")) == int(0.9 * 60 * gigabyte) - 3 * gigabyte
+
+
+@pytest.mark.parametrize(("memory", "said"), [(1 << 20, []), (0, ["0.00 GB of 0.00 GB of vectors"])])
+def test_what_is_copied_in_each_search_is_said_once(memory, said, random_vectors, caplog):
+    vectors, queries = random_vectors
+    index = TorchFlat(cut(vectors, 300), precision="bf16", memory=memory)
+    with caplog.at_level("INFO"):
+        index.search(queries, 5)
+        index.search(queries, 5)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == len(said)
+    assert all(part in message and "batch_size=" in message for part, message in zip(said, messages, strict=True))
+
+
 def test_what_is_no_number_is_not_found(random_vectors):
     vectors, queries = (array.copy() for array in random_vectors)
     vectors[3], vectors[600, 5], vectors[8, 0], queries[4, 2] = np.nan, np.nan, np.inf, np.nan

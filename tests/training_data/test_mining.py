@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 
 import pyserini_tasb as tasb
@@ -12,8 +13,10 @@ from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.formats.qrels import read_qrels
 from pyserini_tasb.formats.text_store import write_text_store
 from pyserini_tasb.formats.topics import read_topics
+from pyserini_tasb.indexes.flat_file import flat_vectors
 from tests.command_line import tasb as tasb_command
 from tests.conftest import DATA, TINY, TINY_MODEL, plain_vectors
+from tests.encoding.corpus.vector_folders import write_vector_folder
 from tests.reranking.models import make_bert_cat, make_colbert, make_mono_t5
 
 
@@ -103,6 +106,9 @@ def test_torch_finds_the_same_dense_negatives(faiss_index, suitable_java, tmp_pa
     expected = negatives_of(tiny(tmp_path / "faiss.tsv", **options))
     assert min(map(len, expected.values())) > 30
     assert negatives_of(tiny(tmp_path / "torch.tsv", search_with="torch", **options)) == expected
+    docids, vectors = (faiss_index / "docid").read_text().split(), np.array(flat_vectors(faiss_index / "index"))
+    unindexed = write_vector_folder(tmp_path / "vectors", docids, vectors)
+    assert negatives_of(tiny(tmp_path / "vectors.tsv", **options | {"dense_index": str(unindexed)})) == expected
     with pytest.raises(TasbError, match="nowhere"):
         tiny(tmp_path / "none.tsv", search_with="torch", **options | {"dense_index": "nowhere"})
 

@@ -10,14 +10,17 @@ import pytest
 
 import pyserini_tasb
 from pyserini_tasb import TasbError
+from pyserini_tasb.encoding.vectors import FILES
 from pyserini_tasb.errors import FailedError
 from pyserini_tasb.folders import FAISS, LUCENE
+from pyserini_tasb.indexes.opening import DenseSearch
 from pyserini_tasb.indexes.shards import FaissShards, LuceneShards, memory_needed
 from pyserini_tasb.ray_cluster.joining import connected
 from pyserini_tasb.ray_cluster.nodes import Node
 from pyserini_tasb.retrieval import on_ray
 from pyserini_tasb.retrieval.on_ray import RayShards, grouped
 from tests.conftest import TINY, TINY_MODEL
+from tests.encoding.corpus.vector_folders import write_vector_folder
 from tests.indexes.faiss_folders import write_faiss_folder
 from tests.indexes.lucene_folders import documents_of, write_lucene_folder
 from tests.ray_nodes import kill
@@ -35,6 +38,10 @@ def folders(vectors, tmp_path_factory):
         docids = [vectors.docids[0], *vectors.docids[part][1:]]
         write_faiss_folder(folder / "flat" / name, docids, same[part])
         write_faiss_folder(folder / "int8" / name, docids, same[part], "SQ8")
+        write_vector_folder(folder / "vectors" / name, docids, same[part], unit_size=100)
+    (folder / "mixed").mkdir()
+    for name, kind in {"A": "flat", "B": "vectors", "C": "vectors"}.items():
+        (folder / "mixed" / name).symlink_to(folder / kind / name)
     documents = documents_of()
     for name, part in {"A": slice(0, 60), "B": slice(60, 64), "C": slice(64, None)}.items():
         write_lucene_folder(folder / "bm25" / name, documents[part])
@@ -57,9 +64,18 @@ def joined(ray_nodes):
         yield ray_nodes
 
 
-@pytest.mark.parametrize("kind", ["flat", "int8", "bm25"])
-def test_the_run_of_one_machine(kind, joined, folders, tmp_path):
-    options = {"hits": 40, "remove_query": kind == "flat"}
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("flat", {"remove_query": True}),
+        ("flat", {"search_with": "torch", "search_precision": "bf16", "threads": 2}),
+        ("int8", {}),
+        ("mixed", {"allow_other_encoder": True}),
+        ("bm25", {}),
+    ],
+)
+def test_the_run_of_one_machine(kind, given, joined, folders, tmp_path):
+    options = {"hits": 40, **given}
     expected = search(folders / kind / "*", tmp_path / "here", **options)
     assert search(folders / kind / "*", tmp_path / "there", ray=joined.address, **options) == expected
     assert len(expected.splitlines()) > 300
@@ -146,6 +162,23 @@ def test_faults_before_anything_is_loaded(joined, folders, vectors, tmp_path, mo
     shards.close()
 
 
+def test_with_a_gpu_for_a_device(joined, folders, vectors):
+    """In a cluster without GPUs, `auto` takes Faiss where it can, and what only torch searches is refused."""
+    dimension = vectors.vectors.shape[1]
+    flat, unindexed = ([folders / kind / name for name in "ABC"] for kind in ("flat", "vectors"))
+    shards = RayShards(flat, FAISS, dimension=dimension, how=DenseSearch(device="cuda"))
+    assert {needs.gpus for needs in shards._needs} == {0}
+    shards.close()
+    for paths, how in {"vectors": (unindexed, "auto"), "flat": (flat, "torch")}.values():
+        with pytest.raises(TasbError, match=r"a Ray cluster with GPUs, for device='cuda'\n.*\n.*second"):
+            RayShards(paths, FAISS, dimension=dimension, how=DenseSearch(how, "cuda:0"))
+
+
+def test_a_faiss_search_of_vectors_is_refused_first(joined, folders):
+    with pytest.raises(TasbError, match="which torch searches"):
+        RayShards([folders / "vectors" / "A"], FAISS, dimension=32, how=DenseSearch("faiss"))
+
+
 NODES = [Node("1", "small", 2, 0, 100), Node("2", "large", 4, 0, 300)]
 
 
@@ -171,9 +204,25 @@ def test_more_groups_than_cpus_where_memory_is_short(tmp_path):
         grouped(paths, [90, 60, 60], nodes, process=0, free=150, threads=1)
 
 
+def test_as_many_groups_as_gpus(tmp_path):
+    nodes = [Node("1", "one", 8, 1, 100), Node("2", "two", 8, 2, 100), Node("3", "three", 8, 0, 400)]
+    paths = [tmp_path / str(number) for number in range(7)]
+    assert grouped(paths, [10] * 7, nodes, process=5, free=600, threads=1, gpus=1) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert grouped(paths[:2], [10] * 2, nodes, process=5, free=600, threads=1, gpus=1) == [[0], [1]]
+    with pytest.raises(TasbError, match=r"for the shards of one of 3 GPUs"):
+        grouped(paths, [60] * 7, nodes[:2], process=5, free=600, threads=1, gpus=1)
+    with pytest.raises(TasbError, match=r"GPUs, for device='cuda'\n.*\n.*three"):
+        grouped(paths, [10] * 7, nodes[2:], process=5, free=600, threads=1, gpus=1)
+
+
 def test_memory_is_that_of_the_files(folders):
     index = folders / "flat" / "A"
     assert memory_needed(index, FAISS) == (index / "index").stat().st_size + 2 * (index / "docid").stat().st_size
+    units = list((folders / "vectors" / "A" / "units").iterdir())
+    of_vectors, of_docids = (sum(file.stat().st_size for file in units if file.suffix == end) for end in FILES)
+    assert memory_needed(folders / "vectors" / "A", FAISS) == of_vectors + 2 * of_docids
+    half = DenseSearch(precision="fp16")
+    assert memory_needed(folders / "vectors" / "A", FAISS, half) == of_vectors * 3 // 2 + 2 * of_docids
     lucene = folders / "bm25" / "A"
     files = {path.suffix: path.stat().st_size for path in lucene.iterdir()}
     assert memory_needed(lucene, LUCENE) == sum(path.stat().st_size for path in lucene.iterdir()) - files[".fdt"]

@@ -99,16 +99,29 @@ def test_the_encoder_that_made_a_vector_folder(encoded_vectors, other_model, tmp
 
 def test_what_auto_takes(folders, vectors, same, tmp_path, monkeypatch):
     graph = write_faiss_folder(tmp_path / "graph", vectors.docids, same, "HNSW8")
+    size = (folders / "flat" / "index").stat().st_size
+    free = {"cuda:0": size // 2 + 1, "cuda:1": size // 2 + 2}
+    monkeypatch.setattr(opening, "memory_for_copies", lambda device: free[str(device)])
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     for faiss_is_there in (True, False):
         monkeypatch.setattr(opening, "has_faiss", lambda there=faiss_is_there: there)
         flat = "faiss" if faiss_is_there else "torch"
         assert DenseSearch().chosen(folders / "flat") == flat
-        assert DenseSearch(device="cuda:0").chosen(folders / "flat") == "torch"
+        assert DenseSearch(device="cuda").chosen(folders / "flat") == "torch"  # half of it fits on each GPU
+        assert DenseSearch(device="cuda:0").chosen(folders / "flat") == flat
+        assert DenseSearch("torch", "cuda:0").chosen(folders / "flat") == "torch"
         assert DenseSearch(precision="bf16").chosen(folders / "flat") == "torch"
         for device in ("cpu", "cuda:0"):
             assert DenseSearch(device=device).chosen(folders / "vectors") == "torch"
             assert DenseSearch(device=device).chosen(graph) == "faiss"
             assert DenseSearch("faiss", device).chosen(folders / "flat") == "faiss"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
+def test_a_gpu_that_is_not_there(device, folders, monkeypatch):
+    """The encoder has the words for it."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert DenseSearch(device=device).chosen(folders / "flat") == "torch"
 
 
 def test_the_index_that_torch_searches_stays_in_its_file(folders):
@@ -123,7 +136,6 @@ def test_the_index_that_torch_searches_stays_in_its_file(folders):
         (["--search-with", "torch"], "a graph (HNSW), which does not compare a query with every vector"),
         (["--search-precision", "bf16"], "a graph (HNSW)"),
         (["--search-with", "faiss", "--search-precision", "bf16"], "--search-precision bf16 with --search-with torch"),
-        (["--search-with", "torch", "--ray", "local"], "searched in this process"),
     ],
 )
 def test_what_torch_cannot_search(options, said, vectors, same, tmp_path, capsys):

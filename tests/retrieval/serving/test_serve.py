@@ -14,9 +14,12 @@ import time
 from importlib.metadata import version
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 import pyserini_tasb
+from pyserini_tasb.indexes.flat_file import flat_vectors
+from tests.encoding.corpus.vector_folders import write_vector_folder
 from tests.processes import MarkedProcess
 from tests.retrieval.serving.pyserini_server import (
     MODEL,
@@ -34,8 +37,15 @@ SECONDS = 60
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """Three shards of the texts and three of the vectors, and both fused. Each index has processes of its own."""
+    """Three shards of the texts and three of the vectors, and both fused. Each index has processes of its own.
+
+    One of the shards of vectors is a folder of `tasb encode`.
+    """
     path = write_indexes(tmp_path_factory.mktemp("serve"), parts=3)
+    flat = path.parent / "flat" / "shard-1"
+    docids, vectors = (flat / "docid").read_text().split(), np.array(flat_vectors(flat / "index"))
+    shutil.rmtree(flat)
+    write_vector_folder(flat, docids, vectors)
     both = "{index_type: hybrid, recipe: tasb+bm25, inputs: [dense, texts], base_index: texts}"
     indexes = [line for line in path.read_text().splitlines() if "bare" not in line]
     path.write_text("\n".join([*indexes, f"  both: {both}"]) + "\n")
