@@ -150,7 +150,8 @@ class Measured:
     def reading(self) -> Constant:
         """Passages a second of the pre-pass."""
         value = self.scale["rows"]["reading a corpus"]["passages/s"]
-        return Constant(value, "passages a second that one process reads before the work; up to 16 read plain files", source(self.scale))
+        what = "passages a second that one process reads before the work; up to 16 read plain files"
+        return Constant(value, what, source(self.scale))
 
     @cached_property
     def text(self) -> Constant:

@@ -18,6 +18,7 @@ from pyserini_tasb.errors import TasbError, argument
 from pyserini_tasb.folders import FAISS, LUCENE, another_folder, kind_of_folder, missing_folder
 from pyserini_tasb.formats.named import same_ids_advice
 from pyserini_tasb.formats.run_table import ranked_docids
+from pyserini_tasb.indexes.faiss_folder import require_faiss
 from pyserini_tasb.indexes.opening import DenseSearch, encoders_of
 from pyserini_tasb.retrieval.retrievers import VectorRetriever, index_folder
 
@@ -98,6 +99,7 @@ def dense_rankings(
     if how.needs_torch or (folder.is_dir() and how.chosen(folder) == "torch"):
         return _of_torch(index_folder(name), encoder, topics, hits, how, allow_other_encoder=allow_other_encoder)
     _require_index(name, FAISS)
+    require_faiss(folder)
     prepare_java()  # Pyserini starts it for Faiss, too
     from pyserini.search.faiss import FaissSearcher
 

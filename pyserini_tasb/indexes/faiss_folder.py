@@ -78,21 +78,31 @@ def open_docids(path: Path) -> DocidFile:
     return DocidFile(path / DOCID)
 
 
+def require_faiss(index: Path) -> Any:
+    """The module `faiss`, to search an index with.
+
+    Raises:
+        TasbError: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise TasbError(
+            where=str(index),
+            expected="Faiss: nothing else searches this kind of index",
+            found=str(error),
+            do="pip install faiss-cpu; or search a flat index or the vectors that it was made of, which torch can do",
+        ) from error
+    return faiss
+
+
 def read_index(file: Path, *, mapped: bool) -> Any:
     """Faiss's object for an index file.
 
     Raises:
         TasbError: Faiss is missing, cannot read it, or knows no mapping yet.
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise TasbError(
-            where=str(file),
-            expected="Faiss: nothing else searches this kind of index",
-            found=str(error),
-            do="pip install faiss-cpu; or search a flat index or the vectors that it was made of, which torch can do",
-        ) from error
+    faiss = require_faiss(file)
     try:
         # In all kinds of index, this flag leaves the large arrays in the file (1.15: flat, quantised, HNSW, IVF).
         flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0

@@ -114,7 +114,7 @@ class Shards(Protocol):
         ...
 
 
-class FaissShards:
+class VectorShards:
     """Faiss and vector folders that stay open.
 
     Args:

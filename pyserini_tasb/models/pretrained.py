@@ -176,12 +176,22 @@ def depends_on_text(outputs: Callable[[torch.Tensor, torch.Tensor], torch.Tensor
     Args:
         outputs: [texts, ...] of token ids and mask [texts, tokens].
         transformer: the Hugging Face model in it, in evaluation mode.
+
+    Raises:
+        TasbError: an output is no finite number.
     """
     words = len(transformer.get_input_embeddings().weight)
     ids = torch.randint(words, (PROBES, PROBE_LENGTH), generator=torch.Generator().manual_seed(0))
     ids[:, 0] = ids[0, 0]
     with torch.inference_mode():
         found = outputs(ids, torch.ones_like(ids)).float()
+    if not found.isfinite().all():
+        raise TasbError(
+            where=str(transformer.name_or_path),
+            expected="a model that computes finite numbers",
+            found=f"others, such as {float(found[~found.isfinite()][0])}",
+            do="check its weights: training may have diverged; where they overflow in fp16, compute in fp32",
+        )
     # Equal outputs differ in their last bits at most; in bf16 those are large.
     rounding = max(1e-5, torch.finfo(transformer.dtype).eps / 2)
     return bool((found - found[:1]).abs().mean() > rounding * found.abs().mean())

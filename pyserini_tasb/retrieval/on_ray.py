@@ -15,7 +15,7 @@ from pyserini_tasb.folders import FAISS
 from pyserini_tasb.indexes.bm25 import Bm25
 from pyserini_tasb.indexes.opening import DenseSearch
 from pyserini_tasb.indexes.rankings import merged
-from pyserini_tasb.indexes.shards import PROCESS_BYTES, TORCH, FaissShards, LuceneShards, memory_needed
+from pyserini_tasb.indexes.shards import PROCESS_BYTES, TORCH, LuceneShards, VectorShards, memory_needed
 from pyserini_tasb.ray_cluster.actors import Setting, answer_of
 from pyserini_tasb.ray_cluster.nodes import Needs, nodes, require_alike
 
@@ -257,7 +257,7 @@ class ShardGroup:
         if part.kind == FAISS:
             own = [part.paths[shard] for shard in part.own]
             ways = [part.ways[shard] for shard in part.own]
-            return FaissShards(own, part.dimension, ways, threads=self._threads)
+            return VectorShards(own, part.dimension, ways, threads=self._threads)
         return LuceneShards(part.paths, part.own, bm25=part.bm25)
 
     def load(self) -> None:

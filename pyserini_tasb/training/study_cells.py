@@ -18,7 +18,7 @@ from pyserini_tasb.artifacts import sha256, write_whole
 from pyserini_tasb.data.pair_store import open_pair_store
 from pyserini_tasb.encoding.encoders import TextEncoder
 from pyserini_tasb.encoding.vectors import read_vector_manifest
-from pyserini_tasb.errors import TasbError
+from pyserini_tasb.errors import TasbError, shown
 from pyserini_tasb.evaluation.measures import evaluate_run, parse_measures
 from pyserini_tasb.formats.collections import open_collection
 from pyserini_tasb.formats.fields import Fields
@@ -288,7 +288,7 @@ def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: Scoring
     rankings: dict[str, _Ranking] = {}
     for task in tasks:
         texts = [card.query_prefix + text for text in task.topics.values()]
-        vectors = encoder.encode(texts, max_length=card.query_max_length)
+        vectors = _encoded(encoder, texts, card.query_max_length)
         rankings[task.name] = (
             _Found(task, vectors, options.found_device) if task.tops is None else _Reranked(task.tops, task, vectors)
         )
@@ -301,10 +301,24 @@ def _by_vectors(card: EncoderCard, tasks: Sequence[LoadedTask], options: Scoring
         stream = iter(tqdm(passages, desc=f"reading {path.name}", unit=" passages", mininterval=1.0))
         while batch := list(itertools.islice(stream, PASSAGES_AT_ONCE)):
             texts = [card.passage_prefix + text for _, text in batch]
-            vectors = encoder.encode(texts, max_length=card.passage_max_length)
+            vectors = _encoded(encoder, texts, card.passage_max_length)
             for task in here:
                 rankings[task.name].add([docid for docid, _ in batch], vectors)
     return {name: ranking.run() for name, ranking in rankings.items()}
+
+
+def _encoded(encoder: TextEncoder, texts: Sequence[str], max_length: int) -> NDArray[np.float32]:
+    vectors = encoder.encode(texts, max_length=max_length)
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(wrong):
+        raise TasbError(
+            where=shown(texts[wrong[0]]),
+            expected="a vector of finite numbers",
+            found=f"{len(wrong)} of {len(texts)} texts have others",
+            do="check the model's weights, such as the learning rate that they were trained with; where they overflow "
+            "in bf16 or fp16, compute in fp32",
+        )
+    return vectors
 
 
 class _Ranking(Protocol):

@@ -10,7 +10,7 @@ import pytest
 
 from pyserini_tasb.indexes import shards as shards_module
 from pyserini_tasb.indexes.search import ShardedIndex, search_folder
-from pyserini_tasb.indexes.shards import FaissShards
+from pyserini_tasb.indexes.shards import VectorShards
 from tests.indexes.faiss_folders import write_faiss_folder
 
 
@@ -61,7 +61,7 @@ def test_threads_search_several_shards_at_a_time_and_find_the_same(tmp_path, thr
     docids = [f"{number:02}" for number in random.permutation(90)]
     paths = [write_faiss_folder(tmp_path / str(n), docids[n::3], vectors[n::3]) for n in range(3)]
     queries = random.integers(-2, 3, (20, 16)).astype(np.float32)
-    expected = FaissShards(paths, 16).search(queries, 25)
+    expected = VectorShards(paths, 16).search(queries, 25)
     together = threading.Barrier(min(threads, 3))
 
     def at_the_same_time(*arguments):
@@ -71,7 +71,7 @@ def test_threads_search_several_shards_at_a_time_and_find_the_same(tmp_path, thr
 
     calls, waited = itertools.count(), []
     monkeypatch.setattr(shards_module, "search_folder", at_the_same_time)
-    found = FaissShards(paths, 16, threads=threads).search(queries, 25)
+    found = VectorShards(paths, 16, threads=threads).search(queries, 25)
     assert sorted(waited) == list(range(together.parties))
     assert [each.docids for each in found] == [each.docids for each in expected]
     assert all(np.array_equal(one.scores, other.scores) for one, other in zip(found, expected, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 
 import numpy as np
@@ -111,6 +112,12 @@ def test_torch_finds_the_same_dense_negatives(faiss_index, suitable_java, tmp_pa
     assert negatives_of(tiny(tmp_path / "vectors.tsv", **options | {"dense_index": str(unindexed)})) == expected
     with pytest.raises(TasbError, match="nowhere"):
         tiny(tmp_path / "none.tsv", search_with="torch", **options | {"dense_index": "nowhere"})
+
+
+def test_a_prebuilt_index_without_faiss(suitable_java, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(TasbError, match=r"(?s)prebuilt-name.*pip install faiss-cpu"):
+        tiny(tmp_path / "none.tsv", dense_index="prebuilt-name", encoder=str(TINY_MODEL), hits=60, per_query=5)
 
 
 @pytest.mark.parametrize("kind", ["bm25", "dense"])

@@ -14,7 +14,7 @@ from pyserini_tasb.encoding.vectors import FILES
 from pyserini_tasb.errors import FailedError
 from pyserini_tasb.folders import FAISS, LUCENE
 from pyserini_tasb.indexes.opening import DenseSearch
-from pyserini_tasb.indexes.shards import FaissShards, LuceneShards, memory_needed
+from pyserini_tasb.indexes.shards import LuceneShards, VectorShards, memory_needed
 from pyserini_tasb.ray_cluster.joining import connected
 from pyserini_tasb.ray_cluster.nodes import Node
 from pyserini_tasb.retrieval import on_ray
@@ -118,7 +118,7 @@ def test_shards_of_a_killed_node_go_to_others(joined, folders, vectors):
                 joined.kill_second()
             yield vectors.vectors[:10]
 
-    expected = [hits.docids for hits in FaissShards(paths, vectors.vectors.shape[1]).search(vectors.vectors[:10], 20)]
+    expected = [hits.docids for hits in VectorShards(paths, vectors.vectors.shape[1]).search(vectors.vectors[:10], 20)]
     assert [[hits.docids for hits in found] for found in shards.search(batches(), 20)] == [expected] * 6
     assert len({node for node, _ in shards.places()}) == 1
     shards.close()

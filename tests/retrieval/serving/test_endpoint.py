@@ -13,7 +13,7 @@ import pytest
 from pyserini_tasb import TasbError, serve
 from pyserini_tasb.folders import FAISS, LUCENE
 from pyserini_tasb.fusion.methods import Fusion
-from pyserini_tasb.indexes.shards import FaissShards, LuceneShards
+from pyserini_tasb.indexes.shards import LuceneShards, VectorShards
 from pyserini_tasb.recipes.lookup import fusion_recipe
 from pyserini_tasb.retrieval.endpoint import Endpoint, Limits, ServedIndex, formatted
 from pyserini_tasb.retrieval.on_ray import RayShards
@@ -67,7 +67,7 @@ def complete(tmp_path_factory):
     folder = write_indexes(tmp_path_factory.mktemp("endpoint"), parts=3).parent
     lucene, faiss = (sorted(path for path in (folder / name).glob("shard-[0-9]")) for name in ("bm25", "flat"))
     texts = ShardsHere(LUCENE, LuceneShards(lucene, [0, 2]), LuceneShards(lucene, [1]))
-    vectors = ShardsHere(FAISS, FaissShards(faiss[:1], 32), FaissShards(faiss[1:], 32))
+    vectors = ShardsHere(FAISS, VectorShards(faiss[:1], 32), VectorShards(faiss[1:], 32))
     recipe = fusion_recipe("tasb+bm25")
     fused = {"inputs": (("dense", None), ("texts", None)), "fusion": Fusion.from_recipe(recipe), "depth": recipe.depth}
     indexes = {

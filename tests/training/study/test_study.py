@@ -9,8 +9,9 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from pyserini_tasb.artifacts import locked_folder
 from pyserini_tasb.errors import TasbError
@@ -307,6 +308,18 @@ def test_queries_that_are_documents(collection, tmp_path):
     ]
     same = Task(**about, depth=60)
     assert load_tasks({"search": same})[0].digest != loaded[True][0].digest
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_model_without_numbers_has_no_values(pooling, tmp_path):
+    weights = load_file(TINY_MODEL / "model.safetensors")
+    weights["embeddings.LayerNorm.weight"] = np.full_like(weights["embeddings.LayerNorm.weight"], np.nan)
+    shutil.copytree(TINY_MODEL, tmp_path / "broken")
+    save_file(weights, tmp_path / "broken" / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "card.yaml").write_text(f"name: broken\nmodel: {tmp_path / 'broken'}\npooling: {pooling}\n")
+    files = {"topics": str(TINY / "topics.tsv"), "qrels": str(TINY / "qrels.txt"), "collection": TINY / "corpus.jsonl"}
+    with pytest.raises(TasbError, match="finite numbers"):
+        rank_tasks(f"tasb:{tmp_path / 'card.yaml'}", load_tasks({"t": Task(**files)}), ScoringOptions("cpu"))
 
 
 @pytest.mark.parametrize("with_run", [False, True])
