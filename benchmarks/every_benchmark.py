@@ -189,7 +189,7 @@ def run(asked: Run, output: Path, here: dict[str, Any], stop: StopRequest) -> Do
 
 
 def result(output: Path, name: str, here: dict[str, Any], why: str) -> Document:
-    """What a benchmark wrote; `why` it broke if that is not all.
+    """The results that a benchmark wrote; `why` it broke if that is not all.
 
     Args:
         output: the file of its results, which may not exist.

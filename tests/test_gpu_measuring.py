@@ -1,4 +1,4 @@
-"""What the parts of `make gpu-check` measure and judge, tested without a GPU and in a time of their own."""
+"""The parts of `make gpu-check`: they measure and judge rightly, tested without a GPU and in a time of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.models.packed_attention import each_by_itself
 
 
 class Notes:
-    """What a benchmark's `Results` are told."""
+    """A stand-in for a benchmark's `Results`, which keeps all that it is told."""
 
     def __init__(self):
         self.rows, self.skipped, self.notes = {}, [], []
@@ -119,7 +119,7 @@ class Pipeline:
         return wait
 
     def measured(self, module, monkeypatch, *, units, seconds):
-        """What the clock reports."""
+        """The clock's report."""
         stopped = []
         monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: self.now, perf_counter=lambda: self.now))
         monkeypatch.setattr(module, "signal", SimpleNamespace(SIGINT=2, raise_signal=stopped.append))

@@ -334,7 +334,7 @@ def operations(config: Any, lengths: Sequence[int]) -> float:
 
 
 def child(name: str, given: dict[str, Any], report: Path, seconds: float = math.inf) -> Any:
-    """What a function of `CHILDREN` returns in a process of its own.
+    """The answer of a function of `CHILDREN`, called in a process of its own.
 
     Raises:
         subprocess.SubprocessError: it failed, or took longer.

@@ -190,7 +190,7 @@ class PipelineClock:
 
 
 class GpuProfile:
-    """What a GPU does in a window of time, as torch.profiler tells; it begins to watch at once.
+    """The work of a GPU in a window of time, as torch.profiler tells; it begins to watch at once.
 
     Args:
         device: the GPU.

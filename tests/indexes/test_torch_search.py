@@ -163,7 +163,7 @@ def test_a_tie_takes_no_more_memory_than_other_lists(monkeypatch):
 
 
 def test_memory_that_torch_has_freed_can_be_used_again(monkeypatch):
-    """What the driver calls free, and what torch keeps for later."""
+    """A GPU with so much that the driver calls free, and so much that torch keeps for later."""
     gigabyte = 1 << 30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (20 * gigabyte, 80 * gigabyte))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50 * gigabyte)

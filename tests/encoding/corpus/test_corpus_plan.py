@@ -38,7 +38,7 @@ def test_units_go_across_files_and_each_can_be_read_alone(two_files):
 
 @pytest.fixture
 def by_processes(monkeypatch):
-    """Whether the corpora that are planned were read by processes."""
+    """True or false for each corpus that was planned: read by processes, or not."""
     monkeypatch.setattr(module, "_readers", lambda _: 3)
     read, found = module._read_by_processes, []
     monkeypatch.setattr(module, "_read_by_processes", lambda *given: found.append(bool(each := read(*given))) or each)
