@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pyserini_tasb.folders import MANIFEST, kind_of_folder, listing
 from pyserini_tasb.formats.fields import Fields
 from pyserini_tasb.formats.lines import compression, note_header, visible_files, without_compression
 from pyserini_tasb.formats.readers import ReadCollection, reader_and_path
-from pyserini_tasb.formats.records import LineStart, read_records
+from pyserini_tasb.formats.records import LineStart, read_records, record_starts
 from pyserini_tasb.formats.remote import is_url, path_of
 from pyserini_tasb.formats.text_store import WINDOW, RepeatedIdsError, TextStore, fill_text_store
 from pyserini_tasb.registry import Registry
@@ -213,23 +212,15 @@ class LineCollection:
         return self._files
 
     def starts(self) -> Iterator[Mark]:
-        """The mark of every record of plain files, many times as fast as reading them: only line ends are looked for.
-
-        Faulty lines have marks, too; and a line of nothing but spaces beyond ASCII is taken for a record.
+        """The mark of every record of plain files, faulty ones included; see `record_starts`.
 
         Raises:
-            TasbError: a file cannot be read, or has no record.
+            TasbError: a file cannot be read, or does not name its columns, where fields are asked for.
         """
         for number, file in enumerate(self._files):
-            (_, line, offset), _, _ = next(self.marked((number, *LineStart())))  # which comes after a header
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(os_errors_explained(file, expected="a file of the corpus", do="check the path"))
-                rest = stack.enter_context(file.open("rb"))
-                rest.seek(offset)
-                for at, ended in enumerate(rest, line):
-                    if not ended.isspace():
-                        yield number, at, offset
-                    offset += len(ended)
+            with os_errors_explained(file, expected="a file of the corpus", do="check the path"):
+                for here in record_starts(file, self._fields, self._note_header):
+                    yield number, *here
 
     def is_plain(self) -> bool:
         """True if all files lie on this machine and none is compressed: a mark's line is then found at once.
@@ -446,7 +437,7 @@ class Corpus:
             unit_size: passages of each unit.
 
         Raises:
-            TasbError: a file cannot be read, or has no passage.
+            TasbError: see `LineCollection.starts`.
         """
         collections = [each for each in self._collections if isinstance(each, LineCollection) and each.is_plain()]
         if len(collections) == len(self._collections):

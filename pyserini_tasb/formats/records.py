@@ -91,6 +91,41 @@ def read_records(
     faults.finish(records=records)
 
 
+def record_starts(
+    path: Path,
+    fields: Fields = Fields(),  # noqa: B008 - immutable
+    on_header: Callable[[Path, int, Sequence[str]], None] = note_header,
+) -> Iterator[LineStart]:
+    """Where each record of a plain file begins, many times as fast as `read_records`: only line ends are looked for.
+
+    Faulty lines count as records, and so does a line of nothing but spaces beyond ASCII.
+
+    Args:
+        path: a plain file.
+        fields: the fields that are asked for.
+        on_header: see `read_records`.
+
+    Raises:
+        TasbError: see `read_records`.
+        OSError: the file cannot be read.
+    """
+    rows = None
+    with path.open("rb") as lines:
+        offset = len(BOM_UTF8) if lines.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+        lines.seek(offset)
+        for number, ended in enumerate(lines, 1):
+            here = LineStart(number, offset)
+            offset += len(ended)
+            if ended.isspace():
+                continue
+            if rows is None:
+                rows = _Rows(path, _first_line(path), fields)
+                if rows.header:
+                    on_header(path, number, rows.header)
+                    continue
+            yield here
+
+
 def _first_line(path: Path) -> str:
     with open_lines(path) as lines:
         return next((line for line in lines if line.strip()), "").rstrip("\r\n")

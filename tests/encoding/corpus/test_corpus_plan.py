@@ -84,6 +84,19 @@ def test_what_lines_alone_do_not_tell(tmp_path, by_processes, line, told):
     assert by_processes == [line.startswith("b3")]  # that line is a record as good as any
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("faulty", [b"\xff{\n", b"a\tb\tc\td\n"])
+@pytest.mark.parametrize("unit_size", [1, 30, 41, 100])
+def test_a_faulty_line_before_all_records_of_a_file(tmp_path, by_processes, number, faulty, unit_size):
+    """Nothing but a missing record tells of it: no process reads a file from its first line on and to its end."""
+    for name in "123":
+        rows = b"".join(b"%s%d\ttext\n" % (name.encode(), row) for row in range(30))
+        (tmp_path / f"{name}.tsv").write_bytes((faulty if name == str(number) else b"") + rows)
+    with pytest.raises(TasbError, match=f"{number}.tsv:1: "):
+        plan(*sorted(tmp_path.glob("?.tsv")), unit_size=unit_size)
+    assert by_processes == [False]
+
+
 def test_only_large_corpora_are_read_by_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     state = Corpus([str(path) for path in three_files(tmp_path)]).state()
