@@ -28,6 +28,7 @@ from measuring import Options, Results, by_turns, times
 from peer_training import PEER, RATE, PeerRun, peer_is_installed, steps_of_peer
 from real_texts import add_text_options, as_files
 
+from pyserini_tasb.environment.huge_pages import asking
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.training.config import TrainConfig
 
@@ -142,7 +143,9 @@ def run(
         )
         command = [__file__, "--child", json.dumps(asdict(peer))]
     # Each trained model registers its name, which no other may have.
-    environment = os.environ | {"PYSERINI_TASB_HOME": str(output.parent / "home"), "TOKENIZERS_PARALLELISM": "false"}
+    # `tasb train` asks for huge pages by itself, so the peer gets them too.
+    environment = asking(os.environ) or dict(os.environ)
+    environment |= {"PYSERINI_TASB_HOME": str(output.parent / "home"), "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)

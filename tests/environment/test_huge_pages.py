@@ -1,0 +1,102 @@
+"""Huge pages: when they are asked for, and that the process which asks stays the one that was started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pyserini_tasb.__main__ import COMPUTING
+from pyserini_tasb.cli.main import GROUPS
+from pyserini_tasb.environment import huge_pages
+from pyserini_tasb.environment.huge_pages import asking, available
+
+WISH = "glibc.malloc.hugetlb=1"
+
+
+def test_the_verbs_are_verbs():
+    assert {verb.name for group in GROUPS.values() for verb in group} >= COMPUTING
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, WISH),
+        ({"GLIBC_TUNABLES": ""}, WISH),
+        ({"GLIBC_TUNABLES": "glibc.malloc.check=3"}, f"glibc.malloc.check=3:{WISH}"),
+    ],
+)
+def test_the_wish_is_added(before, after):
+    assert asking({"HOME": "/h", **before}) == {"HOME": "/h", "GLIBC_TUNABLES": after}
+
+
+@pytest.mark.parametrize("own", [WISH, "glibc.malloc.hugetlb=0", "glibc.malloc.check=3:glibc.malloc.hugetlb=2"])
+def test_the_users_own_choice_stays(own):
+    assert asking({"GLIBC_TUNABLES": own}) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "libc", "expected"),
+    [
+        ("always [madvise] never\n", "glibc 2.35", True),
+        ("always [madvise] never\n", "glibc 3.0", True),
+        ("always [madvise] never\n", "glibc 2.34", False),  # it cannot ask
+        ("[always] madvise never\n", "glibc 2.36", False),  # all get them
+        ("always madvise [never]\n", "glibc 2.36", False),
+        (None, "glibc 2.36", False),  # a kernel without them
+        ("always [madvise] never\n", ValueError("unrecognized configuration name"), False),  # musl, macOS
+        ("always [madvise] never\n", None, False),
+    ],
+)
+def test_they_are_available_to_who_asks(monkeypatch, tmp_path, mode, libc, expected):
+    file = tmp_path / "enabled"
+    if mode is not None:
+        file.write_text(mode)
+
+    def confstr(_):
+        if isinstance(libc, Exception):
+            raise libc
+        return libc
+
+    monkeypatch.setattr(os, "confstr", confstr)
+    assert available(file) is expected
+
+
+def test_no_windows_has_them(monkeypatch):
+    monkeypatch.delattr(os, "confstr")
+    assert not available()
+
+
+@pytest.mark.parametrize("verb", ["train", "regress"])
+def test_the_process_keeps_its_number_and_arguments(tmp_path, verb):
+    """The file that the verb reads is a pipe: so it waits, and its environment and arguments can be read."""
+    pipe = tmp_path / "with a space.yaml"
+    os.mkfifo(pipe)
+    environment = {name: value for name, value in os.environ.items() if name != huge_pages.VARIABLE}
+    command = [sys.executable, "-m", "pyserini_tasb", verb, str(pipe)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        writing = _opened_when_read(pipe, process)
+        of_process = Path(f"/proc/{process.pid}")
+        arguments = (of_process / "cmdline").read_text().split("\0")
+        wishes = [line for line in (of_process / "environ").read_text().split("\0") if WISH in line]
+        os.write(writing, b"name: too little\n")
+        os.close(writing)
+        said = process.stderr.read()
+    assert arguments[1:-1] == command[1:]
+    assert wishes == ([f"GLIBC_TUNABLES={WISH}"] if verb == "train" and available() else [])
+    assert process.returncode == 2
+    assert str(pipe) in said
+
+
+def _opened_when_read(pipe, process):
+    """`pipe` for writing, as soon as the process reads it."""
+    while process.poll() is None:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            time.sleep(0.05)
+    pytest.fail(process.stderr.read())
