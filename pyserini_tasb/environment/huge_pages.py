@@ -2,7 +2,7 @@
 
 Each layer of a model gets some megabytes for its results and gives them back. Linux hands out such memory in pages of
 4 KiB and fills each with zeros when it is first touched; on a virtual machine, each of these touches is dear. A huge
-page has 2 MiB, and so one touch does what 512 did. docs/speed.md has what was measured.
+page has 2 MiB, and so one touch does what 512 did. docs/speed-explained.md has what was measured.
 """
 
 from __future__ import annotations
