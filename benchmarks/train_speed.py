@@ -28,7 +28,7 @@ from measuring import Options, Results, by_turns, times
 from peer_training import PEER, RATE, PeerRun, peer_is_installed, steps_of_peer
 from real_texts import add_text_options, as_files
 
-from pyserini_tasb.environment.huge_pages import asking
+from pyserini_tasb.environment.processor import with_huge_pages
 from pyserini_tasb.models.checkpoints import find_checkpoint
 from pyserini_tasb.training.config import TrainConfig
 
@@ -142,9 +142,9 @@ def run(
             dropout=dropout,
         )
         command = [__file__, "--child", json.dumps(asdict(peer))]
-    # Each trained model registers its name, which no other may have.
     # `tasb train` asks for huge pages by itself, so the peer gets them too.
-    environment = asking(os.environ) or dict(os.environ)
+    environment = with_huge_pages(os.environ) or dict(os.environ)
+    # Each trained model registers its name, which no other may have.
     environment |= {"PYSERINI_TASB_HOME": str(output.parent / "home"), "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=subprocess.STDOUT)

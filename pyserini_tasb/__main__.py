@@ -3,8 +3,8 @@
 import signal
 import sys
 
-# Verbs that compute with models for long.
-COMPUTING = frozenset({"adapt", "encode", "rerank", "rerank-depths", "score", "study", "teach", "train"})
+# Verbs that compute with a model for many texts, or can.
+COMPUTING = frozenset({"adapt", "cluster", "encode", "expand", "mine", "rerank", "score", "study", "teach", "train"})
 
 
 def run() -> None:
@@ -12,7 +12,7 @@ def run() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if COMPUTING.intersection(sys.argv[1:2]):
-        from pyserini_tasb.environment.huge_pages import restart_with_huge_pages
+        from pyserini_tasb.environment.processor import restart_with_huge_pages
 
         restart_with_huge_pages()
     from pyserini_tasb.cli.main import main

@@ -1,4 +1,4 @@
-"""The processor: its cores, its instructions for int8, and the setting under which products repeat to the byte."""
+"""The processor: its cores, its instructions for int8, huge pages, and what makes products repeat to the byte."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import logging
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pyserini_tasb.errors import TasbError, argument
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
 
@@ -46,6 +49,50 @@ def request_short_waits() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault(WAITING, TURNS)
+
+
+# Each layer of a model gets some megabytes for its results and gives them back. Linux hands out such memory in pages
+# of 4 KiB and fills each with zeros when it is first touched, which is slow on virtual machines. A huge page has 2 MiB,
+# and so one touch does what 512 did. docs/speed-explained.md has what was measured.
+TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+GLIBC_WITH_HUGE_PAGES = (2, 35)
+HUGE_PAGES_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def restart_with_huge_pages() -> None:
+    """Restart this process, under its number and with its arguments, if it can get huge pages only so.
+
+    glibc reads the variable when a process starts. This must run before anything else, because what the process has
+    done until then is lost. Where a process cannot restart, it goes on.
+    """
+    if not sys.executable or len(sys.orig_argv) < 2 or not huge_pages_on_request():
+        return
+    environment = with_huge_pages(os.environ)
+    if environment is not None:
+        with contextlib.suppress(OSError):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - no shell
+
+
+def huge_pages_on_request(mode: Path = HUGE_PAGES_MODE) -> bool:
+    """True if Linux gives huge pages to the processes that ask for them, and only to these, and glibc can ask.
+
+    Args:
+        mode: the file with the choices, such as `always [madvise] never`; the chosen one is in brackets.
+    """
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        found = tuple(int(number) for number in version.split(".")[:2])
+        return name == "glibc" and found >= GLIBC_WITH_HUGE_PAGES and "[madvise]" in mode.read_text(encoding="ascii")
+    except (AttributeError, ValueError, OSError):  # no glibc, no Linux
+        return False
+
+
+def with_huge_pages(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """`environment` with a request for huge pages; None if it has the user's own setting of them."""
+    others = environment.get(TUNABLES, "")
+    if HUGE_PAGES in others:
+        return None
+    return {**environment, TUNABLES: f"{others}:{HUGE_PAGES}=1".lstrip(":")}
 
 
 def ensure_reproducibility() -> None:

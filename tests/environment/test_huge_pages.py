@@ -1,8 +1,9 @@
-"""Huge pages: when they are asked for, and that the process which asks stays the one that was started."""
+"""Huge pages: when they are asked for, and that the process that restarts for them stays the same process."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,14 +13,16 @@ import pytest
 
 from pyserini_tasb.__main__ import COMPUTING
 from pyserini_tasb.cli.main import GROUPS
-from pyserini_tasb.environment import huge_pages
-from pyserini_tasb.environment.huge_pages import asking, available
+from pyserini_tasb.environment.processor import TUNABLES, huge_pages_on_request, with_huge_pages
 
 WISH = "glibc.malloc.hugetlb=1"
 
 
-def test_the_verbs_are_verbs():
+def test_the_verbs_are_verbs_and_documented():
     assert {verb.name for group in GROUPS.values() for verb in group} >= COMPUTING
+    page = (Path(__file__).parents[2] / "docs" / "speed-explained.md").read_text()
+    (listed,) = re.findall(r"^So `tasb (.+) set `GLIBC_TUNABLES", page, re.MULTILINE)
+    assert set(re.findall(r"[a-z-]{3,}", listed.replace(" and ", " "))) == COMPUTING
 
 
 @pytest.mark.parametrize(
@@ -31,12 +34,12 @@ def test_the_verbs_are_verbs():
     ],
 )
 def test_the_wish_is_added(before, after):
-    assert asking({"HOME": "/h", **before}) == {"HOME": "/h", "GLIBC_TUNABLES": after}
+    assert with_huge_pages({"HOME": "/h", **before}) == {"HOME": "/h", "GLIBC_TUNABLES": after}
 
 
 @pytest.mark.parametrize("own", [WISH, "glibc.malloc.hugetlb=0", "glibc.malloc.check=3:glibc.malloc.hugetlb=2"])
 def test_the_users_own_choice_stays(own):
-    assert asking({"GLIBC_TUNABLES": own}) is None
+    assert with_huge_pages({"GLIBC_TUNABLES": own}) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_the_users_own_choice_stays(own):
         ("always [madvise] never\n", None, False),
     ],
 )
-def test_they_are_available_to_who_asks(monkeypatch, tmp_path, mode, libc, expected):
+def test_who_has_to_ask_for_them(monkeypatch, tmp_path, mode, libc, expected):
     file = tmp_path / "enabled"
     if mode is not None:
         file.write_text(mode)
@@ -63,12 +66,12 @@ def test_they_are_available_to_who_asks(monkeypatch, tmp_path, mode, libc, expec
         return libc
 
     monkeypatch.setattr(os, "confstr", confstr)
-    assert available(file) is expected
+    assert huge_pages_on_request(file) is expected
 
 
-def test_no_windows_has_them(monkeypatch):
+def test_windows_has_none(monkeypatch):
     monkeypatch.delattr(os, "confstr")
-    assert not available()
+    assert not huge_pages_on_request()
 
 
 @pytest.mark.parametrize("verb", ["train", "regress"])
@@ -76,7 +79,7 @@ def test_the_process_keeps_its_number_and_arguments(tmp_path, verb):
     """The file that the verb reads is a pipe: so it waits, and its environment and arguments can be read."""
     pipe = tmp_path / "with a space.yaml"
     os.mkfifo(pipe)
-    environment = {name: value for name, value in os.environ.items() if name != huge_pages.VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name != TUNABLES}
     command = [sys.executable, "-m", "pyserini_tasb", verb, str(pipe)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         writing = _opened_when_read(pipe, process)
@@ -87,7 +90,7 @@ def test_the_process_keeps_its_number_and_arguments(tmp_path, verb):
         os.close(writing)
         said = process.stderr.read()
     assert arguments[1:-1] == command[1:]
-    assert wishes == ([f"GLIBC_TUNABLES={WISH}"] if verb == "train" and available() else [])
+    assert wishes == ([f"GLIBC_TUNABLES={WISH}"] if verb == "train" and huge_pages_on_request() else [])
     assert process.returncode == 2
     assert str(pipe) in said
 
